@@ -1,0 +1,2 @@
+//! placeholder head
+fn main() {}
