@@ -1,0 +1,2 @@
+//! The origins program.
+fn main() {}
