@@ -1,1 +1,53 @@
-//! head
+//! The one internal model of what a proxy does: listeners, filter chains, virtual hosts, routes, clusters, endpoints,
+//! secrets; and pure questions on it (select a filter chain, match a request, order priorities).
+//!
+//! It follows xDS v3 in words and meaning. `translate` writes it, `xds` carries it over the wire in both directions,
+//! `proxy` runs it. Deliberately absent: async, sockets, serde, protobuf, YAML, clocks, metrics.
+//!
+//! ```
+//! use model::route::{self, Action, DirectResponse, PathMatch, RequestView, Route, RouteConfiguration, VirtualHost};
+//! let answer = Action::Respond(DirectResponse { status: 200, body: "hello".into() });
+//! let table = RouteConfiguration::new("80", vec![VirtualHost {
+//!     name: "all".into(),
+//!     domains: vec!["*".into()],
+//!     routes: vec![Route::new(PathMatch::Prefix("/".into()), answer)],
+//!     ..VirtualHost::default()
+//! }]);
+//! let index = route::HostIndex::new(&table);
+//! let request = RequestView::get("reviews:9080", "/reviews/0");
+//! assert_eq!(&*route::find(&table, &index, &request, 0).unwrap().host.name, "all");
+//! ```
+
+pub mod access_log;
+pub mod address;
+pub mod chain;
+pub mod cluster;
+pub mod config;
+pub mod endpoint;
+pub mod fault;
+pub mod headers;
+pub mod http_proxy;
+pub mod listener;
+pub mod matcher;
+pub mod retry;
+pub mod route;
+pub mod secret;
+pub mod tcp_proxy;
+pub mod tls;
+pub mod workload;
+
+pub use access_log::AccessLog;
+pub use address::Address;
+pub use cluster::Cluster;
+pub use config::{Config, ResourceKind};
+pub use endpoint::{Endpoint, EndpointSet, Locality, LocalityEndpoints};
+pub use fault::Fault;
+pub use headers::HeaderChanges;
+pub use http_proxy::HttpProxy;
+pub use listener::{Direction, FilterChain, Listener, NetworkFilter};
+pub use matcher::{Fraction, Pattern, StringMatch};
+pub use retry::RetryPolicy;
+pub use route::{Route, RouteConfiguration, VirtualHost};
+pub use secret::Secret;
+pub use tcp_proxy::TcpProxy;
+pub use workload::{DestinationService, WorkloadRef};

@@ -1,0 +1,59 @@
+//! Everything one proxy runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{Cluster, EndpointSet, Listener, RouteConfiguration, Secret};
+
+/// The complete configuration of one proxy, by name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Listeners.
+    pub listeners: BTreeMap<Arc<str>, Arc<Listener>>,
+    /// Route configurations that listeners find by discovery.
+    pub routes: BTreeMap<Arc<str>, Arc<RouteConfiguration>>,
+    /// Clusters.
+    pub clusters: BTreeMap<Arc<str>, Arc<Cluster>>,
+    /// Endpoint sets that clusters find by discovery.
+    pub endpoints: BTreeMap<Arc<str>, Arc<EndpointSet>>,
+    /// Secrets.
+    pub secrets: BTreeMap<Arc<str>, Arc<Secret>>,
+}
+
+/// The kinds of resource that a configuration consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourceKind {
+    /// `envoy.config.cluster.v3.Cluster`
+    Cluster,
+    /// `envoy.config.endpoint.v3.ClusterLoadAssignment`
+    Endpoints,
+    /// `envoy.config.listener.v3.Listener`
+    Listener,
+    /// `envoy.config.route.v3.RouteConfiguration`
+    Route,
+    /// `envoy.extensions.transport_sockets.tls.v3.Secret`
+    Secret,
+}
+
+impl ResourceKind {
+    /// All kinds, in the order in which they are pushed: make before break.
+    pub const ALL: [Self; 5] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route, Self::Secret];
+
+    /// The short name people know: `CDS`, `EDS`, `LDS`, `RDS`, `SDS`.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Cluster => "CDS",
+            Self::Endpoints => "EDS",
+            Self::Listener => "LDS",
+            Self::Route => "RDS",
+            Self::Secret => "SDS",
+        }
+    }
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}

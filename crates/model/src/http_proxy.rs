@@ -1,0 +1,106 @@
+//! The HTTP side of a filter chain (xDS `HttpConnectionManager`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{AccessLog, Fault, RouteConfiguration};
+
+/// How HTTP is read from downstream, filtered and routed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpProxy {
+    /// The prefix of its statistics.
+    pub stat_prefix: Arc<str>,
+    /// What downstream speaks.
+    pub codec: Codec,
+    /// Where routes come from.
+    pub routes: RouteSource,
+    /// The filters, in order; the router comes after the last and is not listed.
+    pub filters: Vec<HttpFilter>,
+    /// Logs.
+    pub access_logs: Vec<AccessLog>,
+    /// A connection without exchanges is closed after this (Envoy's default: one hour).
+    pub idle_timeout: Option<Duration>,
+    /// An exchange in which nothing moves is ended after this (Envoy's default: five minutes); none: never.
+    pub stream_idle_timeout: Option<Duration>,
+    /// A request's head must be whole within this; none: no limit.
+    pub headers_timeout: Option<Duration>,
+    /// How long the old work may go on in a drain (Envoy's default: five seconds).
+    pub drain_timeout: Duration,
+    /// Upgrades that are let through, such as `websocket`; `CONNECT` is one of them.
+    pub upgrades: Vec<String>,
+    /// Take the client's address from the connection and write `x-forwarded-for`; otherwise the header is trusted.
+    pub use_remote_address: bool,
+    /// What is done with `x-forwarded-client-cert`.
+    pub forward_client_cert: ForwardClientCert,
+    /// The value of the `server` header on responses; none: the upstream's stays.
+    pub server_name: Option<String>,
+    /// Write `x-request-id` where it is missing.
+    pub generate_request_id: bool,
+    /// Trace contexts are read, continued and sent on.
+    pub tracing: bool,
+}
+
+impl HttpProxy {
+    /// Envoy's defaults over these routes.
+    pub fn new(stat_prefix: impl Into<Arc<str>>, routes: RouteSource) -> Self {
+        Self {
+            stat_prefix: stat_prefix.into(),
+            codec: Codec::Auto,
+            routes,
+            filters: Vec::new(),
+            access_logs: Vec::new(),
+            idle_timeout: Some(Duration::from_secs(3600)),
+            stream_idle_timeout: Some(Duration::from_secs(300)),
+            headers_timeout: None,
+            drain_timeout: Duration::from_secs(5),
+            upgrades: Vec::new(),
+            use_remote_address: false,
+            forward_client_cert: ForwardClientCert::Sanitize,
+            server_name: None,
+            generate_request_id: true,
+            tracing: false,
+        }
+    }
+}
+
+/// What downstream speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// By ALPN or the HTTP/2 preface.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Where routes come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RouteSource {
+    /// Route discovery, under this name.
+    Rds(Arc<str>),
+    /// Given here.
+    Inline(Arc<RouteConfiguration>),
+}
+
+/// An HTTP filter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HttpFilter {
+    /// Injects faults: these for every route, unless the route brings its own.
+    Fault(Option<Fault>),
+}
+
+/// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardClientCert {
+    /// Dropped.
+    Sanitize,
+    /// Passed on from mutual TLS.
+    ForwardOnly,
+    /// Ours appended to theirs on mutual TLS.
+    AppendForward,
+    /// Replaced by ours on mutual TLS.
+    SanitizeSet,
+    /// Passed on, whatever the connection.
+    AlwaysForwardOnly,
+}

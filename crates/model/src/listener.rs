@@ -1,0 +1,94 @@
+//! A listener: where connections come in, and the chains of filters that they may meet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::chain::ChainMatch;
+use crate::tls::DownstreamTls;
+use crate::{AccessLog, Address, HttpProxy, TcpProxy};
+
+/// A listener (xDS `Listener`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is bound.
+    pub address: Address,
+    /// Whether a socket is opened; if not, it only receives connections that another listener hands over by their
+    /// original destination.
+    pub bind: bool,
+    /// Hand each connection to the listener that stands for its original destination, if there is one.
+    pub use_original_destination: bool,
+    /// Whose traffic it is, for telemetry.
+    pub direction: Direction,
+    /// What is looked at before a chain is selected.
+    pub inspect: Inspect,
+    /// The chains; the best fit by [`crate::chain::select`] is used.
+    pub chains: Vec<FilterChain>,
+    /// Used when none fits; without it such connections are closed.
+    pub default_chain: Option<FilterChain>,
+    /// Logs of connections that meet no chain.
+    pub access_logs: Vec<AccessLog>,
+}
+
+/// Whose traffic passes a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To the workload that the proxy stands beside.
+    Inbound,
+    /// From it; a gateway's is outbound too.
+    Outbound,
+    /// Not said.
+    Unspecified,
+}
+
+/// What is looked at before a chain is selected (Envoy's listener filters).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspect {
+    /// The destination before redirection.
+    pub original_destination: bool,
+    /// TLS or not, and its server name and protocols.
+    pub tls: bool,
+    /// HTTP or not, and which.
+    pub http: bool,
+    /// How long the first bytes may take; then `continue_on_timeout` decides. None: no limit.
+    pub timeout: Option<Duration>,
+    /// After the timeout: go on with what is known, rather than close. Needed for protocols in which the server
+    /// speaks first.
+    pub continue_on_timeout: bool,
+}
+
+impl Default for Inspect {
+    /// Nothing is looked at; Envoy's timeout of 15 s, and close.
+    fn default() -> Self {
+        Self {
+            original_destination: false,
+            tls: false,
+            http: false,
+            timeout: Some(Duration::from_secs(15)),
+            continue_on_timeout: false,
+        }
+    }
+}
+
+/// A chain: when it is used, how TLS ends, and what the bytes then meet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilterChain {
+    /// Its name, for logs.
+    pub name: Arc<str>,
+    /// When it is used.
+    pub matches: ChainMatch,
+    /// TLS, if it is ended here.
+    pub tls: Option<DownstreamTls>,
+    /// The last filter.
+    pub filter: NetworkFilter,
+}
+
+/// The filter at the end of a chain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NetworkFilter {
+    /// HTTP.
+    Http(Box<HttpProxy>),
+    /// Raw TCP.
+    Tcp(TcpProxy),
+}

@@ -1,0 +1,262 @@
+//! From a request to its virtual host and route.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use base::host::split_authority;
+
+use super::{PathMatch, RequestView, Route, RouteConfiguration, RouteMatch, VirtualHost};
+use crate::matcher::{HeaderKey, HeaderMatch, header_text, starts_with};
+
+/// Finds virtual hosts by name without walking through them: exact names by hash, wildcards by length.
+#[derive(Debug, Clone, Default)]
+pub struct HostIndex {
+    exact: HashMap<String, usize>,
+    suffixes: Wildcards,
+    prefixes: Wildcards,
+    any: Option<usize>,
+}
+
+/// Wildcard domains, by their fixed part; lengths are tried from the longest.
+#[derive(Debug, Clone, Default)]
+struct Wildcards {
+    lengths: Vec<usize>,
+    hosts: HashMap<String, usize>,
+}
+
+impl Wildcards {
+    fn insert(&mut self, fixed: &str, host: usize) {
+        self.hosts.entry(fixed.to_owned()).or_insert(host);
+        if let Err(at) = self.lengths.binary_search_by(|l| fixed.len().cmp(l)) {
+            self.lengths.insert(at, fixed.len());
+        }
+    }
+
+    fn find<'n>(&self, name: &'n str, cut: impl Fn(&'n str, usize) -> Option<&'n str>) -> Option<usize> {
+        let shorter = self.lengths.iter().filter(|length| **length < name.len());
+        shorter.filter_map(|length| self.hosts.get(cut(name, *length)?)).next().copied()
+    }
+}
+
+impl HostIndex {
+    /// Indexes the domains of a table. Of a domain that stands twice the first counts.
+    pub fn new(table: &RouteConfiguration) -> Self {
+        let mut index = Self::default();
+        for (i, host) in table.hosts.iter().enumerate() {
+            for domain in &host.domains {
+                if domain == "*" {
+                    index.any.get_or_insert(i);
+                } else if let Some(fixed) = domain.strip_prefix('*') {
+                    index.suffixes.insert(fixed, i);
+                } else if let Some(fixed) = domain.strip_suffix('*') {
+                    index.prefixes.insert(fixed, i);
+                } else {
+                    index.exact.entry(domain.clone()).or_insert(i);
+                }
+            }
+        }
+        index
+    }
+
+    /// The virtual host for a name: exact, then the longest suffix, then the longest prefix, then `*` (Envoy's order).
+    pub fn get(&self, name: &str) -> Option<usize> {
+        let name: Cow<'_, str> =
+            if name.bytes().any(|c| c.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() };
+        let name = name.as_ref();
+        self.exact
+            .get(name)
+            .copied()
+            .or_else(|| self.suffixes.find(name, |n, length| n.get(n.len() - length..)))
+            .or_else(|| self.prefixes.find(name, |n, length| n.get(..length)))
+            .or(self.any)
+    }
+}
+
+/// Where a request belongs.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The virtual host.
+    pub host: &'a VirtualHost,
+    /// The route.
+    pub route: &'a Route,
+}
+
+/// Why a request belongs nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFound {
+    /// No virtual host has the authority.
+    Host,
+    /// No route of the virtual host matches.
+    Route,
+}
+
+/// Finds the virtual host and the first route that matches. `draw` decides routes that take only a share.
+pub fn find<'a>(
+    table: &'a RouteConfiguration,
+    index: &HostIndex,
+    request: &RequestView<'_>,
+    draw: u64,
+) -> Result<Found<'a>, NotFound> {
+    let host = find_host(table, index, request.authority).ok_or(NotFound::Host)?;
+    let route = host.routes.iter().find(|route| route.matches.matches(request, draw)).ok_or(NotFound::Route)?;
+    Ok(Found { host, route })
+}
+
+/// Finds the virtual host of an authority.
+pub fn find_host<'a>(table: &'a RouteConfiguration, index: &HostIndex, authority: &str) -> Option<&'a VirtualHost> {
+    let name = if table.ignore_port { split_authority(authority).0 } else { authority };
+    index.get(name).map(|i| &table.hosts[i])
+}
+
+impl RouteMatch {
+    /// Does the request meet all conditions?
+    pub fn matches(&self, request: &RequestView<'_>, draw: u64) -> bool {
+        path_matches(&self.path, self.ignore_case, request)
+            && self.headers.iter().all(|h| header_matches(h, request))
+            && self.query.iter().all(|q| q.matches(request.query))
+            && self.share.is_none_or(|share| share.takes(draw))
+    }
+}
+
+/// Does the request's path match?
+pub fn path_matches(path: &PathMatch, ignore_case: bool, request: &RequestView<'_>) -> bool {
+    let connect = request.method == http::Method::CONNECT;
+    let is = request.path.as_bytes();
+    match path {
+        PathMatch::Connect => connect,
+        PathMatch::Prefix(prefix) if prefix == "/" => !connect || !is.is_empty(),
+        PathMatch::Prefix(prefix) => starts_with(is, prefix.as_bytes(), ignore_case),
+        PathMatch::SegmentPrefix(prefix) => {
+            starts_with(is, prefix.as_bytes(), ignore_case) && matches!(is.get(prefix.len()), None | Some(b'/'))
+        }
+        PathMatch::Exact(path) if ignore_case => request.path.eq_ignore_ascii_case(path),
+        PathMatch::Exact(path) => request.path == path,
+        PathMatch::Regex(pattern) => pattern.is_match(request.path),
+    }
+}
+
+fn header_matches(matcher: &HeaderMatch, request: &RequestView<'_>) -> bool {
+    match &matcher.key {
+        HeaderKey::Method => matcher.matches(Some(request.method.as_str())),
+        HeaderKey::Authority => matcher.matches(Some(request.authority)),
+        HeaderKey::Scheme => matcher.matches(Some(request.scheme)),
+        HeaderKey::Path => match request.query {
+            Some(query) => matcher.matches(Some(&format!("{}?{query}", request.path))),
+            None => matcher.matches(Some(request.path)),
+        },
+        HeaderKey::Name(name) => matcher.matches(header_text(request.headers, name).as_deref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matcher::{QueryMatch, StringMatch, ValueMatch};
+    use crate::route::{Action, Forward};
+    use crate::{Fraction, Pattern};
+
+    fn host(name: &str, domains: &[&str]) -> VirtualHost {
+        VirtualHost {
+            name: name.into(),
+            domains: domains.iter().map(|d| d.to_string()).collect(),
+            ..VirtualHost::default()
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        let table = RouteConfiguration::new(
+            "t",
+            vec![
+                host("exact", &["reviews", "reviews.default"]),
+                host("long", &["*.a.example.org"]),
+                host("short", &["*.example.org"]),
+                host("prefix", &["api.*"]),
+                host("any", &["*"]),
+            ],
+        );
+        let index = HostIndex::new(&table);
+        for (authority, expected) in [
+            ("reviews", "exact"),
+            ("REVIEWS:9080", "exact"),
+            ("x.a.example.org", "long"),
+            ("x.b.example.org", "short"),
+            ("a.example.org", "short"),
+            ("example.org", "any"),
+            ("api.test", "prefix"),
+            ("[::1]:80", "any"),
+            ("", "any"),
+        ] {
+            assert_eq!(&*find_host(&table, &index, authority).unwrap().name, expected, "{authority}");
+        }
+        let strict = RouteConfiguration { ignore_port: false, ..table };
+        assert_eq!(&*find_host(&strict, &HostIndex::new(&strict), "reviews:9080").unwrap().name, "any");
+    }
+
+    fn check(matches: RouteMatch, request: RequestView<'_>, expected: bool) {
+        assert_eq!(matches.matches(&request, 0), expected, "{matches:?} on {request:?}");
+    }
+
+    fn on(path: PathMatch) -> RouteMatch {
+        Route::new(path, Action::Forward(Box::new(Forward::to("c")))).matches
+    }
+
+    #[test]
+    fn paths() {
+        let prefix = |p: &str| on(PathMatch::Prefix(p.into()));
+        let segment = |p: &str| on(PathMatch::SegmentPrefix(p.into()));
+        for (matches, path, expected) in [
+            (prefix("/foo"), "/foobar", true),
+            (prefix("/foo"), "/FOO", false),
+            (RouteMatch { ignore_case: true, ..prefix("/foo") }, "/FOObar", true),
+            (segment("/foo"), "/foo", true),
+            (segment("/foo"), "/foo/bar", true),
+            (segment("/foo"), "/foobar", false),
+            (on(PathMatch::Exact("/a".into())), "/a", true),
+            (on(PathMatch::Exact("/a".into())), "/a?x=1", true),
+            (on(PathMatch::Exact("/a".into())), "/a/", false),
+            (on(PathMatch::Regex(Pattern::new("/v[0-9]+").unwrap())), "/v12", true),
+            (on(PathMatch::Regex(Pattern::new("/v[0-9]+").unwrap())), "/v12/x", false),
+            (on(PathMatch::Connect), "/", false),
+        ] {
+            check(matches, RequestView::get("h", path), expected);
+        }
+    }
+
+    #[test]
+    fn all_conditions_together() {
+        let matches = RouteMatch {
+            headers: vec![HeaderMatch::text(HeaderKey::Method, StringMatch::exact("GET"))],
+            query: vec![QueryMatch { name: "q".into(), value: ValueMatch::Present(true) }],
+            ..on(PathMatch::Prefix("/".into()))
+        };
+        check(matches.clone(), RequestView::get("h", "/a?q=1"), true);
+        check(matches.clone(), RequestView::get("h", "/a"), false);
+        check(RouteMatch { share: Some(Fraction::NONE), ..matches }, RequestView::get("h", "/a?q=1"), false);
+    }
+
+    #[test]
+    fn first_route_wins() {
+        let route = |path: &str, name: &str| Route {
+            name: name.into(),
+            ..Route::new(PathMatch::Prefix(path.into()), Action::Forward(Box::new(Forward::to(name))))
+        };
+        let mut all = host("h", &["*"]);
+        all.routes = vec![route("/a", "one"), route("/ab", "two"), route("/b", "three")];
+        let table = RouteConfiguration::new("t", vec![all]);
+        let index = HostIndex::new(&table);
+        let name = |path| find(&table, &index, &RequestView::get("x", path), 0).map(|f| f.route.name.to_string());
+        assert_eq!(name("/abc"), Ok("one".to_owned()));
+        assert_eq!(name("/b"), Ok("three".to_owned()));
+        assert_eq!(name("/c"), Err(NotFound::Route));
+    }
+
+    #[test]
+    fn weights() {
+        let mut forward = Forward::to("a");
+        forward.clusters[0].weight = 90;
+        forward.clusters.push(crate::route::WeightedCluster::new("b", 10));
+        let to_b = (0..100).filter(|d| &*forward.pick(*d).unwrap().name == "b").count();
+        assert_eq!(to_b, 10);
+    }
+}

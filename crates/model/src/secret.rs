@@ -1,0 +1,45 @@
+//! Certificates, keys and trust bundles as they are delivered by secret discovery.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A named secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// The name that TLS settings refer to it by.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub value: SecretValue,
+}
+
+/// What a secret holds.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretValue {
+    /// A certificate chain and its private key.
+    Certificate {
+        /// PEM, the leaf first.
+        chain: Vec<u8>,
+        /// PEM of the private key.
+        private_key: Vec<u8>,
+    },
+    /// Roots to trust. The plain ones stand for every peer; those of a trust domain for its members.
+    Trust {
+        /// PEM roots without a trust domain.
+        roots: Vec<u8>,
+        /// PEM roots by trust domain name.
+        by_domain: Vec<(String, Vec<u8>)>,
+    },
+}
+
+impl fmt::Debug for SecretValue {
+    /// Says what it is and never what it holds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate { .. } => f.write_str("Certificate(..)"),
+            Self::Trust { by_domain, .. } => {
+                let domains: Vec<_> = by_domain.iter().map(|(domain, _)| domain).collect();
+                write!(f, "Trust({domains:?})")
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Raw TCP to a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::AccessLog;
+
+/// The network filter that joins a connection to an upstream one (xDS `TcpProxy`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct TcpProxy {
+    /// The prefix of its statistics.
+    pub stat_prefix: Arc<str>,
+    /// Where connections go; one cluster, or several by weight.
+    pub clusters: Vec<WeightedTarget>,
+    /// A connection with nothing to carry is closed after this (Envoy's default: one hour).
+    pub idle_timeout: Option<Duration>,
+    /// Logs.
+    pub access_logs: Vec<AccessLog>,
+}
+
+/// A cluster and its share of connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightedTarget {
+    /// The cluster.
+    pub cluster: Arc<str>,
+    /// Its share, relative to the others'.
+    pub weight: u32,
+}
+
+impl TcpProxy {
+    /// Everything to one cluster.
+    pub fn to(cluster: impl Into<Arc<str>>) -> Self {
+        let cluster = cluster.into();
+        Self {
+            stat_prefix: cluster.clone(),
+            clusters: vec![WeightedTarget { cluster, weight: 1 }],
+            idle_timeout: Some(Duration::from_secs(3600)),
+            access_logs: Vec::new(),
+        }
+    }
+
+    /// The cluster for a connection, by an even draw.
+    pub fn pick(&self, draw: u64) -> Option<&Arc<str>> {
+        crate::route::pick_weighted(self.clusters.iter().map(|t| (t, t.weight)), draw).map(|t| &t.cluster)
+    }
+}
