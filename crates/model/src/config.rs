@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Cluster, EndpointSet, Listener, RouteConfiguration, Secret};
+use crate::{Cluster, EndpointSet, Listener, NameTable, RouteConfiguration, Secret};
 
 /// The complete configuration of one proxy, by name.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -19,6 +19,8 @@ pub struct Config {
     pub endpoints: BTreeMap<Arc<str>, Arc<EndpointSet>>,
     /// Secrets.
     pub secrets: BTreeMap<Arc<str>, Arc<Secret>>,
+    /// The names that DNS answers; at most one, named [`NameTable::RESOURCE`].
+    pub names: BTreeMap<Arc<str>, Arc<NameTable>>,
 }
 
 /// The kinds of resource that a configuration consists of.
@@ -34,13 +36,15 @@ pub enum ResourceKind {
     Route,
     /// `envoy.extensions.transport_sockets.tls.v3.Secret`
     Secret,
+    /// `istio.networking.nds.v1.NameTable`
+    Names,
 }
 
 impl ResourceKind {
     /// All kinds, in the order in which they are pushed: make before break.
-    pub const ALL: [Self; 5] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route, Self::Secret];
+    pub const ALL: [Self; 6] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route, Self::Secret, Self::Names];
 
-    /// The short name people know: `CDS`, `EDS`, `LDS`, `RDS`, `SDS`.
+    /// The short name people know: `CDS`, `EDS`, `LDS`, `RDS`, `SDS`, `NDS`.
     pub fn short(self) -> &'static str {
         match self {
             Self::Cluster => "CDS",
@@ -48,6 +52,7 @@ impl ResourceKind {
             Self::Listener => "LDS",
             Self::Route => "RDS",
             Self::Secret => "SDS",
+            Self::Names => "NDS",
         }
     }
 }
