@@ -1,2 +1,66 @@
-//! placeholder head
-fn main() {}
+//! The project's own tasks. No dependency but the standard library, so that the first command on a fresh machine
+//! starts within seconds.
+
+mod cargo;
+mod envoy;
+mod lint;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask TASK [ARGUMENTS]
+
+  demo [--check] [...]   build what is missing, then run Bookinfo through the mesh (see `halcyon demo --help`);
+                         --check runs the acceptance list and exits
+  test [--quick]         everything that CI runs: tidy, format, lints, unit and integration tests, documentation,
+                         the demo's acceptance list, Envoy beside us; --quick leaves out the last two
+  bench [...]            halcyon-proxy beside Envoy, HAProxy and nginx (see `cargo xtask bench --help`)
+  tidy                   the house rules: floors, file heads, file sizes, banned crates
+  timings                the ten slowest units of a build from nothing
+
+Compiled files are kept in $CARGO_TARGET_DIR, else $XDG_CACHE_HOME/halcyon/target, else ~/.cache/halcyon/target.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match task.as_str() {
+        "demo" => cargo::demo(&rest),
+        "test" => test(&rest),
+        "bench" => cargo::bench(&rest),
+        "tidy" => tidy::run(),
+        "timings" => cargo::timings(),
+        "" | "help" | "-h" | "--help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("there is no task `{other}`; see `cargo xtask help`")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask {task}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything that CI runs, in the order in which a failure is cheapest to learn.
+fn test(arguments: &[String]) -> Result<(), String> {
+    let quick = match arguments {
+        [] => false,
+        [only] if only == "--quick" => true,
+        other => return Err(format!("`test` takes nothing or --quick, not `{}`", other.join(" "))),
+    };
+    tidy::run()?;
+    lint::run()?;
+    cargo::run("unit and integration tests", &["test", "--workspace", "--quiet"])?;
+    if quick {
+        return Ok(());
+    }
+    cargo::run("programs", &["build", "--workspace", "--bins"])?;
+    envoy::prepare()?;
+    cargo::demo(&["--check".to_owned()])
+}

@@ -1,0 +1,127 @@
+//! Runs cargo and what it built, with compiled files outside the clone.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Instant;
+
+use crate::envoy;
+
+/// The workspace's folder.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
+}
+
+/// The user's cache folder for this project.
+pub fn cache() -> PathBuf {
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache");
+    base.unwrap_or_else(home).join("halcyon")
+}
+
+/// Where compiled files go.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| cache().join("target"), PathBuf::from)
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target());
+    command
+}
+
+/// Runs cargo and says what is going on and how long it took.
+pub fn run(what: &str, arguments: &[&str]) -> Result<(), String> {
+    println!("==> {what}: cargo {}", arguments.join(" "));
+    let begun = Instant::now();
+    let status = cargo().args(arguments).status().map_err(|e| format!("cannot start cargo: {e}"))?;
+    println!("==> {what}: {} after {:.1?}", if status.success() { "done" } else { "FAILED" }, begun.elapsed());
+    finished(what, status)
+}
+
+/// What cargo prints.
+pub fn output(arguments: &[&str]) -> Result<String, String> {
+    let output = cargo().args(arguments).output().map_err(|e| format!("cannot start cargo: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A failed status as a message.
+pub fn finished(what: &str, status: ExitStatus) -> Result<(), String> {
+    if status.success() { Ok(()) } else { Err(format!("{what}: ended with {status}")) }
+}
+
+/// Builds the programs and hands over to `halcyon demo`, or to its acceptance list.
+pub fn demo(arguments: &[String]) -> Result<(), String> {
+    let check = arguments.iter().any(|a| a == "--check");
+    let mut packages = vec!["build", "-p", "halcyon", "-p", "halcyon-proxy-bin", "-p", "bookinfo", "-p", "origins"];
+    if check {
+        packages.extend(["-p", "e2e"]);
+        envoy::prepare()?;
+    }
+    run("programs", &packages)?;
+    let programs = target().join("debug");
+    let mut command = match check {
+        true => Command::new(programs.join("e2e")),
+        false => {
+            let mut command = Command::new(programs.join("halcyon"));
+            command.arg("demo");
+            command
+        }
+    };
+    command.args(arguments.iter().filter(|a| *a != "--check"));
+    command.env("HALCYON_SAMPLES", root().join("samples")).env("HALCYON_SHARED", root().join("../shared"));
+    if let Some(envoy) = envoy::installed() {
+        command.env("HALCYON_ENVOY", envoy);
+    }
+    let status = command.status().map_err(|e| format!("cannot start the demo: {e}"))?;
+    finished("demo", status)
+}
+
+/// Builds with full optimisation and runs the comparison.
+pub fn bench(arguments: &[String]) -> Result<(), String> {
+    envoy::prepare()?;
+    run("programs", &["build", "--release", "-p", "halcyon-proxy-bin", "-p", "origins", "-p", "bench"])?;
+    let mut command = Command::new(target().join("release/bench"));
+    command.args(arguments).current_dir(root());
+    if let Some(envoy) = envoy::installed() {
+        command.env("HALCYON_ENVOY", envoy);
+    }
+    let status = command.status().map_err(|e| format!("cannot start the bench: {e}"))?;
+    finished("bench", status)
+}
+
+/// Builds from nothing in a folder of its own and prints the slowest units.
+pub fn timings() -> Result<(), String> {
+    let folder = cache().join("timings");
+    let status = cargo()
+        .args(["build", "--workspace", "--timings"])
+        .env("CARGO_TARGET_DIR", &folder)
+        .status()
+        .map_err(|e| format!("cannot start cargo: {e}"))?;
+    finished("timings", status)?;
+    let report = folder.join("cargo-timings/cargo-timing.html");
+    let page = std::fs::read_to_string(&report).map_err(|e| format!("{}: {e}", report.display()))?;
+    for (seconds, name) in slowest_units(&page).iter().take(10) {
+        println!("{seconds:>7.1} s  {name}");
+    }
+    println!("whole report: {}", report.display());
+    Ok(())
+}
+
+/// Reads `"name": "x"` and `"duration": 1.2` pairs out of cargo's report.
+fn slowest_units(page: &str) -> Vec<(f64, String)> {
+    let mut units: Vec<(f64, String)> = page
+        .split("\"name\":")
+        .skip(1)
+        .filter_map(|part| {
+            let name = part.split('"').nth(1)?;
+            let duration = part.split("\"duration\":").nth(1)?.split([',', '}']).next()?.trim().parse().ok()?;
+            Some((duration, name.to_owned()))
+        })
+        .collect();
+    units.sort_by(|a, b| b.0.total_cmp(&a.0));
+    units
+}
