@@ -1,0 +1,111 @@
+//! Certificates for the tests, right and wrong ones.
+
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use time::OffsetDateTime;
+use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
+
+/// One trust domain's root.
+pub struct Authority {
+    pub domain: &'static str,
+    pub pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What to put into a leaf; begin with [`Leaf::spiffe`] or [`Leaf::dns`].
+pub struct Leaf {
+    params: CertificateParams,
+}
+
+fn around(now: SystemTime, before: i64, after: i64) -> (OffsetDateTime, OffsetDateTime) {
+    let now = OffsetDateTime::from(now);
+    (now + time::Duration::hours(before), now + time::Duration::hours(after))
+}
+
+impl Authority {
+    pub fn new(domain: &'static str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, domain);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { domain, pem, issuer: Issuer::new(params, key) }
+    }
+
+    pub fn roots(&self) -> Roots {
+        Roots::from_pem(&self.pem).unwrap()
+    }
+
+    pub fn trust(&self) -> LiveTrust {
+        LiveTrust::new(self.bundles())
+    }
+
+    pub fn bundles(&self) -> TrustBundles {
+        TrustBundles::domain(self.domain.parse().unwrap(), self.roots())
+    }
+
+    /// Chain and key in PEM.
+    pub fn issue_pem(&self, leaf: Leaf) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let cert = leaf.params.signed_by(&key, &self.issuer).unwrap();
+        (cert.pem(), key.serialize_pem())
+    }
+
+    pub fn issue(&self, leaf: Leaf) -> LiveCert {
+        let (chain, key) = self.issue_pem(leaf);
+        LiveCert::from_pem(&chain, &key).unwrap()
+    }
+
+    /// A workload of this trust domain.
+    pub fn workload(&self, name: &str) -> LiveCert {
+        self.issue(Leaf::spiffe(&format!("spiffe://{}/ns/default/sa/{name}", self.domain)))
+    }
+}
+
+impl Leaf {
+    fn bare() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        (params.not_before, params.not_after) = around(SystemTime::now(), -1, 24);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        Self { params }
+    }
+
+    pub fn spiffe(uri: &str) -> Self {
+        Self::bare().uri(uri)
+    }
+
+    pub fn dns(name: &str) -> Self {
+        let mut leaf = Self::bare();
+        leaf.params.subject_alt_names.push(SanType::DnsName(name.try_into().unwrap()));
+        leaf
+    }
+
+    pub fn uri(mut self, uri: &str) -> Self {
+        self.params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        self
+    }
+
+    pub fn hours(mut self, from: i64, to: i64) -> Self {
+        (self.params.not_before, self.params.not_after) = around(SystemTime::now(), from, to);
+        self
+    }
+
+    pub fn only_for_servers(mut self) -> Self {
+        self.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self
+    }
+
+    pub fn may_sign(mut self) -> Self {
+        self.params.key_usages.push(KeyUsagePurpose::KeyCertSign);
+        self
+    }
+}
+
+/// Long enough for a loaded machine; no test waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,109 @@
+//! Listen, connect, sockets out of a namespace, Unix sockets.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use transport::netns::{Family, NetnsSocketServer};
+use transport::{Address, ConnectError, Connector, Keepalive, Netns, Stream, listen};
+
+fn options() -> listen::Options {
+    listen::Options::default()
+}
+
+#[tokio::test]
+async fn connect_and_accept() {
+    for addr in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(bound) = listen::tcp(addr.parse().unwrap(), None, &options()) else {
+            assert!(addr.starts_with('['), "only IPv6 may be missing");
+            continue;
+        };
+        let listener = bound.try_clone().unwrap().start().unwrap();
+        let connector = Connector {
+            keepalive: Some(Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 3 }),
+            ..Connector::default()
+        };
+        let to = Address::from(bound.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(connector.connect(&to), listener.accept());
+        let (mut client, mut accepted) = (client.unwrap(), accepted.unwrap());
+        assert_eq!(client.local_addr().unwrap(), Address::Ip(accepted.peer));
+        assert_eq!(client.peer_addr().unwrap(), to);
+        assert!(accepted.stream.tcp().unwrap().nodelay().unwrap() && client.tcp().unwrap().nodelay().unwrap());
+        client.write_all(b"ping").await.unwrap();
+        let mut buffer = [0; 4];
+        accepted.stream.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"ping");
+    }
+}
+
+#[tokio::test]
+async fn refusals_have_kinds() {
+    // A port that was free a moment ago.
+    let bound = listen::tcp("127.0.0.1:0".parse().unwrap(), None, &options()).unwrap();
+    let addr = bound.local_addr().unwrap();
+    let taken = listen::tcp(addr, None, &options()).unwrap_err();
+    assert!(taken.to_string().contains(&addr.to_string()), "{taken}");
+    drop(bound);
+    let error = Connector::default().connect(&addr.into()).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Refused(_)), "{error}");
+    let connector = Connector { bind: Some("192.0.2.1:0".parse().unwrap()), ..Connector::default() };
+    let error = connector.connect(&addr.into()).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Local(..)), "{error}");
+    // Somebody holds the namespace's door and says nothing.
+    let dir = tempfile::tempdir().unwrap();
+    let _silent = std::os::unix::net::UnixListener::bind(dir.path().join("sockets")).unwrap();
+    let netns = Some(Netns::new("workload", dir.path().join("sockets")));
+    let connector = Connector { timeout: Duration::from_millis(1), netns, ..Connector::default() };
+    let error = connector.connect(&addr.into()).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Timeout(..)), "{error}");
+    let elsewhere = Netns::new("workload", "/nonexistent/sockets");
+    let error = listen::tcp(addr, Some(&elsewhere), &options()).unwrap_err();
+    assert!(error.to_string().contains("`workload`"), "{error}");
+}
+
+#[tokio::test]
+async fn unix_sockets_know_their_caller() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    // A socket that nobody listens on any more is replaced, one in use is not.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let listener = listen::unix(&path, 0o600).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(listen::unix(&path, 0o600).unwrap_err().to_string().contains("control.sock"));
+    let to = Address::unix(&path);
+    let connector = Connector::default();
+    let (client, accepted) = tokio::join!(connector.connect(&to), listener.accept());
+    let server = Stream::from(accepted.unwrap().0);
+    let credentials = server.peer_credentials().unwrap();
+    assert_eq!(credentials.uid, rustix::process::geteuid().as_raw());
+    assert_eq!(credentials.pid, Some(std::process::id() as i32));
+    assert_eq!(client.unwrap().peer_addr().unwrap(), to);
+}
+
+#[tokio::test]
+async fn sockets_of_a_namespace() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sockets");
+    let netns = Netns::new("workload", &path);
+    let error = netns.socket(Family::V4).await.unwrap_err();
+    assert!(error.to_string().contains("is the workload still running"), "{error}");
+
+    let server = NetnsSocketServer::bind(&path).unwrap();
+    std::thread::spawn(move || server.run());
+    let listener = listen::tcp("127.0.0.1:0".parse().unwrap(), None, &options()).unwrap().start().unwrap();
+    let connector = Connector { netns: Some(netns.clone()), ..Connector::default() };
+    let to = listener.local_addr().into();
+    // More than one batch, so that the stock is filled up on the way.
+    for _ in 0..40 {
+        let (client, accepted) = tokio::join!(connector.connect(&to), listener.accept());
+        assert_eq!(client.unwrap().local_addr().unwrap(), Address::Ip(accepted.unwrap().peer));
+    }
+    let socket = netns.socket(Family::V6).await.unwrap();
+    assert!(rustix::io::fcntl_getfd(socket.as_fd()).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+
+    // The holder is gone: the stock must not be used any more, since it belongs to a namespace of the past.
+    std::fs::remove_file(&path).unwrap();
+    let error = connector.connect(&to).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Netns(..)), "{error}");
+}

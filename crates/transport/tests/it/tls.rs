@@ -1,0 +1,355 @@
+//! TLS between real certificates: who is believed, what is refused and how it is said, renewal, resumption.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use transport::Stream;
+use transport::tls::{
+    Accept, ClientAuth, ClientOptions, ClientTls, LiveCert, LiveTrust, Peer, PeerCheck, SanKind, SanMatch, ServerCerts,
+    ServerCheck, ServerOptions, ServerTls, TextMatch, TlsError, TlsFailure, TlsVersion, TrustBundles, Versions,
+};
+
+use crate::authority::{Authority, Leaf, PATIENCE};
+
+fn pair() -> (Stream, Stream) {
+    let addr = |n: u8| SocketAddr::from(([10, 0, 0, n], 1));
+    Stream::duplex(1 << 16, addr(1), addr(2))
+}
+
+fn spiffe(trust: &LiveTrust, accept: Accept) -> PeerCheck {
+    PeerCheck::Spiffe { trust: trust.clone(), accept }
+}
+
+fn uri(text: TextMatch) -> Accept {
+    Accept::OneOf(vec![SanMatch { kind: SanKind::Uri, text }])
+}
+
+fn server(cert: &LiveCert, client_auth: ClientAuth) -> ServerOptions {
+    ServerOptions { client_auth, ..ServerOptions::new(cert.clone()) }
+}
+
+fn client(check: PeerCheck, cert: Option<&LiveCert>) -> ClientOptions {
+    ClientOptions { cert: cert.cloned(), ..ClientOptions::new(ServerCheck::Peer(check)) }
+}
+
+/// Both ends' view of one handshake. A TLS 1.3 client learns of its refusal with the first read, so it reads.
+async fn meet(
+    server: &ServerTls,
+    client: &ClientTls,
+    name: Option<&str>,
+) -> (Result<(Stream, Peer), TlsError>, Result<(Stream, Peer), TlsError>) {
+    let (a, b) = pair();
+    let accepting = async {
+        let (mut stream, peer) = server.accept(a, PATIENCE).await?;
+        stream.write_all(b"!").await.unwrap();
+        stream.flush().await.unwrap();
+        Ok((stream, peer))
+    };
+    let connecting = async {
+        let (mut stream, peer) = client.connect(b, name, PATIENCE).await?;
+        match stream.read_u8().await {
+            Ok(_) => Ok((stream, peer)),
+            Err(error) => Err(TlsError::from_stream_error(&error).unwrap_or_else(|| panic!("{error}"))),
+        }
+    };
+    tokio::join!(accepting, connecting)
+}
+
+async fn views(
+    server: ServerOptions,
+    client: ClientOptions,
+    name: Option<&str>,
+) -> (Result<Peer, TlsError>, Result<Peer, TlsError>) {
+    let server = ServerTls::new(server).unwrap();
+    let client = ClientTls::new(client).unwrap();
+    let (a, b) = meet(&server, &client, name).await;
+    (a.map(|(_, peer)| peer), b.map(|(_, peer)| peer))
+}
+
+#[tokio::test]
+async fn both_ends_prove_who_they_are() {
+    let ca = Authority::new("cluster.local");
+    let trust = ca.trust();
+    let mut accepting = server(&ca.workload("reviews"), ClientAuth::Required(spiffe(&trust, Accept::Any)));
+    accepting.alpn = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let reviews = "spiffe://cluster.local/ns/default/sa/reviews".parse().unwrap();
+    let page = ca.workload("productpage");
+    let mut connecting = client(spiffe(&trust, Accept::identities([&reviews])), Some(&page));
+    connecting.alpn = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+    let (seen_by_server, seen_by_client) =
+        views(accepting, connecting, Some("outbound_.9080_._.reviews.default.svc.cluster.local")).await;
+    let (seen_by_server, seen_by_client) = (seen_by_server.unwrap(), seen_by_client.unwrap());
+    assert_eq!(seen_by_client.identity.as_ref(), Some(&reviews));
+    assert_eq!(seen_by_server.identity.as_ref().unwrap().service_account(), Some("productpage"));
+    assert_eq!(seen_by_server.certificate, page.certificate());
+    assert_eq!(seen_by_server.server_name.as_deref(), Some("outbound_.9080_._.reviews.default.svc.cluster.local"));
+    for peer in [&seen_by_server, &seen_by_client] {
+        assert_eq!(peer.alpn.as_deref(), Some(&b"h2"[..]), "the server's wish decides");
+        assert_eq!((peer.version, peer.cipher), (TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"));
+        assert_eq!(peer.key_exchange.as_deref(), Some("X25519MLKEM768"));
+        assert!(peer.verified && !peer.resumed);
+        let certificate = peer.certificate.as_ref().unwrap();
+        assert_eq!((certificate.fingerprint.len(), certificate.uri_sans.len()), (64, 1));
+    }
+}
+
+#[tokio::test]
+async fn clients_that_are_refused() {
+    let ca = Authority::new("cluster.local");
+    let other = Authority::new("other.example");
+    let impostor = Authority::new("cluster.local");
+    let me = "spiffe://cluster.local/ns/default/sa/productpage";
+    let trust = ca.trust();
+    let accept = uri(TextMatch::Prefix("spiffe://cluster.local/ns/default/".to_owned()));
+    use TlsFailure::*;
+    for (cert, expected, words) in [
+        (None, NoCertificate, "sent no certificate"),
+        (Some(other.workload("productpage")), WrongTrustDomain, "`other.example`"),
+        (Some(impostor.workload("productpage")), UnknownRoot, "no root that we trust"),
+        (Some(ca.issue(Leaf::spiffe(me).hours(-2, -1))), Expired, "expired at"),
+        (Some(ca.issue(Leaf::spiffe(me).hours(1, 2))), NotYetValid, "do the clocks agree"),
+        (Some(ca.issue(Leaf::spiffe("spiffe://cluster.local/ns/kube/sa/a"))), NameMismatch, "ns/kube/sa/a"),
+        (Some(ca.issue(Leaf::dns("productpage"))), BadCertificate, "0 URI names"),
+        (Some(ca.issue(Leaf::spiffe(me).uri("https://a.example"))), BadCertificate, "2 URI names"),
+        (Some(ca.issue(Leaf::spiffe("spiffe://cluster.local"))), BadCertificate, "not a workload"),
+        (Some(ca.issue(Leaf::spiffe("https://a.example"))), BadCertificate, "is not a SPIFFE ID"),
+        (Some(ca.issue(Leaf::spiffe(me).only_for_servers())), BadCertificate, "extended key usage"),
+        (Some(ca.issue(Leaf::spiffe(me).may_sign())), BadCertificate, "may sign others"),
+    ] {
+        for max in [TlsVersion::V1_2, TlsVersion::V1_3] {
+            let mut accepting = server(&ca.workload("reviews"), ClientAuth::Required(spiffe(&trust, accept.clone())));
+            accepting.versions.max = max;
+            let connecting = client(spiffe(&trust, Accept::Any), cert.as_ref());
+            let (at_server, at_client) = views(accepting, connecting, None).await;
+            let error = at_server.unwrap_err();
+            assert_eq!(error.kind, expected, "{error}");
+            assert!(error.reason.contains(words), "{error}");
+            assert_eq!(at_client.unwrap_err().kind, RefusedByPeer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn servers_that_are_refused() {
+    let ca = Authority::new("cluster.local");
+    let other = Authority::new("other.example");
+    let trust = ca.trust();
+    let plain = LiveTrust::new(TrustBundles::plain(ca.roots()));
+    let one_of = |kind, text: &str| {
+        let text = TextMatch::Exact(text.to_owned());
+        PeerCheck::Roots { trust: plain.clone(), accept: Accept::OneOf(vec![SanMatch { kind, text }]) }
+    };
+    let by_peer = ServerCheck::Peer;
+    let web = || ServerCheck::Hostname(plain.clone());
+    let wild = || ca.issue(Leaf::dns("*.example.org"));
+    let nobody = spiffe(&trust, Accept::OneOf(vec![]));
+    use TlsFailure::*;
+    for (cert, check, name, expected) in [
+        (ca.workload("a"), by_peer(spiffe(&trust, Accept::Any)), None, Ok(true)),
+        (other.workload("a"), by_peer(spiffe(&trust, Accept::Any)), None, Err(WrongTrustDomain)),
+        (ca.workload("a"), by_peer(nobody), None, Err(NameMismatch)),
+        (wild(), web(), Some("a.example.org"), Ok(false)),
+        (wild(), web(), Some("example.org"), Err(NameMismatch)),
+        (wild(), web(), None, Err(NameMismatch)),
+        (other.issue(Leaf::dns("a.example.org")), web(), Some("a.example.org"), Err(UnknownRoot)),
+        (wild(), by_peer(one_of(SanKind::Dns, "a.example.org")), Some("unrelated"), Ok(false)),
+        (wild(), by_peer(one_of(SanKind::Uri, "a.example.org")), Some("a.example.org"), Err(NameMismatch)),
+        (other.workload("a"), by_peer(PeerCheck::Unchecked), None, Ok(false)),
+    ] {
+        let check_text = format!("{check:?}");
+        let (at_server, at_client) = views(server(&cert, ClientAuth::None), ClientOptions::new(check), name).await;
+        match expected {
+            Ok(has_identity) => assert_eq!(at_client.unwrap().identity.is_some(), has_identity, "{check_text}"),
+            Err(kind) => {
+                let error = at_client.unwrap_err();
+                assert_eq!(error.kind, kind, "{error} for {check_text}");
+                assert_eq!(at_server.unwrap_err().kind, RefusedByPeer);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn optional_clients_and_unchecked_ones() {
+    let ca = Authority::new("cluster.local");
+    let other = Authority::new("other.example");
+    let trust = ca.trust();
+    let good = ca.workload("productpage");
+    let bad = other.workload("productpage");
+    let optional = ClientAuth::Optional(spiffe(&trust, Accept::Any));
+    let unchecked = ClientAuth::Required(PeerCheck::Unchecked);
+    for (auth, cert, expected) in [
+        (&optional, None, Some((false, false))),
+        (&optional, Some(&good), Some((true, true))),
+        (&optional, Some(&bad), None),
+        (&unchecked, Some(&bad), Some((true, false))),
+        (&unchecked, None, None),
+        (&ClientAuth::None, Some(&good), Some((false, false))),
+    ] {
+        let accepting = server(&ca.workload("reviews"), auth.clone());
+        let (at_server, _) = views(accepting, client(spiffe(&trust, Accept::Any), cert), None).await;
+        let seen = at_server.ok().map(|peer| (peer.certificate.is_some(), peer.identity.is_some()));
+        assert_eq!(seen, expected, "{auth:?} with {cert:?}");
+    }
+}
+
+#[tokio::test]
+async fn terms_without_common_ground() {
+    let ca = Authority::new("cluster.local");
+    let trust = ca.trust();
+    let cert = ca.workload("a");
+    let pair = || (server(&cert, ClientAuth::None), client(spiffe(&trust, Accept::Any), None));
+
+    let (mut accepting, mut connecting) = pair();
+    accepting.alpn = vec![b"h2".to_vec()];
+    connecting.alpn = vec![b"http/1.1".to_vec()];
+    let (at_server, at_client) = views(accepting, connecting, None).await;
+    assert!(at_server.unwrap_err().reason.contains("ALPN") && at_client.unwrap_err().reason.contains("ALPN"));
+
+    let (mut accepting, mut connecting) = pair();
+    accepting.versions = Versions::V1_3;
+    connecting.versions = Versions { min: TlsVersion::V1_2, max: TlsVersion::V1_2 };
+    let (at_server, at_client) = views(accepting, connecting, None).await;
+    assert!(at_server.unwrap_err().reason.contains("no TLS version in common"));
+    assert!(at_client.unwrap_err().reason.contains("no TLS version in common"));
+
+    let (mut accepting, connecting) = pair();
+    accepting.certs = ServerCerts::Single(LiveCert::empty());
+    let (at_server, at_client) = views(accepting, connecting, None).await;
+    assert_eq!(at_server.unwrap_err().kind, TlsFailure::NotReady);
+    assert_eq!(at_client.unwrap_err().kind, TlsFailure::RefusedByPeer);
+
+    let (mut accepting, _) = pair();
+    accepting.versions = Versions { min: TlsVersion::V1_3, max: TlsVersion::V1_2 };
+    assert!(ServerTls::new(accepting).is_err());
+}
+
+#[tokio::test]
+async fn strangers_at_the_door() {
+    let ca = Authority::new("cluster.local");
+    let accepting = ServerTls::new(server(&ca.workload("a"), ClientAuth::None)).unwrap();
+    for (bytes, expected) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], TlsFailure::Protocol),
+        (b"", TlsFailure::Closed),
+        (b"\x16\x03\x01\x02", TlsFailure::Closed),
+        (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", TlsFailure::Protocol),
+    ] {
+        let (a, mut b) = pair();
+        b.write_all(bytes).await.unwrap();
+        b.shutdown().await.unwrap();
+        assert_eq!(accepting.accept(a, PATIENCE).await.unwrap_err().kind, expected, "{bytes:?}");
+    }
+    let (a, _silent) = pair();
+    let error = accepting.accept(a, std::time::Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.kind, TlsFailure::Timeout);
+}
+
+#[tokio::test]
+async fn certificates_by_name() {
+    let ca = Authority::new("cluster.local");
+    let plain = LiveTrust::new(TrustBundles::plain(ca.roots()));
+    let host = |text: &str| text.parse().unwrap();
+    let certs = ServerCerts::ByName(
+        vec![
+            (host("*.example.org"), ca.issue(Leaf::dns("*.example.org"))),
+            (host("a.example.org"), ca.issue(Leaf::dns("a.example.org"))),
+        ],
+        None,
+    );
+    let accepting = ServerTls::new(ServerOptions { certs, ..ServerOptions::new(LiveCert::empty()) }).unwrap();
+    let connecting = ClientTls::new(ClientOptions::new(ServerCheck::Hostname(plain))).unwrap();
+    for (name, expected) in
+        [("a.example.org", Some("a.example.org")), ("b.example.org", Some("*.example.org")), ("other.org", None)]
+    {
+        let (_, seen) = meet(&accepting, &connecting, Some(name)).await;
+        let shown = seen.ok().and_then(|(_, peer)| peer.certificate?.dns_sans.pop());
+        assert_eq!(shown.as_deref(), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn renewal_touches_no_live_connection() {
+    let ca = Authority::new("cluster.local");
+    let trust = ca.trust();
+    let cert = ca.workload("reviews");
+    let accepting = ServerTls::new(server(&cert, ClientAuth::Required(spiffe(&trust, Accept::Any)))).unwrap();
+    let connecting = ClientTls::new(client(spiffe(&trust, Accept::Any), Some(&ca.workload("productpage")))).unwrap();
+    let (at_server, at_client) = meet(&accepting, &connecting, None).await;
+    let ((mut left, _), (mut right, first)) = (at_server.unwrap(), at_client.unwrap());
+
+    let (chain, key) = ca.issue_pem(Leaf::spiffe("spiffe://cluster.local/ns/default/sa/reviews"));
+    cert.set_pem(&chain, &key).unwrap();
+    let (_, other_key) = ca.issue_pem(Leaf::dns("unrelated"));
+    assert!(cert.set_pem(&chain, &other_key).unwrap_err().to_string().contains("does not belong"));
+
+    // The next handshake sees the new certificate (and no session of the old one), the old connection lives.
+    let (_, at_client) = meet(&accepting, &connecting, None).await;
+    let second = at_client.unwrap().1;
+    assert_ne!(first.certificate, second.certificate);
+    assert_eq!((second.certificate, second.resumed), (cert.certificate(), false));
+    left.write_all(b"still here").await.unwrap();
+    left.flush().await.unwrap();
+    let mut buffer = [0; 10];
+    right.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"still here");
+}
+
+#[tokio::test]
+async fn resumption_and_its_end() {
+    for max in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let ca = Authority::new("cluster.local");
+        let trust = ca.trust();
+        let mut options = server(&ca.workload("reviews"), ClientAuth::Required(spiffe(&trust, Accept::Any)));
+        options.versions.max = max;
+        let accepting = ServerTls::new(options).unwrap();
+        let cert = ca.workload("productpage");
+        let connecting =
+            ClientTls::new(client(spiffe(&LiveTrust::new(ca.bundles()), Accept::Any), Some(&cert))).unwrap();
+        let mut resumed = Vec::new();
+        for round in 0..6 {
+            match round {
+                2 => trust.set(ca.bundles()),
+                4 => {
+                    let (chain, key) = ca.issue_pem(Leaf::spiffe("spiffe://cluster.local/ns/default/sa/productpage"));
+                    cert.set_pem(&chain, &key).unwrap();
+                }
+                _ => {}
+            }
+            let (at_server, at_client) = meet(&accepting, &connecting, Some("reviews")).await;
+            let (seen, peer) = (at_server.unwrap().1, at_client.unwrap().1);
+            assert_eq!(seen.resumed, peer.resumed);
+            // A resumed session proves the same as a full one.
+            assert_eq!(seen.identity.unwrap().service_account(), Some("productpage"));
+            assert_eq!(seen.certificate, cert.certificate());
+            resumed.push(seen.resumed);
+        }
+        assert_eq!(resumed, [false, true, false, true, false, true], "{max:?}");
+        trust.set(Authority::new("cluster.local").bundles());
+        let (at_server, _) = meet(&accepting, &connecting, Some("reviews")).await;
+        assert_eq!(at_server.unwrap_err().kind, TlsFailure::UnknownRoot);
+    }
+}
+
+#[tokio::test]
+async fn a_peeked_hello_is_replayed() {
+    use transport::client_hello::{MAX_HELLO, Verdict, parse};
+    use transport::peek::{self, Peeked};
+    let ca = Authority::new("cluster.local");
+    let trust = ca.trust();
+    let accepting = ServerTls::new(server(&ca.workload("reviews"), ClientAuth::None)).unwrap();
+    let mut options = client(spiffe(&trust, Accept::Any), None);
+    options.alpn = vec![b"istio".to_vec()];
+    let connecting = ClientTls::new(options).unwrap();
+    let (mut a, b) = pair();
+    let serve = async {
+        let look = |bytes: &[u8]| Some(parse(bytes)).filter(|verdict| *verdict != Verdict::NeedMore);
+        let seen = peek::until(&mut a, MAX_HELLO, Some(PATIENCE), look).await.unwrap();
+        let Peeked::Answer(Verdict::Hello(hello)) = seen else { panic!("{seen:?}") };
+        assert_eq!(hello.server_name.as_deref(), Some("reviews.default"));
+        assert_eq!((hello.alpn, hello.versions), (vec![b"istio".to_vec()], vec![0x0304, 0x0303]));
+        accepting.accept(a, PATIENCE).await.unwrap()
+    };
+    let ((_, peer), connected) = tokio::join!(serve, connecting.connect(b, Some("Reviews.Default"), PATIENCE));
+    assert_eq!(peer.server_name.as_deref(), Some("reviews.default"));
+    connected.unwrap();
+}
