@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::options::{Options, Refusal};
 use crate::outgoing::{Destination, Outgoing};
-use crate::{error, product_id, propagate};
+use crate::{ProductId, error, propagate};
 
 /// An edition of the same play that the public book service knows.
 const ISBN: &str = "0486424618";
@@ -49,15 +48,7 @@ fn address(text: &str) -> Result<Destination, Refusal> {
     if host.is_empty() { Err(refused()) } else { Ok(Destination { host: host.to_owned(), port }) }
 }
 
-async fn details(
-    State(service): State<Arc<Details>>,
-    path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let id = match product_id(path) {
-        Ok(id) => id,
-        Err(refusal) => return refusal,
-    };
+async fn details(State(service): State<Arc<Details>>, ProductId(id): ProductId, headers: HeaderMap) -> Response {
     match &service.external {
         None => Json(own(id)).into_response(),
         Some(to) => match ask(&service.outgoing, to, id, &propagate::carried(&headers)).await {

@@ -24,8 +24,9 @@ pub mod serve;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Json, Response};
 
 pub use options::{Options, Refusal, Role};
@@ -45,11 +46,18 @@ pub fn router(options: &Options, dial: Arc<dyn Dial>) -> Result<Router, Refusal>
     })
 }
 
-/// The identifier in the path of a product, or the answer to what is not a number.
-fn product_id(path: Result<axum::extract::Path<String>, PathRejection>) -> Result<u32, Response> {
-    path.ok()
-        .and_then(|axum::extract::Path(text)| text.parse().ok())
-        .ok_or_else(|| error(StatusCode::BAD_REQUEST, "the product id must be a number, for example 0"))
+/// The identifier in the path of a product; what is not a number is answered with 400.
+struct ProductId(u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for ProductId {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let path = Path::<String>::from_request_parts(parts, state).await.ok();
+        path.and_then(|Path(text)| text.parse().ok())
+            .map(Self)
+            .ok_or_else(|| error(StatusCode::BAD_REQUEST, "the product id must be a number, for example 0"))
+    }
 }
 
 /// `{"error": message}` with `status`.

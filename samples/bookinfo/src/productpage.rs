@@ -8,8 +8,7 @@ mod session;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::options::Options;
 use crate::outgoing::Outgoing;
-use crate::{product_id, propagate};
+use crate::{ProductId, propagate};
 use calls::{Calls, Outcome};
 
 /// The one book of the shop.
@@ -97,27 +96,16 @@ async fn products() -> Json<Value> {
     Json(json!([{ "id": PRODUCT.id, "title": PRODUCT.title, "descriptionHtml": PRODUCT.description }]))
 }
 
-type Id = Result<Path<String>, PathRejection>;
-
-async fn api_details(State(page): State<Arc<Page>>, id: Id, headers: HeaderMap) -> Response {
-    match product_id(id) {
-        Ok(id) => passed_on(page.calls.details(id, &caller(&headers).1).await),
-        Err(refusal) => refusal,
-    }
+async fn api_details(State(page): State<Arc<Page>>, ProductId(id): ProductId, headers: HeaderMap) -> Response {
+    passed_on(page.calls.details(id, &caller(&headers).1).await)
 }
 
-async fn api_reviews(State(page): State<Arc<Page>>, id: Id, headers: HeaderMap) -> Response {
-    match product_id(id) {
-        Ok(id) => passed_on(page.calls.reviews(id, &caller(&headers).1).await),
-        Err(refusal) => refusal,
-    }
+async fn api_reviews(State(page): State<Arc<Page>>, ProductId(id): ProductId, headers: HeaderMap) -> Response {
+    passed_on(page.calls.reviews(id, &caller(&headers).1).await)
 }
 
-async fn api_ratings(State(page): State<Arc<Page>>, id: Id, headers: HeaderMap) -> Response {
-    match product_id(id) {
-        Ok(id) => passed_on(page.calls.ratings(id, &caller(&headers).1).await),
-        Err(refusal) => refusal,
-    }
+async fn api_ratings(State(page): State<Arc<Page>>, ProductId(id): ProductId, headers: HeaderMap) -> Response {
+    passed_on(page.calls.ratings(id, &caller(&headers).1).await)
 }
 
 fn passed_on(outcome: Outcome) -> Response {

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::{error, product_id};
+use crate::{ProductId, error};
 
 /// How long a delayed answer waits: longer than productpage is ready to.
 const DELAY: Duration = Duration::from_secs(7);
@@ -86,11 +85,7 @@ async fn health(State(service): State<Arc<Ratings>>) -> Response {
     Json(json!({ "status": "ratings is healthy" })).into_response()
 }
 
-async fn read(State(service): State<Arc<Ratings>>, path: Result<Path<String>, PathRejection>) -> Response {
-    let id = match product_id(path) {
-        Ok(id) => id,
-        Err(refusal) => return refusal,
-    };
+async fn read(State(service): State<Arc<Ratings>>, ProductId(id): ProductId) -> Response {
     match service.variant {
         Variant::Faulty if rand::random() => return unavailable(),
         Variant::Delayed if rand::random() => tokio::time::sleep(DELAY).await,
@@ -102,11 +97,7 @@ async fn read(State(service): State<Arc<Ratings>>, path: Result<Path<String>, Pa
     Json(json!({ "id": id, "ratings": ratings })).into_response()
 }
 
-async fn post(State(service): State<Arc<Ratings>>, path: Result<Path<String>, PathRejection>, body: Bytes) -> Response {
-    let id = match product_id(path) {
-        Ok(id) => id,
-        Err(refusal) => return refusal,
-    };
+async fn post(State(service): State<Arc<Ratings>>, ProductId(id): ProductId, body: Bytes) -> Response {
     if service.variant == Variant::ReadOnly {
         return error(StatusCode::NOT_IMPLEMENTED, "this version of ratings can be read only");
     }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::options::{Options, Refusal, Role};
 use crate::outgoing::{Destination, Outgoing};
-use crate::{product_id, propagate};
+use crate::{ProductId, propagate};
 
 const REVIEWS: [(&str, &str); 2] = [
     (
@@ -65,15 +64,7 @@ pub fn router(options: &Options, outgoing: Outgoing) -> Result<Router, Refusal> 
         .with_state(Arc::new(service)))
 }
 
-async fn reviews(
-    State(service): State<Arc<Reviews>>,
-    path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let id = match product_id(path) {
-        Ok(id) => id,
-        Err(refusal) => return refusal,
-    };
+async fn reviews(State(service): State<Arc<Reviews>>, ProductId(id): ProductId, headers: HeaderMap) -> Response {
     let ratings = match &service.stars {
         None => None,
         Some(stars) => Some((stars, ask(&service.outgoing, stars, id, &propagate::carried(&headers)).await)),
