@@ -1,1 +1,53 @@
-//! head
+//! Clusters at run time: endpoint tables, balancing, pools, DNS.
+//!
+//! Knows no listener, no route and nothing of the downstream. A [`Cluster`] is shared by all workers and immutable
+//! save for its table of endpoints, which is swapped. Each [`Worker`] has pools of its own ([`ClusterPools`]) and so
+//! needs no lock: on the way of a request stand a few relaxed atomics, and nothing is allocated if a connection is
+//! ready.
+//!
+//! ```text
+//! Cluster::build(config, previous, secrets)   off the workers, when the configuration changes
+//! cluster.set_endpoints(set)                  likewise, when endpoint discovery speaks
+//! cluster.resolve_on(runtime, resolver)       for clusters of host names
+//!
+//! worker.cluster(&cluster)                    in a worker, per request
+//!       .send(request, &pick)                 pick an endpoint -> take a connection -> send -> Sent or Failure
+//!       .connect(&pick)                       the same for raw bytes
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | `cluster` | settings, table and TLS of one cluster; what survives an update |
+//! | `table`, `priority`, `balance` | who is picked: pure |
+//! | `pools`, `pool` | connections of one worker to one cluster, to one endpoint |
+//! | `dial`, `tls` | one new connection |
+//! | `exchange` | what the caller holds meanwhile |
+//! | `failure` | why there is no response, and what it means for a retry |
+//! | `dns` | host names kept resolved |
+//! | `stats` | Envoy's `cluster.*` statistics |
+
+pub mod balance;
+mod cluster;
+mod dial;
+pub mod dns;
+mod endpoint;
+mod exchange;
+mod failure;
+mod pool;
+mod pools;
+pub mod priority;
+mod stats;
+mod table;
+mod tls;
+mod worker;
+
+pub use cluster::{BuildError, Cluster};
+pub use dial::Dialer;
+pub use endpoint::{Counts, Endpoint, EndpointId};
+pub use exchange::{Connected, Connection, Exchange, Sent};
+pub use failure::{Failure, FailureKind};
+pub use pools::{ClusterPools, Pick};
+pub use stats::ClusterStats;
+pub use table::{EndpointTable, Order};
+pub use tls::Secrets;
+pub use worker::{ROUND, Worker};

@@ -1,0 +1,225 @@
+//! A cluster as all workers share it: its settings, its table of endpoints, its prepared TLS.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use model::EndpointSet;
+use model::cluster::{Discovery, Transport};
+use tokio::sync::Notify;
+use transport::tls::ConfigError;
+
+use crate::endpoint::Endpoint;
+use crate::table::EndpointTable;
+use crate::tls::{Secrets, TlsSide};
+
+/// A cluster at run time. Snapshots hold it; when the last one lets go, its pools close what is idle and let what is
+/// in flight finish.
+pub struct Cluster {
+    core: Arc<Core>,
+}
+
+/// What pools and resolvers hold.
+pub(crate) struct Core {
+    /// Names its pools in every worker.
+    pub(crate) id: u64,
+    pub(crate) config: Arc<model::Cluster>,
+    pub(crate) table: ArcSwap<EndpointTable>,
+    pub(crate) tls: Option<TlsSide>,
+    /// The endpoints as they were given, host names included. Also the lock of writers to `table`.
+    pub(crate) given: Mutex<Arc<EndpointSet>>,
+    pub(crate) warm: AtomicBool,
+    pub(crate) retired: AtomicBool,
+    pub(crate) resolving: AtomicBool,
+    /// Woken when the names to resolve have changed, or nobody needs them any more.
+    pub(crate) renamed: Arc<Notify>,
+}
+
+/// Why a cluster cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// Its TLS needs a secret that nobody has.
+    #[error(
+        "cluster {cluster}: TLS refers to secret `{secret}`, which does not exist; expected a secret delivered under that name; deliver it or correct the reference"
+    )]
+    MissingSecret {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// The secret's name.
+        secret: Arc<str>,
+    },
+    /// Its TLS settings contradict themselves.
+    #[error("cluster {cluster}: {source}; correct the cluster's TLS settings")]
+    Tls {
+        /// The cluster.
+        cluster: Arc<str>,
+        /// What is wrong, and what was expected.
+        source: ConfigError,
+    },
+}
+
+impl Cluster {
+    /// Makes a cluster run. If nothing but the endpoints given in `config` differs from `previous`, it lives on with
+    /// its pools, and at most its table is swapped. Otherwise the endpoints keep at least their ids and counts, and those found by the
+    /// same discovery are taken over, so that traffic flows before discovery answers anew.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build(
+        config: Arc<model::Cluster>,
+        previous: Option<&Arc<Self>>,
+        secrets: &dyn Secrets,
+    ) -> Result<Arc<Self>, BuildError> {
+        if let Some(same) = previous
+            && same_apart_from_endpoints(&same.core.config, &config)
+        {
+            if let Discovery::Static(set) | Discovery::StrictDns(set) | Discovery::LogicalDns(set) = &config.discovery {
+                same.set_endpoints(set);
+            }
+            return Ok(same.clone());
+        }
+        let tls = match &config.transport {
+            Transport::Plain => None,
+            Transport::Tls(settings) | Transport::MeshTls(settings) => {
+                Some(TlsSide::new(&config.name, settings, secrets)?)
+            }
+        };
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let inherited = previous.map(|p| p.core.table.load_full()).unwrap_or_default();
+        let same_discovery = previous.is_some_and(|p| p.core.config.discovery == config.discovery);
+        let core = Core {
+            id: NEXT.fetch_add(1, Relaxed),
+            table: ArcSwap::new(inherited),
+            tls,
+            given: Mutex::default(),
+            warm: AtomicBool::new(previous.is_some_and(|p| same_discovery && p.is_warm())),
+            retired: AtomicBool::new(false),
+            resolving: AtomicBool::new(false),
+            renamed: Arc::default(),
+            config,
+        };
+        core.begin(same_discovery);
+        Ok(Arc::new(Self { core: Arc::new(core) }))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.core.config.name
+    }
+
+    /// Its settings. The endpoints in it may be outdated: see [`Cluster::endpoints`].
+    pub fn config(&self) -> &Arc<model::Cluster> {
+        &self.core.config
+    }
+
+    /// Takes a new set of endpoints: as endpoint discovery delivers it, or names to be resolved. Runs off the
+    /// workers' way; requests see it from their next pick on.
+    pub fn set_endpoints(&self, set: &EndpointSet) {
+        self.core.set_endpoints(set);
+    }
+
+    /// The endpoints now, with what was counted on them (Envoy's `/clusters`).
+    pub fn endpoints(&self) -> Arc<EndpointTable> {
+        self.core.table.load_full()
+    }
+
+    /// Is it known which endpoints there are (perhaps none)? Until then requests should rather wait than fail.
+    pub fn is_warm(&self) -> bool {
+        self.core.warm.load(Relaxed)
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.core.retired.store(true, Relaxed);
+        self.core.renamed.notify_one();
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("name", self.name()).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// The first endpoints.
+    fn begin(&self, keep: bool) {
+        match &self.config.discovery {
+            Discovery::Static(set) => self.set_endpoints(set),
+            Discovery::StrictDns(set) | Discovery::LogicalDns(set) => {
+                *self.lock() = Arc::new(set.clone());
+            }
+            Discovery::Eds(_) => {}
+            Discovery::OriginalDestination => self.warm.store(true, Relaxed),
+        }
+        if !keep && !matches!(self.config.discovery, Discovery::Static(_)) {
+            self.table.store(Arc::default());
+        }
+    }
+
+    fn set_endpoints(&self, set: &EndpointSet) {
+        let mut given = self.lock();
+        if **given == *set && self.warm.load(Relaxed) {
+            return;
+        }
+        *given = Arc::new(set.clone());
+        match &self.config.discovery {
+            // Host names come into the table by way of the resolver.
+            Discovery::StrictDns(_) | Discovery::LogicalDns(_) => self.renamed.notify_one(),
+            _ => {
+                let table = EndpointTable::new(set, &self.table.load());
+                self.table.store(Arc::new(table));
+                self.warm.store(true, Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn lock(&self) -> impl Deref<Target = Arc<EndpointSet>> + std::ops::DerefMut {
+        self.given.lock().expect("no panic under the lock")
+    }
+
+    /// Does a connection to this endpoint begin with TLS?
+    pub(crate) fn tls_to(&self, endpoint: &Endpoint) -> Option<&TlsSide> {
+        match &self.config.transport {
+            Transport::MeshTls(_) if !endpoint.mesh_tls() => None,
+            _ => self.tls.as_ref(),
+        }
+    }
+}
+
+fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
+    // Named one by one, so that a new setting is not forgotten here.
+    let model::Cluster {
+        name,
+        discovery,
+        balancing,
+        connect_timeout,
+        protocol,
+        transport,
+        idle_timeout,
+        max_requests_per_connection,
+        service,
+    } = a;
+    let same_discovery = match (discovery, &b.discovery) {
+        (Discovery::Static(_), Discovery::Static(_))
+        | (Discovery::StrictDns(_), Discovery::StrictDns(_))
+        | (Discovery::LogicalDns(_), Discovery::LogicalDns(_)) => true,
+        (a, b) => a == b,
+    };
+    same_discovery
+        && *name == b.name
+        && *balancing == b.balancing
+        && *connect_timeout == b.connect_timeout
+        && *protocol == b.protocol
+        && *transport == b.transport
+        && *idle_timeout == b.idle_timeout
+        && *max_requests_per_connection == b.max_requests_per_connection
+        && *service == b.service
+}

@@ -1,0 +1,173 @@
+//! Clusters whose endpoints are host names: resolved again and again beside the workers, the table swapped on change.
+//!
+//! The system's resolver (`getaddrinfo`) is asked, so `/etc/hosts`, search domains and name services count. It tells
+//! no time to live; names are asked again after 60 seconds, Istio's refresh rate, and sooner while one fails. What was
+//! resolved last stays in use while a name cannot be resolved.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use base::Backoff;
+use model::cluster::Discovery;
+use model::{Address, EndpointSet};
+use tokio::runtime::Handle;
+
+use crate::cluster::{Cluster, Core};
+use crate::table::EndpointTable;
+
+/// Time between two lookups of the same name (Istio's `dnsRefreshRate`).
+pub const REFRESH: Duration = Duration::from_secs(60);
+
+/// The longest and shortest bound of the wait after a lookup that failed.
+const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Resolves one host name.
+pub trait Resolve: Send + Sync {
+    /// All addresses of `host`, each with `port`, in the order of preference.
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+}
+
+/// The system's resolver, on the runtime's blocking threads.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+}
+
+impl Cluster {
+    /// Keeps the host names of a `STRICT_DNS` or `LOGICAL_DNS` cluster resolved, by a task on `runtime` that ends
+    /// with the cluster. Does nothing for other clusters, nor a second time.
+    pub fn resolve_on(&self, runtime: &Handle, resolver: Arc<dyn Resolve>) {
+        let core = self.core();
+        let by_name = matches!(core.config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_));
+        if by_name && !core.resolving.swap(true, Relaxed) {
+            runtime.spawn(keep_resolved(Arc::downgrade(core), resolver));
+        }
+    }
+}
+
+async fn keep_resolved(core: Weak<Core>, resolver: Arc<dyn Resolve>) {
+    let Some(renamed) = core.upgrade().map(|core| core.renamed.clone()) else { return };
+    let mut backoff = Backoff::new(AFTER_FAILURE.0, AFTER_FAILURE.1);
+    loop {
+        let whole = match core.upgrade().filter(|core| !core.retired.load(Relaxed)) {
+            Some(core) => core.resolve_once(&*resolver).await,
+            None => return,
+        };
+        let wait = if whole {
+            backoff.reset();
+            REFRESH
+        } else {
+            backoff.next_delay()
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = renamed.notified() => {}
+        }
+    }
+}
+
+impl Core {
+    /// Looks every name up once and swaps the table if something changed. Says whether all names were resolved.
+    async fn resolve_once(&self, resolver: &dyn Resolve) -> bool {
+        let given = self.lock().clone();
+        let mut found = Vec::new();
+        let mut whole = true;
+        for (host, port) in names(&given) {
+            match resolver.resolve(host, port).await {
+                Ok(addrs) if !addrs.is_empty() => found.push((host, port, preferred(addrs))),
+                Ok(_) => whole = false,
+                Err(error) => {
+                    whole = false;
+                    tracing::debug!(cluster = %self.config.name, host, %error, "name not resolved");
+                }
+            }
+        }
+        let still = self.lock();
+        if Arc::ptr_eq(&still, &given) {
+            let previous = self.table.load_full();
+            let first_only = matches!(self.config.discovery, Discovery::LogicalDns(_));
+            let table = resolved(&given, &found, &previous, first_only);
+            if !same(&table, &previous) {
+                self.table.store(Arc::new(table));
+            }
+            self.warm.store(true, Relaxed);
+        }
+        whole
+    }
+}
+
+fn names(set: &EndpointSet) -> impl Iterator<Item = (&str, u16)> {
+    set.iter().filter_map(|endpoint| match &endpoint.address {
+        Address::Host { host, port } => Some((&**host, *port)),
+        _ => None,
+    })
+}
+
+/// IPv4 if there is any, since a host without a route for IPv6 is told of such addresses too; sorted, since servers
+/// rotate their answers and the order means nothing to a balancer.
+fn preferred(mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    if addrs.iter().any(SocketAddr::is_ipv4) {
+        addrs.retain(SocketAddr::is_ipv4);
+    }
+    addrs.sort_unstable();
+    addrs.dedup();
+    addrs
+}
+
+fn resolved(
+    given: &EndpointSet,
+    found: &[(&str, u16, Vec<SocketAddr>)],
+    previous: &EndpointTable,
+    first_only: bool,
+) -> EndpointTable {
+    let groups = given.localities.iter().map(|group| {
+        let mut members = Vec::new();
+        for endpoint in &group.endpoints {
+            let Address::Host { host, port } = &endpoint.address else {
+                members.push((endpoint.clone(), None));
+                continue;
+            };
+            let known = || known_addresses(previous, host, *port);
+            let mut addrs = match found.iter().find(|(h, p, _)| *h == &**host && p == port) {
+                Some((.., addrs)) => addrs.clone(),
+                None => known(),
+            };
+            if first_only {
+                // A logical endpoint stays where it is while its name still says so.
+                let stay = known().into_iter().find(|addr| addrs.contains(addr));
+                addrs = stay.or(addrs.first().copied()).into_iter().collect();
+            }
+            let at = |addr: SocketAddr| model::Endpoint { address: addr.into(), ..endpoint.clone() };
+            members.extend(addrs.into_iter().map(|addr| (at(addr), Some(host.clone()))));
+        }
+        (group.priority, Arc::new(group.locality.clone()), members)
+    });
+    EndpointTable::of(groups, previous)
+}
+
+fn known_addresses(table: &EndpointTable, host: &str, port: u16) -> Vec<SocketAddr> {
+    let of_host = table.endpoints().iter().filter(|e| e.host() == Some(host));
+    of_host.filter_map(|e| e.address().socket_addr()).filter(|addr| addr.port() == port).collect()
+}
+
+fn same(a: &EndpointTable, b: &EndpointTable) -> bool {
+    let (a, b) = (a.endpoints(), b.endpoints());
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+}

@@ -1,0 +1,304 @@
+//! One cluster in one worker: pick an endpoint, take a connection, send.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::uri::Authority;
+use http::{Method, Request, Uri, Version, header};
+use mesh_http::{Body, Progress};
+use model::cluster::{Balancing, Discovery, UpstreamProtocol};
+
+use crate::cluster::{Cluster, Core};
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::exchange::{Connected, Connection, Exchange, Sent};
+use crate::failure::{Failure, FailureKind};
+use crate::pool::{Pool, Shared};
+use crate::stats::ClusterStats;
+use crate::table::{EndpointTable, Order};
+use crate::tls::Speak;
+
+/// What decides which endpoint takes a request, and how it is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Pick<'a> {
+    /// An even draw over all of `u64`, new for each attempt.
+    pub draw: u64,
+    /// Endpoints that earlier attempts used; to be avoided.
+    pub tried: &'a [EndpointId],
+    /// How often to pick again while the choice falls on one of `tried`
+    /// ([`RetryPolicy::host_selection_attempts`](model::RetryPolicy)).
+    pub repicks: u32,
+    /// Where the downstream wanted to go: the endpoint of `ORIGINAL_DST` clusters.
+    pub original_destination: Option<SocketAddr>,
+    /// What the downstream speaks: for clusters that speak the same.
+    pub downstream: Version,
+    /// The request asks for an HTTP/1.1 upgrade, such as WebSocket: an HTTP/1.1 connection is used in any case.
+    pub upgrade: bool,
+    /// The request's authority becomes the endpoint's host name, if it has one.
+    pub rewrite_host: bool,
+}
+
+impl Pick<'_> {
+    /// A first attempt of a downstream that speaks HTTP/1.1.
+    pub fn new(draw: u64) -> Self {
+        Self {
+            draw,
+            tried: &[],
+            repicks: 0,
+            original_destination: None,
+            downstream: Version::HTTP_11,
+            upgrade: false,
+            rewrite_host: false,
+        }
+    }
+}
+
+/// The pools of one cluster in one worker.
+pub struct ClusterPools {
+    shared: Rc<Shared>,
+    pools: RefCell<HashMap<EndpointId, Rc<Pool>, BuildHasherDefault<IdHasher>>>,
+    /// Endpoints that the downstream dialled.
+    originals: RefCell<HashMap<SocketAddr, Rc<Pool>>>,
+    /// The table that the pools were last compared with.
+    seen: RefCell<Arc<EndpointTable>>,
+    turn: Cell<u64>,
+}
+
+impl ClusterPools {
+    pub(crate) fn new(shared: Shared) -> Rc<Self> {
+        Rc::new(Self {
+            seen: RefCell::new(shared.core.table.load_full()),
+            shared: Rc::new(shared),
+            pools: RefCell::default(),
+            originals: RefCell::default(),
+            // Workers, and proxies started together, must not walk in step.
+            turn: Cell::new(rand::random()),
+        })
+    }
+
+    /// The cluster's settings.
+    pub fn config(&self) -> &Arc<model::Cluster> {
+        &self.shared.core.config
+    }
+
+    /// The cluster's statistics in this worker, for what only the caller knows: timeouts and retries.
+    pub fn stats(&self) -> &Rc<ClusterStats> {
+        &self.shared.stats
+    }
+
+    /// Sends a request to an endpoint and waits for the head of the response. The caller sets the limit of time and
+    /// drops the future when it is over.
+    ///
+    /// A request that was lost on a reused connection, closed by the upstream at that moment, is sent once more on a
+    /// fresh one if that is safe: nothing of it was sent, or its method is idempotent (RFC 9110, section 9.2.2) and it
+    /// came back whole.
+    ///
+    /// # Errors
+    /// [`Failure`], with the request given back if nothing of it was used.
+    pub async fn send(&self, mut request: Request<Body>, pick: &Pick<'_>) -> Result<Sent, Box<Failure>> {
+        let Some(pool) = self.pick(pick) else {
+            return Err(no_endpoint().with_request(request));
+        };
+        let mut exchange = Exchange::begin(pool.endpoint(), self.shared.stats.clone());
+        if pick.rewrite_host {
+            rewrite_host(&mut request, exchange.endpoint());
+        }
+        let speak = self.speak(pick, exchange.endpoint());
+        let idempotent = request.method().is_idempotent();
+        let mut fresh = false;
+        loop {
+            let lease = match pool.lease(speak, fresh).await {
+                Ok(lease) => lease,
+                Err(error) => {
+                    exchange.outcome(false);
+                    return Err(Failure::new(error.kind, error.reason).at(exchange.endpoint()).with_request(request));
+                }
+            };
+            exchange.on(lease.facts().clone());
+            let error = match lease.send(&pool, request).await {
+                Ok(response) => {
+                    exchange.outcome(!response.status().is_server_error());
+                    return Ok(Sent { response, exchange });
+                }
+                Err(error) => error,
+            };
+            let harmless = match error.progress() {
+                Progress::NotSent => true,
+                Progress::StaleConnection => idempotent,
+                _ => false,
+            };
+            let mut failure = Failure::from_send(error).at(exchange.endpoint());
+            match failure.request.take() {
+                Some(again) if harmless && exchange.is_reused() && !fresh => request = again,
+                given_back => {
+                    exchange.outcome(false);
+                    failure.request = given_back;
+                    return Err(failure);
+                }
+            }
+            fresh = true;
+        }
+    }
+
+    /// Makes a connection of the caller's own to an endpoint, for bytes that are not HTTP. TLS as the cluster says,
+    /// with the application protocols of its settings.
+    ///
+    /// # Errors
+    /// [`Failure`]: no endpoint, or no connection within the cluster's connect timeout.
+    pub async fn connect(&self, pick: &Pick<'_>) -> Result<Connected, Box<Failure>> {
+        let pool = self.pick(pick).ok_or_else(no_endpoint)?;
+        let endpoint = &pool.endpoint();
+        let mut exchange = Exchange::begin(endpoint.clone(), self.shared.stats.clone());
+        let dialed = match self.shared.dialer.dial(&self.shared.core, endpoint, Speak::Raw).await {
+            Ok(dialed) => dialed,
+            Err(error) => {
+                pool.failed(&error);
+                exchange.outcome(false);
+                return Err(Failure::new(error.kind, error.reason).at(endpoint));
+            }
+        };
+        let (local, remote, tls) = (dialed.local, dialed.remote, dialed.tls);
+        exchange.own(Connection { local, remote, tls, http2: false, requests: Cell::new(0) });
+        exchange.outcome(true);
+        Ok(Connected { stream: dialed.stream, exchange })
+    }
+
+    fn pick(&self, pick: &Pick<'_>) -> Option<Rc<Pool>> {
+        let core = &self.shared.core;
+        if let Discovery::OriginalDestination = core.config.discovery {
+            return pick.original_destination.map(|addr| self.original(addr));
+        }
+        let table = core.table.load();
+        if !Arc::ptr_eq(&table, &self.seen.borrow()) {
+            self.reconcile(&table);
+        }
+        let endpoint = table.pick_untried(|| self.order(core), pick.draw, pick.tried, pick.repicks)?;
+        if let Some(pool) = self.pools.borrow().get(&endpoint.id()) {
+            return Some(pool.clone());
+        }
+        let pool = Pool::new(self.shared.clone(), endpoint.clone());
+        self.pools.borrow_mut().insert(endpoint.id(), pool.clone());
+        Some(pool)
+    }
+
+    fn order(&self, core: &Core) -> Order {
+        match core.config.balancing {
+            Balancing::LeastRequest { choices } => Order::Least(choices),
+            Balancing::Random => Order::Random,
+            Balancing::RoundRobin | Balancing::Provided => {
+                let turn = self.turn.get().wrapping_add(1);
+                self.turn.set(turn);
+                Order::Turn(turn)
+            }
+        }
+    }
+
+    fn original(&self, addr: SocketAddr) -> Rc<Pool> {
+        let mut originals = self.originals.borrow_mut();
+        let new = || Pool::new(self.shared.clone(), Endpoint::original_destination(addr));
+        originals.entry(addr).or_insert_with(new).clone()
+    }
+
+    fn speak(&self, pick: &Pick<'_>, endpoint: &Endpoint) -> Speak {
+        let core = &self.shared.core;
+        match core.config.protocol {
+            _ if pick.upgrade => Speak::Http1,
+            UpstreamProtocol::Http1 => Speak::Http1,
+            UpstreamProtocol::Http2 => Speak::Http2,
+            UpstreamProtocol::Auto if core.tls_to(endpoint).is_some() => Speak::Either,
+            UpstreamProtocol::Auto => Speak::Http1,
+            UpstreamProtocol::SameAsDownstream if pick.downstream == Version::HTTP_2 => Speak::Http2,
+            UpstreamProtocol::SameAsDownstream => Speak::Http1,
+        }
+    }
+
+    /// The table was swapped: pools of endpoints that are gone, or changed in more than their counts, are closed.
+    fn reconcile(&self, table: &Arc<EndpointTable>) {
+        *self.seen.borrow_mut() = table.clone();
+        let now: HashMap<EndpointId, &Arc<Endpoint>> = table.endpoints().iter().map(|e| (e.id(), e)).collect();
+        let mut gone = Vec::new();
+        self.pools.borrow_mut().retain(|id, pool| {
+            let stays = now.get(id).is_some_and(|e| pool.follow(e));
+            if !stays {
+                gone.push(pool.clone());
+            }
+            stays
+        });
+        gone.iter().for_each(|pool| pool.close());
+    }
+
+    /// Closes what has been idle for too long or belongs to nobody any more. Says whether anything is left.
+    pub(crate) fn maintain(&self) -> bool {
+        let table = self.shared.core.table.load();
+        if !Arc::ptr_eq(&table, &self.seen.borrow()) {
+            self.reconcile(&table);
+        }
+        let all: Vec<_> = {
+            let (pools, originals) = (self.pools.borrow(), self.originals.borrow());
+            pools.values().chain(originals.values()).cloned().collect()
+        };
+        all.iter().for_each(|pool| pool.maintain());
+        drop(all);
+        self.originals.borrow_mut().retain(|_, pool| !pool.is_empty() || Rc::strong_count(pool) > 1);
+        self.has_connections()
+    }
+
+    pub(crate) fn has_connections(&self) -> bool {
+        !(self.pools.borrow().values().all(|pool| pool.is_empty()) && self.originals.borrow().is_empty())
+    }
+
+    /// Closes what is idle, for good.
+    pub(crate) fn close(&self) {
+        let pools: Vec<_> = self.pools.take().into_values().chain(self.originals.take().into_values()).collect();
+        pools.iter().for_each(|pool| pool.close());
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.shared.core.retired.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for ClusterPools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterPools").field("cluster", &self.config().name).finish_non_exhaustive()
+    }
+}
+
+/// Ids are counted up: to spread them is all that is needed.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
+    }
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+}
+
+fn no_endpoint() -> Box<Failure> {
+    Failure::new(FailureKind::NoEndpoint, "")
+}
+
+/// Envoy's `auto_host_rewrite`: only names that were resolved are known as host names.
+fn rewrite_host(request: &mut Request<Body>, endpoint: &Endpoint) {
+    let Some(authority) = endpoint.host().and_then(|host| Authority::try_from(host).ok()) else { return };
+    if let Ok(value) = header::HeaderValue::from_str(authority.as_str()) {
+        let headers = request.headers_mut();
+        if headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, value);
+        }
+    }
+    if request.uri().authority().is_some() && request.method() != Method::CONNECT {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.authority = Some(authority);
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    }
+}
