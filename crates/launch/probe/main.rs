@@ -1,0 +1,124 @@
+//! One executable for all parts of the tests: a supervisor as `halcyon run` is one, a small sidecar, and programs.
+//!
+//! ```text
+//! launch-probe supervise <dir> <capture> <program> [<argument>...]   runs a launch; events go to <dir>/events
+//! launch-probe refused <dir> <capture> <program>...                  the same where the kernel gives no namespace
+//! launch-probe again <dir> <times> <program>...                      launches in one process; prints its open files
+//! launch-probe sidecar <dir>                                         see `sidecar`
+//! launch-probe dial|resolve|udp|serve ...                            see `program`
+//! ```
+
+#![allow(clippy::print_stdout)] // a test program's output is its answer
+
+mod program;
+mod sidecar;
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use launch::{Capture, Drain, Event, HttpTarget, Launch, LaunchError, SidecarOutput, SidecarSpec};
+use transport::Address;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let role = args.next().unwrap_or_default();
+    if role == launch::inside::SUBCOMMAND {
+        return launch::inside::main(args);
+    }
+    let args: Vec<OsString> = args.collect();
+    let texts: Vec<&str> = args.iter().map(|arg| arg.to_str().expect("test arguments are UTF-8")).collect();
+    match (role.to_str().unwrap_or_default(), &texts[..]) {
+        ("supervise", [dir, capture, program @ ..]) => supervise(dir, capture, program),
+        ("refused", [dir, capture, program @ ..]) => {
+            refuse_namespaces();
+            supervise(dir, capture, program)
+        }
+        ("again", [dir, times, program @ ..]) => again(dir, times.parse().expect("a number"), program),
+        ("sidecar", [dir]) => runtime().block_on(sidecar::run(Path::new(dir))),
+        (role, args) => program::run(role, args),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn supervise(dir: &str, capture: &str, program: &[&str]) -> ExitCode {
+    match runtime().block_on(run(Path::new(dir), capture, program)) {
+        Ok(ending) => ExitCode::from(ending.exit_code()),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(99)
+        }
+    }
+}
+
+async fn run(dir: &Path, capture: &str, program: &[&str]) -> Result<launch::Ending, LaunchError> {
+    let mut launch = Launch::new(program[0], program[1..].iter().map(OsString::from));
+    launch.capture = match capture {
+        "namespace" => Capture::Namespace,
+        "none" => Capture::None,
+        _ => Capture::Auto,
+    };
+    launch.netns_socket_path = Some(dir.join("netns.sock"));
+    let events = dir.join("events");
+    launch.on_event = Arc::new(move |event: &Event| {
+        let mut file = OpenOptions::new().create(true).append(true).open(&events).expect("the events file");
+        writeln!(file, "{event}").expect("the events file");
+    });
+    launch.prepare().await?.run(vec![("EXTRA".to_owned(), "more".to_owned())], sidecar_of(dir)).await
+}
+
+/// `LAUNCH_TEST_SIDECAR` replaces the sidecar's program, to have one that fails.
+fn sidecar_of(dir: &Path) -> SidecarSpec {
+    let admin = |path| HttpTarget::new(Address::unix(dir.join("admin.sock")), path);
+    let myself = std::env::current_exe().expect("this program");
+    SidecarSpec {
+        program: std::env::var_os("LAUNCH_TEST_SIDECAR").unwrap_or_else(|| myself.into()),
+        args: vec!["sidecar".into(), dir.into()],
+        env: vec![],
+        output: SidecarOutput::Inherit,
+        ready: admin("/ready"),
+        ready_within: Duration::from_millis(
+            std::env::var("LAUNCH_TEST_READY_MS").map_or(20_000, |text| text.parse().expect("a number")),
+        ),
+        drain: Drain {
+            request: Some(admin("/drain")),
+            settle: Duration::from_secs(5),
+            grace: Duration::from_secs(5),
+        },
+    }
+}
+
+/// Launches one after another in this process, and says how many files are open after the first and after the last.
+fn again(dir: &str, times: usize, program: &[&str]) -> ExitCode {
+    let runtime = runtime();
+    let open = || fs::read_dir("/proc/self/fd").expect("/proc").count();
+    let mut counts = Vec::new();
+    for _ in 0..times {
+        runtime.block_on(run(Path::new(dir), "auto", program)).expect("a launch");
+        counts.push(open());
+    }
+    println!("open files: {} then {}", counts[0], counts[times - 1]);
+    ExitCode::SUCCESS
+}
+
+/// Goes into a user namespace in which no network namespace can be made.
+fn refuse_namespaces() {
+    use nix::sched::{CloneFlags, unshare};
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    unshare(CloneFlags::CLONE_NEWUSER).expect("a user namespace");
+    for (file, text) in [
+        (PathBuf::from("/proc/self/setgroups"), "deny".to_owned()),
+        ("/proc/self/uid_map".into(), format!("{uid} {uid} 1")),
+        ("/proc/self/gid_map".into(), format!("{gid} {gid} 1")),
+        ("/proc/sys/user/max_net_namespaces".into(), "0".to_owned()),
+    ] {
+        fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}

@@ -1,0 +1,116 @@
+//! A child process whose end can be awaited, and that never outlives its owner.
+//!
+//! Each child is started and waited for by a thread of its own. So the thread that the kernel takes for its parent
+//! lives exactly as long as the child: `PR_SET_PDEATHSIG` is sent when that *thread* ends, and a thread of a runtime
+//! may end at any time.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use rustix::io::FdFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::Ending;
+
+/// While a file is inheritable, any child that any thread starts would inherit it. All children of this crate are
+/// started under this lock, so that several launches in one process do not hand their sockets to each other.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// What becomes of a child that is dropped while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDrop {
+    /// It is killed.
+    Kill,
+    /// It sees by itself that it is not wanted any more.
+    Leave,
+}
+
+/// A running or ended child.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: u32,
+    on_drop: OnDrop,
+    /// Names the process even if its number was given to another one since.
+    handle: OwnedFd,
+    ended: watch::Receiver<Option<Ending>>,
+}
+
+impl Child {
+    /// Starts `command`; the child inherits `files` under the same numbers.
+    pub(crate) async fn start(command: Command, files: Arc<[OwnedFd]>, on_drop: OnDrop) -> io::Result<Self> {
+        let (started, answer) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("child".to_owned())
+            .spawn(move || start_and_wait(command, &files, on_drop, started))?;
+        answer.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    /// Its process number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until it ends. May be called again.
+    pub(crate) async fn ended(&mut self) -> Ending {
+        match self.ended.wait_for(Option::is_some).await.map(|ending| *ending) {
+            Ok(Some(ending)) => ending,
+            // the waiting thread always says how it ended before it goes
+            _ => Ending::Killed(Signal::KILL.as_raw()),
+        }
+    }
+
+    /// Sends a signal; none if it has ended.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.ended.borrow().is_none() {
+            let _ = pidfd_send_signal(&self.handle, signal);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.on_drop == OnDrop::Kill {
+            self.signal(Signal::KILL);
+        }
+    }
+}
+
+fn start_and_wait(
+    mut command: Command,
+    files: &[OwnedFd],
+    on_drop: OnDrop,
+    started: oneshot::Sender<io::Result<Child>>,
+) {
+    let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+    let spawned = inheriting(&fds, || command.spawn());
+    // It may hold the child's ends of sockets, which must be open nowhere but in the child.
+    drop(command);
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    let (tell, ended) = watch::channel(None);
+    let handle = Pid::from_raw(child.id() as i32)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+        .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
+    let answer = handle.map(|handle| Child { pid: child.id(), on_drop, handle, ended });
+    // If nobody awaits the answer any more, the `Child` in it is dropped, which kills the process.
+    let failed = answer.is_err();
+    let _ = started.send(answer);
+    if failed {
+        let _ = child.kill();
+    }
+    let ending = child.wait().map_or(Ending::Killed(Signal::KILL.as_raw()), Ending::from);
+    let _ = tell.send(Some(ending));
+}
+
+fn inheriting<T>(files: &[BorrowedFd<'_>], start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let _guard = STARTING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let set = |flags: FdFlags| files.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags));
+    let result = set(FdFlags::empty()).map_err(io::Error::from).and_then(|()| start());
+    set(FdFlags::CLOEXEC)?;
+    result
+}

@@ -1,0 +1,40 @@
+//! The last moment before a process becomes the user's program or the sidecar.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use nix::sys::signal::{SigSet, Signal};
+
+/// Arguments: the parent's number, `=` and the signals to unblock, the program, its arguments.
+///
+/// Exits as shells do when it cannot become the program: 127 if there is none, 126 if it cannot be executed.
+pub(super) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let parent = args.next().and_then(|text| text.to_str()?.parse().ok());
+    let unblock = args.next().unwrap_or_default();
+    let (Some(parent), Some(program)) = (parent, args.next()) else { return ExitCode::from(2) };
+    tie_life_to(parent);
+    unblock_signals(&unblock.to_string_lossy());
+    let error = Command::new(&program).args(args).exec();
+    eprintln!("halcyon: cannot start `{}`: {error}; expected an executable program", program.display());
+    ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+/// The kernel kills this process when its parent's thread ends; that survives `exec` (prctl(2), PR_SET_PDEATHSIG).
+/// A parent that was gone before is found by its number.
+fn tie_life_to(parent: i32) {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(parent) {
+        std::process::exit(1);
+    }
+}
+
+fn unblock_signals(list: &str) {
+    let signals: SigSet = list
+        .trim_start_matches('=')
+        .split(',')
+        .filter_map(|number| Signal::try_from(number.parse::<i32>().ok()?).ok())
+        .collect();
+    let _ = signals.thread_unblock();
+}

@@ -1,0 +1,233 @@
+//! The table `inet halcyon`, spoken to nf_tables over netlink: what turns a program's connections to the sidecar.
+//!
+//! ```text
+//! table inet halcyon {
+//!   chain nat    { type nat hook output priority -100;
+//!                  udp and tcp to port 53                    -> redirect to the DNS port
+//!                  to the namespace's own addresses          -> accept
+//!                  tcp                                       -> redirect to the outbound port }
+//!   chain filter { type filter hook output priority 0;
+//!                  to the namespace's own addresses          -> accept
+//!                  counter, reject with admin-prohibited }
+//! }
+//! ```
+//!
+//! Port 53 comes first, so that a resolver on loopback (`nameserver 127.0.0.53`) is captured too. Only what was
+//! redirected or is local passes the second chain, so nothing leaves beside the mesh. Numbers of messages, attributes
+//! and expressions are those of the kernel's `linux/netfilter/nf_tables.h`; no `nft` program is needed.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::netlink::{ACK, APPEND, CREATE_NEW, Message, REQUEST, Refused, Socket};
+
+/// The namespace's own IPv4 address that is no loopback one: the IPv4 dummy address (RFC 7600). With it `getaddrinfo`
+/// under `AI_ADDRCONFIG` believes that there is IPv4.
+pub(crate) const OWN_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+/// The same for IPv6, out of the dummy prefix 100:0:0:1::/64 (RFC 9780); set only where the host has IPv6.
+pub(crate) const OWN_IPV6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 1, 0, 0, 0, 8);
+
+const TABLE: &str = "halcyon";
+
+/// Where captured traffic goes, both on the namespace's loopback address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Redirection {
+    /// The sidecar's outbound listener.
+    pub(crate) outbound: u16,
+    /// The sidecar's DNS listeners, UDP and TCP.
+    pub(crate) dns: u16,
+}
+
+/// Sets up the table in the network namespace of this thread, all of it or nothing.
+/// The error names the step (`rule 3 of chain nat`) that was refused.
+pub(crate) fn install(redirection: Redirection) -> Result<(), (String, rustix::io::Errno)> {
+    let batch = Batch::of(redirection);
+    let socket = Socket::open(Some(rustix::net::netlink::NETFILTER));
+    socket.and_then(|s| s.transact(&batch.bytes, batch.steps.len())).map_err(|Refused { sequence, errno }| {
+        let step = sequence.and_then(|n| batch.steps.get((n as usize).checked_sub(1)?));
+        (step.cloned().unwrap_or_else(|| "the batch".to_owned()), errno)
+    })
+}
+
+/// A whole transaction; message `n` of `steps` carries the sequence number `n + 1`.
+struct Batch {
+    bytes: Vec<u8>,
+    steps: Vec<String>,
+}
+
+impl Batch {
+    fn of(redirection: Redirection) -> Self {
+        let mut batch = Self { bytes: edge(BATCH_BEGIN), steps: Vec::new() };
+        batch.step("the table".to_owned(), |n| message(NEWTABLE, CREATE_NEW, n).text(1, TABLE));
+        batch.chain("nat", "nat", -100, &nat_rules(redirection));
+        batch.chain("filter", "filter", 0, &filter_rules());
+        batch.bytes.extend(edge(BATCH_END));
+        batch
+    }
+
+    fn chain(&mut self, name: &str, kind: &str, priority: i32, rules: &[Vec<Expression>]) {
+        self.step(format!("chain {name}"), |n| {
+            message(NEWCHAIN, CREATE_NEW, n).text(1, TABLE).text(3, name).text(7, kind).nest(4, |hook| {
+                hook.be32(1, HOOK_OUTPUT).be32(2, priority as u32) // NFTA_HOOK_HOOKNUM, _PRIORITY
+            })
+        });
+        for (index, rule) in rules.iter().enumerate() {
+            self.step(format!("rule {} of chain {name}", index + 1), |n| {
+                message(NEWRULE, APPEND, n)
+                    .text(1, TABLE)
+                    .text(2, name)
+                    .nest(4, |list| rule.iter().fold(list, |list, expression| expression.write(list)))
+            });
+        }
+    }
+
+    fn step(&mut self, name: String, write: impl FnOnce(u32) -> Message) {
+        self.steps.push(name);
+        self.bytes.extend(write(self.steps.len() as u32).finish());
+    }
+}
+
+// Message kinds: nfnetlink's own, and those of the subsystem nf_tables (10) in the high byte.
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const SUBSYSTEM: u8 = 10;
+const NEWTABLE: u16 = 0x0a00;
+const NEWCHAIN: u16 = 0x0a03;
+const NEWRULE: u16 = 0x0a06;
+const NFPROTO_INET: u8 = 1;
+const HOOK_OUTPUT: u32 = 3;
+
+fn message(kind: u16, flags: u16, sequence: u32) -> Message {
+    // struct nfgenmsg: family, version, resource (unused here)
+    Message::new(kind, REQUEST | ACK | flags, sequence).fixed(&[NFPROTO_INET, 0, 0, 0])
+}
+
+fn edge(kind: u16) -> Vec<u8> {
+    Message::new(kind, REQUEST, 0).fixed(&[0, 0, 0, SUBSYSTEM]).finish()
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+fn nat_rules(redirection: Redirection) -> Vec<Vec<Expression>> {
+    let mut rules = Vec::new();
+    for protocol in [UDP, TCP] {
+        let mut rule = transport_is(protocol);
+        // both headers have the destination port in their bytes 2 and 3
+        rule.extend([Expression::Load(Place::Transport(2, 2)), Expression::Equals(53u16.to_be_bytes().to_vec())]);
+        rule.push(Expression::Redirect(redirection.dns));
+        rules.push(rule);
+    }
+    rules.extend(local_destinations());
+    let mut rule = transport_is(TCP);
+    rule.push(Expression::Redirect(redirection.outbound));
+    rules.push(rule);
+    rules
+}
+
+fn filter_rules() -> Vec<Vec<Expression>> {
+    let mut rules = local_destinations();
+    rules.push(vec![Expression::Counter, Expression::Reject]);
+    rules
+}
+
+/// One rule each that accepts 127.0.0.0/8, `::1` and the two dummy addresses.
+fn local_destinations() -> Vec<Vec<Expression>> {
+    const IPV4: u8 = 2;
+    const IPV6: u8 = 10;
+    [
+        (IPV4, 16, vec![127]),
+        (IPV4, 16, OWN_IPV4.octets().to_vec()),
+        (IPV6, 24, Ipv6Addr::LOCALHOST.octets().to_vec()),
+        (IPV6, 24, OWN_IPV6.octets().to_vec()),
+    ]
+    .into_iter()
+    .map(|(family, offset, prefix)| {
+        vec![
+            Expression::Load(Place::Family),
+            Expression::Equals(vec![family]),
+            Expression::Load(Place::Network(offset, prefix.len() as u32)),
+            Expression::Equals(prefix),
+            Expression::Accept,
+        ]
+    })
+    .collect()
+}
+
+fn transport_is(protocol: u8) -> Vec<Expression> {
+    vec![Expression::Load(Place::TransportProtocol), Expression::Equals(vec![protocol])]
+}
+
+/// What a rule does, step by step; all steps share register 1.
+enum Expression {
+    Load(Place),
+    /// Ends the rule unless the register begins with these bytes.
+    Equals(Vec<u8>),
+    Redirect(u16),
+    Accept,
+    Counter,
+    Reject,
+}
+
+/// What is loaded: packet data (offset, length), or what the kernel knows of the packet.
+enum Place {
+    Family,
+    TransportProtocol,
+    Network(u32, u32),
+    Transport(u32, u32),
+}
+
+const REGISTER: u32 = 1;
+const VERDICT_REGISTER: u32 = 0;
+const NF_ACCEPT: u32 = 1;
+const PORT_SPECIFIED: u32 = 2;
+const REJECT_ICMPX: u32 = 2;
+const ADMIN_PROHIBITED: u8 = 3;
+
+impl Expression {
+    fn write(&self, list: Message) -> Message {
+        match self {
+            Self::Load(place) => place.write(list),
+            // NFTA_CMP_SREG, _OP (0: equal), _DATA
+            Self::Equals(bytes) => element(list, "cmp", |data| {
+                data.be32(1, REGISTER).be32(2, 0).nest(3, |value| value.attribute(1, bytes))
+            }),
+            // the port goes to the register first: NFTA_REDIR_REG_PROTO_MIN, _FLAGS
+            Self::Redirect(port) => element(
+                element(list, "immediate", |data| {
+                    data.be32(1, REGISTER).nest(2, |value| value.attribute(1, &port.to_be_bytes()))
+                }),
+                "redir",
+                |data| data.be32(1, REGISTER).be32(3, PORT_SPECIFIED),
+            ),
+            Self::Accept => element(list, "immediate", |data| {
+                data.be32(1, VERDICT_REGISTER).nest(2, |value| value.nest(2, |verdict| verdict.be32(1, NF_ACCEPT)))
+            }),
+            Self::Counter => element(list, "counter", |data| data),
+            Self::Reject => {
+                element(list, "reject", |data| data.be32(1, REJECT_ICMPX).attribute(2, &[ADMIN_PROHIBITED]))
+            }
+        }
+    }
+}
+
+impl Place {
+    fn write(&self, list: Message) -> Message {
+        // NFTA_META_KEY, _DREG
+        let meta = |list, key| element(list, "meta", |data| data.be32(2, key).be32(1, REGISTER));
+        // NFTA_PAYLOAD_DREG, _BASE, _OFFSET, _LEN
+        let payload = |list, base, offset, length| {
+            element(list, "payload", |data| data.be32(1, REGISTER).be32(2, base).be32(3, offset).be32(4, length))
+        };
+        match *self {
+            Self::Family => meta(list, 15),
+            Self::TransportProtocol => meta(list, 16),
+            Self::Network(offset, length) => payload(list, 1, offset, length),
+            Self::Transport(offset, length) => payload(list, 2, offset, length),
+        }
+    }
+}
+
+/// One element of a rule's list: NFTA_LIST_ELEM with NFTA_EXPR_NAME and NFTA_EXPR_DATA.
+fn element(list: Message, name: &str, data: impl FnOnce(Message) -> Message) -> Message {
+    list.nest(1, |expression| expression.text(1, name).nest(2, data))
+}

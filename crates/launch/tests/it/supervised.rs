@@ -1,0 +1,177 @@
+//! Exit codes, signals, restarts, and that nothing is left.
+
+use rustix::process::Signal;
+
+use crate::rig::{eventually, rigs, text};
+
+/// Says `ready`, then answers SIGUSR1 and SIGHUP with a line, and SIGTERM by leaving; leaves a `sleep` behind.
+const TALKER: &str = "trap 'echo usr1' USR1; trap 'echo hup' HUP; trap 'exit 42' TERM; echo ready; \
+                      while :; do sleep 600 & wait $!; done";
+
+#[test]
+fn endings() {
+    for rig in rigs() {
+        for (script, expected) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)] {
+            for capture in ["auto", "none"] {
+                let output = rig.run(capture, &["sh", "-c", script]);
+                assert_eq!(output.status.code(), Some(expected), "{script}, {capture}: {}", text(&output.stderr));
+            }
+        }
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn refusals() {
+    for rig in rigs() {
+        let sidecar = |program: &str| ("LAUNCH_TEST_SIDECAR", program.to_owned());
+        for (env, program, expected) in [
+            (None, "./nothing-here", "`./nothing-here`: does not exist"),
+            (None, "nothing-here", "`nothing-here`: is not found on PATH"),
+            (Some(sidecar("/nowhere/proxy")), "true", "sidecar `/nowhere/proxy`: cannot be started"),
+            (Some(sidecar("false")), "true", "sidecar `false`: ended (exit code 1) before it was ready"),
+            (Some(sidecar("tail")), "true", "sidecar `tail`: ended (exit code 1) before it was ready"),
+        ] {
+            let output = rig.command("supervise", "auto", &[program]).envs(env).output().unwrap();
+            let said = text(&output.stderr);
+            assert!(said.contains(expected), "{said}");
+            assert_eq!(output.status.code(), Some(99));
+        }
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_sidecar_that_does_not_get_ready() {
+    use std::os::unix::fs::PermissionsExt;
+    for rig in rigs() {
+        let slow = rig.path("slow");
+        std::fs::write(&slow, "#!/bin/sh\nsleep 600\n").unwrap();
+        std::fs::set_permissions(&slow, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = rig.command("supervise", "auto", &["true"]);
+        let output = command.env("LAUNCH_TEST_SIDECAR", &slow).env("LAUNCH_TEST_READY_MS", "50").output().unwrap();
+        assert!(text(&output.stderr).contains("not ready after 0.05 s"), "{}", text(&output.stderr));
+        std::fs::remove_file(&slow).unwrap();
+    }
+}
+
+#[test]
+fn signals_go_to_the_program() {
+    for rig in rigs() {
+        for capture in ["auto", "none"] {
+            let mut running = rig.start(capture, &["sh", "-c", TALKER]);
+            assert_eq!(running.first, "ready");
+            for (signal, expected) in [(Signal::USR1, "usr1"), (Signal::HUP, "hup"), (Signal::USR1, "usr1")] {
+                running.signal(signal);
+                assert_eq!(running.line(), expected);
+            }
+            running.signal(Signal::TERM);
+            assert_eq!(running.code(), Some(42));
+            rig.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn a_killed_supervisor_takes_all_with_it() {
+    for rig in rigs() {
+        for capture in ["auto", "none"] {
+            let running = rig.start(capture, &["sh", "-c", TALKER]);
+            assert!(rig.processes().len() >= 4, "{:?}", rig.processes());
+            running.signal(Signal::KILL);
+            assert_eq!(running.code(), None);
+            eventually(|| match rig.processes() {
+                left if left.is_empty() => Ok(()),
+                left => Err(format!("still running: {left:?}")),
+            });
+            assert!(!rig.path("netns.sock").exists());
+            // the sidecar was killed too, so its own socket is left to be replaced
+            std::fs::remove_file(rig.path("admin.sock")).unwrap();
+            rig.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn a_sidecar_that_dies_is_restarted_on_the_same_sockets() {
+    for rig in rigs() {
+        let dial = "while read x; do \"$0\" dial 203.0.113.7:80; done";
+        let mut command = rig.command("supervise", "auto", &["sh", "-c", &format!("echo ready; {dial}"), &rig.probe()]);
+        let mut child = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        let mut input = child.stdin.take().unwrap();
+        let captured = !rig.events().contains("not captured");
+        let mut before = rig.call("/pid").unwrap();
+        for restarts in 1..=2 {
+            assert!(rig.call("/crash").map_or(true, |body| body.is_empty()));
+            if captured {
+                // the connection is made while there is no sidecar, or a new one: the socket is the same
+                std::io::Write::write_all(&mut input, b"go\n").unwrap();
+                assert_eq!(lines.next().unwrap().unwrap(), "captured 203.0.113.7:80");
+            }
+            eventually(|| match rig.events() {
+                events if events.contains(&format!("restart {restarts})")) => Ok(()),
+                events => Err(events),
+            });
+            let after = rig.call("/pid").unwrap();
+            assert_ne!(after, before);
+            before = after;
+        }
+        drop(input);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn what_the_program_leaves_behind_ends_with_it() {
+    for rig in rigs() {
+        let script = "setsid sh -c 'trap \"\" HUP; sleep 600 & sleep 600' & exit 5";
+        assert_eq!(rig.run("auto", &["sh", "-c", script]).status.code(), Some(5));
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn without_capture_the_program_is_on_the_hosts_network() {
+    let network = std::fs::read_link("/proc/self/ns/net").unwrap().display().to_string();
+    for rig in rigs() {
+        assert_eq!(text(&rig.run("none", &[&rig.probe(), "network"]).stdout), network);
+        assert!(!rig.events().contains("captured"));
+    }
+}
+
+#[test]
+fn where_namespaces_are_refused() {
+    let network = std::fs::read_link("/proc/self/ns/net").unwrap().display().to_string();
+    for rig in rigs() {
+        let output = rig.command("refused", "auto", &[&rig.probe(), "network"]).output().unwrap();
+        if text(&output.stderr).contains("a user namespace") {
+            eprintln!("skipped: there is no user namespace to refuse others in");
+            continue;
+        }
+        assert_eq!(text(&output.stdout), network, "{}", text(&output.stderr));
+        let events = rig.events();
+        assert_eq!(events.matches("not captured").count(), 1, "{events}");
+        assert!(events.contains("user.max_net_namespaces is 0"), "{events}");
+        let output = rig.command("refused", "namespace", &["true"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(99));
+        assert!(text(&output.stderr).contains("user.max_net_namespaces is 0"), "{}", text(&output.stderr));
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn no_file_stays_open() {
+    for rig in rigs() {
+        let output = rig.command("again", "4", &["true"]).output().unwrap();
+        let said = text(&output.stdout);
+        let counts: Vec<_> = said.trim_start_matches("open files: ").split(" then ").collect();
+        assert!(counts.len() == 2 && counts[0] == counts[1], "{said} {}", text(&output.stderr));
+    }
+}
