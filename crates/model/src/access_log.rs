@@ -16,6 +16,6 @@ pub enum LogFormat {
     Default,
     /// A text with operators; it brings its own line end.
     Text(String),
-    /// A JSON object, key by key, each value a text with operators.
+    /// A JSON object, key by key in ascending order (the wire knows no other), each value a text with operators.
     Json(Vec<(String, String)>),
 }

@@ -215,7 +215,7 @@ impl HeaderKey {
     }
 }
 
-/// What is asked of a header or query parameter.
+/// What is asked of a header.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ValueMatch {
     /// It is there (true) or not (false).
@@ -266,13 +266,22 @@ impl HeaderMatch {
     }
 }
 
+/// What is asked of a query parameter (no ranges: xDS has none here).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum QueryValue {
+    /// It is there (true) or not (false).
+    Present(bool),
+    /// Its value matches.
+    Text(StringMatch),
+}
+
 /// A condition on one query parameter (xDS `QueryParameterMatcher`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QueryMatch {
     /// The parameter's name, compared as it stands in the URL.
     pub name: String,
     /// The condition.
-    pub value: ValueMatch,
+    pub value: QueryValue,
 }
 
 impl QueryMatch {
@@ -284,13 +293,9 @@ impl QueryMatch {
                 (name == self.name).then_some(value)
             })
         });
-        match (&self.value, found) {
-            (ValueMatch::Present(wanted), found) => found.is_some() == *wanted,
-            (_, None) => false,
-            (ValueMatch::Text(text), Some(value)) => text.matches(value),
-            (ValueMatch::Range { start, end }, Some(value)) => {
-                value.parse::<i64>().is_ok_and(|n| (*start..*end).contains(&n))
-            }
+        match &self.value {
+            QueryValue::Present(wanted) => found.is_some() == *wanted,
+            QueryValue::Text(text) => found.is_some_and(|value| text.matches(value)),
         }
     }
 }
@@ -402,7 +407,7 @@ mod tests {
     #[test]
     fn queries() {
         let matcher = |value| QueryMatch { name: "a".into(), value };
-        let one = matcher(ValueMatch::Text(StringMatch::exact("1")));
+        let one = matcher(QueryValue::Text(StringMatch::exact("1")));
         for (query, expected) in [
             (Some("a=1"), true),
             (Some("b=2&a=1"), true),
@@ -412,7 +417,7 @@ mod tests {
         ] {
             assert_eq!(one.matches(query), expected, "{query:?}");
         }
-        assert!(matcher(ValueMatch::Present(true)).matches(Some("a")));
+        assert!(matcher(QueryValue::Present(true)).matches(Some("a")));
     }
 
     #[test]

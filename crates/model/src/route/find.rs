@@ -151,7 +151,7 @@ fn header_matches(matcher: &HeaderMatch, request: &RequestView<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matcher::{QueryMatch, StringMatch, ValueMatch};
+    use crate::matcher::{QueryMatch, QueryValue, StringMatch};
     use crate::route::{Action, Forward};
     use crate::{Fraction, Pattern};
 
@@ -227,7 +227,7 @@ mod tests {
     fn all_conditions_together() {
         let matches = RouteMatch {
             headers: vec![HeaderMatch::text(HeaderKey::Method, StringMatch::exact("GET"))],
-            query: vec![QueryMatch { name: "q".into(), value: ValueMatch::Present(true) }],
+            query: vec![QueryMatch { name: "q".into(), value: QueryValue::Present(true) }],
             ..on(PathMatch::Prefix("/".into()))
         };
         check(matches.clone(), RequestView::get("h", "/a?q=1"), true);
