@@ -1,1 +1,7 @@
-//! head
+//! What the tests of several crates need. Not for production: everything here panics instead of failing.
+//!
+//! Owns the test authority. It is built on `ca`, so that a test meets the same certificates as a mesh.
+
+mod authority;
+
+pub use authority::TestCa;

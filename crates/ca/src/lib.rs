@@ -1,1 +1,33 @@
-//! head
+//! The certificate authority: a state machine over keys, small, to be audited.
+//!
+//! Owns the roots and their rotation, issuing of SPIFFE certificates, the key store, join tokens, and the requesting
+//! side's key and CSR. Knows no network and nothing of the mesh's configuration; time is passed in. Who may have which
+//! identity is decided by the caller: [`Authority::issue`] takes the identity from it and never from the request.
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use ca::{Authority, Key};
+//! let now = SystemTime::now();
+//! let authority = Authority::create("cluster.local".parse()?, now)?;
+//! let id = "spiffe://cluster.local/ns/default/sa/reviews".parse()?;
+//! let key = Key::generate()?; // stays with the workload
+//! let issued = authority.issue(key.csr(&id)?.as_bytes(), &id, Duration::from_secs(24 * 3600), now)?;
+//! assert_eq!(issued.chain.len(), 1); // signed by the root itself
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod authority;
+mod key;
+mod request;
+mod state;
+mod store;
+mod token;
+mod validity;
+
+pub use authority::{Authority, IssueError, Issued, MAX_TTL, RootState, RootView, RotationError};
+pub use key::{Key, KeyError};
+pub use request::CsrError;
+pub use state::{CaState, StateError};
+pub use store::{DirStore, KeyStore, StoreError};
+pub use token::{Entry, Grant, RedeemError, Token, TokenBook};
+pub use validity::{BACK_DATE, is_expired, renewal_time};
