@@ -87,11 +87,7 @@ fn sidecar_of(dir: &Path) -> SidecarSpec {
         ready_within: Duration::from_millis(
             std::env::var("LAUNCH_TEST_READY_MS").map_or(20_000, |text| text.parse().expect("a number")),
         ),
-        drain: Drain {
-            request: Some(admin("/drain")),
-            settle: Duration::from_secs(5),
-            grace: Duration::from_secs(5),
-        },
+        drain: Drain { request: Some(admin("/drain")), settle: Duration::from_secs(5), grace: Duration::from_secs(5) },
     }
 }
 

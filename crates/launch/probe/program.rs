@@ -8,6 +8,7 @@ use std::process::ExitCode;
 /// * `resolve <name>` prints the addresses that the C library finds;
 /// * `udp <address>` prints whether a datagram can be sent there;
 /// * `serve <port> <text>` answers every connection with the text, until it is killed;
+/// * `self <address>...` does so on every address of its own and dials these, each with a port that it listens on;
 /// * `network` prints the network namespace.
 pub fn run(role: &str, args: &[&str]) -> ExitCode {
     match (role, args) {
@@ -23,7 +24,14 @@ pub fn run(role: &str, args: &[&str]) -> ExitCode {
                 Err(error) => println!("{:?}", error.kind()),
             }
         }
-        ("serve", [port, text]) => serve(port.parse().expect("a port"), text),
+        ("serve", [port, text]) => {
+            serve(TcpListener::bind(format!("127.0.0.1:{port}")).expect("the port is free"), text)
+        }
+        ("self", addresses) => {
+            let listener = TcpListener::bind("0.0.0.0:9080").expect("the port is free");
+            std::thread::spawn(move || serve(listener, "mine"));
+            addresses.iter().for_each(|address| println!("{}", dial(address)));
+        }
         ("network", []) => println!("{}", std::fs::read_link("/proc/self/ns/net").expect("/proc").display()),
         other => panic!("no such role: {other:?}"),
     }
@@ -38,8 +46,7 @@ fn dial(address: &str) -> String {
     }
 }
 
-fn serve(port: u16, text: &str) {
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+fn serve(listener: TcpListener, text: &str) {
     println!("serving");
     for stream in listener.incoming() {
         let _ = stream.and_then(|mut stream| stream.write_all(text.as_bytes()));

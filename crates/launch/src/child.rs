@@ -22,7 +22,7 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// What becomes of a child that is dropped while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnDrop {
-    /// It is killed.
+    /// It is killed. It must lead a process group of its own: whoever is left in it is killed at its end.
     Kill,
     /// It sees by itself that it is not wanted any more.
     Leave,
@@ -103,8 +103,21 @@ fn start_and_wait(
     if failed {
         let _ = child.kill();
     }
+    if on_drop == OnDrop::Kill {
+        end_its_group(child.id());
+    }
     let ending = child.wait().map_or(Ending::Killed(Signal::KILL.as_raw()), Ending::from);
     let _ = tell.send(Some(ending));
+}
+
+/// Waits until the process has ended, and kills those that it started and left in its process group. The process is
+/// still there for the kernel (`WNOWAIT`), so nobody else can have got its number.
+fn end_its_group(pid: u32) {
+    use rustix::process::{WaitId, WaitIdOptions, kill_process_group, waitid};
+    let Some(pid) = Pid::from_raw(pid as i32) else { return };
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    while waitid(WaitId::Pid(pid), ended).is_err_and(|errno| errno == rustix::io::Errno::INTR) {}
+    let _ = kill_process_group(pid, Signal::KILL);
 }
 
 fn inheriting<T>(files: &[BorrowedFd<'_>], start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {

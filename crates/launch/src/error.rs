@@ -9,7 +9,9 @@ use crate::{Ending, HttpTarget, Refusal};
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// The program cannot be executed.
-    #[error("`{program}`: {problem}; expected the path of an executable file, or a name that is found on PATH; check the spelling and the file's permissions")]
+    #[error(
+        "`{program}`: {problem}; expected the path of an executable file, or a name that is found on PATH; check the spelling and the file's permissions"
+    )]
     Program {
         /// As it was given.
         program: String,
@@ -17,10 +19,14 @@ pub enum LaunchError {
         problem: &'static str,
     },
     /// [`crate::Capture::Namespace`] was asked for and is refused.
-    #[error("the program's connections cannot be captured: {0}. Or start without capture, with only named upstreams in the mesh")]
+    #[error(
+        "the program's connections cannot be captured: {0}. Or start without capture, with only named upstreams in the mesh"
+    )]
     Capture(Refusal),
     /// The inner process could not be started, or died.
-    #[error("the process that holds the program {problem}; expected it to live as long as the program; if the machine is short of memory or of processes, free some and start again")]
+    #[error(
+        "the process that holds the program {problem}; expected it to live as long as the program; if the machine is short of memory or of processes, free some and start again"
+    )]
     Inside {
         /// What happened.
         problem: String,
@@ -34,7 +40,9 @@ pub enum LaunchError {
         source: io::Error,
     },
     /// The sidecar ended before it was ready.
-    #[error("sidecar `{program}`: ended ({ending}) before it was ready; expected it to answer at {target}; its own log says why")]
+    #[error(
+        "sidecar `{program}`: ended ({ending}) before it was ready; expected it to answer at {target}; its own log says why"
+    )]
     SidecarEnded {
         /// Its program.
         program: String,
@@ -56,7 +64,9 @@ pub enum LaunchError {
         target: HttpTarget,
     },
     /// This process may not do what supervising needs.
-    #[error("the launcher itself: {what}: {source}; expected files, threads and processes to be available; raise the limits of this user (`ulimit -n`, `ulimit -u`)")]
+    #[error(
+        "the launcher itself: {what}: {source}; expected files, threads and processes to be available; raise the limits of this user (`ulimit -n`, `ulimit -u`)"
+    )]
     Resources {
         /// What was being done.
         what: &'static str,

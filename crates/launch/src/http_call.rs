@@ -29,8 +29,10 @@ impl HttpTarget {
     /// # Errors
     /// Nobody listens; no answer within `patience` (`TimedOut`); an answer that is no HTTP (`InvalidData`).
     pub async fn call(&self, method: &str, patience: Duration) -> io::Result<u16> {
-        let request =
-            format!("{method} {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", self.path);
+        let request = format!(
+            "{method} {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            self.path
+        );
         let exchange = async {
             match &self.address {
                 Address::Ip(addr) => exchange(TcpStream::connect(addr).await?, &request).await,

@@ -61,8 +61,7 @@ impl Launch {
             .map_err(|problem| LaunchError::Program { program: self.program.display().to_string(), problem })?;
         let mut refusal = None;
         if self.capture != Capture::None {
-            let order =
-                NamespaceOrder { sockets: self.sockets.clone(), socket_server: self.netns_socket_path.clone() };
+            let order = NamespaceOrder { sockets: self.sockets.clone(), socket_server: self.netns_socket_path.clone() };
             match Inner::start(&self.program, &self.args, Some(order)).await? {
                 inner::Prepared::Ready(inner, sockets) => {
                     return Ok(Prepared { launch: self, inner, sockets, captured: true, refusal });
@@ -162,11 +161,7 @@ async fn started(
 }
 
 /// Passes signals on and keeps the sidecar alive until the program has ended.
-async fn supervised(
-    inner: &mut Inner,
-    sidecar: &mut Sidecar,
-    signals: &mut Signals,
-) -> Result<Ending, LaunchError> {
+async fn supervised(inner: &mut Inner, sidecar: &mut Sidecar, signals: &mut Signals) -> Result<Ending, LaunchError> {
     let mut keep = std::pin::pin!(sidecar.keep());
     loop {
         let number = tokio::select! {

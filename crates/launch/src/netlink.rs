@@ -112,12 +112,7 @@ pub(crate) struct Socket(OwnedFd);
 impl Socket {
     /// Opens a socket; `protocol` is one of `rustix::net::netlink`'s, none is `NETLINK_ROUTE` (0).
     pub(crate) fn open(protocol: Option<Protocol>) -> Result<Self, Refused> {
-        let fd = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            protocol,
-        )?;
+        let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, 0))?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(ANSWER_TIMEOUT))?;
         Ok(Self(fd))

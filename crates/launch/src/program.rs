@@ -20,7 +20,9 @@ pub(crate) fn find(program: &OsStr) -> Result<(), &'static str> {
 
 fn executable(path: &Path) -> Result<(), &'static str> {
     match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err("is in a directory that cannot be read"),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err("is in a directory that cannot be read")
+        }
         Err(_) => Err("does not exist"),
         Ok(meta) if !meta.is_file() => Err("is no file"),
         Ok(_) if access(path, Access::EXEC_OK).is_err() => Err("is not executable"),

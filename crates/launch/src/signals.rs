@@ -44,7 +44,9 @@ impl Signals {
     pub(crate) async fn next_ending(&mut self) -> i32 {
         loop {
             let number = self.next().await;
-            if number != SignalKind::user_defined1().as_raw_value() && number != SignalKind::user_defined2().as_raw_value() {
+            if number != SignalKind::user_defined1().as_raw_value()
+                && number != SignalKind::user_defined2().as_raw_value()
+            {
                 return number;
             }
         }

@@ -68,8 +68,7 @@ impl SocketSpec {
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         let family = if self.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let kind = if self.udp { SocketType::DGRAM } else { SocketType::STREAM };
-        let fd =
-            rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        let fd = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
         if self.address.is_ipv6() {
             sockopt::set_ipv6_v6only(&fd, true)?;
         }

@@ -68,12 +68,9 @@ mod tests {
 
     #[test]
     fn parents() {
-        for (stat, expected) in [
-            ("12 (sh) S 7 12 12 0", Some(7)),
-            ("12 (a) b) (c) R 9 1", Some(9)),
-            ("12 (sh", None),
-            ("", None),
-        ] {
+        for (stat, expected) in
+            [("12 (sh) S 7 12 12 0", Some(7)), ("12 (a) b) (c) R 9 1", Some(9)), ("12 (sh", None), ("", None)]
+        {
             assert_eq!(parent(stat), expected, "{stat}");
         }
     }

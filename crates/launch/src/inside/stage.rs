@@ -14,7 +14,9 @@ pub(super) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let parent = args.next().and_then(|text| text.to_str()?.parse().ok());
     let unblock = args.next().unwrap_or_default();
     let (Some(parent), Some(program)) = (parent, args.next()) else { return ExitCode::from(2) };
-    tie_life_to(parent);
+    if !tie_life_to(parent) {
+        return ExitCode::FAILURE;
+    }
     unblock_signals(&unblock.to_string_lossy());
     let error = Command::new(&program).args(args).exec();
     eprintln!("halcyon: cannot start `{}`: {error}; expected an executable program", program.display());
@@ -22,12 +24,10 @@ pub(super) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// The kernel kills this process when its parent's thread ends; that survives `exec` (prctl(2), PR_SET_PDEATHSIG).
-/// A parent that was gone before is found by its number.
-fn tie_life_to(parent: i32) {
+/// False if the parent was gone before.
+fn tie_life_to(parent: i32) -> bool {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(parent) {
-        std::process::exit(1);
-    }
+    rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
 }
 
 fn unblock_signals(list: &str) {

@@ -10,7 +10,8 @@ use crate::rig::{capturing_rigs, text};
 fn every_connection_goes_to_the_sidecar() {
     for rig in capturing_rigs() {
         let probe = rig.probe();
-        let mut table = vec![("203.0.113.7:8080", "captured 203.0.113.7:8080"), ("10.0.0.1:53000", "captured 10.0.0.1:53000")];
+        let mut table =
+            vec![("203.0.113.7:8080", "captured 203.0.113.7:8080"), ("10.0.0.1:53000", "captured 10.0.0.1:53000")];
         if fs::metadata("/proc/net/if_inet6").is_ok() {
             table.push(("[2001:db8::7]:443", "captured [2001:db8::7]:443"));
         }
@@ -26,11 +27,14 @@ fn every_connection_goes_to_the_sidecar() {
 #[test]
 fn what_is_local_stays_local() {
     for rig in capturing_rigs() {
-        // a server and its caller inside; nothing else listens there
-        let script = "\"$0\" serve 9080 mine | { read x; \"$0\" dial 127.0.0.1:9080 192.0.0.8:9081; }";
-        let output = rig.run("namespace", &["sh", "-c", script, &rig.probe()]);
-        let answers = text(&output.stdout);
-        assert!(answers.starts_with("mine\n192.0.0.8:9081: Connection refused"), "{answers}");
+        let (own, nobodys) =
+            (["127.0.0.1:9080", "127.9.9.9:9080", "192.0.0.8:9080"], ["127.0.0.1:9081", "192.0.0.8:9081"]);
+        let probe = rig.probe();
+        let program: Vec<_> = [probe.as_str(), "self"].into_iter().chain(own).chain(nobodys).collect();
+        let answers = text(&rig.run("namespace", &program).stdout);
+        let answers: Vec<_> = answers.lines().filter(|line| *line != "serving").collect();
+        assert_eq!(answers[..3], ["mine"; 3], "{answers:?}");
+        assert!(answers[3..].iter().all(|line| line.contains("Connection refused")), "{answers:?}");
         rig.assert_nothing_left();
     }
 }
@@ -78,12 +82,16 @@ fn the_program_keeps_its_world() {
         let uid = fs::metadata(rig.path("")).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap();
         let input = rig.path("input");
         fs::write(&input, "word\n").unwrap();
-        let mut command =
-            rig.command("supervise", "namespace", &["sh", "-c", "read x; echo $x $EXTRA; id -u; pwd; ls /proc/self/fd"]);
-        let output = command.stdin(fs::File::open(&input).unwrap()).output().unwrap();
+        let script = "read x; echo $x $EXTRA; id -u; pwd; ls /proc/self/fd";
+        let stdin = || fs::File::open(&input).unwrap();
+        let mut command = rig.command("supervise", "namespace", &["sh", "-c", script]);
+        let output = command.stdin(stdin()).output().unwrap();
+        // the same without a launch: the same files must be open
+        let mut bare = std::process::Command::new("sh");
+        let bare = bare.args(["-c", "read x; ls /proc/self/fd"]).stdin(stdin()).output().unwrap();
         fs::remove_file(&input).unwrap();
-        // 3 is the directory that `ls` itself reads
-        let expected = format!("word more\n{uid}\n{}\n0\n1\n2\n3", rig.path("").display().to_string().trim_end_matches('/'));
+        let directory = rig.path("").display().to_string();
+        let expected = format!("word more\n{uid}\n{}\n{}", directory.trim_end_matches('/'), text(&bare.stdout));
         assert_eq!(text(&output.stdout), expected);
         assert_eq!(text(&output.stderr), "");
     }

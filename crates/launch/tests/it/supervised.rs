@@ -97,11 +97,8 @@ fn a_sidecar_that_dies_is_restarted_on_the_same_sockets() {
     for rig in rigs() {
         let dial = "while read x; do \"$0\" dial 203.0.113.7:80; done";
         let mut command = rig.command("supervise", "auto", &["sh", "-c", &format!("echo ready; {dial}"), &rig.probe()]);
-        let mut child = command
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
         let mut input = child.stdin.take().unwrap();
