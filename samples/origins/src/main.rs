@@ -12,6 +12,9 @@ use origins::load::{LoadOptions, Plan};
 use origins::{grpc, http_echo, load, tcp, udp, ws};
 use tonic::transport::Endpoint;
 
+/// Below the 30 s after which Kubernetes kills.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+
 #[derive(Parser)]
 #[command(name = "origins", version, about = "Origin servers and clients for tests and demonstrations")]
 struct Line {
@@ -85,7 +88,7 @@ struct Messages {
 fn main() -> ExitCode {
     let line = Line::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(line.command)));
+    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run_bounded(line.command)));
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -93,6 +96,18 @@ fn main() -> ExitCode {
             eprintln!("origins: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Runs the command; after the stop signal it has [`DRAIN_LIMIT`] to finish what is open.
+async fn run_bounded(command: Command) -> anyhow::Result<bool> {
+    let stop = stop_signal()?;
+    tokio::select! {
+        ended = run(command) => ended,
+        () = async {
+            stop.await;
+            tokio::time::sleep(DRAIN_LIMIT).await;
+        } => Ok(true),
     }
 }
 

@@ -64,6 +64,24 @@ enum Sender {
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
+impl Sender {
+    /// Waits until the answer before is done with, and says whether the connection still stands.
+    async fn is_open(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Another sender of the same connection, where requests can share one.
+    fn share(&self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(sender) => Some(Self::Http2(sender.clone())),
+        }
+    }
+}
+
 /// A connection and the plan that it serves.
 pub struct Connection {
     plan: Rc<Plan>,
@@ -108,25 +126,15 @@ impl Connection {
     /// A sender that can send now: HTTP/1.1 for this request alone, HTTP/2 shared.
     async fn sender(&self) -> Result<Sender, CallError> {
         let mut held = self.sender.lock().await;
-        match held.take() {
-            Some(Sender::Http1(mut sender)) => {
-                // A server may close what is idle: that is no error of the next request.
-                if sender.ready().await.is_ok() {
-                    return Ok(Sender::Http1(sender));
-                }
-            }
-            Some(Sender::Http2(mut sender)) => {
-                if sender.ready().await.is_ok() {
-                    *held = Some(Sender::Http2(sender.clone()));
-                    return Ok(Sender::Http2(sender));
-                }
-            }
-            None => {}
+        // A server may close what is idle: that is no error of the next request.
+        if let Some(mut sender) = held.take()
+            && sender.is_open().await
+        {
+            *held = sender.share();
+            return Ok(sender);
         }
         let sender = self.connect().await?;
-        if let Sender::Http2(sender) = &sender {
-            *held = Some(Sender::Http2(sender.clone()));
-        }
+        *held = sender.share();
         Ok(sender)
     }
 
