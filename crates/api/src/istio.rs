@@ -1,0 +1,21 @@
+//! Istio's kinds: their whole schemas (istio/api, July 2026), and the checks that need one document only.
+//!
+//! Each file holds a kind; `check` beside it holds its rules. A rule is an error where Istio refuses the document or
+//! could not do what it says, a warning where Istio takes it but it most likely is not what was meant.
+
+mod destination_rule;
+mod gateway;
+mod peer_authentication;
+mod rules;
+mod service_entry;
+mod sidecar;
+mod virtual_service;
+mod workload_entry;
+
+pub use destination_rule::*;
+pub use gateway::*;
+pub use peer_authentication::*;
+pub use service_entry::*;
+pub use sidecar::*;
+pub use virtual_service::*;
+pub use workload_entry::*;

@@ -1,0 +1,11 @@
+//! Kubernetes' own kinds, as far as a mesh reads them: services, the workloads behind them, identities, configuration.
+//!
+//! Of a pod's many fields only those are read that a mesh needs; the others are taken unread.
+
+mod config;
+mod service;
+mod workload;
+
+pub use config::{ConfigMap, Namespace, Secret, ServiceAccount, TLS_SECRET};
+pub use service::*;
+pub use workload::*;

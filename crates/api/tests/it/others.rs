@@ -1,0 +1,192 @@
+//! ServiceEntry, WorkloadEntry, Sidecar and PeerAuthentication, rule by rule.
+
+fn entry(spec: &str, expected: &[&str]) {
+    crate::check("networking.istio.io/v1", "ServiceEntry", spec, expected);
+}
+
+#[test]
+fn service_entry() {
+    let web = "ports: [{number: 443, name: tls, protocol: TLS}]";
+    entry(
+        &format!(
+            "hosts: [a.b]\n{web}\nresolution: DNS\nlocation: MESH_EXTERNAL\nexportTo: ['~']\nsubjectAltNames: [x]"
+        ),
+        &[],
+    );
+    entry(&format!("hosts: ['*.a.b']\n{web}\nresolution: DYNAMIC_DNS"), &[]);
+    entry(
+        &format!("hosts: ['*', a_b!]\n{web}\nresolution: NONE"),
+        &["error hosts[0]: `*` would be the name of everything", "error hosts[1]: `a_b!` is not a host"],
+    );
+    entry(&format!("hosts: ['*.a']\n{web}\nresolution: DNS"), &["error hosts[0]: `*.a` cannot be looked up in DNS"]);
+    entry(
+        &format!("hosts: [a]\n{web}\nresolution: DYNAMIC_DNS\naddresses: [1.2.3.4]"),
+        &[
+            "error hosts[0]: `resolution: DYNAMIC_DNS` is for hosts with a wildcard",
+            "error addresses: `resolution: DYNAMIC_DNS` has no addresses",
+        ],
+    );
+    entry(
+        &format!("hosts: []\n{web}\nresolution: dns"),
+        &["error resolution: `dns` is not known here", "error hosts: the service has no name"],
+    );
+    entry(
+        &format!("hosts: [a]\n{web}\nresolution: DNS\naddresses: [10.0.0.0/8, x]"),
+        &[
+            "error addresses[0]: a block of addresses has no meaning with this resolution",
+            "error addresses[1]: `x` is not an address",
+        ],
+    );
+    entry(
+        "hosts: [a]\nresolution: STATIC\nports: [{number: 0, name: A}, {number: 80, name: b, protocol: HTTPP, targetPort: 70000}, {number: 80, name: b, protocol: HTTP}]\naddresses: [1.2.3.4]",
+        &[
+            "error ports[0].number: 0 is not a port",
+            "error ports[0].name: `A` is not the name of a port",
+            "error ports[1].protocol: `HTTPP` is not a protocol",
+            "error ports[1].targetPort: 70000 is not a port",
+            "error ports[2].number: the port 80 is listed twice",
+            "error ports[2].name: two ports are called `b`",
+        ],
+    );
+    entry(
+        "hosts: [a]\nports: [{number: 5432, name: tcp, protocol: TCP}]\nresolution: DNS",
+        &[
+            "warning ports[0]: without `addresses`, connections to the port 5432 are told apart only if the client asks the mesh's DNS",
+        ],
+    );
+    entry(
+        "hosts: [a, b]\nports: [{number: 5432, name: tcp, protocol: TCP}]\nresolution: DNS\naddresses: [1.2.3.4]",
+        &["error hosts: several hosts share the port 5432, where the client's wish for one of them cannot be seen"],
+    );
+}
+
+#[test]
+fn service_entry_workloads() {
+    let web = "hosts: [a]\nports: [{number: 80, name: http, protocol: HTTP}]";
+    entry(
+        &format!(
+            "{web}\nresolution: STATIC\nendpoints: [{{address: 10.0.0.1, ports: {{http: 8080}}, labels: {{v: a}}}}, {{address: 'unix:///run/x'}}]"
+        ),
+        &[],
+    );
+    entry(
+        &format!(
+            "{web}\nresolution: STATIC\nendpoints: [{{address: a.b}}, {{address: 10.0.0.1, ports: {{web: 0}}}}, {{}}]"
+        ),
+        &[
+            "error endpoints[0].address: `a.b` is not an IP address",
+            "error endpoints[1].ports.web: 0 is not a port",
+            "error endpoints[1].ports.web: the service has no port `web`",
+            "error endpoints[2]: the workload has no address",
+        ],
+    );
+    entry(
+        &format!("{web}\nresolution: NONE\nendpoints: [{{address: 10.0.0.1}}]"),
+        &["error endpoints: `resolution: NONE` has no endpoints"],
+    );
+    entry(
+        &format!("{web}\nresolution: DNS_ROUND_ROBIN\nendpoints: [{{address: a.b}}, {{address: c.d}}]"),
+        &["error endpoints: `resolution: DNS_ROUND_ROBIN` has one endpoint"],
+    );
+    entry(&format!("{web}\nresolution: STATIC\nworkloadSelector: {{labels: {{app: x}}}}"), &[]);
+    entry(
+        &format!(
+            "{web}\nresolution: STATIC\nworkloadSelector: {{labels: {{app: x}}}}\nendpoints: [{{address: 10.0.0.1}}]"
+        ),
+        &["error : `endpoints` and `workloadSelector` exclude each other"],
+    );
+}
+
+#[test]
+fn workload_entry() {
+    let check = |spec: &str, expected: &[&str]| crate::check("networking.istio.io/v1", "WorkloadEntry", spec, expected);
+    check(
+        "{address: 10.0.0.1, ports: {http: 80}, labels: {app: a}, locality: r/z/s, weight: 3, serviceAccount: sa, network: n}",
+        &[],
+    );
+    check(
+        "{network: n}",
+        &["warning : the workload has no address: it is reached through the gateway of the network `n`"],
+    );
+    check("{labels: {app: a}}", &["error : the workload has no address"]);
+    check(
+        "{address: '10.0.0.1:80', ports: {Web: 80}, locality: a//b, serviceAccount: 'ns/sa'}",
+        &[
+            "error address: `10.0.0.1:80` is not an address",
+            "error ports.Web: `Web` is not the name of a port",
+            "error locality: `a//b` is not a locality",
+            "error serviceAccount: `ns/sa` is not the name of a service account",
+        ],
+    );
+    check(
+        "{address: 'unix://x', ports: {a: 1}}",
+        &["error address: `x` is not a path of a socket", "error ports: a socket with a path has no ports"],
+    );
+}
+
+#[test]
+fn sidecar() {
+    let check = |spec: &str, expected: &[&str]| crate::check("networking.istio.io/v1", "Sidecar", spec, expected);
+    check("egress: [{hosts: ['./*', 'istio-system/*', '~/*']}]", &[]);
+    check(
+        "{workloadSelector: {labels: {app: a}}, ingress: [{port: {number: 80, protocol: HTTP, name: http}, defaultEndpoint: '127.0.0.1:8080', captureMode: NONE}], outboundTrafficPolicy: {mode: ALLOW_ANY}}",
+        &[],
+    );
+    check("{}", &["error : the Sidecar is empty"]);
+    check(
+        "egress: [{hosts: ['*/*']}, {hosts: ['a', 'A/b', './x', 'default/x']}]",
+        &[
+            "error egress[0]: an entry without `port` takes all traffic that is left, and is not the last one",
+            "error egress[1].hosts[0]: `a` names no namespace",
+            "error egress[1].hosts[1]: `A` is not a namespace",
+            "warning egress[1].hosts[3]: `default/x` is already covered by an entry above",
+        ],
+    );
+    check(
+        "egress: [{port: {number: 80, protocol: X}, hosts: [./*]}, {port: {number: 80}, hosts: [./*]}, {port: {protocol: TCP}, hosts: [./*]}]",
+        &[
+            "error egress[0].port.protocol: `X` is not a protocol",
+            "error egress[1].port.number: the port 80 is listed twice",
+            "error egress[2].port.number: the port has no number",
+        ],
+    );
+    check(
+        "ingress: [{port: {number: 80, protocol: TCP, targetPort: 1}, bind: x, defaultEndpoint: '10.0.0.1:80', tls: {mode: ISTIO_MUTUAL, httpsRedirect: true}, connectionPool: {http: {}}}]",
+        &[
+            "error ingress[0].port.targetPort: a sidecar has no target port",
+            "error ingress[0].bind: `x` is not an address",
+            "error ingress[0].defaultEndpoint: `10.0.0.1:80` is not an endpoint of the workload",
+            "error ingress[0].tls.httpsRedirect: a sidecar does not support this",
+            "error ingress[0].tls.mode: a sidecar's port cannot have the mode ISTIO_MUTUAL",
+            "warning ingress[0].connectionPool.http: this has no effect: the port's protocol is not one of HTTP",
+        ],
+    );
+    check(
+        "outboundTrafficPolicy: {egressProxy: {host: a}}",
+        &[
+            "error outboundTrafficPolicy.egressProxy: nothing goes on in the mode REGISTRY_ONLY",
+            "error outboundTrafficPolicy.egressProxy: the egress proxy has no port",
+        ],
+    );
+}
+
+#[test]
+fn peer_authentication() {
+    let check =
+        |spec: &str, expected: &[&str]| crate::check("security.istio.io/v1", "PeerAuthentication", spec, expected);
+    check("mtls: {mode: STRICT}", &[]);
+    check("{}", &[]);
+    check("{selector: {matchLabels: {app: a}}, mtls: {}, portLevelMtls: {8080: {mode: DISABLE}}}", &[]);
+    check(
+        "{portLevelMtls: {8080: {mode: DISABLE}}}",
+        &["error portLevelMtls: rules for single ports need to know the workload"],
+    );
+    check(
+        "{selector: {matchLabels: {app: a}}, portLevelMtls: {http: {mode: STRICKT}, 70000: {}}}",
+        &[
+            "error portLevelMtls.http: `http` is not a port",
+            "error portLevelMtls.http.mode: `STRICKT` is not known here",
+            "error portLevelMtls.70000: `70000` is not a port",
+        ],
+    );
+}
