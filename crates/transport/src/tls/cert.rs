@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use base::HostPattern;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -44,14 +45,20 @@ pub enum CertError {
 pub struct LiveCert(Arc<Inner>);
 
 struct Inner {
-    key: ArcSwapOption<CertifiedKey>,
+    held: ArcSwapOption<Held>,
     generation: AtomicU64,
+}
+
+struct Held {
+    key: Arc<CertifiedKey>,
+    /// The DNS names that the leaf is for.
+    hosts: Vec<HostPattern>,
 }
 
 impl LiveCert {
     /// No certificate yet. Servers refuse handshakes, clients present none, until one is set.
     pub fn empty() -> Self {
-        Self(Arc::new(Inner { key: ArcSwapOption::empty(), generation: AtomicU64::new(0) }))
+        Self(Arc::new(Inner { held: ArcSwapOption::empty(), generation: AtomicU64::new(0) }))
     }
 
     /// From a PEM chain (leaf first) and a PEM key.
@@ -91,26 +98,25 @@ impl LiveCert {
     /// # Errors
     /// [`CertError`].
     pub fn set_der(&self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<(), CertError> {
-        if chain.first().and_then(|leaf| Certificate::parse(leaf)).is_none() {
-            return Err(CertError::NoCertificate);
-        }
+        let leaf = chain.first().and_then(|leaf| Certificate::parse(leaf)).ok_or(CertError::NoCertificate)?;
         let key = CertifiedKey::from_der(chain, key, provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => CertError::Mismatch,
             other => CertError::Key(other.to_string()),
         })?;
-        self.0.key.store(Some(Arc::new(key)));
+        let hosts = leaf.dns_sans.iter().filter_map(|name| name.parse().ok()).collect();
+        self.0.held.store(Some(Arc::new(Held { key: Arc::new(key), hosts })));
         self.0.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
     /// What the leaf certificate says; `None` while there is none.
     pub fn certificate(&self) -> Option<Certificate> {
-        self.0.key.load().as_ref().and_then(|key| Certificate::parse(key.cert.first()?))
+        self.0.held.load().as_ref().and_then(|held| Certificate::parse(held.key.cert.first()?))
     }
 
     /// Is a certificate set?
     pub fn is_set(&self) -> bool {
-        self.0.key.load().is_some()
+        self.0.held.load().is_some()
     }
 
     /// Grows with every change.
@@ -120,7 +126,20 @@ impl LiveCert {
 
     /// The key, if it can sign in one of the ways that the peer understands.
     pub(super) fn usable(&self, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.key.load_full().filter(|key| key.key.choose_scheme(schemes).is_some())
+        let held = self.0.held.load();
+        held.as_ref().map(|held| &held.key).filter(|key| key.key.choose_scheme(schemes).is_some()).cloned()
+    }
+
+    /// How well the certificate's own names fit a server name; `None` if not at all.
+    pub(super) fn fit(&self, name: &str) -> Option<(u8, usize)> {
+        let held = self.0.held.load();
+        let hosts = held.as_ref()?.hosts.iter();
+        // A wildcard in a certificate stands for one label (RFC 6125), where in a rule it stands for many.
+        let covers = |host: &&HostPattern| match host {
+            HostPattern::Suffix(suffix) => host.matches(name) && !name[..name.len() - suffix.len()].contains('.'),
+            _ => host.matches(name),
+        };
+        hosts.filter(covers).map(HostPattern::specificity).max()
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::HostPattern;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, ServerConfig};
 use rustls_pki_types::UnixTime;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 use super::cert::LiveCert;
 use super::error::{TlsError, TlsFailure};
@@ -27,6 +27,9 @@ pub enum ServerCerts {
     /// By the server name that the client asks for: the most specific pattern wins, among equals the first whose key
     /// the client understands. Without a match, or without a name: the last, or no handshake.
     ByName(Vec<(HostPattern, LiveCert)>, Option<LiveCert>),
+    /// As `ByName`, with the DNS names that the certificates themselves carry at the time of the handshake (as Envoy does
+    /// with several certificates). Without a match, or without a name: the first.
+    ByOwnNames(Vec<LiveCert>),
 }
 
 /// Whether clients prove who they are.
@@ -47,8 +50,8 @@ pub struct ServerOptions {
     pub certs: ServerCerts,
     /// Client certificates.
     pub client_auth: ClientAuth,
-    /// Application protocols in the order of our wish. Empty: none is negotiated. Otherwise a client that offers
-    /// only others is refused (RFC 7301); one that offers none is not.
+    /// Application protocols in the order of our wish. Empty: none is negotiated. A client that offers only others gets
+    /// none and is served, as by Envoy and against RFC 7301: Istio's proxies offer `istio` to servers that do not list it.
     pub alpn: Vec<Vec<u8>>,
     /// Versions.
     pub versions: Versions,
@@ -72,7 +75,9 @@ impl ServerOptions {
 /// Accepts TLS connections. Cheap to clone; shared by all workers.
 #[derive(Clone)]
 pub struct ServerTls {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
+    /// The same without application protocols, for clients with none in common.
+    without_alpn: Arc<ServerConfig>,
     rule: Option<Arc<Rule>>,
 }
 
@@ -110,7 +115,9 @@ impl ServerTls {
         } else {
             config.send_tls13_tickets = 0;
         }
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), rule: rule.map(Arc::new) })
+        let mut without_alpn = config.clone();
+        without_alpn.alpn_protocols.clear();
+        Ok(Self { config: Arc::new(config), without_alpn: Arc::new(without_alpn), rule: rule.map(Arc::new) })
     }
 
     /// Makes the handshake. The stream's bytes read ahead (a peeked ClientHello) go first.
@@ -119,7 +126,10 @@ impl ServerTls {
     /// [`TlsError`]; an alert was sent where the protocol has one, and the stream is closed.
     pub async fn accept(&self, stream: Stream, timeout: Duration) -> Result<(Stream, Peer), TlsError> {
         let handshake = async {
-            let tls = self.acceptor.accept(stream).await.map_err(|e| TlsError::from_handshake(&e))?;
+            let failed = |e: std::io::Error| TlsError::from_handshake(&e);
+            let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(failed)?;
+            let config = self.config_for(&start.client_hello());
+            let tls = start.into_stream(config).await.map_err(failed)?;
             let session = tls.get_ref().1;
             let rule = self.rule.as_deref();
             if let (Some(rule), Some(chain), Some(HandshakeKind::Resumed)) =
@@ -136,41 +146,70 @@ impl ServerTls {
     }
 }
 
+impl ServerTls {
+    fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        let ours = &self.config.alpn_protocols;
+        let common = hello.alpn().is_some_and(|mut offered| offered.any(|name| ours.iter().any(|o| o == name)));
+        if common { self.config.clone() } else { self.without_alpn.clone() }
+    }
+}
+
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerTls").field("client_auth", &self.rule).finish_non_exhaustive()
     }
 }
 
-/// Patterns from the most to the least specific.
 #[derive(Debug)]
-struct Certs {
-    by_name: Vec<(HostPattern, LiveCert)>,
-    default: Option<LiveCert>,
+enum Certs {
+    /// Patterns from the most to the least specific.
+    ByName(Vec<(HostPattern, LiveCert)>, Option<LiveCert>),
+    ByOwnNames(Vec<LiveCert>),
 }
 
 impl Certs {
     fn new(certs: ServerCerts) -> Self {
         match certs {
-            ServerCerts::Single(cert) => Self { by_name: Vec::new(), default: Some(cert) },
+            ServerCerts::Single(cert) => Self::ByName(Vec::new(), Some(cert)),
             ServerCerts::ByName(mut by_name, default) => {
                 by_name.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.specificity()));
-                Self { by_name, default }
+                Self::ByName(by_name, default)
             }
+            ServerCerts::ByOwnNames(certs) => Self::ByOwnNames(certs),
         }
     }
 
     fn all(&self) -> Vec<LiveCert> {
-        self.by_name.iter().map(|(_, cert)| cert).chain(&self.default).cloned().collect()
+        match self {
+            Self::ByName(by_name, default) => by_name.iter().map(|(_, cert)| cert).chain(default).cloned().collect(),
+            Self::ByOwnNames(certs) => certs.clone(),
+        }
     }
 }
 
 impl ResolvesServerCert for Certs {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
-        let named = hello.server_name().and_then(|name| {
-            self.by_name.iter().filter(|(p, _)| p.matches(name)).find_map(|(_, cert)| cert.usable(schemes))
-        });
-        named.or_else(|| self.default.as_ref()?.usable(schemes))
+        let name = hello.server_name();
+        match self {
+            Self::ByName(by_name, default) => {
+                let named = name.and_then(|name| {
+                    by_name.iter().filter(|(p, _)| p.matches(name)).find_map(|(_, cert)| cert.usable(schemes))
+                });
+                named.or_else(|| default.as_ref()?.usable(schemes))
+            }
+            Self::ByOwnNames(certs) => {
+                let mut best = None;
+                for cert in certs {
+                    let Some(key) = cert.usable(schemes) else { continue };
+                    let fit = name.and_then(|name| cert.fit(name));
+                    // The first of equals stays, and the first of all serves where nothing fits.
+                    if best.as_ref().is_none_or(|(best_fit, _)| fit > *best_fit) {
+                        best = Some((fit, key));
+                    }
+                }
+                best.map(|(_, key)| key)
+            }
+        }
     }
 }

@@ -40,6 +40,15 @@ async fn half_close_is_kept_and_bytes_are_counted() {
     assert_eq!((counters.to_upstream(), counters.to_downstream()), (100_000, 6));
 }
 
+#[test]
+fn a_copy_stays_small() {
+    // What an idle TCP connection costs here, beside its sockets: raise this only with a reason.
+    let (a, b) = pair(1);
+    let counters = Counters::default();
+    let size = size_of_val(&copy::both(a, b, &counters, None));
+    assert!(size <= 512, "{size}");
+}
+
 #[tokio::test]
 async fn bytes_read_ahead_go_first() {
     let (mut client, mut downstream) = pair(100);

@@ -2,5 +2,6 @@
 
 mod authority;
 mod copying;
+mod inheritance;
 mod sockets;
 mod tls;
