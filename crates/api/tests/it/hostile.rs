@@ -2,6 +2,7 @@
 
 use api::yaml::{Limits, read};
 use proptest::prelude::*;
+use serde_json::{Value as Json, json};
 
 fn refused(text: &str, why: &str) {
     let parsed = api::parse("f", text);
@@ -55,6 +56,63 @@ fn many_problems_are_counted_not_listed() {
     assert!(parsed.problems.iter().any(|p| p.message.contains("more problems")));
     let documents = "---\n[\n".repeat(5_000);
     assert!(api::parse("f", &documents).problems.len() <= 200);
+}
+
+/// One good document per kind, dense with fields.
+const GOOD: [&str; 10] = [
+    "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: x}, spec: {hosts: [a], exportTo: ['.'], http: [{match: [{uri: {regex: a}, headers: {x: {exact: y}}, port: 80}], route: [{destination: {host: b, subset: c, port: {number: 80}}, weight: 5}], timeout: 5s, retries: {attempts: 2, retryOn: 5xx}, fault: {delay: {fixedDelay: 1s, percentage: {value: 1}}}, mirror: {host: d}, corsPolicy: {maxAge: 1s}, headers: {request: {set: {a: b}}}}], tls: [{match: [{sniHosts: [a]}], route: [{destination: {host: b}}]}], tcp: [{route: [{destination: {host: b}}]}]}}",
+    "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: x}, spec: {host: a, trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: a, ttl: 0s}, maglev: {tableSize: 65537}}, localityLbSetting: {distribute: [{from: a/*, to: {b: 100}}]}}, connectionPool: {tcp: {maxConnections: 1}}, tls: {mode: SIMPLE, credentialName: c}, portLevelSettings: [{port: {number: 80}, tls: {}}]}, subsets: [{name: v1, labels: {v: a}}]}}",
+    "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: x}, spec: {selector: {a: b}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a/b], tls: {mode: MUTUAL, credentialNames: [a], caCrl: b, minProtocolVersion: TLSV1_2}}]}}",
+    "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: x}, spec: {hosts: [a], addresses: [10.0.0.0/8], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}], resolution: STATIC, endpoints: [{address: 10.0.0.1, ports: {http: 80}, locality: a/b}]}}",
+    "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: x}, spec: {workloadSelector: {labels: {a: b}}, ingress: [{port: {number: 80, protocol: HTTP}, defaultEndpoint: '127.0.0.1:80', tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}], egress: [{hosts: [./*]}], outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: a, port: {number: 1}}}}}",
+    "{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: x}, spec: {selector: {matchLabels: {a: b}}, mtls: {mode: STRICT}, portLevelMtls: {80: {mode: DISABLE}}}}",
+    "{apiVersion: v1, kind: Service, metadata: {name: x, labels: {a: b}, annotations: {c: d}}, spec: {type: NodePort, selector: {a: b}, ports: [{name: a, port: 80, targetPort: web, nodePort: 30000}]}}",
+    "{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}, spec: {replicas: 1, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i, ports: [{containerPort: 80, name: http}]}]}}}}",
+    "{apiVersion: v1, kind: Secret, metadata: {name: x}, type: kubernetes.io/tls, data: {tls.crt: YQ==, tls.key: YQ==}, stringData: {a: b}}",
+    "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {a: b}, binaryData: {c: YQ==}}]}",
+];
+
+/// The places of all values inside of `json`, as JSON pointers.
+fn pointers(json: &Json, at: &str, out: &mut Vec<String>) {
+    out.push(at.to_owned());
+    match json {
+        Json::Array(items) => items.iter().enumerate().for_each(|(i, v)| pointers(v, &format!("{at}/{i}"), out)),
+        Json::Object(map) => map.iter().for_each(|(k, v)| pointers(v, &format!("{at}/{}", k.replace('/', "~1")), out)),
+        _ => {}
+    }
+}
+
+fn odd_value() -> impl Strategy<Value = Json> {
+    prop_oneof![
+        Just(json!(null)),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!("")),
+        Just(json!("*")),
+        Just(json!("/")),
+        Just(json!(":")),
+        Just(json!("é*.")),
+        Just(json!(-1)),
+        Just(json!(0)),
+        Just(json!(1e300)),
+        Just(json!(u64::MAX)),
+        Just(json!([null])),
+        Just(json!({"": null})),
+        Just(json!({"a": {"b": []}})),
+        Just(json!([{}, {}])),
+        Just(json!(true)),
+        any::<String>().prop_map(Json::from),
+        any::<f64>().prop_map(Json::from),
+    ]
+}
+
+#[test]
+fn good_documents_are_good() {
+    for text in GOOD {
+        let parsed = api::parse("f", text);
+        let errors: Vec<String> = parsed.problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect();
+        assert!(errors.is_empty(), "{text}\n{errors:?}");
+    }
 }
 
 /// Pieces of documents in any order.
@@ -115,5 +173,26 @@ proptest! {
         for problem in parsed.problems {
             problem.render(&text);
         }
+    }
+
+    #[test]
+    fn never_panics_on_odd_values(which in 0..GOOD.len(), place in any::<prop::sample::Index>(), value in odd_value()) {
+        let mut document = read("f", GOOD[which], &Limits::default()).documents[0].to_json();
+        let mut places = Vec::new();
+        pointers(&document, "", &mut places);
+        if let Some(old) = document.pointer_mut(&places[place.index(places.len())]) {
+            *old = value;
+        }
+        let text = document.to_string();
+        let parsed = api::parse("f", &text);
+        for problem in &parsed.problems {
+            problem.render(&text);
+        }
+        for resource in &parsed.resources {
+            let back = api::Resource::from_json(resource.document(), resource.origin.clone());
+            prop_assert_eq!(back.as_ref().ok(), Some(&**resource));
+        }
+        let again = api::Resource::from_json(&document, Default::default());
+        let _ = again.map(|r| r.to_yaml());
     }
 }
