@@ -3,6 +3,9 @@
 //! ```text
 //! launch-probe supervise <dir> <capture> <program> [<argument>...]   runs a launch; events go to <dir>/events
 //! launch-probe refused <dir> <capture> <program>...                  the same where the kernel gives no namespace
+//! launch-probe nscd <dir> <capture> <program>...                     the same where nscd seems to run
+//! launch-probe terminal <dir> <capture> <program>...                 the same with standard input as its terminal
+//! launch-probe dropped <dir> <capture> <program>...                  prepares a launch and gives it up
 //! launch-probe again <dir> <times> <program>...                      launches in one process; prints its open files
 //! launch-probe sidecar <dir>                                         see `sidecar`
 //! launch-probe dial|resolve|udp|serve ...                            see `program`
@@ -21,6 +24,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, unshare};
+
 use launch::{Capture, Drain, Event, HttpTarget, Launch, LaunchError, SidecarOutput, SidecarSpec};
 use transport::Address;
 
@@ -37,6 +42,21 @@ fn main() -> ExitCode {
         ("refused", [dir, capture, program @ ..]) => {
             refuse_namespaces();
             supervise(dir, capture, program)
+        }
+        ("nscd", [dir, capture, program @ ..]) => {
+            let _listener = seem_to_run_nscd();
+            supervise(dir, capture, program)
+        }
+        ("terminal", [dir, capture, program @ ..]) => {
+            rustix::process::setsid().expect("a session");
+            rustix::process::ioctl_tiocsctty(std::io::stdin()).expect("a terminal");
+            supervise(dir, capture, program)
+        }
+        ("dropped", [dir, capture, program @ ..]) => {
+            let launch = launch_of(Path::new(dir), capture, program);
+            drop(runtime().block_on(launch.prepare()).expect("what the program needs"));
+            println!("dropped");
+            ExitCode::SUCCESS
         }
         ("again", [dir, times, program @ ..]) => again(dir, times.parse().expect("a number"), program),
         ("sidecar", [dir]) => runtime().block_on(sidecar::run(Path::new(dir))),
@@ -59,19 +79,25 @@ fn supervise(dir: &str, capture: &str, program: &[&str]) -> ExitCode {
 }
 
 async fn run(dir: &Path, capture: &str, program: &[&str]) -> Result<launch::Ending, LaunchError> {
+    let env = vec![("EXTRA".to_owned(), "more".to_owned())];
+    launch_of(dir, capture, program).prepare().await?.run(env, sidecar_of(dir)).await
+}
+
+fn launch_of(dir: &Path, capture: &str, program: &[&str]) -> Launch {
     let mut launch = Launch::new(program[0], program[1..].iter().map(OsString::from));
     launch.capture = match capture {
         "namespace" => Capture::Namespace,
         "none" => Capture::None,
         _ => Capture::Auto,
     };
-    launch.netns_socket_path = Some(dir.join("netns.sock"));
+    let socket = std::env::var_os("LAUNCH_TEST_NETNS_SOCKET");
+    launch.netns_socket_path = Some(socket.map_or_else(|| dir.join("netns.sock"), PathBuf::from));
     let events = dir.join("events");
     launch.on_event = Arc::new(move |event: &Event| {
         let mut file = OpenOptions::new().create(true).append(true).open(&events).expect("the events file");
         writeln!(file, "{event}").expect("the events file");
     });
-    launch.prepare().await?.run(vec![("EXTRA".to_owned(), "more".to_owned())], sidecar_of(dir)).await
+    launch
 }
 
 /// `LAUNCH_TEST_SIDECAR` replaces the sidecar's program, to have one that fails.
@@ -106,14 +132,25 @@ fn again(dir: &str, times: usize, program: &[&str]) -> ExitCode {
 
 /// Goes into a user namespace in which no network namespace can be made.
 fn refuse_namespaces() {
-    use nix::sched::{CloneFlags, unshare};
+    enter_as_oneself(CloneFlags::empty());
+    fs::write("/proc/sys/user/max_net_namespaces", "0").expect("the sysctl");
+}
+
+/// Goes into a mount namespace with a `/run` in which nscd listens and never answers.
+fn seem_to_run_nscd() -> std::os::unix::net::UnixListener {
+    enter_as_oneself(CloneFlags::CLONE_NEWNS);
+    rustix::mount::mount("none", "/run", "tmpfs", rustix::mount::MountFlags::empty(), None).expect("a tmpfs");
+    fs::create_dir("/run/nscd").expect("a directory");
+    std::os::unix::net::UnixListener::bind("/run/nscd/socket").expect("a socket")
+}
+
+fn enter_as_oneself(new: CloneFlags) {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    unshare(CloneFlags::CLONE_NEWUSER).expect("a user namespace");
+    unshare(new | CloneFlags::CLONE_NEWUSER).expect("a user namespace");
     for (file, text) in [
         (PathBuf::from("/proc/self/setgroups"), "deny".to_owned()),
         ("/proc/self/uid_map".into(), format!("{uid} {uid} 1")),
         ("/proc/self/gid_map".into(), format!("{gid} {gid} 1")),
-        ("/proc/sys/user/max_net_namespaces".into(), "0".to_owned()),
     ] {
         fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }

@@ -89,6 +89,12 @@ impl Refusal {
         let hint = hint(&step, errno, settings);
         Self { step, errno, hint }
     }
+
+    /// Is it the machine that refuses, and not what was asked for inside (a path, an address)? Only then may a launch
+    /// go on without capture.
+    pub(crate) fn is_by_the_machine(&self) -> bool {
+        !matches!(self.step, Step::Listen(_) | Step::SocketServer(_))
+    }
 }
 
 fn hint(step: &Step, errno: Errno, settings: &Settings) -> Hint {

@@ -10,6 +10,9 @@ use crate::{Ending, Refusal};
 pub enum Event {
     /// [`crate::Capture::Auto`] found that namespaces are refused.
     NotCaptured(Refusal),
+    /// These Unix sockets of daemons that know names could not be hidden from the program, so it may not find the
+    /// mesh's names.
+    NamesBesideDns(Vec<String>),
     /// The sidecar answered that it is ready.
     SidecarReady {
         /// Its process number.
@@ -53,6 +56,11 @@ impl fmt::Display for Event {
             Self::NotCaptured(refusal) => write!(
                 f,
                 "the program's connections are not captured: {refusal}. It runs on the host's network, and only what it sends to the sidecar's own ports goes through the mesh"
+            ),
+            Self::NamesBesideDns(sockets) => write!(
+                f,
+                "{}: the program may ask there for names instead of over port 53, and then does not find the mesh's; expected to be able to hide it; put `dns` first for `hosts` in /etc/nsswitch.conf, or stop nscd",
+                sockets.join(", ")
             ),
             Self::SidecarReady { pid } => write!(f, "the sidecar (process {pid}) is ready"),
             Self::ProgramStarted { pid } => write!(f, "the program runs as process {pid}"),

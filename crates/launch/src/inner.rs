@@ -26,7 +26,7 @@ pub(crate) struct Inner {
 
 /// What came of starting it.
 pub(crate) enum Prepared {
-    Ready(Inner, Vec<(SocketSpec, OwnedFd)>),
+    Ready { inner: Inner, sockets: Vec<(SocketSpec, OwnedFd)>, names_beside_dns: Vec<String> },
     Refused(Refusal),
 }
 
@@ -45,8 +45,9 @@ impl Inner {
         let mut inner = Self { child, link };
         inner.send(&Order::Prepare { namespace }, true).await?;
         match inner.receive().await? {
-            (Report::Prepared { sockets }, fds) if sockets.len() == fds.len() => {
-                Ok(Prepared::Ready(inner, sockets.into_iter().zip(fds).collect()))
+            (Report::Prepared { sockets, names_beside_dns }, fds) if sockets.len() == fds.len() => {
+                let sockets = sockets.into_iter().zip(fds).collect();
+                Ok(Prepared::Ready { inner, sockets, names_beside_dns })
             }
             (Report::Refused { step, errno }, _) => {
                 let errno = Errno::from_raw_os_error(errno);

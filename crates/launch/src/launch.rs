@@ -63,10 +63,13 @@ impl Launch {
         if self.capture != Capture::None {
             let order = NamespaceOrder { sockets: self.sockets.clone(), socket_server: self.netns_socket_path.clone() };
             match Inner::start(&self.program, &self.args, Some(order)).await? {
-                inner::Prepared::Ready(inner, sockets) => {
+                inner::Prepared::Ready { inner, sockets, names_beside_dns } => {
+                    if !names_beside_dns.is_empty() {
+                        (self.on_event)(&Event::NamesBesideDns(names_beside_dns));
+                    }
                     return Ok(Prepared { launch: self, inner, sockets, captured: true, refusal });
                 }
-                inner::Prepared::Refused(why) if self.capture == Capture::Namespace => {
+                inner::Prepared::Refused(why) if self.capture == Capture::Namespace || !why.is_by_the_machine() => {
                     return Err(LaunchError::Capture(why));
                 }
                 inner::Prepared::Refused(why) => {
@@ -76,7 +79,7 @@ impl Launch {
             }
         }
         match Inner::start(&self.program, &self.args, None).await? {
-            inner::Prepared::Ready(inner, sockets) => {
+            inner::Prepared::Ready { inner, sockets, .. } => {
                 Ok(Prepared { launch: self, inner, sockets, captured: false, refusal })
             }
             inner::Prepared::Refused(why) => Err(LaunchError::Capture(why)),

@@ -19,8 +19,9 @@
 //!
 //! Port 53 is captured whatever server `/etc/resolv.conf` names, also one on loopback (`127.0.0.53`), also if it names
 //! none (the C library then asks 127.0.0.1), also over TCP (`options use-vc`). What does not ask over port 53 is not
-//! captured: `/etc/hosts`, and `nss-resolve` or `nscd`, which ask a daemon over a Unix socket;
-//! [`names_beside_dns`] says whether this machine has them before DNS.
+//! captured: `/etc/hosts`, and daemons that are asked over a Unix socket. Where the C library would ask one for hosts
+//! (`nss-resolve`, `nscd`), its socket is hidden from the program, for which the program then also gets a mount namespace
+//! (mounts of the host still appear in it).
 //!
 //! Nobody outlives the launch. The inner process sees the link close when the supervisor dies, kills every descendant
 //! and removes its socket; the program and the sidecar are killed by the kernel when their parent dies
@@ -66,6 +67,5 @@ pub use event::Event;
 pub use http_call::HttpTarget;
 pub use launch::{Launch, OnEvent, Prepared};
 pub use loopback_address::{LoopbackClaim, LoopbackError, free_loopback_address};
-pub use name_service::names_beside_dns;
 pub use sidecar::{Drain, SidecarOutput, SidecarSpec};
 pub use sockets::{DNS_PORT, OUTBOUND_PORT, SocketSpec};

@@ -1,43 +1,37 @@
-//! Ways by which the C library finds addresses without asking port 53, which capture cannot see.
+//! Daemons that the C library asks for names over a Unix socket, beside port 53, where capture would not see it.
+//!
+//! `nss-resolve` (systemd-resolved) and `nscd` are such. Where one would be asked, its socket is hidden from the
+//! program; the C library then goes on to the next service, as it does when the daemon does not run: in the end DNS.
+//! `/etc/hosts` and the machine's own name stay: people expect those to come first.
 
 use std::fs;
 use std::path::Path;
 
-/// What on this machine answers for names before DNS and beside the network, each as one line for people; empty if
-/// names go through the mesh as they should. Looks at `/etc/nsswitch.conf` (nsswitch.conf(5)) and at `nscd`'s socket.
-/// `/etc/hosts` and names of the machine itself are not reported: people expect those to come first.
-pub fn names_beside_dns() -> Vec<String> {
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+
+/// The sockets to be hidden on this machine: those of daemons that run and that `/etc/nsswitch.conf`
+/// (nsswitch.conf(5)) asks for hosts.
+pub(crate) fn sockets_beside_dns() -> Vec<&'static str> {
     let switch = fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
-    let mut found: Vec<_> = daemons_before_dns(&switch)
-        .into_iter()
-        .filter(|service| Path::new(service.socket).exists())
-        .map(|service| {
-            format!(
-                "/etc/nsswitch.conf: `hosts` asks `{}` before `dns`, over a Unix socket, so names of the mesh are not found by programs that use the C library; expected `dns` first; put `dns` before it",
-                service.name
-            )
-        })
-        .collect();
-    if Path::new("/run/nscd/socket").exists() {
-        found.push(
-            "nscd runs and answers for names over a Unix socket, so names of the mesh may not be found; expected no cache of hosts; set `enable-cache hosts no` in /etc/nscd.conf".to_owned(),
-        );
-    }
-    found
+    asked_beside_dns(&switch).into_iter().filter(|socket| Path::new(socket).exists()).collect()
 }
 
-struct Service {
-    name: &'static str,
-    socket: &'static str,
+/// Hides `sockets` in the mount namespace of this process, which must be a new one. Gives those that stay visible.
+pub(crate) fn hide(sockets: &[&'static str]) -> Vec<String> {
+    // Mounts of the host go on to appear inside, but none of ours outside.
+    let apart = mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM).is_ok();
+    let visible = sockets.iter().filter(|socket| !apart || mount_bind("/dev/null", **socket).is_err());
+    visible.map(|socket| (*socket).to_owned()).collect()
 }
 
-/// Services that ask a daemon, with the daemon's socket.
-const DAEMONS: [Service; 1] = [Service { name: "resolve", socket: "/run/systemd/resolve/io.systemd.Resolve" }];
+const RESOLVED: &str = "/run/systemd/resolve/io.systemd.Resolve";
+const NSCD: &str = "/run/nscd/socket";
 
-fn daemons_before_dns(switch: &str) -> Vec<&'static Service> {
-    let hosts = switch.lines().find_map(|line| line.trim().strip_prefix("hosts:"));
-    let before = hosts.unwrap_or_default().split_whitespace().take_while(|word| *word != "dns");
-    before.filter_map(|word| DAEMONS.iter().find(|service| service.name == word)).collect()
+fn asked_beside_dns(switch: &str) -> Vec<&'static str> {
+    let hosts = switch.lines().find_map(|line| line.trim().strip_prefix("hosts:")).unwrap_or_default();
+    let mut before_dns = hosts.split_whitespace().take_while(|word| *word != "dns");
+    // nscd is not named in the file: it is asked before any service
+    before_dns.any(|word| word == "resolve").then_some(RESOLVED).into_iter().chain([NSCD]).collect()
 }
 
 #[cfg(test)]
@@ -47,12 +41,12 @@ mod tests {
     #[test]
     fn order_of_services() {
         for (switch, expected) in [
-            ("", 0),
-            ("passwd: files\nhosts: files dns\n", 0),
-            ("hosts: files dns resolve\n", 0),
-            ("hosts: files myhostname resolve [!UNAVAIL=return] dns\n", 1),
+            ("", vec![NSCD]),
+            ("passwd: files\nhosts: files dns\n", vec![NSCD]),
+            ("hosts: files dns resolve\n", vec![NSCD]),
+            ("hosts: files myhostname resolve [!UNAVAIL=return] dns\n", vec![RESOLVED, NSCD]),
         ] {
-            assert_eq!(daemons_before_dns(switch).len(), expected, "{switch}");
+            assert_eq!(asked_beside_dns(switch), expected, "{switch}");
         }
     }
 }

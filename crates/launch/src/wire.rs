@@ -44,7 +44,11 @@ pub(crate) struct NamespaceOrder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// Ready to start; carries the sockets, in this order.
-    Prepared { sockets: Vec<SocketSpec> },
+    Prepared {
+        sockets: Vec<SocketSpec>,
+        /// Sockets of daemons that could not be hidden from the program.
+        names_beside_dns: Vec<String>,
+    },
     /// No namespace. The inner process ends after this.
     Refused { step: Step, errno: i32 },
     /// The program was started.

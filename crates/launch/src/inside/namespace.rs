@@ -10,6 +10,8 @@ use std::io;
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{getegid, geteuid};
 
+use crate::name_service;
+
 /// What the host's network looked like, read before it is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host {
@@ -49,14 +51,24 @@ pub(crate) enum EnterError {
     Mapping(io::Error),
 }
 
-/// Puts this process, which must have one thread, into a network namespace of its own.
-pub(crate) fn enter() -> Result<(), EnterError> {
-    if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
-        return Ok(());
+/// Puts this process, which must have one thread, into a network namespace of its own; into a mount namespace too if
+/// there are daemons to be hidden that know names beside DNS. Gives the sockets of those that could not be hidden.
+pub(crate) fn enter() -> Result<Vec<String>, EnterError> {
+    let sockets = name_service::sockets_beside_dns();
+    let mut new = CloneFlags::CLONE_NEWNET;
+    if !sockets.is_empty() {
+        new |= CloneFlags::CLONE_NEWNS;
     }
+    if unshare(new).is_err() {
+        enter_as_user(new)?;
+    }
+    Ok(if sockets.is_empty() { Vec::new() } else { name_service::hide(&sockets) })
+}
+
+/// The same by way of a user namespace, which anybody may make.
+fn enter_as_user(new: CloneFlags) -> Result<(), EnterError> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
-        .map_err(|errno| EnterError::Namespace(errno.into()))?;
+    unshare(new | CloneFlags::CLONE_NEWUSER).map_err(|errno| EnterError::Namespace(errno.into()))?;
     let map = |file: &str, text: String| fs::write(format!("/proc/self/{file}"), text).map_err(EnterError::Mapping);
     // without this the kernel takes no gid_map from a process without privileges (user_namespaces(7))
     map("setgroups", "deny".to_owned())?;

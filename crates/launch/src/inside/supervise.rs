@@ -52,10 +52,10 @@ fn run(program: OsString, args: Vec<OsString>) -> io::Result<()> {
     let (signals, blocked) = block_signals()?;
     let socket_server = namespace.as_ref().and_then(|order| order.socket_server.clone());
     match prepare(namespace) {
-        Ok(sockets) => {
+        Ok((sockets, names_beside_dns)) => {
             let (specs, fds): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-            wire::send(&link, &Report::Prepared { sockets: specs }, &fds)?;
+            wire::send(&link, &Report::Prepared { sockets: specs, names_beside_dns }, &fds)?;
         }
         Err((step, errno)) => {
             return wire::send(&link, &Report::Refused { step, errno: errno.raw_os_error() }, &[]);
@@ -83,11 +83,11 @@ fn block_signals() -> io::Result<(SignalFd, Vec<i32>)> {
 
 type Opened = Vec<(SocketSpec, OwnedFd)>;
 
-/// Enters and furnishes the namespace, if there is to be one.
-fn prepare(order: Option<NamespaceOrder>) -> Result<Opened, (Step, Errno)> {
-    let Some(NamespaceOrder { sockets, socket_server }) = order else { return Ok(Vec::new()) };
+/// Enters and furnishes the namespace, if there is to be one. Also gives what knows names beside DNS inside.
+fn prepare(order: Option<NamespaceOrder>) -> Result<(Opened, Vec<String>), (Step, Errno)> {
+    let Some(NamespaceOrder { sockets, socket_server }) = order else { return Ok(Default::default()) };
     let host = namespace::Host::look();
-    namespace::enter().map_err(|error| match error {
+    let names_beside_dns = namespace::enter().map_err(|error| match error {
         namespace::EnterError::Namespace(e) => (Step::Namespace, errno_of(&e)),
         namespace::EnterError::Mapping(e) => (Step::Mapping, errno_of(&e)),
     })?;
@@ -106,7 +106,7 @@ fn prepare(order: Option<NamespaceOrder>) -> Result<Opened, (Step, Errno)> {
             Err(error) => return Err((Step::Listen(spec.address()), errno_of(&error))),
         }
     }
-    Ok(opened)
+    Ok((opened, names_beside_dns))
 }
 
 fn serve_sockets(path: PathBuf) -> Result<(), (Step, Errno)> {

@@ -54,12 +54,33 @@ fn names_are_asked_of_the_sidecar() {
 }
 
 #[test]
+fn daemons_that_know_names_are_hidden() {
+    for rig in capturing_rigs() {
+        let script = "test -c /run/nscd/socket && echo hidden; \"$0\" resolve reviews.default";
+        let output = rig.command("nscd", "namespace", &["sh", "-c", script, &rig.probe()]).output().unwrap();
+        let said = text(&output.stdout);
+        assert!(said.starts_with("hidden\n240.0.0.1"), "{said} {}", text(&output.stderr));
+        assert!(!rig.events().contains("nscd"), "{}", rig.events());
+    }
+}
+
+#[test]
 fn nothing_else_leaves() {
     for rig in capturing_rigs() {
         for (address, expected) in [("203.0.113.7:9999", "PermissionDenied"), ("127.0.0.1:9", "sent")] {
             let output = rig.run("namespace", &[&rig.probe(), "udp", address]);
             assert_eq!(text(&output.stdout), expected, "{address}");
         }
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_inside_is_no_reason_to_go_on_without_capture() {
+    for rig in capturing_rigs() {
+        let mut command = rig.command("supervise", "auto", &["true"]);
+        let output = command.env("LAUNCH_TEST_NETNS_SOCKET", "/nowhere/x").output().unwrap();
+        assert_eq!(output.status.code(), Some(99));
+        assert!(text(&output.stderr).contains("at /nowhere/x"), "{}", text(&output.stderr));
     }
 }
 

@@ -69,6 +69,14 @@ impl Rig {
         self.path("probe").display().to_string()
     }
 
+    /// A program that says that it runs, starts another, and never gets ready.
+    pub fn slow_sidecar(&self) -> PathBuf {
+        let path = self.path("slow");
+        fs::write(&path, "#!/bin/sh\necho running\nsleep 600\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
     /// The probe in a role, as this rig's user, in this rig's directory.
     pub fn command(&self, role: &str, what: &str, program: &[&str]) -> Command {
         let mut command = Command::new(self.path("probe"));

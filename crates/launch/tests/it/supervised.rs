@@ -43,11 +43,8 @@ fn refusals() {
 
 #[test]
 fn a_sidecar_that_does_not_get_ready() {
-    use std::os::unix::fs::PermissionsExt;
     for rig in rigs() {
-        let slow = rig.path("slow");
-        std::fs::write(&slow, "#!/bin/sh\nsleep 600\n").unwrap();
-        std::fs::set_permissions(&slow, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let slow = rig.slow_sidecar();
         let mut command = rig.command("supervise", "auto", &["true"]);
         let output = command.env("LAUNCH_TEST_SIDECAR", &slow).env("LAUNCH_TEST_READY_MS", "50").output().unwrap();
         assert!(text(&output.stderr).contains("not ready after 0.05 s"), "{}", text(&output.stderr));
@@ -69,6 +66,53 @@ fn signals_go_to_the_program() {
             assert_eq!(running.code(), Some(42));
             rig.assert_nothing_left();
         }
+    }
+}
+
+#[test]
+fn ctrl_c_reaches_the_program_once() {
+    use std::io::{Read, Write};
+    let script = "trap 'echo interrupted' INT; trap 'echo asked; exit 3' TERM; echo ready; \
+                  while read line; do echo line $line; done; while :; do sleep 600 & wait $!; done";
+    for rig in rigs() {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let mut command = rig.command("terminal", "auto", &["sh", "-c", script]);
+        let mut child = command.stdin(terminal.slave.try_clone().unwrap()).stdout(terminal.slave).spawn().unwrap();
+        drop(command);
+        let mut terminal = std::fs::File::from(terminal.master);
+        let mut said = String::new();
+        let mut until = |what: &str, said: &mut String| {
+            while !said.contains(what) {
+                let mut buffer = [0; 256];
+                let length = terminal.read(&mut buffer).unwrap();
+                said.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+            terminal.try_clone().unwrap()
+        };
+        until("ready", &mut said).write_all(&[3]).unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        until("interrupted", &mut said);
+        // one that did not come from the terminal
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        until("asked", &mut said);
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+        assert_eq!(said.matches("interrupted").count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_signal_before_the_program_runs_ends_the_launch() {
+    for rig in rigs() {
+        let mut command = rig.command("supervise", "auto", &["true"]);
+        // a sidecar that says that it runs, and never gets ready
+        command.env("LAUNCH_TEST_SIDECAR", rig.slow_sidecar()).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        std::fs::remove_file(rig.slow_sidecar()).unwrap();
+        rig.assert_nothing_left();
     }
 }
 
@@ -122,6 +166,17 @@ fn a_sidecar_that_dies_is_restarted_on_the_same_sockets() {
         drop(input);
         assert_eq!(child.wait().unwrap().code(), Some(0));
         rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_launch_that_is_given_up() {
+    for rig in rigs() {
+        for capture in ["auto", "none"] {
+            let output = rig.command("dropped", capture, &["true"]).output().unwrap();
+            assert_eq!(text(&output.stdout), "dropped", "{}", text(&output.stderr));
+            rig.assert_nothing_left();
+        }
     }
 }
 
