@@ -58,6 +58,7 @@ pub fn run() -> Result<(), String> {
     sources(&mut wrong);
     built_crates(&mut wrong);
     if wrong.is_empty() {
+        println!("==> tidy: every rule of the house holds");
         return Ok(());
     }
     wrong.iter().for_each(|line| eprintln!("tidy: {line}"));

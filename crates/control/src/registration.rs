@@ -1,0 +1,222 @@
+//! What a proxy says of itself when it connects: the metadata of its xDS node, written by the launcher and read here.
+//!
+//! The upper-case names are Istio's, so that its proxies are understood too; what Istio has no word for stands under
+//! `HALCYON`. The identity is not taken from here: it is proven by the connection.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use base::SpiffeId;
+use model::Locality;
+use serde::{Deserialize, Serialize};
+use translate::workload::{ImpliedService, reference};
+use translate::{Capture, InboundPort, LocalUpstream, Node, Role, Workload};
+
+/// Metadata of a node.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct NodeMetadata {
+    /// The namespace of the workload.
+    #[serde(rename = "NAMESPACE", default)]
+    pub namespace: String,
+    /// The service account that its identity is made of.
+    #[serde(rename = "SERVICE_ACCOUNT", default)]
+    pub service_account: String,
+    /// The workload (in Kubernetes the Deployment), such as `reviews-v1`.
+    #[serde(rename = "WORKLOAD_NAME", default)]
+    pub workload_name: String,
+    /// The cluster it runs in.
+    #[serde(rename = "CLUSTER_ID", default)]
+    pub cluster: String,
+    /// The labels of the workload.
+    #[serde(rename = "LABELS", default)]
+    pub labels: BTreeMap<String, String>,
+    /// What Istio has no word for. Absent for foreign proxies.
+    #[serde(rename = "HALCYON", default, skip_serializing_if = "Option::is_none")]
+    pub halcyon: Option<Registration>,
+}
+
+/// A registration with our control plane.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The version of our proxy; none for another one, such as Envoy, that our launcher started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_version: Option<String>,
+    /// The instance's name, unique in its namespace.
+    pub instance: String,
+    /// Sidecar or gateway.
+    pub role: RegisteredRole,
+    /// The address at which others reach it.
+    pub address: IpAddr,
+    /// Its share among its neighbours.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Where its admin endpoint is, for `halcyon proxy-config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<SocketAddr>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What a registered proxy stands for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisteredRole {
+    /// Beside one workload.
+    Sidecar {
+        /// The service that the workload is an instance of, unless applied resources say otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+        /// What the workload listens on.
+        #[serde(default)]
+        ports: Vec<RegisteredPort>,
+        /// How its outgoing connections are captured.
+        capture: RegisteredCapture,
+    },
+    /// At the edge of the mesh.
+    Gateway {
+        /// Where the ports of a `Gateway` are bound.
+        bind: IpAddr,
+        /// Ports bound elsewhere than a `Gateway` says.
+        #[serde(default)]
+        ports: BTreeMap<u16, u16>,
+    },
+}
+
+/// A port of the workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredPort {
+    /// The port on which the program listens.
+    pub target: u16,
+    /// Where the sidecar listens for it.
+    pub bind: SocketAddr,
+    /// The name that declares its protocol, such as `http`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// How outgoing connections are captured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisteredCapture {
+    /// Redirected inside a network namespace.
+    Redirect {
+        /// The namespace's name in xDS addresses.
+        netns: String,
+        /// The socket inside of it.
+        outbound: SocketAddr,
+    },
+    /// Each upstream has a local address.
+    Upstreams(Vec<RegisteredUpstream>),
+}
+
+/// An upstream under a local address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredUpstream {
+    /// The service's host, short or whole.
+    pub host: String,
+    /// The service's port.
+    pub port: u16,
+    /// Where the sidecar listens for it.
+    pub bind: SocketAddr,
+}
+
+impl NodeMetadata {
+    /// The node that configuration is made for. None if the node did not register with us.
+    pub fn node(&self, id: &str, identity: Option<SpiffeId>, locality: Locality) -> Option<Node> {
+        let registration = self.halcyon.as_ref()?;
+        let role = match &registration.role {
+            RegisteredRole::Gateway { bind, ports } => Role::Gateway { bind: *bind, ports: ports.clone() },
+            RegisteredRole::Sidecar { ports, capture, .. } => Role::Sidecar {
+                ports: ports.iter().map(|p| InboundPort { target: p.target, bind: p.bind }).collect(),
+                capture: capture.resolve(),
+            },
+        };
+        Some(Node {
+            id: id.into(),
+            role,
+            namespace: self.namespace.clone(),
+            labels: self.labels.clone(),
+            identity,
+            address: registration.address,
+            locality,
+            workload: reference(&self.workload_name, &self.namespace, &self.labels, &self.cluster),
+            ours: registration.proxy_version.is_some(),
+        })
+    }
+
+    /// The workload that the node brings into the registry. Gateways bring none.
+    pub fn workload(&self, locality: Locality) -> Option<Workload> {
+        let registration = self.halcyon.as_ref()?;
+        let RegisteredRole::Sidecar { service, ports, .. } = &registration.role else { return None };
+        let implied_service = service.as_ref().map(|name| ImpliedService {
+            name: name.clone(),
+            ports: ports.iter().map(|p| (p.target, p.name.clone())).collect(),
+        });
+        Some(Workload {
+            name: registration.instance.as_str().into(),
+            namespace: self.namespace.clone(),
+            service_account: self.service_account.clone(),
+            labels: self.labels.clone(),
+            address: registration.address,
+            ports: ports.iter().map(|p| (p.target, p.bind.port())).collect(),
+            port_names: ports.iter().filter_map(|p| Some((p.name.clone()?, p.target))).collect(),
+            mesh_tls: true,
+            weight: registration.weight.max(1),
+            locality,
+            implied_service,
+            reference: reference(&self.workload_name, &self.namespace, &self.labels, &self.cluster),
+        })
+    }
+}
+
+impl RegisteredCapture {
+    fn resolve(&self) -> Capture {
+        match self {
+            Self::Redirect { netns, outbound } => {
+                Capture::Redirect { netns: Arc::from(netns.as_str()), outbound: *outbound }
+            }
+            Self::Upstreams(list) => Capture::Upstreams(
+                list.iter()
+                    .map(|u| LocalUpstream { host: u.host.clone(), port: u.port, bind: u.bind })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sidecar_both_ways() {
+        let text = r#"{
+            "NAMESPACE": "default", "SERVICE_ACCOUNT": "bookinfo-reviews", "WORKLOAD_NAME": "reviews-v2",
+            "CLUSTER_ID": "local", "LABELS": {"app": "reviews", "version": "v2"},
+            "HALCYON": {
+                "proxy_version": "0.1.0", "instance": "reviews-v2-1", "address": "127.64.0.9",
+                "role": {"sidecar": {"service": "reviews",
+                    "ports": [{"target": 9080, "bind": "127.64.0.9:9080", "name": "http"}],
+                    "capture": {"redirect": {"netns": "workload", "outbound": "127.0.0.1:15001"}}}}
+            }
+        }"#;
+        let metadata: NodeMetadata = serde_json::from_str(text).unwrap();
+        let back: NodeMetadata = serde_json::from_str(&serde_json::to_string(&metadata).unwrap()).unwrap();
+        assert_eq!(back, metadata);
+        let node = metadata.node("n", None, Locality::default()).unwrap();
+        assert_eq!(node.netns().map(|n| &**n), Some("workload"));
+        let workload = metadata.workload(Locality::default()).unwrap();
+        assert_eq!(workload.reference.version.as_ref(), "v2");
+        assert_eq!(workload.implied_service.unwrap().ports, [(9080, Some("http".to_owned()))]);
+    }
+
+    #[test]
+    fn foreign_nodes_register_nothing() {
+        let metadata: NodeMetadata = serde_json::from_str(r#"{"NAMESPACE": "x", "ISTIO_VERSION": "1.30"}"#).unwrap();
+        assert_eq!(metadata.node("n", None, Locality::default()), None);
+        assert_eq!(metadata.workload(Locality::default()), None);
+    }
+}

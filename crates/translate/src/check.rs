@@ -1,0 +1,176 @@
+//! What cannot work although every document is right by itself: names that nobody knows. People apply in any order, so
+//! these are warnings, and they go away by themselves.
+
+use std::collections::BTreeSet;
+
+use api::istio::{Destination, VirtualService};
+use api::{Problem, Spanned};
+
+use crate::gateway::host_part;
+use crate::names::complete_host;
+use crate::service::Service;
+use crate::world::{Document, World};
+
+/// Every reference that leads nowhere, with the place where it was written and what traffic gets that meets it.
+pub fn check(world: &World) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for rule in &world.virtual_services {
+        let mut report =
+            |problem: Problem, at: &Spanned<String>| problems.push(rule.resource.problem(problem, at.span));
+        check_rule(world, rule, &mut report);
+    }
+    for rule in &world.destination_rules {
+        let host = &rule.spec().host;
+        let whole = complete_host(&host.value, rule.namespace(), &world.settings.dns_domain);
+        let wild = whole.parse::<base::HostPattern>();
+        let known = world.services.iter().any(|s| wild.as_ref().is_ok_and(|p| p.matches(&s.host) || *s.host == *whole));
+        if !known {
+            let problem = unknown_host(world, &host.value, &whole).path("spec.host");
+            problems.push(
+                rule.resource.problem(problem.hint("the rule has no effect until the service is there"), host.span),
+            );
+        }
+    }
+    for gateway in &world.gateways {
+        check_gateway(world, gateway, &mut problems);
+    }
+    problems
+}
+
+fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn FnMut(Problem, &Spanned<String>)) {
+    let spec = rule.spec();
+    for (i, name) in spec.gateways.iter().enumerate().filter(|(_, name)| name.value != "mesh") {
+        if !knows_gateway(world, &name.value, rule.namespace()) {
+            let message = format!("the gateway `{}` is not known", name.value);
+            let problem = Problem::warning(message).path(format!("spec.gateways[{i}]"));
+            report(problem.hint("until it is applied, nothing reaches these rules through it"), name);
+        }
+    }
+    for (i, http) in spec.http.iter().enumerate() {
+        for (j, to) in http.route.iter().enumerate() {
+            check_destination(world, rule, &to.destination, &format!("spec.http[{i}].route[{j}].destination"), report);
+        }
+        if let Some(mirror) = &http.mirror {
+            check_destination(world, rule, mirror, &format!("spec.http[{i}].mirror"), report);
+        }
+        for (j, mirror) in http.mirrors.iter().enumerate() {
+            check_destination(
+                world,
+                rule,
+                &mirror.destination,
+                &format!("spec.http[{i}].mirrors[{j}].destination"),
+                report,
+            );
+        }
+        if let Some(delegate) = &http.delegate {
+            let namespace = if delegate.namespace.is_empty() { rule.namespace() } else { &delegate.namespace };
+            let known = world
+                .virtual_services
+                .iter()
+                .any(|d| d.spec().is_delegate() && d.namespace() == namespace && d.name() == delegate.name.value);
+            if !known {
+                let message = format!("the VirtualService `{namespace}/{}` is not known", delegate.name);
+                let problem = Problem::warning(message).path(format!("spec.http[{i}].delegate.name"));
+                report(problem.expected("a VirtualService without hosts"), &delegate.name);
+            }
+        }
+    }
+    for (i, route) in spec.tcp.iter().map(|t| &t.route).enumerate() {
+        for (j, to) in route.iter().enumerate() {
+            check_destination(world, rule, &to.destination, &format!("spec.tcp[{i}].route[{j}].destination"), report);
+        }
+    }
+    for (i, route) in spec.tls.iter().map(|t| &t.route).enumerate() {
+        for (j, to) in route.iter().enumerate() {
+            check_destination(world, rule, &to.destination, &format!("spec.tls[{i}].route[{j}].destination"), report);
+        }
+    }
+}
+
+fn knows_gateway(world: &World, name: &str, namespace: &str) -> bool {
+    let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
+    world.gateways.iter().any(|g| g.namespace() == namespace && g.name() == name)
+}
+
+fn check_destination(
+    world: &World,
+    rule: &Document<VirtualService>,
+    to: &Destination,
+    path: &str,
+    report: &mut dyn FnMut(Problem, &Spanned<String>),
+) {
+    let whole = complete_host(&to.host.value, rule.namespace(), &world.settings.dns_domain);
+    let Some(service) = world.service(&whole) else {
+        let problem = unknown_host(world, &to.host.value, &whole).path(format!("{path}.host"));
+        return report(problem.hint("until it is there, requests sent to it are answered 503 (flag NC)"), &to.host);
+    };
+    if !to.subset.is_empty() && !knows_subset(world, service, &to.subset.value) {
+        let message = format!("no DestinationRule for `{}` defines the subset `{}`", service.host, to.subset);
+        let problem = Problem::warning(message).path(format!("{path}.subset")).expected(subsets(world, service));
+        report(problem.hint("until one does, requests sent to it are answered 503 (flag NC)"), &to.subset);
+    }
+    match &to.port {
+        Some(port) if service.port(port.number.value as u16).is_none() => {
+            let message = format!("`{}` has no port {}", service.host, port.number);
+            let problem = Problem::warning(message).path(format!("{path}.port.number")).expected(ports(service));
+            let at = Spanned { value: String::new(), span: port.number.span };
+            report(problem.hint("requests sent to it are answered 503 (flag NC)"), &at);
+        }
+        _ => {}
+    }
+}
+
+fn unknown_host(world: &World, written: &str, whole: &str) -> Problem {
+    let name = |host: &str| host.split('.').next().unwrap_or_default().to_owned();
+    let near = world.services.iter().find(|s| name(&s.host) == name(whole));
+    let problem = Problem::warning(match written == whole {
+        true => format!("no service has the host `{written}`"),
+        false => format!("no service has the host `{written}` (that is `{whole}`)"),
+    });
+    match near {
+        Some(near) => problem.expected(format!("a known service, such as `{}`", near.host)),
+        None => problem.expected("a Service, a ServiceEntry or a running workload of that name"),
+    }
+}
+
+fn rules_of<'a>(world: &'a World, service: &'a Service) -> impl Iterator<Item = &'a str> {
+    let of_host = world.destination_rules.iter().filter(|d| {
+        let host = complete_host(&d.spec().host.value, d.namespace(), &world.settings.dns_domain);
+        host.parse::<base::HostPattern>().is_ok_and(|p| p.matches(&service.host))
+    });
+    of_host.flat_map(|d| &d.spec().subsets).map(|s| s.name.as_str())
+}
+
+fn knows_subset(world: &World, service: &Service, subset: &str) -> bool {
+    rules_of(world, service).any(|name| name == subset)
+}
+
+fn subsets(world: &World, service: &Service) -> String {
+    let names: BTreeSet<String> = rules_of(world, service).map(|name| format!("`{name}`")).collect();
+    match names.is_empty() {
+        true => "a DestinationRule with subsets".to_owned(),
+        false => names.into_iter().collect::<Vec<_>>().join(" or "),
+    }
+}
+
+fn ports(service: &Service) -> String {
+    let numbers: Vec<String> = service.ports.iter().map(|p| p.number.to_string()).collect();
+    if numbers.is_empty() { "a service with ports".to_owned() } else { numbers.join(" or ") }
+}
+
+/// A server whose certificate is not there cannot take a connection.
+fn check_gateway(world: &World, gateway: &Document<api::istio::Gateway>, problems: &mut Vec<Problem>) {
+    for (i, server) in gateway.spec().servers.iter().enumerate() {
+        let Some(tls) = &server.tls else { continue };
+        let names = tls.credential_names.iter().chain(Some(&tls.credential_name)).filter(|n| !n.is_empty());
+        for name in names.filter(|n| !world.secrets.iter().any(|s| s.name() == n.value)) {
+            let hosts: Vec<&str> = server.hosts.iter().map(|h| host_part(&h.value)).collect();
+            let message = format!("there is no Secret `{}`", name.value);
+            let problem = Problem::warning(message)
+                .path(format!("spec.servers[{i}].tls.credentialName"))
+                .expected("a Secret with `tls.crt` and `tls.key` in the gateway's namespace")
+                .hint(format!("until it is there, TLS connections for {} are refused", hosts.join(", ")));
+            problems.push(gateway.resource.problem(problem, name.span));
+        }
+    }
+}

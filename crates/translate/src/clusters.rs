@@ -1,0 +1,208 @@
+//! Clusters and their endpoints: one for each port of each service, and one for each of its subsets.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::tls::{TlsVersions, UpstreamTls, Validation};
+use model::{Address, Cluster, Config, Endpoint, EndpointSet, Locality, LocalityEndpoints, StringMatch};
+
+use crate::names;
+use crate::node::Node;
+use crate::policy::{Policy, TlsChoice};
+use crate::protocol::Protocol;
+use crate::service::{Backing, Service, ServicePort, Target};
+use crate::world::World;
+
+/// Istio's limit for making a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The secret of the workload's own certificate.
+pub const OWN_CERTIFICATE: &str = "default";
+/// The secret of the mesh's trust bundle.
+pub const TRUST_BUNDLE: &str = "ROOTCA";
+/// What our mesh TLS for HTTP offers: the first two tell a server that mesh TLS is meant (Istio's names).
+const HTTP_ALPN: [&str; 4] = ["istio-h2", "istio-http/1.1", "h2", "http/1.1"];
+/// The same for everything else.
+const TCP_ALPN: [&str; 1] = ["istio"];
+
+/// Adds the clusters and endpoints of a service, as `node` sees it.
+pub fn add_service(config: &mut Config, world: &World, node: &Node, service: &Service) {
+    let policies = world.policies(service, node);
+    for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
+        let subsets = policies.subsets.iter().map(|s| (s.name.as_str(), Some(&s.labels), policies.of_subset(s, port)));
+        let whole = std::iter::once(("", None, policies.of_port(port)));
+        for (subset, labels, policy) in whole.chain(subsets) {
+            let name = names::outbound(port.number, subset, &service.host);
+            let members = Members { service, port, labels };
+            let discovery = members.discovery(world, &name);
+            if let Discovery::Eds(_) = discovery {
+                let set = EndpointSet { name: name.clone(), localities: members.registered(world) };
+                config.endpoints.insert(name.clone(), Arc::new(set));
+            }
+            let cluster = cluster(name.clone(), discovery, world, service, port, &policy);
+            config.clusters.insert(name, Arc::new(cluster));
+        }
+    }
+}
+
+fn cluster(
+    name: Arc<str>,
+    discovery: Discovery,
+    world: &World,
+    service: &Service,
+    port: &ServicePort,
+    policy: &Policy,
+) -> Cluster {
+    let passthrough = matches!(discovery, Discovery::OriginalDestination);
+    Cluster {
+        balancing: if passthrough { Balancing::Provided } else { policy.balancing.clone() },
+        connect_timeout: policy.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        protocol: protocol(port, policy, service.external),
+        transport: transport(world, service, port, policy, &name),
+        idle_timeout: Some(policy.idle_timeout.unwrap_or(Duration::from_secs(3600))),
+        max_requests_per_connection: policy.max_requests_per_connection,
+        service: Some(service.reference()),
+        ..Cluster::new(name, discovery)
+    }
+}
+
+/// Inside the mesh declared HTTP/1.1 travels over HTTP/2 wherever the other side agrees by ALPN, since the other side
+/// knows from the declaration what the program speaks. Where nothing is declared, what came in has to go out.
+fn protocol(port: &ServicePort, policy: &Policy, external: bool) -> UpstreamProtocol {
+    match port.protocol {
+        p if p.is_http2() || policy.h2_upgrade => UpstreamProtocol::Http2,
+        Protocol::Auto => UpstreamProtocol::SameAsDownstream,
+        _ if policy.use_client_protocol => UpstreamProtocol::SameAsDownstream,
+        _ if external => UpstreamProtocol::Http1,
+        _ => UpstreamProtocol::Auto,
+    }
+}
+
+fn transport(world: &World, service: &Service, port: &ServicePort, policy: &Policy, cluster: &str) -> Transport {
+    match &policy.tls {
+        None if service.external => Transport::Plain,
+        None => Transport::MeshTls(mesh_tls(world, service, port, cluster)),
+        Some(TlsChoice::Disable) => Transport::Plain,
+        Some(TlsChoice::Mesh { sni, names }) => {
+            let mut tls = mesh_tls(world, service, port, cluster);
+            if let Some(sni) = sni {
+                tls.sni = Some(sni.clone());
+            }
+            if let (false, Some(validation)) = (names.is_empty(), &mut tls.validation) {
+                validation.names = names.iter().map(StringMatch::exact).collect();
+            }
+            Transport::Tls(tls)
+        }
+        Some(TlsChoice::Own(tls)) => Transport::Tls(tls.clone()),
+    }
+}
+
+/// The mesh's mutual TLS: our certificate, and a server that is one of the service's accounts (secure naming).
+fn mesh_tls(world: &World, service: &Service, port: &ServicePort, cluster: &str) -> UpstreamTls {
+    let alpn: &[&str] = if port.protocol.may_be_http() { &HTTP_ALPN } else { &TCP_ALPN };
+    UpstreamTls {
+        certificate: Some(OWN_CERTIFICATE.into()),
+        validation: Some(Validation {
+            trust: TRUST_BUNDLE.into(),
+            names: world.identities(service).into_iter().map(StringMatch::exact).collect(),
+        }),
+        sni: Some(mesh_sni(cluster)),
+        alpn: alpn.iter().map(|p| p.to_string()).collect(),
+        versions: TlsVersions::default(),
+    }
+}
+
+/// `outbound_.9080_.v1_.reviews.default.svc.cluster.local`: Istio's server names, by which a gateway between networks routes.
+fn mesh_sni(cluster: &str) -> String {
+    cluster.replace('|', "_.")
+}
+
+/// The endpoints of a port of a service, or of a subset of them.
+struct Members<'a> {
+    service: &'a Service,
+    port: &'a ServicePort,
+    labels: Option<&'a BTreeMap<String, String>>,
+}
+
+impl Members<'_> {
+    fn discovery(&self, world: &World, name: &Arc<str>) -> Discovery {
+        match &self.service.backing {
+            Backing::Workloads(_) | Backing::Fixed(_) => Discovery::Eds(name.clone()),
+            Backing::Passthrough => Discovery::OriginalDestination,
+            Backing::Dns(_, first_only) => {
+                let set = EndpointSet { name: name.clone(), localities: self.given(world) };
+                if *first_only { Discovery::LogicalDns(set) } else { Discovery::StrictDns(set) }
+            }
+        }
+    }
+
+    /// Endpoints of the registry, or given with the service as addresses, by locality.
+    fn registered(&self, world: &World) -> Vec<LocalityEndpoints> {
+        let Backing::Workloads(_) = &self.service.backing else { return self.given(world) };
+        let fits = |labels| self.labels.is_none_or(|wanted| crate::service::selected(wanted, labels));
+        let members = world.workloads_of(self.service).filter(|w| fits(&w.labels));
+        by_locality(members.filter_map(|w| Some((w.locality.clone(), self.port.endpoint(w)?))))
+    }
+
+    fn given(&self, world: &World) -> Vec<LocalityEndpoints> {
+        let (Backing::Fixed(list) | Backing::Dns(list, _)) = &self.service.backing else { return Vec::new() };
+        let fits = |labels| self.labels.is_none_or(|wanted| crate::service::selected(wanted, labels));
+        let own = match &self.port.target {
+            Target::Number(number) => *number,
+            Target::Name(_) => self.port.number,
+        };
+        let members = list.iter().filter(|e| fits(&e.labels)).map(|e| {
+            let port = self.port.name.as_ref().and_then(|name| e.ports.get(name)).copied().unwrap_or(own);
+            let address = match e.address.parse() {
+                Ok(ip) => Address::socket(SocketAddr::new(ip, port)),
+                Err(_) => Address::Host { host: e.address.as_str().into(), port },
+            };
+            let mesh_tls = !self.service.external && world.is_mesh_address(&e.address);
+            (e.locality.clone(), Endpoint { weight: e.weight.max(1), mesh_tls, ..Endpoint::plain(address) })
+        });
+        by_locality(members)
+    }
+}
+
+fn by_locality(members: impl Iterator<Item = (Locality, Endpoint)>) -> Vec<LocalityEndpoints> {
+    let mut groups: BTreeMap<Locality, Vec<Endpoint>> = Default::default();
+    for (locality, endpoint) in members {
+        groups.entry(locality).or_default().push(endpoint);
+    }
+    let group = |(locality, endpoints)| LocalityEndpoints { locality, priority: 0, weight: None, endpoints };
+    groups.into_iter().map(group).collect()
+}
+
+/// The clusters of destinations that nobody knows.
+pub fn add_unknown(config: &mut Config) {
+    let passthrough = Cluster {
+        connect_timeout: CONNECT_TIMEOUT,
+        balancing: Balancing::Provided,
+        protocol: UpstreamProtocol::SameAsDownstream,
+        ..Cluster::new(names::PASSTHROUGH, Discovery::OriginalDestination)
+    };
+    let nowhere = EndpointSet { name: names::BLACK_HOLE.into(), localities: Vec::new() };
+    let black_hole = Cluster::new(names::BLACK_HOLE, Discovery::Static(nowhere));
+    for cluster in [passthrough, black_hole] {
+        config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
+    }
+}
+
+/// The cluster of the program itself, behind one of its ports.
+pub fn to_program(node: &Node, target: u16, protocol: Protocol) -> Cluster {
+    let name = names::inbound(target);
+    let addr = SocketAddr::from(([127, 0, 0, 1], target));
+    let address = Address::Socket { addr, netns: node.netns().cloned() };
+    let group = LocalityEndpoints { endpoints: vec![Endpoint::plain(address)], ..LocalityEndpoints::default() };
+    Cluster {
+        connect_timeout: CONNECT_TIMEOUT,
+        protocol: match protocol {
+            p if p.is_http2() => UpstreamProtocol::Http2,
+            Protocol::Auto => UpstreamProtocol::SameAsDownstream,
+            _ => UpstreamProtocol::Http1,
+        },
+        ..Cluster::new(name.clone(), Discovery::Static(EndpointSet { name, localities: vec![group] }))
+    }
+}

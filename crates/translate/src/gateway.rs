@@ -1,0 +1,293 @@
+//! A gateway: the ports and hosts that `Gateway` documents open, and the rules that are bound to them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use api::istio::{Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService};
+use base::HostPattern;
+use model::chain::ChainMatch;
+use model::http_proxy::{ForwardClientCert, RouteSource};
+use model::listener::Inspect;
+use model::route::{Action, PathMatch, Redirect};
+use model::tcp_proxy::WeightedTarget;
+use model::tls::{DownstreamTls, TlsVersion, TlsVersions, Validation};
+use model::{
+    Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy,
+};
+
+use crate::clusters::{OWN_CERTIFICATE, TRUST_BUNDLE};
+use crate::names::complete_host;
+use crate::node::Node;
+use crate::outbound::{http_proxy, logs};
+use crate::routes::{Reading, catch_all_last, exported, gateway_host, routes, weighted};
+use crate::secrets::{HELD, ROOTS};
+use crate::service::selected;
+use crate::world::{Document, World};
+
+/// A server of a gateway that this proxy serves.
+#[derive(Clone, Copy)]
+struct Open<'a> {
+    gateway: &'a Document<Gateway>,
+    server: &'a Server,
+    index: usize,
+    port: u16,
+}
+
+/// Adds the listeners and routes of every `Gateway` that selects the proxy.
+pub fn add(config: &mut Config, world: &World, node: &Node, bind: IpAddr, ports: &BTreeMap<u16, u16>) {
+    let mut by_port: BTreeMap<u16, Vec<Open<'_>>> = BTreeMap::new();
+    for gateway in world.gateways.iter().filter(|g| selected(&g.spec().selector, &node.labels)) {
+        for (index, server) in gateway.spec().servers.iter().enumerate() {
+            if let Some(port) = server.port.as_ref().map(|p| p.number.value as u16) {
+                by_port.entry(port).or_default().push(Open { gateway, server, index, port });
+            }
+        }
+    }
+    for (port, servers) in by_port {
+        let at = SocketAddr::new(bind, ports.get(&port).copied().unwrap_or(port));
+        add_port(config, world, node, at, port, &servers);
+    }
+}
+
+fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, port: u16, servers: &[Open<'_>]) {
+    let (plain_http, others): (Vec<Open<'_>>, Vec<Open<'_>>) = servers.iter().partition(|s| is_plain_http(s.server));
+    let mut chains = Vec::new();
+    if !plain_http.is_empty() {
+        let name: Arc<str> = format!("http.{port}").into();
+        chains.push(chain(&name, ChainMatch::default(), None, http(world, name.clone())));
+        let table = route_table(world, node, name, &plain_http);
+        config.routes.insert(table.name.clone(), Arc::new(table));
+    }
+    for open in others {
+        chains.extend(server_chains(config, world, node, open));
+    }
+    let listener = Listener {
+        name: format!("{}_{}", at.ip(), at.port()).into(),
+        address: Address::socket(at),
+        bind: true,
+        use_original_destination: false,
+        direction: Direction::Outbound,
+        inspect: Inspect { tls: chains.iter().any(|c| !c.matches.server_names.is_empty()), ..Inspect::default() },
+        chains,
+        default_chain: None,
+        access_logs: logs(world),
+    };
+    config.listeners.insert(listener.name.clone(), Arc::new(listener));
+}
+
+fn protocol(server: &Server) -> String {
+    server.port.as_ref().map(|p| p.protocol.to_ascii_uppercase()).unwrap_or_default()
+}
+
+fn is_plain_http(server: &Server) -> bool {
+    matches!(protocol(server).as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB")
+}
+
+/// The chains of a server that is not plain HTTP: TLS that is ended here, TLS that passes through by server name, raw TCP.
+fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain> {
+    let server_names: Vec<String> =
+        open.server.hosts.iter().map(|h| host_part(&h.value).to_ascii_lowercase()).filter(|h| h != "*").collect();
+    let name: Arc<str> =
+        format!("https.{}.{}.{}.{}", open.port, open.index, open.gateway.name(), open.gateway.namespace()).into();
+    let tls = open.server.tls.as_ref().and_then(|settings| server_tls(settings, protocol(open.server) == "HTTPS"));
+    match (protocol(open.server).as_str(), tls) {
+        ("HTTPS", Some(tls)) => {
+            let table = route_table(world, node, name.clone(), &[open]);
+            config.routes.insert(name.clone(), Arc::new(table));
+            let matches = ChainMatch { server_names, ..ChainMatch::default() };
+            vec![chain(&name, matches, Some(tls), http(world, name.clone()))]
+        }
+        ("HTTPS" | "TLS", None) => passed_through(world, node, open),
+        (_, tls) => {
+            let clusters = tcp_targets(world, node, open);
+            let matches = ChainMatch { server_names, ..ChainMatch::default() };
+            if clusters.is_empty() { Vec::new() } else { vec![chain(&name, matches, tls, raw(world, clusters))] }
+        }
+    }
+}
+
+fn chain(name: &str, matches: ChainMatch, tls: Option<DownstreamTls>, filter: NetworkFilter) -> FilterChain {
+    FilterChain { name: name.into(), matches, tls, filter }
+}
+
+fn raw(world: &World, clusters: Vec<WeightedTarget>) -> NetworkFilter {
+    let first = clusters[0].cluster.clone();
+    NetworkFilter::Tcp(TcpProxy { clusters, access_logs: logs(world), ..TcpProxy::to(first) })
+}
+
+fn http(world: &World, routes: Arc<str>) -> NetworkFilter {
+    NetworkFilter::Http(Box::new(HttpProxy {
+        use_remote_address: true,
+        forward_client_cert: ForwardClientCert::SanitizeSet,
+        server_name: Some("halcyon".to_owned()),
+        ..http_proxy(world, RouteSource::Rds(routes))
+    }))
+}
+
+/// The route table of some servers: hosts that they open, and of these the ones that rules name.
+fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>]) -> RouteConfiguration {
+    let mut by_domain: BTreeMap<String, Vec<Route>> = BTreeMap::new();
+    for open in servers {
+        if open.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
+            for host in &open.server.hosts {
+                by_domain.entry(host_part(&host.value).to_ascii_lowercase()).or_default().push(to_https());
+            }
+            continue;
+        }
+        let gateway = format!("{}/{}", open.gateway.namespace(), open.gateway.name());
+        for rule in bound(world, node, &gateway) {
+            let reading =
+                Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
+            let made = routes(&world.http_rules(rule), reading);
+            for host in &rule.spec().hosts {
+                let host = complete_host(&host.value, rule.namespace(), &world.settings.dns_domain);
+                for domain in opened(open, rule.namespace(), &host) {
+                    by_domain.entry(domain).or_default().extend(made.iter().cloned());
+                }
+            }
+        }
+    }
+    let port = servers.first().map_or(0, |open| open.port);
+    let hosts = by_domain.into_iter().map(|(domain, mut routes)| {
+        catch_all_last(&mut routes);
+        gateway_host(format!("{domain}:{port}").into(), domain, routes)
+    });
+    RouteConfiguration::new(name, hosts.collect())
+}
+
+/// The rules that are bound to a gateway.
+fn bound<'a>(world: &'a World, node: &'a Node, gateway: &'a str) -> impl Iterator<Item = &'a Document<VirtualService>> {
+    world.virtual_services.iter().filter(move |rule| {
+        let names = &rule.spec().gateways;
+        let named = names.iter().any(|name| match name.value.contains('/') {
+            true => name.value == gateway,
+            false => format!("{}/{}", rule.namespace(), name.value) == gateway,
+        });
+        named && !rule.spec().is_delegate() && exported(rule, node)
+    })
+}
+
+/// What of a rule's host a server opens: the narrower of the two names, if one covers the other. A server's host may be
+/// for rules of one namespace only.
+fn opened(open: &Open<'_>, rule_namespace: &str, host: &str) -> Vec<String> {
+    let Ok(wanted) = host.parse::<HostPattern>() else { return Vec::new() };
+    let narrow = open.server.hosts.iter().filter_map(|written| {
+        let namespace = written.value.split_once('/').map(|(namespace, _)| namespace);
+        let for_rule = match namespace {
+            None | Some("*") => true,
+            Some(".") => rule_namespace == open.gateway.namespace(),
+            Some(namespace) => rule_namespace == namespace,
+        };
+        let offered: HostPattern = host_part(&written.value).parse().ok()?;
+        match () {
+            _ if !for_rule => None,
+            _ if offered.covers(&wanted) => Some(wanted.to_string()),
+            _ if wanted.covers(&offered) => Some(offered.to_string()),
+            _ => None,
+        }
+    });
+    let mut domains: Vec<String> = narrow.collect();
+    domains.sort();
+    domains.dedup();
+    domains
+}
+
+/// The host of a server, without the namespace before it.
+pub fn host_part(written: &str) -> &str {
+    written.split_once('/').map_or(written, |(_, host)| host)
+}
+
+fn to_https() -> Route {
+    let redirect = Redirect {
+        status: 301,
+        scheme: Some("https".to_owned()),
+        host: None,
+        port: None,
+        path: None,
+        strip_query: false,
+    };
+    Route { name: "https-redirect".into(), ..Route::new(PathMatch::Prefix("/".into()), Action::Redirect(redirect)) }
+}
+
+/// TLS that passes through: a chain for each TLS rule, by its server names.
+fn passed_through(world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain> {
+    let gateway = format!("{}/{}", open.gateway.namespace(), open.gateway.name());
+    let mut chains = Vec::new();
+    for rule in bound(world, node, &gateway) {
+        let reading = Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
+        for tls in &rule.spec().tls {
+            let meant = tls.match_.iter().filter(|m| m.port.as_ref().is_none_or(|p| p.value == u32::from(open.port)));
+            let server_names: Vec<String> = meant
+                .flat_map(|m| &m.sni_hosts)
+                .map(|sni| sni.value.to_ascii_lowercase())
+                .filter(|sni| !opened(&open, rule.namespace(), sni).is_empty())
+                .collect();
+            let clusters = weighted(&tls.route, reading);
+            if !server_names.is_empty() && !clusters.is_empty() {
+                let matches = ChainMatch { server_names, ..ChainMatch::default() };
+                chains.push(chain(&format!("tls.{}", rule.name()), matches, None, raw(world, clusters)));
+            }
+        }
+    }
+    chains
+}
+
+fn tcp_targets(world: &World, node: &Node, open: Open<'_>) -> Vec<WeightedTarget> {
+    let gateway = format!("{}/{}", open.gateway.namespace(), open.gateway.name());
+    let targets = bound(world, node, &gateway).filter_map(|rule| {
+        let reading = Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
+        let meant = |m: &api::istio::L4MatchAttributes| m.port.as_ref().is_none_or(|p| p.value == u32::from(open.port));
+        let tcp = rule.spec().tcp.iter().find(|tcp| tcp.match_.is_empty() || tcp.match_.iter().any(meant))?;
+        Some(weighted(&tcp.route, reading)).filter(|targets| !targets.is_empty())
+    });
+    targets.into_iter().next().unwrap_or_default()
+}
+
+/// TLS that is ended at the gateway; none for the modes that pass it through.
+fn server_tls(settings: &ServerTlsSettings, http: bool) -> Option<DownstreamTls> {
+    let mode = settings.mode;
+    if matches!(mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough) {
+        return None;
+    }
+    let mesh = mode == ServerTlsMode::IstioMutual;
+    let asks = !matches!(mode, ServerTlsMode::Simple);
+    let names = settings.subject_alt_names.iter().map(model::StringMatch::exact).collect();
+    let alpn: &[&str] = if http { &["h2", "http/1.1"] } else { &[] };
+    Some(DownstreamTls {
+        certificates: if mesh { vec![OWN_CERTIFICATE.into()] } else { certificates(settings) },
+        validation: asks.then(|| Validation { trust: if mesh { TRUST_BUNDLE.into() } else { roots(settings) }, names }),
+        require_client_certificate: asks && mode != ServerTlsMode::OptionalMutual,
+        alpn: alpn.iter().map(|p| p.to_string()).collect(),
+        versions: TlsVersions {
+            min: version(settings.min_protocol_version).unwrap_or(TlsVersion::V1_2),
+            max: version(settings.max_protocol_version).unwrap_or(TlsVersion::V1_3),
+        },
+    })
+}
+
+/// Older versions than 1.2 are refused by validation, and `TLS_AUTO` leaves it to the default.
+fn version(written: TlsProtocol) -> Option<TlsVersion> {
+    match written {
+        TlsProtocol::Tlsv1_2 => Some(TlsVersion::V1_2),
+        TlsProtocol::Tlsv1_3 => Some(TlsVersion::V1_3),
+        _ => None,
+    }
+}
+
+fn certificates(settings: &ServerTlsSettings) -> Vec<Arc<str>> {
+    let names = settings.credential_names.iter().chain(Some(&settings.credential_name)).filter(|n| !n.is_empty());
+    let held = names.map(|name| Arc::from(format!("{HELD}{}", name.value)));
+    let pair = |cert: &str, key: &str| (!cert.is_empty()).then(|| Arc::from(format!("file-cert:{cert}~{key}")));
+    let single = pair(&settings.server_certificate, &settings.private_key);
+    let several = settings.tls_certificates.iter().filter_map(|c| pair(&c.server_certificate, &c.private_key));
+    held.chain(single).chain(several).collect()
+}
+
+fn roots(settings: &ServerTlsSettings) -> Arc<str> {
+    match (settings.ca_cert_credential_name.as_str(), settings.credential_name.as_str()) {
+        ("", "") => format!("file-root:{}", settings.ca_certificates).into(),
+        ("", name) => format!("{HELD}{name}{ROOTS}").into(),
+        (name, _) => format!("{HELD}{name}{ROOTS}").into(),
+    }
+}

@@ -1,0 +1,147 @@
+//! The incoming side of a sidecar: a listener for each port of the program, with mutual TLS as the policy says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::chain::{ChainMatch, TransportKind};
+use model::http_proxy::{ForwardClientCert, RouteSource};
+use model::listener::Inspect;
+use model::route::{Action, Forward, PathMatch};
+use model::tls::{DownstreamTls, TlsVersions, Validation};
+use model::{
+    Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy,
+    VirtualHost,
+};
+
+use crate::clusters::{OWN_CERTIFICATE, TRUST_BUNDLE, to_program};
+use crate::names;
+use crate::node::{InboundPort, Node};
+use crate::outbound::logs;
+use crate::peer_authentication::Mode;
+use crate::protocol::Protocol;
+use crate::world::World;
+
+/// How long the first bytes of an undeclared protocol, or of plain text where TLS may come, are waited for.
+const DETECTION: Duration = Duration::from_secs(1);
+/// By these a client says that it means the mesh's TLS and carries HTTP; the others that it carries anything.
+const MESH_HTTP: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
+const MESH_TCP: [&str; 2] = ["istio", "istio-peer-exchange"];
+const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+
+/// Adds listener and cluster of one port.
+pub fn add(config: &mut Config, world: &World, node: &Node, port: &InboundPort) {
+    let protocol = world.inbound_protocol(node, port.target);
+    let mode = world.mutual_tls(node, port.target);
+    let cluster = to_program(node, port.target, protocol);
+    config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
+    let listener = listener(world, port, protocol, mode);
+    config.listeners.insert(listener.name.clone(), Arc::new(listener));
+}
+
+fn listener(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode) -> Listener {
+    let sniffs = protocol == Protocol::Auto;
+    let mut chains = Vec::new();
+    if mode != Mode::Disable {
+        chains.extend(mesh_chains(world, port, protocol, mode));
+    }
+    if mode != Mode::Strict {
+        chains.extend(plain_chains(world, port, protocol));
+    }
+    // Where the program's server speaks first, a plain client waits for it: then the timeout decides.
+    Listener {
+        name: format!("inbound_{}_{}", port.bind.ip(), port.target).into(),
+        address: Address::socket(port.bind),
+        bind: true,
+        use_original_destination: false,
+        direction: Direction::Inbound,
+        inspect: Inspect {
+            tls: mode != Mode::Disable || sniffs,
+            http: sniffs && mode != Mode::Strict,
+            timeout: Some(DETECTION),
+            continue_on_timeout: mode != Mode::Strict,
+            ..Inspect::default()
+        },
+        chains,
+        default_chain: None,
+        access_logs: logs(world),
+    }
+}
+
+/// Chains that end the mesh's TLS. In STRICT every TLS client is held to it; otherwise only one that says by ALPN that
+/// it means it, and other TLS passes to the program as it is.
+fn mesh_chains(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode) -> Vec<FilterChain> {
+    let chain = |name: &str, protocols: &[&str], http: bool| FilterChain {
+        name: name.into(),
+        matches: ChainMatch {
+            transport: Some(TransportKind::Tls),
+            application_protocols: protocols.iter().map(|p| p.to_string()).collect(),
+            ..ChainMatch::default()
+        },
+        tls: Some(server_tls(if http { &["h2", "http/1.1"] } else { &["istio"] })),
+        filter: filter(world, port, http),
+    };
+    let strict = mode == Mode::Strict;
+    let any: Vec<&str> = MESH_HTTP.into_iter().chain(MESH_TCP).collect();
+    match protocol {
+        Protocol::Auto => {
+            vec![chain("mesh-http", &MESH_HTTP, true), chain("mesh-tcp", if strict { &[] } else { &MESH_TCP }, false)]
+        }
+        declared => vec![chain("mesh", if strict { &[] } else { &any }, declared.is_http())],
+    }
+}
+
+fn plain_chains(world: &World, port: &InboundPort, protocol: Protocol) -> Vec<FilterChain> {
+    let chain = |name: &str, transport, protocols: &[&str], http| FilterChain {
+        name: name.into(),
+        matches: ChainMatch {
+            transport,
+            application_protocols: protocols.iter().map(|p| p.to_string()).collect(),
+            ..ChainMatch::default()
+        },
+        tls: None,
+        filter: filter(world, port, http),
+    };
+    let plain = Some(TransportKind::Plain);
+    let own_tls = chain("tls", Some(TransportKind::Tls), &[], false);
+    match protocol {
+        Protocol::Auto => vec![chain("http", plain, &FOUND_HTTP, true), chain("tcp", plain, &[], false), own_tls],
+        p => vec![chain("plain", plain, &[], p.is_http()), own_tls],
+    }
+}
+
+/// Mutual TLS in which the client must have a certificate of the mesh.
+fn server_tls(alpn: &[&str]) -> DownstreamTls {
+    DownstreamTls {
+        certificates: vec![OWN_CERTIFICATE.into()],
+        validation: Some(Validation { trust: TRUST_BUNDLE.into(), names: Vec::new() }),
+        require_client_certificate: true,
+        alpn: alpn.iter().map(|p| p.to_string()).collect(),
+        versions: TlsVersions::default(),
+    }
+}
+
+fn filter(world: &World, port: &InboundPort, http: bool) -> NetworkFilter {
+    let cluster = names::inbound(port.target);
+    if !http {
+        return NetworkFilter::Tcp(TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) });
+    }
+    let table = RouteConfiguration::new(
+        cluster.clone(),
+        vec![VirtualHost {
+            name: format!("inbound|http|{}", port.target).into(),
+            domains: vec!["*".into()],
+            routes: vec![Route {
+                name: "default".into(),
+                ..Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(Forward::to(cluster.clone()))))
+            }],
+            ..VirtualHost::default()
+        }],
+    );
+    NetworkFilter::Http(Box::new(HttpProxy {
+        access_logs: logs(world),
+        upgrades: vec!["websocket".into()],
+        forward_client_cert: ForwardClientCert::AppendForward,
+        tracing: true,
+        ..HttpProxy::new(format!("inbound_{}", port.bind), RouteSource::Inline(Arc::new(table)))
+    }))
+}

@@ -1,0 +1,257 @@
+//! The outgoing side of a sidecar: where captured connections go.
+//!
+//! Captured connections all reach one socket, and are handed on by their original destination (Istio's layout): to
+//! `0.0.0.0_<port>` for HTTP, where the route table of that port decides by host; to `<address>_<port>` for the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use model::chain::ChainMatch;
+use model::http_proxy::{HttpFilter, RouteSource};
+use model::listener::Inspect;
+use model::route::{Action, DirectResponse, Forward, PathMatch};
+use model::{
+    AccessLog, Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
+    TcpProxy, VirtualHost,
+};
+
+use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
+use crate::node::{LocalUpstream, Node};
+use crate::protocol::Protocol;
+use crate::routes::{mesh_host, raw_targets};
+use crate::service::{Service, ServicePort};
+use crate::settings::OutboundPolicy;
+use crate::vips;
+use crate::world::World;
+
+/// How long the first bytes of an undeclared protocol are waited for. Then the server is taken to speak first.
+const DETECTION: Duration = Duration::from_secs(1);
+/// The protocols that looking at the first bytes can find.
+const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+
+/// Adds listeners and routes for captured connections.
+pub fn add_captured(config: &mut Config, world: &World, node: &Node, netns: &Arc<str>, at: SocketAddr) {
+    let services = world.visible(node);
+    let mut http_ports: BTreeMap<u16, Vec<(&Service, &ServicePort)>> = BTreeMap::new();
+    for service in &services {
+        for port in &service.ports {
+            if port.protocol.is_http() {
+                http_ports.entry(port.number).or_default().push((service, port));
+            } else if port.protocol != Protocol::Udp {
+                add_by_address(config, world, node, service, port);
+            }
+        }
+    }
+    for (port, members) in &http_ports {
+        add(config, http_listener(world, node, *port));
+        add_routes(config, route_table(world, node, port.to_string().into(), *port, members, true));
+    }
+    add(config, capture(world, node, netns, at));
+}
+
+/// Adds a listener for each upstream that the program uses under a local address.
+pub fn add_upstreams(config: &mut Config, world: &World, node: &Node, upstreams: &[LocalUpstream]) {
+    let visible = world.visible(node);
+    for upstream in upstreams {
+        let host = names::complete_host(&upstream.host, &node.namespace, &world.settings.dns_domain);
+        let found = visible.iter().find(|s| *s.host == *host).and_then(|s| Some((&***s, s.port(upstream.port)?)));
+        let Some((service, port)) = found else { continue };
+        let name: Arc<str> = format!("{}_{}", upstream.bind.ip(), upstream.bind.port()).into();
+        let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
+        let inspect = inspect(port.protocol);
+        let (chains, default_chain) = chains(world, node, service, port, &routes);
+        let bind = (Address::socket(upstream.bind), true);
+        add(config, listener(world, name, bind, inspect, chains, default_chain));
+        if port.protocol.may_be_http() {
+            let mut table = route_table(world, node, routes, port.number, &[(service, port)], false);
+            // The program dials a local address, so whatever host it names is this service's.
+            table.hosts[0].domains = vec!["*".into()];
+            add_routes(config, table);
+        }
+    }
+}
+
+fn add(config: &mut Config, listener: Listener) {
+    config.listeners.insert(listener.name.clone(), Arc::new(listener));
+}
+
+fn add_routes(config: &mut Config, table: RouteConfiguration) {
+    config.routes.insert(table.name.clone(), Arc::new(table));
+}
+
+/// The socket that every connection is redirected to. What no other listener stands for is unknown.
+fn capture(world: &World, node: &Node, netns: &Arc<str>, at: SocketAddr) -> Listener {
+    Listener {
+        use_original_destination: true,
+        inspect: Inspect { original_destination: true, ..Inspect::default() },
+        address: Address::Socket { addr: at, netns: Some(netns.clone()) },
+        ..listener(
+            world,
+            "virtualOutbound".into(),
+            (Address::socket(at), true),
+            Inspect::default(),
+            Vec::new(),
+            Some(unknown_chain(world, node)),
+        )
+    }
+}
+
+fn listener(
+    world: &World,
+    name: Arc<str>,
+    (address, bind): (Address, bool),
+    inspect: Inspect,
+    chains: Vec<FilterChain>,
+    default_chain: Option<FilterChain>,
+) -> Listener {
+    Listener {
+        name,
+        address,
+        bind,
+        use_original_destination: false,
+        direction: Direction::Outbound,
+        inspect,
+        chains,
+        default_chain,
+        access_logs: logs(world),
+    }
+}
+
+/// All HTTP of one port, whatever the address: the host decides. Connections to the mesh's own addresses are HTTP by
+/// declaration; others on this port only if they look like it.
+fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
+    let routes: Arc<str> = port.to_string().into();
+    let http = || NetworkFilter::Http(Box::new(http_proxy(world, RouteSource::Rds(routes.clone()))));
+    let declared = ChainMatch { destination_ranges: vec![IpNet::V4(vips::RANGE)], ..ChainMatch::default() };
+    let found = ChainMatch { application_protocols: FOUND_HTTP.map(str::to_owned).to_vec(), ..ChainMatch::default() };
+    let chains = vec![
+        FilterChain { name: "declared".into(), matches: declared, tls: None, filter: http() },
+        FilterChain { name: "found".into(), matches: found, tls: None, filter: http() },
+    ];
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+    let inspect =
+        Inspect { tls: true, http: true, timeout: Some(DETECTION), continue_on_timeout: true, ..Inspect::default() };
+    let name = format!("0.0.0.0_{port}").into();
+    listener(world, name, (Address::socket(any), false), inspect, chains, Some(unknown_chain(world, node)))
+}
+
+/// A port of a service that is known by its address alone.
+fn add_by_address(config: &mut Config, world: &World, node: &Node, service: &Service, port: &ServicePort) {
+    let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
+    for address in &service.addresses {
+        let name: Arc<str> = format!("{address}_{}", port.number).into();
+        let (chains, default_chain) = chains(world, node, service, port, &routes);
+        let at = Address::socket(SocketAddr::new(*address, port.number));
+        add(config, listener(world, name, (at, false), inspect(port.protocol), chains, default_chain));
+    }
+    if port.protocol == Protocol::Auto {
+        add_routes(config, route_table(world, node, routes, port.number, &[(service, port)], true));
+    }
+}
+
+fn inspect(protocol: Protocol) -> Inspect {
+    match protocol {
+        Protocol::Auto => {
+            Inspect { tls: true, http: true, timeout: Some(DETECTION), continue_on_timeout: true, ..Inspect::default() }
+        }
+        Protocol::Tls | Protocol::Https => Inspect { tls: true, ..Inspect::default() },
+        _ => Inspect::default(),
+    }
+}
+
+/// The chains towards one port of a service: HTTP, raw, or both if that is found out per connection.
+fn chains(
+    world: &World,
+    node: &Node,
+    service: &Service,
+    port: &ServicePort,
+    routes: &Arc<str>,
+) -> (Vec<FilterChain>, Option<FilterChain>) {
+    let chain = |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, filter };
+    let http = || NetworkFilter::Http(Box::new(http_proxy(world, RouteSource::Rds(routes.clone()))));
+    let raw = || {
+        let clusters = raw_targets(world, node, service, port.number);
+        NetworkFilter::Tcp(TcpProxy { clusters, ..tcp_proxy(world, names::outbound(port.number, "", &service.host)) })
+    };
+    match port.protocol {
+        p if p.is_http() => (vec![chain("http", ChainMatch::default(), http())], None),
+        Protocol::Auto => {
+            let application_protocols = FOUND_HTTP.map(str::to_owned).to_vec();
+            let found = ChainMatch { application_protocols, ..ChainMatch::default() };
+            (vec![chain("http", found, http())], Some(chain("tcp", ChainMatch::default(), raw())))
+        }
+        _ => (vec![chain("tcp", ChainMatch::default(), raw())], None),
+    }
+}
+
+fn unknown_chain(world: &World, node: &Node) -> FilterChain {
+    let cluster = match world.outbound_policy(node) {
+        OutboundPolicy::AllowAny => PASSTHROUGH,
+        OutboundPolicy::RegistryOnly => BLACK_HOLE,
+    };
+    let filter = NetworkFilter::Tcp(tcp_proxy(world, cluster.into()));
+    FilterChain { name: "unknown".into(), matches: ChainMatch::default(), tls: None, filter }
+}
+
+fn tcp_proxy(world: &World, cluster: Arc<str>) -> TcpProxy {
+    TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) }
+}
+
+/// HTTP towards upstreams: faults may be injected, upgrades pass, traces go on.
+pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
+    let prefix: Arc<str> = match &routes {
+        RouteSource::Rds(name) => format!("outbound_{name}").into(),
+        RouteSource::Inline(table) => table.name.clone(),
+    };
+    HttpProxy {
+        filters: vec![HttpFilter::Fault(None)],
+        access_logs: logs(world),
+        upgrades: vec!["websocket".into()],
+        tracing: true,
+        ..HttpProxy::new(prefix, routes)
+    }
+}
+
+pub(crate) fn logs(world: &World) -> Vec<AccessLog> {
+    world.settings.access_log.iter().cloned().collect()
+}
+
+/// The route table of one port: a virtual host for each service, and one for what nobody knows.
+fn route_table(
+    world: &World,
+    node: &Node,
+    name: Arc<str>,
+    port: u16,
+    members: &[(&Service, &ServicePort)],
+    with_unknown: bool,
+) -> RouteConfiguration {
+    let mut taken = BTreeSet::new();
+    let mut hosts = Vec::new();
+    for (service, _) in members {
+        let mut host = mesh_host(world, node, service, port);
+        host.domains.retain(|domain| taken.insert(domain.clone()));
+        if !host.domains.is_empty() {
+            hosts.push(host);
+        }
+    }
+    if with_unknown && !taken.contains("*") {
+        hosts.push(unknown_host(world, node));
+    }
+    RouteConfiguration::new(name, hosts)
+}
+
+fn unknown_host(world: &World, node: &Node) -> VirtualHost {
+    let (name, action) = match world.outbound_policy(node) {
+        OutboundPolicy::AllowAny => ("allow_any", Action::Forward(Box::new(Forward::to(PASSTHROUGH)))),
+        OutboundPolicy::RegistryOnly => ("block_all", Action::Respond(DirectResponse { status: 502, body: "".into() })),
+    };
+    VirtualHost {
+        name: name.into(),
+        domains: vec!["*".into()],
+        routes: vec![Route { name: name.into(), ..Route::new(PathMatch::Prefix("/".into()), action) }],
+        ..VirtualHost::default()
+    }
+}

@@ -1,0 +1,407 @@
+//! One HTTP rule of a VirtualService, as routes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::StringMatch as Written;
+use api::istio::{
+    Destination, FaultAbort, FaultDelay, HttpFaultInjection, HttpMatchRequest, HttpRedirect, HttpRetry, HttpRewrite,
+    HttpRoute, HttpRouteDestination, Percent, RedirectPortSelection,
+};
+use model::fault::{Abort, AbortAnswer, Delay};
+use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
+use model::retry::RetryOn;
+use model::route::{
+    Action, DirectResponse, Forward, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect, RedirectPath, RouteMatch,
+    WeightedCluster,
+};
+use model::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy, Route, StringMatch};
+
+use super::headers::changes;
+use crate::names;
+use crate::node::Node;
+use crate::service::selected;
+use crate::world::World;
+
+/// Where a rule is read: who asks, through what, and whose rule it is.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// All resources.
+    pub world: &'a World,
+    /// The proxy that the routes are for.
+    pub node: &'a Node,
+    /// The namespace of the rule.
+    pub namespace: &'a str,
+    /// The gateway as `namespace/name`; none for the mesh.
+    pub gateway: Option<&'a str>,
+    /// The port that is dialled.
+    pub port: u16,
+}
+
+/// The routes of a list of rules. A rule without a condition ends the list, as in Istio.
+pub fn routes(rules: &[HttpRoute], reading: Reading<'_>) -> Vec<Route> {
+    let mut all = Vec::new();
+    for rule in rules {
+        let Some(action) = action(rule, reading) else { continue };
+        let made = rule_routes(rule, &action, reading);
+        let ends = made.iter().any(|route| takes_all(&route.matches));
+        all.extend(made);
+        if ends {
+            break;
+        }
+    }
+    all
+}
+
+/// Is there no condition at all?
+pub fn takes_all(matches: &RouteMatch) -> bool {
+    let path = matches!(&matches.path, PathMatch::Prefix(prefix) if prefix == "/");
+    path && matches.headers.is_empty() && matches.query.is_empty() && matches.share.is_none()
+}
+
+fn rule_routes(rule: &HttpRoute, action: &Action, reading: Reading<'_>) -> Vec<Route> {
+    let everything = [HttpMatchRequest::default()];
+    let conditions = if rule.match_.is_empty() { &everything[..] } else { &rule.match_[..] };
+    let concerned = conditions.iter().filter(|condition| concerns(condition, reading));
+    concerned
+        .map(|condition| {
+            let headers = rule.headers.as_ref();
+            Route {
+                name: route_name(&rule.name, &condition.name),
+                matches: matches(condition),
+                action: action.clone(),
+                request_headers: changes(headers.and_then(|h| h.request.as_ref())),
+                response_headers: changes(headers.and_then(|h| h.response.as_ref())),
+                fault: rule.fault.as_ref().and_then(fault),
+            }
+        })
+        .collect()
+}
+
+fn route_name(rule: &str, condition: &str) -> Arc<str> {
+    match (rule.is_empty(), condition.is_empty()) {
+        (_, true) => rule.into(),
+        (true, false) => condition.into(),
+        (false, false) => format!("{rule}.{condition}").into(),
+    }
+}
+
+/// Is the condition meant for this caller, gateway and port? When it lists gateways, a hit on their name is enough:
+/// the caller's labels and namespace are not looked at then (Istio's behaviour).
+fn concerns(condition: &HttpMatchRequest, reading: Reading<'_>) -> bool {
+    if condition.port.as_ref().is_some_and(|port| port.value != u32::from(reading.port)) {
+        return false;
+    }
+    if !condition.gateways.is_empty() {
+        return condition.gateways.iter().any(|g| names_gateway(&g.value, reading));
+    }
+    selected(&condition.source_labels, &reading.node.labels)
+        && (condition.source_namespace.is_empty() || condition.source_namespace == reading.node.namespace)
+}
+
+fn names_gateway(name: &str, reading: Reading<'_>) -> bool {
+    match reading.gateway {
+        None => name == "mesh",
+        Some(gateway) if name.contains('/') => gateway == name,
+        Some(gateway) => gateway == format!("{}/{name}", reading.namespace),
+    }
+}
+
+fn matches(condition: &HttpMatchRequest) -> RouteMatch {
+    let pseudo = [
+        (HeaderKey::Scheme, &condition.scheme),
+        (HeaderKey::Method, &condition.method),
+        (HeaderKey::Authority, &condition.authority),
+    ];
+    let pseudo = pseudo.into_iter().filter_map(|(key, value)| Some(header(key, value.as_ref()?, false)));
+    let with = condition.headers.iter().filter_map(|(name, value)| named_header(name, value, false));
+    let without = condition.without_headers.iter().filter_map(|(name, value)| named_header(name, value, true));
+    RouteMatch {
+        path: path(condition.uri.as_ref()),
+        ignore_case: condition.ignore_uri_case,
+        headers: pseudo.chain(with).chain(without).collect(),
+        query: query(&condition.query_params),
+        share: None,
+    }
+}
+
+fn path(uri: Option<&Written>) -> PathMatch {
+    match uri {
+        None | Some(Written::Present) => PathMatch::Prefix("/".into()),
+        Some(Written::Exact(path)) => PathMatch::Exact(path.clone()),
+        Some(Written::Prefix(path)) => PathMatch::Prefix(path.clone()),
+        Some(Written::Regex(source)) => PathMatch::Regex(pattern(source)),
+    }
+}
+
+fn named_header(name: &str, value: &Written, without: bool) -> Option<HeaderMatch> {
+    Some(header(HeaderKey::parse(name)?, value, without))
+}
+
+/// A condition on a header. `without` inverts it; with a value, an absent header counts as an empty one then.
+fn header(key: HeaderKey, value: &Written, without: bool) -> HeaderMatch {
+    let value = value_match(value);
+    let missing_as_empty = without && matches!(value, ValueMatch::Text(_));
+    HeaderMatch { key, value, invert: without, missing_as_empty }
+}
+
+/// An empty match, and a pattern that is literally `*`, ask only for presence.
+fn value_match(written: &Written) -> ValueMatch {
+    match written {
+        Written::Present => ValueMatch::Present(true),
+        Written::Exact(text) => ValueMatch::Text(StringMatch::exact(text)),
+        Written::Prefix(text) => ValueMatch::Text(StringMatch::prefix(text)),
+        Written::Regex(source) if source == "*" => ValueMatch::Present(true),
+        Written::Regex(source) => ValueMatch::Text(StringMatch::Regex(pattern(source))),
+    }
+}
+
+/// A pattern that does not compile was refused when the document came in; should one be here, it matches nothing.
+fn pattern(source: &str) -> Pattern {
+    Pattern::new(source).unwrap_or_else(|_| Pattern::new("[^\\s\\S]").expect("a class without members compiles"))
+}
+
+fn query(parameters: &BTreeMap<String, Written>) -> Vec<QueryMatch> {
+    let value = |written: &Written| match written {
+        Written::Present => QueryValue::Present(true),
+        Written::Exact(text) => QueryValue::Text(StringMatch::exact(text)),
+        Written::Prefix(text) => QueryValue::Text(StringMatch::prefix(text)),
+        Written::Regex(source) if source == "*" => QueryValue::Present(true),
+        Written::Regex(source) => QueryValue::Text(StringMatch::Regex(pattern(source))),
+    };
+    parameters.iter().map(|(name, written)| QueryMatch { name: name.clone(), value: value(written) }).collect()
+}
+
+/// The rule's action. None for a delegate, which is not followed here.
+fn action(rule: &HttpRoute, reading: Reading<'_>) -> Option<Action> {
+    if let Some(redirect) = &rule.redirect {
+        return Some(Action::Redirect(redirected(redirect)));
+    }
+    if let Some(direct) = &rule.direct_response {
+        let body = direct.body.as_ref().map(|body| match (&body.string, &body.bytes) {
+            (Some(text), _) => text.clone(),
+            (None, Some(bytes)) => String::from_utf8_lossy(bytes.as_slice()).into_owned(),
+            (None, None) => String::new(),
+        });
+        let body = body.unwrap_or_default().into();
+        return Some(Action::Respond(DirectResponse { status: direct.status as u16, body }));
+    }
+    (!rule.route.is_empty()).then(|| Action::Forward(Box::new(forwarded(rule, reading))))
+}
+
+fn forwarded(rule: &HttpRoute, reading: Reading<'_>) -> Forward {
+    let lone = rule.route.len() == 1;
+    let clusters = rule.route.iter().filter_map(|to| {
+        let weight = if lone { 1 } else { to.weight.as_ref().map_or(0, |w| w.value) };
+        (weight > 0).then(|| weighted(to, weight, reading))
+    });
+    let timeout = rule.timeout.filter(|t| !t.is_zero());
+    Forward {
+        clusters: clusters.collect(),
+        timeout,
+        max_grpc_timeout: Some(timeout.unwrap_or(Duration::ZERO)),
+        idle_timeout: None,
+        retry: retry(rule.retries.as_ref()),
+        path_rewrite: rule.rewrite.as_ref().and_then(path_rewrite),
+        host_rewrite: rule.rewrite.as_ref().and_then(host_rewrite),
+        mirrors: mirrors(rule, reading),
+    }
+}
+
+fn weighted(to: &HttpRouteDestination, weight: u32, reading: Reading<'_>) -> WeightedCluster {
+    let headers = to.headers.as_ref();
+    WeightedCluster {
+        name: cluster(&to.destination, reading),
+        weight,
+        request_headers: changes(headers.and_then(|h| h.request.as_ref())),
+        response_headers: changes(headers.and_then(|h| h.response.as_ref())),
+    }
+}
+
+/// The cluster of a destination. Without a port it is the service's only one, else the port that was dialled.
+pub fn cluster(destination: &Destination, reading: Reading<'_>) -> Arc<str> {
+    let domain = &reading.world.settings.dns_domain;
+    let host = names::complete_host(&destination.host.value, reading.namespace, domain);
+    let service = reading.world.service(&host);
+    let host = service.map_or(host.as_str(), |service| &service.host);
+    let only = service.and_then(|s| if let [only] = &s.ports[..] { Some(only.number) } else { None });
+    let said = destination.port.as_ref().map(|p| p.number.value as u16);
+    names::outbound(said.or(only).unwrap_or(reading.port), &destination.subset.value, host)
+}
+
+fn mirrors(rule: &HttpRoute, reading: Reading<'_>) -> Vec<Mirror> {
+    let share = |p: Option<&Percent>| p.map_or(Fraction::ALL, |p| Fraction::percent(p.value));
+    let one = rule.mirror.as_ref().map(|to| {
+        let whole = rule.mirror_percent.map(|p| Fraction::percent(f64::from(p)));
+        let share = rule.mirror_percentage.as_ref().map(|p| Fraction::percent(p.value)).or(whole);
+        Mirror { cluster: cluster(to, reading), share: share.unwrap_or(Fraction::ALL) }
+    });
+    let many = rule
+        .mirrors
+        .iter()
+        .map(|m| Mirror { cluster: cluster(&m.destination, reading), share: share(m.percentage.as_ref()) });
+    one.into_iter().chain(many).filter(|m| m.share > Fraction::NONE).collect()
+}
+
+/// Retries: Istio's default where nothing is said; `attempts: 0` turns them off; naming the attempts keeps the default
+/// conditions. Numbers among the conditions are status codes.
+fn retry(written: Option<&HttpRetry>) -> Option<RetryPolicy> {
+    let mut policy = RetryPolicy::istio_default();
+    let Some(written) = written else { return Some(policy) };
+    if written.attempts == Some(0) {
+        return None;
+    }
+    policy.attempts = written.attempts.unwrap_or(policy.attempts);
+    policy.per_try_timeout = written.per_try_timeout.filter(|t| !t.is_zero());
+    policy.avoid_previous_hosts = written.retry_ignore_previous_hosts.unwrap_or(true);
+    if let Some(backoff) = written.backoff {
+        policy.base_interval = backoff;
+        policy.max_interval = backoff * 10;
+    }
+    if !written.retry_on.is_empty() {
+        let (on, rest) = RetryOn::parse(&written.retry_on);
+        let codes: Vec<u16> = rest.iter().filter_map(|word| word.parse().ok()).collect();
+        policy.on = RetryOn {
+            retriable_status_codes: on.retriable_status_codes || !codes.is_empty(),
+            status_codes: codes,
+            ..on
+        };
+    }
+    Some(policy)
+}
+
+fn host_rewrite(rewrite: &HttpRewrite) -> Option<HostRewrite> {
+    (!rewrite.authority.is_empty()).then(|| HostRewrite::Literal(rewrite.authority.clone()))
+}
+
+/// After a prefix match only the prefix is replaced, which [`PathRewrite::Prefix`] sees to; a pattern counts more than
+/// a plain text.
+fn path_rewrite(rewrite: &HttpRewrite) -> Option<PathRewrite> {
+    if let Some(by_regex) = &rewrite.uri_regex_rewrite {
+        let pattern = Pattern::search(&by_regex.match_).ok()?;
+        return Some(PathRewrite::Regex { pattern, substitution: by_regex.rewrite.clone() });
+    }
+    (!rewrite.uri.is_empty()).then(|| PathRewrite::Prefix(rewrite.uri.clone()))
+}
+
+fn redirected(written: &HttpRedirect) -> Redirect {
+    let text = |t: &String| (!t.is_empty()).then(|| t.clone());
+    let path = match (text(&written.uri), text(&written.prefix_rewrite)) {
+        (Some(uri), _) => Some(RedirectPath::Full(uri)),
+        (None, Some(prefix)) => Some(RedirectPath::Prefix(prefix)),
+        (None, None) => None,
+    };
+    let scheme = text(&written.scheme);
+    let port = match written.derive_port {
+        Some(RedirectPortSelection::FromProtocolDefault) => {
+            Some(if scheme.as_deref() == Some("https") { 443 } else { 80 })
+        }
+        _ => written.port.map(|p| p as u16),
+    };
+    Redirect {
+        status: written.redirect_code.unwrap_or(301) as u16,
+        scheme,
+        host: text(&written.authority),
+        port,
+        path,
+        strip_query: false,
+    }
+}
+
+fn fault(written: &HttpFaultInjection) -> Option<Fault> {
+    let fault = Fault { delay: written.delay.as_ref().and_then(delay), abort: written.abort.as_ref().and_then(abort) };
+    (fault.delay.is_some() || fault.abort.is_some()).then_some(fault)
+}
+
+/// A share that is not said is none at all.
+fn delay(written: &FaultDelay) -> Option<Delay> {
+    let whole = written.percent.map(|p| Fraction::percent(f64::from(p)));
+    let share = written.percentage.as_ref().map(|p| Fraction::percent(p.value)).or(whole)?;
+    (share > Fraction::NONE).then_some(Delay { duration: written.fixed_delay?, share })
+}
+
+fn abort(written: &FaultAbort) -> Option<Abort> {
+    let share = Fraction::percent(written.percentage.as_ref()?.value);
+    let answer = match (written.http_status, &written.grpc_status) {
+        (Some(status), _) => AbortAnswer::Http(status as u16),
+        (None, Some(name)) => AbortAnswer::Grpc(grpc_code(name)?),
+        (None, None) => return None,
+    };
+    (share > Fraction::NONE).then_some(Abort { answer, share })
+}
+
+/// The number of a gRPC status (gRPC's status codes, by name in upper case).
+fn grpc_code(name: &str) -> Option<u32> {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    let found = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name));
+    found.map(|code| code as u32).or_else(|| name.parse().ok())
+}
+
+/// The condition that holds when both do: the inner one, which may narrow the outer but not leave it. None if they
+/// contradict each other.
+pub fn narrowed(outer: &HttpMatchRequest, inner: &HttpMatchRequest) -> Option<HttpMatchRequest> {
+    let mut merged = inner.clone();
+    merged.uri = match (&outer.uri, &inner.uri) {
+        (None, own) => own.clone(),
+        (whole, None) => whole.clone(),
+        (Some(Written::Prefix(outer)), Some(own @ (Written::Exact(path) | Written::Prefix(path)))) => {
+            path.starts_with(outer.as_str()).then(|| Some(own.clone()))?
+        }
+        (Some(a), Some(b)) if a == b => Some(b.clone()),
+        _ => return None,
+    };
+    let same = |outer: &Option<Written>, inner: &Option<Written>| match (outer, inner) {
+        (None, own) => Some(own.clone()),
+        (whole, None) => Some(whole.clone()),
+        (a, b) => (a == b).then(|| b.clone()),
+    };
+    merged.method = same(&outer.method, &inner.method)?;
+    merged.authority = same(&outer.authority, &inner.authority)?;
+    merged.scheme = same(&outer.scheme, &inner.scheme)?;
+    for (outer, inner) in [
+        (&outer.headers, &mut merged.headers),
+        (&outer.without_headers, &mut merged.without_headers),
+        (&outer.query_params, &mut merged.query_params),
+    ] {
+        for (name, value) in outer {
+            if inner.insert(name.clone(), value.clone()).is_some_and(|own| own != *value) {
+                return None;
+            }
+        }
+    }
+    merged.port = inner.port.or(outer.port);
+    Some(merged)
+}
+
+/// A route that sends everything to one cluster with Istio's defaults.
+pub fn default_route(cluster: Arc<str>) -> Route {
+    let forward = Forward {
+        retry: Some(RetryPolicy::istio_default()),
+        max_grpc_timeout: Some(Duration::ZERO),
+        ..Forward::to(cluster)
+    };
+    Route {
+        name: "default".into(),
+        request_headers: HeaderChanges::default(),
+        ..Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(forward)))
+    }
+}

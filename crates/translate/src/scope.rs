@@ -1,0 +1,70 @@
+//! What a proxy may see: services by their `exportTo`, narrowed by the `Sidecar` that applies to it.
+
+use std::sync::Arc;
+
+use api::istio::{OutboundMode, Sidecar};
+use base::HostPattern;
+
+use crate::node::{Node, Role};
+use crate::service::{Service, selected};
+use crate::settings::OutboundPolicy;
+use crate::world::{Document, World};
+
+impl World {
+    /// The services that `node` sees.
+    pub fn visible(&self, node: &Node) -> Vec<&Arc<Service>> {
+        let exported = self.services.iter().filter(|s| s.visible.includes(&node.namespace));
+        match self.sidecar(node) {
+            Some(sidecar) if !sidecar.spec().egress.is_empty() => {
+                let namespace = sidecar_namespace(sidecar, node);
+                exported.filter(|s| reaches(sidecar.spec(), namespace, s)).collect()
+            }
+            _ => exported.collect(),
+        }
+    }
+
+    /// What becomes of destinations that nobody knows, for this proxy.
+    pub(crate) fn outbound_policy(&self, node: &Node) -> OutboundPolicy {
+        let own = self.sidecar(node).and_then(|s| s.spec().outbound_traffic_policy.as_ref());
+        match own.map(|policy| policy.mode) {
+            Some(OutboundMode::RegistryOnly) => OutboundPolicy::RegistryOnly,
+            Some(OutboundMode::AllowAny) => OutboundPolicy::AllowAny,
+            None => self.settings.outbound_policy,
+        }
+    }
+
+    /// The `Sidecar` that applies: one that selects the workload, else the namespace's, else the root namespace's.
+    fn sidecar(&self, node: &Node) -> Option<&Document<Sidecar>> {
+        if matches!(node.role, Role::Gateway { .. }) {
+            return None;
+        }
+        let labels = |s: &Sidecar| s.workload_selector.as_ref().map(|w| w.labels.clone()).filter(|l| !l.is_empty());
+        let find = |namespace: &str, own: bool| {
+            self.sidecars.iter().filter(|d| d.namespace() == namespace).find(|d| match labels(d.spec()) {
+                Some(labels) => own && selected(&labels, &node.labels),
+                None => !own,
+            })
+        };
+        let own = find(&node.namespace, true).or_else(|| find(&node.namespace, false));
+        own.or_else(|| find(&self.settings.root_namespace, false))
+    }
+}
+
+/// `.` in the root namespace's default means the namespace of the workload.
+fn sidecar_namespace<'a>(sidecar: &'a Document<Sidecar>, node: &'a Node) -> &'a str {
+    if sidecar.namespace() == node.namespace { sidecar.namespace() } else { &node.namespace }
+}
+
+/// Do the egress hosts (`namespace/host`) take in the service?
+fn reaches(sidecar: &Sidecar, own: &str, service: &Service) -> bool {
+    sidecar.egress.iter().flat_map(|listener| &listener.hosts).any(|written| {
+        let Some((namespace, host)) = written.value.split_once('/') else { return false };
+        let in_namespace = match namespace {
+            "*" => true,
+            "." => service.namespace == own,
+            "~" => false,
+            namespace => service.namespace == namespace,
+        };
+        in_namespace && host.parse::<HostPattern>().is_ok_and(|pattern| pattern.matches(&service.host))
+    })
+}

@@ -1,0 +1,9 @@
+//! YAML in, configuration out: tables and goldens at translate's border.
+
+mod gateways;
+mod mesh;
+mod outline;
+mod rules;
+mod scope;
+mod security;
+mod warnings;

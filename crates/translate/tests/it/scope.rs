@@ -1,0 +1,62 @@
+//! What a proxy sees: `exportTo`, `Sidecar`, ServiceEntry, implied services.
+
+use super::mesh::{BOOKINFO, config, sidecar, world};
+use super::outline;
+
+fn hosts(documents: &str) -> Vec<String> {
+    let world = world(documents, &["reviews/v1@3"]);
+    world
+        .visible(&sidecar("productpage/v1@2", 9080))
+        .iter()
+        .map(|s| s.host.split('.').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn sidecars_and_exports() {
+    let sidecar = |hosts: &str| {
+        format!(
+            "{BOOKINFO}\n---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: default}}\nspec: {{egress: [{{hosts: [{hosts}]}}]}}"
+        )
+    };
+    let hidden = BOOKINFO.replacen(
+        "  name: details\n",
+        "  name: details\n  annotations: {networking.istio.io/exportTo: other}\n",
+        1,
+    );
+    for (documents, expected) in [
+        (BOOKINFO.to_owned(), vec!["details", "productpage", "ratings", "reviews"]),
+        (sidecar("\"./*\""), vec!["details", "productpage", "ratings", "reviews"]),
+        (sidecar("\"./reviews.default.svc.cluster.local\""), vec!["reviews"]),
+        (sidecar("\"other/*\""), vec![]),
+        (hidden, vec!["productpage", "ratings", "reviews"]),
+    ] {
+        assert_eq!(hosts(&documents), expected, "{documents}");
+    }
+}
+
+#[test]
+fn outside_services() {
+    let entries = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api}
+spec:
+  hosts: [api.example.org]
+  ports: [{number: 443, name: https, protocol: HTTPS}, {number: 80, name: http, protocol: HTTP, targetPort: 8080}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: db}
+spec:
+  hosts: [db.example.org]
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1, ports: {tcp: 6432}}, {address: 10.0.0.2}]
+";
+    let world = world(entries, &[]);
+    let config = config(&world, &sidecar("productpage/v1@2", 9080));
+    insta::assert_snapshot!("entries-clusters", outline::clusters(&config));
+    insta::assert_snapshot!("entries-listeners", outline::listeners(&config));
+}

@@ -1,0 +1,63 @@
+//! PeerAuthentication: the mode of a port, and the chains it makes.
+
+use translate::Mode;
+
+use super::mesh::{BOOKINFO, config, sidecar, world};
+use super::outline;
+
+fn policy(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+}
+
+#[test]
+fn the_narrowest_policy_decides() {
+    let mesh = policy("mesh", "istio-system", "{mtls: {mode: STRICT}}");
+    let namespace = policy("ns", "default", "{mtls: {mode: DISABLE}}");
+    let unset = policy("ns", "default", "{mtls: {mode: UNSET}}");
+    let workload = policy("w", "default", "{selector: {matchLabels: {app: reviews}}, mtls: {mode: PERMISSIVE}}");
+    let port = policy(
+        "w",
+        "default",
+        "{selector: {matchLabels: {app: reviews}}, mtls: {mode: PERMISSIVE}, portLevelMtls: {9080: {mode: STRICT}}}",
+    );
+    let root_selector = policy("r", "istio-system", "{selector: {matchLabels: {app: reviews}}, mtls: {mode: DISABLE}}");
+    let older = policy("a", "default", "{mtls: {mode: STRICT}}");
+    for (documents, expected) in [
+        (vec![], Mode::Permissive),
+        (vec![&mesh], Mode::Strict),
+        (vec![&mesh, &namespace], Mode::Disable),
+        (vec![&mesh, &unset], Mode::Strict),
+        (vec![&mesh, &namespace, &workload], Mode::Permissive),
+        (vec![&mesh, &port], Mode::Strict),
+        (vec![&root_selector], Mode::Permissive),
+        (vec![&namespace, &older], Mode::Strict),
+    ] {
+        let text: String = documents.iter().map(|d| d.as_str()).collect();
+        let mode = world(&text, &[]).mutual_tls(&sidecar("reviews/v1@3", 9080), 9080);
+        assert_eq!(mode, expected, "{text}");
+    }
+}
+
+#[test]
+fn chains() {
+    let mut text = String::new();
+    for mode in ["DISABLE", "PERMISSIVE", "STRICT"] {
+        for port_name in ["http", "tcp", "unknown"] {
+            let bookinfo = BOOKINFO.replace("name: http", &format!("name: {port_name}"));
+            let all = format!("{bookinfo}\n{}", policy("p", "default", &format!("{{mtls: {{mode: {mode}}}}}")));
+            let config = config(&world(&all, &["reviews/v1@3"]), &sidecar("reviews/v1@3", 9080));
+            let outline = outline::listeners(&config);
+            let inbound: String = outline
+                .split_inclusive('\n')
+                .skip_while(|l| !l.starts_with("inbound"))
+                .enumerate()
+                .take_while(|(i, l)| *i == 0 || l.starts_with("  "))
+                .map(|(_, l)| l)
+                .collect();
+            text.push_str(&format!("{mode} {port_name}\n{inbound}\n"));
+        }
+    }
+    insta::assert_snapshot!("inbound-chains", text);
+}
