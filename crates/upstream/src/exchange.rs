@@ -53,7 +53,6 @@ pub struct Exchange {
     connection: Option<Rc<Connection>>,
     reused: bool,
     /// The count of a connection that is this exchange's alone.
-    #[expect(dead_code, reason = "held for its drop")]
     open: Option<Open>,
 }
 

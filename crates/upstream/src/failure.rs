@@ -106,6 +106,10 @@ impl Failure {
             SendErrorKind::Body(body) => (FailureKind::RequestBody(*body), "".into()),
         };
         let progress = error.progress();
+        let kind = match kind {
+            FailureKind::Protocol if progress == Progress::NotSent => FailureKind::BadRequest,
+            kind => kind,
+        };
         Box::new(Self { kind, endpoint: None, progress, request: error.into_request(), reason })
     }
 

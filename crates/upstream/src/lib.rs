@@ -47,7 +47,7 @@ pub use endpoint::{Counts, Endpoint, EndpointId};
 pub use exchange::{Connected, Connection, Exchange, Sent};
 pub use failure::{Failure, FailureKind};
 pub use pools::{ClusterPools, Pick};
-pub use stats::ClusterStats;
+pub use stats::{ClusterStats, Event};
 pub use table::{EndpointTable, Order};
 pub use tls::Secrets;
 pub use worker::{ROUND, Worker};

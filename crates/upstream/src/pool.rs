@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use http::{Request, Response};
 use mesh_http::h1::H1Sender;
@@ -26,6 +27,9 @@ use crate::failure::FailureKind;
 use crate::stats::ClusterStats;
 use crate::tls::Speak;
 use waiting::Waiting;
+
+/// From this idle time on a connection may just be ending: no server in use has a shorter keep-alive by default.
+const STALE: Duration = Duration::from_secs(1);
 
 /// What all pools of one cluster in one worker share.
 pub(crate) struct Shared {
@@ -223,7 +227,9 @@ impl Pool {
         let slot = {
             let mut slots = self.slots.borrow_mut();
             let slot = slots.iter().position(Option::is_none).unwrap_or(slots.len());
-            slots.resize_with(slots.len().max(slot + 1), || None);
+            if slot == slots.len() {
+                slots.push(None);
+            }
             slots[slot] = Some(connection.clone());
             slot
         };
@@ -359,6 +365,17 @@ impl Lease {
 }
 
 impl Lease {
+    /// Has it carried a request and then been idle for so long that the peer may be closing it at this moment?
+    pub(crate) fn is_stale(&self) -> bool {
+        match self {
+            Self::Http1(lease) => {
+                let idle = lease.pool.shared.now.get().saturating_duration_since(lease.connection.idle_since.get());
+                lease.connection.facts.requests.get() > 0 && idle >= STALE
+            }
+            Self::Http2(_) => false,
+        }
+    }
+
     /// Sends the request and waits for the head of the response.
     pub(crate) async fn send(self, pool: &Pool, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
         match self {

@@ -12,12 +12,12 @@ use http::{Method, Request, Uri, Version, header};
 use mesh_http::{Body, Progress};
 use model::cluster::{Balancing, Discovery, UpstreamProtocol};
 
-use crate::cluster::{Cluster, Core};
+use crate::cluster::Core;
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::exchange::{Connected, Connection, Exchange, Sent};
 use crate::failure::{Failure, FailureKind};
 use crate::pool::{Pool, Shared};
-use crate::stats::ClusterStats;
+use crate::stats::{ClusterStats, Event};
 use crate::table::{EndpointTable, Order};
 use crate::tls::Speak;
 
@@ -100,7 +100,7 @@ impl ClusterPools {
     /// [`Failure`], with the request given back if nothing of it was used.
     pub async fn send(&self, mut request: Request<Body>, pick: &Pick<'_>) -> Result<Sent, Box<Failure>> {
         let Some(pool) = self.pick(pick) else {
-            return Err(no_endpoint().with_request(request));
+            return Err(self.no_endpoint().with_request(request));
         };
         let mut exchange = Exchange::begin(pool.endpoint(), self.shared.stats.clone());
         if pick.rewrite_host {
@@ -118,6 +118,7 @@ impl ClusterPools {
                 }
             };
             exchange.on(lease.facts().clone());
+            let spare = if idempotent && lease.is_stale() { copy(&request) } else { None };
             let error = match lease.send(&pool, request).await {
                 Ok(response) => {
                     exchange.outcome(!response.status().is_server_error());
@@ -125,12 +126,12 @@ impl ClusterPools {
                 }
                 Err(error) => error,
             };
-            let harmless = match error.progress() {
-                Progress::NotSent => true,
-                Progress::StaleConnection => idempotent,
-                _ => false,
-            };
             let mut failure = Failure::from_send(error).at(exchange.endpoint());
+            if failure.is_unprocessed() {
+                failure.request = failure.request.or(spare);
+            }
+            let harmless =
+                failure.progress == Progress::NotSent || (failure.progress == Progress::StaleConnection && idempotent);
             match failure.request.take() {
                 Some(again) if harmless && exchange.is_reused() && !fresh => request = again,
                 given_back => {
@@ -149,7 +150,7 @@ impl ClusterPools {
     /// # Errors
     /// [`Failure`]: no endpoint, or no connection within the cluster's connect timeout.
     pub async fn connect(&self, pick: &Pick<'_>) -> Result<Connected, Box<Failure>> {
-        let pool = self.pick(pick).ok_or_else(no_endpoint)?;
+        let pool = self.pick(pick).ok_or_else(|| self.no_endpoint())?;
         let endpoint = &pool.endpoint();
         let mut exchange = Exchange::begin(endpoint.clone(), self.shared.stats.clone());
         let dialed = match self.shared.dialer.dial(&self.shared.core, endpoint, Speak::Raw).await {
@@ -182,6 +183,11 @@ impl ClusterPools {
         let pool = Pool::new(self.shared.clone(), endpoint.clone());
         self.pools.borrow_mut().insert(endpoint.id(), pool.clone());
         Some(pool)
+    }
+
+    fn no_endpoint(&self) -> Box<Failure> {
+        self.shared.stats.count(Event::NoneHealthy);
+        Failure::new(FailureKind::NoEndpoint, "")
     }
 
     fn order(&self, core: &Core) -> Order {
@@ -283,8 +289,18 @@ impl Hasher for IdHasher {
     }
 }
 
-fn no_endpoint() -> Box<Failure> {
-    Failure::new(FailureKind::NoEndpoint, "")
+/// A second copy, if there is no body to be copied. Made only for connections that were idle for long, and so never
+/// where many requests make it cost something.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    request.body().is_end_stream().then(|| {
+        let mut copy = Request::new(Body::empty());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        *copy.extensions_mut() = request.extensions().clone();
+        copy
+    })
 }
 
 /// Envoy's `auto_host_rewrite`: only names that were resolved are known as host names.

@@ -42,7 +42,8 @@ pub(crate) struct TlsSide {
 
 impl TlsSide {
     pub(crate) fn new(cluster: &Arc<str>, settings: &UpstreamTls, secrets: &dyn Secrets) -> Result<Self, BuildError> {
-        let missing = |secret: &Arc<str>| BuildError::MissingSecret { cluster: cluster.clone(), secret: secret.clone() };
+        let missing =
+            |secret: &Arc<str>| BuildError::MissingSecret { cluster: cluster.clone(), secret: secret.clone() };
         let cert = match &settings.certificate {
             Some(name) => Some(secrets.certificate(name).ok_or_else(|| missing(name))?),
             None => None,

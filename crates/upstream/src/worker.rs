@@ -4,10 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry::Registry;
+use telemetry::{DeclareError, Shard};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
@@ -15,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::dial::Dialer;
 use crate::pool::Shared;
 use crate::pools::{ClusterPools, IdHasher};
-use crate::stats::ClusterStats;
+use crate::stats::{ClusterStats, Families};
 
 /// Time between two rounds. Idle connections close at most this much too early or late, and those of endpoints and
 /// clusters that are gone at most this much late.
@@ -24,7 +23,7 @@ pub const ROUND: Duration = Duration::from_secs(1);
 /// The upstream side of one worker. Lives on its thread, inside of a `LocalSet`.
 pub struct Worker {
     dialer: Rc<Dialer>,
-    registry: Arc<Registry>,
+    families: Rc<Families>,
     clusters: RefCell<HashMap<u64, Rc<ClusterPools>, BuildHasherDefault<IdHasher>>>,
     now: Rc<Cell<Instant>>,
     /// Rounds are being made: only while there are connections, so that an idle proxy sleeps.
@@ -33,16 +32,20 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker that dials like this and counts there.
-    pub fn new(dialer: Dialer, registry: Arc<Registry>) -> Rc<Self> {
-        Rc::new_cyclic(|me| Self {
+    /// A worker that dials like this, and counts in its shard.
+    ///
+    /// # Errors
+    /// Somebody else has declared one of the statistics in another way: a mistake of the program.
+    pub fn new(dialer: Dialer, shard: &Shard) -> Result<Rc<Self>, DeclareError> {
+        let families = Rc::new(Families::new(shard)?);
+        Ok(Rc::new_cyclic(|me| Self {
             dialer: Rc::new(dialer),
-            registry,
+            families,
             clusters: RefCell::default(),
             now: Rc::new(Cell::new(Instant::now())),
             awake: Cell::new(false),
             me: me.clone(),
-        })
+        }))
     }
 
     /// The pools of a cluster in this worker.
@@ -55,7 +58,7 @@ impl Worker {
         let pools = ClusterPools::new(Shared {
             core: core.clone(),
             dialer: self.dialer.clone(),
-            stats: Rc::new(ClusterStats::new(&self.registry, &core.config.name)),
+            stats: Rc::new(ClusterStats::new(self.families.clone(), core.config.name.clone())),
             now: self.now.clone(),
             on_connection: Rc::new(move || {
                 if let Some(worker) = me.upgrade() {
