@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use crate::decode::{Decode, Fields, Naming, nearest, one_of, wrong_shape};
 use crate::enforced;
 use crate::kind::{Kind, Support};
-use crate::meta::{Meta, ObjectMeta, Origin, ResourceKey};
+use crate::meta::{DEFAULT_NAMESPACE, Meta, ObjectMeta, Origin, ResourceKey};
 use crate::problem::{Problem, quoted};
 use crate::report::{Report, Step};
 use crate::resource::{Resource, Spec};
@@ -33,12 +33,17 @@ impl Parsed {
 /// Reads all documents of a file, YAML or JSON, and checks each. One bad document does not spoil the others; a caller
 /// that wants all or nothing asks [`Parsed::has_errors`]. `file` stands in problems and origins as it is given.
 pub fn parse(file: &str, text: &str) -> Parsed {
+    parse_in(DEFAULT_NAMESPACE, file, text)
+}
+
+/// As [`parse`], with another namespace for documents that name none.
+pub fn parse_in(namespace: &str, file: &str, text: &str) -> Parsed {
     let stream = yaml::read(file, text, &Limits::default());
     let mut parsed = Parsed { resources: Vec::new(), problems: stream.problems };
     for root in &stream.documents {
         for (path, item, kind) in flatten(root) {
             let origin = Origin { file: file.to_owned(), line: item.span.line };
-            let (resource, problems) = read_document(root, path, item, kind, origin);
+            let (resource, problems) = read_document(root, path, item, kind, namespace, origin);
             parsed.resources.extend(resource.map(Arc::new));
             parsed.problems.extend(problems);
         }
@@ -75,7 +80,7 @@ fn keep_first(resources: &mut Vec<Arc<Resource>>) {
 
 /// Reads a single document that is no list.
 pub(crate) fn read_one(root: &Node, origin: Origin) -> (Option<Resource>, Vec<Problem>) {
-    read_document(root, Vec::new(), root, None, origin)
+    read_document(root, Vec::new(), root, None, DEFAULT_NAMESPACE, origin)
 }
 
 /// The documents inside a document: itself, or the items of a `List`, each with its path and with the kind that the
@@ -114,11 +119,12 @@ fn read_document(
     path: Vec<Step>,
     node: &Node,
     inherited: Option<&'static str>,
+    namespace: &str,
     origin: Origin,
 ) -> (Option<Resource>, Vec<Problem>) {
     let file = origin.file.clone();
     let mut report = Report::new(&file, root);
-    let read = report.along(path, |r| read_resource(node, inherited, origin, r));
+    let read = report.along(path, |r| read_resource(node, inherited, namespace, origin, r));
     let key = read.as_ref().ok().map(Resource::key).or_else(|| read.as_ref().err().cloned().flatten());
     let problems = report.finish(key.as_ref());
     let good = !problems.iter().any(Problem::is_error);
@@ -129,6 +135,7 @@ fn read_document(
 fn read_resource(
     node: &Node,
     inherited: Option<&'static str>,
+    namespace: &str,
     origin: Origin,
     report: &mut Report,
 ) -> Result<Resource, Option<ResourceKey>> {
@@ -137,7 +144,7 @@ fn read_resource(
         return Err(None);
     }
     let (kind, api_version) = read_kind(node, inherited, report).ok_or(None)?;
-    let meta = read_meta(node, kind, report);
+    let meta = read_meta(node, kind, namespace, report);
     let key = ResourceKey { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
     let spec = read_spec(node, kind, &meta, report).ok_or(Some(key))?;
     let document = normal_form(node.to_json(), kind, &api_version, &meta);
@@ -197,11 +204,11 @@ fn unknown_kind(name: &str, api_version: &str, report: &mut Report) {
     });
 }
 
-fn read_meta(node: &Node, kind: Kind, report: &mut Report) -> Meta {
+fn read_meta(node: &Node, kind: Kind, namespace: &str, report: &mut Report) -> Meta {
     report.field("metadata", |r| {
         let metadata = node.get("metadata").filter(|n| !n.is_null());
         let metadata = metadata.map_or_else(|| Some(ObjectMeta::default()), |n| ObjectMeta::decode(n, r));
-        metadata.map(|m| m.resolve(kind, r)).unwrap_or_default()
+        metadata.map(|m| m.resolve(kind, namespace, r)).unwrap_or_default()
     })
 }
 

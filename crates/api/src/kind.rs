@@ -96,8 +96,8 @@ kinds! {
     SmiUdpRoute "UDPRoute" "specs.smi-spec.io" [], "udproutes" ["ur"], true NotEnforced;
     TrafficMetrics "TrafficMetrics" "metrics.smi-spec.io" [], "trafficmetrics" ["tm"], true NotEnforced;
 
-    Ingress "Ingress" "networking.k8s.io" [], "ingresses" ["ing"], true NotEnforced;
-    IngressClass "IngressClass" "networking.k8s.io" [], "ingressclasses" [], false NotEnforced;
+    Ingress "Ingress" "networking.k8s.io" [], "ingresses" ["ing"], true NotRead;
+    IngressClass "IngressClass" "networking.k8s.io" [], "ingressclasses" [], false NotRead;
     Endpoints "Endpoints" "" [], "endpoints" ["ep"], true NotRead;
     EndpointSlice "EndpointSlice" "discovery.k8s.io" [], "endpointslices" [], true NotRead;
     NetworkPolicy "NetworkPolicy" "networking.k8s.io" [], "networkpolicies" ["netpol"], true NotRead;

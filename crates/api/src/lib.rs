@@ -37,7 +37,7 @@ mod syntax;
 pub mod yaml;
 
 pub use decode::{Bytes, IntOrString, Spanned, StringMatch, Unread};
-pub use document::{Parsed, check_set, parse};
+pub use document::{Parsed, check_set, parse, parse_in};
 pub use kind::{Kind, Support};
 pub use meta::{DEFAULT_NAMESPACE, Meta, Origin, ResourceKey};
 pub use problem::{Level, Problem};

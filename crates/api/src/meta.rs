@@ -116,8 +116,8 @@ object! {
 }
 
 impl ObjectMeta {
-    /// Checks the metadata of a `kind` and completes its namespace. The walk must stand at `metadata`.
-    pub(crate) fn resolve(self, kind: Kind, report: &mut Report) -> Meta {
+    /// Checks the metadata of a `kind`, and puts it into `namespace` if it names none. The walk must stand at `metadata`.
+    pub(crate) fn resolve(self, kind: Kind, namespace: &str, report: &mut Report) -> Meta {
         self.check_name(kind, report);
         if !kind.is_namespaced() && !self.namespace.is_empty() {
             report.field("namespace", |r| {
@@ -133,7 +133,7 @@ impl ObjectMeta {
         check_annotations(&self.annotations, report);
         let created = self.creation_timestamp.as_deref().and_then(|text| timestamp(text, report));
         let namespace = kind.is_namespaced().then(|| match self.namespace.is_empty() {
-            true => DEFAULT_NAMESPACE.to_owned(),
+            true => namespace.to_owned(),
             false => self.namespace,
         });
         let Self { name, labels, annotations, generation, .. } = self;

@@ -119,7 +119,12 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Where the walk stands. For a field that holds a list or a mapping this is the field's name; for a field that is
+    /// The path of the field where the walk stands.
+    pub fn here(&self) -> String {
+        render(&self.path)
+    }
+
+    /// The line and column where the walk stands. For a field that holds a list or a mapping this is the field's name; for a field that is
     /// not there, the nearest one around it.
     fn place(&self) -> Span {
         let mut node = self.root;

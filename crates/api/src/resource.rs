@@ -32,7 +32,6 @@ pub struct Resource {
 
 /// The fields of a resource, by kind.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum Spec {
     /// Istio's traffic rules for hosts.
     VirtualService(Box<VirtualService>),

@@ -108,6 +108,16 @@ fn metadata() {
 }
 
 #[test]
+fn another_default_namespace() {
+    let text = crate::document("networking.istio.io/v1", "WorkloadEntry", "address: 10.0.0.1");
+    let named = text.replace("name: x", "name: y\n  namespace: books");
+    let parsed = api::parse_in("prod", "f", &format!("{text}---\n{named}"));
+    let keys: Vec<String> = parsed.resources.iter().map(|r| r.key().to_string()).collect();
+    assert_eq!(keys, ["WorkloadEntry/prod/x", "WorkloadEntry/books/y"]);
+    assert_eq!(parsed.resources[0].document()["metadata"]["namespace"], "prod");
+}
+
+#[test]
 fn the_same_key_twice() {
     let one = crate::document("networking.istio.io/v1", "WorkloadEntry", "address: 10.0.0.1");
     let other = one.replace("10.0.0.1", "10.0.0.2").replace("networking.istio.io/v1", "networking.istio.io/v1beta1");

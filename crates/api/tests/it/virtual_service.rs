@@ -62,6 +62,10 @@ fn order_and_actions() {
         "hosts: [a]\nhttp:\n- route: [{destination: {host: b}}]\n- match: [{port: 80}]\n  route: [{destination: {host: b}}]",
         &["warning http[1]: this rule and those below are never reached: http[0] has no `match` and takes everything"],
     );
+    check(
+        "hosts: [a]\nhttp:\n- match: [{port: 80}, {port: 81}]\n  route: [{destination: {host: b}}]\n- match: [{port: 81, name: again}, {port: 82}]\n  route: [{destination: {host: c}}]",
+        &["warning http[1].match[0]: this is never reached: it is the same as spec.http[0].match[1]"],
+    );
     action("timeout: 1s", &["error http[0]: the rule does nothing"]);
     rule("redirect: {uri: /x}", &["error http[0]: `route` and `redirect` exclude each other"]);
     rule("directResponse: {status: 200}", &["error http[0]: `route` and `directResponse` exclude each other"]);

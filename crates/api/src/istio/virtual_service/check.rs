@@ -1,9 +1,11 @@
 //! The rules for a VirtualService as a whole, and for its TLS and TCP rules.
 
+use std::collections::HashMap;
+
 use base::HostPattern;
 
 use super::super::rules::*;
-use super::{Destination, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute, VirtualService};
+use super::{Destination, HttpMatchRequest, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute, VirtualService};
 use crate::decode::Spanned;
 use crate::meta::{Meta, check_labels};
 use crate::problem::quoted;
@@ -24,6 +26,7 @@ impl VirtualService {
         report.each("tls", &self.tls, |route, r| check_tls(route, &hosts, r));
         report.each("tcp", &self.tcp, check_tcp);
         self.check_reach(report);
+        self.check_repeats(report);
     }
 
     /// Checks the hosts and gives those that can be read.
@@ -78,6 +81,23 @@ impl VirtualService {
                 });
             }
         }
+    }
+
+    /// The first match wins: the same one further down is never reached.
+    fn check_repeats(&self, report: &mut Report) {
+        let mut seen = HashMap::new();
+        report.each("http", &self.http, |route, r| {
+            r.each("match", &route.match_, |m, r| {
+                let place = r.here();
+                let unnamed = HttpMatchRequest { name: String::new(), stat_prefix: String::new(), ..m.clone() };
+                if let Some(first) = seen.get(&format!("{unnamed:?}")) {
+                    let found = r.warning(format!("this is never reached: it is the same as {first}"));
+                    found.hint("remove it, or make it different");
+                } else {
+                    seen.insert(format!("{unnamed:?}"), place);
+                }
+            });
+        });
     }
 }
 
