@@ -1,11 +1,13 @@
 //! Bytes from here to there.
 //!
 //! Owns sockets and what is done to their bytes before anybody knows the protocol: bind, accept, the original
-//! destination, connect (also out of a workload's network namespace), peek, the TLS ClientHello, TLS with proven
-//! identity and live certificates, and copying both ways. Knows neither HTTP nor the model, and no configuration
-//! format. It is the only crate of the house that may hold `unsafe` (one place: sockets inherited over `exec`).
+//! destination, connect (also out of a workload's network namespace), peek, the PROXY header, the TLS ClientHello, TLS
+//! with proven identity and live certificates, and copying both ways. Knows neither HTTP nor the model, and no
+//! configuration format. It is the only crate of the house that may hold `unsafe` (one place: sockets inherited over
+//! `exec`).
 //!
-//! Everything works on a tokio `current_thread` runtime; nothing here takes a lock on a request's way.
+//! Everything works on a tokio `current_thread` runtime. Nothing here takes a lock per request or per byte; a new
+//! connection may take one for a moment (the stock of a namespace's sockets, a client's TLS sessions).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,6 +29,7 @@ pub mod listen;
 pub mod netns;
 pub mod original_dst;
 pub mod peek;
+pub mod proxy_header;
 pub mod stream;
 pub mod tls;
 
