@@ -105,8 +105,8 @@ pub enum RegisteredCapture {
     Redirect {
         /// The namespace's name in xDS addresses.
         netns: String,
-        /// The socket inside of it.
-        outbound: SocketAddr,
+        /// The sockets inside of it.
+        outbound: Vec<SocketAddr>,
     },
     /// Each upstream has a local address.
     Upstreams(Vec<RegisteredUpstream>),
@@ -176,7 +176,7 @@ impl RegisteredCapture {
     fn resolve(&self) -> Capture {
         match self {
             Self::Redirect { netns, outbound } => {
-                Capture::Redirect { netns: Arc::from(netns.as_str()), outbound: *outbound }
+                Capture::Redirect { netns: Arc::from(netns.as_str()), outbound: outbound.clone() }
             }
             Self::Upstreams(list) => Capture::Upstreams(
                 list.iter()
@@ -200,7 +200,7 @@ mod tests {
                 "proxy_version": "0.1.0", "instance": "reviews-v2-1", "address": "127.64.0.9",
                 "role": {"sidecar": {"service": "reviews",
                     "ports": [{"target": 9080, "bind": "127.64.0.9:9080", "name": "http"}],
-                    "capture": {"redirect": {"netns": "workload", "outbound": "127.0.0.1:15001"}}}}
+                    "capture": {"redirect": {"netns": "workload", "outbound": ["127.0.0.1:15001"]}}}}
             }
         }"#;
         let metadata: NodeMetadata = serde_json::from_str(text).unwrap();

@@ -49,7 +49,7 @@ pub fn translate(world: &World, node: &Node) -> Config {
             }
             match capture {
                 Capture::Redirect { netns, outbound } => {
-                    outbound::add_captured(&mut config, world, node, netns, *outbound);
+                    outbound::add_captured(&mut config, world, node, netns, outbound);
                     add_names(&mut config, world, node);
                 }
                 Capture::Upstreams(upstreams) => outbound::add_upstreams(&mut config, world, node, upstreams),

@@ -61,12 +61,12 @@ pub struct InboundPort {
 /// How outgoing connections reach the sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capture {
-    /// Every connection is redirected to one socket; the program lives in the network namespace of that name.
+    /// Every connection is redirected; the program lives in the network namespace of that name.
     Redirect {
         /// The namespace's name, in xDS addresses.
         netns: Arc<str>,
-        /// The socket, inside of it.
-        outbound: SocketAddr,
+        /// The sockets that connections are redirected to, inside of it: one for each IP version.
+        outbound: Vec<SocketAddr>,
     },
     /// Nothing is redirected: each upstream that the program uses has a local address.
     Upstreams(Vec<LocalUpstream>),

@@ -33,7 +33,7 @@ const DETECTION: Duration = Duration::from_secs(1);
 const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// Adds listeners and routes for captured connections.
-pub fn add_captured(config: &mut Config, world: &World, node: &Node, netns: &Arc<str>, at: SocketAddr) {
+pub fn add_captured(config: &mut Config, world: &World, node: &Node, netns: &Arc<str>, at: &[SocketAddr]) {
     let services = world.visible(node);
     let mut http_ports: BTreeMap<u16, Vec<(&Service, &ServicePort)>> = BTreeMap::new();
     for service in &services {
@@ -49,7 +49,9 @@ pub fn add_captured(config: &mut Config, world: &World, node: &Node, netns: &Arc
         add(config, http_listener(world, node, *port));
         add_routes(config, route_table(world, node, port.to_string().into(), *port, members, true));
     }
-    add(config, capture(world, node, netns, at));
+    for at in at {
+        add(config, capture(world, node, netns, *at));
+    }
 }
 
 /// Adds a listener for each upstream that the program uses under a local address.
@@ -90,7 +92,7 @@ fn capture(world: &World, node: &Node, netns: &Arc<str>, at: SocketAddr) -> List
         address: Address::Socket { addr: at, netns: Some(netns.clone()) },
         ..listener(
             world,
-            "virtualOutbound".into(),
+            if at.is_ipv4() { "virtualOutbound".into() } else { "virtualOutbound_ipv6".into() },
             (Address::socket(at), true),
             Inspect::default(),
             Vec::new(),

@@ -56,7 +56,7 @@ pub fn sidecar(word: &str, port: u16) -> Node {
         id: workload.name.clone(),
         role: Role::Sidecar {
             ports: vec![InboundPort { target: port, bind: at(port) }],
-            capture: Capture::Redirect { netns: "workload".into(), outbound: "127.0.0.1:15001".parse().unwrap() },
+            capture: Capture::Redirect { netns: "workload".into(), outbound: vec!["127.0.0.1:15001".parse().unwrap()] },
         },
         namespace: workload.namespace,
         labels: workload.labels,
