@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -198,9 +198,7 @@ impl<V: Value> Table<V> {
     }
 
     fn hash(&self, labels: &[&str]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        labels.hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one(labels)
     }
 }
 

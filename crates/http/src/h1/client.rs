@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -25,6 +25,9 @@ use crate::body::Body;
 use crate::error::{BodyErrorKind, Progress, SendError, SendErrorKind, Side};
 use crate::options::ClientOptions;
 use crate::upgrade::{OnUpgrade, Upgraded};
+
+/// What an idle connection keeps to write the next head into.
+const KEPT: usize = 2 * 1024;
 
 /// Opens HTTP/1.1 on a connected stream. The caller spawns the driver, once, on the same thread.
 pub fn connect<I>(io: I, options: &ClientOptions) -> (H1Sender, H1Driver)
@@ -222,6 +225,7 @@ impl Connection {
         self.exchange.set(self.exchange.get() + 1);
         self.uploading.set(true);
         let method = request.method().clone();
+        let asks_upgrade = request.headers().contains_key(header::UPGRADE);
         let encoder = request_head(self.wire.borrow_mut().out.small(), &request);
         let (parts, body) = request.into_parts();
         let mut sending = Sending {
@@ -234,6 +238,10 @@ impl Connection {
             reused,
         };
         let head = poll_fn(|cx| sending.poll(self, cx)).await?;
+        if head.response.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
+            let kind = SendErrorKind::Protocol("the protocol is switched though nobody asked");
+            return Err(SendError::new(kind, Progress::ResponseStarted));
+        }
         self.answer(head, &method, sending)
     }
 
@@ -280,12 +288,14 @@ impl Connection {
         }
         self.upload.replace(None);
         self.state.set(State::Idle);
-        self.wire.borrow_mut().rest();
+        self.wire.borrow_mut().rest(KEPT);
         // Registers the driver for the peer's end without waking it: a request costs no turn of the driver.
         if let Some(driver) = &*self.driver.borrow() {
             self.poll_idle(&mut Context::from_waker(driver));
         }
-        self.tell();
+        if self.state.get() == State::Idle {
+            self.tell();
+        }
     }
 
     /// On an idle connection anything that can be read means its end.

@@ -155,7 +155,7 @@ pub(super) fn request_head(out: &mut Vec<u8>, request: &Request<Body>) -> Encode
             Encoder::None
         }
         Some(len) => {
-            field(out, "content-length", len.to_string().as_bytes());
+            content_length(out, len);
             Encoder::Exact(len)
         }
         None => {
@@ -208,11 +208,11 @@ pub(super) fn response_head(out: &mut Vec<u8>, parts: &response::Parts, body: &B
         if let Some(len) = declared.or(body.exact_len().filter(|len| *len > 0))
             && status != StatusCode::NO_CONTENT
         {
-            field(out, "content-length", len.to_string().as_bytes());
+            content_length(out, len);
         }
         Encoder::None
     } else if let Some(len) = body.exact_len().or(declared) {
-        field(out, "content-length", len.to_string().as_bytes());
+        content_length(out, len);
         Encoder::Exact(len)
     } else if asked.version == Version::HTTP_10 {
         Encoder::UntilClose
@@ -252,6 +252,21 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+fn content_length(out: &mut Vec<u8>, len: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut left = len;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    field(out, "content-length", &digits[at..]);
 }
 
 fn push_hex(out: &mut Vec<u8>, value: usize) {

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Version};
@@ -30,6 +31,8 @@ use crate::upgrade::{OnUpgrade, Upgraded};
 
 /// How much of a request body that nobody read is read away to save the connection.
 const DRAIN_BODY: usize = 64 * 1024;
+/// A connection without a request for so long gives its buffers back.
+const QUIET: Duration = Duration::from_secs(1);
 
 pub(crate) async fn serve<D, H, F>(
     io: Box<dyn Io>,
@@ -103,6 +106,7 @@ async fn next_head<D: Future<Output = ()>>(
 ) -> Result<RequestHead, Stop> {
     let (mut scanned, mut spare) = (0, Some(spare));
     let mut since = Instant::now();
+    let mut resting = options.idle_timeout.is_some_and(|limit| limit <= QUIET);
     let mut begun = !conn.wire.borrow().inbox.is_empty();
     poll_fn(|cx| {
         let draining = drain.poll_begun(cx);
@@ -149,7 +153,15 @@ async fn next_head<D: Future<Output = ()>>(
             let late = || Err(Stop::Refuse(StatusCode::REQUEST_TIMEOUT, ServeEnd::HeadTimeout));
             return timer.poll_after(cx, since, options.head_timeout).map(|()| late());
         }
-        wire.rest();
+        // Buffers outlive a short pause, so that a busy connection does not make them anew for each request.
+        if !resting {
+            if timer.poll_until(cx, since + QUIET).is_pending() {
+                return Poll::Pending;
+            }
+            resting = true;
+            spare = None;
+            wire.rest(0);
+        }
         timer.poll_after(cx, since, options.idle_timeout).map(|()| Err(Stop::End(ServeEnd::Idle)))
     })
     .await

@@ -162,11 +162,11 @@ impl Wire {
         }
     }
 
-    /// Frees what an idle connection does not need.
-    pub(super) fn rest(&mut self) {
+    /// Frees what an idle connection does not need, save `keep` bytes for what comes out next.
+    pub(super) fn rest(&mut self, keep: usize) {
         self.read_len = FIRST_READ;
         self.reader = None;
-        self.out.rest();
+        self.out.rest(keep);
         if self.inbox.is_empty() {
             self.inbox = BytesMut::new();
         }
@@ -237,10 +237,10 @@ impl Outbox {
         }
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, keep: usize) {
         if self.is_empty() {
             self.back = Vec::new();
-            if self.front.capacity() > 1024 {
+            if self.front.capacity() > keep {
                 self.front = Vec::new();
             }
         }

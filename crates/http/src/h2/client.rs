@@ -129,6 +129,13 @@ impl Shared {
         }
     }
 
+    fn failed(&self, error: &::h2::Error) -> SendError {
+        match self.closed.get() {
+            Some(H2End::PingTimeout) => SendError::new(SendErrorKind::Timeout, Progress::Sent),
+            _ => SendError::from_h2(error),
+        }
+    }
+
     fn wake_driver(&self) {
         if let Some(driver) = &*self.driver.borrow() {
             driver.wake_by_ref();
@@ -215,7 +222,7 @@ async fn exchange(
         return tunnel(response, stream, in_flight, &shared).await;
     }
     let upload = (!ends).then(|| Pump::new(body, stream));
-    let (response, upload) = wait(response, upload).await?;
+    let (response, upload) = wait(response, upload, &shared).await?;
     let cancel = upload.map(|pump| {
         let cancel = Rc::new(Cancel::default());
         shared.detached.borrow_mut().push(Detached { pump, cancel: cancel.clone() });
@@ -232,6 +239,7 @@ async fn exchange(
 async fn wait(
     mut response: ResponseFuture,
     mut upload: Option<Pump>,
+    shared: &Shared,
 ) -> Result<(Response<RecvStream>, Option<Pump>), SendError> {
     let response = poll_fn(|cx| {
         if let Some(pump) = &mut upload
@@ -243,7 +251,7 @@ async fn wait(
             }
             // What the peer did to the stream, its response tells better.
         }
-        Pin::new(&mut response).poll(cx).map_err(|error| SendError::from_h2(&error))
+        Pin::new(&mut response).poll(cx).map_err(|error| shared.failed(&error))
     })
     .await?;
     Ok((response, upload))
@@ -255,7 +263,7 @@ async fn tunnel(
     in_flight: InFlight,
     shared: &Rc<Shared>,
 ) -> Result<Response<Body>, SendError> {
-    let response = poll_fn(|cx| Pin::new(&mut response).poll(cx)).await.map_err(|error| SendError::from_h2(&error))?;
+    let response = poll_fn(|cx| Pin::new(&mut response).poll(cx)).await.map_err(|error| shared.failed(&error))?;
     let (parts, received) = check(response, shared)?;
     let mut body = receive(received, &parts.headers);
     if parts.status.is_success() {

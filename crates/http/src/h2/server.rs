@@ -145,6 +145,15 @@ where
     H: Fn(Request<Body>) -> F,
     F: Future<Output: Into<Answer>>,
 {
+    let mut request = request;
+    if let Some(expected) = request.headers_mut().remove(header::EXPECT)
+        && expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+        && !request.body().is_end_stream()
+    {
+        let mut interim = Response::new(());
+        *interim.status_mut() = StatusCode::CONTINUE;
+        let _ = respond.send_informational(interim);
+    }
     let connect = request.method() == Method::CONNECT;
     let head_only = request.method() == Method::HEAD;
     let (request, tunnel) = match accept(request, options) {

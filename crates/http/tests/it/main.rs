@@ -4,6 +4,7 @@ mod bodies;
 mod client;
 mod drain;
 mod floods;
+mod loopback;
 mod pair;
 mod random;
 mod strict;

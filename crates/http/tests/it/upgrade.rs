@@ -87,6 +87,16 @@ fn nothing_asked_nothing_granted() {
         spawn_local(driver);
         assert!(sender.send(get("http://a/")).await.is_err());
         assert_eq!(end.await.unwrap(), ServeEnd::Aborted);
+        // So does one on our way out.
+        let (here, mut peer) = tokio::io::duplex(4096);
+        let (sender, driver) = h1::connect(here, &ClientOptions::default());
+        spawn_local(driver);
+        spawn_local(async move {
+            peer.write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n").await.unwrap();
+            peer.read_to_end(&mut Vec::new()).await.unwrap();
+        });
+        tokio::task::yield_now().await;
+        assert!(sender.send(get("http://a/")).await.is_err());
     });
 }
 
