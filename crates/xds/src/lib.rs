@@ -1,1 +1,13 @@
-//! head
+//! The wire between the planes: standard xDS v3.
+//!
+//! Owns both directions wire <-> model ([`encode`], [`decode`]), and both ends of the discovery session as state
+//! machines without I/O ([`server`], [`client`]), with a thin gRPC shell around them ([`shell`]). Knows no running
+//! proxy, no store, and no YAML.
+
+pub mod decode;
+pub mod encode;
+mod resource;
+mod san;
+
+pub use decode::DecodeError;
+pub use resource::{Resource, kind_of, remove_from, type_url};

@@ -1,0 +1,206 @@
+//! Clusters.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::{Cluster, DestinationService, EndpointSet, ResourceKind};
+use proto::envoy::config::cluster::v3 as wire;
+use proto::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
+};
+use proto::envoy::config::core::v3::{self as core, Metadata, TransportSocket, transport_socket};
+use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use proto::google::protobuf::{Any, value::Kind};
+
+use super::endpoint::load_assignment;
+use super::{At, DecodeError, Decoded, ads, duration, open, required, take, text, tls, type_name, unpack};
+
+mod balancing;
+mod http_options;
+
+/// Envoy's default to connect.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A cluster.
+pub fn cluster(any: &Any) -> Result<Cluster, DecodeError> {
+    let value: wire::Cluster = open(ResourceKind::Cluster, any)?;
+    let name = value.name.clone();
+    read(value, &At::resource(&name))
+}
+
+#[allow(deprecated)]
+fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
+    // Harmless are names and choice of statistics, how often and how names are resolved, buffers, socket options,
+    // when old endpoints are forgotten, warming of connections, and what concerns active health checks.
+    take!(value, at, wire::Cluster {
+        used {
+            transport_socket_matches, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment,
+            max_requests_per_connection, circuit_breakers, typed_extension_protocol_options, dns_lookup_family,
+            common_lb_config, transport_socket, metadata, load_balancing_policy, cluster_discovery_type, lb_config,
+        }
+        harmless {
+            alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes,
+            per_connection_buffer_high_watermark_timeout, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate,
+            respect_dns_ttl, use_tcp_for_dns_lookups, wait_for_warm_on_init, cleanup_interval,
+            upstream_connection_options, close_connections_on_host_health_failure, ignore_health_on_host_removal,
+            lrs_server, lrs_report_endpoint_metrics, track_timeout_budgets, track_cluster_stats, preconnect_policy,
+        }
+        refused {
+            transport_socket_matcher, health_checks, upstream_http_protocol_options, common_http_protocol_options,
+            http_protocol_options, http2_protocol_options, dns_resolvers, dns_resolution_config,
+            typed_dns_resolver_config, outlier_detection, upstream_bind_config, lb_subset_config, protocol_selection,
+            filters, upstream_config, connection_pool_per_downstream_connection, queuing_policies,
+        }
+    });
+    if name.is_empty() {
+        return Err(at.field("name").error("is missing", "a name"));
+    }
+    lookup_family(dns_lookup_family, &at.field("dns_lookup_family"))?;
+    balancing::no_limits(circuit_breakers, &at.field("circuit_breakers"))?;
+    locality_balancing(common_lb_config, &at.field("common_lb_config"))?;
+    let discovery = discovery(cluster_discovery_type, &name, eds_cluster_config, load_assignment, at)?;
+    let by_itself = discovery == Discovery::OriginalDestination;
+    let balancing = balancing::balancing(lb_policy, lb_config, load_balancing_policy, at)?;
+    let http = http_options::http_options(typed_extension_protocol_options, at)?;
+    Ok(Cluster {
+        name: name.into(),
+        discovery,
+        balancing: if by_itself { Balancing::Provided } else { balancing },
+        connect_timeout: connect(connect_timeout, &at.field("connect_timeout"))?,
+        protocol: http.protocol,
+        transport: transport(transport_socket, transport_socket_matches, at)?,
+        idle_timeout: http.idle_timeout,
+        max_requests_per_connection: http
+            .max_requests_per_connection
+            .or(max_requests_per_connection.map(|limit| limit.value))
+            .filter(|limit| *limit > 0),
+        service: metadata.as_ref().and_then(service),
+    })
+}
+
+fn connect(value: Option<proto::google::protobuf::Duration>, at: &At<'_>) -> Decoded<Duration> {
+    match value.map_or(Ok(CONNECT), |value| duration(value, at))? {
+        Duration::ZERO => Err(at.error("is zero", "more than zero")),
+        limit => Ok(limit),
+    }
+}
+
+fn discovery(
+    kind: Option<ClusterDiscoveryType>,
+    name: &str,
+    eds: Option<EdsClusterConfig>,
+    assignment: Option<ClusterLoadAssignment>,
+    at: &At<'_>,
+) -> Decoded<Discovery> {
+    let given = |assignment: Option<ClusterLoadAssignment>| -> Decoded<EndpointSet> {
+        let at = at.field("load_assignment");
+        load_assignment(required(assignment, &at)?, &at)
+    };
+    let kind = match kind {
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(value)) => DiscoveryType::try_from(value)
+            .map_err(|_| at.field("type").error(format!("is {value}"), "a way of discovery"))?,
+        Some(ClusterDiscoveryType::ClusterType(custom)) => {
+            let problem = format!("is `{}`", custom.name);
+            return Err(at.field("cluster_type").error(problem, "`type` with one of Envoy's own"));
+        }
+    };
+    Ok(match kind {
+        DiscoveryType::Static => Discovery::Static(given(assignment)?),
+        DiscoveryType::StrictDns => Discovery::StrictDns(given(assignment)?),
+        DiscoveryType::LogicalDns => Discovery::LogicalDns(given(assignment)?),
+        DiscoveryType::OriginalDst => Discovery::OriginalDestination,
+        DiscoveryType::Eds => {
+            let at = at.field("eds_cluster_config");
+            let eds = required(eds, &at)?;
+            ads(eds.eds_config, &at.field("eds_config"))?;
+            Discovery::Eds(if eds.service_name.is_empty() { name.into() } else { eds.service_name.into() })
+        }
+    })
+}
+
+/// Which of a host's addresses comes first is left to the resolver, but not which are left out.
+fn lookup_family(value: i32, at: &At<'_>) -> Decoded<()> {
+    match DnsLookupFamily::try_from(value) {
+        Ok(DnsLookupFamily::Auto | DnsLookupFamily::V4Preferred | DnsLookupFamily::All) => Ok(()),
+        _ => Err(at.unsupported("AUTO, V4_PREFERRED or ALL")),
+    }
+}
+
+/// Weights of localities count wherever they are given; zone awareness needs a cluster of our own kind, which nobody
+/// names. The others concern health checks and policies that are refused.
+fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<()> {
+    let Some(value) = value else { return Ok(()) };
+    take!(value, at, CommonLbConfig {
+        used { healthy_panic_threshold }
+        harmless {
+            update_merge_window, ignore_new_hosts_until_first_hc, consistent_hashing_lb_config, override_host_status,
+            locality_config_specifier,
+        }
+        refused { close_connections_on_host_set_change }
+    });
+    match healthy_panic_threshold {
+        Some(threshold) if threshold.value != 50.0 => Err(at.field("healthy_panic_threshold").unsupported("50 or none")),
+        _ => Ok(()),
+    }
+}
+
+fn transport(
+    socket: Option<TransportSocket>,
+    matches: Vec<TransportSocketMatch>,
+    at: &At<'_>,
+) -> Decoded<Transport> {
+    if matches.is_empty() {
+        return match socket {
+            None => Ok(Transport::Plain),
+            Some(socket) => one_transport(socket, &at.field("transport_socket")),
+        };
+    }
+    at.refuse("transport_socket", &socket)?;
+    let at = at.field("transport_socket_matches");
+    let [mesh, plain] = <[TransportSocketMatch; 2]>::try_from(matches).map_err(|_| at.unsupported(PAIR))?;
+    let mode = mesh.r#match.as_ref().filter(|fields| fields.fields.len() == 1).and_then(|f| text(f, "tlsMode"));
+    let any = plain.r#match.as_ref().is_none_or(|fields| fields.fields.is_empty());
+    let mesh = one_transport(required(mesh.transport_socket, &at.index(0))?, &at.index(0).field("transport_socket"))?;
+    let plain = one_transport(required(plain.transport_socket, &at.index(1))?, &at.index(1).field("transport_socket"))?;
+    match (mode, mesh, any, plain) {
+        (Some("istio"), Transport::Tls(settings), true, Transport::Plain) => Ok(Transport::MeshTls(settings)),
+        _ => Err(at.unsupported(PAIR)),
+    }
+}
+
+const PAIR: &str = "the mesh's TLS for `tlsMode: istio` and then plain text for every other endpoint";
+
+fn one_transport(socket: TransportSocket, at: &At<'_>) -> Decoded<Transport> {
+    let at = at.field("typed_config");
+    let transport_socket::ConfigType::TypedConfig(any) = required(socket.config_type, &at)?;
+    match type_name(&any.type_url) {
+        tls::RAW_BUFFER => Ok(Transport::Plain),
+        tls::UPSTREAM => Ok(Transport::Tls(tls::upstream(unpack(&any, &at)?, &at)?)),
+        _ => Err(at.error(format!("is of type `{}`", any.type_url), "TLS towards an upstream, or plain text")),
+    }
+}
+
+/// Istio's form: a list of services, of which the first counts.
+fn service(metadata: &Metadata) -> Option<DestinationService> {
+    let Kind::ListValue(services) = metadata.filter_metadata.get("istio")?.fields.get("services")?.kind.as_ref()? else {
+        return None;
+    };
+    let Kind::StructValue(service) = services.values.first()?.kind.as_ref()? else { return None };
+    let part = |key| text(service, key).unwrap_or_default().into();
+    Some(DestinationService { host: part("host"), name: part("name"), namespace: part("namespace") })
+}
+
+/// What the options of HTTP say.
+struct HttpOptions {
+    protocol: UpstreamProtocol,
+    idle_timeout: Option<Duration>,
+    max_requests_per_connection: Option<u32>,
+}
+
+/// The extension that holds the options of HTTP, by its key and its type.
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+type ExtensionOptions = HashMap<String, Any>;
+type CommonHttp = core::HttpProtocolOptions;

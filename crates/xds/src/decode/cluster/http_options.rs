@@ -1,0 +1,127 @@
+//! What is spoken to an upstream, and how long its connections live.
+
+use std::time::Duration;
+
+use model::cluster::UpstreamProtocol;
+use proto::envoy::config::core::v3::{Http1ProtocolOptions, Http2ProtocolOptions};
+use proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
+    AutoHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config::ProtocolConfig,
+};
+
+use super::{CommonHttp, ExtensionOptions, HTTP_OPTIONS, HttpOptions};
+use crate::decode::{At, Decoded, limit, required, take, type_name, unpack};
+
+/// Envoy's default for idle upstream connections.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) fn http_options(options: ExtensionOptions, at: &At<'_>) -> Decoded<HttpOptions> {
+    let at = at.field("typed_extension_protocol_options");
+    let mut found =
+        HttpOptions { protocol: UpstreamProtocol::Http1, idle_timeout: Some(IDLE), max_requests_per_connection: None };
+    for (key, any) in &options {
+        let at = at.key(key);
+        if type_name(&any.type_url) != HTTP_OPTIONS {
+            return Err(at.error(format!("is of type `{}`", any.type_url), format!("`{HTTP_OPTIONS}`")));
+        }
+        found = read(unpack(any, &at)?, &at)?;
+    }
+    Ok(found)
+}
+
+fn read(value: HttpProtocolOptions, at: &At<'_>) -> Decoded<HttpOptions> {
+    take!(value, at, HttpProtocolOptions {
+        used { common_http_protocol_options, upstream_protocol_options }
+        harmless {}
+        refused {
+            upstream_http_protocol_options, http_filters, header_validation_config, outlier_detection,
+            request_mirror_policies, hash_policy, retry_policy,
+        }
+    });
+    let at_common = at.field("common_http_protocol_options");
+    // Limits on headers are ours; the jitter belongs to a duration that is refused.
+    take!(common_http_protocol_options.unwrap_or_default(), at_common, CommonHttp {
+        used { idle_timeout, max_requests_per_connection }
+        harmless { max_connection_duration_jitter, max_headers_count, max_response_headers_kb }
+        refused { max_connection_duration, max_stream_duration, headers_with_underscores_action }
+    });
+    Ok(HttpOptions {
+        protocol: protocol(required(upstream_protocol_options, at)?, at)?,
+        idle_timeout: limit(idle_timeout, Some(IDLE), &at_common.field("idle_timeout"))?,
+        max_requests_per_connection: max_requests_per_connection.map(|limit| limit.value),
+    })
+}
+
+fn protocol(value: UpstreamProtocolOptions, at: &At<'_>) -> Decoded<UpstreamProtocol> {
+    match value {
+        UpstreamProtocolOptions::ExplicitHttpConfig(config) => {
+            let at = at.field("explicit_http_config");
+            match required(config.protocol_config, &at)? {
+                ProtocolConfig::HttpProtocolOptions(options) => {
+                    http1(Some(options), &at).map(|()| UpstreamProtocol::Http1)
+                }
+                ProtocolConfig::Http2ProtocolOptions(options) => {
+                    http2(Some(options), &at).map(|()| UpstreamProtocol::Http2)
+                }
+                ProtocolConfig::Http3ProtocolOptions(_) => {
+                    Err(at.field("http3_protocol_options").unsupported("HTTP/1 or HTTP/2"))
+                }
+            }
+        }
+        UpstreamProtocolOptions::AutoConfig(config) => {
+            let at = at.field("auto_config");
+            take!(config, at, AutoHttpConfig {
+                used { http_protocol_options, http2_protocol_options }
+                harmless {}
+                refused { http3_protocol_options, alternate_protocols_cache_options }
+            });
+            http1(http_protocol_options, &at)?;
+            http2(http2_protocol_options, &at)?;
+            Ok(UpstreamProtocol::Auto)
+        }
+        UpstreamProtocolOptions::UseDownstreamProtocolConfig(config) => {
+            let at = at.field("use_downstream_protocol_config");
+            take!(config, at, UseDownstreamHttpConfig {
+                used { http_protocol_options, http2_protocol_options }
+                harmless {}
+                refused { http3_protocol_options }
+            });
+            http1(http_protocol_options, &at)?;
+            http2(http2_protocol_options, &at)?;
+            Ok(UpstreamProtocol::SameAsDownstream)
+        }
+    }
+}
+
+/// Only what changes requests or responses is refused; what is lenient about broken peers is ours to say.
+fn http1(value: Option<Http1ProtocolOptions>, at: &At<'_>) -> Decoded<()> {
+    let at = at.field("http_protocol_options");
+    take!(value.unwrap_or_default(), at, Http1ProtocolOptions {
+        used {}
+        harmless {
+            allow_absolute_url, default_host_for_http_10, enable_trailers, allow_chunked_length, use_balsa_parser,
+            override_stream_error_on_invalid_http_message, allow_custom_methods,
+        }
+        refused { accept_http_10, header_key_format, send_fully_qualified_url, ignore_http_11_upgrade }
+    });
+    Ok(())
+}
+
+/// Windows and guards against floods are ours to say.
+#[allow(deprecated)]
+fn http2(value: Option<Http2ProtocolOptions>, at: &At<'_>) -> Decoded<()> {
+    let at = at.field("http2_protocol_options");
+    take!(value.unwrap_or_default(), at, Http2ProtocolOptions {
+        used {}
+        harmless {
+            hpack_table_size, max_concurrent_streams, initial_stream_window_size, initial_connection_window_size,
+            allow_connect, max_outbound_frames, max_outbound_control_frames,
+            max_consecutive_inbound_frames_with_empty_payload, max_inbound_priority_frames_per_stream,
+            max_inbound_window_update_frames_per_data_frame_sent, stream_error_on_invalid_http_messaging,
+            override_stream_error_on_invalid_http_message, use_oghttp2_codec, max_metadata_size, enable_huffman_encoding,
+            max_header_field_size_kb, disallow_obs_text, stream_reset_burst, stream_reset_rate,
+        }
+        refused { allow_metadata, custom_settings_parameters, connection_keepalive }
+    });
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The TCP filter.
+
+use std::time::Duration;
+
+use model::TcpProxy;
+use model::tcp_proxy::WeightedTarget;
+use proto::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
+use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
+
+use super::access_log::access_logs;
+use super::{At, Decoded, each, limit, required, take};
+
+/// Envoy's default for connections with nothing to carry.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) fn tcp_proxy(value: wire::TcpProxy, at: &At<'_>) -> Decoded<TcpProxy> {
+    // One attempt to connect is the default, and how long to wait between more of them has no meaning then.
+    take!(value, at, wire::TcpProxy {
+        used { stat_prefix, cluster_specifier, idle_timeout, access_log, max_connect_attempts }
+        harmless { backoff_options, max_early_data_bytes, check_drain_close, proxy_protocol_tlv_merge_policy }
+        refused {
+            on_demand, metadata_match, downstream_idle_timeout, upstream_idle_timeout, hash_policy, tunneling_config,
+            max_downstream_connection_duration, max_downstream_connection_duration_jitter_percentage,
+            access_log_flush_interval, flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
+            upstream_connect_mode,
+        }
+    });
+    if max_connect_attempts.is_some_and(|attempts| attempts.value > 1) {
+        return Err(at.field("max_connect_attempts").unsupported("1 or none"));
+    }
+    let clusters = match required(cluster_specifier, &at.field("cluster"))? {
+        ClusterSpecifier::Cluster(name) => vec![WeightedTarget { cluster: name.into(), weight: 1 }],
+        ClusterSpecifier::WeightedClusters(list) => {
+            each(list.clusters, &at.field("weighted_clusters").field("clusters"), target)?
+        }
+    };
+    Ok(TcpProxy {
+        stat_prefix: stat_prefix.into(),
+        clusters,
+        idle_timeout: limit(idle_timeout, Some(IDLE), &at.field("idle_timeout"))?,
+        access_logs: access_logs(access_log, &at.field("access_log"))?,
+    })
+}
+
+fn target(value: ClusterWeight, at: &At<'_>) -> Decoded<WeightedTarget> {
+    take!(value, at, ClusterWeight {
+        used { name, weight }
+        harmless {}
+        refused { metadata_match }
+    });
+    Ok(WeightedTarget { cluster: name.into(), weight })
+}

@@ -1,0 +1,179 @@
+//! Clusters.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::{Cluster, DestinationService};
+use prost::Message;
+use proto::envoy::config::cluster::v3::circuit_breakers::Thresholds;
+use proto::envoy::config::cluster::v3::cluster::common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
+use proto::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbConfig, LbPolicy,
+    LeastRequestLbConfig, TransportSocketMatch,
+};
+use proto::envoy::config::cluster::v3::{self as wire, CircuitBreakers};
+use proto::envoy::config::core::v3 as core;
+use proto::envoy::extensions::upstreams::http::v3 as http;
+use proto::envoy::extensions::upstreams::http::v3::http_protocol_options as options;
+use proto::google::protobuf::{Any, Struct, Value, value::Kind as ValueKind};
+
+use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
+use super::{ads, duration, endpoint, limit, number, pack, packed, tls};
+
+/// Envoy's default for idle upstream connections.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// A cluster.
+pub fn cluster(cluster: &Cluster) -> Any {
+    let (kind, endpoints) = match &cluster.discovery {
+        Discovery::Eds(_) => (DiscoveryType::Eds, None),
+        Discovery::Static(set) => (DiscoveryType::Static, Some(set)),
+        Discovery::StrictDns(set) => (DiscoveryType::StrictDns, Some(set)),
+        Discovery::LogicalDns(set) => (DiscoveryType::LogicalDns, Some(set)),
+        Discovery::OriginalDestination => (DiscoveryType::OriginalDst, None),
+    };
+    let by_name = matches!(kind, DiscoveryType::StrictDns | DiscoveryType::LogicalDns);
+    let (lb_policy, lb_config) = balancing(cluster);
+    let (transport_socket, transport_socket_matches) = transport(&cluster.transport);
+    let head = wire::Cluster {
+        name: cluster.name.to_string(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind as i32)),
+        eds_cluster_config: eds_config(cluster),
+        connect_timeout: Some(duration(cluster.connect_timeout)),
+        lb_policy: lb_policy as i32,
+        lb_config,
+        common_lb_config: endpoints_have_localities(cluster),
+        // A host with addresses of both families is asked by the family that is more often routed.
+        dns_lookup_family: if by_name { DnsLookupFamily::V4Preferred as i32 } else { 0 },
+        circuit_breakers: Some(no_limits()),
+        typed_extension_protocol_options: http_options(cluster),
+        transport_socket,
+        transport_socket_matches,
+        ..wire::Cluster::default()
+    };
+    let tail = ClusterTail {
+        metadata: cluster.service.as_ref().map(service_metadata),
+        load_assignment: endpoints.map(endpoint::load_assignment),
+    };
+    let mut bytes = head.encode_to_vec();
+    tail.encode(&mut bytes).expect("a vector takes everything");
+    packed::<wire::Cluster>(bytes)
+}
+
+fn eds_config(cluster: &Cluster) -> Option<EdsClusterConfig> {
+    let Discovery::Eds(name) = &cluster.discovery else { return None };
+    let service_name = if *name == cluster.name { String::new() } else { name.to_string() };
+    Some(EdsClusterConfig { eds_config: ads(), service_name })
+}
+
+/// Makes Envoy heed the weights of localities, where there are any.
+fn endpoints_have_localities(cluster: &Cluster) -> Option<CommonLbConfig> {
+    (cluster.discovery != Discovery::OriginalDestination).then(|| CommonLbConfig {
+        locality_config_specifier: Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})),
+        ..CommonLbConfig::default()
+    })
+}
+
+/// Envoy demands that clusters of the original destination, and only they, choose by themselves.
+fn balancing(cluster: &Cluster) -> (LbPolicy, Option<LbConfig>) {
+    match (&cluster.discovery, &cluster.balancing) {
+        (Discovery::OriginalDestination, _) => (LbPolicy::ClusterProvided, None),
+        (_, Balancing::RoundRobin | Balancing::Provided) => (LbPolicy::RoundRobin, None),
+        (_, Balancing::Random) => (LbPolicy::Random, None),
+        (_, Balancing::LeastRequest { choices }) => {
+            let config = LeastRequestLbConfig { choice_count: number(*choices), ..LeastRequestLbConfig::default() };
+            (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config)))
+        }
+    }
+}
+
+/// The model sets no limits to concurrency; Envoy would, at 1024.
+fn no_limits() -> CircuitBreakers {
+    let thresholds = Thresholds {
+        max_connections: number(u32::MAX),
+        max_pending_requests: number(u32::MAX),
+        max_requests: number(u32::MAX),
+        max_retries: number(u32::MAX),
+        ..Thresholds::default()
+    };
+    CircuitBreakers { thresholds: vec![thresholds], ..CircuitBreakers::default() }
+}
+
+/// The options of HTTP, unless they are all Envoy's defaults.
+fn http_options(cluster: &Cluster) -> HashMap<String, Any> {
+    let default = cluster.protocol == UpstreamProtocol::Http1
+        && cluster.idle_timeout == Some(IDLE)
+        && cluster.max_requests_per_connection.is_none();
+    if default {
+        return HashMap::new();
+    }
+    let common = core::HttpProtocolOptions {
+        idle_timeout: limit(cluster.idle_timeout, Some(IDLE)),
+        max_requests_per_connection: cluster.max_requests_per_connection.and_then(number),
+        ..core::HttpProtocolOptions::default()
+    };
+    let options = http::HttpProtocolOptions {
+        common_http_protocol_options: (common != core::HttpProtocolOptions::default()).then_some(common),
+        upstream_protocol_options: Some(protocol(cluster.protocol)),
+        ..http::HttpProtocolOptions::default()
+    };
+    [("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), pack(&options))].into()
+}
+
+fn protocol(protocol: UpstreamProtocol) -> options::UpstreamProtocolOptions {
+    use options::explicit_http_config::ProtocolConfig;
+    let http1 = core::Http1ProtocolOptions::default;
+    let http2 = core::Http2ProtocolOptions::default;
+    let explicit = |config| {
+        options::UpstreamProtocolOptions::ExplicitHttpConfig(options::ExplicitHttpConfig {
+            protocol_config: Some(config),
+        })
+    };
+    match protocol {
+        UpstreamProtocol::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(http1())),
+        UpstreamProtocol::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(http2())),
+        UpstreamProtocol::Auto => options::UpstreamProtocolOptions::AutoConfig(options::AutoHttpConfig {
+            http_protocol_options: Some(http1()),
+            http2_protocol_options: Some(http2()),
+            ..options::AutoHttpConfig::default()
+        }),
+        UpstreamProtocol::SameAsDownstream => {
+            options::UpstreamProtocolOptions::UseDownstreamProtocolConfig(options::UseDownstreamHttpConfig {
+                http_protocol_options: Some(http1()),
+                http2_protocol_options: Some(http2()),
+                ..options::UseDownstreamHttpConfig::default()
+            })
+        }
+    }
+}
+
+fn transport(transport: &Transport) -> (Option<core::TransportSocket>, Vec<TransportSocketMatch>) {
+    match transport {
+        Transport::Plain => (None, Vec::new()),
+        Transport::Tls(settings) => (Some(tls::upstream(settings)), Vec::new()),
+        Transport::MeshTls(settings) => {
+            let mode = Value { kind: Some(ValueKind::StringValue("istio".into())) };
+            let mesh = TransportSocketMatch {
+                name: "tlsMode-istio".into(),
+                r#match: Some(Struct { fields: [("tlsMode".to_owned(), mode)].into() }),
+                transport_socket: Some(tls::upstream(settings)),
+            };
+            let plain = TransportSocketMatch {
+                name: "tlsMode-disabled".into(),
+                r#match: Some(Struct::default()),
+                transport_socket: Some(tls::plain()),
+            };
+            (None, vec![mesh, plain])
+        }
+    }
+}
+
+/// Istio's form: a list of services, of which the first counts.
+fn service_metadata(service: &DestinationService) -> Metadata {
+    let texts = [("host", &*service.host), ("name", &*service.name), ("namespace", &*service.namespace)];
+    let service = OrderedValue { kind: Some(Kind::Struct(OrderedStruct::of_texts(texts))) };
+    let services = OrderedValue { kind: Some(Kind::List(List { values: vec![service] })) };
+    let istio = OrderedStruct { fields: BTreeMap::from([("services".to_owned(), services)]) };
+    Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), istio)]) }
+}

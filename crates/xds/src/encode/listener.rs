@@ -1,0 +1,98 @@
+//! Listeners and filter chains.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use model::chain::{ChainMatch, TransportKind};
+use model::listener::Inspect;
+use model::{Direction, FilterChain, Listener, NetworkFilter};
+use proto::envoy::config::core::v3::{CidrRange, TrafficDirection};
+use proto::envoy::config::listener::v3 as wire;
+use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
+use proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use proto::google::protobuf::{Any, BoolValue};
+
+use super::{access_log::access_logs, address, flag, http_proxy, limit, number, pack, tcp_proxy, tls};
+
+/// Envoy's default for the first bytes.
+const FIRST_BYTES: Duration = Duration::from_secs(15);
+
+/// A listener.
+pub fn listener(listener: &Listener) -> Any {
+    pack(&wire::Listener {
+        name: listener.name.to_string(),
+        address: address(&listener.address),
+        bind_to_port: (!listener.bind).then_some(BoolValue { value: false }),
+        use_original_dst: flag(listener.use_original_destination),
+        traffic_direction: match listener.direction {
+            Direction::Unspecified => TrafficDirection::Unspecified,
+            Direction::Inbound => TrafficDirection::Inbound,
+            Direction::Outbound => TrafficDirection::Outbound,
+        } as i32,
+        listener_filters: listener_filters(&listener.inspect),
+        listener_filters_timeout: limit(listener.inspect.timeout, Some(FIRST_BYTES)),
+        continue_on_listener_filters_timeout: listener.inspect.continue_on_timeout,
+        filter_chains: listener.chains.iter().map(filter_chain).collect(),
+        default_filter_chain: listener.default_chain.as_ref().map(filter_chain),
+        access_log: access_logs(&listener.access_logs),
+        ..wire::Listener::default()
+    })
+}
+
+/// The destination first: the others may depend on it.
+fn listener_filters(inspect: &Inspect) -> Vec<wire::ListenerFilter> {
+    let filter = |on: bool, name: &str, config: fn() -> Any| {
+        on.then(|| wire::ListenerFilter {
+            name: name.to_owned(),
+            filter_disabled: None,
+            config_type: Some(wire::listener_filter::ConfigType::TypedConfig(config())),
+        })
+    };
+    [
+        filter(inspect.original_destination, "envoy.filters.listener.original_dst", || pack(&OriginalDst {})),
+        filter(inspect.tls, "envoy.filters.listener.tls_inspector", || pack(&TlsInspector::default())),
+        filter(inspect.http, "envoy.filters.listener.http_inspector", || pack(&HttpInspector {})),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn filter_chain(chain: &FilterChain) -> wire::FilterChain {
+    let (name, config) = match &chain.filter {
+        NetworkFilter::Http(http) => ("envoy.filters.network.http_connection_manager", http_proxy::http_proxy(http)),
+        NetworkFilter::Tcp(tcp) => ("envoy.filters.network.tcp_proxy", tcp_proxy::tcp_proxy(tcp)),
+    };
+    wire::FilterChain {
+        name: chain.name.to_string(),
+        filter_chain_match: (chain.matches != ChainMatch::default()).then(|| chain_match(&chain.matches)),
+        transport_socket: chain.tls.as_ref().map(tls::downstream),
+        filters: vec![wire::Filter {
+            name: name.to_owned(),
+            config_type: Some(wire::filter::ConfigType::TypedConfig(config)),
+        }],
+        ..wire::FilterChain::default()
+    }
+}
+
+fn chain_match(matches: &ChainMatch) -> wire::FilterChainMatch {
+    wire::FilterChainMatch {
+        destination_port: matches.destination_port.and_then(|port| number(port.into())),
+        prefix_ranges: matches.destination_ranges.iter().map(range).collect(),
+        source_prefix_ranges: matches.source_ranges.iter().map(range).collect(),
+        server_names: matches.server_names.clone(),
+        transport_protocol: match matches.transport {
+            None => "",
+            Some(TransportKind::Plain) => "raw_buffer",
+            Some(TransportKind::Tls) => "tls",
+        }
+        .to_owned(),
+        application_protocols: matches.application_protocols.clone(),
+        ..wire::FilterChainMatch::default()
+    }
+}
+
+fn range(net: &IpNet) -> CidrRange {
+    CidrRange { address_prefix: net.addr().to_string(), prefix_len: number(net.prefix_len().into()) }
+}

@@ -1,0 +1,17 @@
+//! The name table (Istio's NDS).
+
+use model::NameTable;
+use prost::Message;
+use proto::google::protobuf::Any;
+
+use super::ordered;
+use crate::resource::NAME_TABLE_URL;
+
+/// The name table.
+pub fn names(table: &NameTable) -> Any {
+    let entry = |(name, ips): (&String, &Vec<std::net::IpAddr>)| {
+        (name.clone(), ordered::NameInfo { ips: ips.iter().map(ToString::to_string).collect() })
+    };
+    let wire = ordered::NameTable { table: table.names.iter().map(entry).collect() };
+    Any { type_url: NAME_TABLE_URL.to_owned(), value: wire.encode_to_vec() }
+}

@@ -1,0 +1,145 @@
+//! The few wire messages with maps that may hold several keys, over ordered maps.
+//!
+//! The generated types keep maps in hash order, which changes from one run to the next; the bytes, and so the
+//! versions, must not. These mirrors have the same field numbers as the messages that they are named after.
+
+use std::collections::BTreeMap;
+
+use prost::{Message, Oneof};
+use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint};
+use proto::google::protobuf::UInt32Value;
+
+/// `google.protobuf.Struct`
+#[derive(Clone, PartialEq, Message)]
+pub struct Struct {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// `google.protobuf.Value`
+#[derive(Clone, PartialEq, Message)]
+pub struct Value {
+    #[prost(oneof = "Kind", tags = "3, 5, 6")]
+    pub kind: Option<Kind>,
+}
+
+/// The kinds of [`Value`] that are written.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Kind {
+    #[prost(string, tag = "3")]
+    Text(String),
+    #[prost(message, tag = "5")]
+    Struct(Struct),
+    #[prost(message, tag = "6")]
+    List(List),
+}
+
+/// `google.protobuf.ListValue`
+#[derive(Clone, PartialEq, Message)]
+pub struct List {
+    #[prost(message, repeated, tag = "1")]
+    pub values: Vec<Value>,
+}
+
+/// `envoy.config.core.v3.Metadata`
+#[derive(Clone, PartialEq, Message)]
+pub struct Metadata {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub filter_metadata: BTreeMap<String, Struct>,
+}
+
+/// `envoy.config.endpoint.v3.ClusterLoadAssignment`
+#[derive(Clone, PartialEq, Message)]
+pub struct ClusterLoadAssignment {
+    #[prost(string, tag = "1")]
+    pub cluster_name: String,
+    #[prost(message, repeated, tag = "2")]
+    pub endpoints: Vec<LocalityLbEndpoints>,
+}
+
+/// `envoy.config.endpoint.v3.LocalityLbEndpoints`
+#[derive(Clone, PartialEq, Message)]
+pub struct LocalityLbEndpoints {
+    #[prost(message, optional, tag = "1")]
+    pub locality: Option<core::Locality>,
+    #[prost(message, repeated, tag = "2")]
+    pub lb_endpoints: Vec<LbEndpoint>,
+    #[prost(message, optional, tag = "3")]
+    pub load_balancing_weight: Option<UInt32Value>,
+    #[prost(uint32, tag = "5")]
+    pub priority: u32,
+}
+
+/// `envoy.config.endpoint.v3.LbEndpoint`
+#[derive(Clone, PartialEq, Message)]
+pub struct LbEndpoint {
+    #[prost(message, optional, tag = "1")]
+    pub endpoint: Option<endpoint::Endpoint>,
+    #[prost(enumeration = "core::HealthStatus", tag = "2")]
+    pub health_status: i32,
+    #[prost(message, optional, tag = "3")]
+    pub metadata: Option<Metadata>,
+    #[prost(message, optional, tag = "4")]
+    pub load_balancing_weight: Option<UInt32Value>,
+}
+
+/// The fields of `envoy.config.cluster.v3.Cluster` that hold maps; its bytes are appended to the others', which
+/// protobuf reads as one message.
+#[derive(Clone, PartialEq, Message)]
+pub struct ClusterTail {
+    #[prost(message, optional, tag = "25")]
+    pub metadata: Option<Metadata>,
+    #[prost(message, optional, tag = "33")]
+    pub load_assignment: Option<ClusterLoadAssignment>,
+}
+
+/// `envoy.extensions.access_loggers.file.v3.FileAccessLog`, with a JSON format.
+#[derive(Clone, PartialEq, Message)]
+pub struct FileJsonLog {
+    #[prost(string, tag = "1")]
+    pub path: String,
+    #[prost(message, optional, tag = "5")]
+    pub log_format: Option<JsonFormat>,
+}
+
+/// `envoy.extensions.access_loggers.stream.v3.StdoutAccessLog`, with a JSON format.
+#[derive(Clone, PartialEq, Message)]
+pub struct StdoutJsonLog {
+    #[prost(message, optional, tag = "1")]
+    pub log_format: Option<JsonFormat>,
+}
+
+/// `envoy.config.core.v3.SubstitutionFormatString`, with a JSON format.
+#[derive(Clone, PartialEq, Message)]
+pub struct JsonFormat {
+    #[prost(message, optional, tag = "2")]
+    pub json_format: Option<Struct>,
+}
+
+/// `istio.networking.nds.v1.NameTable`
+#[derive(Clone, PartialEq, Message)]
+pub struct NameTable {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub table: BTreeMap<String, NameInfo>,
+}
+
+/// `istio.networking.nds.v1.NameTable.NameInfo`
+#[derive(Clone, PartialEq, Message)]
+pub struct NameInfo {
+    #[prost(string, repeated, tag = "1")]
+    pub ips: Vec<String>,
+}
+
+impl Value {
+    /// A text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { kind: Some(Kind::Text(text.into())) }
+    }
+}
+
+impl Struct {
+    /// An object of texts.
+    pub fn of_texts<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self { fields: fields.into_iter().map(|(key, text)| (key.to_owned(), Value::text(text))).collect() }
+    }
+}

@@ -1,0 +1,28 @@
+//! Retry policies.
+
+use model::RetryPolicy;
+use proto::envoy::config::route::v3 as wire;
+use proto::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate};
+use proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+
+use super::{duration, number, pack};
+
+pub(super) fn retry_policy(retry: &RetryPolicy) -> wire::RetryPolicy {
+    let previous_hosts = retry.avoid_previous_hosts.then(|| RetryHostPredicate {
+        name: "envoy.retry_host_predicates.previous_hosts".into(),
+        config_type: Some(retry_host_predicate::ConfigType::TypedConfig(pack(&PreviousHostsPredicate {}))),
+    });
+    wire::RetryPolicy {
+        retry_on: retry.on.to_list(),
+        num_retries: number(retry.attempts),
+        per_try_timeout: retry.per_try_timeout.map(duration),
+        retry_host_predicate: previous_hosts.into_iter().collect(),
+        host_selection_retry_max_attempts: retry.host_selection_attempts.into(),
+        retriable_status_codes: retry.on.status_codes.iter().map(|code| u32::from(*code)).collect(),
+        retry_back_off: Some(RetryBackOff {
+            base_interval: Some(duration(retry.base_interval)),
+            max_interval: Some(duration(retry.max_interval)),
+        }),
+        ..wire::RetryPolicy::default()
+    }
+}

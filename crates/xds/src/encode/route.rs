@@ -1,0 +1,195 @@
+//! Route configurations.
+
+use std::collections::HashMap;
+
+use model::matcher::{HeaderMatch, QueryMatch};
+use model::route::{
+    Action, DirectResponse, Forward, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect, RedirectPath, RouteMatch,
+    WeightedCluster,
+};
+use model::{Fault, Fraction, Route, RouteConfiguration, VirtualHost};
+use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use proto::envoy::config::route::v3 as wire;
+use proto::envoy::config::route::v3::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
+};
+use proto::envoy::config::route::v3::route_action::{
+    ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration, RequestMirrorPolicy,
+};
+use proto::envoy::config::route::v3::route_match::{ConnectMatcher, PathSpecifier};
+use proto::envoy::config::route::v3::weighted_cluster::ClusterWeight;
+use proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+use proto::google::protobuf::{Any, BoolValue};
+
+use super::headers::{removals, writes};
+use super::http_proxy::{FAULT_FILTER, http_fault};
+use super::{duration, matcher, number, pack, retry};
+
+/// A route configuration.
+pub fn route(table: &RouteConfiguration) -> Any {
+    pack(&route_configuration(table))
+}
+
+/// The longest body of a direct response that Envoy takes without being told, in bytes.
+const DEFAULT_BODY: usize = 4096;
+
+pub(super) fn route_configuration(table: &RouteConfiguration) -> wire::RouteConfiguration {
+    let bodies = table.hosts.iter().flat_map(|host| &host.routes).filter_map(|route| match &route.action {
+        Action::Respond(response) => Some(response.body.len()),
+        _ => None,
+    });
+    let longest = bodies.max().unwrap_or_default();
+    wire::RouteConfiguration {
+        name: table.name.to_string(),
+        virtual_hosts: table.hosts.iter().map(virtual_host).collect(),
+        ignore_port_in_host_matching: table.ignore_port,
+        // A route may come before its cluster; Envoy answers 503 until then.
+        validate_clusters: Some(BoolValue { value: false }),
+        max_direct_response_body_size_bytes: if longest > DEFAULT_BODY { number(longest as u32) } else { None },
+        ..wire::RouteConfiguration::default()
+    }
+}
+
+fn virtual_host(host: &VirtualHost) -> wire::VirtualHost {
+    wire::VirtualHost {
+        name: host.name.to_string(),
+        domains: host.domains.clone(),
+        routes: host.routes.iter().map(one_route).collect(),
+        request_headers_to_add: writes(&host.request_headers),
+        request_headers_to_remove: removals(&host.request_headers),
+        response_headers_to_add: writes(&host.response_headers),
+        response_headers_to_remove: removals(&host.response_headers),
+        ..wire::VirtualHost::default()
+    }
+}
+
+fn one_route(route: &Route) -> wire::Route {
+    wire::Route {
+        name: route.name.to_string(),
+        r#match: Some(route_match(&route.matches)),
+        action: Some(match &route.action {
+            Action::Forward(forward) => wire::route::Action::Route(route_action(forward)),
+            Action::Redirect(redirect) => wire::route::Action::Redirect(redirect_action(redirect)),
+            Action::Respond(response) => wire::route::Action::DirectResponse(direct_response(response)),
+        }),
+        typed_per_filter_config: route.fault.as_ref().map(per_filter_config).unwrap_or_default(),
+        request_headers_to_add: writes(&route.request_headers),
+        request_headers_to_remove: removals(&route.request_headers),
+        response_headers_to_add: writes(&route.response_headers),
+        response_headers_to_remove: removals(&route.response_headers),
+        ..wire::Route::default()
+    }
+}
+
+fn per_filter_config(fault: &Fault) -> HashMap<String, Any> {
+    [(FAULT_FILTER.to_owned(), pack(&http_fault(fault)))].into()
+}
+
+fn route_match(matches: &RouteMatch) -> wire::RouteMatch {
+    let path = match &matches.path {
+        PathMatch::Prefix(path) => PathSpecifier::Prefix(path.clone()),
+        PathMatch::SegmentPrefix(path) => PathSpecifier::PathSeparatedPrefix(path.clone()),
+        PathMatch::Exact(path) => PathSpecifier::Path(path.clone()),
+        PathMatch::Regex(pattern) => PathSpecifier::SafeRegex(matcher::regex(pattern)),
+        PathMatch::Connect => PathSpecifier::ConnectMatcher(ConnectMatcher {}),
+    };
+    wire::RouteMatch {
+        path_specifier: Some(path),
+        case_sensitive: matches.ignore_case.then_some(BoolValue { value: false }),
+        runtime_fraction: matches.share.map(matcher::runtime_percent),
+        headers: matches.headers.iter().map(|header: &HeaderMatch| matcher::header(header)).collect(),
+        query_parameters: matches.query.iter().map(|query: &QueryMatch| matcher::query(query)).collect(),
+        ..wire::RouteMatch::default()
+    }
+}
+
+fn direct_response(response: &DirectResponse) -> wire::DirectResponseAction {
+    let body = (!response.body.is_empty()).then(|| DataSource {
+        specifier: Some(Specifier::InlineString(response.body.to_string())),
+        watched_directory: None,
+    });
+    wire::DirectResponseAction { status: response.status.into(), body, body_format: None }
+}
+
+fn redirect_action(redirect: &Redirect) -> wire::RedirectAction {
+    let code = match redirect.status {
+        302 => RedirectResponseCode::Found,
+        303 => RedirectResponseCode::SeeOther,
+        307 => RedirectResponseCode::TemporaryRedirect,
+        308 => RedirectResponseCode::PermanentRedirect,
+        _ => RedirectResponseCode::MovedPermanently,
+    };
+    wire::RedirectAction {
+        host_redirect: redirect.host.clone().unwrap_or_default(),
+        port_redirect: redirect.port.unwrap_or_default().into(),
+        response_code: code as i32,
+        strip_query: redirect.strip_query,
+        scheme_rewrite_specifier: redirect.scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
+        path_rewrite_specifier: redirect.path.as_ref().map(|path| match path {
+            RedirectPath::Full(path) => PathRewriteSpecifier::PathRedirect(path.clone()),
+            RedirectPath::Prefix(path) => PathRewriteSpecifier::PrefixRewrite(path.clone()),
+        }),
+    }
+}
+
+fn route_action(forward: &Forward) -> wire::RouteAction {
+    let (prefix_rewrite, regex_rewrite) = match &forward.path_rewrite {
+        None => (String::new(), None),
+        Some(PathRewrite::Prefix(path)) => (path.clone(), None),
+        Some(PathRewrite::Regex { pattern, substitution }) => {
+            let pattern = Some(matcher::regex(pattern));
+            (String::new(), Some(RegexMatchAndSubstitute { pattern, substitution: substitution.clone() }))
+        }
+    };
+    wire::RouteAction {
+        cluster_specifier: Some(clusters(&forward.clusters)),
+        // Absent would mean 15 s.
+        timeout: Some(duration(forward.timeout.unwrap_or_default())),
+        max_stream_duration: forward.max_grpc_timeout.map(|limit| MaxStreamDuration {
+            grpc_timeout_header_max: Some(duration(limit)),
+            ..MaxStreamDuration::default()
+        }),
+        idle_timeout: forward.idle_timeout.map(duration),
+        retry_policy: forward.retry.as_ref().map(retry::retry_policy),
+        prefix_rewrite,
+        regex_rewrite,
+        host_rewrite_specifier: forward.host_rewrite.as_ref().map(|rewrite| match rewrite {
+            HostRewrite::Literal(host) => HostRewriteSpecifier::HostRewriteLiteral(host.clone()),
+            HostRewrite::Upstream => HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: true }),
+        }),
+        request_mirror_policies: forward.mirrors.iter().map(mirror).collect(),
+        ..wire::RouteAction::default()
+    }
+}
+
+fn clusters(clusters: &[WeightedCluster]) -> ClusterSpecifier {
+    match clusters {
+        [only] if only.weight == 1 && only.request_headers.is_empty() && only.response_headers.is_empty() => {
+            ClusterSpecifier::Cluster(only.name.to_string())
+        }
+        many => ClusterSpecifier::WeightedClusters(wire::WeightedCluster {
+            clusters: many.iter().map(cluster_weight).collect(),
+            ..wire::WeightedCluster::default()
+        }),
+    }
+}
+
+fn cluster_weight(cluster: &WeightedCluster) -> ClusterWeight {
+    ClusterWeight {
+        name: cluster.name.to_string(),
+        weight: number(cluster.weight),
+        request_headers_to_add: writes(&cluster.request_headers),
+        request_headers_to_remove: removals(&cluster.request_headers),
+        response_headers_to_add: writes(&cluster.response_headers),
+        response_headers_to_remove: removals(&cluster.response_headers),
+        ..ClusterWeight::default()
+    }
+}
+
+fn mirror(mirror: &Mirror) -> RequestMirrorPolicy {
+    RequestMirrorPolicy {
+        cluster: mirror.cluster.to_string(),
+        runtime_fraction: (mirror.share != Fraction::ALL).then(|| matcher::runtime_percent(mirror.share)),
+        ..RequestMirrorPolicy::default()
+    }
+}

@@ -1,0 +1,37 @@
+//! The TCP filter.
+
+use std::time::Duration;
+
+use model::TcpProxy;
+use model::tcp_proxy::WeightedTarget;
+use proto::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
+use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
+use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{ClusterSpecifier, WeightedCluster};
+use proto::google::protobuf::Any;
+
+use super::{access_log::access_logs, limit, pack};
+
+/// Envoy's default for connections with nothing to carry.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) fn tcp_proxy(tcp: &TcpProxy) -> Any {
+    let weighted = |target: &WeightedTarget| ClusterWeight {
+        name: target.cluster.to_string(),
+        weight: target.weight,
+        ..ClusterWeight::default()
+    };
+    let specifier = match &tcp.clusters[..] {
+        [only] if only.weight == 1 => ClusterSpecifier::Cluster(only.cluster.to_string()),
+        // Envoy refuses a weight of zero; such a cluster gets nothing anyway.
+        many => ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: many.iter().filter(|target| target.weight > 0).map(weighted).collect(),
+        }),
+    };
+    pack(&wire::TcpProxy {
+        stat_prefix: tcp.stat_prefix.to_string(),
+        cluster_specifier: Some(specifier),
+        idle_timeout: limit(tcp.idle_timeout, Some(IDLE)),
+        access_log: access_logs(&tcp.access_logs),
+        ..wire::TcpProxy::default()
+    })
+}

@@ -1,0 +1,105 @@
+//! A resource of any kind, and the type URLs of the kinds.
+
+use std::sync::Arc;
+
+use model::cluster::Discovery;
+use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret};
+
+/// The type URL of the name table.
+pub(crate) const NAME_TABLE_URL: &str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
+
+/// A decoded resource.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resource {
+    /// A cluster.
+    Cluster(Arc<Cluster>),
+    /// The endpoints of a cluster.
+    Endpoints(Arc<EndpointSet>),
+    /// A listener.
+    Listener(Arc<Listener>),
+    /// A route configuration.
+    Route(Arc<RouteConfiguration>),
+    /// A secret.
+    Secret(Arc<Secret>),
+    /// The name table.
+    Names(Arc<NameTable>),
+}
+
+impl Resource {
+    /// Its kind.
+    pub fn kind(&self) -> ResourceKind {
+        match self {
+            Self::Cluster(_) => ResourceKind::Cluster,
+            Self::Endpoints(_) => ResourceKind::Endpoints,
+            Self::Listener(_) => ResourceKind::Listener,
+            Self::Route(_) => ResourceKind::Route,
+            Self::Secret(_) => ResourceKind::Secret,
+            Self::Names(_) => ResourceKind::Names,
+        }
+    }
+
+    /// Its name; the name table has always the same.
+    pub fn name(&self) -> Arc<str> {
+        match self {
+            Self::Cluster(it) => it.name.clone(),
+            Self::Endpoints(it) => it.name.clone(),
+            Self::Listener(it) => it.name.clone(),
+            Self::Route(it) => it.name.clone(),
+            Self::Secret(it) => it.name.clone(),
+            Self::Names(_) => NameTable::RESOURCE.into(),
+        }
+    }
+
+    /// Puts it into a configuration, in place of one with its name.
+    pub fn insert_into(self, config: &mut Config) {
+        let name = self.name();
+        match self {
+            Self::Cluster(it) => drop(config.clusters.insert(name, it)),
+            Self::Endpoints(it) => drop(config.endpoints.insert(name, it)),
+            Self::Listener(it) => drop(config.listeners.insert(name, it)),
+            Self::Route(it) => drop(config.routes.insert(name, it)),
+            Self::Secret(it) => drop(config.secrets.insert(name, it)),
+            Self::Names(it) => drop(config.names.insert(name, it)),
+        }
+    }
+
+    /// The endpoint set that a cluster waits for before it is used.
+    pub(crate) fn waits_for_endpoints(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Cluster(cluster) => match &cluster.discovery {
+                Discovery::Eds(name) => Some(name.clone()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Takes a resource out of a configuration.
+pub fn remove_from(config: &mut Config, kind: ResourceKind, name: &str) {
+    match kind {
+        ResourceKind::Cluster => drop(config.clusters.remove(name)),
+        ResourceKind::Endpoints => drop(config.endpoints.remove(name)),
+        ResourceKind::Listener => drop(config.listeners.remove(name)),
+        ResourceKind::Route => drop(config.routes.remove(name)),
+        ResourceKind::Secret => drop(config.secrets.remove(name)),
+        ResourceKind::Names => drop(config.names.remove(name)),
+    }
+}
+
+/// The type URL of a kind, as it stands in requests, responses and envelopes.
+pub fn type_url(kind: ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        ResourceKind::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        ResourceKind::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+        ResourceKind::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        ResourceKind::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        ResourceKind::Names => NAME_TABLE_URL,
+    }
+}
+
+/// The kind that a type URL stands for, if we know it.
+pub fn kind_of(url: &str) -> Option<ResourceKind> {
+    ResourceKind::ALL.into_iter().find(|kind| type_url(*kind) == url)
+}

@@ -1,0 +1,4 @@
+//! The wire forms, and both ends of the discovery session against each other.
+
+mod round_trip;
+mod strategies;

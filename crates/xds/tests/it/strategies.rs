@@ -1,0 +1,527 @@
+//! Any model value that the wire can carry, for property tests of every crate that has to do with the model
+//! (`#[path]` includes this file; it needs `model`, `proptest`, `http` and `ipnet` only).
+//!
+//! Left out is what stands for the same as something else: zero limits, empty names and texts, weights of zero.
+#![allow(dead_code)] // each user takes what it needs
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+use model::access_log::LogFormat;
+use model::chain::{ChainMatch, TransportKind};
+use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::endpoint::Health;
+use model::fault::{Abort, AbortAnswer, Delay};
+use model::headers::{HeaderWrite, WriteAction};
+use model::http_proxy::{Codec, ForwardClientCert, HttpFilter, RouteSource};
+use model::listener::Inspect;
+use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
+use model::retry::RetryOn;
+use model::route::{
+    Action, DirectResponse, Forward, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect, RedirectPath, RouteMatch,
+    WeightedCluster,
+};
+use model::secret::SecretValue;
+use model::tcp_proxy::WeightedTarget;
+use model::tls::{DownstreamTls, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use model::*;
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+/// A name of a resource or a part of one.
+pub fn name() -> impl Strategy<Value = Arc<str>> {
+    "[a-z][a-z0-9|._-]{0,12}".prop_map(Into::into)
+}
+
+fn text() -> impl Strategy<Value = String> + Clone {
+    "[a-zA-Z0-9./:_-]{1,12}"
+}
+
+/// A duration above zero.
+fn some_time() -> impl Strategy<Value = Duration> {
+    (1u64..5_000_000).prop_map(Duration::from_millis)
+}
+
+fn ip() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+}
+
+fn port() -> impl Strategy<Value = u16> {
+    1u16..
+}
+
+fn socket() -> impl Strategy<Value = Address> {
+    let netns = of(Just(Arc::<str>::from("/run/netns/app")));
+    (ip(), port(), netns).prop_map(|(ip, port, netns)| Address::Socket { addr: SocketAddr::new(ip, port), netns })
+}
+
+fn pipe() -> impl Strategy<Value = Address> {
+    "/[a-z]{1,8}/[a-z]{1,8}".prop_map(|path| Address::Pipe(path.into()))
+}
+
+fn host() -> impl Strategy<Value = Address> {
+    ("[a-z]{1,8}\\.example\\.org", port()).prop_map(|(host, port)| Address::Host { host: host.into(), port })
+}
+
+fn net() -> impl Strategy<Value = IpNet> {
+    (ip(), 0u8..=32).prop_map(|(ip, length)| IpNet::new(ip, length).expect("a length for both families"))
+}
+
+fn pattern() -> impl Strategy<Value = Pattern> {
+    select(vec!["v[0-9]+", "(a|b)*", "/x/.*", "[^/]+"]).prop_map(|source| Pattern::new(source).expect("a pattern"))
+}
+
+fn share() -> impl Strategy<Value = Fraction> {
+    (0u32..=1_000_000).prop_map(Fraction::millionths)
+}
+
+/// A condition on a text.
+pub fn string_match() -> impl Strategy<Value = StringMatch> {
+    let plain = (text(), any::<bool>());
+    prop_oneof![
+        plain.clone().prop_map(|(value, ignore_case)| StringMatch::Exact { value, ignore_case }),
+        plain.clone().prop_map(|(value, ignore_case)| StringMatch::Prefix { value, ignore_case }),
+        plain.clone().prop_map(|(value, ignore_case)| StringMatch::Suffix { value, ignore_case }),
+        plain.prop_map(|(value, ignore_case)| StringMatch::Contains { value, ignore_case }),
+        pattern().prop_map(StringMatch::Regex),
+    ]
+}
+
+fn header_name() -> impl Strategy<Value = HeaderName> {
+    "x-[a-z]{1,8}".prop_map(|name| HeaderName::try_from(name).expect("a name"))
+}
+
+fn header_value() -> impl Strategy<Value = HeaderValue> {
+    prop_oneof![
+        "[ -~]{0,12}".prop_map(|value| HeaderValue::try_from(value).expect("a value")),
+        Just(HeaderValue::from_bytes(b"caf\xe9 100%").expect("a value")),
+        Just(HeaderValue::from_static("%REQ(x)% 5%")),
+    ]
+}
+
+fn header_changes() -> impl Strategy<Value = HeaderChanges> {
+    let action = select(vec![WriteAction::Append, WriteAction::Overwrite, WriteAction::AddIfAbsent]);
+    let write =
+        (header_name(), header_value(), action).prop_map(|(name, value, action)| HeaderWrite { name, value, action });
+    (vec(header_name(), 0..2), vec(write, 0..3)).prop_map(|(remove, write)| HeaderChanges { remove, write })
+}
+
+fn header_match() -> impl Strategy<Value = HeaderMatch> {
+    let key = prop_oneof![
+        header_name().prop_map(HeaderKey::Name),
+        select(vec![HeaderKey::Method, HeaderKey::Authority, HeaderKey::Scheme, HeaderKey::Path]),
+    ];
+    let value = prop_oneof![
+        any::<bool>().prop_map(ValueMatch::Present),
+        string_match().prop_map(ValueMatch::Text),
+        (-9i64..9).prop_map(|start| ValueMatch::Range { start, end: start + 5 }),
+    ];
+    (key, value, any::<bool>(), any::<bool>())
+        .prop_map(|(key, value, invert, missing_as_empty)| HeaderMatch { key, value, invert, missing_as_empty })
+}
+
+fn query_match() -> impl Strategy<Value = QueryMatch> {
+    let value =
+        prop_oneof![any::<bool>().prop_map(QueryValue::Present), string_match().prop_map(QueryValue::Text)];
+    (text(), value).prop_map(|(name, value)| QueryMatch { name, value })
+}
+
+fn route_match() -> impl Strategy<Value = RouteMatch> {
+    let path = prop_oneof![
+        "/[a-z]{0,6}".prop_map(PathMatch::Prefix),
+        "/[a-z]{1,6}".prop_map(PathMatch::SegmentPrefix),
+        "/[a-z]{0,6}".prop_map(PathMatch::Exact),
+        pattern().prop_map(PathMatch::Regex),
+        Just(PathMatch::Connect),
+    ];
+    (path, any::<bool>(), vec(header_match(), 0..2), vec(query_match(), 0..2), of(share())).prop_map(
+        |(path, ignore_case, headers, query, share)| RouteMatch { path, ignore_case, headers, query, share },
+    )
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let answer = prop_oneof![(200u16..600).prop_map(AbortAnswer::Http), (1u32..17).prop_map(AbortAnswer::Grpc)];
+    let delay = (some_time(), share()).prop_map(|(duration, share)| Delay { duration, share });
+    let abort = (answer, share()).prop_map(|(answer, share)| Abort { answer, share });
+    (of(delay), of(abort)).prop_map(|(delay, abort)| Fault { delay, abort })
+}
+
+fn retry() -> impl Strategy<Value = RetryPolicy> {
+    let conditions = subsequence(
+        vec!["5xx", "gateway-error", "reset", "connect-failure", "refused-stream", "unavailable", "cancelled"],
+        0..5,
+    );
+    let on = (conditions, vec(400u16..600, 0..3))
+        .prop_map(|(names, status_codes)| RetryOn { status_codes, ..RetryOn::parse(&names.join(",")).0 });
+    (on, 0u32..9, of(some_time()), 1u64..99, 1u32..20, 1u32..9, any::<bool>()).prop_map(
+        |(on, attempts, per_try_timeout, base, factor, host_selection_attempts, avoid_previous_hosts)| RetryPolicy {
+            on,
+            attempts,
+            per_try_timeout,
+            base_interval: Duration::from_millis(base),
+            max_interval: Duration::from_millis(base) * factor,
+            host_selection_attempts,
+            avoid_previous_hosts,
+        },
+    )
+}
+
+fn forward() -> impl Strategy<Value = Forward> {
+    let cluster = (name(), 1u32..100, header_changes(), header_changes()).prop_map(
+        |(name, weight, request_headers, response_headers)| WeightedCluster {
+            name,
+            weight,
+            request_headers,
+            response_headers,
+        },
+    );
+    let one = name().prop_map(|name| vec![WeightedCluster::new(name, 1)]);
+    let path_rewrite = prop_oneof![
+        "/[a-z]{0,6}".prop_map(PathRewrite::Prefix),
+        Just(PathRewrite::Regex {
+            pattern: Pattern::search("^/v([0-9])").expect("a pattern"),
+            substitution: r"/\1".into()
+        }),
+    ];
+    let host_rewrite = prop_oneof!["[a-z.]{1,9}".prop_map(HostRewrite::Literal), Just(HostRewrite::Upstream)];
+    let mirror = (name(), share()).prop_map(|(cluster, share)| Mirror { cluster, share });
+    let idle = prop_oneof![Just(Duration::ZERO), some_time()];
+    (
+        prop_oneof![one, vec(cluster, 1..3)],
+        (of(some_time()), of(idle.clone()), of(idle)),
+        of(retry()),
+        of(path_rewrite),
+        of(host_rewrite),
+        vec(mirror, 0..2),
+    )
+        .prop_map(|(clusters, (timeout, max_grpc_timeout, idle_timeout), retry, path_rewrite, host_rewrite, mirrors)| {
+            Forward {
+                clusters,
+                timeout,
+                max_grpc_timeout,
+                idle_timeout,
+                retry,
+                path_rewrite,
+                host_rewrite,
+                mirrors,
+            }
+        })
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let path = prop_oneof![
+        "/[a-z]{0,6}".prop_map(RedirectPath::Full),
+        "/[a-z]{0,6}".prop_map(RedirectPath::Prefix)
+    ];
+    let redirect = (
+        select(vec![301u16, 302, 303, 307, 308]),
+        of(select(vec!["http".to_owned(), "https".to_owned()])),
+        of("[a-z.]{1,9}".boxed()),
+        of(port()),
+        of(path),
+        any::<bool>(),
+    )
+        .prop_map(|(status, scheme, host, port, path, strip_query)| Redirect {
+            status,
+            scheme,
+            host,
+            port,
+            path,
+            strip_query,
+        });
+    let body = prop_oneof!["[a-z ]{0,12}".prop_map(Arc::<str>::from), Just("x".repeat(5000).into())];
+    let respond = (200u16..600, body).prop_map(|(status, body)| DirectResponse { status, body });
+    prop_oneof![
+        4 => forward().prop_map(|forward| Action::Forward(Box::new(forward))),
+        1 => redirect.prop_map(Action::Redirect),
+        1 => respond.prop_map(Action::Respond),
+    ]
+}
+
+fn one_route() -> impl Strategy<Value = Route> {
+    (name(), route_match(), action(), header_changes(), header_changes(), of(fault())).prop_map(
+        |(name, matches, action, request_headers, response_headers, fault)| Route {
+            name,
+            matches,
+            action,
+            request_headers,
+            response_headers,
+            fault,
+        },
+    )
+}
+
+fn virtual_host() -> impl Strategy<Value = VirtualHost> {
+    (name(), vec(one_route(), 0..3), header_changes(), header_changes()).prop_map(
+        |(name, routes, request_headers, response_headers)| VirtualHost {
+            name,
+            domains: Vec::new(),
+            routes,
+            request_headers,
+            response_headers,
+        },
+    )
+}
+
+/// A route configuration.
+pub fn route() -> impl Strategy<Value = RouteConfiguration> {
+    (name(), vec(virtual_host(), 0..3), any::<bool>()).prop_map(|(name, mut hosts, ignore_port)| {
+        for (index, host) in hosts.iter_mut().enumerate() {
+            host.domains = vec![format!("h{index}.example.org"), format!("*.s{index}.example.org")];
+        }
+        RouteConfiguration { name, hosts, ignore_port }
+    })
+}
+
+fn access_log() -> impl Strategy<Value = AccessLog> {
+    let json = btree_map("[a-z_]{1,6}", "%[A-Z]{1,6}%".boxed(), 0..4);
+    let format = prop_oneof![
+        Just(LogFormat::Default),
+        Just(LogFormat::Text("%PROTOCOL% %RESPONSE_CODE%\n".into())),
+        json.prop_map(|fields| LogFormat::Json(fields.into_iter().map(|(key, _)| (key, "%PROTOCOL%".into())).collect())),
+    ];
+    let path = select(vec!["/dev/stdout", "/dev/stderr", "/tmp/access.log"]);
+    (path, format).prop_map(|(path, format)| AccessLog { path: path.into(), format })
+}
+
+fn access_logs() -> impl Strategy<Value = Vec<AccessLog>> {
+    vec(access_log(), 0..2)
+}
+
+fn versions() -> impl Strategy<Value = TlsVersions> {
+    use TlsVersion::{V1_2, V1_3};
+    select(vec![(V1_2, V1_2), (V1_2, V1_3), (V1_3, V1_3)]).prop_map(|(min, max)| TlsVersions { min, max })
+}
+
+fn validation() -> impl Strategy<Value = Validation> {
+    let id = prop_oneof![
+        Just(StringMatch::exact("spiffe://cluster.local/ns/default/sa/reviews")),
+        Just(StringMatch::prefix("spiffe://cluster.local/")),
+        Just(StringMatch::exact("reviews.default.svc.cluster.local")),
+        string_match(),
+    ];
+    (name(), vec(id, 0..4)).prop_map(|(trust, names)| Validation { trust, names })
+}
+
+fn alpn() -> impl Strategy<Value = Vec<String>> {
+    subsequence(vec!["istio".to_owned(), "h2".to_owned(), "http/1.1".to_owned()], 0..3)
+}
+
+fn downstream_tls() -> impl Strategy<Value = DownstreamTls> {
+    (vec(name(), 1..2), of(validation()), any::<bool>(), alpn(), versions()).prop_map(
+        |(certificates, validation, require_client_certificate, alpn, versions)| DownstreamTls {
+            certificates,
+            validation,
+            require_client_certificate,
+            alpn,
+            versions,
+        },
+    )
+}
+
+fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
+    let sni = of("[a-z.]{1,20}".boxed());
+    (of(name()), of(validation()), sni, alpn(), versions()).prop_map(
+        |(certificate, validation, sni, alpn, versions)| UpstreamTls { certificate, validation, sni, alpn, versions },
+    )
+}
+
+fn http_proxy() -> impl Strategy<Value = HttpProxy> {
+    let routes = prop_oneof![
+        name().prop_map(RouteSource::Rds),
+        route().prop_map(|table| RouteSource::Inline(Arc::new(table))),
+    ];
+    let own = fault().prop_filter("a filter without faults has none", |f| f.delay.is_some() || f.abort.is_some());
+    let filters = vec(of(own).prop_map(HttpFilter::Fault), 0..2);
+    let times = (of(some_time()), of(some_time()), of(some_time()), some_time());
+    let cert = select(vec![
+        ForwardClientCert::Sanitize,
+        ForwardClientCert::ForwardOnly,
+        ForwardClientCert::AppendForward,
+        ForwardClientCert::SanitizeSet,
+        ForwardClientCert::AlwaysForwardOnly,
+    ]);
+    let upgrades = subsequence(vec!["websocket".to_owned(), "CONNECT".to_owned()], 0..=2);
+    let codec = select(vec![Codec::Auto, Codec::Http1, Codec::Http2]);
+    let flags = any::<[bool; 3]>();
+    let server = of("[a-z]{1,9}".boxed());
+    (name(), codec, routes, filters, access_logs(), times, upgrades, cert, server, flags).prop_map(
+        |(stat_prefix, codec, routes, filters, access_logs, times, upgrades, forward_client_cert, server_name, flags)| {
+            HttpProxy {
+                stat_prefix,
+                codec,
+                routes,
+                filters,
+                access_logs,
+                idle_timeout: times.0,
+                stream_idle_timeout: times.1,
+                headers_timeout: times.2,
+                drain_timeout: times.3,
+                upgrades,
+                use_remote_address: flags[0],
+                forward_client_cert,
+                server_name,
+                generate_request_id: flags[1],
+                tracing: flags[2],
+            }
+        },
+    )
+}
+
+fn tcp_proxy() -> impl Strategy<Value = TcpProxy> {
+    let target = (name(), 1u32..100).prop_map(|(cluster, weight)| WeightedTarget { cluster, weight });
+    (name(), vec(target, 1..3), of(some_time()), access_logs()).prop_map(
+        |(stat_prefix, clusters, idle_timeout, access_logs)| TcpProxy {
+            stat_prefix,
+            clusters,
+            idle_timeout,
+            access_logs,
+        },
+    )
+}
+
+fn chain_match() -> impl Strategy<Value = ChainMatch> {
+    let names = subsequence(vec!["a.example.org".to_owned(), "*.example.org".to_owned()], 0..=2);
+    let transport = of(select(vec![TransportKind::Plain, TransportKind::Tls]));
+    (of(port()), vec(net(), 0..2), names, transport, alpn(), vec(net(), 0..2)).prop_map(
+        |(destination_port, destination_ranges, server_names, transport, application_protocols, source_ranges)| {
+            ChainMatch {
+                destination_port,
+                destination_ranges,
+                server_names,
+                transport,
+                application_protocols,
+                source_ranges,
+            }
+        },
+    )
+}
+
+fn filter_chain() -> impl Strategy<Value = FilterChain> {
+    let filter = prop_oneof![
+        http_proxy().prop_map(|http| NetworkFilter::Http(Box::new(http))),
+        tcp_proxy().prop_map(NetworkFilter::Tcp),
+    ];
+    (name(), chain_match(), of(downstream_tls()), filter)
+        .prop_map(|(name, matches, tls, filter)| FilterChain { name, matches, tls, filter })
+}
+
+/// A listener.
+pub fn listener() -> impl Strategy<Value = Listener> {
+    let direction = select(vec![Direction::Inbound, Direction::Outbound, Direction::Unspecified]);
+    let inspect = (any::<[bool; 4]>(), of(some_time())).prop_map(|(flags, timeout)| Inspect {
+        original_destination: flags[0],
+        tls: flags[1],
+        http: flags[2],
+        timeout,
+        continue_on_timeout: flags[3],
+    });
+    let chains = (vec(filter_chain(), 0..3), of(filter_chain()));
+    (name(), prop_oneof![socket(), pipe()], any::<[bool; 2]>(), direction, inspect, chains, access_logs()).prop_map(
+        |(name, address, flags, direction, inspect, (chains, default_chain), access_logs)| Listener {
+            name,
+            address,
+            bind: flags[0],
+            use_original_destination: flags[1],
+            direction,
+            inspect,
+            chains,
+            default_chain,
+            access_logs,
+        },
+    )
+}
+
+fn endpoint(address: impl Strategy<Value = Address>) -> impl Strategy<Value = Endpoint> {
+    let health = select(vec![Health::Healthy, Health::Unhealthy, Health::Draining, Health::Degraded]);
+    let part = || prop_oneof![Just(Arc::<str>::from("")), name()];
+    let workload = (part(), part(), part(), part(), part()).prop_map(|(name, namespace, service, version, cluster)| {
+        Arc::new(WorkloadRef { name, namespace, service, version, cluster })
+    });
+    (address, 1u32..1000, health, any::<bool>(), of(workload)).prop_map(
+        |(address, weight, health, mesh_tls, workload)| Endpoint { address, weight, health, mesh_tls, workload },
+    )
+}
+
+fn endpoint_set(address: impl Strategy<Value = Address> + Clone) -> impl Strategy<Value = EndpointSet> {
+    let part = || prop_oneof![Just(String::new()), "[a-z]{1,6}"];
+    let locality =
+        (part(), part(), part()).prop_map(|(region, zone, sub_zone)| Locality { region, zone, sub_zone });
+    let group = (locality, 0u32..3, of(1u32..100), vec(endpoint(address), 0..3)).prop_map(
+        |(locality, priority, weight, endpoints)| LocalityEndpoints { locality, priority, weight, endpoints },
+    );
+    (name(), vec(group, 0..3)).prop_map(|(name, localities)| EndpointSet { name, localities })
+}
+
+/// The endpoints of a cluster.
+pub fn endpoints() -> impl Strategy<Value = EndpointSet> {
+    endpoint_set(prop_oneof![socket(), pipe()].boxed())
+}
+
+/// A cluster.
+pub fn cluster() -> impl Strategy<Value = Cluster> {
+    let discovery = prop_oneof![
+        name().prop_map(Discovery::Eds),
+        endpoints().prop_map(Discovery::Static),
+        endpoint_set(host().boxed()).prop_map(Discovery::StrictDns),
+        endpoint_set(host().boxed()).prop_map(Discovery::LogicalDns),
+        Just(Discovery::OriginalDestination),
+    ];
+    let balancing = prop_oneof![
+        Just(Balancing::RoundRobin),
+        (2u32..9).prop_map(|choices| Balancing::LeastRequest { choices }),
+        Just(Balancing::Random),
+    ];
+    let protocol = select(vec![
+        UpstreamProtocol::Http1,
+        UpstreamProtocol::Http2,
+        UpstreamProtocol::Auto,
+        UpstreamProtocol::SameAsDownstream,
+    ]);
+    let transport = prop_oneof![
+        Just(Transport::Plain),
+        upstream_tls().prop_map(Transport::Tls),
+        upstream_tls().prop_map(Transport::MeshTls),
+    ];
+    let service = (name(), name(), name()).prop_map(|(host, name, namespace)| DestinationService {
+        host,
+        name,
+        namespace,
+    });
+    (name(), discovery, balancing, some_time(), protocol, transport, of(some_time()), of(1u32..9), of(service))
+        .prop_map(|(name, discovery, balancing, connect_timeout, protocol, transport, idle_timeout, requests, service)| {
+            let by_itself = discovery == Discovery::OriginalDestination;
+            Cluster {
+                name,
+                discovery,
+                balancing: if by_itself { Balancing::Provided } else { balancing },
+                connect_timeout,
+                protocol,
+                transport,
+                idle_timeout,
+                max_requests_per_connection: requests,
+                service,
+            }
+        })
+}
+
+/// A secret.
+pub fn secret() -> impl Strategy<Value = Secret> {
+    let bytes = || vec(any::<u8>(), 1..20);
+    let value = prop_oneof![
+        (bytes(), bytes()).prop_map(|(chain, private_key)| SecretValue::Certificate { chain, private_key }),
+        (prop_oneof![Just(Vec::new()), bytes()], vec(("[a-z.]{1,9}", bytes()), 0..3))
+            .prop_map(|(roots, by_domain)| SecretValue::Trust { roots, by_domain }),
+    ];
+    (name(), value).prop_map(|(name, value)| Secret { name, value })
+}
+
+/// The name table.
+pub fn names() -> impl Strategy<Value = NameTable> {
+    btree_map("[a-z*][a-z.]{0,8}[a-z]", vec(ip(), 0..3), 0..4).prop_map(|names| NameTable { names })
+}
