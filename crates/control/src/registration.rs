@@ -179,9 +179,7 @@ impl RegisteredCapture {
                 Capture::Redirect { netns: Arc::from(netns.as_str()), outbound: outbound.clone() }
             }
             Self::Upstreams(list) => Capture::Upstreams(
-                list.iter()
-                    .map(|u| LocalUpstream { host: u.host.clone(), port: u.port, bind: u.bind })
-                    .collect(),
+                list.iter().map(|u| LocalUpstream { host: u.host.clone(), port: u.port, bind: u.bind }).collect(),
             ),
         }
     }

@@ -1,0 +1,57 @@
+//! Why the control plane cannot start or go on. One clear line each.
+
+use std::io;
+
+use crate::store::StoreError;
+
+/// Why the control plane cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// An option is wrong.
+    #[error("option `{option}`: {reason}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// Why, and what was expected.
+        reason: String,
+    },
+    /// The data directory or the store in it cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The watched directory cannot be read.
+    #[error(transparent)]
+    Source(#[from] api::source::SourceError),
+    /// The authority's files cannot be read or written.
+    #[error("certificate authority: {0}")]
+    AuthorityStore(#[from] ca::StoreError),
+    /// The authority's files are wrong.
+    #[error("certificate authority in {dir}: {source}")]
+    AuthorityState {
+        /// Their directory.
+        dir: String,
+        /// Which, and what is wrong.
+        source: ca::StateError,
+    },
+    /// The control plane's own key or certificate cannot be made.
+    #[error("the control plane's own certificate: {0}")]
+    OwnCertificate(String),
+    /// A port or socket is not to be had.
+    #[error(transparent)]
+    Bind(#[from] transport::listen::BindError),
+    /// A file of the data directory cannot be written.
+    #[error("{path}: {source}; expected to write there: look at owner, permissions and free space")]
+    File {
+        /// Its path.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A door stopped working.
+    #[error("the {door} door stopped: {reason}; start the control plane again")]
+    Door {
+        /// Which.
+        door: &'static str,
+        /// Why.
+        reason: String,
+    },
+}

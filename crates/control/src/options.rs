@@ -1,0 +1,185 @@
+//! What the control plane is started with: as typed ([`ControlOptions`]) and as resolved (`Settings`).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::{SpiffeId, TrustDomain};
+use model::AccessLog;
+use serde::{Deserialize, Serialize};
+use translate::{MeshSettings, OutboundPolicy};
+
+use crate::error::ControlError;
+
+/// Options as typed. What is `None` has its default.
+#[derive(Debug, Clone)]
+pub struct ControlOptions {
+    /// Where everything that outlives the process is kept. Made (mode 0700) if it is not there.
+    pub data_dir: PathBuf,
+    /// A directory of YAML files that are applied and watched.
+    pub config_dir: Option<PathBuf>,
+    /// A directory with the authority's keys in the layout of Istio's `cacerts`. Default: `<data_dir>/ca`, made at first.
+    pub ca_dir: Option<PathBuf>,
+    /// The trust domain. Default `cluster.local`.
+    pub trust_domain: Option<String>,
+    /// The suffix of service names. Default `cluster.local`.
+    pub dns_domain: Option<String>,
+    /// The namespace whose rules concern all others. Default `istio-system`.
+    pub root_namespace: Option<String>,
+    /// `ALLOW_ANY` (the default) or `REGISTRY_ONLY`.
+    pub outbound_policy: Option<String>,
+    /// Where proxies write access logs, such as `/dev/stdout`. Default: nowhere.
+    pub access_log: Option<String>,
+    /// The address of the TLS and metrics doors. Default 127.0.0.1; for other machines, one that they reach.
+    pub listen: Option<IpAddr>,
+    /// xDS and certificates over TLS. Default 15012; 0 is any free port, as for the others.
+    pub tls_port: Option<u16>,
+    /// xDS in plain text, always on 127.0.0.1. Default 15010.
+    pub plain_port: Option<u16>,
+    /// The control plane's own metrics and health. Default 15014.
+    pub metrics_port: Option<u16>,
+    /// The life of workloads' certificates. Default 24 hours.
+    pub certificate_ttl: Option<Duration>,
+}
+
+/// Where the control plane is reached. Written to `<data_dir>/endpoints.json` too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// xDS and certificates over TLS.
+    pub tls: SocketAddr,
+    /// xDS in plain text.
+    pub plain: SocketAddr,
+    /// Metrics (`/metrics`) and health (`/healthz`).
+    pub metrics: SocketAddr,
+    /// The Unix socket of the HTTP/JSON API.
+    pub socket: PathBuf,
+    /// The identity that the TLS door shows.
+    pub identity: String,
+    /// The process.
+    pub pid: u32,
+}
+
+/// Options as resolved.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub data_dir: PathBuf,
+    pub config_dir: Option<PathBuf>,
+    pub ca_dir: PathBuf,
+    pub mesh: MeshSettings,
+    pub tls: SocketAddr,
+    pub plain: SocketAddr,
+    pub metrics: SocketAddr,
+    pub certificate_ttl: Duration,
+    /// The control plane's own identity.
+    pub identity: SpiffeId,
+}
+
+/// Namespace and service account of the control plane itself.
+const OWN: (&str, &str) = ("halcyon-system", "control");
+/// The life of workloads' certificates, as in Istio.
+const CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
+
+impl ControlOptions {
+    /// Everything at its default, with the state in `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            config_dir: None,
+            ca_dir: None,
+            trust_domain: None,
+            dns_domain: None,
+            root_namespace: None,
+            outbound_policy: None,
+            access_log: None,
+            listen: None,
+            tls_port: None,
+            plain_port: None,
+            metrics_port: None,
+            certificate_ttl: None,
+        }
+    }
+
+    /// The same on free ports of 127.0.0.1, as for several control planes on one machine.
+    pub fn on_free_ports(mut self) -> Self {
+        (self.tls_port, self.plain_port, self.metrics_port) = (Some(0), Some(0), Some(0));
+        self
+    }
+
+    pub(crate) fn resolve(self) -> Result<Settings, ControlError> {
+        let trust_domain = self.trust_domain()?;
+        let identity = SpiffeId::workload(&trust_domain, OWN.0, OWN.1)
+            .map_err(|e| ControlError::Option { option: "trust domain", reason: e.to_string() })?;
+        let mesh = self.mesh(trust_domain)?;
+        let listen = self.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let certificate_ttl = self.certificate_ttl.unwrap_or(CERTIFICATE_TTL);
+        if certificate_ttl < Duration::from_secs(10) || certificate_ttl > ca::MAX_TTL {
+            let reason = format!("{certificate_ttl:?}: expected 10 seconds to {} days", ca::MAX_TTL.as_secs() / 86400);
+            return Err(ControlError::Option { option: "certificate life", reason });
+        }
+        Ok(Settings {
+            ca_dir: self.ca_dir.unwrap_or_else(|| self.data_dir.join("ca")),
+            data_dir: self.data_dir,
+            config_dir: self.config_dir,
+            mesh,
+            tls: SocketAddr::new(listen, self.tls_port.unwrap_or(15012)),
+            plain: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.plain_port.unwrap_or(15010)),
+            metrics: SocketAddr::new(listen, self.metrics_port.unwrap_or(15014)),
+            certificate_ttl,
+            identity,
+        })
+    }
+
+    fn trust_domain(&self) -> Result<TrustDomain, ControlError> {
+        let Some(text) = &self.trust_domain else { return Ok(TrustDomain::default()) };
+        text.parse().map_err(|e: base::spiffe::SpiffeError| ControlError::Option {
+            option: "trust domain",
+            reason: e.to_string(),
+        })
+    }
+
+    fn mesh(&self, trust_domain: TrustDomain) -> Result<MeshSettings, ControlError> {
+        let default = MeshSettings::default();
+        let outbound_policy = match self.outbound_policy.as_deref() {
+            None => default.outbound_policy,
+            Some("ALLOW_ANY") => OutboundPolicy::AllowAny,
+            Some("REGISTRY_ONLY") => OutboundPolicy::RegistryOnly,
+            Some(other) => {
+                let reason = format!("`{other}`: expected `ALLOW_ANY` or `REGISTRY_ONLY`");
+                return Err(ControlError::Option { option: "outbound policy", reason });
+            }
+        };
+        Ok(MeshSettings {
+            trust_domain,
+            dns_domain: self.dns_domain.clone().unwrap_or(default.dns_domain),
+            root_namespace: self.root_namespace.clone().unwrap_or(default.root_namespace),
+            outbound_policy,
+            access_log: self.access_log.as_deref().map(access_log),
+        })
+    }
+}
+
+fn access_log(path: &str) -> AccessLog {
+    AccessLog { path: path.to_owned(), format: model::access_log::LogFormat::Default }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_and_refusals() {
+        let settings = ControlOptions::new("/x").resolve().unwrap();
+        assert_eq!(settings.tls.to_string(), "127.0.0.1:15012");
+        assert_eq!(settings.identity.as_str(), "spiffe://cluster.local/ns/halcyon-system/sa/control");
+        assert_eq!(settings.ca_dir, PathBuf::from("/x/ca"));
+        let check = |change: fn(&mut ControlOptions), expected: &str| {
+            let mut options = ControlOptions::new("/x");
+            change(&mut options);
+            let error = options.resolve().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(|o| o.trust_domain = Some("a b".to_owned()), "trust domain");
+        check(|o| o.outbound_policy = Some("allow".to_owned()), "REGISTRY_ONLY");
+        check(|o| o.certificate_ttl = Some(Duration::from_secs(1)), "certificate life");
+    }
+}
