@@ -1,1 +1,41 @@
-//! head
+//! The HTTP filter contract, and the built-in filters, one file each.
+//!
+//! Knows no pool, no cluster at run time and no WebAssembly. A [`Chain`] is made of the model's filters once per
+//! configuration and shared by all workers; every exchange [begins](Chain::begin) its own [`Run`] of it.
+//!
+//! | phase | when | what a filter may do |
+//! |---|---|---|
+//! | [`on_request`](HttpFilter::on_request) | the head of the request is there and its route is found, before the route takes effect; first filter first | change the head, wait, or answer itself |
+//! | [`on_response`](HttpFilter::on_response) | the head of the response is there, whoever made it; last filter first, and only those that saw the request | change the head, wait |
+//!
+//! A filter that waits is dropped with its exchange when the downstream goes away.
+//!
+//! ```
+//! use filter::{Chain, Flow, Stats};
+//! use model::fault::{Abort, AbortAnswer};
+//! use model::route::{Action, DirectResponse, PathMatch};
+//! use model::{Fault, Fraction, Route, http_proxy::HttpFilter};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let stats = Stats::new(&telemetry::Registry::new().shard(), "outbound").unwrap();
+//! let abort = Abort { answer: AbortAnswer::Http(555), share: Fraction::ALL };
+//! let chain = Chain::new(&[HttpFilter::Fault(Some(Fault { delay: None, abort: Some(abort) }))], &stats);
+//! let answer = Action::Respond(DirectResponse { status: 200, body: "hello".into() });
+//! let route = Route::new(PathMatch::Prefix("/".into()), answer);
+//! let mut run = chain.begin(&route, 42);
+//! let mut request = http::Request::get("/").body(mesh_http::Body::empty()).unwrap();
+//! let Flow::Respond(local) = run.on_request(&mut request).await else { panic!() };
+//! assert_eq!((local.status.as_u16(), local.flags.to_string().as_str()), (555, "FI"));
+//! # });
+//! ```
+
+mod chain;
+mod draw;
+mod fault;
+mod local;
+mod stats;
+
+pub use chain::{Chain, Facts, Flow, HttpFilter, Run};
+pub use draw::Draws;
+pub use local::LocalResponse;
+pub use stats::Stats;

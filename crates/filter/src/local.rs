@@ -1,0 +1,45 @@
+//! An answer that a filter gives in place of the upstream.
+
+use std::borrow::Cow;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+use mesh_http::Body;
+use mesh_http::grpc::{GrpcStatus, grpc_response};
+use telemetry::ResponseFlags;
+
+/// A local response, before it is known in which form the downstream understands it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalResponse {
+    /// The HTTP status, for those who do not speak gRPC.
+    pub status: StatusCode,
+    /// The gRPC status; none: what the HTTP status reads as.
+    pub grpc_status: Option<GrpcStatus>,
+    /// The body; for gRPC the message.
+    pub body: Cow<'static, str>,
+    /// Further header fields.
+    pub headers: HeaderMap,
+    /// Envoy's `RESPONSE_CODE_DETAILS`.
+    pub details: &'static str,
+    /// The flags to record.
+    pub flags: ResponseFlags,
+}
+
+impl LocalResponse {
+    /// The response for a downstream that speaks gRPC (a trailers-only answer), or for one that does not.
+    pub fn into_response(self, grpc: bool) -> Response<Body> {
+        let mut response = if grpc {
+            grpc_response(self.grpc_status.unwrap_or_else(|| GrpcStatus::from_http(self.status)), &self.body)
+        } else {
+            let mut response = Response::new(match self.body {
+                Cow::Borrowed(text) => Body::from(text),
+                Cow::Owned(text) => Body::from(text),
+            });
+            *response.status_mut() = self.status;
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            response
+        };
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
