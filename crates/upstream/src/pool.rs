@@ -244,8 +244,7 @@ impl Pool {
 
     /// The connection became free, or closed.
     fn changed_http1(&self, connection: Rc<Http1>, slot: usize) {
-        let spent = connection.sender.is_closed() || self.is_spent(&connection.facts) || self.closing.get();
-        if spent {
+        if connection.sender.is_closed() || self.is_spent(&connection.facts) {
             return self.forget_http1(&connection, slot);
         }
         if !connection.sender.is_ready() || connection.idle.get() {
@@ -257,6 +256,7 @@ impl Pool {
                 // A taker that gave up meanwhile drops the lease, which brings the connection back here.
                 let _ = taker.send(Ok(self.lend(connection, slot)));
             }
+            None if self.closing.get() => self.forget_http1(&connection, slot),
             None => {
                 connection.idle_since.set(self.shared.now.get());
                 connection.idle.set(true);
