@@ -1,1 +1,30 @@
 //! head
+#![allow(dead_code)]
+mod apply;
+pub mod bootstrap;
+mod connection;
+mod dns;
+mod drain;
+mod edge;
+mod forward;
+mod head;
+mod http;
+mod http_plan;
+mod inspect;
+mod limits;
+mod listener;
+mod live;
+mod log;
+mod node;
+mod peer;
+mod record;
+mod replay;
+mod request;
+mod respond;
+mod secrets;
+mod series;
+mod tcp;
+mod trace;
+mod upgrade;
+mod warm;
+mod worker;

@@ -1,0 +1,339 @@
+//! From decoded resources to the next snapshot, off the hot path: what is new is compiled, what did not change lives on
+//! with its connections, and only what is whole is swapped in.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use model::{Address, Config, EndpointSet, FilterChain, Listener, NetworkFilter, ResourceKind};
+use tokio::time::Instant;
+use transport::Netns;
+use transport::listen::{self, Bound};
+use upstream::Cluster;
+use upstream::dns::Resolve;
+use xds::Resource;
+
+use crate::http_plan::HttpPlan;
+use crate::listener::SocketKey;
+use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, Table, TcpPlan};
+use crate::log::AccessLogs;
+use crate::node::Shared;
+use crate::secrets::Secrets;
+use crate::warm::{self, Waits};
+use crate::worker::{Order, WorkerLink};
+
+/// A resource that cannot be used, and why. What ran before it stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Changes to apply together.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// New or in place of old ones.
+    pub set: Vec<Resource>,
+    /// Gone.
+    pub removed: Vec<(ResourceKind, Arc<str>)>,
+}
+
+/// Builds snapshots and swaps them in. Lives on the side runtime.
+pub(crate) struct Applier {
+    wanted: Config,
+    waits: Waits,
+    secrets: Rc<Secrets>,
+    live: Arc<Live>,
+    shared: Arc<Shared>,
+    workers: Vec<WorkerLink>,
+    sockets: HashMap<SocketKey, Bound>,
+    netns: Option<Netns>,
+    resolver: Arc<dyn Resolve>,
+    /// Where filters count, which are the same for all workers.
+    shard: telemetry::Shard,
+    /// TLS ends have to be built anew, since a secret is of another kind than before.
+    stale_tls: bool,
+}
+
+impl Applier {
+    /// An applier with nothing to run yet.
+    pub(crate) fn new(
+        secrets: Rc<Secrets>,
+        live: Arc<Live>,
+        shared: Arc<Shared>,
+        workers: Vec<WorkerLink>,
+        netns: Option<Netns>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Self {
+        Self {
+            wanted: Config::default(),
+            waits: Waits::new(),
+            secrets,
+            live,
+            workers,
+            sockets: HashMap::new(),
+            shard: shared.registry.shard(),
+            shared,
+            netns,
+            resolver,
+            stale_tls: false,
+        }
+    }
+
+    /// What the control plane wants to run.
+    pub(crate) fn wanted(&self) -> &Config {
+        &self.wanted
+    }
+
+    /// What is waited for.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
+    /// When [`Applier::settle`] is due although nothing new came.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        warm::next_deadline(&self.waits, Instant::now())
+    }
+
+    /// Takes changes in, and runs what can run.
+    pub(crate) fn apply(&mut self, changes: Changes) -> Vec<Rejected> {
+        let mut rejected = Vec::new();
+        for resource in changes.set {
+            if let Resource::Secret(secret) = &resource {
+                match self.secrets.set(secret) {
+                    Ok(stale) => self.stale_tls |= stale,
+                    Err(error) => {
+                        let (kind, name) = (ResourceKind::Secret, secret.name.clone());
+                        rejected.push(Rejected { kind, name, reason: error.to_string() });
+                        continue;
+                    }
+                }
+            }
+            resource.insert_into(&mut self.wanted);
+        }
+        for (kind, name) in &changes.removed {
+            xds::remove_from(&mut self.wanted, *kind, name);
+        }
+        rejected.extend(self.settle());
+        rejected
+    }
+
+    /// Runs what can run now.
+    pub(crate) fn settle(&mut self) -> Vec<Rejected> {
+        let before = self.live.load();
+        let secrets = self.secrets.clone();
+        let now = Instant::now();
+        let config = warm::ready(&self.wanted, &before.config, |name| secrets.has(name), &mut self.waits, now);
+        let (mut next, mut rejected) = self.build(&before, config);
+        let sockets = self.bind(&mut next, &mut rejected);
+        let next = Arc::new(next);
+        self.live.swap(next.clone());
+        for (number, worker) in self.workers.iter().enumerate() {
+            let sockets = if number == 0 { sockets.iter().filter_map(clone_socket).collect() } else { Vec::new() };
+            // A worker that is gone has been told to stop.
+            let _ = worker.orders.send(Order::Swap { snapshot: next.clone(), sockets });
+        }
+        for (key, bound) in sockets {
+            self.sockets.insert(key, bound);
+        }
+        retire(&before, &next);
+        self.forget_sockets(&next);
+        rejected
+    }
+
+    fn build(&mut self, before: &Snapshot, config: Config) -> (Snapshot, Vec<Rejected>) {
+        let mut rejected = Vec::new();
+        let clusters = self.clusters(before, &config, &mut rejected);
+        let tables = config.routes.iter().map(|(name, routes)| {
+            let same = before.tables.get(name).filter(|t| Arc::ptr_eq(&t.routes, routes) || t.routes == *routes);
+            (name.clone(), same.cloned().unwrap_or_else(|| Arc::new(Table::new(routes.clone()))))
+        });
+        let tables = tables.collect();
+        let stale_tls = std::mem::take(&mut self.stale_tls);
+        let mut listeners = BTreeMap::new();
+        for (name, listener) in &config.listeners {
+            let old = before.listeners.get(name);
+            match self.listener(listener, old, stale_tls) {
+                Ok(plan) => drop(listeners.insert(name.clone(), plan)),
+                Err(error) => {
+                    let reason = format!("listener {name}: {error}");
+                    rejected.push(Rejected { kind: ResourceKind::Listener, name: name.clone(), reason });
+                    listeners.extend(old.map(|plan| (name.clone(), plan.clone())));
+                }
+            }
+        }
+        let version = before.version + 1;
+        let mut next = Snapshot { version, config, listeners, by_destination: HashMap::new(), tables, clusters };
+        next.by_destination = by_destination(&next.listeners);
+        (next, rejected)
+    }
+
+    fn clusters(
+        &self,
+        before: &Snapshot,
+        config: &Config,
+        rejected: &mut Vec<Rejected>,
+    ) -> HashMap<Arc<str>, Arc<Cluster>> {
+        let mut clusters = HashMap::with_capacity(config.clusters.len());
+        for (name, settings) in &config.clusters {
+            let old = before.clusters.get(name);
+            match Cluster::build(settings.clone(), old, &*self.secrets) {
+                Ok(cluster) => {
+                    cluster.resolve_on(&tokio::runtime::Handle::current(), self.resolver.clone());
+                    if let model::cluster::Discovery::Eds(endpoints) = &settings.discovery {
+                        let none = EndpointSet::default();
+                        cluster.set_endpoints(config.endpoints.get(endpoints).map_or(&none, |e| e));
+                    }
+                    clusters.insert(name.clone(), cluster);
+                }
+                Err(error) => {
+                    let (kind, name) = (ResourceKind::Cluster, name.clone());
+                    clusters.extend(old.map(|cluster| (name.clone(), cluster.clone())));
+                    rejected.push(Rejected { kind, name, reason: error.to_string() });
+                }
+            }
+        }
+        clusters
+    }
+
+    fn listener(
+        &self,
+        config: &Arc<Listener>,
+        old: Option<&Arc<ListenerPlan>>,
+        stale_tls: bool,
+    ) -> Result<Arc<ListenerPlan>, String> {
+        if let Some(old) = old
+            && !stale_tls
+            && (Arc::ptr_eq(&old.config, config) || old.config == *config)
+        {
+            return Ok(old.clone());
+        }
+        let same_direction = old.filter(|old| old.config.direction == config.direction);
+        let chain = |settings: &FilterChain| {
+            let mut known = same_direction.into_iter().flat_map(|old| old.all_chains());
+            match known.find(|c| c.config == *settings && !(stale_tls && c.tls.is_some())) {
+                Some(same) => Ok(same.clone()),
+                None => self.chain(config, settings).map(Arc::new),
+            }
+        };
+        Ok(Arc::new(ListenerPlan {
+            chains: config.chains.iter().map(chain).collect::<Result<_, _>>()?,
+            default_chain: config.default_chain.as_ref().map(chain).transpose()?,
+            logs: self.logs(&config.access_logs)?,
+            config: config.clone(),
+        }))
+    }
+
+    fn chain(&self, listener: &Listener, settings: &FilterChain) -> Result<Chain, String> {
+        let tls = settings.tls.as_ref().map(|tls| self.secrets.server(tls)).transpose();
+        let tls = tls.map_err(|e| format!("filter chain {}: {e}", settings.name))?;
+        let first = settings.tls.as_ref().and_then(|tls| tls.certificates.first());
+        let logs = |named: &[model::AccessLog]| self.logs(if named.is_empty() { &listener.access_logs } else { named });
+        let filter = match &settings.filter {
+            NetworkFilter::Http(http) => {
+                let stats = filter::Stats::new(&self.shard, &http.stat_prefix).map_err(|e| e.to_string())?;
+                let plan = HttpPlan::new((**http).clone(), listener.direction, logs(&http.access_logs)?, &stats);
+                Filter::Http(Arc::new(plan))
+            }
+            NetworkFilter::Tcp(tcp) => Filter::Tcp(TcpPlan { logs: logs(&tcp.access_logs)?, proxy: tcp.clone() }),
+        };
+        let certificate = first.map(|name| self.secrets.cert(name));
+        Ok(Chain::new(settings.clone(), listener.direction, tls, certificate, filter))
+    }
+
+    fn logs(&self, named: &[model::AccessLog]) -> Result<AccessLogs, String> {
+        AccessLogs::new(named, self.shared.access_log.as_ref(), &self.shared.sinks)
+    }
+
+    /// Opens the sockets that are new. A listener without its socket is left out.
+    fn bind(&mut self, next: &mut Snapshot, rejected: &mut Vec<Rejected>) -> Vec<(SocketKey, Bound)> {
+        let mut fresh = Vec::new();
+        let mut taken: HashMap<SocketKey, Arc<str>> = HashMap::new();
+        next.listeners.retain(|name, plan| {
+            if !plan.config.bind {
+                return true;
+            }
+            let opened = self.open(plan, &taken);
+            match opened {
+                Ok((key, bound)) => {
+                    taken.insert(key.clone(), name.clone());
+                    fresh.extend(bound.map(|bound| (key, bound)));
+                    true
+                }
+                Err(reason) => {
+                    let (kind, name) = (ResourceKind::Listener, name.clone());
+                    rejected.push(Rejected { kind, reason: format!("listener {name}: {reason}"), name });
+                    false
+                }
+            }
+        });
+        fresh
+    }
+
+    fn open(
+        &self,
+        plan: &ListenerPlan,
+        taken: &HashMap<SocketKey, Arc<str>>,
+    ) -> Result<(SocketKey, Option<Bound>), String> {
+        let address = &plan.config.address;
+        let key = SocketKey::of(&plan.config)
+            .ok_or_else(|| format!("cannot listen on `{address}`: expected an IP address and a port"))?;
+        if let Some(other) = taken.get(&key) {
+            return Err(format!("listener {other} has the address {address} already: expected another one"));
+        }
+        if let Some(open) = self.sockets.get(&key) {
+            // Kept from an earlier configuration; the first worker may have let go of it.
+            let idle = !self.live.load().listeners.values().any(|p| SocketKey::of(&p.config).as_ref() == Some(&key));
+            let again = if idle { Some(open.try_clone().map_err(|e| e.to_string())?) } else { None };
+            return Ok((key, again));
+        }
+        let netns = match &key.netns {
+            None => None,
+            Some(name) => match self.netns.as_ref().filter(|n| n.name() == &**name) {
+                Some(netns) => Some(netns.clone()),
+                None => Some(Netns::new(name, "")),
+            },
+        };
+        let bound = listen::tcp(key.addr, netns.as_ref(), &listen::Options::default()).map_err(|e| e.to_string())?;
+        Ok((key, Some(bound)))
+    }
+
+    /// Closes the sockets of listeners that are gone. Those in another namespace cannot be opened again, so they stay.
+    fn forget_sockets(&mut self, next: &Snapshot) {
+        let used: HashSet<SocketKey> = next.listeners.values().filter_map(|p| SocketKey::of(&p.config)).collect();
+        self.sockets.retain(|key, _| key.netns.is_some() || used.contains(key));
+    }
+}
+
+fn clone_socket((key, bound): &(SocketKey, Bound)) -> Option<(SocketKey, Bound)> {
+    match bound.try_clone() {
+        Ok(bound) => Some((key.clone(), bound)),
+        Err(error) => {
+            tracing::error!("the socket {} cannot be handed to a worker: {error}", key.addr);
+            None
+        }
+    }
+}
+
+/// The listeners that are not bound, by their address: they take what others hand over.
+fn by_destination(listeners: &BTreeMap<Arc<str>, Arc<ListenerPlan>>) -> HashMap<SocketAddr, Arc<ListenerPlan>> {
+    let unbound = listeners.values().filter(|plan| !plan.config.bind);
+    let at = |plan: &Arc<ListenerPlan>| match &plan.config.address {
+        Address::Socket { addr, .. } => Some((*addr, plan.clone())),
+        _ => None,
+    };
+    unbound.filter_map(at).collect()
+}
+
+/// Lets the connections of chains that are no more finish.
+fn retire(before: &Snapshot, next: &Snapshot) {
+    let kept: HashSet<*const Chain> =
+        next.listeners.values().flat_map(|plan| plan.all_chains()).map(Arc::as_ptr).collect();
+    let old = before.listeners.values().flat_map(|plan| plan.all_chains());
+    old.filter(|chain| !kept.contains(&Arc::as_ptr(chain))).for_each(|chain| chain.retire());
+}

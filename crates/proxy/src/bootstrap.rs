@@ -1,0 +1,485 @@
+//! What the proxy is told at its start, in one JSON file: who it is, where its control plane is, where it keeps its
+//! state. Two structs: [`File`] as typed, [`Bootstrap`] as resolved, and one function between them.
+//!
+//! Everything that can change while it runs arrives over xDS and has no place here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::{SpiffeId, TrustDomain};
+use model::Locality;
+use serde::Deserialize;
+use transport::{Address, Netns};
+
+/// The bootstrap file as typed. Unknown fields are errors.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    node: NodeFile,
+    control_plane: Option<ControlPlaneFile>,
+    identity: Option<IdentityFile>,
+    workers: Option<usize>,
+    state_dir: Option<PathBuf>,
+    admin: Option<AddressFile>,
+    readiness: Option<AddressFile>,
+    netns: Option<NetnsFile>,
+    access_log: Option<AccessLogFile>,
+    drain_seconds: Option<f64>,
+    dns: Option<DnsFile>,
+    upstream_resolvers: Option<Vec<SocketAddr>>,
+    static_resources: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeFile {
+    id: String,
+    #[serde(default)]
+    cluster: String,
+    #[serde(default)]
+    metadata: serde_json::Map<String, serde_json::Value>,
+    #[serde(default)]
+    locality: LocalityFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LocalityFile {
+    region: String,
+    zone: String,
+    sub_zone: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControlPlaneFile {
+    address: String,
+    server_name: Option<String>,
+    trust_bundle: Option<PathBuf>,
+    trust_bundle_pem: Option<String>,
+    token: Option<String>,
+    token_file: Option<PathBuf>,
+    tls: Option<bool>,
+    #[serde(default)]
+    mode: Mode,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityFile {
+    spiffe_id: String,
+    trust_domain: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddressFile {
+    address: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NetnsFile {
+    name: String,
+    sockets_path: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessLogFile {
+    path: String,
+    text: Option<String>,
+    json: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DnsFile {
+    #[serde(default)]
+    udp: Vec<SocketAddr>,
+    #[serde(default)]
+    tcp: Vec<SocketAddr>,
+    resolvers: Option<Vec<SocketAddr>>,
+}
+
+/// Delta or state of the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Only what changed (incremental xDS).
+    #[default]
+    Delta,
+    /// Everything each time.
+    Sotw,
+}
+
+/// What the proxy is told at its start, checked and with defaults filled in.
+#[derive(Debug, Clone)]
+pub struct Bootstrap {
+    /// Who this proxy is to its control plane.
+    pub node: Node,
+    /// Where its configuration comes from. None: only [`Bootstrap::static_resources`].
+    pub control_plane: Option<ControlPlane>,
+    /// The identity to ask certificates for; none: certificates come by secret discovery.
+    pub identity: Option<SpiffeId>,
+    /// Worker threads, at least one. Default 1.
+    pub workers: usize,
+    /// Where the last good configuration and the certificate are kept; none: nowhere.
+    pub state_dir: Option<PathBuf>,
+    /// Where the admin endpoints are served.
+    pub admin: Option<SocketAddr>,
+    /// Where only readiness and metrics are served, for probes from outside.
+    pub readiness: Option<SocketAddr>,
+    /// The workload's network namespace, if it has its own.
+    pub netns: Option<Netns>,
+    /// The log of listeners that name none.
+    pub access_log: Option<model::AccessLog>,
+    /// How long old work may go on in a drain. Default 45 s, as Istio's `drainDuration`.
+    pub drain: Duration,
+    /// Where DNS is answered; none: nowhere.
+    pub dns: Option<Dns>,
+    /// Name servers for clusters found by DNS; none: those of `/etc/resolv.conf`.
+    pub upstream_resolvers: Option<Vec<SocketAddr>>,
+    /// A file with resources to run before, or without, a control plane.
+    pub static_resources: Option<PathBuf>,
+}
+
+/// Who this proxy is to its control plane (xDS `Node`).
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    /// Its id.
+    pub id: String,
+    /// The service it belongs to.
+    pub cluster: String,
+    /// What else is told, as Istio's proxies do (`NAME`, `NAMESPACE`, `LABELS`, ...).
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// Where it runs.
+    pub locality: Locality,
+}
+
+/// Where configuration comes from.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    /// Its address.
+    pub address: Address,
+    /// TLS, if it is spoken.
+    pub tls: Option<ControlTls>,
+    /// The token that proves who we are before we have a certificate.
+    pub token: Option<Token>,
+    /// Delta or state of the world.
+    pub mode: Mode,
+}
+
+/// TLS to the control plane.
+#[derive(Debug, Clone)]
+pub struct ControlTls {
+    /// The name that its certificate must have.
+    pub server_name: String,
+    /// PEM roots.
+    pub trust_bundle: Vec<u8>,
+}
+
+/// A bootstrap token. Never shown.
+#[derive(Clone)]
+pub enum Token {
+    /// Given.
+    Text(String),
+    /// In a file that is read anew for each use (Kubernetes rotates it).
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text(..)"),
+            Self::File(path) => write!(f, "File({})", path.display()),
+        }
+    }
+}
+
+impl Token {
+    /// The token now. Empty if its file cannot be read.
+    pub fn read(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::File(path) => std::fs::read_to_string(path).unwrap_or_default().trim().to_owned(),
+        }
+    }
+}
+
+/// Where DNS is answered.
+#[derive(Debug, Clone, Default)]
+pub struct Dns {
+    /// UDP sockets, in the workload's namespace if it has one.
+    pub udp: Vec<SocketAddr>,
+    /// TCP sockets, likewise.
+    pub tcp: Vec<SocketAddr>,
+    /// Where other names are asked for; none: the servers of `/etc/resolv.conf`.
+    pub resolvers: Option<Vec<SocketAddr>>,
+}
+
+/// Why a bootstrap file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// A file could not be read.
+    #[error("{path}: cannot be read: {source}; expected {expected}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What it should have been.
+        expected: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is no JSON of the form expected.
+    #[error("{path}:{line}:{column}: {problem}")]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+        /// Counted from one.
+        column: usize,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// A value makes no sense.
+    #[error("{path}: `{field}`: {problem}")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// The field's path.
+        field: &'static str,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+}
+
+/// Istio's `drainDuration`.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(45);
+/// More workers than this are a typing error.
+const MAX_WORKERS: usize = 1024;
+
+impl Bootstrap {
+    /// Reads and checks a bootstrap file. Relative paths in it are relative to the working directory.
+    ///
+    /// # Errors
+    /// [`BootstrapError`] with the file, the place and what was expected.
+    pub fn load(path: &Path) -> Result<Self, BootstrapError> {
+        let text = read(path, "the bootstrap file")?;
+        Self::parse(path, &String::from_utf8_lossy(&text))
+    }
+
+    /// Checks the text of a bootstrap file; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, BootstrapError> {
+        let file: File = serde_json::from_str(text).map_err(|error| BootstrapError::Syntax {
+            path: path.to_owned(),
+            line: error.line(),
+            column: error.column(),
+            problem: explain(&error.to_string()),
+        })?;
+        resolve(path, file)
+    }
+
+    /// A bootstrap with a node id and nothing else.
+    pub fn bare(id: &str) -> Self {
+        Self {
+            node: Node { id: id.to_owned(), ..Node::default() },
+            control_plane: None,
+            identity: None,
+            workers: 1,
+            state_dir: None,
+            admin: None,
+            readiness: None,
+            netns: None,
+            access_log: None,
+            drain: DEFAULT_DRAIN,
+            dns: None,
+            upstream_resolvers: None,
+            static_resources: None,
+        }
+    }
+}
+
+fn read(path: &Path, expected: &'static str) -> Result<Vec<u8>, BootstrapError> {
+    std::fs::read(path).map_err(|source| BootstrapError::Read { path: path.to_owned(), expected, source })
+}
+
+fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
+    let bad = |field, problem: String| BootstrapError::Value { path: path.to_owned(), field, problem };
+    let workers = file.workers.unwrap_or(1);
+    if !(1..=MAX_WORKERS).contains(&workers) {
+        return Err(bad("workers", format!("{workers} is not possible: expected 1 to {MAX_WORKERS}")));
+    }
+    let drain = match file.drain_seconds {
+        None => DEFAULT_DRAIN,
+        Some(seconds) => Duration::try_from_secs_f64(seconds)
+            .map_err(|_| bad("drain_seconds", format!("{seconds} is no duration: expected seconds, zero or more")))?,
+    };
+    if file.node.id.is_empty() {
+        return Err(bad("node.id", "is empty: expected the id under which the control plane knows this proxy".into()));
+    }
+    let locality = file.node.locality;
+    Ok(Bootstrap {
+        node: Node {
+            id: file.node.id,
+            cluster: file.node.cluster,
+            metadata: file.node.metadata,
+            locality: Locality { region: locality.region, zone: locality.zone, sub_zone: locality.sub_zone },
+        },
+        control_plane: file.control_plane.map(|c| control_plane(path, c)).transpose()?,
+        identity: file.identity.map(|i| identity(path, &i)).transpose()?,
+        workers,
+        state_dir: file.state_dir,
+        admin: file.admin.map(|a| a.address),
+        readiness: file.readiness.map(|a| a.address),
+        netns: file.netns.map(|n| Netns::new(&n.name, n.sockets_path)),
+        access_log: file.access_log.map(|log| access_log(path, log)).transpose()?,
+        drain,
+        dns: file.dns.map(|d| Dns { udp: d.udp, tcp: d.tcp, resolvers: d.resolvers }),
+        upstream_resolvers: file.upstream_resolvers,
+        static_resources: file.static_resources,
+    })
+}
+
+fn control_plane(path: &Path, file: ControlPlaneFile) -> Result<ControlPlane, BootstrapError> {
+    let bad = |field, problem: String| BootstrapError::Value { path: path.to_owned(), field, problem };
+    let (host, address) = control_address(&file.address).map_err(|problem| bad("control_plane.address", problem))?;
+    let tls = if file.tls.unwrap_or(true) {
+        let trust_bundle = match (file.trust_bundle_pem, file.trust_bundle) {
+            (Some(_), Some(_)) => {
+                return Err(bad("control_plane.trust_bundle", "stands beside `trust_bundle_pem`: expected one".into()));
+            }
+            (Some(pem), None) => pem.into_bytes(),
+            (None, Some(file)) => read(&file, "the roots of the control plane's certificate, in PEM")?,
+            (None, None) => {
+                let problem = "is missing: expected a file with the roots of the control plane's certificate, or \
+                               `\"tls\": false` for a control plane on plain loopback";
+                return Err(bad("control_plane.trust_bundle", problem.into()));
+            }
+        };
+        Some(ControlTls { server_name: file.server_name.unwrap_or(host), trust_bundle })
+    } else {
+        None
+    };
+    let token = match (file.token, file.token_file) {
+        (Some(_), Some(_)) => {
+            return Err(bad("control_plane.token", "stands beside `token_file`: expected one of them".into()));
+        }
+        (Some(text), None) => Some(Token::Text(text)),
+        (None, Some(path)) => Some(Token::File(path)),
+        (None, None) => None,
+    };
+    Ok(ControlPlane { address, tls, token, mode: file.mode })
+}
+
+/// The host as written, and the address. Names are looked up once, at start.
+fn control_address(text: &str) -> Result<(String, Address), String> {
+    if let Ok(address) = text.parse::<Address>() {
+        let host = address.ip().map_or_else(|| "localhost".to_owned(), |a| a.ip().to_string());
+        return Ok((host, address));
+    }
+    let problem =
+        |why: String| format!("`{text}` {why}: expected `host:port`, such as `127.0.0.1:15012`, or `unix:/path`");
+    let (host, _) = text.rsplit_once(':').ok_or_else(|| problem("has no port".into()))?;
+    let mut found =
+        std::net::ToSocketAddrs::to_socket_addrs(text).map_err(|e| problem(format!("is not found ({e})")))?;
+    let first = found.next().ok_or_else(|| problem("has no address".into()))?;
+    Ok((host.to_owned(), first.into()))
+}
+
+fn identity(path: &Path, file: &IdentityFile) -> Result<SpiffeId, BootstrapError> {
+    let bad = |field, problem: String| BootstrapError::Value { path: path.to_owned(), field, problem };
+    let id: SpiffeId = file.spiffe_id.parse().map_err(|e| bad("identity.spiffe_id", format!("{e}")))?;
+    if let Some(domain) = &file.trust_domain {
+        let domain: TrustDomain = domain.parse().map_err(|e| bad("identity.trust_domain", format!("{e}")))?;
+        if domain.as_str() != id.trust_domain() {
+            let problem = format!("`{domain}` is not the trust domain of `{id}`: expected them to agree");
+            return Err(bad("identity.trust_domain", problem));
+        }
+    }
+    Ok(id)
+}
+
+fn access_log(path: &Path, file: AccessLogFile) -> Result<model::AccessLog, BootstrapError> {
+    use model::access_log::LogFormat;
+    let format = match (file.text, file.json) {
+        (Some(_), Some(_)) => {
+            let problem = "stands beside `json`: expected one of them".to_owned();
+            return Err(BootstrapError::Value { path: path.to_owned(), field: "access_log.text", problem });
+        }
+        (Some(text), None) => LogFormat::Text(text),
+        (None, Some(json)) => LogFormat::Json(json.into_iter().collect()),
+        (None, None) => LogFormat::Default,
+    };
+    Ok(model::AccessLog { path: file.path, format })
+}
+
+/// Makes the JSON reader's words fit for people: drops its position (it stands before), and for an unknown field
+/// names the nearest that exists.
+fn explain(message: &str) -> String {
+    let message = message.rsplit_once(" at line ").map_or(message, |(text, _)| text);
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match quoted.next() {
+        Some(unknown) if message.starts_with("unknown field") => {
+            let nearest = quoted.min_by_key(|known| strsim::damerau_levenshtein(unknown, known));
+            match nearest {
+                Some(known) => format!("`{unknown}` is no field of the bootstrap file; the nearest is `{known}`"),
+                None => format!("`{unknown}` is no field of the bootstrap file; none is expected here"),
+            }
+        }
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Bootstrap, String> {
+        Bootstrap::parse(Path::new("b.json"), text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn resolved() {
+        let text = r#"{"node": {"id": "sidecar~a", "metadata": {"NAME": "a"}, "locality": {"zone": "z"}},
+            "control_plane": {"address": "127.0.0.1:15010", "tls": false, "mode": "sotw"},
+            "identity": {"spiffe_id": "spiffe://cluster.local/ns/default/sa/a"},
+            "workers": 2, "admin": {"address": "127.0.0.1:15000"}, "drain_seconds": 1.5}"#;
+        let b = parse(text).unwrap();
+        assert_eq!((b.workers, b.drain), (2, Duration::from_millis(1500)));
+        assert_eq!(b.node.locality.zone, "z");
+        assert_eq!(b.control_plane.unwrap().mode, Mode::Sotw);
+        assert_eq!(b.identity.unwrap().service_account(), Some("a"));
+    }
+
+    #[test]
+    fn refused() {
+        for (text, part) in [
+            (r#"{"node": {"id": "a"}, "wrokers": 2}"#, "b.json:1:32: `wrokers` is no field"),
+            (r#"{"node": {"id": "a"}, "wrokers": 2}"#, "the nearest is `workers`"),
+            (r#"{"node": {"id": "a"}, "workers": 0}"#, "`workers`: 0 is not possible"),
+            (r#"{"node": {"id": ""}}"#, "`node.id`: is empty"),
+            (r#"{"node": {"id": "a"}, "drain_seconds": -1}"#, "is no duration"),
+            (r#"{"node": {"id": "a"}, "control_plane": {"address": "127.0.0.1:1"}}"#, "trust_bundle`: is missing"),
+            (r#"{"node": {"id": "a"}, "control_plane": {"address": "nowhere", "tls": false}}"#, "has no port"),
+            (r#"{"node": {"id": "a"}, "identity": {"spiffe_id": "x"}}"#, "is not a SPIFFE ID"),
+            (r#"{"node": "#, "EOF"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_not_shown() {
+        let text =
+            r#"{"node": {"id": "a"}, "control_plane": {"address": "127.0.0.1:1", "tls": false, "token": "secret"}}"#;
+        assert!(!format!("{:?}", parse(text).unwrap()).contains("secret"));
+    }
+}

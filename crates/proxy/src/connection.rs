@@ -1,0 +1,113 @@
+//! One downstream connection: what is found out about it, the chain that takes it, the end of its TLS; then HTTP or TCP.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::chain::{self, TransportKind};
+use transport::Stream;
+use transport::tls::{Peer, TlsError};
+
+use crate::http;
+use crate::inspect::{self, InspectFault, Seen};
+use crate::live::{Chain, Filter, ListenerPlan};
+use crate::record::{self, Refused};
+use crate::tcp;
+use crate::worker::Worker;
+
+/// How long a TLS handshake may take, as Envoy's `transport_socket_connect_timeout` on Istio's listeners.
+const HANDSHAKE: Duration = Duration::from_secs(15);
+
+/// What is known of a downstream connection when its chain takes it.
+#[derive(Debug)]
+pub(crate) struct Downstream {
+    /// Its number on its worker.
+    pub id: u64,
+    /// Who opened it.
+    pub source: SocketAddr,
+    /// Where it was meant to go.
+    pub destination: SocketAddr,
+    /// The name of the chain that took it.
+    pub chain: Arc<str>,
+    /// The server name that it asked for.
+    pub server_name: Option<String>,
+    /// What TLS proved, if it was ended here.
+    pub tls: Option<Box<Peer>>,
+    /// The proven identity of the peer.
+    pub principal: Option<Rc<str>>,
+    /// Our own identity, as we proved it to the peer.
+    pub local_principal: Option<Rc<str>>,
+    /// Nothing was heard from it before its chain was chosen.
+    pub silent: bool,
+}
+
+impl Downstream {
+    /// Is it mutual TLS?
+    pub(crate) fn is_mutual(&self) -> bool {
+        self.tls.as_ref().is_some_and(|peer| peer.verified)
+    }
+}
+
+/// Runs a connection from its first byte to its end.
+pub(crate) async fn run(worker: Rc<Worker>, mut stream: Stream, plan: Arc<ListenerPlan>, mut seen: Seen) {
+    if let Err(fault) = inspect::inspect(&mut stream, &plan.config.inspect, &worker.quiet, &mut seen).await {
+        if fault == InspectFault::TimedOut {
+            record::refused(&worker, &plan, &seen, Refused::Silent);
+        }
+        return;
+    }
+    let Some(chain) = select(&plan, &seen) else {
+        record::refused(&worker, &plan, &seen, Refused::NoChain);
+        return stream.reset();
+    };
+    let mut downstream = Downstream {
+        id: worker.next_connection(),
+        source: seen.source,
+        destination: seen.destination,
+        chain: chain.config.name.clone(),
+        server_name: seen.server_name.take(),
+        tls: None,
+        principal: None,
+        local_principal: None,
+        silent: seen.silent,
+    };
+    let stream = match end_tls(&worker, &chain, stream, &mut downstream).await {
+        Ok(stream) => stream,
+        Err(error) => return record::refused(&worker, &plan, &seen, Refused::Tls(&error)),
+    };
+    match &chain.filter {
+        Filter::Http(http) => http::serve(worker, http.clone(), &chain, stream, downstream).await,
+        Filter::Tcp(tcp) => tcp::run(&worker, tcp, &chain, stream, downstream).await,
+    }
+}
+
+fn select(plan: &ListenerPlan, seen: &Seen) -> Option<Arc<Chain>> {
+    match chain::select(&plan.config.chains, &seen.view()) {
+        Some(index) => plan.chains.get(index).cloned(),
+        None => plan.default_chain.clone(),
+    }
+}
+
+async fn end_tls(
+    worker: &Worker,
+    chain: &Chain,
+    stream: Stream,
+    downstream: &mut Downstream,
+) -> Result<Stream, TlsError> {
+    let Some(tls) = &chain.tls else { return Ok(stream) };
+    let (stream, peer) = tls.accept(stream, HANDSHAKE).await?;
+    downstream.server_name = peer.server_name.clone();
+    if peer.verified {
+        let ours = chain.certificate.as_ref().and_then(|c| c.certificate()?.spiffe_id());
+        downstream.principal = peer.identity.as_ref().map(|id| worker.series.name(id.as_str()));
+        downstream.local_principal = ours.map(|id| worker.series.name(id.as_str()));
+    }
+    downstream.tls = Some(Box::new(peer));
+    Ok(stream)
+}
+
+/// Is this a plain connection at a listener that has chains for TLS only?
+pub(crate) fn lacks_tls(plan: &ListenerPlan, seen: &Seen) -> bool {
+    seen.transport == TransportKind::Plain && plan.all_chains().all(|chain| chain.tls.is_some())
+}

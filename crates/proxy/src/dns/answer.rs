@@ -1,0 +1,147 @@
+//! What is answered to a DNS question, without any socket.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA};
+use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
+use model::NameTable;
+
+/// The largest datagram that we send or take (the DNS flag day's advice).
+pub(super) const MAX_UDP: usize = 1232;
+/// What a datagram holds for a client that says nothing of its buffer (RFC 1035, section 2.3.4).
+const PLAIN_UDP: usize = 512;
+/// Seconds that an answer may be kept, as Istio's proxy says.
+const TTL: u32 = 30;
+
+/// What to do with a question.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Send these bytes.
+    Reply(Vec<u8>),
+    /// It is not ours: ask another server.
+    Forward,
+    /// It is no question; say nothing.
+    Ignore,
+}
+
+/// The answer to the message `bytes`. A name of the table without addresses of the type asked for exists
+/// nevertheless (NODATA), so that no resolver asks elsewhere.
+pub(super) fn answer(names: &NameTable, bytes: &[u8], udp: bool) -> Answer {
+    let Ok(question) = Message::from_vec(bytes) else { return Answer::Ignore };
+    if question.metadata.message_type != MessageType::Query {
+        return Answer::Ignore;
+    }
+    let [query] = &question.queries[..] else { return Answer::Forward };
+    if question.metadata.op_code != OpCode::Query || query.query_class() != DNSClass::IN {
+        return Answer::Forward;
+    }
+    let Some(addresses) = names.find(&query.name().to_ascii()) else { return Answer::Forward };
+    let mut reply = head(&question, ResponseCode::NoError);
+    reply.metadata.authoritative = true;
+    reply.add_query(query.clone());
+    let data = addresses.iter().filter_map(|ip| match (ip, query.query_type()) {
+        (IpAddr::V4(ip), RecordType::A | RecordType::ANY) => Some(RData::A(A(*ip))),
+        (IpAddr::V6(ip), RecordType::AAAA | RecordType::ANY) => Some(RData::AAAA(AAAA(*ip))),
+        _ => None,
+    });
+    reply.add_answers(data.map(|data| Record::from_rdata(query.name().clone(), TTL, data)));
+    if let Some(edns) = &question.edns {
+        let mut ours = Edns::new();
+        ours.set_max_payload(MAX_UDP as u16).set_version(0).set_dnssec_ok(edns.flags().dnssec_ok);
+        reply.set_edns(ours);
+    }
+    let room = match &question.edns {
+        _ if !udp => usize::from(u16::MAX),
+        Some(edns) => usize::from(edns.max_payload()).clamp(PLAIN_UDP, MAX_UDP),
+        None => PLAIN_UDP,
+    };
+    match reply.to_vec() {
+        Ok(bytes) if bytes.len() <= room => Answer::Reply(bytes),
+        Ok(_) => reply.truncate().to_vec().map_or(Answer::Ignore, Answer::Reply),
+        Err(_) => Answer::Ignore,
+    }
+}
+
+/// SERVFAIL to the question `bytes`; empty if it is none.
+pub(super) fn refusal(bytes: &[u8]) -> Vec<u8> {
+    let Ok(question) = Message::from_vec(bytes) else { return Vec::new() };
+    let mut reply = head(&question, ResponseCode::ServFail);
+    reply.add_queries(question.queries.clone());
+    reply.to_vec().unwrap_or_default()
+}
+
+fn head(question: &Message, code: ResponseCode) -> Message {
+    let mut reply = Message::response(question.metadata.id, question.metadata.op_code);
+    reply.metadata.recursion_desired = question.metadata.recursion_desired;
+    reply.metadata.recursion_available = true;
+    reply.metadata.response_code = code;
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::op::Query;
+    use hickory_proto::rr::Name;
+
+    fn names() -> NameTable {
+        let ips = |last: std::ops::Range<u8>| last.map(|i| IpAddr::from([240, 240, 0, i])).collect::<Vec<_>>();
+        NameTable {
+            names: [("reviews.default", ips(1..2)), ("*.wild.test", ips(2..3)), ("many.test", ips(0..100))]
+                .map(|(name, ips)| (name.to_owned(), ips))
+                .into(),
+        }
+    }
+
+    fn ask(name: &str, kind: RecordType) -> Vec<u8> {
+        let mut message = Message::query();
+        message.metadata.recursion_desired = true;
+        message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+        message.to_vec().unwrap()
+    }
+
+    /// `None`: forwarded. Otherwise the addresses and whether the answer was cut.
+    fn check(name: &str, kind: RecordType, udp: bool, expected: Option<(usize, bool)>) {
+        let found = match answer(&names(), &ask(name, kind), udp) {
+            Answer::Reply(bytes) => {
+                let reply = Message::from_vec(&bytes).unwrap();
+                assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+                assert!(reply.answers.iter().all(|a| a.ttl == TTL));
+                Some((reply.answers.len(), reply.metadata.truncation))
+            }
+            Answer::Forward => None,
+            Answer::Ignore => panic!("{name} was ignored"),
+        };
+        assert_eq!(found, expected, "{name} {kind}");
+    }
+
+    #[test]
+    fn questions() {
+        for (name, kind, udp, expected) in [
+            ("reviews.default.", RecordType::A, true, Some((1, false))),
+            ("Reviews.Default", RecordType::A, true, Some((1, false))),
+            ("reviews.default.", RecordType::AAAA, true, Some((0, false))),
+            ("reviews.default.", RecordType::TXT, true, Some((0, false))),
+            ("x.wild.test.", RecordType::A, true, Some((1, false))),
+            ("example.org.", RecordType::A, true, None),
+            ("many.test.", RecordType::A, true, Some((0, true))),
+            ("many.test.", RecordType::A, false, Some((100, false))),
+        ] {
+            check(name, kind, udp, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_question() {
+        let reply = match answer(&names(), &ask("reviews.default.", RecordType::A), true) {
+            Answer::Reply(bytes) => bytes,
+            other => panic!("{other:?}"),
+        };
+        for bytes in [&b""[..], b"\0", &[0xff; 12], &reply] {
+            assert_eq!(answer(&names(), bytes, true), Answer::Ignore, "{bytes:?}");
+        }
+        let refused = Message::from_vec(&refusal(&ask("a.", RecordType::A))).unwrap();
+        assert_eq!(refused.metadata.response_code, ResponseCode::ServFail);
+    }
+}

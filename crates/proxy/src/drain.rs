@@ -1,0 +1,46 @@
+//! The end of a proxy: no new work from outside, the old is finished, then everything closes. The workload's own calls
+//! to others go on until the last moment, since what it still has to answer may need them.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use model::Direction;
+use tokio::time::{Instant, sleep};
+
+use crate::live::Live;
+use crate::worker::{Order, WorkerLink};
+
+/// How often it is looked whether the old work is finished.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Stops accepting connections from outside and lets those that stand finish what they do.
+pub(crate) fn begin(live: &Live, workers: &[WorkerLink]) {
+    for worker in workers {
+        for direction in [Direction::Inbound, Direction::Unspecified] {
+            // A worker that is gone accepts nothing.
+            let _ = worker.orders.send(Order::StopAccepting(direction));
+        }
+    }
+    for plan in live.load().listeners.values().filter(|plan| plan.config.direction != Direction::Outbound) {
+        plan.all_chains().for_each(|chain| chain.retire());
+    }
+}
+
+/// Completes when no connection from outside is left, or after `limit`. Says how many were cut off.
+pub(crate) async fn finished(workers: &[WorkerLink], limit: Duration) -> usize {
+    let end = Instant::now() + limit;
+    loop {
+        let left: usize = workers.iter().map(|w| w.load.inbound.load(Relaxed)).sum();
+        if left == 0 || Instant::now() >= end {
+            return left;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Ends the workers.
+pub(crate) fn stop(workers: &[WorkerLink]) {
+    for worker in workers {
+        let _ = worker.orders.send(Order::Stop);
+    }
+}

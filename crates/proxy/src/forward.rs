@@ -1,0 +1,286 @@
+//! To the upstream: choose the cluster, change the head, make the tries, send the copies.
+
+use std::rc::Rc;
+
+use ::http::uri::{Authority, PathAndQuery};
+use ::http::{HeaderValue, Request, Response, Uri, header};
+use base::Backoff;
+use mesh_http::Body;
+use mesh_http::grpc::{self, GrpcStatus};
+use model::RetryPolicy;
+use model::cluster::Transport;
+use model::retry::RetryOn;
+use model::route::{self, Forward, Found, HostRewrite, WeightedCluster};
+use tokio::time::Instant;
+use upstream::{ClusterPools, EndpointId, Event, Exchange, Failure, Pick, Sent};
+
+use crate::http::HttpConnection;
+use crate::limits::{Limits, Over};
+use crate::live::View;
+use crate::peer;
+use crate::record::Record;
+use crate::replay::{self, Replay};
+use crate::respond::{self, Fault};
+
+/// Sends a request where its route says.
+pub(crate) async fn forward(
+    conn: &Rc<HttpConnection>,
+    view: &View,
+    found: &Found<'_>,
+    to: &Forward,
+    mut request: Request<Body>,
+    record: &Rc<Record>,
+) -> Result<Response<Body>, Fault> {
+    let cluster = to.pick(rand::random()).ok_or(Fault::NoCluster)?;
+    record.to_cluster(&cluster.name);
+    let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
+    record.to_service(pools.config());
+    let limits = record.limits(to, conn.plan().proxy.stream_idle_timeout, grpc_timeout(&request));
+    change_head(found, to, cluster, &pools, conn, &mut request)?;
+    let copies: Vec<_> = to.mirrors.iter().filter(|m| m.share.takes(rand::random())).collect();
+    let keep = !mesh_http::is_upgrade(&request)
+        && (!copies.is_empty() || to.retry.as_ref().is_some_and(|r| needs_copy(r, &request)));
+    let (request, replay) = match keep {
+        true => limits
+            .within(None, replay::prepare(request))
+            .await
+            .map_err(out_of_time)?
+            .map_err(|e| Fault::RequestBody(e.kind))?,
+        false => (request, None),
+    };
+    if let Some(replay) = &replay {
+        copies.iter().for_each(|mirror| send_copy(view, &mirror.cluster, replay.clone()));
+    }
+    let Sent { mut response, exchange } =
+        Tries { pools: &pools, to, conn, limits: &limits, replay, record }.run(request).await?;
+    let headers = response.headers_mut();
+    record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
+    record.holds(exchange, limits);
+    cluster.response_headers.apply(headers);
+    found.route.response_headers.apply(headers);
+    found.host.response_headers.apply(headers);
+    Ok(response)
+}
+
+fn change_head(
+    found: &Found<'_>,
+    to: &Forward,
+    cluster: &WeightedCluster,
+    pools: &ClusterPools,
+    conn: &HttpConnection,
+    request: &mut Request<Body>,
+) -> Result<(), Fault> {
+    if let Some(rewrite) = &to.path_rewrite {
+        let path = route::rewritten_path(rewrite, &found.route.matches, &crate::http::view_of(request));
+        set_path(request, &path)?;
+    }
+    if let Some(HostRewrite::Literal(host)) = &to.host_rewrite {
+        set_host(request, host)?;
+    }
+    let headers = request.headers_mut();
+    cluster.request_headers.apply(headers);
+    found.route.request_headers.apply(headers);
+    found.host.request_headers.apply(headers);
+    if matches!(pools.config().transport, Transport::MeshTls(_)) {
+        conn.worker.shared.card.show(headers);
+    }
+    Ok(())
+}
+
+fn set_path(request: &mut Request<Body>, path: &str) -> Result<(), Fault> {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| Fault::NoRoute)?);
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Fault::NoRoute)?;
+    Ok(())
+}
+
+fn set_host(request: &mut Request<Body>, host: &str) -> Result<(), Fault> {
+    if request.uri().authority().is_some() {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.authority = Some(Authority::try_from(host).map_err(|_| Fault::NoHost)?);
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Fault::NoHost)?;
+    } else {
+        let value = HeaderValue::from_str(host).map_err(|_| Fault::NoHost)?;
+        request.headers_mut().insert(header::HOST, value);
+    }
+    Ok(())
+}
+
+fn grpc_timeout(request: &Request<Body>) -> Option<std::time::Duration> {
+    grpc::parse_timeout(request.headers().get(grpc::GRPC_TIMEOUT)?.to_str().ok()?)
+}
+
+fn is_mutual(exchange: &Exchange) -> bool {
+    exchange.connection().and_then(|c| c.tls.as_ref()).is_some_and(|peer| peer.verified)
+}
+
+/// Can a further try be asked for after the request has left us? Otherwise what comes back unused suffices.
+fn needs_copy(retry: &RetryPolicy, request: &Request<Body>) -> bool {
+    let RetryOn { any_5xx, gateway_error, reset, refused_stream, .. } = retry.on;
+    let by_grpc = retry.on.grpc_unavailable
+        || retry.on.grpc_cancelled
+        || retry.on.grpc_deadline_exceeded
+        || retry.on.grpc_internal
+        || retry.on.grpc_resource_exhausted;
+    let by_grpc = by_grpc && respond::is_grpc(request.headers());
+    retry.attempts > 0 && (any_5xx || gateway_error || reset || refused_stream || by_status(&retry.on) || by_grpc)
+}
+
+fn by_status(on: &RetryOn) -> bool {
+    on.retriable_4xx || (on.retriable_status_codes && !on.status_codes.is_empty())
+}
+
+/// Fire and forget: nobody waits for the answer. The mirror's cluster limits how long a connection may take, and the
+/// answer's body is dropped unread.
+fn send_copy(view: &View, cluster: &str, mut replay: Replay) {
+    let Some(pools) = view.pools(cluster) else { return };
+    // Copies are no part of the trace's timing, and their caller must not be told of them.
+    replay.head_mut().extensions.clear();
+    tokio::task::spawn_local(async move {
+        let request = replay.request();
+        let pick = Pick { downstream: request.version(), ..Pick::new(rand::random()) };
+        let sent = tokio::time::timeout(COPY_PATIENCE, pools.send(request, &pick)).await;
+        if let Ok(Ok(sent)) = sent {
+            // Read to its end within bounds, so that the connection can be used again.
+            let _ = tokio::time::timeout(COPY_PATIENCE, sent.response.into_body().collect(1 << 20)).await;
+        }
+    });
+}
+
+/// How long the answer to a copy may take; Envoy's default route timeout.
+const COPY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// The tries of one request.
+struct Tries<'a> {
+    pools: &'a Rc<ClusterPools>,
+    to: &'a Forward,
+    conn: &'a Rc<HttpConnection>,
+    limits: &'a Limits,
+    replay: Option<Replay>,
+    record: &'a Rc<Record>,
+}
+
+/// How one try ended, if not well.
+enum Ended {
+    Failed(Box<Failure>),
+    Answered(Box<Sent>),
+    TooLong,
+}
+
+impl Tries<'_> {
+    async fn run(self, request: Request<Body>) -> Result<Sent, Fault> {
+        let policy = self.to.retry.as_ref();
+        let mut left = policy.map_or(0, |p| p.attempts);
+        let mut backoff = policy.map(|p| Backoff::new(p.base_interval, p.max_interval));
+        let mut tried: Vec<EndpointId> = Vec::new();
+        let mut next = request;
+        loop {
+            let begun = Instant::now();
+            let mut ended = match self.once(next, &tried).await? {
+                Ok(sent) => {
+                    self.record.answered(&sent, begun);
+                    match policy.filter(|p| p.on.on_response(sent.response.status().as_u16(), grpc_status(&sent))) {
+                        None => return Ok(sent),
+                        Some(_) => Ended::Answered(Box::new(sent)),
+                    }
+                }
+                Err(ended) => ended,
+            };
+            let again = match policy.filter(|p| left > 0 && ended.is_retriable(&p.on)) {
+                Some(_) => ended.take_request(self.replay.as_ref()),
+                None => None,
+            };
+            let (Some(again), Some(backoff)) = (again, backoff.as_mut()) else {
+                return self.give_up(ended, policy.is_some_and(|p| p.attempts > 0 && left == 0));
+            };
+            tried.extend(ended.endpoint());
+            self.record.tries_again(self.pools);
+            drop(ended);
+            left -= 1;
+            let pause = tokio::time::sleep(backoff.next_delay());
+            self.limits.within(None, pause).await.map_err(out_of_time)?;
+            next = again;
+        }
+    }
+
+    /// One try. The outer error ends all of them.
+    async fn once(&self, request: Request<Body>, tried: &[EndpointId]) -> Result<Result<Sent, Ended>, Fault> {
+        let policy = self.to.retry.as_ref();
+        let pick = Pick {
+            draw: rand::random(),
+            tried: if policy.is_some_and(|p| p.avoid_previous_hosts) { tried } else { &[] },
+            repicks: policy.map_or(0, |p| p.host_selection_attempts),
+            original_destination: Some(self.conn.downstream.destination),
+            downstream: self.record.version(),
+            upgrade: mesh_http::is_upgrade(&request),
+            rewrite_host: matches!(self.to.host_rewrite, Some(HostRewrite::Upstream)),
+        };
+        let sending = self.pools.send(request, &pick);
+        match self.limits.within(policy.and_then(|p| p.per_try_timeout), sending).await {
+            Ok(Ok(sent)) => Ok(Ok(sent)),
+            Ok(Err(failure)) => Ok(Err(Ended::Failed(failure))),
+            Err(Over::Try) => {
+                self.pools.stats().count(Event::PerTryTimeout);
+                Ok(Err(Ended::TooLong))
+            }
+            Err(over) => {
+                self.pools.stats().count(Event::RequestTimeout);
+                Err(out_of_time(over))
+            }
+        }
+    }
+
+    fn give_up(&self, ended: Ended, exhausted: bool) -> Result<Sent, Fault> {
+        if exhausted {
+            self.record.tries_are_used_up(self.pools);
+        }
+        match ended {
+            Ended::Answered(sent) => Ok(*sent),
+            Ended::TooLong => Err(Fault::PerTryTimeout),
+            Ended::Failed(failure) => {
+                self.record.failed_at(&failure);
+                Err(Fault::Upstream(failure))
+            }
+        }
+    }
+}
+
+impl Ended {
+    fn is_retriable(&self, on: &RetryOn) -> bool {
+        match self {
+            Self::Answered(_) => true,
+            // Envoy counts it as a reset.
+            Self::TooLong => on.reset || on.any_5xx || on.gateway_error,
+            Self::Failed(failure) => failure.retriable(on),
+        }
+    }
+
+    fn endpoint(&self) -> Option<EndpointId> {
+        match self {
+            Self::Answered(sent) => Some(sent.exchange.endpoint().id()),
+            Self::Failed(failure) => failure.endpoint.as_ref().map(|e| e.id()),
+            Self::TooLong => None,
+        }
+    }
+
+    /// The request for another try, if there is one whole: given back unused, or kept.
+    fn take_request(&mut self, replay: Option<&Replay>) -> Option<Request<Body>> {
+        let unused = match self {
+            Self::Failed(failure) => failure.request.take(),
+            Self::Answered(_) | Self::TooLong => None,
+        };
+        unused.or_else(|| replay.map(Replay::request))
+    }
+}
+
+fn grpc_status(sent: &Sent) -> Option<u16> {
+    GrpcStatus::from_headers(sent.response.headers()).and_then(|s| u16::try_from(s.0).ok())
+}
+
+fn out_of_time(over: Over) -> Fault {
+    match over {
+        Over::Whole => Fault::Timeout,
+        Over::Try => Fault::PerTryTimeout,
+        Over::Idle => Fault::StreamIdle,
+    }
+}

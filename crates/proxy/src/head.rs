@@ -1,0 +1,60 @@
+//! What every head goes through on its way in and out: fields of one connection only go, those by which proxies tell
+//! each other come.
+
+use ::http::{Request, Response};
+use mesh_http::{Body, head};
+use model::route::{DirectResponse, Found, Redirect, redirect_location};
+
+use crate::http::{HttpConnection, view_of};
+use crate::record::Record;
+use crate::respond::{self, Fault};
+use crate::{edge, peer, trace};
+
+/// Cleans and completes a request's head.
+pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record: &Record) -> Result<(), Fault> {
+    let told = peer::take(request.headers_mut()).filter(|_| conn.caller.is_proven());
+    record.downstream_peer(told.and_then(|raw| conn.peer.read(raw, &conn.worker.peers)));
+    if head::authority(request).is_none() {
+        return Err(Fault::NoHost);
+    }
+    let keep_upgrade = mesh_http::is_upgrade(request);
+    head::remove_hop_by_hop(request.headers_mut(), keep_upgrade);
+    edge::receive(request.headers_mut(), &conn.plan().proxy, &conn.caller);
+    if conn.plan().proxy.tracing {
+        record.traced(trace::continue_in(request.headers_mut(), rand::random()));
+    }
+    record.received(request);
+    Ok(())
+}
+
+/// Cleans and completes a response's head.
+pub(crate) fn answer(conn: &HttpConnection, response: &mut Response<Body>, record: &Record) {
+    let switching = response.status() == ::http::StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    head::remove_hop_by_hop(headers, switching);
+    if let Some(milliseconds) = record.service_time() {
+        edge::service_time(headers, milliseconds);
+    }
+    if record.peer_told_who_it_is() {
+        conn.worker.shared.card.show(headers);
+    }
+    edge::answer(headers, conn.plan().server_name.as_ref());
+}
+
+/// The redirect that a route asks for.
+pub(crate) fn redirect(found: &Found<'_>, to: &Redirect, request: &Request<Body>) -> Response<Body> {
+    let location = redirect_location(to, &found.route.matches, &view_of(request));
+    own(found, respond::redirect(to.status, &location))
+}
+
+/// The answer that a route brings itself.
+pub(crate) fn direct_response(found: &Found<'_>, text: &DirectResponse) -> Response<Body> {
+    let status = ::http::StatusCode::from_u16(text.status).unwrap_or(::http::StatusCode::INTERNAL_SERVER_ERROR);
+    own(found, respond::local(status, &text.body, false))
+}
+
+fn own(found: &Found<'_>, mut response: Response<Body>) -> Response<Body> {
+    found.route.response_headers.apply(response.headers_mut());
+    found.host.response_headers.apply(response.headers_mut());
+    response
+}

@@ -1,0 +1,119 @@
+//! A downstream connection that speaks HTTP, from its first request to its end.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ::http::Request;
+use mesh_http::{Body, ServeEnd, head};
+use model::route::RequestView;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use transport::Stream;
+
+use crate::connection::Downstream;
+use crate::edge::{self, Caller};
+use crate::http_plan::HttpPlan;
+use crate::live::Chain;
+use crate::peer::LastPeer;
+use crate::request;
+use crate::series::HttpStats;
+use crate::worker::Worker;
+
+/// What all exchanges of one connection share.
+pub(crate) struct HttpConnection {
+    /// The worker it lives on.
+    pub worker: Rc<Worker>,
+    /// What is known of the peer.
+    pub downstream: Downstream,
+    /// The peer as headers name it.
+    pub caller: Caller,
+    /// The workload that the peer said it is.
+    pub peer: LastPeer,
+    /// What is counted per HTTP proxy.
+    pub stats: Rc<HttpStats>,
+    plan: Arc<HttpPlan>,
+    tunnels: RefCell<JoinSet<()>>,
+}
+
+impl HttpConnection {
+    /// How HTTP is served here.
+    pub(crate) fn plan(&self) -> &Arc<HttpPlan> {
+        &self.plan
+    }
+
+    /// Runs what follows an upgrade; the connection counts as live until it ends.
+    pub(crate) fn tunnel(&self, work: impl Future<Output = ()> + 'static) {
+        self.tunnels.borrow_mut().spawn_local(work);
+    }
+}
+
+/// Serves the connection to its end. A retired chain lets it finish, for as long as a drain may last.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    plan: Arc<HttpPlan>,
+    chain: &Chain,
+    stream: Stream,
+    downstream: Downstream,
+) {
+    let conn = Rc::new(HttpConnection {
+        caller: Caller::new(downstream.source, downstream.tls.as_deref(), chain.certificate.as_ref()),
+        peer: LastPeer::default(),
+        stats: worker.series.http(&plan.proxy.stat_prefix),
+        tunnels: RefCell::default(),
+        worker: worker.clone(),
+        downstream,
+        plan: plan.clone(),
+    });
+    let options = options(&plan, &conn.downstream);
+    let (for_requests, watch) = (conn.clone(), chain.watch().clone());
+    let serving = async {
+        let handle = move |request: Request<Body>| request::handle(for_requests.clone(), request);
+        let end = mesh_http::serve(stream, &options, watch.started(), handle).await;
+        let mut tunnels = conn.tunnels.take();
+        while tunnels.join_next().await.is_some() {}
+        end
+    };
+    conn.stats.connections.inc();
+    conn.stats.active.inc();
+    let end = tokio::select! {
+        end = serving => end,
+        () = overdue(&worker, chain) => ServeEnd::Drained,
+    };
+    conn.stats.active.dec();
+    if let ServeEnd::Protocol(what) = &end {
+        conn.stats.protocol_errors.inc();
+        tracing::debug!("connection of {}: {what}", conn.downstream.source);
+    }
+}
+
+/// Completes when the chain has been retired for as long as a drain may last.
+pub(crate) async fn overdue(worker: &Worker, chain: &Chain) {
+    chain.watch().started().await;
+    sleep(worker.shared.drain).await;
+}
+
+/// ALPN has decided what is spoken, if it was offered.
+fn options(plan: &HttpPlan, downstream: &Downstream) -> mesh_http::ServerOptions {
+    let mut options = plan.options.clone();
+    let agreed = downstream.tls.as_ref().and_then(|peer| peer.alpn.as_deref());
+    match agreed {
+        Some(b"h2") => options.protocol = mesh_http::Protocol::Http2,
+        Some(b"http/1.1" | b"http/1.0") => options.protocol = mesh_http::Protocol::Http1,
+        _ => {}
+    }
+    options
+}
+
+/// The request's head as routing looks at it.
+pub(crate) fn view_of(request: &Request<Body>) -> RequestView<'_> {
+    RequestView {
+        method: request.method(),
+        scheme: edge::scheme(request.headers()),
+        authority: head::authority(request).unwrap_or_default(),
+        path: request.uri().path(),
+        query: request.uri().query(),
+        headers: request.headers(),
+    }
+}

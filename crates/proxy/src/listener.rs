@@ -1,0 +1,120 @@
+//! Accept: one task per listening socket, one task and one connection per socket accepted.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use model::{Address, Direction, Listener};
+use transport::Stream;
+use transport::listen::TcpListener;
+
+use crate::connection;
+use crate::inspect::Seen;
+use crate::live::{ListenerPlan, Snapshot};
+use crate::worker::{Load, Worker};
+
+/// What tells one listening socket from another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SocketKey {
+    /// Where it is bound.
+    pub addr: SocketAddr,
+    /// In which network namespace; none is our own.
+    pub netns: Option<Arc<str>>,
+}
+
+impl SocketKey {
+    /// The socket that a listener is bound to; none if it is bound to none, or not to an IP address.
+    pub(crate) fn of(listener: &Listener) -> Option<Self> {
+        match &listener.address {
+            Address::Socket { addr, netns } if listener.bind => Some(Self { addr: *addr, netns: netns.clone() }),
+            _ => None,
+        }
+    }
+}
+
+/// Accepts on one socket for as long as the task lives. `plan` is exchanged under it when the listener changes.
+pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, plan: Rc<RefCell<Arc<ListenerPlan>>>) {
+    loop {
+        match socket.accept().await {
+            Ok(accepted) => {
+                let plan = plan.borrow().clone();
+                worker.place(accepted.stream, accepted.peer, plan);
+            }
+            Err(error) => {
+                tracing::warn!("listener {}: {error}", plan.borrow().config.name);
+                tokio::time::sleep(error.pause).await;
+            }
+        }
+    }
+}
+
+/// Begins a connection on this worker.
+pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>) {
+    let counted = Counted::new(worker.load(), plan.config.direction);
+    let worker = worker.clone();
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        let Some(seen) = destination(&stream, source, &plan) else { return };
+        let plan = hand_over(&worker.view().snapshot, plan, seen.destination);
+        connection::run(worker, stream, plan, seen).await;
+    });
+}
+
+/// Counts a connection for as long as it is held.
+struct Counted {
+    load: Arc<Load>,
+    direction: Direction,
+}
+
+impl Counted {
+    fn new(load: &Arc<Load>, direction: Direction) -> Self {
+        let counted = Self { load: load.clone(), direction };
+        counted.counter().fetch_add(1, Relaxed);
+        counted
+    }
+
+    fn counter(&self) -> &AtomicUsize {
+        match self.direction {
+            Direction::Outbound => &self.load.outbound,
+            Direction::Inbound | Direction::Unspecified => &self.load.inbound,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.counter().fetch_sub(1, Relaxed);
+    }
+}
+
+/// Where the connection was meant to go. None if the socket is dead already.
+fn destination(stream: &Stream, source: SocketAddr, plan: &ListenerPlan) -> Option<Seen> {
+    let config = &plan.config;
+    let redirected = match stream.tcp() {
+        Some(tcp) if config.use_original_destination || config.inspect.original_destination => {
+            transport::original_dst(tcp).ok()?
+        }
+        _ => None,
+    };
+    let destination = match redirected {
+        Some(addr) => addr,
+        None => stream.local_addr().ok()?.ip()?,
+    };
+    Some(Seen::new(source, destination))
+}
+
+/// The listener that stands for a destination: the one at exactly that address, else the one at that port of any
+/// address, else the one that accepted (Envoy's order).
+fn hand_over(snapshot: &Snapshot, plan: Arc<ListenerPlan>, destination: SocketAddr) -> Arc<ListenerPlan> {
+    if !plan.config.use_original_destination {
+        return plan;
+    }
+    let any: IpAddr = match destination.is_ipv4() {
+        true => Ipv4Addr::UNSPECIFIED.into(),
+        false => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let found = [destination, SocketAddr::new(any, destination.port())];
+    found.iter().find_map(|at| snapshot.by_destination.get(at)).cloned().unwrap_or(plan)
+}

@@ -1,0 +1,333 @@
+//! Access logs: which file and format a listener or HTTP proxy has, and what stands for each operator.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use ::http::{HeaderMap, Version};
+use model::AccessLog;
+use model::access_log::LogFormat as Format;
+use telemetry::log::{Fields, LogFormat, Operator, Slot};
+use telemetry::{LogSink, LogWriter, ResponseFlags, SinkOptions, Target};
+
+use crate::edge;
+use crate::inspect::Seen;
+use crate::live::ListenerPlan;
+use crate::record::{Refused, Summary, TcpRecord};
+use crate::tcp::End;
+use crate::worker::Worker;
+
+/// All open log files of the process.
+#[derive(Default)]
+pub(crate) struct Sinks(Mutex<HashMap<String, Arc<LogSink>>>);
+
+impl Sinks {
+    fn open(&self, path: &str) -> std::io::Result<Arc<LogSink>> {
+        let mut sinks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = sinks.get(path) {
+            return Ok(open.clone());
+        }
+        let target = if path == "/dev/stdout" { Target::Stdout } else { Target::File(PathBuf::from(path)) };
+        let sink = Arc::new(LogSink::open(target, SinkOptions::default())?);
+        sinks.insert(path.to_owned(), sink.clone());
+        Ok(sink)
+    }
+
+    /// Opens all files anew, after they were moved away.
+    pub(crate) fn reopen(&self) {
+        self.each(LogSink::reopen);
+    }
+
+    /// Waits until all lines are out. Blocks.
+    pub(crate) fn flush(&self) {
+        self.each(LogSink::flush);
+    }
+
+    fn each(&self, of: impl Fn(&LogSink)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|sink| of(sink));
+    }
+}
+
+impl std::fmt::Debug for Sinks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sinks")
+    }
+}
+
+/// The logs of one listener or HTTP proxy, compiled.
+#[derive(Default)]
+pub(crate) struct AccessLogs(Vec<(Arc<LogSink>, LogFormat)>);
+
+impl AccessLogs {
+    /// Those that are named, else the default one.
+    ///
+    /// # Errors
+    /// A format is wrong or a file cannot be opened; the text says which and why.
+    pub(crate) fn new(named: &[AccessLog], default: Option<&AccessLog>, sinks: &Sinks) -> Result<Self, String> {
+        let wanted: Vec<&AccessLog> =
+            if named.is_empty() { default.into_iter().collect() } else { named.iter().collect() };
+        let one = |log: &AccessLog| {
+            let format = compile(&log.format).map_err(|e| format!("access log {}: {e}", log.path))?;
+            let sink = sinks
+                .open(&log.path)
+                .map_err(|e| format!("access log {}: {e}; expected a file that can be appended to", log.path))?;
+            Ok((sink, format))
+        };
+        wanted.into_iter().map(one).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Is nothing logged?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// An HTTP exchange is over.
+    pub(crate) fn exchange(&self, writers: &Writers, summary: &Summary<'_>) {
+        self.write(writers, summary);
+    }
+
+    /// A raw connection is over.
+    pub(crate) fn connection(&self, writers: &Writers, record: &TcpRecord<'_>, end: &End) {
+        self.write(writers, &Raw { record, end });
+    }
+
+    /// A connection was closed before any filter saw it.
+    pub(crate) fn refused(&self, worker: &Worker, plan: &ListenerPlan, seen: &Seen, why: &Refused<'_>) {
+        self.write(&worker.writers, &Unseen { plan, seen, why, at: SystemTime::now() });
+    }
+
+    fn write(&self, writers: &Writers, fields: &dyn Fields) {
+        for (sink, format) in &self.0 {
+            writers.line(sink, |out| format.write(fields, out));
+        }
+    }
+}
+
+impl std::fmt::Debug for AccessLogs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AccessLogs({})", self.0.len())
+    }
+}
+
+fn compile(format: &Format) -> Result<LogFormat, telemetry::log::FormatError> {
+    match format {
+        Format::Default => Ok(LogFormat::istio_text()),
+        Format::Text(text) => LogFormat::text(text),
+        Format::Json(members) => {
+            let members = members.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+            LogFormat::json(&serde_json::Value::Object(members.collect()))
+        }
+    }
+}
+
+/// One worker's ways into the logs.
+#[derive(Default)]
+pub(crate) struct Writers(RefCell<HashMap<*const LogSink, LogWriter>>);
+
+impl Writers {
+    fn line(&self, sink: &Arc<LogSink>, line: impl FnOnce(&mut String)) {
+        // Sinks live as long as the process, so an address stands for one sink only.
+        self.0.borrow_mut().entry(Arc::as_ptr(sink)).or_insert_with(|| sink.writer()).line(line);
+    }
+}
+
+impl Fields for Summary<'_> {
+    fn put(&self, operator: &Operator, slot: &mut Slot<'_>) {
+        let facts = self.facts;
+        match operator {
+            Operator::StartTime(format) => slot.time(format, self.begun_at),
+            Operator::EmitTime(format) => slot.time(format, SystemTime::now()),
+            Operator::Duration => slot.millis(self.duration),
+            Operator::ResponseDuration => optional_millis(slot, facts.head_time),
+            Operator::ResponseTxDuration => {
+                optional_millis(slot, facts.head_time.map(|head| self.duration.saturating_sub(head)));
+            }
+            Operator::Protocol => slot.text(match self.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2",
+                _ => "HTTP/1.1",
+            }),
+            Operator::Request { name, other } => {
+                if !self.request_field(name, slot)
+                    && let Some(other) = other
+                {
+                    self.request_field(other, slot);
+                }
+            }
+            Operator::Response { name, other } => {
+                let headers = facts.response_headers.as_ref();
+                if !put_header(headers, name, slot)
+                    && let Some(other) = other
+                {
+                    put_header(headers, other, slot);
+                }
+            }
+            Operator::ResponseCode => slot.number(facts.status.map_or(0, |s| s.as_u16().into())),
+            Operator::ResponseCodeDetails => slot.text(&facts.details),
+            Operator::ResponseFlags | Operator::ResponseFlagsLong => slot.flags(operator, facts.flags),
+            Operator::UpstreamTransportFailureReason => slot.text(&facts.transport_failure),
+            Operator::BytesReceived => slot.number(self.request_bytes),
+            Operator::BytesSent => slot.number(self.response_bytes),
+            Operator::UpstreamHost | Operator::UpstreamRemoteAddress => {
+                if let Some(endpoint) = &facts.endpoint {
+                    slot.display(endpoint);
+                }
+            }
+            Operator::UpstreamCluster => slot.text(facts.cluster.as_deref().unwrap_or_default()),
+            Operator::UpstreamLocalAddress => put_local(facts.exchange.as_ref(), slot),
+            Operator::UpstreamRequestAttemptCount => slot.number(facts.attempts.into()),
+            Operator::RouteName => slot.text(facts.route.as_deref().unwrap_or_default()),
+            Operator::VirtualHostName => slot.text(facts.virtual_host.as_deref().unwrap_or_default()),
+            Operator::GrpcStatus(form) => {
+                if let Some(status) = facts.grpc_status {
+                    slot.grpc_status(*form, status.0, status.name());
+                }
+            }
+            Operator::TraceId => put(slot, facts.span.map(|span| span.trace)),
+            Operator::SpanId => put(slot, facts.span.map(|span| span.span)),
+            Operator::DownstreamRemoteAddress => {
+                let direct = self.conn.downstream.source;
+                let seen = facts.request_headers.as_ref().map(|h| edge::client_address(h, &self.conn.caller));
+                match seen.filter(|ip| *ip != direct.ip()) {
+                    Some(client) => slot.display(SocketAddr::new(client, 0)),
+                    None => slot.display(direct),
+                }
+            }
+            Operator::DownstreamRemoteAddressWithoutPort => {
+                let headers = facts.request_headers.as_ref();
+                let direct = self.conn.downstream.source.ip();
+                slot.display(headers.map_or(direct, |h| edge::client_address(h, &self.conn.caller)));
+            }
+            other => self.conn.downstream.put(other, slot),
+        }
+    }
+}
+
+impl Summary<'_> {
+    fn request_field(&self, name: &str, slot: &mut Slot<'_>) -> bool {
+        match name {
+            ":method" => slot.text(self.method.as_str()),
+            ":path" | "x-envoy-original-path" if self.facts.target.path().is_empty() => return false,
+            ":path" => slot.text(self.facts.target.path_and_query().map_or("/", |p| p.as_str())),
+            ":authority" => slot.bytes(self.facts.authority.as_ref().map(|a| a.as_bytes()).unwrap_or_default()),
+            ":scheme" => match &self.facts.request_headers {
+                Some(headers) => slot.text(edge::scheme(headers)),
+                None => return false,
+            },
+            name => return put_header(self.facts.request_headers.as_ref(), name, slot),
+        }
+        true
+    }
+}
+
+/// What every kind of connection knows.
+impl Fields for crate::connection::Downstream {
+    fn put(&self, operator: &Operator, slot: &mut Slot<'_>) {
+        match operator {
+            Operator::DownstreamLocalAddress => slot.display(self.destination),
+            Operator::DownstreamLocalAddressWithoutPort => slot.display(self.destination.ip()),
+            Operator::DownstreamLocalPort => slot.number(self.destination.port().into()),
+            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => slot.display(self.source),
+            Operator::DownstreamRemoteAddressWithoutPort | Operator::DownstreamDirectRemoteAddressWithoutPort => {
+                slot.display(self.source.ip());
+            }
+            Operator::RequestedServerName => slot.text(self.server_name.as_deref().unwrap_or_default()),
+            Operator::DownstreamPeerUriSan => slot.text(self.principal.as_deref().unwrap_or_default()),
+            Operator::DownstreamLocalUriSan => slot.text(self.local_principal.as_deref().unwrap_or_default()),
+            Operator::DownstreamTlsVersion => put(slot, self.tls.as_ref().map(|tls| tls.version.as_str())),
+            Operator::DownstreamTlsCipher => put(slot, self.tls.as_ref().map(|tls| tls.cipher)),
+            Operator::FilterChainName => slot.text(&self.chain),
+            Operator::ConnectionId => slot.number(self.id),
+            _ => {}
+        }
+    }
+}
+
+/// A raw connection.
+struct Raw<'a> {
+    record: &'a TcpRecord<'a>,
+    end: &'a End,
+}
+
+impl Fields for Raw<'_> {
+    fn put(&self, operator: &Operator, slot: &mut Slot<'_>) {
+        let Self { record, end } = self;
+        match operator {
+            Operator::StartTime(format) => slot.time(format, record.begun_at),
+            Operator::EmitTime(format) => slot.time(format, SystemTime::now()),
+            Operator::Duration => slot.millis(record.duration()),
+            Operator::ResponseCode => slot.number(0),
+            Operator::ConnectionTerminationDetails | Operator::ResponseCodeDetails => slot.text(end.details),
+            Operator::ResponseFlags | Operator::ResponseFlagsLong => slot.flags(operator, end.flags),
+            Operator::UpstreamTransportFailureReason => slot.text(&end.reason),
+            Operator::BytesReceived => slot.number(record.counters.to_upstream()),
+            Operator::BytesSent => slot.number(record.counters.to_downstream()),
+            Operator::UpstreamHost | Operator::UpstreamRemoteAddress => {
+                put(slot, record.exchange.as_ref().map(|e| e.endpoint()));
+            }
+            Operator::UpstreamCluster => slot.text(record.cluster.as_deref().unwrap_or_default()),
+            Operator::UpstreamLocalAddress => put_local(record.exchange.as_ref(), slot),
+            other => record.downstream.put(other, slot),
+        }
+    }
+}
+
+/// A connection that no filter saw.
+struct Unseen<'a> {
+    plan: &'a ListenerPlan,
+    seen: &'a Seen,
+    why: &'a Refused<'a>,
+    at: SystemTime,
+}
+
+impl Fields for Unseen<'_> {
+    fn put(&self, operator: &Operator, slot: &mut Slot<'_>) {
+        let (flags, details, reason): (ResponseFlags, _, _) = self.why.facts();
+        match operator {
+            Operator::StartTime(format) | Operator::EmitTime(format) => slot.time(format, self.at),
+            Operator::Duration | Operator::BytesReceived | Operator::BytesSent | Operator::ResponseCode => {
+                slot.number(0);
+            }
+            Operator::ResponseCodeDetails | Operator::ConnectionTerminationDetails => slot.text(details),
+            Operator::ResponseFlags | Operator::ResponseFlagsLong => slot.flags(operator, flags),
+            Operator::UpstreamTransportFailureReason => slot.text(reason),
+            Operator::DownstreamLocalAddress => slot.display(self.seen.destination),
+            Operator::DownstreamLocalPort => slot.number(self.seen.destination.port().into()),
+            Operator::DownstreamRemoteAddress | Operator::DownstreamDirectRemoteAddress => {
+                slot.display(self.seen.source);
+            }
+            Operator::RequestedServerName => slot.text(self.seen.server_name.as_deref().unwrap_or_default()),
+            Operator::RouteName => slot.text(&self.plan.config.name),
+            _ => {}
+        }
+    }
+}
+
+fn put_header(headers: Option<&HeaderMap>, name: &str, slot: &mut Slot<'_>) -> bool {
+    match headers.and_then(|headers| headers.get(name)) {
+        Some(value) => {
+            slot.bytes(value.as_bytes());
+            true
+        }
+        None => false,
+    }
+}
+
+fn put(slot: &mut Slot<'_>, value: Option<impl std::fmt::Display>) {
+    if let Some(value) = value {
+        slot.display(value);
+    }
+}
+
+fn optional_millis(slot: &mut Slot<'_>, time: Option<Duration>) {
+    if let Some(time) = time {
+        slot.millis(time);
+    }
+}
+
+fn put_local(exchange: Option<&upstream::Exchange>, slot: &mut Slot<'_>) {
+    put(slot, exchange.and_then(|e| e.connection()?.local.as_ref()));
+}

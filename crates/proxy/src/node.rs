@@ -1,0 +1,52 @@
+//! What all workers share and never changes while the proxy runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{AccessLog, WorkloadRef};
+use telemetry::Registry;
+use transport::Netns;
+
+use crate::bootstrap::Bootstrap;
+use crate::log::Sinks;
+use crate::peer::{self, Card};
+
+/// Who this proxy is and how it works, for every thread of it.
+pub(crate) struct Shared {
+    /// Where metrics are registered.
+    pub registry: Registry,
+    /// The open access logs.
+    pub sinks: Sinks,
+    /// What it tells its peers of itself.
+    pub card: Card,
+    /// Its own workload, for its side of the labels.
+    pub workload: Arc<WorkloadRef>,
+    /// Its own identity, if the bootstrap names one.
+    pub principal: Option<Arc<str>>,
+    /// The log of listeners that name none.
+    pub access_log: Option<AccessLog>,
+    /// How long old work may go on in a drain.
+    pub drain: Duration,
+    netns: Option<Netns>,
+}
+
+impl Shared {
+    /// From the bootstrap.
+    pub(crate) fn new(bootstrap: &Bootstrap, registry: Registry) -> Self {
+        Self {
+            registry,
+            sinks: Sinks::default(),
+            principal: bootstrap.identity.as_ref().map(|id| id.as_str().into()),
+            card: Card::of(&bootstrap.node),
+            workload: Arc::new(peer::workload_of(&bootstrap.node)),
+            access_log: bootstrap.access_log.clone(),
+            drain: bootstrap.drain,
+            netns: bootstrap.netns.clone(),
+        }
+    }
+
+    /// How upstream connections are made.
+    pub(crate) fn dialer(&self) -> upstream::Dialer {
+        upstream::Dialer::new(self.netns.clone())
+    }
+}

@@ -1,0 +1,549 @@
+//! What is known of an exchange or a connection: opened once, closed exactly once. Access log and metrics are written
+//! from the same facts in the same moment, so that they cannot disagree.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use base::TraceContext;
+use filter::LocalResponse;
+use mesh_http::grpc::GrpcStatus;
+use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, head};
+use model::route::{Forward, Found};
+use model::{Cluster, Direction, WorkloadRef};
+use telemetry::ResponseFlags;
+use tokio::time::Instant;
+use transport::copy::Counters;
+use transport::tls::TlsError;
+use upstream::{ClusterPools, Endpoint, Event, Exchange, Failure, Sent};
+
+use crate::connection::{self, Downstream};
+use crate::http::HttpConnection;
+use crate::inspect::Seen;
+use crate::limits::Limits;
+use crate::live::{ListenerPlan, TcpPlan};
+use crate::respond::{self, Local};
+use crate::series::TcpSeries;
+use crate::tcp::End;
+use crate::worker::Worker;
+
+/// What is known of one exchange.
+pub(crate) struct Record {
+    conn: Rc<HttpConnection>,
+    begun: Instant,
+    begun_at: SystemTime,
+    method: Method,
+    version: Version,
+    grpc: bool,
+    request_bytes: Cell<u64>,
+    response_bytes: Cell<u64>,
+    moved: Rc<Cell<Instant>>,
+    facts: RefCell<Facts>,
+    tunnel: Cell<bool>,
+    closed: Cell<bool>,
+}
+
+/// What is found out on the way.
+#[derive(Default)]
+pub(crate) struct Facts {
+    /// The request's target as it came in.
+    pub target: Uri,
+    /// Its authority.
+    pub authority: Option<HeaderValue>,
+    /// Its headers after they were completed; kept only for a log.
+    pub request_headers: Option<HeaderMap>,
+    /// The response's headers; kept only for a log.
+    pub response_headers: Option<HeaderMap>,
+    /// The route's name.
+    pub route: Option<Arc<str>>,
+    /// The virtual host's name.
+    pub virtual_host: Option<Arc<str>>,
+    /// The cluster's name.
+    pub cluster: Option<Arc<str>>,
+    /// The cluster's settings, if it exists.
+    pub cluster_config: Option<Arc<Cluster>>,
+    /// The endpoint of the last try.
+    pub endpoint: Option<Arc<Endpoint>>,
+    /// The place on the endpoint, held until the end.
+    pub exchange: Option<Exchange>,
+    /// Tries made.
+    pub attempts: u32,
+    /// The response's status; none if none was sent.
+    pub status: Option<StatusCode>,
+    /// Envoy's response flags.
+    pub flags: ResponseFlags,
+    /// Envoy's `RESPONSE_CODE_DETAILS`.
+    pub details: Cow<'static, str>,
+    /// What the transport said.
+    pub transport_failure: Cow<'static, str>,
+    /// The gRPC status, from head or trailers.
+    pub grpc_status: Option<GrpcStatus>,
+    /// From the try's start to the response's head.
+    pub upstream_time: Option<Duration>,
+    /// From the request's start to the response's head.
+    pub head_time: Option<Duration>,
+    /// The caller's workload, as it told on mutual TLS.
+    pub source: Option<Rc<WorkloadRef>>,
+    /// The upstream's workload, as it told on mutual TLS.
+    pub destination: Option<Rc<WorkloadRef>>,
+    /// The span of this hop.
+    pub span: Option<TraceContext>,
+    limits: Option<Limits>,
+}
+
+/// An exchange that is over, for those who write it down.
+pub(crate) struct Summary<'a> {
+    /// Its connection.
+    pub conn: &'a HttpConnection,
+    /// What was found out.
+    pub facts: &'a Facts,
+    /// When it began.
+    pub begun_at: SystemTime,
+    /// How long it took in all.
+    pub duration: Duration,
+    /// The request's method.
+    pub method: &'a Method,
+    /// What the downstream spoke.
+    pub version: Version,
+    /// Is it gRPC?
+    pub grpc: bool,
+    /// Bytes of the request's body.
+    pub request_bytes: u64,
+    /// Bytes of the response's body.
+    pub response_bytes: u64,
+}
+
+impl Record {
+    /// Opens the record of a request whose head has come.
+    pub(crate) fn open(conn: &Rc<HttpConnection>, mut request: Request<Body>) -> (Request<Body>, Rc<Self>) {
+        let begun = Instant::now();
+        let record = Rc::new(Self {
+            conn: conn.clone(),
+            begun,
+            begun_at: SystemTime::now(),
+            method: request.method().clone(),
+            version: request.version(),
+            grpc: respond::is_grpc(request.headers()),
+            request_bytes: Cell::new(0),
+            response_bytes: Cell::new(0),
+            moved: Rc::new(Cell::new(begun)),
+            facts: RefCell::new(Facts {
+                target: request.uri().clone(),
+                authority: head::authority(&request).and_then(|a| HeaderValue::from_str(a).ok()),
+                ..Facts::default()
+            }),
+            tunnel: Cell::new(false),
+            closed: Cell::new(false),
+        });
+        if !request.body().is_end_stream() {
+            let watch = RequestWatch(record.clone());
+            request.body_mut().on_frame(Rc::new(watch));
+        }
+        conn.stats.requests.inc();
+        (request, record)
+    }
+
+    /// The connection it came by.
+    pub(crate) fn connection(&self) -> &Rc<HttpConnection> {
+        &self.conn
+    }
+
+    /// The request's method.
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// What the downstream speaks.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The form in which the caller understands an error.
+    pub(crate) fn caller(&self) -> respond::Caller {
+        let inbound = self.conn.plan().direction == Direction::Inbound;
+        let mesh_h2 = inbound && self.version == Version::HTTP_2 && self.conn.caller.is_proven();
+        respond::Caller { grpc: self.grpc, mesh_h2 }
+    }
+
+    /// The limits of time on a route.
+    pub(crate) fn limits(&self, route: &Forward, idle: Option<Duration>, grpc_timeout: Option<Duration>) -> Limits {
+        Limits::new(route, idle, grpc_timeout, self.begun, self.moved.clone())
+    }
+
+    /// The head is complete.
+    pub(crate) fn received(&self, request: &Request<Body>) {
+        if !self.conn.plan().logs.is_empty() {
+            self.facts.borrow_mut().request_headers = Some(request.headers().clone());
+        }
+    }
+
+    /// The caller told which workload it is.
+    pub(crate) fn downstream_peer(&self, workload: Option<Rc<WorkloadRef>>) {
+        self.facts.borrow_mut().source = workload;
+    }
+
+    /// Did the caller tell, so that it wants to be told too?
+    pub(crate) fn peer_told_who_it_is(&self) -> bool {
+        self.facts.borrow().source.is_some()
+    }
+
+    /// The upstream told which workload it is.
+    pub(crate) fn upstream_peer(&self, raw: Option<HeaderValue>) {
+        let Some(raw) = raw else { return };
+        self.facts.borrow_mut().destination = self.conn.worker.peers.read(raw);
+    }
+
+    /// It is part of a trace.
+    pub(crate) fn traced(&self, span: TraceContext) {
+        self.facts.borrow_mut().span = Some(span);
+    }
+
+    /// Its route is found.
+    pub(crate) fn routed(&self, found: &Found<'_>) {
+        let mut facts = self.facts.borrow_mut();
+        facts.route = Some(found.route.name.clone());
+        facts.virtual_host = Some(found.host.name.clone());
+    }
+
+    /// It goes to this cluster, if there is such a one.
+    pub(crate) fn to_cluster(&self, name: &Arc<str>) {
+        self.facts.borrow_mut().cluster = Some(name.clone());
+    }
+
+    /// The cluster exists.
+    pub(crate) fn to_service(&self, cluster: &Arc<Cluster>) {
+        self.facts.borrow_mut().cluster_config = Some(cluster.clone());
+    }
+
+    /// A try got an answer.
+    pub(crate) fn answered(&self, sent: &Sent, begun: Instant) {
+        let mut facts = self.facts.borrow_mut();
+        facts.attempts += 1;
+        facts.endpoint = Some(sent.exchange.endpoint().clone());
+        facts.upstream_time = Some(begun.elapsed());
+        facts.details = Cow::Borrowed("via_upstream");
+        self.moved.set(Instant::now());
+    }
+
+    /// A try got none, and there is no other.
+    pub(crate) fn failed_at(&self, failure: &Failure) {
+        let mut facts = self.facts.borrow_mut();
+        facts.attempts += 1;
+        facts.endpoint = failure.endpoint.clone();
+    }
+
+    /// Another try follows.
+    pub(crate) fn tries_again(&self, pools: &ClusterPools) {
+        pools.stats().count(Event::Retry);
+        self.facts.borrow_mut().attempts += 1;
+    }
+
+    /// No further try is left.
+    pub(crate) fn tries_are_used_up(&self, pools: &ClusterPools) {
+        pools.stats().count(Event::RetryLimitExceeded);
+        self.facts.borrow_mut().flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+    }
+
+    /// The exchange has its place on an endpoint until its end, within these limits.
+    pub(crate) fn holds(&self, exchange: Exchange, limits: Limits) {
+        let mut facts = self.facts.borrow_mut();
+        facts.exchange = Some(exchange);
+        facts.limits = Some(limits);
+    }
+
+    /// A filter answered.
+    pub(crate) fn by_filter(&self, local: LocalResponse) -> Response<Body> {
+        let mut facts = self.facts.borrow_mut();
+        facts.flags |= local.flags;
+        facts.details = Cow::Borrowed(local.details);
+        drop(facts);
+        local.into_response(self.grpc)
+    }
+
+    /// What filters did to the exchange.
+    pub(crate) fn filtered(&self, flags: ResponseFlags) {
+        self.facts.borrow_mut().flags |= flags;
+    }
+
+    /// The route answered.
+    pub(crate) fn by_route(&self, response: Response<Body>) -> Response<Body> {
+        self.facts.borrow_mut().details = Cow::Borrowed("direct_response");
+        response
+    }
+
+    /// How long the upstream took, if it was asked, in milliseconds.
+    pub(crate) fn service_time(&self) -> Option<u64> {
+        self.facts.borrow().upstream_time.map(|t| t.as_millis() as u64)
+    }
+
+    /// Bytes follow in place of HTTP; whoever carries them closes the record.
+    pub(crate) fn goes_on_as_tunnel(&self) {
+        self.tunnel.set(true);
+    }
+
+    /// The response's head goes out; the record is closed when its body has ended.
+    pub(crate) fn answer(self: &Rc<Self>, mut response: Response<Body>) -> Answer {
+        let keep = !self.conn.plan().logs.is_empty();
+        {
+            let mut facts = self.facts.borrow_mut();
+            facts.status = Some(response.status());
+            facts.head_time = Some(self.begun.elapsed());
+            facts.grpc_status = GrpcStatus::from_headers(response.headers()).filter(|_| self.grpc);
+            facts.response_headers = keep.then(|| response.headers().clone());
+        }
+        if !self.tunnel.get() {
+            response.body_mut().on_frame(self.clone());
+        }
+        Answer::Response(response)
+    }
+
+    /// The answer to a fault goes out.
+    pub(crate) fn fault(self: &Rc<Self>, local: Local) -> Answer {
+        {
+            let mut facts = self.facts.borrow_mut();
+            facts.flags |= local.flags;
+            facts.details = local.details;
+            facts.transport_failure = local.transport_failure;
+        }
+        match local.answer {
+            Answer::Response(mut response) => {
+                crate::head::answer(&self.conn, &mut response, self);
+                self.answer(response)
+            }
+            other => {
+                self.facts.borrow_mut().status = Some(local.status);
+                self.close();
+                other
+            }
+        }
+    }
+
+    /// Bytes of the request's body passed.
+    pub(crate) fn request_data(&self, bytes: usize) {
+        self.request_bytes.set(self.request_bytes.get() + bytes as u64);
+        self.moved.set(Instant::now());
+    }
+
+    /// Bytes of the response's body passed.
+    pub(crate) fn response_data(&self, bytes: usize) {
+        self.response_bytes.set(self.response_bytes.get() + bytes as u64);
+        self.moved.set(Instant::now());
+    }
+
+    /// The exchange is over. Only the first call counts.
+    pub(crate) fn close(&self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        let facts = self.facts.take();
+        let summary = Summary {
+            conn: &self.conn,
+            facts: &facts,
+            begun_at: self.begun_at,
+            duration: self.begun.elapsed(),
+            method: &self.method,
+            version: self.version,
+            grpc: self.grpc,
+            request_bytes: self.request_bytes.get(),
+            response_bytes: self.response_bytes.get(),
+        };
+        self.conn.worker.series.exchange(&summary);
+        self.conn.plan().logs.exchange(&self.conn.worker.writers, &summary);
+    }
+
+    fn response_ended(&self, end: BodyEnd) {
+        let flag = match end {
+            BodyEnd::Complete => ResponseFlags::NONE,
+            BodyEnd::Dropped => self.downstream_gone(),
+            BodyEnd::Failed(error) if error.side == Side::Downstream => self.downstream_gone(),
+            BodyEnd::Failed(error) => match error.kind {
+                BodyErrorKind::Timeout => ResponseFlags::STREAM_IDLE_TIMEOUT,
+                BodyErrorKind::Reset(_) => ResponseFlags::UPSTREAM_REMOTE_RESET,
+                BodyErrorKind::Malformed => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                _ => ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+            },
+        };
+        {
+            let mut facts = self.facts.borrow_mut();
+            facts.flags |= flag;
+            if let BodyEnd::Failed(error) = end {
+                facts.details =
+                    format!("upstream_reset_after_response_started{{{}}}", error.kind).replace(' ', "_").into();
+            }
+        }
+        self.close();
+    }
+
+    fn downstream_gone(&self) -> ResponseFlags {
+        if self.version == Version::HTTP_2 {
+            ResponseFlags::DOWNSTREAM_REMOTE_RESET
+        } else {
+            ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION
+        }
+    }
+}
+
+/// The response's body passes.
+impl BodyWatch for Record {
+    fn data(&self, bytes: usize) {
+        self.response_data(bytes);
+    }
+    fn trailers(&self, trailers: &HeaderMap) {
+        if self.grpc
+            && let Some(status) = GrpcStatus::from_headers(trailers)
+        {
+            self.facts.borrow_mut().grpc_status = Some(status);
+        }
+    }
+    fn end(&self, end: BodyEnd) {
+        self.response_ended(end);
+    }
+}
+
+/// The request's body passes.
+struct RequestWatch(Rc<Record>);
+
+impl BodyWatch for RequestWatch {
+    fn data(&self, bytes: usize) {
+        self.0.request_data(bytes);
+    }
+    fn trailers(&self, _trailers: &HeaderMap) {}
+    fn end(&self, _end: BodyEnd) {
+        self.0.moved.set(Instant::now());
+    }
+}
+
+impl Drop for Record {
+    /// The peer went away before there was an answer.
+    fn drop(&mut self) {
+        if !self.closed.get() {
+            let gone = self.downstream_gone();
+            let mut facts = self.facts.borrow_mut();
+            facts.flags |= gone;
+            facts.details = Cow::Borrowed("downstream_remote_disconnect");
+            drop(facts);
+            self.close();
+        }
+    }
+}
+
+/// Why a connection was closed before any filter saw it.
+pub(crate) enum Refused<'a> {
+    /// No chain takes it.
+    NoChain,
+    /// It said nothing in time.
+    Silent,
+    /// Its TLS did not come about.
+    Tls(&'a TlsError),
+}
+
+impl Refused<'_> {
+    /// Flag and details.
+    pub(crate) fn facts(&self) -> (ResponseFlags, &'static str, &str) {
+        match self {
+            Self::NoChain => (ResponseFlags::NO_ROUTE, "filter_chain_not_found", ""),
+            Self::Silent => (ResponseFlags::NONE, "listener_filter_timeout", ""),
+            Self::Tls(error) => (ResponseFlags::NONE, "downstream_tls_handshake_failed", &error.reason),
+        }
+    }
+}
+
+/// Writes down a connection that no filter saw.
+pub(crate) fn refused(worker: &Worker, plan: &ListenerPlan, seen: &Seen, why: Refused<'_>) {
+    worker.series.refused(&plan.config.name, &why);
+    plan.logs.refused(worker, plan, seen, &why);
+    let (_, details, reason) = why.facts();
+    let (source, destination, name) = (seen.source, seen.destination, &plan.config.name);
+    if matches!(why, Refused::NoChain) && connection::lacks_tls(plan, seen) {
+        tracing::warn!(
+            "listener {name}: {source} spoke plain text to {destination}, where only mutual TLS is taken (STRICT); \
+             closed; expected a caller inside the mesh, or PERMISSIVE mode while callers move in"
+        );
+    } else {
+        tracing::debug!("listener {name}: {source} to {destination} closed: {details} {reason}");
+    }
+}
+
+/// What is known of one raw connection.
+pub(crate) struct TcpRecord<'a> {
+    /// The downstream end.
+    pub downstream: &'a Downstream,
+    /// Bytes so far.
+    pub counters: &'a Counters,
+    /// Whose traffic it is.
+    pub direction: Direction,
+    /// When it began.
+    pub begun_at: SystemTime,
+    /// The cluster's name.
+    pub cluster: Option<Arc<str>>,
+    /// The cluster's settings, if it exists.
+    pub cluster_config: Option<Arc<Cluster>>,
+    /// The place on the endpoint, held until the end.
+    pub exchange: Option<Exchange>,
+    worker: &'a Worker,
+    plan: &'a TcpPlan,
+    begun: Instant,
+    series: Option<TcpSeries>,
+}
+
+impl<'a> TcpRecord<'a> {
+    /// Opens the record of a connection that a chain took.
+    pub(crate) fn open(
+        worker: &'a Worker,
+        plan: &'a TcpPlan,
+        direction: Direction,
+        downstream: &'a Downstream,
+        counters: &'a Counters,
+    ) -> Self {
+        Self {
+            downstream,
+            counters,
+            direction,
+            begun_at: SystemTime::now(),
+            cluster: None,
+            cluster_config: None,
+            exchange: None,
+            worker,
+            plan,
+            begun: Instant::now(),
+            series: None,
+        }
+    }
+
+    /// It goes to this cluster, if there is such a one.
+    pub(crate) fn to_cluster<'n>(&mut self, name: &'n Arc<str>) -> &'n str {
+        self.cluster = Some(name.clone());
+        name
+    }
+
+    /// The upstream connection stands.
+    pub(crate) fn opened(&mut self, cluster: &Arc<Cluster>, exchange: Exchange) {
+        self.cluster_config = Some(cluster.clone());
+        self.exchange = Some(exchange);
+        self.series = Some(self.worker.series.tcp_opened(self));
+    }
+
+    /// Reports what has passed since the last report.
+    pub(crate) fn report(&self) {
+        if let Some(series) = &self.series {
+            series.report(self.counters);
+        }
+    }
+
+    /// How long it has taken so far.
+    pub(crate) fn duration(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// The connection is over.
+    pub(crate) fn close(self, end: End) {
+        self.report();
+        if let Some(series) = &self.series {
+            series.closed(end.flags);
+        }
+        self.plan.logs.connection(&self.worker.writers, &self, &end);
+    }
+}

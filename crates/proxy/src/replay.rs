@@ -1,0 +1,175 @@
+//! A request that can be sent more than once: for retries and mirrors.
+//!
+//! Bodies that are at hand, or soon will be, are kept (up to [`LIMIT`]); others stream through and can only be tried
+//! again as long as nothing of them was used, which the upstream side tells by giving them back.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, request};
+use mesh_http::{Body, BodyError};
+
+/// Bytes of a body that are kept for another try.
+const LIMIT: usize = 64 * 1024;
+
+/// What another try is made from.
+#[derive(Debug, Clone)]
+pub(crate) struct Replay {
+    head: request::Parts,
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+impl Replay {
+    /// The request once more.
+    pub(crate) fn request(&self) -> Request<Body> {
+        Request::from_parts(self.head.clone(), body(self.data.clone(), self.trailers.clone()))
+    }
+
+    /// The head, for copies that differ in it.
+    pub(crate) fn head_mut(&mut self) -> &mut request::Parts {
+        &mut self.head
+    }
+}
+
+/// Makes a request repeatable if its body allows. Waits for a body whose length is known and small.
+///
+/// # Errors
+/// The body broke off meanwhile.
+pub(crate) async fn prepare(request: Request<Body>) -> Result<(Request<Body>, Option<Replay>), BodyError> {
+    let (head, incoming) = request.into_parts();
+    let (data, trailers) = if incoming.is_end_stream() {
+        (Bytes::new(), None)
+    } else if incoming.exact_len().is_some_and(|len| len <= LIMIT as u64) {
+        let whole = incoming.collect(LIMIT).await?;
+        (whole.data, whole.trailers)
+    } else {
+        match what_is_there(incoming).await? {
+            Arrived::Whole(data, trailers) => (data, trailers),
+            Arrived::Part(body) => return Ok((Request::from_parts(head, body), None)),
+        }
+    };
+    let replay = Replay { head, data, trailers };
+    Ok((replay.request(), Some(replay)))
+}
+
+enum Arrived {
+    Whole(Bytes, Option<HeaderMap>),
+    Part(Body),
+}
+
+/// Takes what has arrived already. A short gRPC message comes with its head; a stream must not be waited for.
+async fn what_is_there(mut incoming: Body) -> Result<Arrived, BodyError> {
+    let mut data = BytesMut::new();
+    loop {
+        let frame = poll_fn(|cx| Poll::Ready(incoming.poll_next(cx))).await;
+        match frame {
+            Poll::Pending if data.is_empty() => return Ok(Arrived::Part(incoming)),
+            Poll::Pending => return Ok(Arrived::Part(joined(data.freeze(), incoming))),
+            Poll::Ready(None) => return Ok(Arrived::Whole(data.freeze(), None)),
+            Poll::Ready(Some(frame)) => match frame?.into_data() {
+                Ok(more) => data.extend_from_slice(&more),
+                Err(frame) => return Ok(Arrived::Whole(data.freeze(), frame.into_trailers().ok())),
+            },
+        }
+        if incoming.is_end_stream() {
+            return Ok(Arrived::Whole(data.freeze(), None));
+        }
+        if data.len() > LIMIT {
+            return Ok(Arrived::Part(joined(data.freeze(), incoming)));
+        }
+    }
+}
+
+/// A body that begins with what was read and goes on with the rest.
+fn joined(first: Bytes, mut rest: Body) -> Body {
+    let (mut sender, body) = Body::channel(2);
+    tokio::task::spawn_local(async move {
+        if sender.send(first).await.is_err() {
+            return;
+        }
+        loop {
+            // Room first: what was read from downstream and not passed on would be lost to back-pressure.
+            if sender.ready().await.is_err() {
+                return;
+            }
+            match rest.frame().await {
+                None => return sender.finish(),
+                Some(Err(error)) => return sender.abort(error),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => drop(sender.send(data).await),
+                    Err(frame) => {
+                        return match frame.into_trailers() {
+                            Ok(trailers) => sender.finish_with(trailers),
+                            Err(_) => sender.finish(),
+                        };
+                    }
+                },
+            }
+        }
+    });
+    body
+}
+
+fn body(data: Bytes, trailers: Option<HeaderMap>) -> Body {
+    let Some(trailers) = trailers else {
+        return if data.is_empty() { Body::empty() } else { Body::full(data) };
+    };
+    let (mut sender, body) = Body::channel(2);
+    // The channel has room for both; nobody can have closed it yet.
+    let _ = sender.try_send(data);
+    sender.finish_with(trailers);
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    #[test]
+    fn what_is_kept() {
+        run(async {
+            let (mut with_trailers, trailed) = Body::channel(4);
+            with_trailers.send("abc").await.unwrap();
+            with_trailers.finish_with(HeaderMap::from_iter([(http::header::AGE, "1".parse().unwrap())]));
+            let (mut open, streaming) = Body::channel(4);
+            open.send("abc").await.unwrap();
+            let (_silent, waiting) = Body::channel(4);
+            for (body, expected) in [
+                (Body::empty(), Some("")),
+                (Body::full("abc"), Some("abc")),
+                (trailed, Some("abc")),
+                (streaming, None),
+                (waiting, None),
+                (Body::full(vec![b'x'; LIMIT + 1]), None),
+            ] {
+                let name = format!("{body:?}");
+                let (_, replay) = prepare(Request::new(body)).await.unwrap();
+                let kept = match replay {
+                    None => None,
+                    Some(replay) => Some(replay.request().into_body().collect(LIMIT).await.unwrap().data),
+                };
+                assert_eq!(kept.as_deref(), expected.map(str::as_bytes), "{name}");
+            }
+        });
+    }
+
+    #[test]
+    fn nothing_is_lost_on_the_way() {
+        run(async {
+            let (mut sender, body) = Body::channel(4);
+            sender.send("abc").await.unwrap();
+            let (request, replay) = prepare(Request::new(body)).await.unwrap();
+            assert!(replay.is_none());
+            sender.send("def").await.unwrap();
+            sender.finish();
+            assert_eq!(request.into_body().collect(100).await.unwrap().data, "abcdef");
+        });
+    }
+}

@@ -1,0 +1,53 @@
+//! THE STORY of a request, a line per stage. How each stage does it stands in the file of its name.
+
+use std::rc::Rc;
+
+use ::http::{Request, Response};
+use filter::Flow;
+use mesh_http::{Answer, Body};
+use model::route::{self, Action};
+
+use crate::head;
+use crate::http::{HttpConnection, view_of};
+use crate::live::View;
+use crate::record::Record;
+use crate::respond::{self, Fault};
+use crate::{forward, upgrade};
+
+/// From the head of a request to the head of its response.
+pub(crate) async fn handle(conn: Rc<HttpConnection>, request: Request<Body>) -> Answer {
+    let pin = conn.worker.view();
+    let (request, record) = Record::open(&conn, request);
+    match exchange(&conn, &pin, request, &record).await {
+        Ok(response) => record.answer(response),
+        Err(fault) => record.fault(respond::fault(fault, record.caller())),
+    }
+}
+
+async fn exchange(
+    conn: &Rc<HttpConnection>,
+    pin: &View,
+    mut request: Request<Body>,
+    record: &Rc<Record>,
+) -> Result<Response<Body>, Fault> {
+    let upgrade = upgrade::wanted(&mut request, conn.plan())?;
+    head::receive(conn, &mut request, record)?;
+    let table = conn.plan().table(&pin.snapshot).ok_or(Fault::NoRoute)?;
+    let found = route::find(&table.routes, &table.index, &view_of(&request), rand::random());
+    let found = found.map_err(|_| Fault::NoRoute)?;
+    record.routed(&found);
+    let mut filters = conn.plan().filters.begin(found.route, rand::random());
+    let mut response = match filters.on_request(&mut request).await {
+        Flow::Respond(local) => record.by_filter(*local),
+        Flow::Continue => match &found.route.action {
+            Action::Forward(to) => forward::forward(conn, pin, &found, to, request, record).await?,
+            Action::Redirect(to) => record.by_route(head::redirect(&found, to, &request)),
+            Action::Respond(text) => record.by_route(head::direct_response(&found, text)),
+        },
+    };
+    filters.on_response(&mut response).await;
+    record.filtered(filters.flags());
+    head::answer(conn, &mut response, record);
+    upgrade::join(upgrade, &mut response, record);
+    Ok(response)
+}

@@ -1,0 +1,239 @@
+//! Faults, and the only place where one becomes a response. Statuses, flags and details strings are Envoy's, so that
+//! dashboards and habits fit.
+
+use std::borrow::Cow;
+
+use ::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use mesh_http::grpc::{self, GrpcStatus};
+use mesh_http::{Answer, Body, BodyErrorKind, Code};
+use telemetry::ResponseFlags;
+use upstream::{Failure, FailureKind};
+
+/// Why an exchange gets an answer that is not the upstream's.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// No virtual host or no route fits.
+    NoRoute,
+    /// The route names a cluster that does not exist.
+    NoCluster,
+    /// The request has no host.
+    NoHost,
+    /// The request asks for an upgrade that is not let through.
+    UpgradeRefused,
+    /// The upstream, or the way to it.
+    Upstream(Box<Failure>),
+    /// The route's time for all tries is over.
+    Timeout,
+    /// The time for one try is over, and there is no further try.
+    PerTryTimeout,
+    /// Nothing moved for too long.
+    StreamIdle,
+    /// The request's body broke off or is too large.
+    RequestBody(BodyErrorKind),
+}
+
+/// The form in which the caller understands an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Caller {
+    /// gRPC: errors go into trailers.
+    pub grpc: bool,
+    /// A sidecar of the mesh on HTTP/2, which may try elsewhere when told that nothing was processed.
+    pub mesh_h2: bool,
+}
+
+/// What a fault becomes.
+#[derive(Debug)]
+pub(crate) struct Local {
+    /// What is sent.
+    pub answer: Answer,
+    /// The status that is recorded.
+    pub status: StatusCode,
+    /// The flags that are recorded.
+    pub flags: ResponseFlags,
+    /// Envoy's `RESPONSE_CODE_DETAILS`.
+    pub details: Cow<'static, str>,
+    /// What the transport said, for the log.
+    pub transport_failure: Cow<'static, str>,
+}
+
+/// Makes the answer to a fault.
+pub(crate) fn fault(fault: Fault, caller: Caller) -> Local {
+    let Plain { status, flags, details, body, transport_failure } = plain(&fault);
+    let refuse = caller.mesh_h2 && matches!(&fault, Fault::Upstream(f) if never_reached(f));
+    let answer = if refuse { Answer::Reset(Code::REFUSED_STREAM) } else { local(status, &body, caller.grpc).into() };
+    Local { answer, status, flags, details, transport_failure }
+}
+
+/// An answer of our own in the caller's form: text, or a trailers-only gRPC status.
+pub(crate) fn local(status: StatusCode, body: &str, grpc: bool) -> Response<Body> {
+    if grpc {
+        return grpc::grpc_response(grpc_status(status), body);
+    }
+    let mut response = Response::new(match body {
+        "" => Body::empty(),
+        text => Body::full(text.to_owned()),
+    });
+    *response.status_mut() = status;
+    if !body.is_empty() {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    response
+}
+
+/// A redirect to `location`.
+pub(crate) fn redirect(status: u16, location: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+    if let Ok(value) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
+}
+
+/// Does the request speak gRPC?
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    grpc::is_grpc(headers)
+}
+
+/// The status as Envoy translates its own answers: as `http-grpc-status-mapping.md`.
+fn grpc_status(status: StatusCode) -> GrpcStatus {
+    match status.as_u16() {
+        200..=299 => GrpcStatus::OK,
+        _ => GrpcStatus::from_http(status),
+    }
+}
+
+struct Plain {
+    status: StatusCode,
+    flags: ResponseFlags,
+    details: Cow<'static, str>,
+    body: Cow<'static, str>,
+    transport_failure: Cow<'static, str>,
+}
+
+fn plain(fault: &Fault) -> Plain {
+    let simple = |status, flags, details: &'static str, body: &'static str| Plain {
+        status,
+        flags,
+        details: details.into(),
+        body: body.into(),
+        transport_failure: "".into(),
+    };
+    let none = ResponseFlags::NONE;
+    match fault {
+        Fault::NoRoute => simple(StatusCode::NOT_FOUND, ResponseFlags::NO_ROUTE, "route_not_found", ""),
+        Fault::NoCluster => simple(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_CLUSTER, "cluster_not_found", ""),
+        Fault::NoHost => {
+            simple(StatusCode::BAD_REQUEST, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "missing_host_header", "")
+        }
+        Fault::UpgradeRefused => simple(StatusCode::FORBIDDEN, none, "upgrade_failed", ""),
+        Fault::Timeout => {
+            let body = "upstream request timeout";
+            simple(StatusCode::GATEWAY_TIMEOUT, ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout", body)
+        }
+        Fault::PerTryTimeout => {
+            let body = "upstream request timeout";
+            simple(
+                StatusCode::GATEWAY_TIMEOUT,
+                ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+                "upstream_per_try_timeout",
+                body,
+            )
+        }
+        Fault::StreamIdle => simple(
+            StatusCode::REQUEST_TIMEOUT,
+            ResponseFlags::STREAM_IDLE_TIMEOUT,
+            "stream_idle_timeout",
+            "stream timeout",
+        ),
+        Fault::RequestBody(kind) => match kind {
+            BodyErrorKind::TooLarge => {
+                simple(StatusCode::PAYLOAD_TOO_LARGE, none, "request_payload_too_large", "Payload Too Large")
+            }
+            BodyErrorKind::Malformed => simple(
+                StatusCode::BAD_REQUEST,
+                ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+                "http1.codec_error",
+                "Bad Request",
+            ),
+            BodyErrorKind::Timeout => simple(
+                StatusCode::REQUEST_TIMEOUT,
+                ResponseFlags::STREAM_IDLE_TIMEOUT,
+                "request_overall_timeout",
+                "stream timeout",
+            ),
+            BodyErrorKind::Reset(_) => {
+                simple(CLIENT_GONE, ResponseFlags::DOWNSTREAM_REMOTE_RESET, "downstream_remote_disconnect", "")
+            }
+            BodyErrorKind::Closed | BodyErrorKind::Cancelled => simple(
+                CLIENT_GONE,
+                ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+                "downstream_remote_disconnect",
+                "",
+            ),
+        },
+        Fault::Upstream(failure) => upstream(failure),
+    }
+}
+
+/// Nobody is left to see this status, and it never leaves; Envoy records 0 then, nginx has the habit of 499.
+const CLIENT_GONE: StatusCode = StatusCode::BAD_REQUEST;
+
+fn upstream(failure: &Failure) -> Plain {
+    let status = match failure.kind {
+        FailureKind::RequestBody(error) => return plain(&Fault::RequestBody(error.kind)),
+        FailureKind::BadRequest => return plain(&Fault::NoHost),
+        FailureKind::NoEndpoint => {
+            let (details, body) = ("no_healthy_upstream".into(), "no healthy upstream".into());
+            let (status, flags) = (StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_HEALTHY_UPSTREAM);
+            return Plain { status, flags, details, body, transport_failure: "".into() };
+        }
+        FailureKind::Protocol => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let reason = failure.kind.reset_reason();
+    let transport = match &*failure.reason {
+        "" => String::new(),
+        text => format!(", transport failure reason: {text}"),
+    };
+    let body = format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}{transport}");
+    Plain {
+        status,
+        flags: failure.kind.flag().and_then(ResponseFlags::from_short).unwrap_or_default(),
+        details: format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_")).into(),
+        body: body.into(),
+        transport_failure: failure.reason.clone(),
+    }
+}
+
+/// Was the request never sent to anybody, so that another instance of the service may take it?
+fn never_reached(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::ConnectFailed | FailureKind::ConnectTimeout | FailureKind::Refused)
+        && failure.is_unprocessed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        for (fault_kind, status, flags, details) in [
+            (Fault::NoRoute, 404, "NR", "route_not_found"),
+            (Fault::NoCluster, 503, "NC", "cluster_not_found"),
+            (Fault::Timeout, 504, "UT", "response_timeout"),
+            (Fault::StreamIdle, 408, "SI", "stream_idle_timeout"),
+            (Fault::UpgradeRefused, 403, "-", "upgrade_failed"),
+        ] {
+            let local = fault(fault_kind, Caller::default());
+            assert_eq!((local.status.as_u16(), &*local.flags.to_string(), &*local.details), (status, flags, details));
+        }
+    }
+
+    #[test]
+    fn grpc_errors_are_trailers() {
+        let local = fault(Fault::NoRoute, Caller { grpc: true, mesh_h2: false });
+        let Answer::Response(response) = local.answer else { panic!("expected a response") };
+        assert_eq!((response.status(), response.headers()["grpc-status"].to_str().unwrap()), (StatusCode::OK, "12"));
+    }
+}

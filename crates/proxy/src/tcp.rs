@@ -1,0 +1,120 @@
+//! A downstream connection whose bytes are carried to a cluster as they are.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use telemetry::ResponseFlags;
+use tokio::time::interval;
+use transport::Stream;
+use transport::copy::{self, CopyError, Counters, Operation, Side};
+use transport::peek;
+use transport::tls::TlsError;
+use upstream::{Failure, Pick};
+
+use crate::connection::Downstream;
+use crate::http::overdue;
+use crate::live::{Chain, TcpPlan};
+use crate::record::TcpRecord;
+use crate::series::REPORT;
+use crate::worker::Worker;
+
+/// Carries a connection to its end.
+pub(crate) async fn run(worker: &Rc<Worker>, plan: &TcpPlan, chain: &Chain, stream: Stream, downstream: Downstream) {
+    let counters = Counters::default();
+    let mut record = TcpRecord::open(worker, plan, chain.direction, &downstream, &counters);
+    let end = through(worker, plan, chain, stream, &mut record).await;
+    record.close(end);
+}
+
+/// How a connection ended.
+pub(crate) struct End {
+    /// Envoy's response flags.
+    pub flags: ResponseFlags,
+    /// A short word for the log.
+    pub details: &'static str,
+    /// What the transport said.
+    pub reason: String,
+}
+
+impl End {
+    fn new(flags: ResponseFlags, details: &'static str) -> Self {
+        Self { flags, details, reason: String::new() }
+    }
+}
+
+async fn through(
+    worker: &Rc<Worker>,
+    plan: &TcpPlan,
+    chain: &Chain,
+    stream: Stream,
+    record: &mut TcpRecord<'_>,
+) -> End {
+    let cluster = plan.proxy.pick(rand::random());
+    let Some(pools) = cluster.and_then(|name| worker.view().pools(record.to_cluster(name))) else {
+        stream.reset();
+        return End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found");
+    };
+    let destination = record.downstream.destination;
+    let pick = Pick { original_destination: Some(destination), ..Pick::new(rand::random()) };
+    let connected = match pools.connect(&pick).await {
+        Ok(connected) => connected,
+        Err(failure) => {
+            // A reset, so that the caller can tell it from an answer that is empty.
+            stream.reset();
+            return not_connected(&failure);
+        }
+    };
+    record.opened(pools.config(), connected.exchange);
+    let mut carrying = pin!(carry(worker, plan, record, stream, connected.stream));
+    let mut overdue = pin!(overdue(worker, chain));
+    let mut ticks = interval(REPORT);
+    loop {
+        tokio::select! {
+            end = &mut carrying => return end,
+            () = &mut overdue => return End::new(ResponseFlags::NONE, "drained"),
+            _ = ticks.tick() => record.report(),
+        }
+    }
+}
+
+fn not_connected(failure: &Failure) -> End {
+    let flags = failure.kind.flag().and_then(ResponseFlags::from_short).unwrap_or_default();
+    End { flags, details: "upstream_connect_failed", reason: failure.to_string() }
+}
+
+async fn carry(
+    worker: &Worker,
+    plan: &TcpPlan,
+    record: &TcpRecord<'_>,
+    mut downstream: Stream,
+    mut upstream: Stream,
+) -> End {
+    if record.downstream.silent && server_speaks_first(&mut downstream, &mut upstream).await {
+        worker.quiet.note(record.downstream.destination);
+    }
+    match copy::both(downstream, upstream, record.counters, plan.proxy.idle_timeout).await {
+        Ok(()) => End::new(ResponseFlags::NONE, ""),
+        Err(CopyError::Idle(_)) => End::new(ResponseFlags::STREAM_IDLE_TIMEOUT, "idle_timeout"),
+        Err(CopyError::Failed { side, operation, source }) => {
+            let (flags, details) = match (side, operation) {
+                (Side::Downstream, _) => {
+                    (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect")
+                }
+                (Side::Upstream, Operation::Read | Operation::Write) => {
+                    (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, "upstream_remote_disconnect")
+                }
+            };
+            let reason = TlsError::from_stream_error(&source).map_or_else(|| source.to_string(), |tls| tls.reason);
+            End { flags, details, reason }
+        }
+    }
+}
+
+/// Who breaks the silence? Nothing of what is said is taken.
+async fn server_speaks_first(downstream: &mut Stream, upstream: &mut Stream) -> bool {
+    let any = |bytes: &[u8]| (!bytes.is_empty()).then_some(());
+    tokio::select! {
+        said = peek::until(upstream, 1, None, any) => matches!(said, Ok(peek::Peeked::Answer(()))),
+        _ = peek::until(downstream, 1, None, any) => false,
+    }
+}

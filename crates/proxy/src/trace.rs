@@ -1,0 +1,116 @@
+//! Trace contexts in headers: read in the W3C and B3 forms, a new span for each hop, written on in the forms in which
+//! they came; a new trace is written in both, since we do not know what the application forwards.
+
+use base::TraceContext;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const B3: HeaderName = HeaderName::from_static("b3");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
+const SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
+const PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
+const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
+const FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
+
+/// The share of new traces that are recorded, in 1/10,000; Istio's default is 1 %.
+const SAMPLED_OF_10_000: u64 = 100;
+
+/// Continues the trace of a request, or begins one, and writes the new span into its headers. `draw` decides whether a
+/// new trace is recorded.
+pub(crate) fn continue_in(headers: &mut HeaderMap, draw: u64) -> TraceContext {
+    let w3c = text(headers, &TRACEPARENT).and_then(TraceContext::from_traceparent);
+    let single = text(headers, &B3).and_then(TraceContext::from_b3_single);
+    let multi = b3_multi(headers);
+    let above = w3c.or(single).or(multi);
+    let decide = || draw % 10_000 < SAMPLED_OF_10_000;
+    let span = match above {
+        Some(above) => TraceContext { sampled: Some(above.sampled.unwrap_or_else(decide)), ..above.child() },
+        // B3 may carry a decision without a trace.
+        None => TraceContext::root(match text(headers, &SAMPLED).or_else(|| text(headers, &B3)) {
+            Some("0" | "false") => false,
+            Some("1" | "true" | "d") => true,
+            _ => decide(),
+        }),
+    };
+    if w3c.is_some() || above.is_none() {
+        set(headers, TRACEPARENT, &span.to_traceparent());
+    } else {
+        headers.remove(TRACEPARENT);
+    }
+    if single.is_some() {
+        set(headers, B3, &span.to_b3_single());
+    }
+    if multi.is_some() || above.is_none() {
+        set(headers, TRACE_ID, &span.trace.to_string());
+        set(headers, SPAN_ID, &span.span.to_string());
+        match span.parent {
+            Some(parent) => set(headers, PARENT, &parent.to_string()),
+            None => drop(headers.remove(PARENT)),
+        }
+        headers.insert(SAMPLED, HeaderValue::from_static(if span.sampled == Some(true) { "1" } else { "0" }));
+    }
+    span
+}
+
+fn b3_multi(headers: &HeaderMap) -> Option<TraceContext> {
+    let get = |name| text(headers, name);
+    TraceContext::from_b3_parts(get(&TRACE_ID)?, get(&SPAN_ID)?, get(&PARENT), get(&SAMPLED), get(&FLAGS))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which headers are there afterwards, and whether the trace is the same.
+    fn check(before: &[(&'static str, &'static str)], expected: &str, continued: bool) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in before {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        let span = continue_in(&mut headers, 9_999);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names.join(" "), expected, "{before:?}");
+        assert_eq!(span.trace.to_string() == "0af7651916cd43dd8448eb211c80319c", continued, "{before:?}");
+    }
+
+    #[test]
+    fn forms() {
+        let w3c = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let single = ("b3", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1");
+        let (trace, span) = (("x-b3-traceid", "0af7651916cd43dd8448eb211c80319c"), ("x-b3-spanid", "b7ad6b7169203331"));
+        let multi = "x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid";
+        check(&[w3c], "traceparent", true);
+        check(&[single], "b3", true);
+        check(&[trace, span], multi, true);
+        check(&[w3c, trace, span], &format!("traceparent {multi}"), true);
+        check(&[], "traceparent x-b3-sampled x-b3-spanid x-b3-traceid", false);
+        check(&[("traceparent", "junk")], "traceparent x-b3-sampled x-b3-spanid x-b3-traceid", false);
+    }
+
+    #[test]
+    fn decisions() {
+        for (before, draw, expected) in [
+            (None, 0, true),
+            (None, 9_999, false),
+            (Some(("b3", "0")), 0, false),
+            (Some(("x-b3-sampled", "1")), 9_999, true),
+            (Some(("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")), 0, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers
+                .extend(before.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
+            assert_eq!(continue_in(&mut headers, draw).sampled, Some(expected), "{before:?} {draw}");
+        }
+    }
+}

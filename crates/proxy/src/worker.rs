@@ -1,0 +1,234 @@
+//! One worker: a thread with a runtime of its own, its connections, its pools, its view of the configuration.
+//!
+//! Orders come through a channel; nothing else crosses threads, and never on a request's way. The first worker also
+//! holds the listening sockets and gives every new connection to the worker that has the fewest.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use telemetry::DeclareError;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, LocalSet};
+use transport::Stream;
+use transport::listen::Bound;
+
+use crate::inspect::Quiet;
+use crate::listener::{self, SocketKey};
+use crate::live::{ListenerPlan, Snapshot, View};
+use crate::log::Writers;
+use crate::node::Shared;
+use crate::peer::Peers;
+use crate::series::Series;
+
+/// How many connections a worker has; read by the one that hands out new ones, and by a drain.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Those that came to us from outside.
+    pub inbound: AtomicUsize,
+    /// Those of the workload to others.
+    pub outbound: AtomicUsize,
+}
+
+impl Load {
+    fn total(&self) -> usize {
+        self.inbound.load(Relaxed) + self.outbound.load(Relaxed)
+    }
+}
+
+/// What a worker is told.
+pub(crate) enum Order {
+    /// Run this from now on; the first worker also gets the sockets that are new.
+    Swap {
+        /// The configuration.
+        snapshot: Arc<Snapshot>,
+        /// New sockets.
+        sockets: Vec<(SocketKey, Bound)>,
+    },
+    /// Take this connection.
+    Take(Handed),
+    /// Stop accepting on sockets of this direction.
+    StopAccepting(model::Direction),
+    /// End the thread, with what is left.
+    Stop,
+}
+
+/// A connection on its way from the accepting worker to its own.
+pub(crate) struct Handed {
+    fd: OwnedFd,
+    source: SocketAddr,
+    plan: Arc<ListenerPlan>,
+}
+
+/// The end by which the side runtime reaches a worker.
+#[derive(Clone)]
+pub(crate) struct WorkerLink {
+    /// Orders to it.
+    pub orders: mpsc::UnboundedSender<Order>,
+    /// How busy it is.
+    pub load: Arc<Load>,
+}
+
+/// A worker, as the tasks on it see it.
+pub(crate) struct Worker {
+    /// What all workers share and never changes.
+    pub shared: Arc<Shared>,
+    /// Destinations at which the server speaks first.
+    pub quiet: Quiet,
+    /// The metric handles of this worker.
+    pub series: Series,
+    /// This worker's ways into the access logs.
+    pub writers: Writers,
+    /// Peers that told who they are.
+    pub peers: Peers,
+    load: Arc<Load>,
+    upstream: Rc<upstream::Worker>,
+    view: RefCell<Rc<View>>,
+    everyone: Vec<WorkerLink>,
+    accepting: RefCell<HashMap<SocketKey, Accepting>>,
+    connections: Cell<u64>,
+}
+
+/// A socket on which the first worker accepts.
+struct Accepting {
+    plan: Rc<RefCell<Arc<ListenerPlan>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts `count` workers, each on its own thread.
+///
+/// # Errors
+/// The system gives no thread or no runtime.
+pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> std::io::Result<Vec<WorkerLink>> {
+    let (mut links, mut ends) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (orders, end) = mpsc::unbounded_channel();
+        links.push(WorkerLink { orders, load: Arc::default() });
+        ends.push(end);
+    }
+    for (number, end) in ends.into_iter().enumerate() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (links, shared) = (links.clone(), shared.clone());
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            LocalSet::new().block_on(&runtime, async {
+                match Worker::new(number, shared, links) {
+                    Ok(worker) => worker.obey(end).await,
+                    Err(error) => tracing::error!("worker {number} cannot start: {error}"),
+                }
+            });
+        })?;
+    }
+    Ok(links)
+}
+
+impl Worker {
+    fn new(number: usize, shared: Arc<Shared>, everyone: Vec<WorkerLink>) -> Result<Rc<Self>, DeclareError> {
+        let shard = shared.registry.shard();
+        let upstream = upstream::Worker::new(shared.dialer(), &shard)?;
+        Ok(Rc::new(Self {
+            quiet: Quiet::default(),
+            series: Series::new(&shared, &shard)?,
+            writers: Writers::default(),
+            peers: Peers::default(),
+            load: everyone[number].load.clone(),
+            view: RefCell::new(Rc::new(View::new(Arc::default(), upstream.clone()))),
+            upstream,
+            everyone,
+            accepting: RefCell::default(),
+            connections: Cell::new(0),
+            shared,
+        }))
+    }
+
+    /// The configuration now. Whoever keeps it sees no later one.
+    pub(crate) fn view(&self) -> Rc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// A number for a new connection of this worker, from one.
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.connections.set(self.connections.get() + 1);
+        self.connections.get()
+    }
+
+    /// How busy this worker is.
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    /// Follows orders until it is told to stop.
+    async fn obey(self: Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Swap { snapshot, sockets } => self.swap(snapshot, sockets),
+                Order::Take(handed) => self.take(handed),
+                Order::StopAccepting(direction) => {
+                    let other = |a: &Accepting| a.plan.borrow().config.direction != direction;
+                    self.accepting.borrow_mut().retain(|_, accepting| other(accepting));
+                }
+                Order::Stop => break,
+            }
+        }
+        self.accepting.borrow_mut().clear();
+    }
+
+    fn swap(self: &Rc<Self>, snapshot: Arc<Snapshot>, sockets: Vec<(SocketKey, Bound)>) {
+        let view = View::new(snapshot.clone(), self.upstream.clone());
+        *self.view.borrow_mut() = Rc::new(view);
+        self.series.forget_handles();
+        let mut accepting = self.accepting.borrow_mut();
+        let plans: HashMap<SocketKey, &Arc<ListenerPlan>> =
+            snapshot.listeners.values().filter_map(|plan| Some((SocketKey::of(&plan.config)?, plan))).collect();
+        accepting.retain(|key, _| plans.contains_key(key));
+        for (key, accepting) in accepting.iter() {
+            if let Some(plan) = plans.get(key) {
+                *accepting.plan.borrow_mut() = (*plan).clone();
+            }
+        }
+        for (key, bound) in sockets {
+            let Some(plan) = plans.get(&key) else { continue };
+            match bound.start() {
+                Ok(socket) => {
+                    let plan = Rc::new(RefCell::new((*plan).clone()));
+                    let task = tokio::task::spawn_local(listener::accept(self.clone(), socket, plan.clone()));
+                    accepting.insert(key, Accepting { plan, task });
+                }
+                Err(error) => tracing::error!("listener {}: cannot accept on its socket: {error}", plan.config.name),
+            }
+        }
+    }
+
+    /// Runs a new connection here, or gives it to the worker that has the fewest.
+    pub(crate) fn place(self: &Rc<Self>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>) {
+        let least = self.everyone.iter().min_by_key(|w| w.load.total());
+        let Some(other) = least.filter(|w| !Arc::ptr_eq(&w.load, &self.load) && w.load.total() < self.load.total())
+        else {
+            return listener::begin(self, stream, source, plan);
+        };
+        let fd = match stream.tcp().map(|tcp| tcp.as_fd().try_clone_to_owned()) {
+            Some(Ok(fd)) => fd,
+            // Out of files, or no socket: it stays here.
+            _ => return listener::begin(self, stream, source, plan),
+        };
+        // The other end may be stopping; then the connection ends with it.
+        let _ = other.orders.send(Order::Take(Handed { fd, source, plan }));
+    }
+
+    fn take(self: &Rc<Self>, handed: Handed) {
+        let stream = std::net::TcpStream::from(handed.fd);
+        match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => listener::begin(self, stream.into(), handed.source, handed.plan),
+            Err(error) => tracing::warn!("a connection of {} could not be taken over: {error}", handed.source),
+        }
+    }
+}
