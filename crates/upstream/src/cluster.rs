@@ -1,9 +1,8 @@
 //! A cluster as all workers share it: its settings, its table of endpoints, its prepared TLS.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use model::EndpointSet;
@@ -181,7 +180,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn lock(&self) -> impl Deref<Target = Arc<EndpointSet>> + std::ops::DerefMut {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Arc<EndpointSet>> {
         self.given.lock().expect("no panic under the lock")
     }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base::Backoff;
+use futures_util::future::join_all;
 use model::cluster::Discovery;
 use model::{Address, EndpointSet};
 use tokio::runtime::Handle;
@@ -89,8 +90,10 @@ impl Core {
         let given = self.lock().clone();
         let mut found = Vec::new();
         let mut whole = true;
-        for (host, port) in names(&given) {
-            match resolver.resolve(host, port).await {
+        // All at once: a name whose server is silent must not hold up the others.
+        let asked = names(&given).map(async |(host, port)| (host, port, resolver.resolve(host, port).await));
+        for (host, port, answer) in join_all(asked).await {
+            match answer {
                 Ok(addrs) if !addrs.is_empty() => found.push((host, port, preferred(addrs))),
                 Ok(_) => whole = false,
                 Err(error) => {

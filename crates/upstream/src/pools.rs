@@ -318,3 +318,41 @@ fn rewrite_host(request: &mut Request<Body>, endpoint: &Endpoint) {
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Address, EndpointSet, LocalityEndpoints};
+
+    use super::*;
+
+    #[test]
+    fn host_names_of_endpoints_become_the_authority() {
+        let named = |host: Option<&str>| {
+            let endpoint = model::Endpoint::plain(Address::socket(([10, 0, 0, 1], 80).into()));
+            let group = (0, Arc::default(), vec![(endpoint, host.map(Arc::from))]);
+            EndpointTable::of([group].into_iter(), &EndpointTable::default()).endpoints()[0].clone()
+        };
+        for (target, host, endpoint, expected) in [
+            ("/a?b", Some("old"), Some("api.example.org"), "/a?b api.example.org"),
+            ("http://old:80/a", None, Some("api.example.org"), "http://api.example.org/a -"),
+            ("/", Some("old"), None, "/ old"),
+        ] {
+            let mut request = Request::get(target);
+            if let Some(host) = host {
+                request = request.header(header::HOST, host);
+            }
+            let mut request = request.body(Body::empty()).unwrap();
+            rewrite_host(&mut request, &named(endpoint));
+            let host = request.headers().get(header::HOST).map_or("-", |h| h.to_str().unwrap());
+            assert_eq!(format!("{} {host}", request.uri()), expected);
+        }
+    }
+
+    #[test]
+    fn names_are_not_dialled_before_they_are_resolved() {
+        let endpoint = model::Endpoint::plain(Address::Host { host: "a".into(), port: 80 });
+        let group = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
+        let set = EndpointSet { name: "s".into(), localities: vec![group] };
+        assert!(EndpointTable::new(&set, &EndpointTable::default()).endpoints().is_empty());
+    }
+}

@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use http::{Request, Version};
 use mesh_http::{Body, Progress, ServerOptions};
-use model::Cluster;
 use model::cluster::{Discovery, UpstreamProtocol};
+use model::{Address, Cluster, EndpointSet, LocalityEndpoints};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
@@ -256,6 +256,13 @@ fn no_connection() {
             assert_eq!((counts.connect_failures, counts.requests_error, counts.requests_active), (1, 1, 0));
             assert_eq!(pools.connect(&Pick::new(0)).await.unwrap_err().kind, FailureKind::ConnectFailed);
         }
+        let nowhere = Address::Socket { addr, netns: Some("nowhere".into()) };
+        let (_worker, cluster, outside) = pools(config(&[], |_| {}));
+        let group = LocalityEndpoints { endpoints: vec![model::Endpoint::plain(nowhere)], ..Default::default() };
+        cluster.set_endpoints(&EndpointSet { name: "e".into(), localities: vec![group] });
+        let failure = send(&outside, get("/")).await.unwrap_err();
+        assert!(failure.reason.contains("`nowhere`"), "{}", failure.reason);
+
         let (_worker, _cluster, pools) = pools(config(&[], |_| {}));
         let failure = send(&pools, get("/")).await.unwrap_err();
         assert_eq!((failure.kind, failure.kind.flag()), (FailureKind::NoEndpoint, Some("UH")));
