@@ -57,7 +57,6 @@ impl HttpFilter for FaultFilter {
         if let Some(delay) = &fault.delay
             && delay.share.takes(facts.draws.draw())
         {
-            // Told before the wait, so that an exchange given up meanwhile shows why it took so long.
             facts.flags.insert(ResponseFlags::DELAY_INJECTED);
             self.delay(delay).await;
         }
