@@ -60,6 +60,7 @@ impl Exchange {
     /// Active from now on; its connection comes later.
     pub(crate) fn begin(endpoint: Arc<Endpoint>, stats: Rc<ClusterStats>) -> Self {
         endpoint.live().active.fetch_add(1, Relaxed);
+        endpoint.live().requests.fetch_add(1, Relaxed);
         stats.begin();
         Self { endpoint, stats, connection: None, reused: false, open: None }
     }
@@ -77,10 +78,9 @@ impl Exchange {
         self.on(Rc::new(connection));
     }
 
-    /// Counts its outcome.
+    /// Counts its outcome. One that is given up has none.
     pub(crate) fn outcome(&self, success: bool) {
         let live = self.endpoint.live();
-        live.requests.fetch_add(1, Relaxed);
         let counter = if success { &live.successes } else { &live.errors };
         counter.fetch_add(1, Relaxed);
     }

@@ -12,6 +12,7 @@
 //!
 //! worker.cluster(&cluster)                    in a worker, per request
 //!       .send(request, &pick)                 pick an endpoint -> take a connection -> send -> Sent or Failure
+//!       .choose(&pick), .send_to(chosen, ..)  the same in two steps, for who wants to know the endpoint early
 //!       .connect(&pick)                       the same for raw bytes
 //! ```
 //!
@@ -46,7 +47,7 @@ pub use dial::Dialer;
 pub use endpoint::{Counts, Endpoint, EndpointId};
 pub use exchange::{Connected, Connection, Exchange, Sent};
 pub use failure::{Failure, FailureKind};
-pub use pools::{ClusterPools, Pick};
+pub use pools::{Chosen, ClusterPools, Pick};
 pub use stats::{ClusterStats, Event};
 pub use table::{EndpointTable, Order};
 pub use tls::Secrets;

@@ -35,7 +35,8 @@ pub struct Pick<'a> {
     pub original_destination: Option<SocketAddr>,
     /// What the downstream speaks: for clusters that speak the same.
     pub downstream: Version,
-    /// The request asks for an HTTP/1.1 upgrade, such as WebSocket: an HTTP/1.1 connection is used in any case.
+    /// The request asks for an HTTP/1.1 upgrade, such as WebSocket: an HTTP/1.1 connection is used in any case (save
+    /// for CONNECT, which goes as the cluster says).
     pub upgrade: bool,
     /// The request's authority becomes the endpoint's host name, if it has one.
     pub rewrite_host: bool,
@@ -53,6 +54,25 @@ impl Pick<'_> {
             upgrade: false,
             rewrite_host: false,
         }
+    }
+}
+
+/// An endpoint chosen for an exchange.
+pub struct Chosen {
+    pool: Rc<Pool>,
+    exchange: Exchange,
+}
+
+impl Chosen {
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.exchange.endpoint()
+    }
+}
+
+impl std::fmt::Debug for Chosen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Chosen").field(&self.exchange).finish()
     }
 }
 
@@ -98,15 +118,42 @@ impl ClusterPools {
     ///
     /// # Errors
     /// [`Failure`], with the request given back if nothing of it was used.
-    pub async fn send(&self, mut request: Request<Body>, pick: &Pick<'_>) -> Result<Sent, Box<Failure>> {
+    pub async fn send(&self, request: Request<Body>, pick: &Pick<'_>) -> Result<Sent, Box<Failure>> {
+        match self.choose(pick) {
+            Ok(chosen) => self.send_to(chosen, request, pick).await,
+            Err(failure) => Err(failure.with_request(request)),
+        }
+    }
+
+    /// The first half of [`ClusterPools::send`]: chooses an endpoint, on which the exchange counts as active from now
+    /// on. For callers that want to know the endpoint even of an attempt that they give up.
+    ///
+    /// # Errors
+    /// [`FailureKind::NoEndpoint`].
+    pub fn choose(&self, pick: &Pick<'_>) -> Result<Chosen, Box<Failure>> {
         let Some(pool) = self.pick(pick) else {
-            return Err(self.no_endpoint().with_request(request));
+            self.shared.stats.count(Event::NoneHealthy);
+            return Err(Failure::new(FailureKind::NoEndpoint, ""));
         };
-        let mut exchange = Exchange::begin(pool.endpoint(), self.shared.stats.clone());
+        let exchange = Exchange::begin(pool.endpoint(), self.shared.stats.clone());
+        Ok(Chosen { pool, exchange })
+    }
+
+    /// The second half of [`ClusterPools::send`]: sends the request to the endpoint that was chosen.
+    ///
+    /// # Errors
+    /// [`Failure`], with the request given back if nothing of it was used.
+    pub async fn send_to(
+        &self,
+        chosen: Chosen,
+        mut request: Request<Body>,
+        pick: &Pick<'_>,
+    ) -> Result<Sent, Box<Failure>> {
+        let Chosen { pool, mut exchange } = chosen;
         if pick.rewrite_host {
             rewrite_host(&mut request, exchange.endpoint());
         }
-        let speak = self.speak(pick, exchange.endpoint());
+        let speak = self.speak(pick, request.method(), exchange.endpoint());
         let idempotent = request.method().is_idempotent();
         let mut fresh = false;
         loop {
@@ -150,15 +197,13 @@ impl ClusterPools {
     /// # Errors
     /// [`Failure`]: no endpoint, or no connection within the cluster's connect timeout.
     pub async fn connect(&self, pick: &Pick<'_>) -> Result<Connected, Box<Failure>> {
-        let pool = self.pick(pick).ok_or_else(|| self.no_endpoint())?;
-        let endpoint = &pool.endpoint();
-        let mut exchange = Exchange::begin(endpoint.clone(), self.shared.stats.clone());
-        let dialed = match self.shared.dialer.dial(&self.shared.core, endpoint, Speak::Raw).await {
+        let Chosen { pool, mut exchange } = self.choose(pick)?;
+        let dialed = match self.shared.dialer.dial(&self.shared.core, exchange.endpoint(), Speak::Raw).await {
             Ok(dialed) => dialed,
             Err(error) => {
                 pool.failed(&error);
                 exchange.outcome(false);
-                return Err(Failure::new(error.kind, error.reason).at(endpoint));
+                return Err(Failure::new(error.kind, error.reason).at(exchange.endpoint()));
             }
         };
         let (local, remote, tls) = (dialed.local, dialed.remote, dialed.tls);
@@ -185,11 +230,6 @@ impl ClusterPools {
         Some(pool)
     }
 
-    fn no_endpoint(&self) -> Box<Failure> {
-        self.shared.stats.count(Event::NoneHealthy);
-        Failure::new(FailureKind::NoEndpoint, "")
-    }
-
     fn order(&self, core: &Core) -> Order {
         match core.config.balancing {
             Balancing::LeastRequest { choices } => Order::Least(choices),
@@ -208,10 +248,11 @@ impl ClusterPools {
         originals.entry(addr).or_insert_with(new).clone()
     }
 
-    fn speak(&self, pick: &Pick<'_>, endpoint: &Endpoint) -> Speak {
+    fn speak(&self, pick: &Pick<'_>, method: &Method, endpoint: &Endpoint) -> Speak {
         let core = &self.shared.core;
         match core.config.protocol {
-            _ if pick.upgrade => Speak::Http1,
+            // CONNECT is at home in both versions.
+            _ if pick.upgrade && method != Method::CONNECT => Speak::Http1,
             UpstreamProtocol::Http1 => Speak::Http1,
             UpstreamProtocol::Http2 => Speak::Http2,
             UpstreamProtocol::Auto if core.tls_to(endpoint).is_some() => Speak::Either,
