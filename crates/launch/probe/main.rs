@@ -7,6 +7,7 @@
 //! launch-probe terminal <dir> <capture> <program>...                 the same with standard input as its terminal
 //! launch-probe dropped <dir> <capture> <program>...                  prepares a launch and gives it up
 //! launch-probe again <dir> <times> <program>...                      launches in one process; prints its open files
+//! launch-probe together <dir> <number> <program>...                  launches side by side in one process
 //! launch-probe sidecar <dir>                                         see `sidecar`
 //! launch-probe dial|resolve|udp|serve ...                            see `program`
 //! ```
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ("again", [dir, times, program @ ..]) => again(dir, times.parse().expect("a number"), program),
+        ("together", [dir, number, program @ ..]) => together(dir, number.parse().expect("a number"), program),
         ("sidecar", [dir]) => runtime().block_on(sidecar::run(Path::new(dir))),
         (role, args) => program::run(role, args),
     }
@@ -103,6 +105,7 @@ fn launch_of(dir: &Path, capture: &str, program: &[&str]) -> Launch {
 /// `LAUNCH_TEST_SIDECAR` replaces the sidecar's program, to have one that fails.
 fn sidecar_of(dir: &Path) -> SidecarSpec {
     let admin = |path| HttpTarget::new(Address::unix(dir.join("admin.sock")), path);
+    let patience = milliseconds("LAUNCH_TEST_LEAVE_MS", 5_000);
     let myself = std::env::current_exe().expect("this program");
     SidecarSpec {
         program: std::env::var_os("LAUNCH_TEST_SIDECAR").unwrap_or_else(|| myself.into()),
@@ -110,10 +113,8 @@ fn sidecar_of(dir: &Path) -> SidecarSpec {
         env: vec![],
         output: SidecarOutput::Inherit,
         ready: admin("/ready"),
-        ready_within: Duration::from_millis(
-            std::env::var("LAUNCH_TEST_READY_MS").map_or(20_000, |text| text.parse().expect("a number")),
-        ),
-        drain: Drain { request: Some(admin("/drain")), settle: Duration::from_secs(5), grace: Duration::from_secs(5) },
+        ready_within: milliseconds("LAUNCH_TEST_READY_MS", 20_000),
+        drain: Drain { request: Some(admin("/drain")), settle: patience, grace: patience },
     }
 }
 
@@ -128,6 +129,32 @@ fn again(dir: &str, times: usize, program: &[&str]) -> ExitCode {
     }
     println!("open files: {} then {}", counts[0], counts[times - 1]);
     ExitCode::SUCCESS
+}
+
+/// Launches side by side, each in a directory of its own.
+fn together(dir: &str, number: usize, program: &[&str]) -> ExitCode {
+    runtime().block_on(async {
+        let mut running = Vec::new();
+        for index in 0..number {
+            let dir = Path::new(dir).join(index.to_string());
+            fs::create_dir(&dir).expect("a directory");
+            let program: Vec<String> = program.iter().map(|word| (*word).to_owned()).collect();
+            running.push(tokio::spawn(async move {
+                let words: Vec<&str> = program.iter().map(String::as_str).collect();
+                let ending = run(&dir, "auto", &words).await.expect("a launch");
+                fs::remove_dir_all(&dir).expect("the directory");
+                ending
+            }));
+        }
+        for ending in running {
+            assert_eq!(ending.await.expect("no panic"), launch::Ending::Exited(0));
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+fn milliseconds(variable: &str, default: u64) -> Duration {
+    Duration::from_millis(std::env::var(variable).map_or(default, |text| text.parse().expect("a number")))
 }
 
 /// Goes into a user namespace in which no network namespace can be made.

@@ -1,6 +1,9 @@
 //! A sidecar of a few lines. It answers every captured connection with where it was meant to go, every question for an
 //! address with 240.0.0.1, and these calls at `<dir>/admin.sock`: `/ready`; `/drain` (leaves); `/crash`; `/pid`;
 //! `/reach/<port>` (connects to the program's port and answers with what it says).
+//!
+//! If `LAUNCH_TEST_SIDECAR_IS` is `stubborn` it does not leave when told; if it is `slow` it starts another process and
+//! never gets ready.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,6 +32,18 @@ pub async fn run(dir: &Path) -> ExitCode {
         }
     }
     assert_eq!(inherited::untaken(), []);
+    let character = std::env::var("LAUNCH_TEST_SIDECAR_IS").unwrap_or_default();
+    if character == "slow" {
+        println!("running");
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("sleep");
+        return ExitCode::from(u8::from(child.wait().is_err()));
+    }
+    let stubborn = character == "stubborn";
+    if stubborn {
+        // nobody reads from it: SIGTERM is caught and forgotten
+        let terminate = tokio::signal::unix::SignalKind::terminate();
+        drop(tokio::signal::unix::signal(terminate).expect("a signal handler"));
+    }
     let netns = Netns::new("workload", dir.join("netns.sock"));
     let path = dir.join("admin.sock");
     // the one before may have crashed
@@ -36,7 +51,9 @@ pub async fn run(dir: &Path) -> ExitCode {
     let admin = UnixListener::bind(&path).expect("the admin socket");
     loop {
         let (stream, _) = admin.accept().await.expect("a call");
-        if let Ok(true) = answer(stream, &netns).await {
+        if let Ok(true) = answer(stream, &netns).await
+            && !stubborn
+        {
             std::fs::remove_file(&path).expect("the admin socket");
             return ExitCode::SUCCESS;
         }

@@ -5,13 +5,13 @@
 //! may end at any time.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::Ending;
 
@@ -39,13 +39,14 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `command`; the child inherits `files` under the same numbers.
-    pub(crate) async fn start(command: Command, files: Arc<[OwnedFd]>, on_drop: OnDrop) -> io::Result<Self> {
-        let (started, answer) = oneshot::channel();
+    /// Starts `command`; the child inherits `files` under the same numbers. Blocks for the moment that this takes, as
+    /// every start of a process does: if it could be cancelled, there might be a child that nobody waits for.
+    pub(crate) fn start(command: Command, files: Arc<[OwnedFd]>, on_drop: OnDrop) -> io::Result<Self> {
+        let (started, answer) = mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name("child".to_owned())
-            .spawn(move || start_and_wait(command, &files, on_drop, started))?;
-        answer.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+            .spawn(move || start_and_wait(command, files, on_drop, started))?;
+        answer.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     /// Its process number.
@@ -80,14 +81,13 @@ impl Drop for Child {
 
 fn start_and_wait(
     mut command: Command,
-    files: &[OwnedFd],
+    files: Arc<[OwnedFd]>,
     on_drop: OnDrop,
-    started: oneshot::Sender<io::Result<Child>>,
+    started: mpsc::SyncSender<io::Result<Child>>,
 ) {
-    let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-    let spawned = inheriting(&fds, || command.spawn());
-    // It may hold the child's ends of sockets, which must be open nowhere but in the child.
-    drop(command);
+    let spawned = inheriting(&files, || command.spawn());
+    // Both may hold the child's ends of sockets, which this thread must not keep open for as long as it waits.
+    drop((command, files));
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => return drop(started.send(Err(error))),
@@ -97,7 +97,6 @@ fn start_and_wait(
         .ok_or_else(|| io::ErrorKind::NotFound.into())
         .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?));
     let answer = handle.map(|handle| Child { pid: child.id(), on_drop, handle, ended });
-    // If nobody awaits the answer any more, the `Child` in it is dropped, which kills the process.
     let failed = answer.is_err();
     let _ = started.send(answer);
     if failed {
@@ -120,7 +119,7 @@ fn end_its_group(pid: u32) {
     let _ = kill_process_group(pid, Signal::KILL);
 }
 
-fn inheriting<T>(files: &[BorrowedFd<'_>], start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+fn inheriting<T>(files: &[OwnedFd], start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let _guard = STARTING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let set = |flags: FdFlags| files.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags));
     let result = set(FdFlags::empty()).map_err(io::Error::from).and_then(|()| start());

@@ -40,7 +40,7 @@ impl Inner {
         let (mine, theirs) = wire::pair().map_err(start_error)?;
         let mut command = inside::inner_process(program, args);
         command.stdin(Stdio::from(theirs));
-        let child = Child::start(command, Arc::new([]), OnDrop::Leave).await.map_err(start_error)?;
+        let child = Child::start(command, Arc::new([]), OnDrop::Leave).map_err(start_error)?;
         let link = Link::new(mine).map_err(start_error)?;
         let mut inner = Self { child, link };
         inner.send(&Order::Prepare { namespace }, true).await?;

@@ -109,7 +109,7 @@ impl Sidecar {
             return Err(start_error(&self.spec, std::io::ErrorKind::NotFound.into()));
         }
         let command = self.command().map_err(|e| start_error(&self.spec, e))?;
-        let child = Child::start(command, self.files.clone(), OnDrop::Kill).await;
+        let child = Child::start(command, self.files.clone(), OnDrop::Kill);
         let child = self.child.insert(child.map_err(|e| start_error(&self.spec, e))?);
         until_ready(&self.spec, child).await?;
         Ok(child.pid())

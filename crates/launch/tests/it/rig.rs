@@ -52,7 +52,9 @@ impl Rig {
     fn new(user: Option<u32>) -> Self {
         let dir = tempfile::Builder::new().prefix("launch-test").tempdir_in("/tmp").unwrap();
         let program = dir.path().join("probe");
-        fs::copy(env!("CARGO_BIN_EXE_launch-probe"), &program).unwrap();
+        // by another process: a file that is open for writing here would be so in what other tests start right now, and
+        // cannot be executed then (ETXTBSY)
+        assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_launch-probe")).arg(&program).status().unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         if let Some(id) = user {
             chown(dir.path(), Some(id), Some(id)).unwrap();
@@ -67,14 +69,6 @@ impl Rig {
     /// The probe's path, as an argument.
     pub fn probe(&self) -> String {
         self.path("probe").display().to_string()
-    }
-
-    /// A program that says that it runs, starts another, and never gets ready.
-    pub fn slow_sidecar(&self) -> PathBuf {
-        let path = self.path("slow");
-        fs::write(&path, "#!/bin/sh\necho running\nsleep 600\n").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
     }
 
     /// The probe in a role, as this rig's user, in this rig's directory.

@@ -44,11 +44,10 @@ fn refusals() {
 #[test]
 fn a_sidecar_that_does_not_get_ready() {
     for rig in rigs() {
-        let slow = rig.slow_sidecar();
         let mut command = rig.command("supervise", "auto", &["true"]);
-        let output = command.env("LAUNCH_TEST_SIDECAR", &slow).env("LAUNCH_TEST_READY_MS", "50").output().unwrap();
+        let output = command.env("LAUNCH_TEST_SIDECAR_IS", "slow").env("LAUNCH_TEST_READY_MS", "50").output().unwrap();
         assert!(text(&output.stderr).contains("not ready after 0.05 s"), "{}", text(&output.stderr));
-        std::fs::remove_file(&slow).unwrap();
+        rig.assert_nothing_left();
     }
 }
 
@@ -105,13 +104,12 @@ fn a_signal_before_the_program_runs_ends_the_launch() {
     for rig in rigs() {
         let mut command = rig.command("supervise", "auto", &["true"]);
         // a sidecar that says that it runs, and never gets ready
-        command.env("LAUNCH_TEST_SIDECAR", rig.slow_sidecar()).stdout(std::process::Stdio::piped());
+        command.env("LAUNCH_TEST_SIDECAR_IS", "slow").stdout(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(130));
-        std::fs::remove_file(rig.slow_sidecar()).unwrap();
         rig.assert_nothing_left();
     }
 }
@@ -214,6 +212,29 @@ fn where_namespaces_are_refused() {
         let output = rig.command("refused", "namespace", &["true"]).output().unwrap();
         assert_eq!(output.status.code(), Some(99));
         assert!(text(&output.stderr).contains("user.max_net_namespaces is 0"), "{}", text(&output.stderr));
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_sidecar_that_does_not_leave_is_killed() {
+    for rig in rigs() {
+        let mut command = rig.command("supervise", "auto", &["sh", "-c", "exit 4"]);
+        let output =
+            command.env("LAUNCH_TEST_SIDECAR_IS", "stubborn").env("LAUNCH_TEST_LEAVE_MS", "20").output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+        assert!(rig.events().ends_with("was killed\n"), "{}", rig.events());
+        std::fs::remove_file(rig.path("admin.sock")).unwrap();
+        rig.assert_nothing_left();
+    }
+}
+
+#[test]
+fn launches_side_by_side_in_one_process() {
+    for rig in rigs() {
+        let output = rig.command("together", "5", &["sh", "-c", "echo done"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), ["done"; 5].join("\n"));
         rig.assert_nothing_left();
     }
 }
