@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use crate::StringMatch;
 
+/// The secret of the workload's own certificate (Istio's name). It is not found by discovery: the proxy has it from its
+/// own request to the authority, or from its bootstrap, so that its key never travels.
+pub const OWN_CERTIFICATE: &str = "default";
+
 /// How connections from downstream end their TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownstreamTls {

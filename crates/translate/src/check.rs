@@ -7,7 +7,7 @@ use api::istio::{Destination, VirtualService};
 use api::{Problem, Spanned};
 
 use crate::gateway::host_part;
-use crate::names::complete_host;
+use crate::names::{complete_gateway, complete_host};
 use crate::service::Service;
 use crate::world::{Document, World};
 
@@ -39,6 +39,13 @@ pub fn check(world: &World) -> Vec<Problem> {
 
 fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn FnMut(Problem, &Spanned<String>)) {
     let spec = rule.spec();
+    for (i, host) in spec.hosts.iter().enumerate().filter(|(_, host)| spec.is_for_mesh() && !host.starts_with('*')) {
+        let whole = complete_host(&host.value, rule.namespace(), &world.settings.dns_domain);
+        if world.service(&whole).is_none() {
+            let problem = unknown_host(world, &host.value, &whole).path(format!("spec.hosts[{i}]"));
+            report(problem.hint("until it is there, sidecars do not apply these rules to it"), host);
+        }
+    }
     for (i, name) in spec.gateways.iter().enumerate().filter(|(_, name)| name.value != "mesh") {
         if !knows_gateway(world, &name.value, rule.namespace()) {
             let message = format!("the gateway `{}` is not known", name.value);
@@ -64,14 +71,10 @@ fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn F
         }
         if let Some(delegate) = &http.delegate {
             let namespace = if delegate.namespace.is_empty() { rule.namespace() } else { &delegate.namespace };
-            let known = world
-                .virtual_services
-                .iter()
-                .any(|d| d.spec().is_delegate() && d.namespace() == namespace && d.name() == delegate.name.value);
-            if !known {
+            if world.delegate(rule, delegate).is_none() {
                 let message = format!("the VirtualService `{namespace}/{}` is not known", delegate.name);
                 let problem = Problem::warning(message).path(format!("spec.http[{i}].delegate.name"));
-                report(problem.expected("a VirtualService without hosts"), &delegate.name);
+                report(problem.expected("a VirtualService without hosts that is exported here"), &delegate.name);
             }
         }
     }
@@ -88,8 +91,8 @@ fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn F
 }
 
 fn knows_gateway(world: &World, name: &str, namespace: &str) -> bool {
-    let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
-    world.gateways.iter().any(|g| g.namespace() == namespace && g.name() == name)
+    let whole = complete_gateway(name, namespace);
+    world.gateways.iter().any(|g| format!("{}/{}", g.namespace(), g.name()) == whole)
 }
 
 fn check_destination(

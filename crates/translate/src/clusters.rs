@@ -6,20 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
-use model::tls::{TlsVersions, UpstreamTls, Validation};
+use model::tls::{OWN_CERTIFICATE, TlsVersions, UpstreamTls, Validation};
 use model::{Address, Cluster, Config, Endpoint, EndpointSet, Locality, LocalityEndpoints, StringMatch};
 
 use crate::names;
 use crate::node::Node;
 use crate::policy::{Policy, TlsChoice};
 use crate::protocol::Protocol;
-use crate::service::{Backing, Service, ServicePort, Target};
+use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target};
 use crate::world::World;
 
 /// Istio's limit for making a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The secret of the workload's own certificate.
-pub const OWN_CERTIFICATE: &str = "default";
 /// The secret of the mesh's trust bundle.
 pub const TRUST_BUNDLE: &str = "ROOTCA";
 /// What our mesh TLS for HTTP offers: the first two tell a server that mesh TLS is meant (Istio's names).
@@ -36,7 +34,10 @@ pub fn add_service(config: &mut Config, world: &World, node: &Node, service: &Se
         for (subset, labels, policy) in whole.chain(subsets) {
             let name = names::outbound(port.number, subset, &service.host);
             let members = Members { service, port, labels };
-            let discovery = members.discovery(world, &name);
+            let discovery = match policy.passthrough {
+                true => Discovery::OriginalDestination,
+                false => members.discovery(world, &name),
+            };
             if let Discovery::Eds(_) = discovery {
                 let set = EndpointSet { name: name.clone(), localities: members.registered(world) };
                 config.endpoints.insert(name.clone(), Arc::new(set));
@@ -72,9 +73,9 @@ fn cluster(
 /// knows from the declaration what the program speaks. Where nothing is declared, what came in has to go out.
 fn protocol(port: &ServicePort, policy: &Policy, external: bool) -> UpstreamProtocol {
     match port.protocol {
+        _ if policy.use_client_protocol => UpstreamProtocol::SameAsDownstream,
         p if p.is_http2() || policy.h2_upgrade => UpstreamProtocol::Http2,
         Protocol::Auto => UpstreamProtocol::SameAsDownstream,
-        _ if policy.use_client_protocol => UpstreamProtocol::SameAsDownstream,
         _ if external => UpstreamProtocol::Http1,
         _ => UpstreamProtocol::Auto,
     }
@@ -95,8 +96,20 @@ fn transport(world: &World, service: &Service, port: &ServicePort, policy: &Poli
             }
             Transport::Tls(tls)
         }
-        Some(TlsChoice::Own(tls)) => Transport::Tls(tls.clone()),
+        Some(TlsChoice::Own(tls)) => Transport::Tls(own_tls(tls.clone(), service)),
     }
+}
+
+/// TLS of the user's own, with what the service says where the rule does not: its host is asked for, and its
+/// certificates' names are believed.
+fn own_tls(mut tls: UpstreamTls, service: &Service) -> UpstreamTls {
+    if tls.sni.is_none() && !service.host.starts_with('*') {
+        tls.sni = Some(service.host.to_string());
+    }
+    if let Some(validation) = tls.validation.as_mut().filter(|v| v.names.is_empty()) {
+        validation.names = service.certificate_names.iter().map(StringMatch::exact).collect();
+    }
+    tls
 }
 
 /// The mesh's mutual TLS: our certificate, and a server that is one of the service's accounts (secure naming).
@@ -143,7 +156,11 @@ impl Members<'_> {
         let Backing::Workloads(_) = &self.service.backing else { return self.given(world) };
         let fits = |labels| self.labels.is_none_or(|wanted| crate::service::selected(wanted, labels));
         let members = world.workloads_of(self.service).filter(|w| fits(&w.labels));
-        by_locality(members.filter_map(|w| Some((w.locality.clone(), self.port.endpoint(w)?))))
+        by_locality(members.filter_map(|w| {
+            let endpoint = self.port.endpoint(w)?;
+            let mesh_tls = endpoint.mesh_tls && world.takes_mesh_tls(w, self.port.on(w)?);
+            Some((w.locality.clone(), Endpoint { mesh_tls, ..endpoint }))
+        }))
     }
 
     fn given(&self, world: &World) -> Vec<LocalityEndpoints> {
@@ -153,13 +170,15 @@ impl Members<'_> {
             Target::Number(number) => *number,
             Target::Name(_) => self.port.number,
         };
-        let members = list.iter().filter(|e| fits(&e.labels)).map(|e| {
+        // One without an address lies behind the gateway of another network, and one with a path on another machine.
+        let reachable = |e: &&FixedEndpoint| !e.address.is_empty() && !e.address.starts_with("unix://");
+        let members = list.iter().filter(|e| fits(&e.labels)).filter(reachable).map(|e| {
             let port = self.port.name.as_ref().and_then(|name| e.ports.get(name)).copied().unwrap_or(own);
             let address = match e.address.parse() {
                 Ok(ip) => Address::socket(SocketAddr::new(ip, port)),
                 Err(_) => Address::Host { host: e.address.as_str().into(), port },
             };
-            let mesh_tls = !self.service.external && world.is_mesh_address(&e.address);
+            let mesh_tls = !self.service.external && world.is_mesh_address(&e.address, port);
             (e.locality.clone(), Endpoint { weight: e.weight.max(1), mesh_tls, ..Endpoint::plain(address) })
         });
         by_locality(members)

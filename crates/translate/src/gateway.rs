@@ -11,16 +11,16 @@ use model::http_proxy::{ForwardClientCert, RouteSource};
 use model::listener::Inspect;
 use model::route::{Action, PathMatch, Redirect};
 use model::tcp_proxy::WeightedTarget;
-use model::tls::{DownstreamTls, TlsVersion, TlsVersions, Validation};
+use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersion, TlsVersions, Validation};
 use model::{
     Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy,
 };
 
-use crate::clusters::{OWN_CERTIFICATE, TRUST_BUNDLE};
-use crate::names::complete_host;
+use crate::clusters::TRUST_BUNDLE;
+use crate::names::{complete_gateway, complete_host, without_dot};
 use crate::node::Node;
 use crate::outbound::{http_proxy, logs};
-use crate::routes::{Reading, catch_all_last, exported, gateway_host, routes, weighted};
+use crate::routes::{Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
 use crate::secrets::{HELD, ROOTS};
 use crate::service::selected;
 use crate::world::{Document, World};
@@ -129,7 +129,8 @@ fn http(world: &World, routes: Arc<str>) -> NetworkFilter {
 fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>]) -> RouteConfiguration {
     let mut by_domain: BTreeMap<String, Vec<Route>> = BTreeMap::new();
     for open in servers {
-        if open.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
+        // Who comes by TLS is there already.
+        if is_plain_http(open.server) && open.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
             for host in &open.server.hosts {
                 by_domain.entry(host_part(&host.value).to_ascii_lowercase()).or_default().push(to_https());
             }
@@ -160,10 +161,7 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
 fn bound<'a>(world: &'a World, node: &'a Node, gateway: &'a str) -> impl Iterator<Item = &'a Document<VirtualService>> {
     world.virtual_services.iter().filter(move |rule| {
         let names = &rule.spec().gateways;
-        let named = names.iter().any(|name| match name.value.contains('/') {
-            true => name.value == gateway,
-            false => format!("{}/{}", rule.namespace(), name.value) == gateway,
-        });
+        let named = names.iter().any(|name| complete_gateway(&name.value, rule.namespace()) == gateway);
         named && !rule.spec().is_delegate() && exported(rule, node)
     })
 }
@@ -195,7 +193,7 @@ fn opened(open: &Open<'_>, rule_namespace: &str, host: &str) -> Vec<String> {
 
 /// The host of a server, without the namespace before it.
 pub fn host_part(written: &str) -> &str {
-    written.split_once('/').map_or(written, |(_, host)| host)
+    without_dot(written.split_once('/').map_or(written, |(_, host)| host))
 }
 
 fn to_https() -> Route {
@@ -216,15 +214,9 @@ fn passed_through(world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain
     let mut chains = Vec::new();
     for rule in bound(world, node, &gateway) {
         let reading = Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
-        for tls in &rule.spec().tls {
-            let meant = tls.match_.iter().filter(|m| m.port.as_ref().is_none_or(|p| p.value == u32::from(open.port)));
-            let server_names: Vec<String> = meant
-                .flat_map(|m| &m.sni_hosts)
-                .map(|sni| sni.value.to_ascii_lowercase())
-                .filter(|sni| !opened(&open, rule.namespace(), sni).is_empty())
-                .collect();
-            let clusters = weighted(&tls.route, reading);
-            if !server_names.is_empty() && !clusters.is_empty() {
+        for (mut server_names, clusters) in tls_rules(rule.spec(), reading) {
+            server_names.retain(|sni| !opened(&open, rule.namespace(), sni).is_empty());
+            if !server_names.is_empty() {
                 let matches = ChainMatch { server_names, ..ChainMatch::default() };
                 chains.push(chain(&format!("tls.{}", rule.name()), matches, None, raw(world, clusters)));
             }
@@ -237,8 +229,7 @@ fn tcp_targets(world: &World, node: &Node, open: Open<'_>) -> Vec<WeightedTarget
     let gateway = format!("{}/{}", open.gateway.namespace(), open.gateway.name());
     let targets = bound(world, node, &gateway).filter_map(|rule| {
         let reading = Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
-        let meant = |m: &api::istio::L4MatchAttributes| m.port.as_ref().is_none_or(|p| p.value == u32::from(open.port));
-        let tcp = rule.spec().tcp.iter().find(|tcp| tcp.match_.is_empty() || tcp.match_.iter().any(meant))?;
+        let tcp = tcp_rule(rule.spec(), reading)?;
         Some(weighted(&tcp.route, reading)).filter(|targets| !targets.is_empty())
     });
     targets.into_iter().next().unwrap_or_default()
@@ -285,9 +276,10 @@ fn certificates(settings: &ServerTlsSettings) -> Vec<Arc<str>> {
 }
 
 fn roots(settings: &ServerTlsSettings) -> Arc<str> {
-    match (settings.ca_cert_credential_name.as_str(), settings.credential_name.as_str()) {
-        ("", "") => format!("file-root:{}", settings.ca_certificates).into(),
-        ("", name) => format!("{HELD}{name}{ROOTS}").into(),
-        (name, _) => format!("{HELD}{name}{ROOTS}").into(),
+    let certificates = settings.credential_names.iter().filter(|_| settings.ca_certificates.is_empty());
+    let mut named = [&settings.ca_cert_credential_name, &settings.credential_name].into_iter().chain(certificates);
+    match named.find(|name| !name.is_empty()) {
+        Some(name) => format!("{HELD}{name}{ROOTS}").into(),
+        None => format!("file-root:{}", settings.ca_certificates).into(),
     }
 }

@@ -7,13 +7,13 @@ use model::chain::{ChainMatch, TransportKind};
 use model::http_proxy::{ForwardClientCert, RouteSource};
 use model::listener::Inspect;
 use model::route::{Action, Forward, PathMatch};
-use model::tls::{DownstreamTls, TlsVersions, Validation};
+use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersions, Validation};
 use model::{
     Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy,
     VirtualHost,
 };
 
-use crate::clusters::{OWN_CERTIFICATE, TRUST_BUNDLE, to_program};
+use crate::clusters::{TRUST_BUNDLE, to_program};
 use crate::names;
 use crate::node::{InboundPort, Node};
 use crate::outbound::logs;

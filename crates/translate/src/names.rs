@@ -17,8 +17,25 @@ pub fn inbound(port: u16) -> Arc<str> {
     format!("inbound|{port}||").into()
 }
 
+/// A host without the dot that DNS may have at its end.
+pub fn without_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+/// A gateway as a rule in `namespace` means it: `namespace/name`. A name alone and `./name` stand for one of the rule's
+/// namespace; `name.namespace.svc.cluster.local` is the old way to name another one's (Istio still reads it).
+pub fn complete_gateway(name: &str, namespace: &str) -> String {
+    match (name.split_once('/'), name.split_once('.')) {
+        (Some((".", name)), _) => format!("{namespace}/{name}"),
+        (Some(_), _) => name.to_owned(),
+        (None, Some((name, rest))) => format!("{}/{name}", rest.split('.').next().unwrap_or_default()),
+        (None, None) => format!("{namespace}/{name}"),
+    }
+}
+
 /// A host as a rule in `namespace` means it: a name without a dot is a service of that namespace.
 pub fn complete_host(host: &str, namespace: &str, dns_domain: &str) -> String {
+    let host = without_dot(host);
     if host == "*" || host.contains('.') || host.parse::<std::net::IpAddr>().is_ok() {
         host.to_ascii_lowercase()
     } else {
@@ -52,11 +69,25 @@ mod tests {
             ("reviews", "reviews.default.svc.cluster.local"),
             ("reviews.prod", "reviews.prod"),
             ("Example.org", "example.org"),
+            ("example.org.", "example.org"),
             ("*", "*"),
             ("*.example.org", "*.example.org"),
             ("::1", "::1"),
         ] {
             assert_eq!(complete_host(host, "default", "cluster.local"), expected);
+        }
+    }
+
+    #[test]
+    fn gateways() {
+        for (name, expected) in [
+            ("g", "default/g"),
+            ("./g", "default/g"),
+            ("edge/g", "edge/g"),
+            ("g.edge.svc.cluster.local", "edge/g"),
+            ("g.edge", "edge/g"),
+        ] {
+            assert_eq!(complete_gateway(name, "default"), expected);
         }
     }
 

@@ -21,7 +21,7 @@ use model::{
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
-use crate::routes::{mesh_host, raw_targets};
+use crate::routes::{mesh_host, raw_targets, tls_targets};
 use crate::service::{Service, ServicePort};
 use crate::settings::OutboundPolicy;
 use crate::vips;
@@ -184,6 +184,14 @@ fn chains(
             let application_protocols = FOUND_HTTP.map(str::to_owned).to_vec();
             let found = ChainMatch { application_protocols, ..ChainMatch::default() };
             (vec![chain("http", found, http())], Some(chain("tcp", ChainMatch::default(), raw())))
+        }
+        Protocol::Tls | Protocol::Https => {
+            let by_name = tls_targets(world, node, service, port.number).into_iter().map(|(server_names, clusters)| {
+                let to = clusters[0].cluster.clone();
+                let filter = NetworkFilter::Tcp(TcpProxy { clusters, ..tcp_proxy(world, to) });
+                chain("tls", ChainMatch { server_names, ..ChainMatch::default() }, filter)
+            });
+            (by_name.chain([chain("tcp", ChainMatch::default(), raw())]).collect(), None)
         }
         _ => (vec![chain("tcp", ChainMatch::default(), raw())], None),
     }

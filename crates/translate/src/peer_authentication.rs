@@ -1,5 +1,7 @@
 //! Who must speak mutual TLS: the mode of each port of a workload.
 
+use std::collections::BTreeMap;
+
 use api::istio::{MutualTls, MutualTlsMode, PeerAuthentication};
 
 use crate::node::Node;
@@ -22,10 +24,14 @@ impl World {
     /// the port, the workload, its namespace, the mesh; of two at the same level the older. Nothing said is
     /// [`Mode::Permissive`].
     pub fn mutual_tls(&self, node: &Node, port: u16) -> Mode {
-        let own = &node.namespace;
+        self.mutual_tls_of(&node.namespace, &node.labels, port)
+    }
+
+    /// The same for a workload, as its clients have to know it.
+    pub(crate) fn mutual_tls_of(&self, own: &str, labels: &BTreeMap<String, String>, port: u16) -> Mode {
         let root = &self.settings.root_namespace;
         let selects = |p: &PeerAuthentication| {
-            p.selector.as_ref().filter(|s| !s.match_labels.is_empty()).map(|s| selected(&s.match_labels, &node.labels))
+            p.selector.as_ref().filter(|s| !s.match_labels.is_empty()).map(|s| selected(&s.match_labels, labels))
         };
         let workload = self.oldest(|d| d.namespace() == own && selects(d.spec()) == Some(true));
         let namespace = self.oldest(|d| d.namespace() == own && own != root && selects(d.spec()).is_none());

@@ -3,19 +3,23 @@
 mod headers;
 mod http_rule;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::istio::{HttpRoute, VirtualService};
+use api::Spanned;
+use api::istio::{
+    Delegate, HttpRoute, L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute, VirtualService,
+};
 use base::HostPattern;
 use model::tcp_proxy::WeightedTarget;
 use model::{Route, VirtualHost};
 
-use crate::names::{self, complete_host, short_forms};
+use crate::names::{self, complete_host, short_forms, without_dot};
 use crate::node::Node;
 use crate::service::{Service, Visibility, selected};
 use crate::world::{Document, World};
 
-pub use http_rule::{Reading, cluster, default_route, routes, takes_all};
+pub use http_rule::{Reading, cluster, default_route, names_gateway, routes, takes_all};
 
 /// The virtual host of a service in the mesh, on one port: its forms and addresses, and the rules for it.
 pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> VirtualHost {
@@ -39,26 +43,70 @@ pub fn raw_targets(world: &World, node: &Node, service: &Service, port: u16) -> 
     let rule = world.mesh_rule(node, &service.host);
     let ruled = rule.and_then(|rule| {
         let reading = Reading { world, node, namespace: rule.namespace(), gateway: None, port };
-        let route = rule.spec().tcp.iter().find(|tcp| {
-            tcp.match_.is_empty()
-                || tcp.match_.iter().any(|m| {
-                    m.port.as_ref().is_none_or(|p| p.value == u32::from(port))
-                        && selected(&m.source_labels, &node.labels)
-                        && (m.source_namespace.is_empty() || m.source_namespace == node.namespace)
-                        && (m.gateways.is_empty() || m.gateways.iter().any(|g| g.value == "mesh"))
-                })
-        })?;
-        Some(weighted(&route.route, reading))
+        Some(weighted(&tcp_rule(rule.spec(), reading)?.route, reading))
     });
     ruled
         .filter(|targets| !targets.is_empty())
         .unwrap_or_else(|| vec![WeightedTarget { cluster: names::outbound(port, "", &service.host), weight: 1 }])
 }
 
+/// Where TLS connections to a port of a service go, by server name; those without a rule go as raw ones do.
+pub fn tls_targets(
+    world: &World,
+    node: &Node,
+    service: &Service,
+    port: u16,
+) -> Vec<(Vec<String>, Vec<WeightedTarget>)> {
+    let Some(rule) = world.mesh_rule(node, &service.host) else { return Vec::new() };
+    let reading = Reading { world, node, namespace: rule.namespace(), gateway: None, port };
+    tls_rules(rule.spec(), reading).collect()
+}
+
+/// The first TCP rule that is meant for this caller, gateway and port.
+pub fn tcp_rule<'a>(rule: &'a VirtualService, reading: Reading<'_>) -> Option<&'a TcpRoute> {
+    let meant = |m: &L4MatchAttributes| {
+        concerns_connections(m.port.as_ref(), &m.source_labels, &m.source_namespace, &m.gateways, reading)
+    };
+    rule.tcp.iter().find(|tcp| tcp.match_.is_empty() || tcp.match_.iter().any(meant))
+}
+
+/// The TLS rules that are meant for this caller, gateway and port: their server names in lower case, and where
+/// connections go.
+pub fn tls_rules<'a>(
+    rule: &'a VirtualService,
+    reading: Reading<'a>,
+) -> impl Iterator<Item = (Vec<String>, Vec<WeightedTarget>)> {
+    let meant = move |m: &&TlsMatchAttributes| {
+        concerns_connections(m.port.as_ref(), &m.source_labels, &m.source_namespace, &m.gateways, reading)
+    };
+    let read = move |tls: &TlsRoute| {
+        let hosts = tls.match_.iter().filter(meant).flat_map(|m| &m.sni_hosts);
+        let server_names: Vec<String> = hosts.map(|sni| without_dot(&sni.value).to_ascii_lowercase()).collect();
+        (server_names, weighted(&tls.route, reading))
+    };
+    rule.tls.iter().map(read).filter(|(names, targets)| !names.is_empty() && !targets.is_empty())
+}
+
+/// Is a condition on connections meant for this caller, gateway and port? A gateway is nobody's workload: there only its
+/// name and the port count (Istio's behaviour).
+fn concerns_connections(
+    port: Option<&Spanned<u32>>,
+    source_labels: &BTreeMap<String, String>,
+    source_namespace: &str,
+    gateways: &[Spanned<String>],
+    reading: Reading<'_>,
+) -> bool {
+    let node = reading.node;
+    let by_caller = reading.gateway.is_some()
+        || selected(source_labels, &node.labels) && (source_namespace.is_empty() || source_namespace == node.namespace);
+    let by_gateway = gateways.is_empty() || gateways.iter().any(|g| names_gateway(&g.value, reading));
+    by_caller && by_gateway && port.is_none_or(|p| p.value == u32::from(reading.port))
+}
+
 /// The clusters of a rule for raw connections. The weight of a lone destination has no meaning.
-pub fn weighted(destinations: &[api::istio::RouteDestination], reading: Reading<'_>) -> Vec<WeightedTarget> {
+pub fn weighted(destinations: &[RouteDestination], reading: Reading<'_>) -> Vec<WeightedTarget> {
     let lone = destinations.len() == 1;
-    let weight = |d: &api::istio::RouteDestination| if lone { 1 } else { d.weight.as_ref().map_or(0, |w| w.value) };
+    let weight = |d: &RouteDestination| if lone { 1 } else { d.weight.as_ref().map_or(0, |w| w.value) };
     destinations
         .iter()
         .filter(|d| weight(d) > 0)
@@ -96,14 +144,37 @@ impl World {
         for rule in &document.spec().http {
             match &rule.delegate {
                 Some(delegate) => {
-                    let namespace =
-                        if delegate.namespace.is_empty() { document.namespace() } else { &delegate.namespace };
-                    let found = self.virtual_services.iter().find(|d| {
-                        d.spec().is_delegate() && d.namespace() == namespace && d.name() == delegate.name.value
-                    });
-                    rules.extend(found.into_iter().flat_map(|d| delegated(rule, &d.spec().http)));
+                    let found = self.delegate(document, delegate);
+                    rules.extend(found.into_iter().flat_map(|d| delegated(rule, &self.with_whole_hosts(d))));
                 }
                 None => rules.push(rule.clone()),
+            }
+        }
+        rules
+    }
+
+    /// The VirtualService that a rule of `document` delegates to, if its `exportTo` lets it be seen there.
+    pub(crate) fn delegate(
+        &self,
+        document: &Document<VirtualService>,
+        delegate: &Delegate,
+    ) -> Option<&Document<VirtualService>> {
+        let own = document.namespace();
+        let namespace = if delegate.namespace.is_empty() { own } else { &delegate.namespace };
+        self.virtual_services.iter().find(|d| {
+            let named = d.namespace() == namespace && d.name() == delegate.name.value;
+            named && d.spec().is_delegate() && exported_to(d, own)
+        })
+    }
+
+    /// The HTTP rules of a delegate. A short host means a service of its namespace, not of the root's.
+    fn with_whole_hosts(&self, document: &Document<VirtualService>) -> Vec<HttpRoute> {
+        let mut rules = document.spec().http.clone();
+        for rule in &mut rules {
+            let routes = rule.route.iter_mut().map(|to| &mut to.destination);
+            let mirrors = rule.mirror.iter_mut().chain(rule.mirrors.iter_mut().map(|m| &mut m.destination));
+            for to in routes.chain(mirrors) {
+                to.host.value = complete_host(&to.host.value, document.namespace(), &self.settings.dns_domain);
             }
         }
         rules
@@ -126,7 +197,12 @@ fn delegated(root: &HttpRoute, rules: &[HttpRoute]) -> Vec<HttpRoute> {
         merged.rewrite = merged.rewrite.or_else(|| root.rewrite.clone());
         merged.headers = merged.headers.or_else(|| root.headers.clone());
         merged.cors_policy = merged.cors_policy.or_else(|| root.cors_policy.clone());
-        merged.mirror = merged.mirror.or_else(|| root.mirror.clone());
+        if merged.mirror.is_none() && merged.mirrors.is_empty() {
+            merged.mirror.clone_from(&root.mirror);
+            merged.mirrors.clone_from(&root.mirrors);
+            merged.mirror_percent = root.mirror_percent;
+            merged.mirror_percentage.clone_from(&root.mirror_percentage);
+        }
         (!merged.match_.is_empty() || (root.match_.is_empty() && rule.match_.is_empty())).then_some(merged)
     };
     rules.iter().filter_map(under).collect()
@@ -134,8 +210,12 @@ fn delegated(root: &HttpRoute, rules: &[HttpRoute]) -> Vec<HttpRoute> {
 
 /// May `node` see the rule?
 pub fn exported(document: &Document<VirtualService>, node: &Node) -> bool {
+    exported_to(document, &node.namespace)
+}
+
+fn exported_to(document: &Document<VirtualService>, namespace: &str) -> bool {
     let export_to = document.spec().export_to.iter().map(|to| to.value.as_str());
-    Visibility::read(export_to, document.namespace()).includes(&node.namespace)
+    Visibility::read(export_to, document.namespace()).includes(namespace)
 }
 
 /// Moves routes that take everything behind the others: rules of several documents may meet at one host.

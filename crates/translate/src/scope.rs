@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::istio::{OutboundMode, Sidecar};
 use base::HostPattern;
 
+use crate::names::without_dot;
 use crate::node::{Node, Role};
 use crate::service::{Service, selected};
 use crate::settings::OutboundPolicy;
@@ -55,16 +56,20 @@ fn sidecar_namespace<'a>(sidecar: &'a Document<Sidecar>, node: &'a Node) -> &'a 
     if sidecar.namespace() == node.namespace { sidecar.namespace() } else { &node.namespace }
 }
 
-/// Do the egress hosts (`namespace/host`) take in the service?
+/// Do the egress hosts (`namespace/host`) take in the service? `~namespace/host` leaves out what others take in, and
+/// `~/host` takes in nothing.
 fn reaches(sidecar: &Sidecar, own: &str, service: &Service) -> bool {
-    sidecar.egress.iter().flat_map(|listener| &listener.hosts).any(|written| {
-        let Some((namespace, host)) = written.value.split_once('/') else { return false };
+    let hosts = || sidecar.egress.iter().flat_map(|listener| &listener.hosts);
+    let entries = || hosts().filter_map(|written| written.value.split_once('/'));
+    let is_meant = |namespace: &str, host: &str| {
         let in_namespace = match namespace {
             "*" => true,
             "." => service.namespace == own,
-            "~" => false,
             namespace => service.namespace == namespace,
         };
-        in_namespace && host.parse::<HostPattern>().is_ok_and(|pattern| pattern.matches(&service.host))
-    })
+        let pattern = without_dot(host).parse::<HostPattern>();
+        in_namespace && pattern.is_ok_and(|p| p.matches(&service.host) || p.to_string() == *service.host)
+    };
+    let left_out = |(namespace, host): (&str, &str)| namespace.strip_prefix('~').is_some_and(|n| is_meant(n, host));
+    entries().any(|(namespace, host)| is_meant(namespace, host)) && !entries().any(left_out)
 }

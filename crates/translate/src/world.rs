@@ -14,6 +14,7 @@ use base::{HostPattern, SpiffeId};
 
 use crate::names::complete_host;
 use crate::node::Node;
+use crate::peer_authentication::Mode;
 use crate::policy::Policies;
 use crate::protocol::Protocol;
 use crate::service::{Backing, Service, Visibility, selected};
@@ -188,9 +189,19 @@ impl World {
         all
     }
 
-    /// Is this the address of a workload that takes the mesh's TLS?
-    pub(crate) fn is_mesh_address(&self, address: &str) -> bool {
-        address.parse::<std::net::IpAddr>().is_ok_and(|ip| self.workloads.iter().any(|w| w.address == ip && w.mesh_tls))
+    /// Does a workload take the mesh's TLS at this address and port?
+    pub(crate) fn is_mesh_address(&self, address: &str, port: u16) -> bool {
+        let Ok(ip) = address.parse::<std::net::IpAddr>() else { return false };
+        self.workloads.iter().filter(|w| w.address == ip).any(|w| {
+            let target = w.ports.iter().find(|(_, at)| **at == port).map_or(port, |(target, _)| *target);
+            self.takes_mesh_tls(w, target)
+        })
+    }
+
+    /// Does this workload take the mesh's TLS on a port of its program? Where a policy turns it off, TLS would pass to
+    /// the program.
+    pub(crate) fn takes_mesh_tls(&self, workload: &Workload, target: u16) -> bool {
+        workload.mesh_tls && self.mutual_tls_of(&workload.namespace, &workload.labels, target) != Mode::Disable
     }
 
     /// The protocol of a port of the program that `node` stands beside, as the services say that it is an instance of.

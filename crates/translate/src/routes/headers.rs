@@ -1,6 +1,7 @@
 //! Header operations of a rule, as changes of the model.
 
 use api::istio::HeaderOperations;
+use http::header::HOST;
 use http::{HeaderName, HeaderValue};
 use model::HeaderChanges;
 use model::headers::{HeaderWrite, WriteAction};
@@ -10,11 +11,10 @@ use model::headers::{HeaderWrite, WriteAction};
 pub fn changes(operations: Option<&HeaderOperations>) -> HeaderChanges {
     let Some(operations) = operations else { return HeaderChanges::default() };
     let write = |(name, value): (&String, &String), action| {
-        Some(HeaderWrite {
-            name: HeaderName::from_bytes(header_name(name).as_bytes()).ok()?,
-            value: HeaderValue::from_str(value).ok()?,
-            action,
-        })
+        let name = HeaderName::from_bytes(header_name(name).as_bytes()).ok()?;
+        // A request has one authority: one that is added takes the place of the old one.
+        let action = if name == HOST { WriteAction::Overwrite } else { action };
+        Some(HeaderWrite { name, value: HeaderValue::from_str(value).ok()?, action })
     };
     let set = operations.set.iter().filter_map(|pair| write(pair, WriteAction::Overwrite));
     let add = operations.add.iter().filter_map(|pair| write(pair, WriteAction::Append));
@@ -22,6 +22,14 @@ pub fn changes(operations: Option<&HeaderOperations>) -> HeaderChanges {
         remove: operations.remove.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect(),
         write: set.chain(add).collect(),
     }
+}
+
+/// Both changes, the second one after the first.
+pub fn followed_by(mut first: HeaderChanges, second: HeaderChanges) -> HeaderChanges {
+    first.write.retain(|write| !second.remove.contains(&write.name));
+    first.remove.extend(second.remove);
+    first.write.extend(second.write);
+    first
 }
 
 /// `:authority` is written as `Host`, which the proxy turns into whatever the upstream's protocol calls it.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::StringMatch as Written;
+use api::{Spanned, StringMatch as Written};
 use api::istio::{
-    Destination, FaultAbort, FaultDelay, HttpFaultInjection, HttpMatchRequest, HttpRedirect, HttpRetry, HttpRewrite,
-    HttpRoute, HttpRouteDestination, Percent, RedirectPortSelection,
+    Destination, FaultAbort, FaultDelay, HeaderOperations, Headers, HttpFaultInjection, HttpMatchRequest, HttpRedirect,
+    HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination, Percent, RedirectPortSelection,
 };
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
@@ -18,7 +18,7 @@ use model::route::{
 };
 use model::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy, Route, StringMatch};
 
-use super::headers::changes;
+use super::headers::{changes, followed_by};
 use crate::names;
 use crate::node::Node;
 use crate::service::selected;
@@ -64,15 +64,20 @@ fn rule_routes(rule: &HttpRoute, action: &Action, reading: Reading<'_>) -> Vec<R
     let everything = [HttpMatchRequest::default()];
     let conditions = if rule.match_.is_empty() { &everything[..] } else { &rule.match_[..] };
     let concerned = conditions.iter().filter(|condition| concerns(condition, reading));
+    // A lone destination's changes come after the rule's, since there is no choice that they would depend on.
+    let lone = if let [only] = &rule.route[..] { only.headers.as_ref() } else { None };
+    let both = |way: fn(&Headers) -> Option<&HeaderOperations>| {
+        let parts = [rule.headers.as_ref(), lone].map(|h| changes(h.and_then(way)));
+        parts.into_iter().fold(HeaderChanges::default(), followed_by)
+    };
     concerned
         .map(|condition| {
-            let headers = rule.headers.as_ref();
             Route {
                 name: route_name(&rule.name, &condition.name),
                 matches: matches(condition),
                 action: action.clone(),
-                request_headers: changes(headers.and_then(|h| h.request.as_ref())),
-                response_headers: changes(headers.and_then(|h| h.response.as_ref())),
+                request_headers: both(|h| h.request.as_ref()),
+                response_headers: both(|h| h.response.as_ref()),
                 fault: rule.fault.as_ref().and_then(fault),
             }
         })
@@ -93,6 +98,11 @@ fn concerns(condition: &HttpMatchRequest, reading: Reading<'_>) -> bool {
     if condition.port.as_ref().is_some_and(|port| port.value != u32::from(reading.port)) {
         return false;
     }
+    // Such as the claims of a token, which nothing reads yet. To leave the condition out would open the rule to all.
+    let mut names = condition.headers.keys().chain(condition.without_headers.keys());
+    if names.any(|name| HeaderKey::parse(name).is_none()) {
+        return false;
+    }
     if !condition.gateways.is_empty() {
         return condition.gateways.iter().any(|g| names_gateway(&g.value, reading));
     }
@@ -100,11 +110,11 @@ fn concerns(condition: &HttpMatchRequest, reading: Reading<'_>) -> bool {
         && (condition.source_namespace.is_empty() || condition.source_namespace == reading.node.namespace)
 }
 
-fn names_gateway(name: &str, reading: Reading<'_>) -> bool {
+/// Is this the gateway, or the word for all sidecars, through which the rule is read?
+pub fn names_gateway(name: &str, reading: Reading<'_>) -> bool {
     match reading.gateway {
         None => name == "mesh",
-        Some(gateway) if name.contains('/') => gateway == name,
-        Some(gateway) => gateway == format!("{}/{name}", reading.namespace),
+        Some(gateway) => gateway == names::complete_gateway(name, reading.namespace),
     }
 }
 
@@ -176,7 +186,7 @@ fn query(parameters: &BTreeMap<String, Written>) -> Vec<QueryMatch> {
 /// The rule's action. None for a delegate, which is not followed here.
 fn action(rule: &HttpRoute, reading: Reading<'_>) -> Option<Action> {
     if let Some(redirect) = &rule.redirect {
-        return Some(Action::Redirect(redirected(redirect)));
+        return Some(Action::Redirect(redirected(redirect, reading.port)));
     }
     if let Some(direct) = &rule.direct_response {
         let body = direct.body.as_ref().map(|body| match (&body.string, &body.bytes) {
@@ -194,7 +204,7 @@ fn forwarded(rule: &HttpRoute, reading: Reading<'_>) -> Forward {
     let lone = rule.route.len() == 1;
     let clusters = rule.route.iter().filter_map(|to| {
         let weight = if lone { 1 } else { to.weight.as_ref().map_or(0, |w| w.value) };
-        (weight > 0).then(|| weighted(to, weight, reading))
+        (weight > 0).then(|| weighted(to, weight, if lone { None } else { to.headers.as_ref() }, reading))
     });
     let timeout = rule.timeout.filter(|t| !t.is_zero());
     Forward {
@@ -209,8 +219,12 @@ fn forwarded(rule: &HttpRoute, reading: Reading<'_>) -> Forward {
     }
 }
 
-fn weighted(to: &HttpRouteDestination, weight: u32, reading: Reading<'_>) -> WeightedCluster {
-    let headers = to.headers.as_ref();
+fn weighted(
+    to: &HttpRouteDestination,
+    weight: u32,
+    headers: Option<&Headers>,
+    reading: Reading<'_>,
+) -> WeightedCluster {
     WeightedCluster {
         name: cluster(&to.destination, reading),
         weight,
@@ -285,7 +299,8 @@ fn path_rewrite(rewrite: &HttpRewrite) -> Option<PathRewrite> {
     (!rewrite.uri.is_empty()).then(|| PathRewrite::Prefix(rewrite.uri.clone()))
 }
 
-fn redirected(written: &HttpRedirect) -> Redirect {
+/// `dialled` is the port of the listener: Istio's meaning of "the port of the request".
+fn redirected(written: &HttpRedirect, dialled: u16) -> Redirect {
     let text = |t: &String| (!t.is_empty()).then(|| t.clone());
     let path = match (text(&written.uri), text(&written.prefix_rewrite)) {
         (Some(uri), _) => Some(RedirectPath::Full(uri)),
@@ -295,9 +310,10 @@ fn redirected(written: &HttpRedirect) -> Redirect {
     let scheme = text(&written.scheme);
     let port = match written.derive_port {
         Some(RedirectPortSelection::FromProtocolDefault) => {
-            Some(if scheme.as_deref() == Some("https") { 443 } else { 80 })
+            scheme.as_deref().map(|scheme| if scheme == "https" { 443 } else { 80 })
         }
-        _ => written.port.map(|p| p as u16),
+        Some(RedirectPortSelection::FromRequestPort) => Some(dialled),
+        None => written.port.map(|p| p as u16),
     };
     Redirect {
         status: written.redirect_code.unwrap_or(301) as u16,
@@ -360,6 +376,9 @@ fn grpc_code(name: &str) -> Option<u32> {
 /// contradict each other.
 pub fn narrowed(outer: &HttpMatchRequest, inner: &HttpMatchRequest) -> Option<HttpMatchRequest> {
     let mut merged = inner.clone();
+    if inner.uri.is_none() {
+        merged.ignore_uri_case = outer.ignore_uri_case;
+    }
     merged.uri = match (&outer.uri, &inner.uri) {
         (None, own) => own.clone(),
         (whole, None) => whole.clone(),
@@ -388,7 +407,28 @@ pub fn narrowed(outer: &HttpMatchRequest, inner: &HttpMatchRequest) -> Option<Ht
             }
         }
     }
+    for (key, value) in &outer.source_labels {
+        if merged.source_labels.insert(key.clone(), value.clone()).is_some_and(|own| own != *value) {
+            return None;
+        }
+    }
+    let contradict = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;
+    if contradict(&outer.source_namespace, &inner.source_namespace)
+        || matches!((&outer.port, &inner.port), (Some(outer), Some(inner)) if outer.value != inner.value)
+    {
+        return None;
+    }
+    if inner.source_namespace.is_empty() {
+        merged.source_namespace.clone_from(&outer.source_namespace);
+    }
     merged.port = inner.port.or(outer.port);
+    if !outer.gateways.is_empty() {
+        let in_both = |g: &&Spanned<String>| inner.gateways.is_empty() || inner.gateways.iter().any(|i| i.value == g.value);
+        merged.gateways = outer.gateways.iter().filter(in_both).cloned().collect();
+        if merged.gateways.is_empty() {
+            return None;
+        }
+    }
     Some(merged)
 }
 

@@ -9,7 +9,7 @@ use api::kubernetes::{Service as KubernetesService, ServicePortSpec, ServiceType
 use api::{IntOrString, Resource, Spec};
 use model::Locality;
 
-use crate::names::complete_host;
+use crate::names::{complete_host, without_dot};
 use crate::protocol::Protocol;
 use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target, Visibility};
 use crate::settings::MeshSettings;
@@ -103,19 +103,19 @@ fn from_entry(resource: &Resource, spec: &ServiceEntry, entries: &[&Arc<Resource
         }
     };
     let addresses: Vec<IpAddr> = spec.addresses.iter().filter_map(|a| a.value.parse().ok()).collect();
-    let service = |host: &api::Spanned<String>| Service {
-        host: host.value.to_ascii_lowercase().into(),
-        name: host.value.clone(),
+    let service = |host: &str| Service {
+        host: host.to_ascii_lowercase().into(),
+        name: host.to_owned(),
         namespace: namespace.to_owned(),
         ports: spec.ports.iter().map(entry_port).collect(),
         addresses: addresses.clone(),
-        backing: backing(&host.value),
+        backing: backing(host),
         visible: Visibility::read(spec.export_to.iter().map(|to| to.value.as_str()), namespace),
         external,
         certificate_names: spec.subject_alt_names.clone(),
         defined_by: Some(resource.key()),
     };
-    spec.hosts.iter().map(service).collect()
+    spec.hosts.iter().map(|host| service(without_dot(&host.value))).collect()
 }
 
 fn entry_port(port: &api::istio::ServicePort) -> ServicePort {

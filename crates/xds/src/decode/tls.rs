@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::StringMatch;
-use model::tls::{DownstreamTls, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use model::tls::{OWN_CERTIFICATE, DownstreamTls, TlsVersion, TlsVersions, UpstreamTls, Validation};
 use proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -97,7 +97,9 @@ fn common(value: CommonTlsContext, newest: TlsVersion, at: &At<'_>) -> Decoded<C
 }
 
 fn by_discovery(value: SdsSecretConfig, at: &At<'_>) -> Decoded<Arc<str>> {
-    ads(value.sds_config, &at.field("sds_config"))?;
+    if value.sds_config.is_some() || value.name != OWN_CERTIFICATE {
+        ads(value.sds_config, &at.field("sds_config"))?;
+    }
     Ok(value.name.into())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::StringMatch;
-use model::tls::{DownstreamTls, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use model::tls::{OWN_CERTIFICATE, DownstreamTls, TlsVersion, TlsVersions, UpstreamTls, Validation};
 use proto::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
 use proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
@@ -77,8 +77,10 @@ fn version(version: TlsVersion) -> TlsProtocol {
     }
 }
 
+/// A secret without a source is one that the proxy was started with (Envoy: a static secret of the bootstrap).
 fn by_discovery(name: &str) -> SdsSecretConfig {
-    SdsSecretConfig { name: name.to_owned(), sds_config: ads() }
+    let source = if name == OWN_CERTIFICATE { None } else { ads() };
+    SdsSecretConfig { name: name.to_owned(), sds_config: source }
 }
 
 fn validation(checks: &Validation) -> ValidationContextType {
