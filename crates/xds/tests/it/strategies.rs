@@ -56,6 +56,11 @@ fn port() -> impl Strategy<Value = u16> {
 }
 
 fn socket() -> impl Strategy<Value = Address> {
+    (ip(), port()).prop_map(|(ip, port)| Address::socket(SocketAddr::new(ip, port)))
+}
+
+/// Only listeners may live in another network namespace.
+fn bound_socket() -> impl Strategy<Value = Address> {
     let netns = of(Just(Arc::<str>::from("/run/netns/app")));
     (ip(), port(), netns).prop_map(|(ip, port, netns)| Address::Socket { addr: SocketAddr::new(ip, port), netns })
 }
@@ -421,8 +426,8 @@ pub fn listener() -> impl Strategy<Value = Listener> {
         timeout,
         continue_on_timeout: flags[3],
     });
-    let chains = (vec(filter_chain(), 0..3), of(filter_chain()));
-    (name(), prop_oneof![socket(), pipe()], any::<[bool; 2]>(), direction, inspect, chains, access_logs()).prop_map(
+    let chains = (vec(filter_chain(), 1..3), of(filter_chain()));
+    (name(), prop_oneof![bound_socket(), pipe()], any::<[bool; 2]>(), direction, inspect, chains, access_logs()).prop_map(
         |(name, address, flags, direction, inspect, (chains, default_chain), access_logs)| Listener {
             name,
             address,
@@ -469,7 +474,10 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
         name().prop_map(Discovery::Eds),
         endpoints().prop_map(Discovery::Static),
         endpoint_set(host().boxed()).prop_map(Discovery::StrictDns),
-        endpoint_set(host().boxed()).prop_map(Discovery::LogicalDns),
+        (name(), endpoint(host())).prop_map(|(name, only)| {
+            let group = LocalityEndpoints { endpoints: vec![only], ..LocalityEndpoints::default() };
+            Discovery::LogicalDns(EndpointSet { name, localities: vec![group] })
+        }),
         Just(Discovery::OriginalDestination),
     ];
     let balancing = prop_oneof![
@@ -496,6 +504,9 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     (name(), discovery, balancing, some_time(), protocol, transport, of(some_time()), of(1u32..9), of(service))
         .prop_map(|(name, discovery, balancing, connect_timeout, protocol, transport, idle_timeout, requests, service)| {
             let by_itself = discovery == Discovery::OriginalDestination;
+            // Without ALPN everywhere, `Auto` is HTTP/1.1, and is written so.
+            let auto = protocol == UpstreamProtocol::Auto && !matches!(transport, Transport::Tls(_));
+            let protocol = if auto { UpstreamProtocol::Http1 } else { protocol };
             Cluster {
                 name,
                 discovery,

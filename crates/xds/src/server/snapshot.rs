@@ -1,0 +1,174 @@
+//! What a client may have, encoded once and shared by every client that needs it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use model::{Config, ResourceKind};
+use proto::google::protobuf::Any;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::{Resource, encode, type_url};
+
+/// A resource as it goes over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedResource {
+    /// Its name.
+    pub name: Arc<str>,
+    /// A hash of its bytes.
+    pub version: Arc<str>,
+    /// Its bytes, without the envelope's type URL.
+    pub value: Bytes,
+    /// The endpoint set that its user waits for after every change of it (clusters only).
+    pub waits_for: Option<Arc<str>>,
+}
+
+impl EncodedResource {
+    /// Encodes a resource.
+    pub fn new(resource: &Resource) -> Self {
+        let any = encode::resource(resource);
+        Self { waits_for: resource.waits_for_endpoints(), ..Self::raw(resource.name(), any.value) }
+    }
+
+    /// A resource of a type that the model does not know.
+    pub fn raw(name: impl Into<Arc<str>>, value: impl Into<Bytes>) -> Self {
+        let value = value.into();
+        let version = format!("{:016x}", xxh3_64(&value)).into();
+        Self { name: name.into(), version, value, waits_for: None }
+    }
+
+    /// The envelope.
+    pub(super) fn any(&self, type_url: &str) -> Any {
+        Any { type_url: type_url.to_owned(), value: self.value.to_vec() }
+    }
+}
+
+/// All resources of one type, by name. Immutable; a changed set is made from its predecessor, so that what changed is
+/// found out once and not by every session.
+#[derive(Debug)]
+pub struct ResourceSet {
+    id: u64,
+    version: Arc<str>,
+    resources: BTreeMap<Arc<str>, Arc<EncodedResource>>,
+    changes: Option<Changes>,
+}
+
+/// The names in which a set differs from its predecessor.
+#[derive(Debug)]
+struct Changes {
+    since: u64,
+    names: Vec<Arc<str>>,
+}
+
+impl ResourceSet {
+    /// A set without a predecessor.
+    pub fn new(resources: impl IntoIterator<Item = Arc<EncodedResource>>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let resources: BTreeMap<_, _> = resources.into_iter().map(|it| (it.name.clone(), it)).collect();
+        let mut hash = Xxh3::new();
+        for (name, resource) in &resources {
+            hash.update(name.as_bytes());
+            hash.update(&[0]);
+            hash.update(resource.version.as_bytes());
+        }
+        let version = format!("{:016x}", hash.digest()).into();
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), version, resources, changes: None }
+    }
+
+    /// The successor of a set; the old one itself, if nothing changed.
+    pub fn next(old: &Arc<Self>, resources: impl IntoIterator<Item = Arc<EncodedResource>>) -> Arc<Self> {
+        let mut new = Self::new(resources);
+        let gone = old.resources.keys().filter(|name| !new.resources.contains_key(*name));
+        let changed = new.resources.values().filter(|it| old.version_of(&it.name) != Some(&it.version));
+        let names: Vec<_> = gone.chain(changed.map(|it| &it.name)).cloned().collect();
+        if names.is_empty() {
+            return old.clone();
+        }
+        new.changes = Some(Changes { since: old.id, names });
+        Arc::new(new)
+    }
+
+    /// A hash over all names and versions.
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// The resource of a name.
+    pub fn get(&self, name: &str) -> Option<&Arc<EncodedResource>> {
+        self.resources.get(name)
+    }
+
+    /// All resources, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<EncodedResource>> {
+        self.resources.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.resources.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty()
+    }
+
+    fn version_of(&self, name: &str) -> Option<&Arc<str>> {
+        self.resources.get(name).map(|it| &it.version)
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The names that changed since the set with this id; none if that is not known.
+    pub(super) fn changed_since(&self, id: u64) -> Option<&[Arc<str>]> {
+        self.changes.as_ref().filter(|changes| changes.since == id).map(|changes| &*changes.names)
+    }
+}
+
+/// Everything that a client may have, by type URL.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    sets: BTreeMap<Arc<str>, Arc<ResourceSet>>,
+}
+
+impl Snapshot {
+    /// Encodes a whole configuration. A control plane with many clients shares resources and sets between them
+    /// instead, by [`Snapshot::put`].
+    pub fn of(config: &Config) -> Self {
+        let mut snapshot = Self::default();
+        let mut put = |kind, resources: Vec<Resource>| {
+            let encoded = resources.iter().map(|resource| Arc::new(EncodedResource::new(resource)));
+            snapshot.put(kind, Arc::new(ResourceSet::new(encoded)));
+        };
+        put(ResourceKind::Cluster, config.clusters.values().cloned().map(Resource::Cluster).collect());
+        put(ResourceKind::Endpoints, config.endpoints.values().cloned().map(Resource::Endpoints).collect());
+        put(ResourceKind::Listener, config.listeners.values().cloned().map(Resource::Listener).collect());
+        put(ResourceKind::Route, config.routes.values().cloned().map(Resource::Route).collect());
+        put(ResourceKind::Secret, config.secrets.values().cloned().map(Resource::Secret).collect());
+        put(ResourceKind::Names, config.names.values().cloned().map(Resource::Names).collect());
+        snapshot
+    }
+
+    /// Sets all resources of a kind.
+    pub fn put(&mut self, kind: ResourceKind, set: Arc<ResourceSet>) {
+        self.put_type(type_url(kind), set);
+    }
+
+    /// Sets all resources of a type.
+    pub fn put_type(&mut self, type_url: impl Into<Arc<str>>, set: Arc<ResourceSet>) {
+        self.sets.insert(type_url.into(), set);
+    }
+
+    /// All resources of a kind; none if there were never any.
+    pub fn get(&self, kind: ResourceKind) -> Option<&Arc<ResourceSet>> {
+        self.get_type(type_url(kind))
+    }
+
+    /// All resources of a type.
+    pub fn get_type(&self, type_url: &str) -> Option<&Arc<ResourceSet>> {
+        self.sets.get(type_url)
+    }
+}
