@@ -1,0 +1,426 @@
+//! What can be typed. What it does is in `commands`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.
+#[derive(Debug, Parser)]
+#[command(name = "halcyon", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which control plane.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// Where the control plane keeps its data, and its socket (default: $XDG_DATA_HOME/halcyon or
+    /// ~/.local/share/halcyon).
+    #[arg(long, global = true, env = "HALCYON_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run Bookinfo through the mesh on this machine.
+    Demo(DemoArgs),
+    /// Run the control plane.
+    Control(ControlArgs),
+    /// Put a program into the mesh, unchanged.
+    Run(RunArgs),
+    /// Run a gateway at the edge of the mesh.
+    Gateway(GatewayArgs),
+    /// Create or change resources: all of them, or none if one is wrong.
+    Apply(ApplyArgs),
+    /// Show resources.
+    Get(GetArgs),
+    /// Delete resources.
+    Delete(DeleteArgs),
+    /// Show what `apply` would change.
+    Diff(FilesArgs),
+    /// Check documents without a control plane: exit code 0 if accepted, 1 if refused.
+    Validate(ValidateArgs),
+    /// Every proxy: what it runs, and what it refused.
+    Status(StatusArgs),
+    /// What one proxy really runs.
+    ProxyConfig(ProxyConfigArgs),
+    /// Tokens by which workloads of other machines join.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Completion for a shell, to be sourced.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the gateway listens.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub gateway: SocketAddr,
+    /// Requests per second of the gentle load; 0 for none.
+    #[arg(long, default_value_t = 2.0)]
+    pub load: f64,
+    /// Keep data, logs and process numbers there, and leave them there (default: a temporary folder that is removed).
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Let a stock Envoy be the sidecar of this workload, such as `details-v1=/usr/bin/envoy`.
+    #[arg(long, value_name = "WORKLOAD=PROGRAM")]
+    pub stock_envoy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// A directory of YAML files that are part of the mesh, watched for changes.
+    #[arg(long, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+    /// The trust domain of the mesh's identities.
+    #[arg(long, default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// The address of xDS, certificates and metrics; for other machines, one that they reach.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub listen: IpAddr,
+    /// The port of xDS and certificates over TLS; 0 takes a free one, as for the others.
+    #[arg(long, default_value_t = 15012)]
+    pub xds_port: u16,
+    /// The port of plain xDS, always on 127.0.0.1.
+    #[arg(long, default_value_t = 15010)]
+    pub plain_xds_port: u16,
+    /// The port of the control plane's own metrics and health.
+    #[arg(long, default_value_t = 15014)]
+    pub metrics_port: u16,
+    /// What becomes of destinations that nobody knows.
+    #[arg(long, value_enum, default_value_t = OutboundPolicy::AllowAny)]
+    pub outbound_policy: OutboundPolicy,
+    /// Access logs of all proxies, such as /dev/stdout; off without it.
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<String>,
+    /// The form of access logs.
+    #[arg(long, value_enum, default_value_t = LogForm::Text)]
+    pub access_log_format: LogForm,
+    /// The life of workloads' certificates, such as `24h`.
+    #[arg(long, default_value = "24h", value_parser = duration)]
+    pub certificate_ttl: std::time::Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutboundPolicy {
+    /// They are dialled as they are.
+    AllowAny,
+    /// They are refused.
+    RegistryOnly,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogForm {
+    /// Envoy's default line.
+    Text,
+    /// Istio's JSON keys.
+    Json,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, base::duration::DurationError> {
+    base::parse_duration(text)
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The service that the program is an instance of.
+    #[arg(long)]
+    pub service: String,
+    /// Its version: the label `version`.
+    #[arg(long, default_value = "v1")]
+    pub version: String,
+    /// A port on which the program listens, with the name that declares its protocol: `9080`, `9080:http`, `50051:grpc`,
+    /// `3306:tcp`. May be said several times.
+    #[arg(long = "port", value_name = "PORT[:NAME]", value_parser = port)]
+    pub ports: Vec<Port>,
+    /// The namespace.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// The service account that its identity is made of (default: that of a Deployment with the same labels, else
+    /// `default`).
+    #[arg(long, value_name = "NAME")]
+    pub service_account: Option<String>,
+    /// A further label of the workload.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// How its outgoing connections reach the sidecar.
+    #[arg(long, value_enum, default_value_t = Capture::Auto)]
+    pub capture: Capture,
+    /// Without capture: an upstream under a local port, `ratings:9080` or `ratings:9080=19080`.
+    #[arg(long = "upstream", value_name = "SERVICE:PORT[=LOCAL]", value_parser = upstream)]
+    pub upstreams: Vec<Upstream>,
+    /// The sidecar's address (default: a free one of 127.64.0.0/10).
+    #[arg(long)]
+    pub address: Option<IpAddr>,
+    /// The worker threads of the sidecar.
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
+    /// Another proxy as the sidecar: the path of a stock Envoy.
+    #[arg(long, value_name = "PROGRAM")]
+    pub envoy: Option<PathBuf>,
+    /// A file for the sidecar's own output (default: with the program's).
+    #[arg(long, value_name = "FILE")]
+    pub sidecar_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub join: Join,
+    /// The program and its arguments.
+    #[arg(required = true, last = true, value_name = "PROGRAM")]
+    pub program: Vec<OsString>,
+}
+
+/// How a workload of another machine joins.
+#[derive(Debug, Clone, Args)]
+pub struct Join {
+    /// The control plane of another machine, `host:15012`; needs --token-file and --trust-bundle.
+    #[arg(long, value_name = "HOST:PORT", requires_all = ["token_file", "trust_bundle"])]
+    pub control: Option<String>,
+    /// A file with the token that `halcyon token create` printed there.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A file with the roots that the control plane's certificate is checked against.
+    #[arg(long, value_name = "FILE")]
+    pub trust_bundle: Option<PathBuf>,
+    /// The trust domain of that control plane.
+    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    pub trust_domain: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Capture {
+    /// In a namespace if that is possible, else not, and say so.
+    Auto,
+    /// In a network namespace of its own, or fail.
+    Namespace,
+    /// Not: the program runs on the host's network and names its upstreams.
+    None,
+}
+
+/// A port of the program.
+#[derive(Debug, Clone)]
+pub struct Port {
+    pub number: u16,
+    pub name: Option<String>,
+}
+
+fn port(text: &str) -> Result<Port, String> {
+    let (number, name) = match text.split_once(':') {
+        Some((number, name)) => (number, Some(name.to_owned())),
+        None => (text, None),
+    };
+    let number = number.parse().map_err(|_| format!("`{number}` is not a port; expected `9080` or `9080:http`"))?;
+    Ok(Port { number, name })
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not a label; expected `key=value`"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// An upstream under a local port.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    pub host: String,
+    pub port: u16,
+    pub local: Option<u16>,
+}
+
+fn upstream(text: &str) -> Result<Upstream, String> {
+    let bad = || format!("`{text}` is not an upstream; expected `ratings:9080` or `ratings:9080=19080`");
+    let (service, local) = match text.split_once('=') {
+        Some((service, local)) => (service, Some(local.parse().map_err(|_| bad())?)),
+        None => (text, None),
+    };
+    let (host, port) = service.rsplit_once(':').ok_or_else(bad)?;
+    Ok(Upstream { host: host.to_owned(), port: port.parse().map_err(|_| bad())?, local })
+}
+
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// The gateway's name.
+    #[arg(long, default_value = "ingressgateway")]
+    pub name: String,
+    /// The namespace.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// Labels that `Gateway` documents select it by (default: istio=NAME).
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// The address on which the ports of `Gateway` documents are opened.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// A port opened elsewhere than the document says, `80=8080`, for who may not open low ports.
+    #[arg(long = "map", value_name = "PORT=PORT", value_parser = port_pair)]
+    pub map: Vec<(u16, u16)>,
+    /// The worker threads.
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
+    #[command(flatten)]
+    pub join: Join,
+}
+
+fn port_pair(text: &str) -> Result<(u16, u16), String> {
+    let pair = text.split_once('=').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    pair.ok_or_else(|| format!("`{text}` is not a pair of ports; expected `80=8080`"))
+}
+
+impl GatewayArgs {
+    /// The labels, with the default where none was said.
+    pub fn all_labels(&self) -> BTreeMap<String, String> {
+        match self.labels.is_empty() {
+            true => [("istio".to_owned(), self.name.clone()), ("app".to_owned(), self.name.clone())].into(),
+            false => self.labels.iter().cloned().collect(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct FilesArgs {
+    /// A file, a directory of `.yaml`, `.yml` and `.json` files, or `-` for standard input. May be said several times.
+    #[arg(long = "filename", short = 'f', required = true, value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    pub files: FilesArgs,
+    /// Refuse warnings too.
+    #[arg(long)]
+    pub strict: bool,
+    /// Only say what would happen.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The namespace of documents that name none.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// The form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    #[command(flatten)]
+    pub files: FilesArgs,
+    /// Refuse warnings too.
+    #[arg(long)]
+    pub strict: bool,
+    /// The form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// The kind, such as `virtualservices`, `vs`, or `all`.
+    pub kind: String,
+    /// One resource of it.
+    pub name: Option<String>,
+    /// The namespace.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// Every namespace.
+    #[arg(long, short = 'A')]
+    pub all_namespaces: bool,
+    /// The form of the answer.
+    #[arg(long, short, value_enum, default_value_t = GetForm::Table)]
+    pub output: GetForm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GetForm {
+    /// A table.
+    Table,
+    /// A table with more columns.
+    Wide,
+    /// The documents as YAML.
+    Yaml,
+    /// The documents as JSON.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// The kind.
+    #[arg(required_unless_present = "files")]
+    pub kind: Option<String>,
+    /// The resources.
+    pub names: Vec<String>,
+    /// The namespace.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// All resources of the kind in the namespace.
+    #[arg(long)]
+    pub all: bool,
+    /// What these files define.
+    #[arg(long = "filename", short = 'f', value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+    /// It is no error if something is not there.
+    #[arg(long)]
+    pub ignore_not_found: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct ProxyConfigArgs {
+    /// What of it.
+    #[arg(value_enum)]
+    pub part: Part,
+    /// The proxy: its node id, or a part of it that no other has.
+    pub node: String,
+    /// The form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+}
+
+/// A part of a proxy's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Listeners,
+    Routes,
+    Clusters,
+    Endpoints,
+    Secrets,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token that lets one workload join from another machine, once.
+    Create {
+        /// The namespace.
+        #[arg(long, short, default_value = "default")]
+        namespace: String,
+        /// The service account that its identity is made of.
+        #[arg(long, default_value = "default")]
+        service_account: String,
+        /// How long it may be used, such as `1h`.
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: std::time::Duration,
+    },
+    /// Print the roots that the control plane's certificate is checked against.
+    TrustBundle,
+}

@@ -1,0 +1,185 @@
+//! The control plane's API, called over its Unix socket.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use control::v1::{
+    ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest, Document, Failure, ProxyConfig,
+    ResourceQuery, Resources, Status, TokenRequest, TrustBundle, Version,
+};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// An answer must come within this; a large set takes its time to be checked and stored.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client of one control plane.
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// What became of a set that was to be applied.
+pub enum Verdict {
+    /// It is in force.
+    Accepted(ApplyResponse),
+    /// Nothing of it was stored.
+    Refused(Failure),
+}
+
+impl Client {
+    /// A client of the control plane that listens there.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// The control plane's version.
+    pub async fn version(&self) -> Result<Version> {
+        self.call(Method::GET, "/v1/version", None::<&()>).await
+    }
+
+    /// Applies a set. A set that is refused is no error of the call.
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<Verdict> {
+        let (status, body) = self.exchange(Method::POST, "/v1/apply", Some(request)).await?;
+        match status {
+            200 => Ok(Verdict::Accepted(read(&body)?)),
+            422 => Ok(Verdict::Refused(read(&body)?)),
+            status => Err(failure(status, &body)),
+        }
+    }
+
+    /// Applies texts that are known to be right.
+    pub async fn apply_texts(&self, documents: &[Document]) -> Result<ApplyResponse> {
+        let request = ApplyRequest { documents: documents.to_vec(), ..ApplyRequest::default() };
+        match self.apply(&request).await? {
+            Verdict::Accepted(response) => Ok(response),
+            Verdict::Refused(failure) => {
+                let problems: Vec<String> = failure.problems.iter().map(ToString::to_string).collect();
+                bail!("{}\n{}", failure.error, problems.join("\n"))
+            }
+        }
+    }
+
+    /// Deletes what documents name.
+    pub async fn delete_documents(&self, request: &DeleteRequest) -> Result<ApplyResponse> {
+        self.call(Method::POST, "/v1/delete", Some(request)).await
+    }
+
+    /// Deletes what a query finds.
+    pub async fn delete(&self, query: &ResourceQuery) -> Result<ApplyResponse> {
+        self.call(Method::DELETE, &with_query("/v1/resources", query), None::<&()>).await
+    }
+
+    /// Resources.
+    pub async fn resources(&self, query: &ResourceQuery) -> Result<Resources> {
+        self.call(Method::GET, &with_query("/v1/resources", query), None::<&()>).await
+    }
+
+    /// What stands and cannot work.
+    pub async fn problems(&self) -> Result<control::v1::Problems> {
+        self.call(Method::GET, "/v1/problems", None::<&()>).await
+    }
+
+    /// The control plane and every proxy.
+    pub async fn status(&self) -> Result<Status> {
+        self.call(Method::GET, "/v1/status", None::<&()>).await
+    }
+
+    /// The configuration that was made for a proxy.
+    pub async fn proxy_config(&self, node: &str) -> Result<ProxyConfig> {
+        self.call(Method::GET, &format!("/v1/proxies/{}/config", escape(node)), None::<&()>).await
+    }
+
+    /// What a proxy of this machine needs to join.
+    pub async fn bootstrap(&self, request: &BootstrapRequest) -> Result<Bootstrap> {
+        self.call(Method::POST, "/v1/bootstrap", Some(request)).await
+    }
+
+    /// What a proxy of another machine needs to join.
+    pub async fn token(&self, request: &TokenRequest) -> Result<Bootstrap> {
+        self.call(Method::POST, "/v1/tokens", Some(request)).await
+    }
+
+    /// The roots of the mesh.
+    pub async fn trust_bundle(&self) -> Result<TrustBundle> {
+        self.call(Method::GET, "/v1/trust-bundle", None::<&()>).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<T> {
+        let (status, body) = self.exchange(method, path, body).await?;
+        if status != 200 {
+            return Err(failure(status, &body));
+        }
+        read(&body)
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<(u16, Bytes)> {
+        let answer = tokio::time::timeout(PATIENCE, self.send(method, path, body)).await;
+        answer.map_err(|_| anyhow!("the control plane did not answer within {} s", PATIENCE.as_secs()))?
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<(u16, Bytes)> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| unreachable(&self.socket, &error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let json = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(json)))?;
+        let response = sender.send_request(request).await.context("the control plane hung up")?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.context("the control plane hung up")?.to_bytes();
+        connection.abort();
+        Ok((status, body))
+    }
+}
+
+fn unreachable(socket: &std::path::Path, error: &std::io::Error) -> anyhow::Error {
+    let socket = socket.display();
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            anyhow!("{socket}: you may not speak with this control plane; expected to be the user who runs it, or root")
+        }
+        _ => anyhow!(
+            "{socket}: no control plane listens there ({error}); start one with `halcyon control`, or name its data \
+             directory with --data-dir or HALCYON_DATA_DIR"
+        ),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body)
+        .context("the control plane's answer has another form than this program knows; are both of one version?")
+}
+
+fn failure(status: u16, body: &[u8]) -> anyhow::Error {
+    match serde_json::from_slice::<Failure>(body) {
+        Ok(Failure { error, hint, .. }) if hint.is_empty() => anyhow!(error),
+        Ok(Failure { error, hint, .. }) => anyhow!("{error}; {hint}"),
+        Err(_) => anyhow!("the control plane answered {status}: {}", String::from_utf8_lossy(body).trim()),
+    }
+}
+
+fn with_query(path: &str, query: &ResourceQuery) -> String {
+    let mut pairs = vec![format!("all_namespaces={}", query.all_namespaces)];
+    for (name, value) in [("kind", &query.kind), ("namespace", &query.namespace), ("name", &query.name)] {
+        if !value.is_empty() {
+            pairs.push(format!("{name}={}", escape(value)));
+        }
+    }
+    format!("{path}?{}", pairs.join("&"))
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters.
+fn escape(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
+}

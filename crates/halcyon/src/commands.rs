@@ -1,0 +1,59 @@
+//! One file for each command.
+
+mod apply;
+mod control;
+mod delete;
+mod diff;
+mod files;
+mod gateway;
+mod get;
+mod proxy_config;
+mod run;
+mod status;
+mod token;
+mod validate;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command, Place};
+use crate::client::Client;
+use crate::{demo, paths};
+
+/// Does what was typed.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    let place = &cli.place;
+    match cli.command {
+        Command::Demo(args) => wait(demo::run(args)),
+        Command::Control(args) => wait(control::run(place, args)),
+        Command::Run(args) => wait(run::run(place, args)),
+        Command::Gateway(args) => wait(gateway::run(place, args)),
+        Command::Apply(args) => wait(apply::run(client(place)?, args)),
+        Command::Get(args) => wait(get::run(client(place)?, args)),
+        Command::Delete(args) => wait(delete::run(client(place)?, args)),
+        Command::Diff(args) => wait(diff::run(client(place)?, args)),
+        Command::Validate(args) => validate::run(args),
+        Command::Status(args) => wait(status::run(client(place)?, args)),
+        Command::ProxyConfig(args) => wait(proxy_config::run(client(place)?, args)),
+        Command::Token(args) => wait(token::run(client(place)?, args)),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "halcyon", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A client of the control plane whose data is there.
+pub fn client(place: &Place) -> Result<Client> {
+    Ok(Client::new(paths::control_socket(&paths::data_dir(place.data_dir.as_deref())?)))
+}
+
+/// Runs a command that waits, on one thread.
+fn wait(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    runtime.block_on(command)
+}

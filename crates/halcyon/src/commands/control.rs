@@ -1,0 +1,54 @@
+//! `halcyon control`: the control plane, until a signal.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use control::{Control, ControlOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{ControlArgs, OutboundPolicy, Place};
+use crate::{paths, print};
+
+/// Runs until SIGINT or SIGTERM.
+pub async fn run(place: &Place, args: ControlArgs) -> Result<ExitCode> {
+    let filter = EnvFilter::try_from_env("HALCYON_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
+    let (stop, watch) = base::drain::channel();
+    let control = Control::start(options(place, args)?, watch).await?;
+    let doors = control.endpoints().clone();
+    print::note(&format!("control plane: xDS and certificates on {}, metrics on {}", doors.tls, doors.metrics));
+    print::note(&format!("plain xDS on {}, API on {}", doors.plain, doors.socket.display()));
+    let finished = control.finished();
+    tokio::pin!(finished);
+    tokio::select! {
+        ended = &mut finished => { ended?; return Ok(ExitCode::SUCCESS) }
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    stop.start();
+    finished.await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
+    let data_dir = paths::data_dir(place.data_dir.as_deref())?;
+    let policy = match args.outbound_policy {
+        OutboundPolicy::AllowAny => "ALLOW_ANY",
+        OutboundPolicy::RegistryOnly => "REGISTRY_ONLY",
+    };
+    Ok(ControlOptions {
+        config_dir: args.config_dir,
+        trust_domain: Some(args.trust_domain),
+        outbound_policy: Some(policy.to_owned()),
+        access_log: args.access_log,
+        listen: Some(args.listen),
+        tls_port: Some(args.xds_port),
+        plain_port: Some(args.plain_xds_port),
+        metrics_port: Some(args.metrics_port),
+        certificate_ttl: Some(args.certificate_ttl),
+        ..ControlOptions::new(data_dir)
+    })
+}

@@ -1,0 +1,125 @@
+//! A proxy's start: who it is, what it is told, and the files in which that stands.
+
+mod certificate;
+mod envoy;
+mod own;
+mod ticket;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use control::registration::{NodeMetadata, RegisteredRole, Registration};
+use launch::{Drain, HttpTarget, SidecarOutput, SidecarSpec};
+
+pub use envoy::Envoy;
+pub use own::Inside;
+pub use ticket::Ticket;
+
+/// The ports that a proxy has beside those of its workload (Istio's and Envoy's numbers).
+pub const PORTS: [u16; 2] = [ADMIN, READINESS];
+pub const ADMIN: u16 = 15000;
+const READINESS: u16 = 15021;
+
+/// The cluster that proxies say they run in, off Kubernetes.
+const CLUSTER: &str = "local";
+
+/// A proxy that is to be started.
+pub struct ProxySetup {
+    /// Its namespace.
+    pub namespace: String,
+    /// The account that its identity is made of.
+    pub service_account: String,
+    /// The workload, such as `reviews-v2`.
+    pub workload: String,
+    /// The instance, unique in its namespace.
+    pub instance: String,
+    /// Labels of the workload.
+    pub labels: BTreeMap<String, String>,
+    /// Sidecar or gateway.
+    pub role: RegisteredRole,
+    /// The address at which others reach it.
+    pub address: IpAddr,
+    /// Its worker threads.
+    pub workers: usize,
+    /// Who the control plane is and how it is reached.
+    pub ticket: Ticket,
+    /// The folder for its files.
+    pub folder: PathBuf,
+}
+
+impl ProxySetup {
+    /// The id of the xDS node, in Istio's form.
+    pub fn node_id(&self) -> String {
+        let kind = match self.role {
+            RegisteredRole::Sidecar { .. } => "sidecar",
+            RegisteredRole::Gateway { .. } => "router",
+        };
+        let (address, namespace) = (self.address, &self.namespace);
+        format!("{kind}~{address}~{}.{namespace}~{namespace}.svc.cluster.local", self.instance)
+    }
+
+    /// Where its admin endpoints are.
+    pub fn admin(&self) -> SocketAddr {
+        SocketAddr::new(self.address, ADMIN)
+    }
+
+    fn metadata(&self, ours: bool) -> NodeMetadata {
+        NodeMetadata {
+            namespace: self.namespace.clone(),
+            service_account: self.service_account.clone(),
+            workload_name: self.workload.clone(),
+            cluster: CLUSTER.to_owned(),
+            labels: self.labels.clone(),
+            halcyon: Some(Registration {
+                proxy_version: ours.then(|| env!("CARGO_PKG_VERSION").to_owned()),
+                instance: self.instance.clone(),
+                role: self.role.clone(),
+                address: self.address,
+                weight: 1,
+                admin: Some(self.admin()),
+            }),
+        }
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
+        write_private(&self.folder, name, content)
+    }
+
+    /// Our own proxy, started with its bootstrap file. `netns` is where it gets sockets of the program's namespace.
+    pub fn own(&self, netns: Option<&Inside>, output: SidecarOutput) -> Result<SidecarSpec> {
+        let file = self.write("bootstrap.json", own::bootstrap(self, netns)?.as_bytes())?;
+        Ok(SidecarSpec {
+            program: crate::paths::program("halcyon-proxy", "HALCYON_PROXY").into(),
+            args: vec!["--bootstrap".into(), file.into()],
+            env: Vec::new(),
+            output,
+            ready: HttpTarget::new(SocketAddr::new(self.address, READINESS), "/healthz/ready"),
+            ready_within: Duration::from_secs(30),
+            drain: Drain {
+                request: Some(HttpTarget::new(self.admin(), "/quitquitquit")),
+                settle: Duration::from_secs(10),
+                grace: Duration::from_secs(5),
+            },
+        })
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub fn write_private(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let path = folder.join(name);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    file.write_all(content).with_context(|| format!("{}: cannot be written", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,47 @@
+//! The bootstrap file of our own proxy.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{ProxySetup, READINESS};
+
+/// The program's namespace, as its sidecar reaches it.
+pub struct Inside {
+    /// The namespace's name in addresses.
+    pub name: String,
+    /// Where unconnected sockets of it are handed out.
+    pub sockets: PathBuf,
+    /// The DNS sockets inside, by UDP and TCP.
+    pub dns: Vec<SocketAddr>,
+}
+
+/// The file's text.
+pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> {
+    let mut file = json!({
+        "node": {
+            "id": setup.node_id(),
+            "cluster": format!("{}.{}", setup.workload, setup.namespace),
+            "metadata": setup.metadata(true),
+        },
+        "control_plane": {
+            "address": setup.ticket.control,
+            "server_identity": setup.ticket.server.as_str(),
+            "trust_bundle_pem": setup.ticket.trust_bundle,
+            "token": setup.ticket.token,
+        },
+        "identity": { "spiffe_id": setup.ticket.identity.as_str() },
+        "workers": setup.workers,
+        "state_dir": setup.folder.join("state"),
+        "admin": { "address": setup.admin() },
+        "readiness": { "address": SocketAddr::new(setup.address, READINESS) },
+        "drain_seconds": 5,
+    });
+    if let Some(inside) = inside {
+        file["netns"] = json!({ "name": inside.name, "sockets_path": inside.sockets });
+        file["dns"] = json!({ "udp": inside.dns, "tcp": inside.dns });
+    }
+    Ok(serde_json::to_string_pretty(&file)?)
+}
