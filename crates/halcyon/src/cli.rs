@@ -103,9 +103,6 @@ pub struct ControlArgs {
     /// Access logs of all proxies, such as /dev/stdout; off without it.
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<String>,
-    /// The form of access logs.
-    #[arg(long, value_enum, default_value_t = LogForm::Text)]
-    pub access_log_format: LogForm,
     /// The life of workloads' certificates, such as `24h`.
     #[arg(long, default_value = "24h", value_parser = duration)]
     pub certificate_ttl: std::time::Duration,
@@ -117,14 +114,6 @@ pub enum OutboundPolicy {
     AllowAny,
     /// They are refused.
     RegistryOnly,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogForm {
-    /// Envoy's default line.
-    Text,
-    /// Istio's JSON keys.
-    Json,
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, base::duration::DurationError> {

@@ -49,7 +49,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         name = processes.any_ended() => Some(name),
         never = load => match never {},
     };
-    println!(
+    crate::print::out!(
         "{}",
         print::paint(
             "stopping: every process, namespace and file that was made goes",
@@ -92,7 +92,7 @@ async fn start(processes: &mut Processes, place: &Place, args: &DemoArgs) -> Res
 }
 
 fn step(what: &str) {
-    println!("{} {what}", print::paint("·", Colour::Dim, print::to_terminal()));
+    crate::print::out!("{} {what}", print::paint("·", Colour::Dim, print::to_terminal()));
 }
 
 async fn wait_for<F: Future<Output = bool>>(
@@ -116,26 +116,26 @@ async fn wait_for<F: Future<Output = bool>>(
 fn print_ready(place: &Place, processes: &Processes, took: Duration) {
     let terminal = print::to_terminal();
     let bold = |text: &str| print::paint(text, Colour::Bold, terminal);
-    println!(
+    crate::print::out!(
         "\n{} in {:.1} s: {}\n",
         print::paint("ready", Colour::Green, terminal),
         took.as_secs_f32(),
         bold(&format!("http://{}/productpage", place.gateway))
     );
     let rows = processes.list().map(|p| [p.name.clone(), p.pid.to_string(), p.log.display().to_string()]);
-    println!("{}\n", print::table(["WHAT", "PROCESS", "LOG"], rows));
+    crate::print::out!("{}\n", print::table(["WHAT", "PROCESS", "LOG"], rows));
     let data = place.data_dir.display();
-    println!("{}", bold("Worth trying next, in another terminal:"));
-    println!("  export HALCYON_DATA_DIR={data}");
-    println!(
+    crate::print::out!("{}", bold("Worth trying next, in another terminal:"));
+    crate::print::out!("  export HALCYON_DATA_DIR={data}");
+    crate::print::out!(
         "  halcyon status                                          # every proxy, and whether it took its configuration"
     );
-    println!(
+    crate::print::out!(
         "  halcyon apply -f {}   # all traffic for reviews to v3: red stars only",
         plan::sample("reviews-v3.yaml")
     );
-    println!("  halcyon proxy-config routes productpage                 # what one sidecar really runs");
-    println!("\nCtrl-C ends it and leaves nothing behind.");
+    crate::print::out!("  halcyon proxy-config routes productpage                 # what one sidecar really runs");
+    crate::print::out!("\nCtrl-C ends it and leaves nothing behind.");
 }
 
 /// What a test, or a curious person, can read: who runs where.

@@ -1,6 +1,6 @@
 //! What people read: tables, colours where there is a terminal, errors on one line with what to do below.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
@@ -11,6 +11,20 @@ pub fn error(error: &anyhow::Error) {
     eprintln!("{} {}", paint("error:", Colour::Red, std::io::stderr().is_terminal()), causes.join(": "));
 }
 
+/// Prints a line of the result. A reader that has seen enough (`| head`) is no error.
+pub fn line(text: std::fmt::Arguments<'_>) {
+    let written = writeln!(std::io::stdout().lock(), "{text}");
+    if let Err(error) = written.or_else(|e| if e.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(e) }) {
+        note(&format!("standard output: {error}"));
+    }
+}
+
+/// `println!` for results, by [`line`].
+macro_rules! out {
+    ($($text:tt)*) => { $crate::print::line(format_args!($($text)*)) };
+}
+pub(crate) use out;
+
 /// Prints a remark that is no result.
 pub fn note(text: &str) {
     eprintln!("{text}");
@@ -19,7 +33,7 @@ pub fn note(text: &str) {
 /// A table without lines: a head in capitals and columns that fit, as people know them from `kubectl`.
 pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
     for row in rows {
         table.add_row(row);
     }

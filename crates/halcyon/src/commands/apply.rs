@@ -22,7 +22,7 @@ pub async fn run(client: Client, args: ApplyArgs) -> Result<ExitCode> {
             Verdict::Accepted(response) => (serde_json::to_string_pretty(response)?, ExitCode::SUCCESS),
             Verdict::Refused(failure) => (serde_json::to_string_pretty(failure)?, ExitCode::FAILURE),
         };
-        println!("{text}");
+        crate::print::out!("{text}");
         return Ok(code);
     }
     let sources = request.documents.iter().map(|d| (d.file.as_str(), d.text.as_str())).collect();
@@ -41,7 +41,7 @@ pub async fn run(client: Client, args: ApplyArgs) -> Result<ExitCode> {
 fn print_accepted(response: &ApplyResponse, sources: &HashMap<&str, &str>, dry_run: bool) {
     let dry = if dry_run { " (dry run)" } else { "" };
     for result in &response.results {
-        println!("{} {}{dry}", result.key, result.outcome);
+        crate::print::out!("{} {}{dry}", result.key, result.outcome);
     }
     // The same note for many resources is one line.
     let mut notes: Vec<&str> = response.results.iter().filter_map(|r| r.note.as_deref()).collect();

@@ -12,7 +12,7 @@ use crate::client::Client;
 /// Exit code 1 if something was not there, unless that is no error.
 pub async fn run(client: Client, args: DeleteArgs) -> Result<ExitCode> {
     let results = if args.files.is_empty() { by_name(&client, &args).await? } else { by_files(&client, &args).await? };
-    results.iter().for_each(|result| println!("{} {}", result.key, result.outcome));
+    results.iter().for_each(|result| crate::print::out!("{} {}", result.key, result.outcome));
     let missing = results.iter().any(|result| result.outcome == Outcome::NotFound);
     Ok(if missing && !args.ignore_not_found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -54,16 +54,18 @@ fn without_bookkeeping(mut document: Value) -> Value {
 
 fn show(name: &str, old: &str, new: &str) {
     let terminal = print::to_terminal();
-    println!("{}", print::paint(&format!("--- {name} (stored)\n+++ {name} (file)"), Colour::Bold, terminal));
+    crate::print::out!("{}", print::paint(&format!("--- {name} (stored)\n+++ {name} (file)"), Colour::Bold, terminal));
     let diff = TextDiff::from_lines(old, new);
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
-        println!("{}", hunk.header());
+        crate::print::out!("{}", hunk.header());
         for change in hunk.iter_changes() {
             let line = change.value().trim_end_matches('\n');
             match change.tag() {
-                ChangeTag::Delete => println!("{}", print::paint(&format!("-{line}"), Colour::Red, terminal)),
-                ChangeTag::Insert => println!("{}", print::paint(&format!("+{line}"), Colour::Green, terminal)),
-                ChangeTag::Equal => println!(" {line}"),
+                ChangeTag::Delete => crate::print::out!("{}", print::paint(&format!("-{line}"), Colour::Red, terminal)),
+                ChangeTag::Insert => {
+                    crate::print::out!("{}", print::paint(&format!("+{line}"), Colour::Green, terminal))
+                }
+                ChangeTag::Equal => crate::print::out!(" {line}"),
             }
         }
     }

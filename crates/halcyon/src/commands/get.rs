@@ -29,13 +29,13 @@ pub async fn run(client: Client, args: GetArgs) -> Result<ExitCode> {
     }
     match args.output {
         GetForm::Table | GetForm::Wide if found.is_empty() => print::note("nothing found"),
-        GetForm::Table => println!("{}", table(&found, args.all_namespaces)),
-        GetForm::Wide => println!("{}", wide(&found)),
+        GetForm::Table => crate::print::out!("{}", table(&found, args.all_namespaces)),
+        GetForm::Wide => crate::print::out!("{}", wide(&found)),
         GetForm::Yaml => {
             let documents: Vec<String> = found.iter().map(|r| api::yaml::write(&r.document)).collect();
-            print!("{}", documents.join("---\n"));
+            crate::print::out!("{}", documents.join("---\n").trim_end());
         }
-        GetForm::Json => println!("{}", serde_json::to_string_pretty(&as_json(&found, args.name.is_some()))?),
+        GetForm::Json => crate::print::out!("{}", serde_json::to_string_pretty(&as_json(&found, args.name.is_some()))?),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -25,15 +25,15 @@ pub async fn run(client: Client, args: ProxyConfigArgs) -> Result<ExitCode> {
     let resources: Vec<ConfigResource> =
         config.kinds.into_iter().filter(|k| k.kind == kind).flat_map(|k| k.resources).collect();
     if args.output == Form::Json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "node": proxy.node, "resources": resources }))?);
+        crate::print::out!("{}", serde_json::to_string_pretty(&json!({ "node": proxy.node, "resources": resources }))?);
         return Ok(ExitCode::SUCCESS);
     }
     if resources.is_empty() {
         print::note(&format!("{} has no {kind} resource", proxy.node));
     }
     for resource in &resources {
-        println!("{}", resource.name);
-        resource.summary.iter().for_each(|line| println!("  {line}"));
+        crate::print::out!("{}", resource.name);
+        resource.summary.iter().for_each(|line| crate::print::out!("  {line}"));
     }
     warn_if_not_in_force(proxy, kind);
     Ok(ExitCode::SUCCESS)

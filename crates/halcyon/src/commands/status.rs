@@ -19,22 +19,22 @@ pub async fn run(client: Client, args: StatusArgs) -> Result<ExitCode> {
     let problems = client.problems().await?;
     if args.output == Form::Json {
         let both = serde_json::json!({ "status": status, "problems": problems.problems });
-        println!("{}", serde_json::to_string_pretty(&both)?);
+        crate::print::out!("{}", serde_json::to_string_pretty(&both)?);
         return Ok(ExitCode::SUCCESS);
     }
     print_control(&status);
     if status.proxies.is_empty() {
-        println!("\nno proxy is connected; `halcyon run --service NAME --port PORT -- PROGRAM` starts one");
+        crate::print::out!("\nno proxy is connected; `halcyon run --service NAME --port PORT -- PROGRAM` starts one");
     } else {
-        println!("\n{}", proxies(&status.proxies));
+        crate::print::out!("\n{}", proxies(&status.proxies));
     }
     for (proxy, kind, reason) in refusals(&status.proxies) {
         let line = format!("{proxy} refused {kind}: {reason}");
-        println!("\n{}", print::paint(&line, Colour::Red, print::to_terminal()));
+        crate::print::out!("\n{}", print::paint(&line, Colour::Red, print::to_terminal()));
     }
-    status.control.notices.iter().for_each(|notice| println!("note: {notice}"));
+    status.control.notices.iter().for_each(|notice| crate::print::out!("note: {notice}"));
     if !problems.problems.is_empty() {
-        println!("\n{} in what is applied:", count(problems.problems.len(), "problem"));
+        crate::print::out!("\n{} in what is applied:", count(problems.problems.len(), "problem"));
         print_problems(&problems.problems, &Default::default());
     }
     Ok(ExitCode::SUCCESS)
@@ -42,7 +42,7 @@ pub async fn run(client: Client, args: StatusArgs) -> Result<ExitCode> {
 
 fn print_control(status: &Status) {
     let control = &status.control;
-    println!(
+    crate::print::out!(
         "control plane {} up {}s, version {} of the mesh: {}, {}, {}",
         control.program,
         control.uptime_s,
@@ -52,7 +52,7 @@ fn print_control(status: &Status) {
         count(control.workloads, "workload"),
     );
     for root in control.roots.iter().filter(|root| root.state == "active") {
-        println!("trust domain {}, root valid until {}", control.trust_domain, root.not_after);
+        crate::print::out!("trust domain {}, root valid until {}", control.trust_domain, root.not_after);
     }
 }
 

@@ -13,12 +13,12 @@ use crate::print;
 pub async fn run(client: Client, command: TokenCommand) -> Result<ExitCode> {
     let TokenCommand::Create { namespace, service_account, ttl } = command else {
         let bundle = client.trust_bundle().await?;
-        print!("{}", bundle.pem);
+        crate::print::out!("{}", bundle.pem.trim_end());
         return Ok(ExitCode::SUCCESS);
     };
     let request = TokenRequest { namespace, service_account, ttl_s: Some(ttl.as_secs()) };
     let made = client.token(&request).await?;
-    println!("{}", made.token);
+    crate::print::out!("{}", made.token);
     print::note(&format!("good for one use as {} until {}. On the other machine:", made.identity, made.expires));
     print::note(&format!(
         "  halcyon run --control {} --token-file TOKEN --trust-bundle ROOTS --service NAME --port PORT -- PROGRAM",

@@ -35,7 +35,7 @@ pub fn run(args: ValidateArgs) -> Result<ExitCode> {
     match args.output {
         Form::Json => {
             let list: Vec<_> = problems.iter().map(Problem::to_json).collect();
-            println!(
+            crate::print::out!(
                 "{}",
                 serde_json::to_string_pretty(
                     &json!({ "accepted": !refused, "resources": resources.len(), "problems": list })
@@ -46,7 +46,7 @@ pub fn run(args: ValidateArgs) -> Result<ExitCode> {
             let sources = documents.iter().map(|d| (d.file.as_str(), d.text.as_str())).collect();
             print_problems(&problems, &sources);
             let verdict = if refused { "refused" } else { "accepted" };
-            println!("{} {verdict}, {}", count(resources.len(), "resource"), tally(&problems));
+            crate::print::out!("{} {verdict}, {}", count(resources.len(), "resource"), tally(&problems));
         }
     }
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -23,10 +23,10 @@ impl Envoy {
     /// Gets the first certificate, writes the files, and says how the process is started.
     pub async fn sidecar(&self, setup: &ProxySetup, output: SidecarOutput) -> Result<SidecarSpec> {
         let certificates = Certificates::new(setup.ticket.clone(), setup.folder.join("certificates"));
-        certificates.obtain().await.context("cannot get a certificate for Envoy")?;
+        let life = certificates.obtain().await.context("cannot get a certificate for Envoy")?;
         let folder = certificates.folder().to_owned();
         write_private(&folder, "roots.pem", setup.ticket.trust_bundle.as_bytes())?;
-        tokio::spawn(certificates.keep_fresh());
+        tokio::spawn(certificates.keep_fresh(life));
         let bootstrap = serde_json::to_vec_pretty(&bootstrap(setup, &folder)?)?;
         let file = setup.write("envoy.json", &bootstrap)?;
         let workers = setup.workers.to_string();
