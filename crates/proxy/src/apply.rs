@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use model::{Address, Config, EndpointSet, FilterChain, Listener, NetworkFilter, ResourceKind};
+use model::{Address, Config, Direction, EndpointSet, FilterChain, Listener, NetworkFilter, ResourceKind};
 use tokio::time::Instant;
 use transport::Netns;
 use transport::listen::{self, Bound};
@@ -144,6 +144,15 @@ impl Applier {
         retire(&before, &next);
         self.forget_sockets(&next);
         rejected
+    }
+
+    /// Closes the sockets at which others call, as far as they are held here: a socket that is left open would still
+    /// let callers queue up.
+    pub(crate) fn stop_listening(&mut self) {
+        let snapshot = self.live.load();
+        let outbound = snapshot.listeners.values().filter(|p| p.config.direction == Direction::Outbound);
+        let stay: HashSet<SocketKey> = outbound.filter_map(|p| SocketKey::of(&p.config)).collect();
+        self.sockets.retain(|key, _| stay.contains(key));
     }
 
     fn build(&mut self, before: &Snapshot, config: Config) -> (Snapshot, Vec<Rejected>) {

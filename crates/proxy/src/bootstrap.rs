@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn refused() {
         for (text, part) in [
-            (r#"{"node": {"id": "a"}, "wrokers": 2}"#, "b.json:1:32: `wrokers` is no field"),
+            (r#"{"node": {"id": "a"}, "wrokers": 2}"#, "b.json:1:31: `wrokers` is no field"),
             (r#"{"node": {"id": "a"}, "wrokers": 2}"#, "the nearest is `workers`"),
             (r#"{"node": {"id": "a"}, "workers": 0}"#, "`workers`: 0 is not possible"),
             (r#"{"node": {"id": ""}}"#, "`node.id`: is empty"),

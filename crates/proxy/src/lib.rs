@@ -1,10 +1,12 @@
 //! head
 #![allow(dead_code)]
+mod admin;
 mod apply;
 pub mod bootstrap;
 mod connection;
 mod dns;
 mod drain;
+mod dump;
 mod edge;
 mod forward;
 mod head;
@@ -21,10 +23,16 @@ mod record;
 mod replay;
 mod request;
 mod respond;
+mod run;
 mod secrets;
 mod series;
+mod state;
+mod status;
 mod tcp;
 mod trace;
 mod upgrade;
 mod warm;
 mod worker;
+
+pub use run::{Handle, LogLevel, Options, Proxy, StartError};
+pub use state::ResourcesError;

@@ -41,7 +41,9 @@ pub(crate) async fn prepare(request: Request<Body>) -> Result<(Request<Body>, Op
     let (head, incoming) = request.into_parts();
     let (data, trailers) = if incoming.is_end_stream() {
         (Bytes::new(), None)
-    } else if incoming.exact_len().is_some_and(|len| len <= LIMIT as u64) {
+    } else if incoming.exact_len().is_some_and(|len| len > LIMIT as u64) {
+        return Ok((Request::from_parts(head, incoming), None));
+    } else if incoming.exact_len().is_some() {
         let whole = incoming.collect(LIMIT).await?;
         (whole.data, whole.trailers)
     } else {
@@ -73,11 +75,11 @@ async fn what_is_there(mut incoming: Body) -> Result<Arrived, BodyError> {
                 Err(frame) => return Ok(Arrived::Whole(data.freeze(), frame.into_trailers().ok())),
             },
         }
-        if incoming.is_end_stream() {
-            return Ok(Arrived::Whole(data.freeze(), None));
-        }
         if data.len() > LIMIT {
             return Ok(Arrived::Part(joined(data.freeze(), incoming)));
+        }
+        if incoming.is_end_stream() {
+            return Ok(Arrived::Whole(data.freeze(), None));
         }
     }
 }

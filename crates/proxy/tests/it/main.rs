@@ -1,0 +1,7 @@
+//! A mesh in one process: proxies on threads of their own, origins and clients on loopback.
+
+mod http;
+mod life;
+mod mesh;
+mod rig;
+mod tcp;
