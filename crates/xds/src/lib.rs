@@ -1,15 +1,16 @@
 //! The wire between the planes: standard xDS v3.
 //!
 //! Owns both directions wire <-> model ([`encode`], [`decode`]), and both ends of the discovery session as state
-//! machines without I/O ([`server`], [`client`]), with a thin gRPC shell around them (`shell`). Knows no running
+//! machines without I/O ([`server`], [`client`]), with a thin gRPC shell around them ([`shell`]). Knows no running
 //! proxy, no store, and no YAML.
 
+pub mod client;
 pub mod decode;
 pub mod encode;
-pub mod client;
 mod resource;
 mod san;
 pub mod server;
+pub mod shell;
 
 pub use decode::DecodeError;
 pub use resource::{Resource, kind_of, remove_from, type_url};

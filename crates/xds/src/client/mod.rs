@@ -387,10 +387,7 @@ fn read(kind: ResourceKind, version: &str, any: Any) -> Result<(Arc<str>, HeldRe
 }
 
 /// Refuses every resource whose name stands twice in a response.
-fn refuse_twins(
-    resources: &mut Vec<(Arc<str>, HeldResource, Resource)>,
-    refused: &mut Vec<DecodeError>,
-) {
+fn refuse_twins(resources: &mut Vec<(Arc<str>, HeldResource, Resource)>, refused: &mut Vec<DecodeError>) {
     let mut seen = BTreeSet::new();
     let twins: BTreeSet<Arc<str>> =
         resources.iter().filter(|(name, ..)| !seen.insert(name.clone())).map(|(name, ..)| name.clone()).collect();

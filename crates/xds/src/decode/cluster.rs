@@ -141,16 +141,14 @@ fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<()>
         refused { close_connections_on_host_set_change }
     });
     match healthy_panic_threshold {
-        Some(threshold) if threshold.value != 50.0 => Err(at.field("healthy_panic_threshold").unsupported("50 or none")),
+        Some(threshold) if threshold.value != 50.0 => {
+            Err(at.field("healthy_panic_threshold").unsupported("50 or none"))
+        }
         _ => Ok(()),
     }
 }
 
-fn transport(
-    socket: Option<TransportSocket>,
-    matches: Vec<TransportSocketMatch>,
-    at: &At<'_>,
-) -> Decoded<Transport> {
+fn transport(socket: Option<TransportSocket>, matches: Vec<TransportSocketMatch>, at: &At<'_>) -> Decoded<Transport> {
     if matches.is_empty() {
         return match socket {
             None => Ok(Transport::Plain),
@@ -184,7 +182,8 @@ fn one_transport(socket: TransportSocket, at: &At<'_>) -> Decoded<Transport> {
 
 /// Istio's form: a list of services, of which the first counts.
 fn service(metadata: &Metadata) -> Option<DestinationService> {
-    let Kind::ListValue(services) = metadata.filter_metadata.get("istio")?.fields.get("services")?.kind.as_ref()? else {
+    let Kind::ListValue(services) = metadata.filter_metadata.get("istio")?.fields.get("services")?.kind.as_ref()?
+    else {
         return None;
     };
     let Kind::StructValue(service) = services.values.first()?.kind.as_ref()? else { return None };

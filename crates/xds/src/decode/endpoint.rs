@@ -94,7 +94,8 @@ fn endpoint(value: wire::LbEndpoint, at: &At<'_>) -> Decoded<Endpoint> {
         address: host_address(host, &at_endpoint)?,
         weight: load_balancing_weight.map_or(Ok(1), |weight| above_zero(weight, at))?,
         health: health(health_status, &at.field("health_status"))?,
-        mesh_tls: metadata.filter_metadata.get(SOCKET_MATCH).and_then(|fields| text(fields, "tlsMode")) == Some("istio"),
+        mesh_tls: metadata.filter_metadata.get(SOCKET_MATCH).and_then(|fields| text(fields, "tlsMode"))
+            == Some("istio"),
         workload: workload(&metadata),
     })
 }
@@ -128,11 +129,5 @@ fn health(value: i32, at: &At<'_>) -> Decoded<Health> {
 fn workload(metadata: &Metadata) -> Option<Arc<WorkloadRef>> {
     let mut parts = text(metadata.filter_metadata.get("istio")?, "workload")?.splitn(5, ';');
     let mut next = || Arc::<str>::from(parts.next().unwrap_or_default());
-    Some(Arc::new(WorkloadRef {
-        name: next(),
-        namespace: next(),
-        service: next(),
-        version: next(),
-        cluster: next(),
-    }))
+    Some(Arc::new(WorkloadRef { name: next(), namespace: next(), service: next(), version: next(), cluster: next() }))
 }

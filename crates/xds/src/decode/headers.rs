@@ -49,8 +49,11 @@ fn header_write(value: HeaderValueOption, at: &At<'_>) -> Decoded<Option<HeaderW
         harmless {}
         refused {}
     });
-    let (raw, at_value) =
-        if raw_value.is_empty() { (value.into_bytes(), at_header.field("value")) } else { (raw_value, at_header.field("raw_value")) };
+    let (raw, at_value) = if raw_value.is_empty() {
+        (value.into_bytes(), at_header.field("value"))
+    } else {
+        (raw_value, at_header.field("raw_value"))
+    };
     if raw.is_empty() && !keep_empty_value {
         return Ok(None);
     }
@@ -70,10 +73,10 @@ fn action(append: Option<BoolValue>, action: i32, at: &At<'_>) -> Decoded<WriteA
         (_, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => Ok(WriteAction::Append),
         (_, Ok(HeaderAppendAction::AddIfAbsent)) => Ok(WriteAction::AddIfAbsent),
         (_, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => Ok(WriteAction::Overwrite),
-        _ => Err(at.error(
-            format!("is {action}"),
-            "APPEND_IF_EXISTS_OR_ADD, ADD_IF_ABSENT or OVERWRITE_IF_EXISTS_OR_ADD",
-        )),
+        _ => {
+            Err(at
+                .error(format!("is {action}"), "APPEND_IF_EXISTS_OR_ADD, ADD_IF_ABSENT or OVERWRITE_IF_EXISTS_OR_ADD"))
+        }
     }
 }
 

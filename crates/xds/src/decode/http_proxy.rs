@@ -98,9 +98,7 @@ fn routes(value: Option<RouteSpecifier>, at: &At<'_>) -> Decoded<RouteSource> {
             let table = route::route_configuration(table, &at.field("route_config"))?;
             Ok(RouteSource::Inline(table.into()))
         }
-        Some(RouteSpecifier::ScopedRoutes(_)) => {
-            Err(at.field("scoped_routes").unsupported("`rds` or `route_config`"))
-        }
+        Some(RouteSpecifier::ScopedRoutes(_)) => Err(at.field("scoped_routes").unsupported("`rds` or `route_config`")),
         None => Err(at.error("has no routes", "`rds` or `route_config`")),
     }
 }

@@ -55,8 +55,7 @@ fn read(value: wire::Listener, at: &At<'_>) -> Decoded<Listener> {
     off(transparent, &at.field("transparent"))?;
     off(freebind, &at.field("freebind"))?;
     let mut inspect = inspect(listener_filters, &at.field("listener_filters"))?;
-    inspect.timeout =
-        limit(listener_filters_timeout, Some(FIRST_BYTES), &at.field("listener_filters_timeout"))?;
+    inspect.timeout = limit(listener_filters_timeout, Some(FIRST_BYTES), &at.field("listener_filters_timeout"))?;
     inspect.continue_on_timeout = continue_on_listener_filters_timeout;
     let at_default = at.field("default_filter_chain");
     Ok(Listener {

@@ -59,8 +59,9 @@ pub(super) fn header(value: HeaderMatcher, at: &At<'_>) -> Decoded<HeaderMatch> 
         harmless {}
         refused {}
     });
-    let key = HeaderKey::parse(&name)
-        .ok_or_else(|| at.field("name").error(format!("is {name:?}"), "a header's name, or one of HTTP/2's pseudo-headers"))?;
+    let key = HeaderKey::parse(&name).ok_or_else(|| {
+        at.field("name").error(format!("is {name:?}"), "a header's name, or one of HTTP/2's pseudo-headers")
+    })?;
     let value = match header_match_specifier {
         // Envoy: without a condition the header must be there.
         None => ValueMatch::Present(true),
@@ -82,9 +83,7 @@ fn header_value(specifier: HeaderMatchSpecifier, at: &At<'_>) -> Decoded<ValueMa
         HeaderMatchSpecifier::PrefixMatch(value) => StringMatch::Prefix { value, ignore_case },
         HeaderMatchSpecifier::SuffixMatch(value) => StringMatch::Suffix { value, ignore_case },
         HeaderMatchSpecifier::ContainsMatch(value) => StringMatch::Contains { value, ignore_case },
-        HeaderMatchSpecifier::SafeRegexMatch(value) => {
-            StringMatch::Regex(regex(value, &at.field("safe_regex_match"))?)
-        }
+        HeaderMatchSpecifier::SafeRegexMatch(value) => StringMatch::Regex(regex(value, &at.field("safe_regex_match"))?),
     }))
 }
 

@@ -102,11 +102,7 @@ fn duration(value: protobuf::Duration, at: &At<'_>) -> Decoded<Duration> {
 }
 
 /// A limit: absent is Envoy's default, zero is none.
-fn limit(
-    value: Option<protobuf::Duration>,
-    default: Option<Duration>,
-    at: &At<'_>,
-) -> Decoded<Option<Duration>> {
+fn limit(value: Option<protobuf::Duration>, default: Option<Duration>, at: &At<'_>) -> Decoded<Option<Duration>> {
     match value {
         None => Ok(default),
         Some(value) => Ok(Some(duration(value, at)?).filter(|limit| !limit.is_zero())),

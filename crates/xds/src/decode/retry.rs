@@ -5,7 +5,9 @@ use std::time::Duration;
 use model::RetryPolicy;
 use model::retry::RetryOn;
 use proto::envoy::config::route::v3 as wire;
-use proto::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate::ConfigType};
+use proto::envoy::config::route::v3::retry_policy::{
+    RetryBackOff, RetryHostPredicate, retry_host_predicate::ConfigType,
+};
 
 use super::{At, Decoded, duration, each, limit, required, take, type_name};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::StringMatch;
-use model::tls::{OWN_CERTIFICATE, DownstreamTls, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersion, TlsVersions, UpstreamTls, Validation};
 use proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -57,8 +57,7 @@ pub(super) fn downstream(value: DownstreamTlsContext, at: &At<'_>) -> Decoded<Do
         refused { ocsp_staple_policy }
     });
     off(require_sni, &at.field("require_sni"))?;
-    let common =
-        common(common_tls_context.unwrap_or_default(), TlsVersion::V1_3, &at.field("common_tls_context"))?;
+    let common = common(common_tls_context.unwrap_or_default(), TlsVersion::V1_3, &at.field("common_tls_context"))?;
     Ok(DownstreamTls {
         certificates: common.certificates,
         validation: common.validation,
@@ -195,7 +194,10 @@ fn typed_names(list: Vec<SubjectAltNameMatcher>, at: &At<'_>) -> Decoded<Vec<Str
             (None, SanKind::Dns) if kind == SanType::Dns => names.push(name),
             (None, SanKind::Either) => twin = Some((kind, name)),
             (None, _) => {
-                return Err(at.index(index).field("san_type").error("is of a kind that the text cannot be", "the other"));
+                return Err(at
+                    .index(index)
+                    .field("san_type")
+                    .error("is of a kind that the text cannot be", "the other"));
             }
         }
     }

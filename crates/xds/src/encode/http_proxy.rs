@@ -75,9 +75,7 @@ fn filters(filters: &[HttpFilter]) -> Vec<wire::HttpFilter> {
         ..wire::HttpFilter::default()
     };
     let ours = filters.iter().map(|filter| match filter {
-        HttpFilter::Fault(fault) => {
-            named(FAULT_FILTER, pack(&fault.as_ref().map(http_fault).unwrap_or_default()))
-        }
+        HttpFilter::Fault(fault) => named(FAULT_FILTER, pack(&fault.as_ref().map(http_fault).unwrap_or_default())),
     });
     ours.chain([named("envoy.filters.http.router", pack(&Router::default()))]).collect()
 }

@@ -28,9 +28,7 @@ pub(super) fn header(header: &HeaderMatch) -> HeaderMatcher {
     let specifier = match &header.value {
         ValueMatch::Present(present) => HeaderMatchSpecifier::PresentMatch(*present),
         ValueMatch::Text(text) => HeaderMatchSpecifier::StringMatch(string(text)),
-        ValueMatch::Range { start, end } => {
-            HeaderMatchSpecifier::RangeMatch(Int64Range { start: *start, end: *end })
-        }
+        ValueMatch::Range { start, end } => HeaderMatchSpecifier::RangeMatch(Int64Range { start: *start, end: *end }),
     };
     HeaderMatcher {
         name: header.key.as_str().to_owned(),

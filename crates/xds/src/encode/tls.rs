@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::StringMatch;
-use model::tls::{OWN_CERTIFICATE, DownstreamTls, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersion, TlsVersions, UpstreamTls, Validation};
 use proto::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
 use proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{

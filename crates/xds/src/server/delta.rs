@@ -40,9 +40,9 @@ impl DeltaServer {
         if *type_url == *type_url_of_endpoints() {
             self.awaited.drain(..).for_each(|name| new.awaited(name));
         }
-        let at = self.subscriptions.partition_point(|other| {
-            (rank(&other.type_url), &*other.type_url) < (rank(&type_url), &*type_url)
-        });
+        let at = self
+            .subscriptions
+            .partition_point(|other| (rank(&other.type_url), &*other.type_url) < (rank(&type_url), &*type_url));
         self.subscriptions.insert(at, new);
     }
 

@@ -57,10 +57,7 @@ fn removal_rank(url: &str) -> usize {
 
 /// Whether a first request without names means everything. Endpoints, routes and secrets are always asked for by name.
 fn has_wildcard(url: &str) -> bool {
-    !matches!(
-        resource::kind_of(url),
-        Some(ResourceKind::Endpoints | ResourceKind::Route | ResourceKind::Secret)
-    )
+    !matches!(resource::kind_of(url), Some(ResourceKind::Endpoints | ResourceKind::Route | ResourceKind::Secret))
 }
 
 /// Whether a resource of this type may be taken away. Envoy mishandles removed extension configurations

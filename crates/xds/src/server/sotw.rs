@@ -42,9 +42,9 @@ impl SotwServer {
         if *type_url == *self::type_url(ResourceKind::Endpoints) {
             self.awaited.drain(..).for_each(|name| new.awaited(name));
         }
-        let at = self.subscriptions.partition_point(|other| {
-            (rank(&other.type_url), &*other.type_url) < (rank(&type_url), &*type_url)
-        });
+        let at = self
+            .subscriptions
+            .partition_point(|other| (rank(&other.type_url), &*other.type_url) < (rank(&type_url), &*type_url));
         self.subscriptions.insert(at, new);
     }
 

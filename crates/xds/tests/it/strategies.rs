@@ -126,13 +126,16 @@ fn header_match() -> impl Strategy<Value = HeaderMatch> {
         string_match().prop_map(ValueMatch::Text),
         (-9i64..9).prop_map(|start| ValueMatch::Range { start, end: start + 5 }),
     ];
-    (key, value, any::<bool>(), any::<bool>())
-        .prop_map(|(key, value, invert, missing_as_empty)| HeaderMatch { key, value, invert, missing_as_empty })
+    (key, value, any::<bool>(), any::<bool>()).prop_map(|(key, value, invert, missing_as_empty)| HeaderMatch {
+        key,
+        value,
+        invert,
+        missing_as_empty,
+    })
 }
 
 fn query_match() -> impl Strategy<Value = QueryMatch> {
-    let value =
-        prop_oneof![any::<bool>().prop_map(QueryValue::Present), string_match().prop_map(QueryValue::Text)];
+    let value = prop_oneof![any::<bool>().prop_map(QueryValue::Present), string_match().prop_map(QueryValue::Text)];
     (text(), value).prop_map(|(name, value)| QueryMatch { name, value })
 }
 
@@ -144,9 +147,8 @@ fn route_match() -> impl Strategy<Value = RouteMatch> {
         pattern().prop_map(PathMatch::Regex),
         Just(PathMatch::Connect),
     ];
-    (path, any::<bool>(), vec(header_match(), 0..2), vec(query_match(), 0..2), of(share())).prop_map(
-        |(path, ignore_case, headers, query, share)| RouteMatch { path, ignore_case, headers, query, share },
-    )
+    (path, any::<bool>(), vec(header_match(), 0..2), vec(query_match(), 0..2), of(share()))
+        .prop_map(|(path, ignore_case, headers, query, share)| RouteMatch { path, ignore_case, headers, query, share })
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -204,25 +206,24 @@ fn forward() -> impl Strategy<Value = Forward> {
         of(host_rewrite),
         vec(mirror, 0..2),
     )
-        .prop_map(|(clusters, (timeout, max_grpc_timeout, idle_timeout), retry, path_rewrite, host_rewrite, mirrors)| {
-            Forward {
-                clusters,
-                timeout,
-                max_grpc_timeout,
-                idle_timeout,
-                retry,
-                path_rewrite,
-                host_rewrite,
-                mirrors,
-            }
-        })
+        .prop_map(
+            |(clusters, (timeout, max_grpc_timeout, idle_timeout), retry, path_rewrite, host_rewrite, mirrors)| {
+                Forward {
+                    clusters,
+                    timeout,
+                    max_grpc_timeout,
+                    idle_timeout,
+                    retry,
+                    path_rewrite,
+                    host_rewrite,
+                    mirrors,
+                }
+            },
+        )
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let path = prop_oneof![
-        "/[a-z]{0,6}".prop_map(RedirectPath::Full),
-        "/[a-z]{0,6}".prop_map(RedirectPath::Prefix)
-    ];
+    let path = prop_oneof!["/[a-z]{0,6}".prop_map(RedirectPath::Full), "/[a-z]{0,6}".prop_map(RedirectPath::Prefix)];
     let redirect = (
         select(vec![301u16, 302, 303, 307, 308]),
         of(select(vec!["http".to_owned(), "https".to_owned()])),
@@ -288,7 +289,9 @@ fn access_log() -> impl Strategy<Value = AccessLog> {
     let format = prop_oneof![
         Just(LogFormat::Default),
         Just(LogFormat::Text("%PROTOCOL% %RESPONSE_CODE%\n".into())),
-        json.prop_map(|fields| LogFormat::Json(fields.into_iter().map(|(key, _)| (key, "%PROTOCOL%".into())).collect())),
+        json.prop_map(|fields| LogFormat::Json(
+            fields.into_iter().map(|(key, _)| (key, "%PROTOCOL%".into())).collect()
+        )),
     ];
     let path = select(vec!["/dev/stdout", "/dev/stderr", "/tmp/access.log"]);
     (path, format).prop_map(|(path, format)| AccessLog { path: path.into(), format })
@@ -337,10 +340,8 @@ fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
 }
 
 fn http_proxy() -> impl Strategy<Value = HttpProxy> {
-    let routes = prop_oneof![
-        name().prop_map(RouteSource::Rds),
-        route().prop_map(|table| RouteSource::Inline(Arc::new(table))),
-    ];
+    let routes =
+        prop_oneof![name().prop_map(RouteSource::Rds), route().prop_map(|table| RouteSource::Inline(Arc::new(table))),];
     let own = fault().prop_filter("a filter without faults has none", |f| f.delay.is_some() || f.abort.is_some());
     let filters = vec(of(own).prop_map(HttpFilter::Fault), 0..2);
     let times = (of(some_time()), of(some_time()), of(some_time()), some_time());
@@ -356,7 +357,18 @@ fn http_proxy() -> impl Strategy<Value = HttpProxy> {
     let flags = any::<[bool; 3]>();
     let server = of("[a-z]{1,9}".boxed());
     (name(), codec, routes, filters, access_logs(), times, upgrades, cert, server, flags).prop_map(
-        |(stat_prefix, codec, routes, filters, access_logs, times, upgrades, forward_client_cert, server_name, flags)| {
+        |(
+            stat_prefix,
+            codec,
+            routes,
+            filters,
+            access_logs,
+            times,
+            upgrades,
+            forward_client_cert,
+            server_name,
+            flags,
+        )| {
             HttpProxy {
                 stat_prefix,
                 codec,
@@ -412,8 +424,12 @@ fn filter_chain() -> impl Strategy<Value = FilterChain> {
         http_proxy().prop_map(|http| NetworkFilter::Http(Box::new(http))),
         tcp_proxy().prop_map(NetworkFilter::Tcp),
     ];
-    (name(), chain_match(), of(downstream_tls()), filter)
-        .prop_map(|(name, matches, tls, filter)| FilterChain { name, matches, tls, filter })
+    (name(), chain_match(), of(downstream_tls()), filter).prop_map(|(name, matches, tls, filter)| FilterChain {
+        name,
+        matches,
+        tls,
+        filter,
+    })
 }
 
 /// A listener.
@@ -427,8 +443,8 @@ pub fn listener() -> impl Strategy<Value = Listener> {
         continue_on_timeout: flags[3],
     });
     let chains = (vec(filter_chain(), 1..3), of(filter_chain()));
-    (name(), prop_oneof![bound_socket(), pipe()], any::<[bool; 2]>(), direction, inspect, chains, access_logs()).prop_map(
-        |(name, address, flags, direction, inspect, (chains, default_chain), access_logs)| Listener {
+    (name(), prop_oneof![bound_socket(), pipe()], any::<[bool; 2]>(), direction, inspect, chains, access_logs())
+        .prop_map(|(name, address, flags, direction, inspect, (chains, default_chain), access_logs)| Listener {
             name,
             address,
             bind: flags[0],
@@ -438,8 +454,7 @@ pub fn listener() -> impl Strategy<Value = Listener> {
             chains,
             default_chain,
             access_logs,
-        },
-    )
+        })
 }
 
 fn endpoint(address: impl Strategy<Value = Address>) -> impl Strategy<Value = Endpoint> {
@@ -455,8 +470,7 @@ fn endpoint(address: impl Strategy<Value = Address>) -> impl Strategy<Value = En
 
 fn endpoint_set(address: impl Strategy<Value = Address> + Clone) -> impl Strategy<Value = EndpointSet> {
     let part = || prop_oneof![Just(String::new()), "[a-z]{1,6}"];
-    let locality =
-        (part(), part(), part()).prop_map(|(region, zone, sub_zone)| Locality { region, zone, sub_zone });
+    let locality = (part(), part(), part()).prop_map(|(region, zone, sub_zone)| Locality { region, zone, sub_zone });
     let group = (locality, 0u32..3, of(1u32..100), vec(endpoint(address), 0..3)).prop_map(
         |(locality, priority, weight, endpoints)| LocalityEndpoints { locality, priority, weight, endpoints },
     );
@@ -496,29 +510,28 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
         upstream_tls().prop_map(Transport::Tls),
         upstream_tls().prop_map(Transport::MeshTls),
     ];
-    let service = (name(), name(), name()).prop_map(|(host, name, namespace)| DestinationService {
-        host,
-        name,
-        namespace,
-    });
+    let service =
+        (name(), name(), name()).prop_map(|(host, name, namespace)| DestinationService { host, name, namespace });
     (name(), discovery, balancing, some_time(), protocol, transport, of(some_time()), of(1u32..9), of(service))
-        .prop_map(|(name, discovery, balancing, connect_timeout, protocol, transport, idle_timeout, requests, service)| {
-            let by_itself = discovery == Discovery::OriginalDestination;
-            // Without ALPN everywhere, `Auto` is HTTP/1.1, and is written so.
-            let auto = protocol == UpstreamProtocol::Auto && !matches!(transport, Transport::Tls(_));
-            let protocol = if auto { UpstreamProtocol::Http1 } else { protocol };
-            Cluster {
-                name,
-                discovery,
-                balancing: if by_itself { Balancing::Provided } else { balancing },
-                connect_timeout,
-                protocol,
-                transport,
-                idle_timeout,
-                max_requests_per_connection: requests,
-                service,
-            }
-        })
+        .prop_map(
+            |(name, discovery, balancing, connect_timeout, protocol, transport, idle_timeout, requests, service)| {
+                let by_itself = discovery == Discovery::OriginalDestination;
+                // Without ALPN everywhere, `Auto` is HTTP/1.1, and is written so.
+                let auto = protocol == UpstreamProtocol::Auto && !matches!(transport, Transport::Tls(_));
+                let protocol = if auto { UpstreamProtocol::Http1 } else { protocol };
+                Cluster {
+                    name,
+                    discovery,
+                    balancing: if by_itself { Balancing::Provided } else { balancing },
+                    connect_timeout,
+                    protocol,
+                    transport,
+                    idle_timeout,
+                    max_requests_per_connection: requests,
+                    service,
+                }
+            },
+        )
 }
 
 /// A secret.

@@ -37,7 +37,9 @@ pub(super) fn balancing(
             Balancing::Provided
         }
         Ok(LbPolicy::LeastRequest) => match config {
-            Some(LbConfig::LeastRequestLbConfig(config)) => least_request(config, &at.field("least_request_lb_config"))?,
+            Some(LbConfig::LeastRequestLbConfig(config)) => {
+                least_request(config, &at.field("least_request_lb_config"))?
+            }
             _ => Balancing::LeastRequest { choices: CHOICES },
         },
         Ok(_) => return Err(at_policy.unsupported(POLICIES)),

@@ -108,11 +108,7 @@ fn grpc_timeout(value: Option<MaxStreamDuration>, at: &At<'_>) -> Decoded<Option
     optional_duration(grpc_timeout_header_max, &at.field("grpc_timeout_header_max"))
 }
 
-fn rewrite(
-    prefix: String,
-    regex: Option<RegexMatchAndSubstitute>,
-    at: &At<'_>,
-) -> Decoded<Option<PathRewrite>> {
+fn rewrite(prefix: String, regex: Option<RegexMatchAndSubstitute>, at: &At<'_>) -> Decoded<Option<PathRewrite>> {
     let Some(RegexMatchAndSubstitute { pattern, substitution }) = regex else {
         return Ok(Some(prefix).filter(|prefix| !prefix.is_empty()).map(PathRewrite::Prefix));
     };
