@@ -1,14 +1,53 @@
 //! Builds the control plane from its options and runs it: who is given what stands here, and nowhere else.
 
-use base::drain::Watch;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use api::Source;
+use api::source::Subscription;
+use axum::Router;
+use axum::extract::State;
+use base::drain::{self, Signal, Watch};
+use base::{Clock, SpiffeId};
+use http::header;
+use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
+use telemetry::{Exposition, Registry, Shard, TextFormat};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
+use transport::listen;
+use transport::tls::{Accept, ClientAuth, LiveCert, PeerCheck, ServerOptions, ServerTls, Versions};
+
+use crate::authority::{self, Issuer};
+use crate::certificates::CertificateService;
+use crate::doors::{self, Incoming, KEEPALIVE};
 use crate::error::ControlError;
-use crate::options::{ControlOptions, Endpoints};
+use crate::files::Directory;
+use crate::options::{ControlOptions, Endpoints, Settings};
+use crate::push::{self, Proxies, Push};
+use crate::registry::{self, Desk};
+use crate::rest::{self, PeerUser};
+use crate::store::{self, Disk, Kept, Start, Store};
 
 /// A control plane that runs.
 pub struct Control {
     endpoints: Endpoints,
+    written: PathBuf,
+    store: Store,
+    doors: JoinSet<Result<(), ControlError>>,
+    chores: JoinSet<()>,
+    _files: Option<Subscription>,
+    /// Ends everything inside; begins when the drain outside does, or when a door fails.
+    stop: Signal,
+    drain: Watch,
 }
+
+/// Connections may take this long to end once the drain has begun.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Requests of proxies that come back name every resource that they hold.
+const MOST_REQUEST_BYTES: usize = 32 << 20;
 
 /// Starts the control plane and runs it until `drain` begins.
 ///
@@ -18,15 +57,83 @@ pub async fn run(options: ControlOptions, drain: Watch) -> Result<(), ControlErr
     Control::start(options, drain).await?.finished().await
 }
 
+/// Sockets that are bound and not yet served.
+struct Sockets {
+    tls: TcpListener,
+    plain: TcpListener,
+    metrics: TcpListener,
+    api: UnixListener,
+}
+
 impl Control {
     /// Opens everything. When it returns, all doors are open. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// [`ControlError`], one line each; nothing runs then.
     pub async fn start(options: ControlOptions, drain: Watch) -> Result<Self, ControlError> {
-        drop(drain);
         let settings = options.resolve()?;
-        Err(ControlError::Door { door: "TLS", reason: format!("not wired: {}", settings.tls) })
+        let clock = Clock::system();
+        let started = clock.now();
+        let metrics = Registry::new();
+        let shard = metrics.shard();
+        // The lock on the data directory comes first: nothing in it is touched while another control plane uses it.
+        let disk = Disk::open(&settings.data_dir)?;
+        let (sockets, endpoints) = bind(&settings)?;
+        let authority = authority::open(&settings.ca_dir, &settings.mesh.trust_domain, started)?;
+        let (store, kept) = Store::open(
+            disk,
+            Start {
+                settings: settings.mesh.clone(),
+                trust_bundle: authority.bundle().concat().into_bytes(),
+                has_files: settings.config_dir.is_some(),
+                clock: clock.clone(),
+                shard: &shard,
+            },
+        )?;
+        let Kept { workloads, tokens } = kept;
+        let files = match &settings.config_dir {
+            Some(dir) => Some(watch_files(dir, &store).await?),
+            None => None,
+        };
+        let declared = "declared once, alike";
+        let counters = authority::Metrics::new(&shard).expect(declared);
+        let issuer = Issuer::new(authority, tokens, store.clone(), clock.clone(), settings.certificate_ttl, counters);
+        let own = LiveCert::empty();
+        let renewal = issuer.renew_own(&own, &settings.identity)?;
+        let tls = server_tls(&issuer, &own)?;
+
+        let (stop, stopping) = drain::channel();
+        let desk = Desk::open(store.clone(), workloads, registry::Metrics::new(&shard).expect(declared));
+        let proxies = Proxies::default();
+        let push = Push::new(
+            store.clone(),
+            desk.clone(),
+            proxies.clone(),
+            settings.mesh.trust_domain.clone(),
+            clock.clone(),
+            stopping.clone(),
+            push::Metrics::new(&shard).expect(declared),
+        );
+        let mut chores = JoinSet::new();
+        chores.spawn(renew(issuer.clone(), own, settings.identity.clone(), renewal, clock.clone()));
+        chores.spawn(sweep(push.clone(), store.clone()));
+
+        let mut doors = JoinSet::new();
+        let services = Services { push: push.clone(), issuer: Some(issuer.clone()) };
+        doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), &stopping), stopping.clone()));
+        let services = Services { push, issuer: None };
+        doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, &stopping), stopping.clone()));
+        doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
+        let parts =
+            rest::Parts { store: store.clone(), proxies, desk, issuer, endpoints: endpoints.clone(), started, clock };
+        doors.spawn(serve_api(sockets.api, rest::router(parts), stopping));
+
+        let written = settings.data_dir.join("endpoints.json");
+        let json = serde_json::to_string_pretty(&endpoints).unwrap_or_default();
+        store::replace_file(&written, &json)
+            .map_err(|source| ControlError::File { path: written.display().to_string(), source })?;
+        tracing::info!("xDS and certificates on {}, API on {}", endpoints.tls, endpoints.socket.display());
+        Ok(Self { endpoints, written, store, doors, chores, _files: files, stop, drain })
     }
 
     /// Where it is reached.
@@ -38,7 +145,148 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::Door`] if a door stopped by itself.
-    pub async fn finished(self) -> Result<(), ControlError> {
-        Ok(())
+    pub async fn finished(mut self) -> Result<(), ControlError> {
+        let failed = tokio::select! {
+            () = self.drain.started() => None,
+            ended = self.doors.join_next() => Some(match ended {
+                Some(Ok(Err(error))) => error,
+                _ => ControlError::Door { door: "one", reason: "it ended by itself".to_owned() },
+            }),
+        };
+        self.stop.start();
+        let all = async { while self.doors.join_next().await.is_some() {} };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            tracing::info!("some connections did not end in time, and are cut");
+        }
+        self.doors.shutdown().await;
+        self.chores.shutdown().await;
+        self.store.stop().await;
+        // Nobody is to find a control plane that is not there. What cannot be removed is replaced at the next start.
+        let _ = std::fs::remove_file(&self.endpoints.socket);
+        let _ = std::fs::remove_file(&self.written);
+        failed.map_or(Ok(()), Err)
     }
+}
+
+fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
+    let (tls, tls_addr) = doors::bind(settings.tls)?;
+    let (plain, plain_addr) = doors::bind(settings.plain)?;
+    let (metrics, metrics_addr) = doors::bind(settings.metrics)?;
+    let socket = settings.data_dir.join("control.sock");
+    let api = listen::unix(&socket, 0o600)?;
+    let endpoints = Endpoints {
+        tls: tls_addr,
+        plain: plain_addr,
+        metrics: metrics_addr,
+        socket,
+        identity: settings.identity.to_string(),
+        pid: std::process::id(),
+    };
+    Ok((Sockets { tls, plain, metrics, api }, endpoints))
+}
+
+/// Watches the directory; what it holds now is in the store when this completes.
+async fn watch_files(dir: &Path, store: &Store) -> Result<Subscription, ControlError> {
+    let taker = store.clone();
+    let subscription = Directory::new(dir).subscribe(Box::new(move |batch| taker.deliver(batch)))?;
+    store.settled().await?;
+    Ok(subscription)
+}
+
+/// Proxies prove who they are by certificate, if they have one yet.
+fn server_tls(issuer: &Issuer, own: &LiveCert) -> Result<ServerTls, ControlError> {
+    let check = PeerCheck::Spiffe { trust: issuer.trust()?, accept: Accept::Any };
+    let mut options = ServerOptions::new(own.clone());
+    options.client_auth = ClientAuth::Optional(check);
+    options.alpn = vec![b"h2".to_vec()];
+    options.versions = Versions::V1_3;
+    ServerTls::new(options).map_err(|e| ControlError::OwnCertificate(e.to_string()))
+}
+
+/// Renews the control plane's own certificate for as long as it runs.
+async fn renew(issuer: Issuer, own: LiveCert, identity: SpiffeId, mut at: SystemTime, clock: Clock) {
+    /// After a failure, and at most at once: a clock that jumps must not be slept over for hours.
+    const AGAIN: Duration = Duration::from_secs(60);
+    loop {
+        let left = at.duration_since(clock.now()).unwrap_or_default();
+        if !left.is_zero() {
+            tokio::time::sleep(left.min(60 * AGAIN)).await;
+            continue;
+        }
+        match issuer.renew_own(&own, &identity) {
+            Ok(next) => at = next,
+            Err(error) => {
+                tracing::error!("{error}; trying again in {AGAIN:?}");
+                at = clock.now() + AGAIN;
+            }
+        }
+    }
+}
+
+/// Forgets encoded resources that nobody uses any more, some time after each change.
+async fn sweep(push: Push, store: Store) {
+    const LATER: Duration = Duration::from_secs(10);
+    let mut versions = store.watch();
+    while versions.changed().await.is_ok() {
+        versions.mark_unchanged();
+        tokio::time::sleep(LATER).await;
+        push.sweep();
+    }
+}
+
+/// The gRPC services behind a door. Without an authority no certificates are given there.
+struct Services {
+    push: Push,
+    issuer: Option<Issuer>,
+}
+
+impl Services {
+    async fn serve(
+        self,
+        door: &'static str,
+        incoming: ReceiverStream<std::io::Result<Incoming>>,
+        drain: Watch,
+    ) -> Result<(), ControlError> {
+        let discovery = AggregatedDiscoveryServiceServer::new(self.push);
+        let certificates = self.issuer.map(CertificateService::new).map(IstioCertificateServiceServer::new);
+        let served = Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE.0))
+            .http2_keepalive_timeout(Some(KEEPALIVE.1))
+            .add_service(discovery.max_decoding_message_size(MOST_REQUEST_BYTES))
+            .add_optional_service(certificates)
+            .serve_with_incoming_shutdown(incoming, drain.started());
+        served.await.map_err(|e| ControlError::Door { door, reason: e.to_string() })
+    }
+}
+
+async fn serve_metrics(
+    listener: TcpListener,
+    registry: Registry,
+    shard: Shard,
+    drain: Watch,
+) -> Result<(), ControlError> {
+    // The shard is what everything is counted in: it stays as long as it is shown.
+    let _shard = shard;
+    let routes = Router::new()
+        .route("/metrics", axum::routing::get(metrics))
+        .route("/healthz", axum::routing::get(|| async { "ok\n" }))
+        .with_state(registry);
+    let served = axum::serve(listener, routes).with_graceful_shutdown(drain.started()).await;
+    served.map_err(|e| ControlError::Door { door: "metrics", reason: e.to_string() })
+}
+
+async fn metrics(
+    State(registry): State<Registry>,
+    headers: http::HeaderMap,
+) -> ([(header::HeaderName, &'static str); 1], String) {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = TextFormat::from_accept(accept);
+    let text = registry.expose(&Exposition { format, ..Exposition::default() });
+    ([(header::CONTENT_TYPE, format.content_type())], text)
+}
+
+async fn serve_api(listener: UnixListener, routes: Router, drain: Watch) -> Result<(), ControlError> {
+    let service = routes.into_make_service_with_connect_info::<PeerUser>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(drain.started()).await;
+    served.map_err(|e| ControlError::Door { door: "API", reason: e.to_string() })
 }

@@ -14,14 +14,33 @@
 //! # }
 //! ```
 
+mod authority;
+mod certificates;
 mod control;
+mod doors;
 mod error;
+mod files;
 mod options;
+mod push;
 pub mod registration;
+mod registry;
+mod rest;
 mod store;
+mod summary;
 pub mod v1;
+
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 pub use control::{Control, run};
 pub use error::ControlError;
 pub use options::{ControlOptions, Endpoints};
 pub use store::StoreError;
+
+/// A time as the API writes it: RFC 3339 in UTC, whole seconds.
+pub(crate) fn timestamp(at: SystemTime) -> String {
+    let whole = OffsetDateTime::from(at).replace_nanosecond(0);
+    whole.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+}

@@ -1,5 +1,245 @@
-//! The store: every resource, durable before it is visible, and the world made of it.
+//! The store: every resource, workload and address, durable before it is visible, and the world made of them.
+//!
+//! One thread owns it. A set that is applied together becomes visible together, at the next version, or nothing of it is
+//! stored. Readers get immutable versions from a channel and never wait. It does not know who changes it, nor proxies.
 
+mod disk;
+mod draft;
 mod error;
+mod owner;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+use std::time::SystemTime;
+
+use api::source::Batch;
+use api::{Problem, Resource, ResourceKey};
+use base::Clock;
+use telemetry::Shard;
+use tokio::sync::{oneshot, watch};
+use translate::{MeshSettings, World};
+
+use crate::registry::Registered;
+use crate::v1::Applied;
 
 pub use error::StoreError;
+
+pub(crate) use disk::{Disk, replace_file};
+pub(crate) use row::{TokenRow, from_millis, millis};
+
+/// Everything at one version.
+#[derive(Debug)]
+pub(crate) struct Versioned {
+    /// Grows by one with every change, over restarts too.
+    pub version: u64,
+    /// Everything, indexed for translation.
+    pub world: Arc<World>,
+    /// Every resource, by key.
+    pub resources: Arc<BTreeMap<ResourceKey, Arc<Stored>>>,
+    /// How many workloads are registered.
+    pub workloads: usize,
+    /// Names that lead nowhere.
+    pub problems: Arc<Vec<Problem>>,
+    /// What sources had to say, and stored documents that cannot be read any more.
+    pub source_problems: Arc<Vec<Problem>>,
+}
+
+/// A resource in the store.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// Its time and generation are filled in.
+    pub resource: Arc<Resource>,
+    /// When it came first.
+    pub created: SystemTime,
+    /// Counts its changes, from 1.
+    pub generation: u64,
+    /// Who holds it.
+    pub holder: Holder,
+}
+
+/// Who holds a resource: only that side may change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Holder {
+    /// It was applied.
+    Api,
+    /// It stands in a file of the watched directory.
+    Files,
+}
+
+impl Holder {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// A set that is to be applied together.
+#[derive(Debug, Default)]
+pub(crate) struct Set {
+    /// The resources, checked one by one.
+    pub resources: Vec<Arc<Resource>>,
+    /// Warnings that checking them gave.
+    pub warnings: Vec<Problem>,
+    /// Store nothing.
+    pub dry_run: bool,
+    /// Refuse on warnings too.
+    pub strict: bool,
+}
+
+/// What a set did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The version at which it is visible.
+    pub version: u64,
+    /// In the order of the set.
+    pub results: Vec<Applied>,
+    /// Warnings.
+    pub problems: Vec<Problem>,
+}
+
+/// Why a set did nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    /// Something is wrong with it.
+    #[error("the set is refused, and nothing of it is stored")]
+    Refused(Vec<Problem>),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A workload comes or goes.
+#[derive(Debug, Clone)]
+pub(crate) enum WorkloadChange {
+    /// It is there, or different.
+    Put(Arc<Registered>),
+    /// It is gone.
+    Remove {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        instance: String,
+    },
+}
+
+/// What the owner is asked to do.
+enum Command {
+    Apply(Set, Reply<Result<Done, ChangeError>>),
+    Delete { keys: Vec<ResourceKey>, dry_run: bool, reply: Reply<Result<Done, ChangeError>> },
+    Batch(Batch),
+    Workloads(Vec<WorkloadChange>, Reply<Result<u64, StoreError>>),
+    Tokens { put: Vec<TokenRow>, remove: Vec<String>, reply: Reply<Result<(), StoreError>> },
+    Stop(Reply<()>),
+}
+
+type Reply<T> = oneshot::Sender<T>;
+
+/// What the store starts with.
+pub(crate) struct Start<'a> {
+    /// Settings of the mesh.
+    pub settings: MeshSettings,
+    /// PEM of the roots.
+    pub trust_bundle: Vec<u8>,
+    /// Is a directory of files watched? If not, what came from one before is gone.
+    pub has_files: bool,
+    /// For creation times.
+    pub clock: Clock,
+    /// Where to count.
+    pub shard: &'a Shard,
+}
+
+/// What was kept for others.
+pub(crate) struct Kept {
+    /// Workloads that were registered when the last control plane ended.
+    pub workloads: Vec<Arc<Registered>>,
+    /// Join tokens.
+    pub tokens: Vec<TokenRow>,
+}
+
+/// A handle on the store. Cheap to clone; the thread ends when the last is gone, or by [`Store::stop`].
+#[derive(Clone)]
+pub(crate) struct Store {
+    commands: mpsc::Sender<Command>,
+    versions: watch::Receiver<Arc<Versioned>>,
+}
+
+impl Store {
+    /// Reads the file and makes the version that it holds visible.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(disk: Disk, start: Start<'_>) -> Result<(Self, Kept), StoreError> {
+        let (mut owner, versions, kept) = owner::Owner::load(disk, start)?;
+        let (commands, orders) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("store".to_owned());
+        thread
+            .spawn(move || owner.run(&orders))
+            .map_err(|source| StoreError::Io { path: "a thread for the store".into(), source })?;
+        Ok((Self { commands, versions }, kept))
+    }
+
+    /// The newest version.
+    pub fn now(&self) -> Arc<Versioned> {
+        self.versions.borrow().clone()
+    }
+
+    /// Every version from now on, the newest only for who is slow.
+    pub fn watch(&self) -> watch::Receiver<Arc<Versioned>> {
+        self.versions.clone()
+    }
+
+    /// Applies a set: all of it or nothing.
+    pub async fn apply(&self, set: Set) -> Result<Done, ChangeError> {
+        self.ask(|reply| Command::Apply(set, reply)).await.unwrap_or(Err(StoreError::Stopped.into()))
+    }
+
+    /// Deletes a set: all of it or nothing. What is not there is said, and no fault.
+    pub async fn delete(&self, keys: Vec<ResourceKey>, dry_run: bool) -> Result<Done, ChangeError> {
+        let done = self.ask(|reply| Command::Delete { keys, dry_run, reply }).await;
+        done.unwrap_or(Err(StoreError::Stopped.into()))
+    }
+
+    /// Takes a batch of the watched directory. Does not wait.
+    pub fn deliver(&self, batch: Batch) {
+        // A store that has stopped needs no files.
+        let _ = self.commands.send(Command::Batch(batch));
+    }
+
+    /// Workloads come and go. Gives the version at which that is visible.
+    pub async fn workloads(&self, changes: Vec<WorkloadChange>) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Workloads(changes, reply)).await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Completes when everything that was asked for before is done.
+    pub async fn settled(&self) -> Result<u64, StoreError> {
+        self.workloads(Vec::new()).await
+    }
+
+    /// Keeps and forgets join tokens. The change is asked for when this is called, and is durable when it completes.
+    pub fn tokens(
+        &self,
+        put: Vec<TokenRow>,
+        remove: Vec<String>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let done = self.ask(|reply| Command::Tokens { put, remove, reply });
+        async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
+    }
+
+    /// Closes the file.
+    pub async fn stop(&self) {
+        let _ = self.ask(Command::Stop).await;
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> oneshot::Receiver<T> {
+        let (reply, answer) = oneshot::channel();
+        // A store that has stopped drops the reply, which the receiver sees.
+        let _ = self.commands.send(command(reply));
+        answer
+    }
+}

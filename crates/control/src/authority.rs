@@ -1,0 +1,286 @@
+//! The authority at work: opened from its files, asked for certificates and tokens, and kept.
+//!
+//! Owns who may have which certificate: a proven identity renews itself, a token is good for the identity it was made
+//! for. Keys and issuing are `ca`'s; the wire is `certificates`'.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use base::{Clock, SpiffeId, TrustDomain};
+use ca::{Authority, DirStore, Entry, Grant, Issued, Key, KeyStore, RedeemError, RootState, RootView, TokenBook};
+use telemetry::{Counter, Desc, Family, Gauge, Shard};
+use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
+
+use crate::error::ControlError;
+use crate::store::{Store, StoreError, TokenRow};
+
+/// The life of the token that a launcher gets for its proxy.
+pub const BOOTSTRAP_TTL: Duration = Duration::from_secs(600);
+
+/// The authority, its tokens, and the control plane's own certificate. Cheap to clone.
+#[derive(Clone)]
+pub struct Issuer(Arc<Inner>);
+
+struct Inner {
+    authority: Authority,
+    tokens: Mutex<TokenBook>,
+    store: Store,
+    clock: Clock,
+    /// The longest life of a workload's certificate.
+    ttl: Duration,
+    metrics: Metrics,
+}
+
+/// What the authority counts.
+#[derive(Clone)]
+pub struct Metrics {
+    issued: Family<Counter>,
+    refused: Family<Counter>,
+    root_expiry: Gauge,
+}
+
+impl Metrics {
+    /// Declares them.
+    pub fn new(shard: &Shard) -> Result<Self, telemetry::DeclareError> {
+        let issued = Desc::new("halcyon_certificates_issued_total", "Certificates issued, by what proved the caller.");
+        let refused = Desc::new("halcyon_certificates_refused_total", "Certificate requests refused, by reason.");
+        let expiry = "halcyon_root_expiry_timestamp_seconds";
+        let expiry = Desc::new(expiry, "When the signing certificate ends, in seconds since 1970.");
+        Ok(Self {
+            issued: shard.counters(issued.labels(&["proof"]))?,
+            refused: shard.counters(refused.labels(&["reason"]))?,
+            root_expiry: shard.gauges(expiry)?.with(&[]),
+        })
+    }
+}
+
+/// What proves who asks for a certificate.
+#[derive(Debug)]
+pub enum Proof<'a> {
+    /// A client certificate: a renewal.
+    Certificate(&'a SpiffeId),
+    /// A token, good for one use.
+    Token(&'a str),
+}
+
+/// Why no certificate was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The token is not good. The reason is for the log only.
+    #[error("the join token is refused: it was used already, is too old, or was made elsewhere; ask for a new one")]
+    Token(RedeemError),
+    /// The request is bad.
+    #[error(transparent)]
+    Issue(#[from] ca::IssueError),
+    /// The token could not be marked as used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The token names no possible identity.
+    #[error("the token is for an identity that cannot be: {0}; make a new one")]
+    Identity(#[from] base::spiffe::SpiffeError),
+}
+
+impl Refusal {
+    /// A word for the counter.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Issue(_) => "request",
+            Self::Store(_) => "store",
+            Self::Identity(_) => "identity",
+        }
+    }
+}
+
+/// Reads the authority's files, or makes a new authority.
+///
+/// # Errors
+/// [`ControlError`], with the file that is wrong.
+pub fn open(dir: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<Authority, ControlError> {
+    let files = DirStore::new(dir);
+    match files.load()? {
+        Some(state) => Authority::load(trust_domain.clone(), &state, now)
+            .map_err(|source| ControlError::AuthorityState { dir: dir.display().to_string(), source }),
+        None => {
+            let authority = Authority::create(trust_domain.clone(), now)
+                .map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
+            files.save(&authority.state())?;
+            tracing::info!("made a new root for the trust domain {trust_domain} in {}", dir.display());
+            Ok(authority)
+        }
+    }
+}
+
+impl Issuer {
+    /// Puts the authority to work, with the tokens that were kept.
+    pub fn new(
+        authority: Authority,
+        tokens: Vec<TokenRow>,
+        store: Store,
+        clock: Clock,
+        ttl: Duration,
+        metrics: Metrics,
+    ) -> Self {
+        let seconds = authority.not_after().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        metrics.root_expiry.set(seconds as i64);
+        let tokens = Mutex::new(TokenBook::new(tokens.into_iter().filter_map(entry)));
+        Self(Arc::new(Inner { authority, tokens, store, clock, ttl, metrics }))
+    }
+
+    /// Issues a certificate to whoever proved who it is. `asked` is the life it wants; it gets at most ours.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn issue(&self, csr: &str, proof: Proof<'_>, asked: Option<Duration>) -> Result<Issued, Refusal> {
+        let (word, result) = match proof {
+            Proof::Certificate(identity) => ("certificate", self.sign(csr, identity, asked)),
+            Proof::Token(token) => ("token", self.issue_for_token(csr, token, asked).await),
+        };
+        match &result {
+            Ok((identity, issued)) => {
+                self.0.metrics.issued.with(&[word]).inc();
+                tracing::info!("issued certificate {} to {identity} (proven by {word})", issued.serial);
+            }
+            Err(refusal) => {
+                self.0.metrics.refused.with(&[refusal.reason()]).inc();
+                match refusal {
+                    Refusal::Token(reason) => tracing::warn!("refused a certificate: {reason}"),
+                    other => tracing::warn!("refused a certificate (proven by {word}): {other}"),
+                }
+            }
+        }
+        result.map(|(_, issued)| issued)
+    }
+
+    /// A refusal that did not come as far as [`Issuer::issue`].
+    pub fn count_unproven(&self) {
+        self.0.metrics.refused.with(&["unproven"]).inc();
+    }
+
+    async fn issue_for_token(
+        &self,
+        csr: &str,
+        token: &str,
+        asked: Option<Duration>,
+    ) -> Result<(SpiffeId, Issued), Refusal> {
+        let (grant, kept) = {
+            let mut tokens = self.tokens();
+            let before: Vec<String> = tokens.entries().map(|entry| hex(&entry.id)).collect();
+            let grant = tokens.redeem(token, self.0.clock.now());
+            let after: Vec<String> = tokens.entries().map(|entry| hex(&entry.id)).collect();
+            let used = before.into_iter().filter(|id| !after.contains(id)).collect();
+            // Asked for under the lock, so that the file sees the changes in their order.
+            (grant, self.0.store.tokens(Vec::new(), used))
+        };
+        // Used up on the disk first: a crash must not make it good twice.
+        kept.await?;
+        let Grant { namespace, service_account, .. } = grant.map_err(Refusal::Token)?;
+        let identity = SpiffeId::workload(self.0.authority.trust_domain(), &namespace, &service_account)?;
+        self.sign(csr, &identity, asked)
+    }
+
+    fn sign(&self, csr: &str, identity: &SpiffeId, asked: Option<Duration>) -> Result<(SpiffeId, Issued), Refusal> {
+        let ttl = asked.unwrap_or(self.0.ttl).min(self.0.ttl);
+        let issued = self.0.authority.issue(csr.as_bytes(), identity, ttl, self.0.clock.now())?;
+        Ok((identity.clone(), issued))
+    }
+
+    /// Makes a token for an identity, good for one use within `ttl`. Gives its text, which is secret, and its end.
+    ///
+    /// # Errors
+    /// It cannot be kept, or the identity cannot be.
+    pub async fn token(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        ttl: Duration,
+    ) -> Result<(SpiffeId, String, SystemTime), Refusal> {
+        let identity = SpiffeId::workload(self.0.authority.trust_domain(), namespace, service_account)?;
+        let now = self.0.clock.now();
+        let (token, kept) = {
+            let mut tokens = self.tokens();
+            let old: Vec<String> =
+                tokens.entries().filter(|entry| now >= entry.expires).map(|entry| hex(&entry.id)).collect();
+            tokens.expire(now);
+            let grant = Grant {
+                namespace: namespace.to_owned(),
+                service_account: service_account.to_owned(),
+                claims: Default::default(),
+            };
+            let token = tokens.issue(grant, ttl, now);
+            let new = tokens.entries().find(|entry| entry.id == token.id()).map(row);
+            (token, self.0.store.tokens(new.into_iter().collect(), old))
+        };
+        kept.await?;
+        Ok((identity, token.reveal(), now + ttl))
+    }
+
+    /// The roots in PEM, in one text.
+    pub fn bundle(&self) -> String {
+        self.0.authority.bundle().concat()
+    }
+
+    /// The trust domain.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        self.0.authority.trust_domain()
+    }
+
+    /// The roots as people see them.
+    pub fn roots(&self) -> Vec<RootView> {
+        self.0.authority.roots()
+    }
+
+    /// Trust in the roots, for checking proxies' certificates.
+    pub fn trust(&self) -> Result<LiveTrust, ControlError> {
+        let roots = Roots::from_pem(&self.bundle()).map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
+        Ok(LiveTrust::new(TrustBundles::domain(self.trust_domain().clone(), roots)))
+    }
+
+    /// Makes a new key and certificate for the control plane itself, and gives when to do so again.
+    pub fn renew_own(&self, cert: &LiveCert, identity: &SpiffeId) -> Result<SystemTime, ControlError> {
+        let failed = |e: &dyn std::fmt::Display| ControlError::OwnCertificate(e.to_string());
+        let key = Key::generate().map_err(|e| failed(&e))?;
+        let csr = key.csr(identity).map_err(|e| failed(&e))?;
+        let now = self.0.clock.now();
+        let issued = self.0.authority.issue(csr.as_bytes(), identity, self.0.ttl, now).map_err(|e| failed(&e))?;
+        cert.set_pem(&issued.chain.concat(), &key.secret_pem()).map_err(|e| failed(&e))?;
+        Ok(ca::renewal_time(issued.not_before, issued.not_after, rand::random_range(-0.1..0.1)))
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, TokenBook> {
+        self.0.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A word for a root's state.
+pub fn state_name(state: RootState) -> &'static str {
+    match state {
+        RootState::Next => "next",
+        RootState::Active => "active",
+        RootState::Trusted => "trusted",
+    }
+}
+
+fn row(entry: &Entry) -> TokenRow {
+    TokenRow {
+        id: hex(&entry.id),
+        hash: entry.hash,
+        namespace: entry.grant.namespace.clone(),
+        service_account: entry.grant.service_account.clone(),
+        expires_ms: crate::store::millis(entry.expires),
+    }
+}
+
+fn entry(row: TokenRow) -> Option<Entry> {
+    let grant = Grant { namespace: row.namespace, service_account: row.service_account, claims: Default::default() };
+    let mut id = [0; 8];
+    for (i, byte) in id.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(row.id.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(Entry { id, hash: row.hash, grant, expires: crate::store::from_millis(row.expires_ms) })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,157 @@
+//! The doors: sockets of the control plane, and who stands before them.
+//!
+//! Owns accepting, TLS, and the end of it all; what is served behind a door is its owner's.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use base::drain::Watch;
+use base::{Backoff, SpiffeId};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+use transport::Stream;
+use transport::listen::{self, BindError};
+use transport::tls::ServerTls;
+
+/// Who calls, as the connection proves it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// The proven identity.
+    pub identity: Option<SpiffeId>,
+    /// It came through the TLS door.
+    pub is_tls: bool,
+    /// Its address, for logs.
+    pub address: Option<SocketAddr>,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.identity {
+            Some(identity) => write!(f, "{identity}")?,
+            None if self.is_tls => f.write_str("no identity, TLS")?,
+            None => f.write_str("no identity, plain")?,
+        }
+        self.address.map_or(Ok(()), |address| write!(f, " from {address}"))
+    }
+}
+
+/// A connection that was let in, with its caller.
+pub(crate) struct Incoming {
+    stream: Stream,
+    caller: Caller,
+}
+
+impl Connected for Incoming {
+    type ConnectInfo = Caller;
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
+    }
+}
+
+impl AsyncRead for Incoming {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Incoming {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A handshake takes no longer.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections that were let in and wait to be served.
+const WAITING: usize = 128;
+/// A silent connection is asked after this whether it still lives, and has that long to answer. A proxy whose machine
+/// is gone without a word leaves the registry after both, and the grace of a broken connection.
+pub(crate) const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// Binds a TCP door. Gives its address too, with the port that was chosen for 0.
+///
+/// # Errors
+/// The port is in use, or not ours to bind.
+pub(crate) fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let refused = |source| BindError::Refused { addr, source };
+    let bound = listen::tcp(addr, None, &listen::Options::default())?;
+    let local = bound.local_addr().map_err(refused)?;
+    let socket = bound.as_fd().try_clone_to_owned().map_err(refused)?;
+    let listener = TcpListener::from_std(socket.into()).map_err(refused)?;
+    Ok((listener, local))
+}
+
+/// Accepts connections until the drain begins, each after its handshake if there is `tls`.
+pub(crate) fn incoming(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    drain: &Watch,
+) -> ReceiverStream<io::Result<Incoming>> {
+    let (out, stream) = mpsc::channel(WAITING);
+    let draining = drain.started();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = draining => {}
+            () = accept(listener, tls, out) => {}
+        }
+    });
+    ReceiverStream::new(stream)
+}
+
+async fn accept(listener: TcpListener, tls: Option<ServerTls>, out: mpsc::Sender<io::Result<Incoming>>) {
+    let mut pause = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                pause.reset();
+                // Fails only on a dead socket, which the first read will say.
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(greet(stream.into(), address, tls.clone(), out.clone()));
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(pause.next_delay()).await;
+            }
+        }
+    }
+}
+
+async fn greet(stream: Stream, address: SocketAddr, tls: Option<ServerTls>, out: mpsc::Sender<io::Result<Incoming>>) {
+    let (stream, identity) = match &tls {
+        None => (stream, None),
+        Some(tls) => match tls.accept(stream, HANDSHAKE).await {
+            Ok((stream, peer)) => (stream, peer.identity),
+            Err(error) => {
+                tracing::info!("{address}: no TLS handshake: {error}");
+                return;
+            }
+        },
+    };
+    let caller = Caller { identity, is_tls: tls.is_some(), address: Some(address) };
+    // A server that has ended takes nobody in.
+    let _ = out.send(Ok(Incoming { stream, caller })).await;
+}

@@ -1,0 +1,131 @@
+//! Each resource encoded once: proxies that need the same one share its model and its bytes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use model::{Config, ResourceKind};
+use xds::Resource;
+use xds::server::{EncodedResource, ResourceSet, Snapshot};
+
+/// Encoded resources and sets that are in use. What nobody uses any more is forgotten.
+#[derive(Default)]
+pub struct Interner {
+    resources: Mutex<HashMap<(ResourceKind, Arc<str>), Vec<Known>>>,
+    sets: Mutex<HashMap<(ResourceKind, Arc<str>), Weak<ResourceSet>>>,
+}
+
+/// One form of a resource. The model is kept too, since comparing is cheaper than encoding.
+struct Known {
+    model: Resource,
+    encoded: Weak<EncodedResource>,
+}
+
+/// Of resources in very many forms (each sidecar's own listeners), only so many are compared before encoding.
+const MOST_COMPARED: usize = 8;
+
+impl Interner {
+    /// The snapshot of a configuration, as the successor of `old`.
+    pub fn snapshot(&self, config: Config, old: &Snapshot) -> Snapshot {
+        let Config { listeners, routes, clusters, endpoints, secrets, names } = config;
+        let mut snapshot = Snapshot::default();
+        let mut put = |kind, resources: Vec<Resource>| {
+            snapshot.put(kind, self.set(kind, resources, old.get(kind)));
+        };
+        put(ResourceKind::Cluster, clusters.into_values().map(Resource::Cluster).collect());
+        put(ResourceKind::Endpoints, endpoints.into_values().map(Resource::Endpoints).collect());
+        put(ResourceKind::Listener, listeners.into_values().map(Resource::Listener).collect());
+        put(ResourceKind::Route, routes.into_values().map(Resource::Route).collect());
+        put(ResourceKind::Secret, secrets.into_values().map(Resource::Secret).collect());
+        put(ResourceKind::Names, names.into_values().map(Resource::Names).collect());
+        snapshot
+    }
+
+    fn set(&self, kind: ResourceKind, resources: Vec<Resource>, old: Option<&Arc<ResourceSet>>) -> Arc<ResourceSet> {
+        let encoded: Vec<Arc<EncodedResource>> = resources.into_iter().map(|r| self.resource(kind, r)).collect();
+        let set = match old {
+            Some(old) => ResourceSet::next(old, encoded),
+            None => Arc::new(ResourceSet::new(encoded)),
+        };
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = sets.entry((kind, set.version().clone())).or_default();
+        match slot.upgrade() {
+            Some(shared) => shared,
+            None => {
+                *slot = Arc::downgrade(&set);
+                set
+            }
+        }
+    }
+
+    fn resource(&self, kind: ResourceKind, model: Resource) -> Arc<EncodedResource> {
+        let key = (kind, model.name());
+        if let Some(shared) = self.equal(&key, &model) {
+            return shared;
+        }
+        let encoded = Arc::new(EncodedResource::new(&model));
+        let mut resources = self.lock();
+        let known = resources.entry(key).or_default();
+        // The same bytes may have been made meanwhile, or stand beyond what was compared.
+        let same = known.iter().filter_map(|known| known.encoded.upgrade()).find(|other| **other == *encoded);
+        if let Some(same) = same {
+            return same;
+        }
+        known.push(Known { model, encoded: Arc::downgrade(&encoded) });
+        encoded
+    }
+
+    fn equal(&self, key: &(ResourceKind, Arc<str>), model: &Resource) -> Option<Arc<EncodedResource>> {
+        let resources = self.lock();
+        let newest = resources.get(key)?.iter().rev().take(MOST_COMPARED);
+        newest.filter(|known| known.model == *model).find_map(|known| known.encoded.upgrade())
+    }
+
+    /// Forgets what nobody uses any more.
+    pub fn sweep(&self) {
+        self.lock().retain(|_, known| {
+            known.retain(|known| known.encoded.strong_count() > 0);
+            !known.is_empty()
+        });
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.retain(|_, set| set.strong_count() > 0);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(ResourceKind, Arc<str>), Vec<Known>>> {
+        self.resources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Cluster;
+    use model::cluster::Discovery;
+
+    use super::*;
+
+    fn config(clusters: &[(&str, u64)]) -> Config {
+        let mut config = Config::default();
+        for (name, seconds) in clusters {
+            let mut cluster = Cluster::new(*name, Discovery::OriginalDestination);
+            cluster.connect_timeout = std::time::Duration::from_secs(*seconds);
+            config.clusters.insert((*name).into(), Arc::new(cluster));
+        }
+        config
+    }
+
+    #[test]
+    fn equal_resources_are_one() {
+        let interner = Interner::default();
+        let none = Snapshot::default();
+        let first = interner.snapshot(config(&[("a", 1), ("b", 1)]), &none);
+        let second = interner.snapshot(config(&[("a", 1), ("b", 1)]), &none);
+        let clusters = |snapshot: &Snapshot| snapshot.get(ResourceKind::Cluster).unwrap().clone();
+        assert!(Arc::ptr_eq(&clusters(&first), &clusters(&second)));
+        let third = interner.snapshot(config(&[("a", 1), ("b", 2)]), &first);
+        let shared = |name| Arc::ptr_eq(clusters(&first).get(name).unwrap(), clusters(&third).get(name).unwrap());
+        assert!(shared("a") && !shared("b"));
+        drop((first, second));
+        interner.sweep();
+        let left: usize = interner.lock().values().map(Vec::len).sum();
+        assert_eq!(left, 2, "the first `b` is forgotten");
+    }
+}

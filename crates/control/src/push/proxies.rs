@@ -1,0 +1,125 @@
+//! The table of connected proxies, for `halcyon status`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use model::{Config, ResourceKind};
+use translate::{Node, Role};
+use xds::server::{Snapshot, SubscriptionStatus};
+
+use super::stream;
+use crate::registration::NodeMetadata;
+use crate::store::Versioned;
+use crate::v1::{ProxyStatus, SyncState, TypeStatus};
+
+/// Connected proxies. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Proxies(Arc<Mutex<BTreeMap<u64, Connected>>>);
+
+/// A session as the status page looks at it.
+pub trait Observed: Send {
+    /// Where each subscription stands.
+    fn subscriptions(&self) -> Vec<SubscriptionStatus>;
+}
+
+/// A connected proxy.
+pub struct Connected {
+    pub node: Node,
+    pub metadata: NodeMetadata,
+    pub since: SystemTime,
+    /// The version that was offered last, and what was made of it.
+    pub versioned: Arc<Versioned>,
+    pub snapshot: Arc<Snapshot>,
+    pub session: Arc<Mutex<dyn Observed>>,
+}
+
+impl Proxies {
+    pub fn insert(&self, stream: u64, connected: Connected) {
+        self.lock().insert(stream, connected);
+    }
+
+    pub fn remove(&self, stream: u64) {
+        self.lock().remove(&stream);
+    }
+
+    /// The proxy was offered another version.
+    pub fn offered(&self, stream: u64, versioned: Arc<Versioned>, snapshot: Arc<Snapshot>) {
+        if let Some(connected) = self.lock().get_mut(&stream) {
+            (connected.versioned, connected.snapshot) = (versioned, snapshot);
+        }
+    }
+
+    /// Every proxy, by node id.
+    pub fn status(&self) -> Vec<ProxyStatus> {
+        let mut all: Vec<ProxyStatus> = self.lock().values().map(Connected::status).collect();
+        all.sort_by(|a, b| (&a.node, &a.connected).cmp(&(&b.node, &b.connected)));
+        all
+    }
+
+    /// The configuration that was made for a proxy, and of which version. By node id or instance; the newest stream counts.
+    pub fn config(&self, name: &str) -> Option<(String, u64, Config)> {
+        let (node, versioned, is_tls) = {
+            let proxies = self.lock();
+            let instance = |c: &Connected| c.metadata.halcyon.as_ref().is_some_and(|r| r.instance == name);
+            let by_id = proxies.values().rev().find(|c| *c.node.id == *name);
+            let found = by_id.or_else(|| proxies.values().rev().find(|c| instance(c)))?;
+            (found.node.clone(), found.versioned.clone(), found.node.identity.is_some())
+        };
+        Some((node.id.to_string(), versioned.version, stream::config(&versioned.world, &node, is_tls)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Connected>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connected {
+    fn status(&self) -> ProxyStatus {
+        let registration = self.metadata.halcyon.as_ref();
+        let subscriptions = self.session.lock().unwrap_or_else(PoisonError::into_inner).subscriptions();
+        let of = |kind| subscriptions.iter().find(|status| status.kind == Some(kind));
+        ProxyStatus {
+            node: self.node.id.to_string(),
+            role: match self.node.role {
+                Role::Sidecar { .. } => "sidecar",
+                Role::Gateway { .. } => "gateway",
+            }
+            .to_owned(),
+            namespace: self.node.namespace.clone(),
+            workload: self.metadata.workload_name.clone(),
+            instance: registration.map_or_else(String::new, |r| r.instance.clone()),
+            identity: self.node.identity.as_ref().map(ToString::to_string),
+            address: self.node.address,
+            admin: registration.and_then(|r| r.admin),
+            proxy_version: registration.and_then(|r| r.proxy_version.clone()),
+            connected: crate::timestamp(self.since),
+            version: self.versioned.version,
+            types: ResourceKind::ALL.into_iter().map(|kind| self.type_status(kind, of(kind))).collect(),
+        }
+    }
+
+    fn type_status(&self, kind: ResourceKind, status: Option<&SubscriptionStatus>) -> TypeStatus {
+        let set = self.snapshot.get(kind);
+        let count = match (set, status) {
+            (Some(set), Some(status)) if status.wildcard => set.len(),
+            (Some(set), Some(status)) => status.names.iter().filter(|name| set.get(name).is_some()).count(),
+            _ => 0,
+        };
+        let text = |version: &Option<Arc<str>>| version.as_ref().map(ToString::to_string);
+        TypeStatus {
+            kind: kind.short().to_owned(),
+            state: match status {
+                None => SyncState::NeverSent,
+                Some(status) if status.nack.is_some() => SyncState::Nacked,
+                Some(status) if status.sent_version.is_none() => SyncState::NeverSent,
+                Some(status) if status.in_sync() => SyncState::Synced,
+                Some(_) => SyncState::Stale,
+            },
+            count,
+            sent: status.and_then(|status| text(&status.sent_version)),
+            acked: status.and_then(|status| text(&status.acked_version)),
+            nack: status.and_then(|status| Some(status.nack.as_ref()?.message.clone())),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Apply, delete and show resources.
+
+use api::{Kind, Problem, ResourceKey};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Json, Query, State};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{Answer, Refused, Shared, body, failure, query};
+use crate::store::{ChangeError, Done, Set, Stored};
+use crate::v1::{
+    ApplyRequest, ApplyResponse, DeleteRequest, Document, Failure, Problems, ResourceQuery, ResourceView, Resources,
+};
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+pub async fn apply(State(parts): Shared, request: Body<ApplyRequest>) -> Answer<Json<ApplyResponse>> {
+    let ApplyRequest { documents, namespace, dry_run, strict } = body(request)?;
+    let (resources, problems) = parse(documents, namespace).await?;
+    if problems.iter().any(Problem::is_error) || strict && !problems.is_empty() {
+        return Err(refused(problems));
+    }
+    let set = Set { resources, warnings: problems, dry_run, strict };
+    parts.store.apply(set).await.map(done).map_err(Refused::from)
+}
+
+pub async fn delete(State(parts): Shared, request: Body<DeleteRequest>) -> Answer<Json<ApplyResponse>> {
+    let DeleteRequest { documents, namespace, dry_run } = body(request)?;
+    let (resources, mut problems) = parse(documents, namespace).await?;
+    // What does not hold any more can still be deleted, as long as its name can be read.
+    let mut keys: Vec<ResourceKey> = resources.iter().map(|resource| resource.key()).collect();
+    keys.extend(problems.iter().filter_map(|problem| problem.resource.clone()));
+    problems.retain(|problem| problem.is_error() && problem.resource.is_none());
+    if !problems.is_empty() {
+        return Err(refused(problems));
+    }
+    parts.store.delete(keys, dry_run).await.map(done).map_err(Refused::from)
+}
+
+pub async fn delete_named(State(parts): Shared, asked: Asked<ResourceQuery>) -> Answer<Json<ApplyResponse>> {
+    let asked = query(asked)?;
+    let kind = kind(&asked)?.filter(|_| !asked.name.is_empty() && !asked.all_namespaces);
+    let Some(kind) = kind else {
+        return Err(failure(
+            StatusCode::BAD_REQUEST,
+            "which resource is to be deleted is not clear",
+            "name its kind and its name",
+        ));
+    };
+    let namespace = kind.is_namespaced().then(|| namespace(&asked).to_owned());
+    let key = ResourceKey { kind, namespace, name: asked.name };
+    parts.store.delete(vec![key], false).await.map(done).map_err(Refused::from)
+}
+
+pub async fn list(State(parts): Shared, asked: Asked<ResourceQuery>) -> Answer<Json<Resources>> {
+    let asked = query(asked)?;
+    let kind = kind(&asked)?;
+    let now = parts.store.now();
+    let fits = |key: &ResourceKey| {
+        let in_namespace = key.namespace.as_deref().is_none_or(|n| asked.all_namespaces || n == namespace(&asked));
+        in_namespace && kind.is_none_or(|kind| key.kind == kind) && (asked.name.is_empty() || key.name == asked.name)
+    };
+    let found = now.resources.iter().filter(|(key, _)| fits(key));
+    let resources = found.map(|(key, stored)| view(key, stored)).collect();
+    Ok(Json(Resources { version: now.version, resources }))
+}
+
+pub async fn problems(State(parts): Shared) -> Json<Problems> {
+    let now = parts.store.now();
+    let problems = now.source_problems.iter().chain(&*now.problems).cloned().collect();
+    Json(Problems { version: now.version, problems })
+}
+
+/// Reads the files of a call, off the runtime's thread.
+async fn parse(
+    documents: Vec<Document>,
+    namespace: Option<String>,
+) -> Answer<(Vec<std::sync::Arc<api::Resource>>, Vec<Problem>)> {
+    let read = move || {
+        let namespace = namespace.as_deref().unwrap_or(api::DEFAULT_NAMESPACE);
+        let (mut resources, mut problems) = (Vec::new(), Vec::new());
+        for document in documents {
+            let parsed = api::parse_in(namespace, &document.file, &document.text);
+            resources.extend(parsed.resources);
+            problems.extend(parsed.problems);
+        }
+        (resources, problems)
+    };
+    let stopping = |_| failure(StatusCode::SERVICE_UNAVAILABLE, "the control plane is stopping", "try again");
+    tokio::task::spawn_blocking(read).await.map_err(stopping)
+}
+
+fn done(done: Done) -> Json<ApplyResponse> {
+    Json(ApplyResponse { version: done.version, results: done.results, problems: done.problems })
+}
+
+fn refused(problems: Vec<Problem>) -> Refused {
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    let error = match errors {
+        0 => "the set has warnings, and none are wanted; nothing of it is stored".to_owned(),
+        1 => "the set has an error; nothing of it is stored".to_owned(),
+        errors => format!("the set has {errors} errors; nothing of it is stored"),
+    };
+    let hint = "correct what is said and apply the set again".to_owned();
+    Refused(StatusCode::UNPROCESSABLE_ENTITY, Failure { error, hint, problems })
+}
+
+impl From<ChangeError> for Refused {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Refused(problems) => refused(problems),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+fn kind(asked: &ResourceQuery) -> Answer<Option<Kind>> {
+    if asked.kind.is_empty() {
+        return Ok(None);
+    }
+    let unknown = |e: api::kind::UnknownKind| failure(StatusCode::BAD_REQUEST, e.to_string(), "name a kind");
+    asked.kind.parse().map(Some).map_err(unknown)
+}
+
+fn namespace(asked: &ResourceQuery) -> &str {
+    if asked.namespace.is_empty() { api::DEFAULT_NAMESPACE } else { &asked.namespace }
+}
+
+fn view(key: &ResourceKey, stored: &Stored) -> ResourceView {
+    let created = crate::timestamp(stored.created);
+    let mut document = stored.resource.document().clone();
+    if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("creationTimestamp".to_owned(), created.clone().into());
+        metadata.insert("generation".to_owned(), stored.generation.into());
+    }
+    if key.kind == Kind::Secret {
+        redact(&mut document);
+    }
+    ResourceView {
+        key: key.clone(),
+        origin: stored.resource.origin.clone(),
+        source: stored.holder.name().to_owned(),
+        created,
+        generation: stored.generation,
+        document,
+    }
+}
+
+/// Takes the data out of a Secret, its copy in kubectl's annotation too. The names of its parts stay.
+fn redact(document: &mut Value) {
+    for part in ["data", "stringData"] {
+        for (_, value) in document.get_mut(part).and_then(Value::as_object_mut).into_iter().flatten() {
+            let length = value.as_str().map_or(0, str::len);
+            *value = format!("(redacted, {length} characters)").into();
+        }
+    }
+    let annotations = document.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_redacted() {
+        let mut document = serde_json::json!({
+            "metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "c2VjcmV0", "a": "b"}},
+            "data": {"tls.key": "c2VjcmV0"}, "stringData": {"x": "secret"},
+        });
+        redact(&mut document);
+        let text = document.to_string();
+        assert!(!text.contains("c2VjcmV0") && !text.contains(r#""secret""#), "{text}");
+        assert!(text.contains("tls.key") && text.contains(r#""a":"b""#), "{text}");
+    }
+}

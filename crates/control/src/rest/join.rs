@@ -1,0 +1,81 @@
+//! What a proxy needs to join the mesh.
+
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Json, State};
+use http::StatusCode;
+
+use super::{Answer, Parts, Refused, Shared, body, failure};
+use crate::authority::{BOOTSTRAP_TTL, Refusal};
+use crate::v1::{Bootstrap, BootstrapRequest, TokenRequest, TrustBundle};
+
+/// The life of a token for another machine, unless asked otherwise, and the longest.
+const TOKEN_TTL: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(7 * 24 * 3600));
+
+pub async fn bootstrap(
+    State(parts): Shared,
+    request: Result<Json<BootstrapRequest>, JsonRejection>,
+) -> Answer<Json<Bootstrap>> {
+    let request = body(request)?;
+    let made = make(&parts, &request.namespace, &request.service_account, BOOTSTRAP_TTL).await?;
+    tracing::info!("bootstrap of {} as {}", request.instance, made.identity);
+    Ok(Json(made))
+}
+
+pub async fn token(
+    State(parts): Shared,
+    request: Result<Json<TokenRequest>, JsonRejection>,
+) -> Answer<Json<Bootstrap>> {
+    let request = body(request)?;
+    let ttl = request.ttl_s.map_or(TOKEN_TTL.0, Duration::from_secs);
+    if ttl.is_zero() || ttl > TOKEN_TTL.1 {
+        let hint = format!("ask for 1 second to {} days", TOKEN_TTL.1.as_secs() / 86400);
+        return Err(failure(StatusCode::BAD_REQUEST, format!("a token cannot be good for {ttl:?}"), hint));
+    }
+    let made = make(&parts, &request.namespace, &request.service_account, ttl).await?;
+    tracing::info!("made a join token for {}", made.identity);
+    Ok(Json(made))
+}
+
+pub async fn trust_bundle(State(parts): Shared) -> Json<TrustBundle> {
+    let trust_domain = parts.issuer.trust_domain().to_string();
+    Json(TrustBundle { trust_domain, pem: parts.issuer.bundle() })
+}
+
+async fn make(parts: &Parts, namespace: &str, service_account: &str, ttl: Duration) -> Answer<Bootstrap> {
+    let (identity, token, expires) = parts.issuer.token(namespace, service_account, ttl).await?;
+    Ok(Bootstrap {
+        token,
+        expires: crate::timestamp(expires),
+        trust_bundle_pem: parts.issuer.bundle(),
+        xds_address: address(parts),
+        server_spiffe_id: parts.endpoints.identity.clone(),
+        trust_domain: parts.issuer.trust_domain().to_string(),
+        identity: identity.to_string(),
+    })
+}
+
+/// Where the TLS door is reached. One that listens everywhere is named by the machine's name.
+fn address(parts: &Parts) -> String {
+    let tls = parts.endpoints.tls;
+    if tls.ip().is_unspecified() {
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        return format!("{machine}:{}", tls.port());
+    }
+    tls.to_string()
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Identity(error) => failure(
+                StatusCode::BAD_REQUEST,
+                error.to_string(),
+                "give a namespace and a service account of letters, digits and `-`",
+            ),
+            Refusal::Store(error) => error.into(),
+            other => failure(StatusCode::INTERNAL_SERVER_ERROR, other.to_string(), "look at the control plane's log"),
+        }
+    }
+}

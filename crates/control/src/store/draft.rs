@@ -1,0 +1,116 @@
+//! A change before it is stored: which resources there would be, and what became of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use api::{Kind, Origin, Problem, Resource, ResourceKey};
+
+use super::disk::{Changes, Table};
+use super::{Holder, Stored, row};
+use crate::v1::{Applied, Outcome};
+
+/// All resources as they would be, and the rows to be written for that.
+pub struct Draft {
+    pub resources: BTreeMap<ResourceKey, Arc<Stored>>,
+    pub changes: Changes,
+    pub results: Vec<Applied>,
+    pub problems: Vec<Problem>,
+    holder: Holder,
+    now: SystemTime,
+}
+
+impl Draft {
+    /// A draft in which nothing is changed yet, for changes by `holder`.
+    pub fn new(resources: &BTreeMap<ResourceKey, Arc<Stored>>, holder: Holder, now: SystemTime) -> Self {
+        Self {
+            resources: resources.clone(),
+            changes: Changes::default(),
+            results: Vec::new(),
+            problems: Vec::new(),
+            holder,
+            now,
+        }
+    }
+
+    /// Puts a resource in.
+    pub fn apply(&mut self, resource: &Arc<Resource>) {
+        let key = resource.key();
+        let old = self.resources.get(&key).cloned();
+        if let Some(held) = old.as_ref().filter(|old| self.is_held_by_a_file(old)) {
+            let problem = Problem::error(format!("{key} is held by the file {}", held.resource.origin));
+            let problem = problem.expected("a resource that was applied").hint("change it in that file");
+            self.problems.push(resource.problem(problem, api::yaml::Span::default()));
+            return;
+        }
+        if old.as_ref().is_some_and(|old| self.holder == Holder::Files && old.holder == Holder::Api) {
+            tracing::warn!("{key}: it was applied before; from now on the file {} holds it", resource.origin);
+        }
+        let outcome = match &old {
+            None => Outcome::Created,
+            Some(old) if says_the_same(&old.resource, resource) => Outcome::Unchanged,
+            Some(_) => Outcome::Configured,
+        };
+        let same_place =
+            old.as_ref().is_some_and(|old| old.resource.origin == resource.origin && old.holder == self.holder);
+        if outcome != Outcome::Unchanged || !same_place {
+            self.put(key.clone(), resource, old.as_deref(), outcome);
+        }
+        let note = note(resource.kind, &resource.meta.name);
+        self.results.push(Applied { key, outcome, origin: resource.origin.clone(), note });
+    }
+
+    fn put(&mut self, key: ResourceKey, resource: &Arc<Resource>, old: Option<&Stored>, outcome: Outcome) {
+        let created = resource.meta.created.or(old.map(|old| old.created)).unwrap_or(self.now);
+        let generation = old.map_or(1, |old| old.generation + u64::from(outcome == Outcome::Configured));
+        let stored = row::stored(resource.clone(), created, generation, self.holder);
+        self.changes.put(Table::Resources, row::key(&key), row::write(&stored));
+        self.resources.insert(key, Arc::new(stored));
+    }
+
+    /// Takes a resource out.
+    pub fn delete(&mut self, key: &ResourceKey) {
+        let old = self.resources.get(key).cloned();
+        if let Some(held) = old.as_ref().filter(|old| self.is_held_by_a_file(old)) {
+            let problem = Problem::error(format!("{key} is held by the file {}", held.resource.origin)).of(key.clone());
+            let problem = problem.expected("a resource that was applied");
+            self.problems.push(problem.hint("delete it in that file, or take the file out of its directory"));
+            return;
+        }
+        let origin = old.as_ref().map_or_else(Origin::default, |old| old.resource.origin.clone());
+        let outcome = if old.is_some() { Outcome::Deleted } else { Outcome::NotFound };
+        if old.is_some() {
+            self.changes.remove(Table::Resources, row::key(key));
+            self.resources.remove(key);
+        }
+        self.results.push(Applied { key: key.clone(), outcome, origin, note: None });
+    }
+
+    /// Takes out what the watched directory held and does not hold any more.
+    pub fn keep_only(&mut self, kept: impl Fn(&ResourceKey) -> bool) {
+        let gone = |key: &ResourceKey, stored: &Stored| stored.holder == self.holder && !kept(key);
+        let gone: Vec<ResourceKey> =
+            self.resources.iter().filter(|(key, stored)| gone(key, stored)).map(|(key, _)| key.clone()).collect();
+        gone.iter().for_each(|key| self.delete(key));
+    }
+
+    fn is_held_by_a_file(&self, old: &Stored) -> bool {
+        self.holder == Holder::Api && old.holder == Holder::Files
+    }
+}
+
+fn says_the_same(old: &Resource, new: &Resource) -> bool {
+    old.api_version == new.api_version && old.document() == new.document()
+}
+
+/// What a person should know who applies one of this kind.
+fn note(kind: Kind, name: &str) -> Option<String> {
+    match kind {
+        Kind::Deployment | Kind::Pod => Some(format!(
+            "its labels, ports and identity are known now; its containers are not run here: start the program with \
+             `halcyon run --deployment {name}`"
+        ))
+        .map(|note| if kind == Kind::Pod { note.replace("--deployment", "--pod") } else { note }),
+        _ => None,
+    }
+}

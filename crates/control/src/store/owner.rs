@@ -1,0 +1,335 @@
+//! The thread that owns the store: takes one order after the other, and makes each change durable, then visible.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, mpsc};
+
+use api::source::{Batch, Change};
+use api::{Problem, ResourceKey, check_set};
+use base::Clock;
+use telemetry::{Counter, Desc, Gauge, Histogram, Shard};
+use tokio::sync::watch;
+use translate::vips::Vips;
+use translate::{Inputs, MeshSettings, World};
+
+use super::disk::{Changes, Disk, Table, number};
+use super::draft::Draft;
+use super::row::{self, TokenRow};
+use super::{ChangeError, Command, Done, Holder, Kept, Set, Start, StoreError, Stored, Versioned, WorkloadChange};
+use crate::registry::Registered;
+
+const VERSION: &str = "version";
+const VIPS: &str = "vips";
+
+pub struct Owner {
+    disk: Disk,
+    settings: MeshSettings,
+    clock: Clock,
+    trust_bundle: Vec<u8>,
+    resources: BTreeMap<ResourceKey, Arc<Stored>>,
+    workloads: BTreeMap<String, Arc<Registered>>,
+    vips: Vips,
+    version: u64,
+    /// Stored documents that cannot be read any more.
+    unreadable: Vec<Problem>,
+    /// What the watched directory had to say last.
+    file_problems: Vec<Problem>,
+    sender: watch::Sender<Arc<Versioned>>,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    version: Gauge,
+    resources: Gauge,
+    commits: Counter,
+    failures: Counter,
+    build: Histogram,
+}
+
+impl Metrics {
+    fn new(shard: &Shard) -> Result<Self, telemetry::DeclareError> {
+        let commits = Desc::new("halcyon_store_commits_total", "Changes of the store, by how they ended.");
+        let commits = shard.counters(commits.labels(&["result"]))?;
+        let build = Desc::new("halcyon_store_build_milliseconds", "Time to index everything at a new version.");
+        let gauge = |name, help| shard.gauges(Desc::new(name, help)).map(|family| family.with(&[]));
+        Ok(Self {
+            version: gauge("halcyon_store_version", "The store's version.")?,
+            resources: gauge("halcyon_store_resources", "Resources in the store.")?,
+            commits: commits.with(&["stored"]),
+            failures: commits.with(&["failed"]),
+            build: shard.histograms(build.unit("milliseconds"))?.with(&[]),
+        })
+    }
+}
+
+/// Everything as it would be, with what is wrong in it.
+struct Built {
+    world: Arc<World>,
+    problems: Vec<Problem>,
+}
+
+impl Owner {
+    /// Reads the file and builds the version that it holds.
+    pub fn load(mut disk: Disk, start: Start<'_>) -> Result<(Self, watch::Receiver<Arc<Versioned>>, Kept), StoreError> {
+        let damaged = |what: &str| StoreError::damaged(disk.path(), what);
+        let (bad_version, bad_vips) = (damaged("its version cannot be read"), damaged("its addresses cannot be read"));
+        let meta: BTreeMap<String, Vec<u8>> = disk.read(Table::Meta)?.into_iter().collect();
+        let version = meta.get(VERSION).map_or(Some(0), |value| number(value)).ok_or(bad_version)?;
+        let vips = match meta.get(VIPS) {
+            Some(value) => serde_json::from_slice(value).map_err(|_| bad_vips)?,
+            None => Vips::new(),
+        };
+        let (mut resources, mut unreadable) = (BTreeMap::new(), Vec::new());
+        for (key, value) in disk.read(Table::Resources)? {
+            match row::read(&key, &value) {
+                Ok(stored) => drop(resources.insert(stored.resource.key(), Arc::new(stored))),
+                Err(problems) => unreadable.extend(problems),
+            }
+        }
+        let workloads = read_workloads(&mut disk)?;
+        let rows = disk.read(Table::Tokens)?;
+        let tokens = rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok());
+        let kept = Kept { workloads: workloads.values().cloned().collect(), tokens: tokens.collect() };
+        let metrics = Metrics::new(start.shard).expect("declared once, alike");
+        let (sender, receiver) = watch::channel(Arc::new(Versioned::empty()));
+        let mut owner = Self {
+            disk,
+            settings: start.settings,
+            clock: start.clock,
+            trust_bundle: start.trust_bundle,
+            resources,
+            workloads,
+            vips,
+            version,
+            unreadable,
+            file_problems: Vec::new(),
+            sender,
+            metrics,
+        };
+        owner.begin(start.has_files)?;
+        Ok((owner, receiver, kept))
+    }
+
+    /// Makes the first version visible.
+    fn begin(&mut self, has_files: bool) -> Result<(), StoreError> {
+        let mut draft = Draft::new(&self.resources, Holder::Files, self.clock.now());
+        if !has_files {
+            draft.keep_only(|_| false);
+        }
+        let built = self.build(&draft.resources, &self.workloads);
+        if draft.changes.is_empty() && built.world.vips == self.vips {
+            self.publish(built);
+            return Ok(());
+        }
+        self.commit(draft.changes, built, |owner| owner.resources = draft.resources)
+    }
+
+    /// Takes orders until nobody can give any, or until told to stop.
+    pub fn run(&mut self, orders: &mpsc::Receiver<Command>) {
+        for order in orders {
+            match order {
+                Command::Apply(set, reply) => drop(reply.send(self.apply(set))),
+                Command::Delete { keys, dry_run, reply } => drop(reply.send(self.delete(&keys, dry_run))),
+                Command::Batch(batch) => self.take_batch(batch),
+                Command::Workloads(changes, reply) => drop(reply.send(self.change_workloads(changes))),
+                Command::Tokens { put, remove, reply } => drop(reply.send(self.keep_tokens(&put, &remove))),
+                Command::Stop(reply) => {
+                    self.disk.close();
+                    // Who asked may be gone already.
+                    let _ = reply.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, set: Set) -> Result<Done, ChangeError> {
+        let doubles = check_set(&set.resources);
+        if !doubles.is_empty() {
+            return Err(ChangeError::Refused(doubles));
+        }
+        let mut draft = Draft::new(&self.resources, Holder::Api, self.clock.now());
+        set.resources.iter().for_each(|resource| draft.apply(resource));
+        self.finish(draft, set.warnings, set.dry_run, set.strict)
+    }
+
+    fn delete(&mut self, keys: &[ResourceKey], dry_run: bool) -> Result<Done, ChangeError> {
+        let mut draft = Draft::new(&self.resources, Holder::Api, self.clock.now());
+        let mut seen = HashSet::new();
+        keys.iter().filter(|key| seen.insert(*key)).for_each(|key| draft.delete(key));
+        self.finish(draft, Vec::new(), dry_run, false)
+    }
+
+    /// Stores a draft, unless something is wrong with it or it is only a question.
+    fn finish(
+        &mut self,
+        draft: Draft,
+        mut warnings: Vec<Problem>,
+        dry_run: bool,
+        strict: bool,
+    ) -> Result<Done, ChangeError> {
+        if !draft.problems.is_empty() {
+            warnings.extend(draft.problems);
+            return Err(ChangeError::Refused(warnings));
+        }
+        let built = self.build(&draft.resources, &self.workloads);
+        let of_set: HashSet<&ResourceKey> = draft.results.iter().map(|applied| &applied.key).collect();
+        let before = self.sender.borrow().problems.clone();
+        let concerns = |problem: &&Problem| {
+            problem.resource.as_ref().is_some_and(|key| of_set.contains(key)) || !before.contains(problem)
+        };
+        warnings.extend(built.problems.iter().filter(concerns).cloned());
+        if strict && !warnings.is_empty() {
+            return Err(ChangeError::Refused(warnings));
+        }
+        if !dry_run && !draft.changes.is_empty() {
+            self.commit(draft.changes, built, |owner| owner.resources = draft.resources)?;
+        }
+        Ok(Done { version: self.version, results: draft.results, problems: warnings })
+    }
+
+    /// Takes what the watched directory holds. What it holds counts more than what was applied.
+    fn take_batch(&mut self, batch: Batch) {
+        let mut draft = Draft::new(&self.resources, Holder::Files, self.clock.now());
+        if batch.is_complete {
+            let named: HashSet<ResourceKey> = batch.changes.iter().map(Change::key).collect();
+            draft.keep_only(|key| named.contains(key));
+        }
+        for change in &batch.changes {
+            match change {
+                Change::Applied(resource) => draft.apply(resource),
+                Change::Deleted { key, .. } => draft.delete(key),
+            }
+        }
+        let built = self.build(&draft.resources, &self.workloads);
+        let problems_changed = self.file_problems != batch.problems;
+        self.file_problems = batch.problems;
+        if !draft.changes.is_empty() {
+            if let Err(error) = self.commit(draft.changes, built, |owner| owner.resources = draft.resources) {
+                tracing::error!("files: {error}");
+                self.file_problems.push(Problem::error(format!("the watched directory could not be stored: {error}")));
+                self.publish_again();
+            }
+        } else if problems_changed {
+            self.publish_again();
+        }
+    }
+
+    fn change_workloads(&mut self, changes: Vec<WorkloadChange>) -> Result<u64, StoreError> {
+        let (mut workloads, mut rows) = (self.workloads.clone(), Changes::default());
+        for change in changes {
+            match change {
+                WorkloadChange::Put(registered) => {
+                    let key = registered.key();
+                    if workloads.get(&key).is_none_or(|old| **old != *registered) {
+                        rows.put(Table::Workloads, key.clone(), serde_json::to_vec(&*registered).unwrap_or_default());
+                        workloads.insert(key, registered);
+                    }
+                }
+                WorkloadChange::Remove { namespace, instance } => {
+                    let key = format!("{namespace}/{instance}");
+                    if workloads.remove(&key).is_some() {
+                        rows.remove(Table::Workloads, key);
+                    }
+                }
+            }
+        }
+        if !rows.is_empty() {
+            let built = self.build(&self.resources, &workloads);
+            self.commit(rows, built, |owner| owner.workloads = workloads)?;
+        }
+        Ok(self.version)
+    }
+
+    fn keep_tokens(&mut self, put: &[TokenRow], remove: &[String]) -> Result<(), StoreError> {
+        let mut rows = Changes::default();
+        for token in put {
+            rows.put(Table::Tokens, token.id.clone(), serde_json::to_vec(token).unwrap_or_default());
+        }
+        remove.iter().for_each(|id| rows.remove(Table::Tokens, id.clone()));
+        self.disk.write(&rows)
+    }
+
+    fn build(
+        &self,
+        resources: &BTreeMap<ResourceKey, Arc<Stored>>,
+        workloads: &BTreeMap<String, Arc<Registered>>,
+    ) -> Built {
+        let started = std::time::Instant::now();
+        let world = World::new(Inputs {
+            settings: self.settings.clone(),
+            resources: resources.values().map(|stored| stored.resource.clone()).collect(),
+            workloads: workloads.values().filter_map(|registered| registered.workload()).map(Arc::new).collect(),
+            vips: self.vips.clone(),
+            trust_bundle: self.trust_bundle.clone(),
+        });
+        let problems = translate::check(&world);
+        self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);
+        Built { world: Arc::new(world), problems }
+    }
+
+    /// Durable first, then visible. On an error nothing is different.
+    fn commit(&mut self, mut rows: Changes, built: Built, take: impl FnOnce(&mut Self)) -> Result<(), StoreError> {
+        rows.put(Table::Meta, VERSION, (self.version + 1).to_string().into_bytes());
+        if built.world.vips != self.vips {
+            rows.put(Table::Meta, VIPS, serde_json::to_vec(&built.world.vips).unwrap_or_default());
+        }
+        self.disk.write(&rows).inspect_err(|_| self.metrics.failures.inc())?;
+        self.metrics.commits.inc();
+        self.version += 1;
+        self.vips = built.world.vips.clone();
+        take(self);
+        self.publish(built);
+        Ok(())
+    }
+
+    fn publish(&self, built: Built) {
+        self.metrics.version.set(self.version as i64);
+        self.metrics.resources.set(self.resources.len() as i64);
+        self.sender.send_replace(Arc::new(Versioned {
+            version: self.version,
+            world: built.world,
+            resources: Arc::new(self.resources.clone()),
+            workloads: self.workloads.len(),
+            problems: Arc::new(built.problems),
+            source_problems: Arc::new(self.source_problems()),
+        }));
+    }
+
+    /// The same version with other words of the sources.
+    fn publish_again(&self) {
+        let now = self.sender.borrow().clone();
+        self.sender.send_replace(Arc::new(Versioned {
+            version: now.version,
+            world: now.world.clone(),
+            resources: now.resources.clone(),
+            workloads: now.workloads,
+            problems: now.problems.clone(),
+            source_problems: Arc::new(self.source_problems()),
+        }));
+    }
+
+    fn source_problems(&self) -> Vec<Problem> {
+        self.unreadable.iter().chain(&self.file_problems).cloned().collect()
+    }
+}
+
+impl Versioned {
+    /// Nothing, before the file was read.
+    fn empty() -> Self {
+        Self {
+            version: 0,
+            world: Arc::default(),
+            resources: Arc::default(),
+            workloads: 0,
+            problems: Arc::default(),
+            source_problems: Arc::default(),
+        }
+    }
+}
+
+/// Registrations that cannot be read are forgotten: their proxies come back with new ones.
+fn read_workloads(disk: &mut Disk) -> Result<BTreeMap<String, Arc<Registered>>, StoreError> {
+    let rows = disk.read(Table::Workloads)?;
+    let read = rows.into_iter().filter_map(|(key, row)| Some((key, Arc::new(serde_json::from_slice(&row).ok()?))));
+    Ok(read.collect())
+}

@@ -1,0 +1,83 @@
+//! Rows of the file: what is kept of a resource and of a join token, as JSON.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use api::{Origin, Problem, Resource, ResourceKey};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::{Holder, Stored};
+
+/// A resource as it is kept.
+#[derive(Serialize, Deserialize)]
+pub struct ResourceRow {
+    document: Json,
+    origin: Origin,
+    created_ms: u64,
+    generation: u64,
+    holder: Holder,
+}
+
+/// A join token as it is kept: no secret, only its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRow {
+    /// Its id, in hexadecimal.
+    pub id: String,
+    /// SHA-256 of its secret.
+    pub hash: [u8; 32],
+    /// The namespace that it is good for.
+    pub namespace: String,
+    /// The service account that it is good for.
+    pub service_account: String,
+    /// Until when, in milliseconds since 1970.
+    pub expires_ms: u64,
+}
+
+/// Milliseconds since 1970.
+pub fn millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// The time of [`millis`].
+pub fn from_millis(ms: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(ms)
+}
+
+/// The row's key of a resource.
+pub fn key(key: &ResourceKey) -> String {
+    key.to_string()
+}
+
+/// The row of a resource.
+pub fn write(stored: &Stored) -> Vec<u8> {
+    let row = ResourceRow {
+        document: stored.resource.document().clone(),
+        origin: stored.resource.origin.clone(),
+        created_ms: millis(stored.created),
+        generation: stored.generation,
+        holder: stored.holder,
+    };
+    serde_json::to_vec(&row).unwrap_or_default()
+}
+
+/// Reads a row. What an earlier version of the program took and this one refuses gives problems; its row stays.
+pub fn read(key: &str, row: &[u8]) -> Result<Stored, Vec<Problem>> {
+    let row: ResourceRow = serde_json::from_slice(row).map_err(|e| {
+        let problem = Problem::error(format!("the stored resource `{key}` cannot be read ({e}), and is left out"));
+        vec![problem.hint("apply it again")]
+    })?;
+    let resource = Resource::from_json(&row.document, row.origin).map_err(|problems| {
+        let hint = "it is left out until it is applied again, corrected";
+        problems.into_iter().map(|p| if p.hint.is_none() { p.hint(hint) } else { p }).collect::<Vec<_>>()
+    })?;
+    Ok(stored(Arc::new(resource), from_millis(row.created_ms), row.generation, row.holder))
+}
+
+/// A resource with its time and generation filled in.
+pub fn stored(resource: Arc<Resource>, created: SystemTime, generation: u64, holder: Holder) -> Stored {
+    let mut resource = Arc::unwrap_or_clone(resource);
+    resource.meta.created = Some(created);
+    resource.meta.generation = Some(generation);
+    Stored { resource: Arc::new(resource), created, generation, holder }
+}

@@ -1,0 +1,236 @@
+//! A configuration for people: the names of its resources, and a few lines on what each says. Never a secret.
+
+use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::endpoint::Health;
+use model::http_proxy::RouteSource;
+use model::listener::{Direction, FilterChain, NetworkFilter};
+use model::matcher::{StringMatch, ValueMatch};
+use model::route::{Action, PathMatch, Route};
+use model::secret::SecretValue;
+use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret};
+
+use crate::v1::{ConfigResource, KindConfig};
+
+/// Every resource, by kind in the order of sending.
+pub fn kinds(config: &Config) -> Vec<KindConfig> {
+    ResourceKind::ALL.into_iter().map(|kind| one_kind(config, kind)).collect()
+}
+
+fn one_kind(config: &Config, kind: ResourceKind) -> KindConfig {
+    let resources = match kind {
+        ResourceKind::Cluster => each(&config.clusters, cluster),
+        ResourceKind::Endpoints => each(&config.endpoints, endpoints),
+        ResourceKind::Listener => each(&config.listeners, listener),
+        ResourceKind::Route => each(&config.routes, routes),
+        ResourceKind::Secret => each(&config.secrets, secret),
+        ResourceKind::Names => each(&config.names, names),
+    };
+    KindConfig { kind: kind.short().to_owned(), resources }
+}
+
+fn each<T>(
+    resources: &std::collections::BTreeMap<std::sync::Arc<str>, std::sync::Arc<T>>,
+    summary: fn(&T) -> Vec<String>,
+) -> Vec<ConfigResource> {
+    let one = |(name, resource): (&std::sync::Arc<str>, &std::sync::Arc<T>)| ConfigResource {
+        name: name.to_string(),
+        summary: summary(resource),
+    };
+    resources.iter().map(one).collect()
+}
+
+fn cluster(cluster: &Cluster) -> Vec<String> {
+    let discovery = match &cluster.discovery {
+        Discovery::Eds(name) => format!("endpoints: discovered as {name}"),
+        Discovery::Static(set) => format!("endpoints: {}", endpoints(set).join(", ")),
+        Discovery::StrictDns(set) => format!("endpoints: all addresses of {}", endpoints(set).join(", ")),
+        Discovery::LogicalDns(set) => format!("endpoints: an address of {}", endpoints(set).join(", ")),
+        Discovery::OriginalDestination => "endpoints: where the connection was going".to_owned(),
+    };
+    let protocol = match cluster.protocol {
+        UpstreamProtocol::Http1 => "HTTP/1.1",
+        UpstreamProtocol::Http2 => "HTTP/2",
+        UpstreamProtocol::Auto => "as agreed by ALPN",
+        UpstreamProtocol::SameAsDownstream => "as the caller's",
+    };
+    let tls = match &cluster.transport {
+        Transport::Plain => "none".to_owned(),
+        Transport::Tls(tls) => format!("always{}", sni(tls.sni.as_deref())),
+        Transport::MeshTls(tls) => format!("mutual, to endpoints of the mesh{}", sni(tls.sni.as_deref())),
+    };
+    let balancing = match &cluster.balancing {
+        Balancing::RoundRobin => "round robin".to_owned(),
+        Balancing::LeastRequest { choices } => format!("least requests of {choices}"),
+        Balancing::Random => "random".to_owned(),
+        Balancing::Provided => "the one endpoint".to_owned(),
+    };
+    vec![discovery, format!("TLS: {tls}"), format!("protocol: {protocol}"), format!("balancing: {balancing}")]
+}
+
+fn sni(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(", asking for {name}"))
+}
+
+fn endpoints(set: &EndpointSet) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in &set.localities {
+        for endpoint in &group.endpoints {
+            let mut line = endpoint.address.to_string();
+            if let Some(workload) = &endpoint.workload {
+                line += &format!(" {}.{}", workload.name, workload.namespace);
+            }
+            let health = match endpoint.health {
+                Health::Healthy => "",
+                Health::Unhealthy => " unhealthy",
+                Health::Draining => " draining",
+                Health::Degraded => " degraded",
+            };
+            line += health;
+            line += if endpoint.mesh_tls { " mutual TLS" } else { "" };
+            if endpoint.weight != 1 {
+                line += &format!(" weight {}", endpoint.weight);
+            }
+            if group.priority != 0 {
+                line += &format!(" priority {}", group.priority);
+            }
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn listener(listener: &Listener) -> Vec<String> {
+    let direction = match listener.direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+        Direction::Unspecified => "gateway",
+    };
+    let bind = if listener.bind { "" } else { " (not bound: reached by the original destination)" };
+    let mut lines = vec![format!("{direction} on {}{bind}", listener.address)];
+    lines.extend(listener.chains.iter().map(chain));
+    lines.extend(listener.default_chain.iter().map(|c| format!("otherwise, {}", chain(c))));
+    lines
+}
+
+fn chain(chain: &FilterChain) -> String {
+    let matches = &chain.matches;
+    let mut when: Vec<String> = Vec::new();
+    when.extend(matches.destination_port.map(|port| format!("port {port}")));
+    when.extend(
+        (!matches.destination_ranges.is_empty())
+            .then(|| matches.destination_ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")),
+    );
+    when.extend((!matches.server_names.is_empty()).then(|| format!("for {}", matches.server_names.join(" or "))));
+    when.extend(matches.transport.map(|t| {
+        match t {
+            model::chain::TransportKind::Plain => "plain",
+            model::chain::TransportKind::Tls => "TLS",
+        }
+        .to_owned()
+    }));
+    when.extend((!matches.application_protocols.is_empty()).then(|| matches.application_protocols.join(" or ")));
+    let when = if when.is_empty() { "any".to_owned() } else { when.join(", ") };
+    let tls = match &chain.tls {
+        None => "",
+        Some(tls) if tls.require_client_certificate => " ends mutual TLS,",
+        Some(_) => " ends TLS,",
+    };
+    let to = match &chain.filter {
+        NetworkFilter::Http(http) => match &http.routes {
+            RouteSource::Rds(name) => format!("HTTP by the routes {name}"),
+            RouteSource::Inline(routes) => format!("HTTP by its own routes ({})", hosts(routes)),
+        },
+        NetworkFilter::Tcp(tcp) => {
+            let to: Vec<String> =
+                tcp.clusters.iter().map(|to| share(&to.cluster, to.weight, tcp.clusters.len())).collect();
+            format!("TCP to {}", to.join(", "))
+        }
+    };
+    format!("{when}:{tls} {to}")
+}
+
+fn hosts(routes: &RouteConfiguration) -> String {
+    let count: usize = routes.hosts.iter().map(|host| host.routes.len()).sum();
+    format!("{} hosts, {count} routes", routes.hosts.len())
+}
+
+fn share(cluster: &str, weight: u32, of: usize) -> String {
+    if of == 1 { cluster.to_owned() } else { format!("{cluster} ({weight})") }
+}
+
+fn routes(routes: &RouteConfiguration) -> Vec<String> {
+    let mut lines = Vec::new();
+    for host in &routes.hosts {
+        lines.push(format!("host {}", host.domains.join(", ")));
+        lines.extend(host.routes.iter().map(|r| format!("  {}", route(r))));
+    }
+    lines
+}
+
+fn route(route: &Route) -> String {
+    let matches = &route.matches;
+    let mut line = match &matches.path {
+        PathMatch::Prefix(path) => format!("{path}*"),
+        PathMatch::SegmentPrefix(path) => format!("{path}/*"),
+        PathMatch::Exact(path) => path.clone(),
+        PathMatch::Regex(pattern) => format!("~{}", pattern.as_str()),
+        PathMatch::Connect => "CONNECT".to_owned(),
+    };
+    for header in &matches.headers {
+        let negated = if header.invert { "not " } else { "" };
+        line += &format!(" if {negated}{} {}", header.key.as_str(), condition(&header.value));
+    }
+    if !matches.query.is_empty() {
+        line += &format!(" with {} query conditions", matches.query.len());
+    }
+    line += " -> ";
+    line += &match &route.action {
+        Action::Forward(forward) => {
+            let to = forward.clusters.iter().map(|to| share(&to.name, to.weight, forward.clusters.len()));
+            to.collect::<Vec<_>>().join(", ")
+        }
+        Action::Redirect(redirect) => format!("redirect {}", redirect.status),
+        Action::Respond(respond) => format!("answer {}", respond.status),
+    };
+    if let Action::Forward(forward) = &route.action {
+        line += &forward.timeout.map_or_else(String::new, |t| format!(", at most {}", base::format_duration(t)));
+        line += if forward.retry.is_some() { ", retried" } else { "" };
+        line += if forward.mirrors.is_empty() { "" } else { ", mirrored" };
+    }
+    line += if route.fault.is_some() { ", with faults" } else { "" };
+    line
+}
+
+fn condition(value: &ValueMatch) -> String {
+    match value {
+        ValueMatch::Present(true) => "is there".to_owned(),
+        ValueMatch::Present(false) => "is not there".to_owned(),
+        ValueMatch::Range { start, end } => format!("is from {start} to {}", end.saturating_sub(1)),
+        ValueMatch::Text(text) => match text {
+            StringMatch::Exact { value, .. } => format!("is `{value}`"),
+            StringMatch::Prefix { value, .. } => format!("begins with `{value}`"),
+            StringMatch::Suffix { value, .. } => format!("ends with `{value}`"),
+            StringMatch::Contains { value, .. } => format!("has `{value}`"),
+            StringMatch::Regex(pattern) => format!("matches `{}`", pattern.as_str()),
+        },
+    }
+}
+
+fn secret(secret: &Secret) -> Vec<String> {
+    match &secret.value {
+        SecretValue::Certificate { .. } => vec!["certificate and key (not shown)".to_owned()],
+        SecretValue::Trust { by_domain, .. } => {
+            let mut lines = vec!["roots of trust".to_owned()];
+            lines.extend(by_domain.iter().map(|(domain, _)| format!("and those of {domain}")));
+            lines
+        }
+    }
+}
+
+fn names(table: &NameTable) -> Vec<String> {
+    let one = |(name, ips): (&String, &Vec<std::net::IpAddr>)| {
+        let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+        format!("{name} {}", ips.join(" "))
+    };
+    table.names.iter().map(one).collect()
+}
