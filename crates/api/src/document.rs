@@ -249,7 +249,7 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Spec::Secret(s) => s.check(report),
         Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
     }
-    enforced::warn(kind, enforced::NOT_ENFORCED, node, report);
+    enforced::warn(enforced::not_enforced(kind), node, report);
     Some(spec)
 }
 

@@ -1,6 +1,7 @@
 //! Documents in, problems and resources out: tables per kind, samples, hostile text.
 
 mod destination_rule;
+mod enforced;
 mod gateway;
 mod hostile;
 mod kinds;
@@ -27,13 +28,14 @@ fn short(problem: &api::Problem) -> String {
 }
 
 /// Checks that a document of `kind` with this `spec` has exactly these problems (`spec.` left out of each path), in any
-/// order: several stand on one line of a table.
+/// order: several stand on one line of a table. What is not enforced yet has a test of its own.
 pub fn check(api_version: &str, kind: &str, spec: &str, expected: &[&str]) {
     let text = document(api_version, kind, spec);
     let parsed = api::parse("f", &text);
     let mut found: Vec<String> = parsed
         .problems
         .iter()
+        .filter(|p| !p.message.starts_with("this is not enforced yet"))
         .map(|p| {
             let path = p.path.strip_prefix("spec").unwrap_or(&p.path).trim_start_matches('.');
             format!("{} {path}: {}", p.level, p.message)

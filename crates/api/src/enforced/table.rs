@@ -1,0 +1,186 @@
+//! The rows: by kind, which fields have no effect yet, and what happens instead. A row goes when its field gets its effect.
+
+use super::NotEnforced;
+use crate::kind::Kind;
+
+/// Every kind that has such fields.
+pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
+    (Kind::VirtualService, VIRTUAL_SERVICE),
+    (Kind::DestinationRule, POLICY),
+    (Kind::DestinationRule, POLICY_OF_ALL_PORTS),
+    (Kind::Gateway, GATEWAY),
+    (Kind::ServiceEntry, SERVICE_ENTRY),
+    (Kind::WorkloadEntry, WORKLOAD_ENTRY),
+    (Kind::Sidecar, SIDECAR),
+    (Kind::Service, SERVICE),
+    (Kind::Deployment, DEPLOYMENT),
+    (Kind::Pod, POD),
+    (Kind::Secret, SECRET),
+];
+
+const NO_CLAIMS: &str = "no token is read, so this never matches";
+const ANY_ADDRESS: &str = "the rule takes connections to any address";
+const NO_LOCALITY: &str = "localities do not count: workloads near the client are not preferred";
+
+const VIRTUAL_SERVICE: &[NotEnforced] = &[
+    ("spec.http[].match[].headers[@*]", NO_CLAIMS),
+    ("spec.http[].match[].headers[[@*]", NO_CLAIMS),
+    ("spec.http[].match[].withoutHeaders[@*]", NO_CLAIMS),
+    ("spec.http[].match[].withoutHeaders[[@*]", NO_CLAIMS),
+    ("spec.http[].match[].statPrefix", "the route has no statistics of its own"),
+    ("spec.http[].directResponse.body.bytes", "bytes that are not UTF-8 text are replaced by U+FFFD"),
+    ("spec.http[].retries.retryOn=retriable-headers", "no response is tried again because of its headers"),
+    ("spec.http[].retries.retryOn=envoy-ratelimited", "a response that was rate-limited is not tried again"),
+    ("spec.http[].retries.retryOn=http3-post-connect-failure", "HTTP/3 is not spoken, so there is nothing to retry"),
+    ("spec.http[].retries.retryRemoteLocalities", "localities do not count: every try may go to any of them"),
+    ("spec.http[].corsPolicy{}", "responses get no CORS headers, and preflight requests go to the service"),
+    ("spec.tls[].match[].destinationSubnets", ANY_ADDRESS),
+    ("spec.tcp[].match[].destinationSubnets", ANY_ADDRESS),
+];
+
+/// Fields of a policy, at each of the four places where one can stand.
+macro_rules! at_each_policy {
+    ($($field:literal: $instead:expr;)*) => { &[$(
+        (concat!("spec.trafficPolicy.", $field), $instead),
+        (concat!("spec.trafficPolicy.portLevelSettings[].", $field), $instead),
+        (concat!("spec.subsets[].trafficPolicy.", $field), $instead),
+        (concat!("spec.subsets[].trafficPolicy.portLevelSettings[].", $field), $instead),
+    )*] };
+}
+
+const POLICY: &[NotEnforced] = at_each_policy! {
+    "loadBalancer.consistentHash{}":
+        "the workload with fewer requests under way is chosen, so like requests may go to different workloads";
+    "loadBalancer.localityLbSetting.distribute": NO_LOCALITY;
+    "loadBalancer.localityLbSetting.failover": NO_LOCALITY;
+    "loadBalancer.localityLbSetting.failoverPriority": "labels do not count: workloads near the client are not preferred";
+    "loadBalancer.localityLbSetting.enabled": NO_LOCALITY;
+    "loadBalancer.zoneAwareLbSetting{}": "zones do not count: workloads near the client are not preferred";
+    "loadBalancer.warmup{}": "a new workload gets its whole share at once";
+    "loadBalancer.warmupDurationSecs": "a new workload gets its whole share at once";
+    "connectionPool.tcp.maxConnections": "the number of connections is not limited";
+    "connectionPool.tcp.tcpKeepalive{}": "no probes are sent on silent connections";
+    "connectionPool.tcp.maxConnectionDuration": "a connection may live for any time";
+    "connectionPool.tcp.idleTimeout": "a TCP connection is closed after 1 hour of silence";
+    "connectionPool.http.http1MaxPendingRequests": "the number of waiting requests is not limited";
+    "connectionPool.http.http2MaxRequests": "the number of requests under way is not limited";
+    "connectionPool.http.maxRetries": "the number of retries under way is not limited";
+    "connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE":
+        "between proxies HTTP/1.1 is carried over HTTP/2 all the same; programs see HTTP/1.1";
+    "connectionPool.http.maxConcurrentStreams": "a connection carries as many streams as the other side allows";
+    "connectionPool.http.http2KeepAlive{}": "no pings are sent on HTTP/2 connections";
+    "outlierDetection{}": "a failing workload keeps getting its share of the requests";
+    "tls.caCrl": "certificates that were revoked are taken";
+};
+
+/// Fields that a policy for a single port cannot have.
+const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
+    ("spec.trafficPolicy.tunnel{}", "connections go to the host itself, through no tunnel"),
+    ("spec.subsets[].trafficPolicy.tunnel{}", "connections go to the host itself, through no tunnel"),
+    ("spec.trafficPolicy.proxyProtocol{}", "no PROXY header is sent, so the host does not learn the client's address"),
+    (
+        "spec.subsets[].trafficPolicy.proxyProtocol{}",
+        "no PROXY header is sent, so the host does not learn the client's address",
+    ),
+    ("spec.trafficPolicy.retryBudget{}", "the share of retries is not limited"),
+    ("spec.subsets[].trafficPolicy.retryBudget{}", "the share of retries is not limited"),
+];
+
+const ANY_CERTIFICATE: &str = "any certificate is taken that a known authority vouches for";
+
+const GATEWAY: &[NotEnforced] = &[
+    ("spec.servers[].bind", "the gateway listens at the address that it was started with"),
+    (
+        "spec.servers[].tls.mode=AUTO_PASSTHROUGH",
+        "only the TLS rules of VirtualServices count: a server name that spells out a service leads nowhere",
+    ),
+    ("spec.servers[].tls.caCrl", "certificates that were revoked are taken"),
+    ("spec.servers[].tls.verifyCertificateSpki", ANY_CERTIFICATE),
+    ("spec.servers[].tls.verifyCertificateHash", ANY_CERTIFICATE),
+    ("spec.servers[].tls.cipherSuites", "the gateway offers its own list of suites, all with forward secrecy"),
+    ("spec.servers[].tls.insecureSkipVerify", "clients' certificates are checked all the same"),
+    (
+        "spec.servers[].tls.tlsCertificates[].caCertificates",
+        "clients are checked against the `caCertificates` of the server's `tls` only",
+    ),
+];
+
+const NOT_CARRIED: &str = "datagrams are not carried by the mesh";
+const NO_PATH: &str = "no connection is made to a socket with a path: the endpoint gets no traffic";
+const ONE_NETWORK: &str = "every workload is dialled at its own address; one without an address gets no traffic";
+
+const SERVICE_ENTRY: &[NotEnforced] = &[
+    ("spec.addresses[]=~/", "connections to a block of addresses are taken for ones to an unknown destination"),
+    ("spec.ports[].protocol=UDP", NOT_CARRIED),
+    ("spec.resolution=DYNAMIC_DNS", "the address that the client looked up itself is dialled, as with `NONE`"),
+    ("spec.endpoints[].address=~unix://", NO_PATH),
+    ("spec.endpoints[].network", ONE_NETWORK),
+    ("spec.endpoints[].locality", NO_LOCALITY),
+];
+
+const WORKLOAD_ENTRY: &[NotEnforced] =
+    &[("spec.address=~unix://", NO_PATH), ("spec.network", ONE_NETWORK), ("spec.locality", NO_LOCALITY)];
+
+const AS_STARTED: &str = "outgoing connections are captured in the way that the workload was started with";
+
+const SIDECAR: &[NotEnforced] = &[
+    ("spec.ingress", "the ports that the workload registered are served, as its services describe them"),
+    ("spec.inboundConnectionPool{}", "the number of incoming connections and requests is not limited"),
+    ("spec.egress[].port", "the hosts are reached at all of their ports"),
+    ("spec.egress[].bind", "nothing listens at this address"),
+    ("spec.egress[].captureMode=IPTABLES", AS_STARTED),
+    ("spec.egress[].captureMode=NONE", AS_STARTED),
+    ("spec.outboundTrafficPolicy.egressProxy{}", "connections to unknown destinations go there directly"),
+];
+
+const NO_LOAD_BALANCER: &str = "no load balancer is made";
+const FROM_OUTSIDE: &str = "nothing is opened towards the outside: a Gateway does that";
+
+const SERVICE: &[NotEnforced] = &[
+    ("metadata.annotations[networking.istio.io/traffic-distribution]", NO_LOCALITY),
+    ("spec.type=NodePort", FROM_OUTSIDE),
+    ("spec.type=LoadBalancer", FROM_OUTSIDE),
+    ("spec.clusterIP=None", "it gets a virtual address as any service: clients do not see its workloads one by one"),
+    ("spec.ports[].protocol=UDP", NOT_CARRIED),
+    ("spec.ports[].protocol=SCTP", "SCTP is not carried by the mesh"),
+    ("spec.ports[].nodePort", FROM_OUTSIDE),
+    ("spec.externalIPs", "connections to these addresses are taken for ones to an unknown destination"),
+    ("spec.sessionAffinity=ClientIP", "the requests of one client may go to different workloads"),
+    ("spec.sessionAffinityConfig", "the requests of one client may go to different workloads"),
+    ("spec.loadBalancerIP", NO_LOAD_BALANCER),
+    ("spec.loadBalancerClass", NO_LOAD_BALANCER),
+    ("spec.loadBalancerSourceRanges", "no load balancer is made, and nobody is kept out"),
+    ("spec.healthCheckNodePort", NO_LOAD_BALANCER),
+    ("spec.externalTrafficPolicy=Local", NO_LOAD_BALANCER),
+    ("spec.internalTrafficPolicy=Local", "requests go to workloads on other machines too"),
+    ("spec.publishNotReadyAddresses", "readiness does not count: every registered workload gets requests"),
+    ("spec.ipFamilies[]=IPv6", "a virtual address that the mesh gives is one of IPv4"),
+    ("spec.ipFamilyPolicy=PreferDualStack", "a virtual address that the mesh gives is one of IPv4"),
+    ("spec.ipFamilyPolicy=RequireDualStack", "a virtual address that the mesh gives is one of IPv4"),
+    ("spec.trafficDistribution", NO_LOCALITY),
+    ("spec.topologyKeys", NO_LOCALITY),
+    ("spec.ipFamily", "a virtual address that the mesh gives is one of IPv4"),
+];
+
+const AS_LAUNCHED: &str = "how a workload is captured is said when it is started";
+const NO_PROXY_SETTINGS: &str = "settings of its proxy are given when it is started";
+
+const DEPLOYMENT: &[NotEnforced] = &[
+    ("spec.template.metadata.annotations[traffic.sidecar.istio.io/*]", AS_LAUNCHED),
+    ("spec.template.metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
+    ("spec.template.metadata.annotations[proxy.istio.io/*]", NO_PROXY_SETTINGS),
+    ("spec.template.metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),
+    ("spec.template.spec.hostNetwork", AS_LAUNCHED),
+];
+
+const POD: &[NotEnforced] = &[
+    ("metadata.annotations[traffic.sidecar.istio.io/*]", AS_LAUNCHED),
+    ("metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
+    ("metadata.annotations[proxy.istio.io/*]", NO_PROXY_SETTINGS),
+    ("metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),
+    ("spec.hostNetwork", AS_LAUNCHED),
+];
+
+const REVOKED: &str = "certificates that were revoked are taken";
+
+const SECRET: &[NotEnforced] = &[("data[ca.crl]", REVOKED), ("stringData[ca.crl]", REVOKED)];
