@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Spanned, StringMatch as Written};
 use api::istio::{
     Destination, FaultAbort, FaultDelay, HeaderOperations, Headers, HttpFaultInjection, HttpMatchRequest, HttpRedirect,
     HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination, Percent, RedirectPortSelection,
 };
+use api::{Spanned, StringMatch as Written};
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
 use model::retry::RetryOn;
@@ -71,15 +71,13 @@ fn rule_routes(rule: &HttpRoute, action: &Action, reading: Reading<'_>) -> Vec<R
         parts.into_iter().fold(HeaderChanges::default(), followed_by)
     };
     concerned
-        .map(|condition| {
-            Route {
-                name: route_name(&rule.name, &condition.name),
-                matches: matches(condition),
-                action: action.clone(),
-                request_headers: both(|h| h.request.as_ref()),
-                response_headers: both(|h| h.response.as_ref()),
-                fault: rule.fault.as_ref().and_then(fault),
-            }
+        .map(|condition| Route {
+            name: route_name(&rule.name, &condition.name),
+            matches: matches(condition),
+            action: action.clone(),
+            request_headers: both(|h| h.request.as_ref()),
+            response_headers: both(|h| h.response.as_ref()),
+            fault: rule.fault.as_ref().and_then(fault),
         })
         .collect()
 }
@@ -423,7 +421,8 @@ pub fn narrowed(outer: &HttpMatchRequest, inner: &HttpMatchRequest) -> Option<Ht
     }
     merged.port = inner.port.or(outer.port);
     if !outer.gateways.is_empty() {
-        let in_both = |g: &&Spanned<String>| inner.gateways.is_empty() || inner.gateways.iter().any(|i| i.value == g.value);
+        let in_both =
+            |g: &&Spanned<String>| inner.gateways.is_empty() || inner.gateways.iter().any(|i| i.value == g.value);
         merged.gateways = outer.gateways.iter().filter(in_both).cloned().collect();
         if merged.gateways.is_empty() {
             return None;

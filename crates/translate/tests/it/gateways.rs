@@ -22,14 +22,15 @@ spec:
   selector: {istio: ingressgateway}
   servers:
   - {port: {number: 80, name: http, protocol: HTTP}, hosts: [\"*.example.org\"], tls: {httpsRedirect: true}}
-  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: [\"default/*.example.org\"], tls: {mode: SIMPLE, credentialName: cert}}
+  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: [\"default/*.example.org\"], tls: {mode: SIMPLE, credentialName: cert, httpsRedirect: true}}
+  - {port: {number: 444, name: mutual, protocol: HTTPS}, hosts: [\"*\"], tls: {mode: MUTUAL, credentialNames: [cert]}}
   - {port: {number: 9443, name: tls, protocol: TLS}, hosts: [\"*\"], tls: {mode: PASSTHROUGH}}
 ---
 apiVersion: v1
 kind: Secret
 type: kubernetes.io/tls
 metadata: {name: cert}
-stringData: {tls.crt: CHAIN, tls.key: KEY}
+stringData: {tls.crt: CHAIN, tls.key: KEY, ca.crt: ROOTS}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -45,7 +46,13 @@ metadata: {name: b}
 spec:
   hosts: [www.example.org, other.org]
   gateways: [default/g]
-  http: [{match: [{uri: {prefix: /details}}], route: [{destination: {host: details}}]}]
+  http:
+  - match: [{uri: {prefix: /details}}]
+    route: [{destination: {host: details}}]
+  - match: # of tokens that nobody reads: never
+    - headers: {\"@request.auth.claims.group\": {exact: dev}}
+    - withoutHeaders: {\"[@request.auth.claims][group]\": {exact: dev}}
+    route: [{destination: {host: ratings}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -60,4 +67,5 @@ spec:
     let tables: String = config.routes.iter().map(|(name, t)| format!("# {name}\n{}", outline::routes(t))).collect();
     insta::assert_snapshot!("gateway-routes", tables);
     assert!(config.secrets.contains_key("kubernetes://cert"));
+    assert!(config.secrets.contains_key("kubernetes://cert-cacert"), "the roots stand beside the certificate");
 }

@@ -1,5 +1,7 @@
 //! YAML in, configuration out: tables and goldens at translate's border.
 
+mod connections;
+mod delegates;
 mod gateways;
 mod mesh;
 mod outline;

@@ -52,6 +52,8 @@ fn http_rules() {
         ("other callers", format!("{{match: [{{sourceLabels: {{app: other}}}}, {{sourceNamespace: other}}, {{port: 80}}, {{gateways: [g]}}], {to}}}")),
         ("this caller", format!("{{match: [{{sourceLabels: {{app: productpage}}}}], {to}}}")),
         ("redirect", "{redirect: {uri: /new, redirectCode: 308}}".into()),
+        ("redirect to the default port", "{redirect: {scheme: https, derivePort: FROM_PROTOCOL_DEFAULT}}".into()),
+        ("redirect to the port of the request", "{redirect: {scheme: https, derivePort: FROM_REQUEST_PORT}}".into()),
         ("answer", "{directResponse: {status: 418, body: {string: teapot}}}".into()),
     ];
     let text: String = rules.iter().map(|(name, http)| format!("{name}\n{}\n", reviews(&rule(http)))).collect();
@@ -87,6 +89,71 @@ spec:
     let host = "reviews.default.svc.cluster.local";
     assert_eq!(timeout(&format!("outbound|9080|v1|{host}")), 1, "a subset inherits");
     assert_eq!(timeout(&format!("outbound|9080|v3|{host}")), 10, "a port does not");
+}
+
+/// The changes of request headers by the route and by its first destination.
+fn header_changes(http: &str) -> (Vec<String>, Vec<String>) {
+    let world = world(&format!("{BOOKINFO}\n---\n{}", rule(http)), &[]);
+    let config = config(&world, &sidecar("productpage/v1@2", 9080));
+    let host = config.routes["9080"].hosts.iter().find(|h| h.name.starts_with("reviews")).unwrap();
+    let model::route::Action::Forward(forward) = &host.routes[0].action else { panic!("{host:?}") };
+    let text = |changes: &model::HeaderChanges| {
+        let removed = changes.remove.iter().map(|name| format!("-{name}"));
+        let written = changes.write.iter().map(|w| format!("{}={} {:?}", w.name, w.value.to_str().unwrap(), w.action));
+        removed.chain(written).collect()
+    };
+    (text(&host.routes[0].request_headers), text(&forward.clusters[0].request_headers))
+}
+
+#[test]
+fn headers() {
+    let to = "destination: {host: reviews}, headers: {request: {set: {b: x}, add: {c: x}, remove: [a]}}";
+    let (of_route, of_cluster) =
+        header_changes(&format!("{{headers: {{request: {{set: {{a: y, b: y}}, remove: [d]}}}}, route: [{{{to}}}]}}"));
+    assert_eq!(
+        of_route,
+        ["-d", "-a", "b=y Overwrite", "b=x Overwrite", "c=x Append"],
+        "a lone destination has the last word"
+    );
+    assert_eq!(of_cluster, [""; 0]);
+    let (of_route, of_cluster) = header_changes(&format!(
+        "{{headers: {{request: {{add: {{':authority': other.example.org}}}}}}, route: [{{{to}, weight: 1}}, {{destination: {{host: ratings}}, weight: 1}}]}}"
+    ));
+    assert_eq!(of_route, ["host=other.example.org Overwrite"], "there is one authority");
+    assert_eq!(of_cluster, ["-a", "b=x Overwrite", "c=x Append"]);
+}
+
+#[test]
+fn policies_that_decide_where_and_how() {
+    let rule = |policy: &str| {
+        format!(
+            "{BOOKINFO}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r}}\nspec: {{host: reviews.default.svc.cluster.local., trafficPolicy: {policy}}}"
+        )
+    };
+    let name = "outbound|9080||reviews.default.svc.cluster.local";
+    let line = |policy: &str| {
+        let config = config(&world(&rule(policy), &["reviews/v1@3"]), &sidecar("productpage/v1@2", 9080));
+        let text = outline::clusters(&config);
+        text.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim_start_matches(": ").to_owned()
+    };
+    let least = "LeastRequest { choices: 2 }";
+    for (policy, expected) in [
+        ("{loadBalancer: {simple: PASSTHROUGH}, tls: {mode: DISABLE}}", "Auto Provided plain []".to_owned()),
+        (
+            "{tls: {mode: SIMPLE, caCertificates: /ca}}",
+            format!("Auto {least} tls Some(\"reviews.default.svc.cluster.local\") names Some(0) [127.64.0.3:9080]"),
+        ),
+        (
+            "{connectionPool: {http: {useClientProtocol: true}}, tls: {mode: DISABLE}}",
+            format!("SameAsDownstream {least} plain [127.64.0.3:9080]"),
+        ),
+        (
+            "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}, tls: {mode: DISABLE}}",
+            format!("Http2 {least} plain [127.64.0.3:9080]"),
+        ),
+    ] {
+        assert_eq!(line(policy), expected, "{policy}");
+    }
 }
 
 #[test]

@@ -28,7 +28,10 @@ fn sidecars_and_exports() {
         (BOOKINFO.to_owned(), vec!["details", "productpage", "ratings", "reviews"]),
         (sidecar("\"./*\""), vec!["details", "productpage", "ratings", "reviews"]),
         (sidecar("\"./reviews.default.svc.cluster.local\""), vec!["reviews"]),
+        (sidecar("\"./reviews.default.svc.cluster.local.\""), vec!["reviews"]),
         (sidecar("\"other/*\""), vec![]),
+        (sidecar("\"~/*\""), vec![]),
+        (sidecar("\"*/*\", \"~default/ratings.default.svc.cluster.local\""), vec!["details", "productpage", "reviews"]),
         (hidden, vec!["productpage", "ratings", "reviews"]),
     ] {
         assert_eq!(hosts(&documents), expected, "{documents}");
@@ -53,7 +56,21 @@ spec:
   hosts: [db.example.org]
   ports: [{number: 5432, name: tcp, protocol: TCP}]
   resolution: STATIC
-  endpoints: [{address: 10.0.0.1, ports: {tcp: 6432}}, {address: 10.0.0.2}]
+  endpoints: [{address: 10.0.0.1, ports: {tcp: 6432}}, {address: 10.0.0.2}, {network: other}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: pay}
+spec:
+  hosts: [pay.example.org.]
+  ports: [{number: 443, name: http, protocol: HTTP}]
+  resolution: DNS
+  subjectAltNames: [pay.example.org]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: pay}
+spec: {host: pay.example.org, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /ca}}}
 ";
     let world = world(entries, &[]);
     let config = config(&world, &sidecar("productpage/v1@2", 9080));

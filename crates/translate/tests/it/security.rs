@@ -41,6 +41,17 @@ fn the_narrowest_policy_decides() {
 }
 
 #[test]
+fn clients_know_where_tls_is_turned_off() {
+    let of_port = "{selector: {matchLabels: {app: reviews}}, portLevelMtls: {9080: {mode: DISABLE}}}";
+    for (spec, expected) in [("{mtls: {mode: STRICT}}", true), ("{mtls: {mode: DISABLE}}", false), (of_port, false)] {
+        let documents = format!("{BOOKINFO}\n{}", policy("p", "default", spec));
+        let config = config(&world(&documents, &["reviews/v1@3"]), &sidecar("productpage/v1@2", 9080));
+        let set = &config.endpoints["outbound|9080||reviews.default.svc.cluster.local"];
+        assert_eq!(set.iter().map(|e| e.mesh_tls).collect::<Vec<_>>(), [expected], "{spec}");
+    }
+}
+
+#[test]
 fn chains() {
     let mut text = String::new();
     for mode in ["DISABLE", "PERMISSIVE", "STRICT"] {

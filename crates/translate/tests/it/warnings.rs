@@ -9,7 +9,7 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: r}
 spec:
-  hosts: [reviews]
+  hosts: [reviews, absent.example.org]
   gateways: [mesh, nowhere]
   http:
   - route:
