@@ -1,0 +1,57 @@
+//! `bench`: halcyon-proxy beside Envoy, HAProxy and nginx, in interleaved rounds on one machine.
+//!
+//! Reads top-down: [`options`] is what people type, [`scenario`] the table of what is measured, [`peer`] sets a proxy up for
+//! it, [`measure`] runs it, [`report`] prints it. Below stand [`load`] and [`origin`] over [`wire`], and [`process`] and
+//! [`machine`] over the system. Everything runs on loopback, and every process that it starts ends with it.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people; progress goes to stderr")]
+
+mod figures;
+mod load;
+mod machine;
+mod measure;
+mod options;
+mod origin;
+mod peer;
+mod process;
+mod report;
+mod scenario;
+mod socket;
+mod stop;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match options::Options::parse().resolve().and_then(|plan| run(&plan)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(plan: &options::Plan) -> anyhow::Result<()> {
+    if plan.list {
+        for scenario in &plan.scenarios {
+            println!("{:<16} {}", scenario.name, scenario.title);
+        }
+        return Ok(());
+    }
+    let stop = stop::Stop::on_signals()?;
+    process::end_all_on_panic();
+    machine::raise_file_limit()?;
+    machine::pin_to(&plan.cores.load)?;
+    let report = measure::all(plan, &stop)?;
+    println!("{}", report.text());
+    if let Some(path) = &plan.json {
+        report::write(path, &report.json()?)?;
+    }
+    if let Some(path) = &plan.markdown {
+        report::write(path, &report.markdown())?;
+    }
+    Ok(())
+}

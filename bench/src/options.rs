@@ -1,0 +1,111 @@
+//! The command line: [`Options`] is what people type, [`Plan`] what it means, and one function between them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+
+use crate::machine::Cores;
+use crate::scenario::{self, Peer, Scenario};
+
+/// halcyon-proxy beside Envoy, HAProxy and nginx: cost per request, latency, memory and start, side by side.
+///
+/// The proxy has one core for itself, load and origin have the others. Rounds are interleaved, and figures are medians.
+/// CPU per request is the main figure: it does not depend on whether the load keeps up.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+pub struct Options {
+    /// Run only this scenario; may be repeated (see --list).
+    #[arg(long)]
+    scenario: Vec<String>,
+    /// Run only this peer; may be repeated. Ratios need ours and another.
+    #[arg(long, value_enum)]
+    peer: Vec<Peer>,
+    /// Rounds for each peer in each scenario.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds that are measured in each round, after a second to warm up.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// The core of the proxy; the last one unless given.
+    #[arg(long)]
+    proxy_core: Option<usize>,
+    /// The folder with halcyon-proxy; the bench's own unless given.
+    #[arg(long)]
+    programs: Option<PathBuf>,
+    /// Write all figures as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write the tables as Markdown.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// Say which scenarios there are.
+    #[arg(long)]
+    list: bool,
+}
+
+/// The options after they were checked and completed.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is measured.
+    pub scenarios: Vec<Scenario>,
+    /// Whom.
+    pub peers: Vec<Peer>,
+    /// How often.
+    pub rounds: usize,
+    /// For how long each time.
+    pub window: Duration,
+    /// Who runs where.
+    pub cores: Cores,
+    /// The folder with halcyon-proxy.
+    pub programs: PathBuf,
+    /// Where JSON goes.
+    pub json: Option<PathBuf>,
+    /// Where Markdown goes.
+    pub markdown: Option<PathBuf>,
+    /// Only say what there is.
+    pub list: bool,
+}
+
+impl Options {
+    /// Checks and completes.
+    ///
+    /// # Errors
+    /// When an option makes no sense, or the machine has one core only.
+    pub fn resolve(self) -> anyhow::Result<Plan> {
+        if !(1..=1000).contains(&self.rounds) {
+            bail!("--rounds {}: expected 1 to 1000", self.rounds);
+        }
+        if !(0.1..=3600.0).contains(&self.seconds) {
+            bail!("--seconds {}: expected 0.1 to 3600", self.seconds);
+        }
+        let own = std::env::current_exe().context("cannot find the bench's own folder; give --programs")?;
+        let beside = own.parent().map(PathBuf::from).unwrap_or_default();
+        let mut peers = if self.peer.is_empty() { Peer::ALL.to_vec() } else { self.peer };
+        peers.sort();
+        peers.dedup();
+        Ok(Plan {
+            scenarios: chosen(&self.scenario)?,
+            peers,
+            rounds: self.rounds,
+            window: Duration::from_secs_f64(self.seconds),
+            cores: Cores::choose(self.proxy_core)?,
+            programs: self.programs.unwrap_or(beside),
+            json: self.json,
+            markdown: self.markdown,
+            list: self.list,
+        })
+    }
+}
+
+fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
+    for name in names {
+        if !scenario::ALL.iter().any(|s| s.name == name) {
+            let known: Vec<&str> = scenario::ALL.iter().map(|s| s.name).collect();
+            bail!("--scenario {name}: there is none of that name; expected one of {}", known.join(", "));
+        }
+    }
+    let wanted = |s: &&Scenario| names.is_empty() || names.iter().any(|name| name == s.name);
+    Ok(scenario::ALL.iter().filter(wanted).cloned().collect())
+}

@@ -1,0 +1,219 @@
+//! halcyon-proxy: a bootstrap without a control plane, and the resources that one would send it, made from the model and
+//! written as they travel. The settings are those of the control plane's sidecars (crate `translate`): mesh metrics,
+//! tracing headers, the fault filter, retries and upgrades are on, the access log is off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::chain::{ChainMatch, TransportKind};
+use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::http_proxy::{ForwardClientCert, HttpFilter, RouteSource};
+use model::listener::Inspect;
+use model::route::{Action, Forward, PathMatch};
+use model::secret::SecretValue;
+use model::tls::{DownstreamTls, TlsVersions, UpstreamTls, Validation};
+use model::{
+    Cluster, DestinationService, Direction, Endpoint, EndpointSet, FilterChain, HttpProxy, Listener, LocalityEndpoints,
+    NetworkFilter, RetryPolicy, Route, RouteConfiguration, Secret, StringMatch, TcpProxy, VirtualHost, WorkloadRef,
+};
+use prost::Message as _;
+use proto::envoy::service::discovery::v3::DiscoveryResponse;
+use serde_json::json;
+use xds::Resource;
+
+use super::{Deployment, Setup, free_ports, identity::Identity, loopback, write};
+use crate::process::Launch;
+use crate::scenario::Path;
+use crate::wire::Wire;
+
+const UPSTREAM: &str = "outbound|80||origin.default.svc.cluster.local";
+const LOCAL: &str = "inbound|80||";
+const CERTIFICATE: &str = "certificate";
+const TRUST: &str = "ROOTCA";
+
+/// Writes bootstrap and resources.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn deploy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
+    let [entry, peer] = free_ports()?;
+    let origin = Endpoint { workload: Some(workload("origin")), ..Endpoint::plain(setup.origin) };
+    let mut launches = Vec::new();
+    match setup.path {
+        Path::Http { upstream, .. } => {
+            let upstream = if upstream == Wire::Http2 { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 };
+            let cluster = Cluster { protocol: upstream, ..to(UPSTREAM, origin) };
+            launches.push(proxy(setup, "proxy", vec![listener(entry, outbound()), Resource::Cluster(cluster.into())])?);
+        }
+        Path::Tcp => {
+            let resources = vec![
+                listener(entry, NetworkFilter::Tcp(TcpProxy::to(UPSTREAM))),
+                Resource::Cluster(to(UPSTREAM, origin).into()),
+            ];
+            launches.push(proxy(setup, "proxy", resources)?);
+        }
+        Path::Pair => {
+            let identities = setup.identities;
+            let mut near = vec![listener(entry, outbound()), Resource::Cluster(mesh_cluster(setup, peer).into())];
+            near.extend(secrets(&identities.client, &identities.roots));
+            let mut far = vec![mesh_listener(peer), Resource::Cluster(to(LOCAL, Endpoint::plain(setup.origin)).into())];
+            far.extend(secrets(&identities.server, &identities.roots));
+            launches.push(proxy(setup, "client", near)?);
+            launches.push(proxy(setup, "server", far)?);
+        }
+    }
+    Ok(Deployment { entry: loopback(entry), launches })
+}
+
+fn proxy(setup: &Setup<'_>, name: &str, resources: Vec<Resource>) -> anyhow::Result<Launch> {
+    let [admin] = free_ports()?;
+    let message = DiscoveryResponse {
+        resources: resources.iter().map(xds::encode::resource).collect(),
+        ..DiscoveryResponse::default()
+    };
+    let resources = write(setup.dir, &format!("{name}.pb"), message.encode_to_vec())?;
+    let bootstrap = json!({
+        "node": {
+            "id": format!("sidecar~127.0.0.1~{name}.default~default.svc.cluster.local"),
+            "cluster": format!("{name}.default"),
+            "metadata": {
+                "NAME": name,
+                "NAMESPACE": "default",
+                "WORKLOAD_NAME": name,
+                "CLUSTER_ID": "bench",
+                "LABELS": { "app": name, "version": "v1" },
+            },
+        },
+        "workers": 1,
+        "admin": { "address": loopback(admin) },
+        "static_resources": resources,
+    });
+    let bootstrap = write(setup.dir, &format!("{name}.json"), serde_json::to_vec_pretty(&bootstrap)?)?;
+    let arguments = vec!["--bootstrap".to_owned(), bootstrap.to_string_lossy().into_owned()];
+    Ok(Launch { program: setup.program.path.clone(), arguments })
+}
+
+fn workload(name: &str) -> Arc<WorkloadRef> {
+    Arc::new(WorkloadRef {
+        name: name.into(),
+        namespace: "default".into(),
+        service: name.into(),
+        version: "v1".into(),
+        cluster: "bench".into(),
+    })
+}
+
+fn listener(port: u16, filter: NetworkFilter) -> Resource {
+    let chain = FilterChain { name: "outbound".into(), matches: ChainMatch::default(), tls: None, filter };
+    Resource::Listener(Arc::new(Listener {
+        name: "outbound".into(),
+        address: loopback(port).into(),
+        bind: true,
+        use_original_destination: false,
+        direction: Direction::Outbound,
+        inspect: Inspect::default(),
+        chains: vec![chain],
+        default_chain: None,
+        access_logs: Vec::new(),
+    }))
+}
+
+/// A route table with one route, as a service without rules has it.
+fn table(name: &str, forward: Forward) -> RouteSource {
+    let route = Route {
+        name: "default".into(),
+        ..Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(forward)))
+    };
+    let host =
+        VirtualHost { name: name.into(), domains: vec!["*".into()], routes: vec![route], ..VirtualHost::default() };
+    RouteSource::Inline(Arc::new(RouteConfiguration::new(name, vec![host])))
+}
+
+fn outbound() -> NetworkFilter {
+    let forward = Forward {
+        retry: Some(RetryPolicy::istio_default()),
+        max_grpc_timeout: Some(Duration::ZERO),
+        ..Forward::to(UPSTREAM)
+    };
+    NetworkFilter::Http(Box::new(HttpProxy {
+        filters: vec![HttpFilter::Fault(None)],
+        upgrades: vec!["websocket".into()],
+        tracing: true,
+        ..HttpProxy::new("outbound_80", table("80", forward))
+    }))
+}
+
+/// A cluster of one endpoint.
+fn to(name: &str, endpoint: Endpoint) -> Cluster {
+    let group = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
+    let set = EndpointSet { name: name.into(), localities: vec![group] };
+    Cluster {
+        balancing: Balancing::LeastRequest { choices: 2 },
+        service: Some(DestinationService {
+            host: "origin.default.svc.cluster.local".into(),
+            name: "origin".into(),
+            namespace: "default".into(),
+        }),
+        ..Cluster::new(name, Discovery::Static(set))
+    }
+}
+
+/// The calling half of a pair: mutual TLS, and HTTP/2 where the other side agrees.
+fn mesh_cluster(setup: &Setup<'_>, peer: u16) -> Cluster {
+    let endpoint = Endpoint { mesh_tls: true, workload: Some(workload("server")), ..Endpoint::plain(loopback(peer)) };
+    let tls = UpstreamTls {
+        certificate: Some(CERTIFICATE.into()),
+        validation: Some(Validation {
+            trust: TRUST.into(),
+            names: vec![StringMatch::exact(&setup.identities.server.id.to_string())],
+        }),
+        sni: Some("outbound_.80_._.origin.default.svc.cluster.local".into()),
+        alpn: ["istio-h2", "istio-http/1.1", "h2", "http/1.1"].map(String::from).into(),
+        versions: TlsVersions::default(),
+    };
+    Cluster { protocol: UpstreamProtocol::Auto, transport: Transport::MeshTls(tls), ..to(UPSTREAM, endpoint) }
+}
+
+/// The called half of a pair, in STRICT.
+fn mesh_listener(port: u16) -> Resource {
+    let tls = DownstreamTls {
+        certificates: vec![CERTIFICATE.into()],
+        validation: Some(Validation { trust: TRUST.into(), names: Vec::new() }),
+        require_client_certificate: true,
+        alpn: ["h2", "http/1.1"].map(String::from).into(),
+        versions: TlsVersions::default(),
+    };
+    let http = HttpProxy {
+        upgrades: vec!["websocket".into()],
+        forward_client_cert: ForwardClientCert::AppendForward,
+        tracing: true,
+        ..HttpProxy::new("inbound_80", table(LOCAL, Forward::to(LOCAL)))
+    };
+    let chain = FilterChain {
+        name: "mesh".into(),
+        matches: ChainMatch { transport: Some(TransportKind::Tls), ..ChainMatch::default() },
+        tls: Some(tls),
+        filter: NetworkFilter::Http(Box::new(http)),
+    };
+    Resource::Listener(Arc::new(Listener {
+        name: "inbound".into(),
+        address: loopback(port).into(),
+        bind: true,
+        use_original_destination: false,
+        direction: Direction::Inbound,
+        inspect: Inspect { tls: true, timeout: Some(Duration::from_secs(1)), ..Inspect::default() },
+        chains: vec![chain],
+        default_chain: None,
+        access_logs: Vec::new(),
+    }))
+}
+
+fn secrets(identity: &Identity, roots: &str) -> [Resource; 2] {
+    let secret = |name: &str, value| Resource::Secret(Arc::new(Secret { name: name.into(), value }));
+    let certificate = SecretValue::Certificate {
+        chain: identity.chain.clone().into_bytes(),
+        private_key: identity.key.clone().into_bytes(),
+    };
+    let trust = SecretValue::Trust { roots: roots.as_bytes().to_vec(), by_domain: Vec::new() };
+    [secret(CERTIFICATE, certificate), secret(TRUST, trust)]
+}
