@@ -38,6 +38,9 @@ const VIRTUAL_SERVICE: &[NotEnforced] = &[
     ("spec.tcp[].match[].destinationSubnets", ANY_ADDRESS),
 ];
 
+const NO_FILES: &str = "proxies do not read files: no connection can be made; a Secret and `credentialName` do it";
+const REVOKED: &str = "certificates that were revoked are taken";
+
 /// Fields of a policy, at each of the four places where one can stand.
 macro_rules! at_each_policy {
     ($($field:literal: $instead:expr;)*) => { &[$(
@@ -70,7 +73,10 @@ const POLICY: &[NotEnforced] = at_each_policy! {
     "connectionPool.http.maxConcurrentStreams": "a connection carries as many streams as the other side allows";
     "connectionPool.http.http2KeepAlive{}": "no pings are sent on HTTP/2 connections";
     "outlierDetection{}": "a failing workload keeps getting its share of the requests";
-    "tls.caCrl": "certificates that were revoked are taken";
+    "tls.clientCertificate": NO_FILES;
+    "tls.privateKey": NO_FILES;
+    "tls.caCertificates": NO_FILES;
+    "tls.caCrl": REVOKED;
 };
 
 /// Fields that a policy for a single port cannot have.
@@ -94,7 +100,11 @@ const GATEWAY: &[NotEnforced] = &[
         "spec.servers[].tls.mode=AUTO_PASSTHROUGH",
         "only the TLS rules of VirtualServices count: a server name that spells out a service leads nowhere",
     ),
-    ("spec.servers[].tls.caCrl", "certificates that were revoked are taken"),
+    ("spec.servers[].tls.serverCertificate", NO_FILES),
+    ("spec.servers[].tls.privateKey", NO_FILES),
+    ("spec.servers[].tls.caCertificates", NO_FILES),
+    ("spec.servers[].tls.tlsCertificates", NO_FILES),
+    ("spec.servers[].tls.caCrl", REVOKED),
     ("spec.servers[].tls.verifyCertificateSpki", ANY_CERTIFICATE),
     ("spec.servers[].tls.verifyCertificateHash", ANY_CERTIFICATE),
     ("spec.servers[].tls.cipherSuites", "the gateway offers its own list of suites, all with forward secrecy"),
@@ -180,7 +190,5 @@ const POD: &[NotEnforced] = &[
     ("metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),
     ("spec.hostNetwork", AS_LAUNCHED),
 ];
-
-const REVOKED: &str = "certificates that were revoked are taken";
 
 const SECRET: &[NotEnforced] = &[("data[ca.crl]", REVOKED), ("stringData[ca.crl]", REVOKED)];

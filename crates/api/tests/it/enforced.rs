@@ -59,7 +59,7 @@ connectionPool:
     maxConcurrentStreams: 1
     http2KeepAlive: {interval: 1m}
 outlierDetection: {}
-tls: {mode: SIMPLE, caCertificates: /ca.pem, caCrl: /crl.pem}
+tls: {mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /ca, caCrl: /crl}
 ";
 
 /// What excludes something of the other policy.
@@ -103,6 +103,9 @@ spec:
       verifyCertificateHash: [a]
       cipherSuites: [ECDHE-ECDSA-AES128-GCM-SHA256]
       insecureSkipVerify: true
+  - port: {number: 444, name: files, protocol: HTTPS}
+    hosts: [a.example.org]
+    tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}
   - port: {number: 15443, name: tls, protocol: TLS}
     hosts: ['*.local']
     tls: {mode: AUTO_PASSTHROUGH}
