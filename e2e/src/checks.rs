@@ -1,0 +1,31 @@
+//! The list itself, a file for each of its parts.
+
+mod basic;
+mod end;
+mod envoy;
+mod identity;
+mod input;
+mod malformed;
+mod protocols;
+mod resilience;
+mod routing;
+
+use crate::runner::Check;
+
+/// Every check, in the order in which they run: those that share a mesh are neighbours.
+pub fn all() -> Vec<Check> {
+    [
+        basic::checks(),
+        routing::checks(),
+        identity::checks(),
+        input::checks(),
+        malformed::checks(),
+        protocols::checks(),
+        resilience::checks(),
+        envoy::checks(),
+        end::checks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
