@@ -1,7 +1,7 @@
 //! From decoded resources to the next snapshot, off the hot path: what is new is compiled, what did not change lives on
 //! with its connections, and only what is whole is swapped in.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -144,6 +144,22 @@ impl Applier {
         retire(&before, &next);
         self.forget_sockets(&next);
         rejected
+    }
+
+    /// Is anything still waited for that may yet come in time?
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.deadline().is_some()
+    }
+
+    /// Forgets the resources of a kind that nothing names any more. They are used by nobody.
+    pub(crate) fn forget_unnamed(&mut self, kind: ResourceKind, named: &BTreeSet<Arc<str>>) {
+        match kind {
+            ResourceKind::Endpoints => self.wanted.endpoints.retain(|name, _| named.contains(name)),
+            ResourceKind::Route => self.wanted.routes.retain(|name, _| named.contains(name)),
+            // Secrets live on in `Secrets`; forgetting one here only frees its text.
+            ResourceKind::Secret => self.wanted.secrets.retain(|name, _| named.contains(name)),
+            ResourceKind::Cluster | ResourceKind::Listener | ResourceKind::Names => {}
+        }
     }
 
     /// Closes the sockets at which others call, as far as they are held here: a socket that is left open would still

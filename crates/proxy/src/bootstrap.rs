@@ -57,6 +57,7 @@ struct LocalityFile {
 struct ControlPlaneFile {
     address: String,
     server_name: Option<String>,
+    server_identity: Option<String>,
     trust_bundle: Option<PathBuf>,
     trust_bundle_pem: Option<String>,
     token: Option<String>,
@@ -175,10 +176,19 @@ pub struct ControlPlane {
 /// TLS to the control plane.
 #[derive(Debug, Clone)]
 pub struct ControlTls {
-    /// The name that its certificate must have.
-    pub server_name: String,
+    /// Who it must prove to be.
+    pub server: ControlServer,
     /// PEM roots.
     pub trust_bundle: Vec<u8>,
+}
+
+/// Who the control plane must prove to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlServer {
+    /// Its certificate has this name, as on the web.
+    Name(String),
+    /// Its certificate is of this SPIFFE ID.
+    Identity(SpiffeId),
 }
 
 /// A bootstrap token. Never shown.
@@ -363,7 +373,7 @@ fn control_plane(path: &Path, file: ControlPlaneFile) -> Result<ControlPlane, Bo
                 return Err(bad("control_plane.trust_bundle", problem.into()));
             }
         };
-        Some(ControlTls { server_name: file.server_name.unwrap_or(host), trust_bundle })
+        Some(ControlTls { server: control_server(path, file.server_name, file.server_identity, host)?, trust_bundle })
     } else {
         None
     };
@@ -376,6 +386,23 @@ fn control_plane(path: &Path, file: ControlPlaneFile) -> Result<ControlPlane, Bo
         (None, None) => None,
     };
     Ok(ControlPlane { address, tls, token, mode: file.mode })
+}
+
+fn control_server(
+    path: &Path,
+    name: Option<String>,
+    identity: Option<String>,
+    host: String,
+) -> Result<ControlServer, BootstrapError> {
+    let bad =
+        |problem| BootstrapError::Value { path: path.to_owned(), field: "control_plane.server_identity", problem };
+    match (name, identity) {
+        (Some(_), Some(_)) => Err(bad("stands beside `server_name`: expected one of them".to_owned())),
+        (None, Some(id)) => {
+            id.parse().map(ControlServer::Identity).map_err(|e: base::spiffe::SpiffeError| bad(e.to_string()))
+        }
+        (name, None) => Ok(ControlServer::Name(name.unwrap_or(host))),
+    }
 }
 
 /// The host as written, and the address. Names are looked up once, at start.

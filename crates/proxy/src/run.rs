@@ -1,7 +1,8 @@
 //! The whole proxy: builds its parts, wires them, and runs the side runtime, which owns everything that is not on a
 //! request's way: configuration, control link, certificates, admin, DNS, signals.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,18 +15,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 use transport::listen::BindError;
+use transport::tls::LiveCert;
 use upstream::dns::{Resolve, SystemResolver};
 
 use crate::admin::{Admin, Offer};
 use crate::apply::{Applier, Changes, Rejected};
 use crate::bootstrap::Bootstrap;
+use crate::link::Links;
 use crate::live::Live;
 use crate::node::Shared;
 use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
 use crate::status::{State, Status};
-use crate::worker::{self, WorkerLink};
-use crate::{dns, drain};
+use crate::worker::{self, Threads, WorkerLink};
+use crate::{ads, dns, drain, identity};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
@@ -176,14 +179,17 @@ impl Handle {
 }
 
 /// What lives on the side runtime.
-struct Side {
-    applier: Applier,
+pub(crate) struct Side {
+    applier: RefCell<Applier>,
     status: Rc<RefCell<Status>>,
     live: Arc<Live>,
     shared: Arc<Shared>,
     workers: Vec<WorkerLink>,
     state: Option<StateDir>,
     drain: Duration,
+    /// It has been told what to run, by whomever.
+    configured: Cell<bool>,
+    threads: Cell<Option<Threads>>,
 }
 
 impl Side {
@@ -192,7 +198,7 @@ impl Side {
         options: Options,
         registry: Registry,
         commands: mpsc::UnboundedSender<Command>,
-    ) -> Result<(Self, Option<SocketAddr>), StartError> {
+    ) -> Result<(Rc<Self>, Option<SocketAddr>), StartError> {
         for error in transport::inherited::errors() {
             tracing::error!("{error}");
         }
@@ -206,7 +212,7 @@ impl Side {
         let shared = Arc::new(Shared::new(&bootstrap, registry));
         let (live, secrets) = (Arc::new(Live::default()), Rc::new(Secrets::default()));
         let status = Rc::new(RefCell::new(Status::new(&bootstrap.node.id)));
-        let workers = worker::start(bootstrap.workers, &shared)?;
+        let (workers, threads) = worker::start(bootstrap.workers, &shared)?;
         let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
         let applier = Applier::new(
             secrets.clone(),
@@ -216,63 +222,76 @@ impl Side {
             bootstrap.netns.clone(),
             resolver,
         );
-        let mut side = Self {
-            applier,
+        let side = Rc::new(Self {
+            applier: RefCell::new(applier),
             status: status.clone(),
             live: live.clone(),
             shared: shared.clone(),
             workers,
             state,
             drain: bootstrap.drain,
-        };
+            configured: Cell::new(false),
+            threads: Cell::new(Some(threads)),
+        });
         if let Some(dns) = &bootstrap.dns {
             dns::Server::start(dns, bootstrap.netns.as_ref(), live.names.clone())?;
         }
+        let cert = secrets.cert(&identity::DEFAULT.into());
         let admin =
             Rc::new(Admin { live, shared, secrets, status, commands: commands.clone(), options: options.clone() });
         let at = bootstrap.admin.map(|addr| admin.start(addr, Offer::Everything)).transpose()?;
         bootstrap.readiness.map(|addr| admin.start(addr, Offer::Probes)).transpose()?;
         side.first_configuration(&bootstrap)?;
-        side.control(&bootstrap, &commands)?;
+        side.control(&bootstrap, cert)?;
         watch_outside(&options, &commands);
         Ok((side, at))
     }
 
-    /// Runs the static resources, or what was kept from the last time.
-    fn first_configuration(&mut self, bootstrap: &Bootstrap) -> Result<(), StartError> {
-        let mut resources = Vec::new();
-        match self.state.as_ref().map(StateDir::load) {
-            Some(Ok(Some(kept))) => resources.extend(kept),
-            // A broken file must not keep the proxy down: the control plane has the truth.
-            Some(Err(error)) => tracing::warn!("the configuration of the last time cannot be used: {error}"),
-            Some(Ok(None)) | None => {}
-        }
+    /// Runs the static resources.
+    fn first_configuration(&self, bootstrap: &Bootstrap) -> Result<(), StartError> {
         if let Some(path) = &bootstrap.static_resources {
-            resources.extend(state::read_resources(path)?);
+            self.apply(Changes { set: state::read_resources(path)?, removed: Vec::new() });
         }
-        let known = !resources.is_empty() || bootstrap.control_plane.is_none();
-        if !resources.is_empty() {
-            self.apply(Changes { set: resources, removed: Vec::new() });
-        }
-        if known {
-            self.settled();
+        if bootstrap.control_plane.is_none() || bootstrap.static_resources.is_some() {
+            self.has_configuration();
         }
         Ok(())
     }
 
-    fn control(
-        &mut self,
-        _bootstrap: &Bootstrap,
-        _commands: &mpsc::UnboundedSender<Command>,
-    ) -> Result<(), StartError> {
+    /// Begins to follow the control plane, if there is one.
+    fn control(self: &Rc<Self>, bootstrap: &Bootstrap, cert: LiveCert) -> Result<(), StartError> {
+        let Some(plane) = &bootstrap.control_plane else { return Ok(()) };
+        let links = Links::new(plane, cert.clone()).map_err(|e| StartError::ControlPlane(e.to_string()))?;
+        let mut plan =
+            ads::Plan { node: bootstrap.node.clone(), mode: plane.mode, names: bootstrap.dns.is_some(), own: None };
+        if let Some(id) = &bootstrap.identity {
+            plan.own = Some((identity::DEFAULT, cert.clone()));
+            tokio::task::spawn_local(identity::keep(self.clone(), links.clone(), id.clone(), cert));
+        }
+        tokio::task::spawn_local(ads::follow(self.clone(), links, plan));
         Ok(())
+    }
+
+    /// Where state is kept.
+    pub(crate) fn state(&self) -> Option<&StateDir> {
+        self.state.as_ref()
+    }
+
+    /// How the proxy is doing.
+    pub(crate) fn status(&self) -> &RefCell<Status> {
+        &self.status
+    }
+
+    /// What builds snapshots.
+    pub(crate) fn applier(&self) -> &RefCell<Applier> {
+        &self.applier
     }
 
     /// Follows commands until it is told to end.
-    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut end: Option<Instant> = None;
         loop {
-            let due = self.applier.deadline();
+            let due = self.applier.borrow().deadline();
             tokio::select! {
                 command = commands.recv() => match command {
                     None | Some(Command::Stop) => break,
@@ -290,49 +309,52 @@ impl Side {
             }
         }
         drain::stop(&self.workers);
+        // Nothing else runs here any more, so waiting blocks nobody.
+        self.threads.take().into_iter().for_each(Threads::join);
         self.shared.sinks.flush();
     }
 
-    fn apply(&mut self, changes: Changes) -> Vec<Rejected> {
-        let rejected = self.applier.apply(changes);
+    /// Applies changes and says what cannot be used.
+    pub(crate) fn apply(&self, changes: Changes) -> Vec<Rejected> {
+        let rejected = self.applier.borrow_mut().apply(changes);
         for Rejected { kind, reason, .. } in &rejected {
             tracing::warn!("{kind}: {reason}");
         }
         self.settled();
-        self.keep();
         rejected
     }
 
-    /// Keeps what the control plane wants for the next start.
-    fn keep(&self) {
-        if let Some(state) = &self.state
-            && let Err(error) = state.save(self.applier.wanted())
-        {
-            tracing::warn!("the configuration cannot be kept for the next start: {error}");
-        }
-    }
-
-    fn replace(&mut self, config: Config) -> Vec<Rejected> {
+    fn replace(&self, config: Config) -> Vec<Rejected> {
         let set = state::resources_of(&config);
-        let stays: std::collections::HashSet<_> = state::names_of(&config).into_iter().collect();
-        let removed = state::names_of(self.applier.wanted()).into_iter().filter(|name| !stays.contains(name)).collect();
-        self.apply(Changes { set, removed })
+        let stays: HashSet<_> = state::names_of(&config).into_iter().collect();
+        let known = state::names_of(self.applier.borrow().wanted());
+        let removed = known.into_iter().filter(|name| !stays.contains(name)).collect();
+        let rejected = self.apply(Changes { set, removed });
+        self.has_configuration();
+        rejected
     }
 
-    fn settled(&mut self) {
+    /// It has been told what to run.
+    pub(crate) fn has_configuration(&self) {
+        self.configured.set(true);
+        self.settled();
+    }
+
+    fn settled(&self) {
+        let applier = self.applier.borrow();
         let mut status = self.status.borrow_mut();
-        status.waiting = self.applier.waits().keys().map(|(kind, name)| format!("{kind} {name}")).collect();
-        if status.waiting.is_empty() {
+        status.waiting = applier.waits().keys().map(|(kind, name)| format!("{kind} {name}")).collect();
+        if self.configured.get() && !applier.is_waiting() {
             status.is_whole();
         }
     }
 
-    fn begin_drain(&mut self) {
+    fn begin_drain(&self) {
         let mut status = self.status.borrow_mut();
         if status.state() != State::Draining {
             status.drains();
             drain::begin(&self.live, &self.workers);
-            self.applier.stop_listening();
+            self.applier.borrow_mut().stop_listening();
         }
     }
 }

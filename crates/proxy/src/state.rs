@@ -11,8 +11,9 @@ use model::{Config, ResourceKind};
 use prost::Message;
 use proto::envoy::service::discovery::v3::DiscoveryResponse;
 use xds::Resource;
+use xds::client::Held;
 
-const CONFIG: &str = "config.pb";
+const HELD: &str = "held.bin";
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";
 
@@ -51,28 +52,24 @@ impl StateDir {
         Ok(Self(path.to_owned()))
     }
 
-    /// Keeps a configuration.
+    /// Keeps what the control plane sent, as [`Held::to_bytes`] writes it.
     ///
     /// # Errors
     /// It cannot be written; the one before stays.
-    pub(crate) fn save(&self, config: &Config) -> io::Result<()> {
-        let message = DiscoveryResponse {
-            resources: resources_of(config).iter().map(xds::encode::resource).collect(),
-            ..DiscoveryResponse::default()
-        };
-        self.replace(CONFIG, &message.encode_to_vec())
+    pub(crate) fn save_held(&self, bytes: &[u8]) -> io::Result<()> {
+        self.replace(HELD, bytes)
     }
 
-    /// The configuration that was kept; none if there is none.
+    /// What was kept; nothing if there is nothing.
     ///
     /// # Errors
-    /// It is there and cannot be used.
-    pub(crate) fn load(&self) -> Result<Option<Vec<Resource>>, ResourcesError> {
-        let path = self.0.join(CONFIG);
-        if !path.exists() {
-            return Ok(None);
+    /// It is there and cannot be used; the text says why.
+    pub(crate) fn load_held(&self) -> Result<Held, String> {
+        match std::fs::read(self.0.join(HELD)) {
+            Ok(bytes) => Held::from_bytes(&bytes).map_err(|e| e.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Held::default()),
+            Err(error) => Err(error.to_string()),
         }
-        read_resources(&path).map(Some)
     }
 
     /// Keeps the workload's certificate and key. The key first: a pair that does not match is refused at the start

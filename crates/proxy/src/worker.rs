@@ -109,8 +109,8 @@ impl Drop for Accepting {
 ///
 /// # Errors
 /// The system gives no thread or no runtime.
-pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> std::io::Result<Vec<WorkerLink>> {
-    let (mut links, mut ends) = (Vec::new(), Vec::new());
+pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> std::io::Result<(Vec<WorkerLink>, Threads)> {
+    let (mut links, mut ends, mut threads) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
         let (orders, end) = mpsc::unbounded_channel();
         links.push(WorkerLink { orders, load: Arc::default() });
@@ -119,16 +119,27 @@ pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> std::io::Result<Vec<W
     for (number, end) in ends.into_iter().enumerate() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (links, shared) = (links.clone(), shared.clone());
-        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             LocalSet::new().block_on(&runtime, async {
                 match Worker::new(number, shared, links) {
                     Ok(worker) => worker.obey(end).await,
                     Err(error) => tracing::error!("worker {number} cannot start: {error}"),
                 }
             });
-        })?;
+        })?);
     }
-    Ok(links)
+    Ok((links, Threads(threads)))
+}
+
+/// The threads of the workers.
+pub(crate) struct Threads(Vec<std::thread::JoinHandle<()>>);
+
+impl Threads {
+    /// Waits until all have ended; they must have been told to. Blocks.
+    pub(crate) fn join(self) {
+        // A panic of a worker was printed where it happened.
+        self.0.into_iter().for_each(|thread| drop(thread.join()));
+    }
 }
 
 impl Worker {

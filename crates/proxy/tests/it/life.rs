@@ -10,7 +10,6 @@ use mesh_http::{Body, h1};
 use model::Direction::{Inbound, Outbound};
 use model::http_proxy::RouteSource;
 use model::{Config, HttpProxy};
-use proxy::{Options, Proxy};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -134,24 +133,6 @@ fn drain_finishes_what_was_begun() {
         let mut idle = idle;
         assert!(matches!(idle.read(&mut [0]).await, Ok(0) | Err(_)), "idle connections are closed");
         tokio::task::spawn_blocking(move || proxy.wait()).await.unwrap();
-    });
-}
-
-#[test]
-fn the_last_configuration_survives() {
-    run(async {
-        let dir = tempfile::tempdir().unwrap();
-        let at = free_address();
-        let all = config(vec![listener("l", at, Inbound, vec![http_chain(http(Vec::new()))])], Vec::new());
-        let mut bootstrap = node("a");
-        bootstrap.state_dir = Some(dir.path().join("state"));
-        let first = proxy_of(bootstrap.clone(), all).await;
-        assert_eq!(fetch(at, "/").await.status, 404);
-        first.handle().stop();
-        tokio::task::spawn_blocking(move || first.wait()).await.unwrap();
-        let second = Proxy::start(bootstrap, Options::default()).unwrap();
-        assert_eq!(fetch(at, "/").await.status, 404);
-        drop(second);
     });
 }
 

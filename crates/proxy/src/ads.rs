@@ -1,0 +1,202 @@
+//! The control link: one discovery stream, opened anew whenever it ends; what it brings is applied, and what could not
+//! be is refused by name. What was held last is kept on disk and used at the next start.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use base::Backoff;
+use model::ResourceKind;
+use proto::envoy::config::core::v3::{Locality, Node as WireNode};
+use proto::google::protobuf::value::Kind;
+use proto::google::protobuf::{ListValue, Struct, Value};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
+use transport::tls::LiveCert;
+use xds::client::{ClientSession, Refusal, Update, Variant};
+use xds::shell;
+
+use crate::apply::{Changes, Rejected};
+use crate::bootstrap::{Mode, Node};
+use crate::link::Links;
+use crate::run::Side;
+use crate::state::StateDir;
+use crate::warm;
+
+/// The first and longest bound of the wait between two streams, as Envoy's.
+const BETWEEN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long the first stream waits for a certificate that is being asked for, so that it speaks for us.
+const FOR_CERTIFICATE: Duration = Duration::from_secs(5);
+/// Changes within this are kept on disk together.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// What the link is told at its start.
+pub(crate) struct Plan {
+    /// Who we are.
+    pub node: Node,
+    /// Delta or state of the world.
+    pub mode: Mode,
+    /// The name table is wanted.
+    pub names: bool,
+    /// The secret that is provided here, and its certificate.
+    pub own: Option<(&'static str, LiveCert)>,
+}
+
+/// Follows the control plane for as long as the proxy runs.
+pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan) {
+    let mut session = ClientSession::new(wire_node(&plan.node), variant(plan.mode));
+    let keeper = Rc::new(Keeper::default());
+    if let Some(state) = side.state().cloned() {
+        match state.load_held() {
+            Ok(held) => restore(&side, &mut session, held),
+            Err(problem) => tracing::warn!("the configuration of the last time cannot be used: {problem}"),
+        }
+        tokio::task::spawn_local(keeper.clone().keep(state));
+    }
+    session.want_all(ResourceKind::Cluster);
+    session.want_all(ResourceKind::Listener);
+    if plan.names {
+        session.want_all(ResourceKind::Names);
+    }
+    let own = plan.own.as_ref().map(|(name, _)| *name);
+    want(&side, &mut session, own);
+    if let Some((_, cert)) = &plan.own {
+        wait_for(cert).await;
+    }
+    // Nobody sends by it: updates are applied at once, and what is wanted follows from them.
+    let (_owner, mut commands) = mpsc::channel(1);
+    let mut backoff = Backoff::new(BETWEEN.0, BETWEEN.1);
+    loop {
+        match links.open().await {
+            Ok(link) => {
+                side.status().borrow_mut().control_plane = "connected";
+                let heard = std::cell::Cell::new(false);
+                let end = shell::run(link, &mut session, &mut commands, |session, update| {
+                    heard.set(true);
+                    take(&side, session, update, own);
+                    keeper.changed(session);
+                })
+                .await;
+                if heard.get() {
+                    backoff.reset();
+                }
+                tracing::info!("{end}");
+            }
+            Err(problem) => tracing::warn!("control plane: {problem}; what runs goes on"),
+        }
+        side.status().borrow_mut().control_plane = "disconnected";
+        sleep(backoff.next_delay()).await;
+    }
+}
+
+fn restore(side: &Side, session: &mut ClientSession, held: xds::client::Held) {
+    let set = session.restore(held);
+    if !set.is_empty() {
+        side.apply(Changes { set, removed: Vec::new() });
+        side.has_configuration();
+    }
+}
+
+/// Applies an update and says how that went.
+fn take(side: &Side, session: &mut ClientSession, update: Update, own: Option<&str>) {
+    let Update { nonce, kind, updated, removed, refused } = update;
+    for error in &refused {
+        tracing::warn!("{kind}: {error}");
+    }
+    let removed = removed.into_iter().map(|name| (kind, name)).collect();
+    let rejected = side.apply(Changes { set: updated, removed });
+    let refusals: Vec<Refusal> = rejected
+        .into_iter()
+        .filter(|r| r.kind == kind)
+        .map(|Rejected { name, reason, .. }| Refusal { name, reason })
+        .collect();
+    session.resolve(&nonce, if refusals.is_empty() { Ok(()) } else { Err(refusals) });
+    want(side, session, own);
+    if session.is_complete() {
+        side.has_configuration();
+    }
+}
+
+/// Asks for what the listeners and clusters name, and forgets what they do not name any more.
+fn want(side: &Side, session: &mut ClientSession, own: Option<&str>) {
+    let mut names = warm::wanted_names(side.applier().borrow().wanted());
+    for kind in [ResourceKind::Endpoints, ResourceKind::Route, ResourceKind::Secret] {
+        let names = names.remove(&kind).unwrap_or_default();
+        side.applier().borrow_mut().forget_unnamed(kind, &names);
+        session.want(kind, names.into_iter().filter(|name| own != Some(&**name)));
+    }
+}
+
+async fn wait_for(cert: &LiveCert) {
+    let waiting = async {
+        while !cert.is_set() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(FOR_CERTIFICATE, waiting).await.is_err() {
+        tracing::warn!("there is no certificate yet; the control plane is asked for configuration without one");
+    }
+}
+
+/// Writes what is held to disk, a little later and at most once per [`GATHER`].
+#[derive(Default)]
+struct Keeper {
+    newest: RefCell<Option<Vec<u8>>>,
+    changed: Notify,
+}
+
+impl Keeper {
+    fn changed(&self, session: &ClientSession) {
+        *self.newest.borrow_mut() = Some(session.held().to_bytes());
+        self.changed.notify_one();
+    }
+
+    async fn keep(self: Rc<Self>, state: StateDir) {
+        loop {
+            self.changed.notified().await;
+            sleep(GATHER).await;
+            let Some(bytes) = self.newest.take() else { continue };
+            let state = state.clone();
+            let written = tokio::task::spawn_blocking(move || state.save_held(&bytes)).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!("the configuration cannot be kept for the next start: {error}");
+            }
+        }
+    }
+}
+
+fn variant(mode: Mode) -> Variant {
+    match mode {
+        Mode::Delta => Variant::Delta,
+        Mode::Sotw => Variant::Sotw,
+    }
+}
+
+fn wire_node(node: &Node) -> WireNode {
+    let model::Locality { region, zone, sub_zone } = node.locality.clone();
+    WireNode {
+        id: node.id.clone(),
+        cluster: node.cluster.clone(),
+        metadata: Some(structure(&node.metadata)),
+        locality: Some(Locality { region, zone, sub_zone }),
+        user_agent_name: "halcyon-proxy".to_owned(),
+        ..WireNode::default()
+    }
+}
+
+fn structure(object: &serde_json::Map<String, serde_json::Value>) -> Struct {
+    Struct { fields: object.iter().map(|(key, value)| (key.clone(), wire_value(value))).collect() }
+}
+
+fn wire_value(value: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    let kind = match value {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(flag) => Kind::BoolValue(*flag),
+        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Json::String(text) => Kind::StringValue(text.clone()),
+        Json::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(wire_value).collect() }),
+        Json::Object(object) => Kind::StructValue(structure(object)),
+    };
+    Value { kind: Some(kind) }
+}

@@ -1,0 +1,102 @@
+//! The workload's certificate: asked for with a key made here, renewed at about half of its life, kept for a restart.
+//! The key never leaves this machine's memory and its one protected file.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use base::{Backoff, SpiffeId};
+use ca::Key;
+use proto::istio::v1::auth::IstioCertificateRequest;
+use proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
+use tokio::time::sleep;
+use transport::tls::LiveCert;
+
+use crate::apply::Changes;
+use crate::link::Links;
+use crate::run::Side;
+use crate::state;
+
+/// The name under which TLS settings refer to the workload's own certificate, as in Istio.
+pub(crate) const DEFAULT: &str = "default";
+/// How long a certificate should hold: Istio's default.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How far renewals of a fleet spread, as a part of the life to either side.
+const JITTER: f64 = 0.1;
+/// Sleeps are cut, so that a machine that slept too looks at the clock soon after it wakes.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keeps the certificate fresh for as long as the proxy runs.
+pub(crate) async fn keep(side: Rc<Side>, links: Links, id: SpiffeId, cert: LiveCert) {
+    if let Some((chain, key)) = side.state().and_then(|state| state.load_certificate()) {
+        use_kept(&side, &id, &chain, &key);
+    }
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    loop {
+        wait_until_due(&cert).await;
+        match request(&links, &id).await {
+            Ok((chain, key)) => {
+                if deliver(&side, &chain, &key) {
+                    backoff.reset();
+                    if let Some(state) = side.state()
+                        && let Err(error) = state.save_certificate(&chain, &key)
+                    {
+                        tracing::warn!("the certificate cannot be kept for the next start: {error}");
+                    }
+                    continue;
+                }
+            }
+            Err(problem) => tracing::warn!("certificate of {id}: {problem}; the one in use stays"),
+        }
+        sleep(backoff.next_delay().max(Duration::from_millis(200))).await;
+    }
+}
+
+/// Takes what was kept, if it is this identity's and still holds.
+fn use_kept(side: &Side, id: &SpiffeId, chain: &str, key: &str) {
+    let kept = LiveCert::from_pem(chain, key).ok().and_then(|cert| cert.certificate());
+    let good = kept.filter(|c| c.spiffe_id().as_ref() == Some(id) && !ca::is_expired(c.not_after, SystemTime::now()));
+    match good {
+        Some(_) => drop(deliver(side, chain, key)),
+        None => tracing::info!("the certificate of the last time cannot be used; a new one is asked for"),
+    }
+}
+
+fn deliver(side: &Side, chain: &str, key: &str) -> bool {
+    side.apply(Changes { set: vec![state::certificate(DEFAULT, chain, key)], removed: Vec::new() }).is_empty()
+}
+
+/// Returns when there is no certificate, or it is time for the next.
+async fn wait_until_due(cert: &LiveCert) {
+    let jitter = JITTER * (2.0 * rand::random::<f64>() - 1.0);
+    while let Some(current) = cert.certificate() {
+        let due = ca::renewal_time(current.not_before, current.not_after, jitter);
+        match due.duration_since(SystemTime::now()) {
+            Ok(left) if !left.is_zero() => sleep(left.min(LONGEST_SLEEP)).await,
+            _ => return,
+        }
+    }
+}
+
+/// A new key and the certificate for it, both in PEM.
+async fn request(links: &Links, id: &SpiffeId) -> Result<(String, String), String> {
+    let key = Key::generate().map_err(|e| e.to_string())?;
+    let csr = key.csr(id).map_err(|e| e.to_string())?;
+    let asking = async {
+        let mut client = IstioCertificateServiceClient::new(links.open().await?);
+        let validity_duration = LIFE.as_secs() as i64;
+        let request = IstioCertificateRequest { csr, validity_duration, metadata: None };
+        let answer = client
+            .create_certificate(request)
+            .await
+            .map_err(|status| format!("the control plane refused ({:?}): {}", status.code(), status.message()))?;
+        Ok(answer.into_inner().cert_chain)
+    };
+    let late = || Err(format!("no answer of the control plane within {PATIENCE:?}"));
+    let chain: Vec<String> = tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| late())?;
+    // As Istio's agents expect it the root comes last; what peers are shown is the rest.
+    let shown = if chain.len() > 1 { &chain[..chain.len() - 1] } else { &chain[..] };
+    let lines: Vec<&str> = shown.iter().map(|pem| pem.trim_end()).collect();
+    Ok((lines.join("\n") + "\n", key.secret_pem()))
+}

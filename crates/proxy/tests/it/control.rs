@@ -1,0 +1,237 @@
+//! A proxy that follows a control plane: over TLS, with a certificate that it asks for, and without it at a restart.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use model::Direction::Inbound;
+use model::http_proxy::RouteSource;
+use model::{Cluster, Config, EndpointSet, HttpProxy};
+use proto::envoy::config::core::v3::Node;
+use proto::istio::v1::auth::istio_certificate_service_server::{
+    IstioCertificateService, IstioCertificateServiceServer,
+};
+use proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
+use proxy::bootstrap::Bootstrap;
+use proxy::{Options, Proxy};
+use testkit::TestCa;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{mpsc, watch};
+use tonic::transport::server::Connected;
+use tonic::{Request, Response, Status};
+use transport::Stream;
+use transport::tls::{ServerOptions, ServerTls};
+use xds::client::Variant;
+use xds::server::Snapshot;
+use xds::shell::{Ads, Opened, Peer, Sessions};
+
+use crate::rig::*;
+
+/// A control plane on a thread of its own.
+struct Plane {
+    at: SocketAddr,
+    wanted: watch::Sender<Arc<Snapshot>>,
+    refusals: Arc<Mutex<Vec<String>>>,
+    _end: tokio::sync::oneshot::Sender<()>,
+}
+
+struct Everyone {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    refusals: Arc<Mutex<Vec<String>>>,
+}
+
+#[tonic::async_trait]
+impl Sessions for Everyone {
+    async fn open(&self, _peer: &Peer, node: &Node, _variant: Variant) -> Result<Opened, Status> {
+        assert_eq!(node.id, "sidecar~a");
+        let refusals = self.refusals.clone();
+        let on_status = Box::new(move |statuses: Vec<xds::server::SubscriptionStatus>| {
+            let refused = statuses.into_iter().filter_map(|s| s.nack).map(|nack| nack.message);
+            refusals.lock().unwrap().extend(refused);
+        });
+        Ok(Opened { snapshots: self.snapshots.clone(), on_status })
+    }
+}
+
+/// Signs for whoever has the token.
+struct Signer(Mutex<TestCa>);
+
+#[tonic::async_trait]
+impl IstioCertificateService for Signer {
+    async fn create_certificate(
+        &self,
+        request: Request<IstioCertificateRequest>,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
+        if request.metadata().get("authorization").is_none_or(|token| token != "Bearer join") {
+            return Err(Status::unauthenticated("a token is needed"));
+        }
+        let mut ca = self.0.lock().unwrap();
+        let id = ca.id("a");
+        let csr = request.into_inner().csr.into_bytes();
+        let issued = ca
+            .authority()
+            .issue(&csr, &id, Duration::from_secs(3600), SystemTime::now())
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let cert_chain = issued.chain.into_iter().chain([ca.bundle_pem()]).collect();
+        Ok(Response::new(IstioCertificateResponse { cert_chain }))
+    }
+}
+
+fn plane(first: &Config, tls: Option<ServerTls>, ca: TestCa) -> Plane {
+    let (wanted, snapshots) = watch::channel(Arc::new(Snapshot::of(first)));
+    let refusals = Arc::new(Mutex::new(Vec::new()));
+    let everyone = Arc::new(Everyone { snapshots, refusals: refusals.clone() });
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let (tell, at) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            tell.send(listener.local_addr().unwrap()).unwrap();
+            let (connections, incoming) = mpsc::channel(8);
+            tokio::spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let stream = match &tls {
+                        None => Stream::from(stream),
+                        Some(tls) => match tls.accept(stream.into(), PATIENCE).await {
+                            Ok((stream, _)) => stream,
+                            Err(_) => continue,
+                        },
+                    };
+                    if connections.send(Ok::<_, std::io::Error>(Wire(stream))).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            let incoming = tokio_stream::wrappers::ReceiverStream::new(incoming);
+            tonic::transport::Server::builder()
+                .add_service(Ads::service(everyone))
+                .add_service(IstioCertificateServiceServer::new(Signer(Mutex::new(ca))))
+                .serve_with_incoming_shutdown(incoming, async { drop(ended.await) })
+                .await
+                .unwrap();
+        });
+    });
+    Plane { at: at.recv().unwrap(), wanted, refusals, _end: end }
+}
+
+/// A connection as tonic's server takes it.
+struct Wire(Stream);
+
+impl Connected for Wire {
+    type ConnectInfo = ();
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// An HTTP listener whose routes and endpoints come by discovery.
+fn discovered(at: SocketAddr, origin: SocketAddr, prefix: &str) -> Config {
+    let rds = HttpProxy::new("test", RouteSource::Rds("r".into()));
+    let eds = Cluster::new("c", model::cluster::Discovery::Eds("c".into()));
+    let mut all = config(vec![listener("l", at, Inbound, vec![http_chain(rds)])], vec![eds]);
+    all.routes.insert("r".into(), Arc::new(table(vec![route(prefix, to("c"))])));
+    let model::cluster::Discovery::Static(set) = cluster("c", &[origin]).discovery else { unreachable!() };
+    all.endpoints.insert("c".into(), Arc::new(EndpointSet { name: "c".into(), ..set }));
+    all
+}
+
+fn bootstrap(plane: SocketAddr, more: &str) -> Bootstrap {
+    let text = format!(
+        r#"{{"node": {{"id": "sidecar~a"}}, "control_plane": {{"address": "{plane}" {more}}},
+            "admin": {{"address": "127.0.0.1:0"}}}}"#
+    );
+    Bootstrap::parse("test".as_ref(), &text).unwrap()
+}
+
+async fn until_status(at: SocketAddr, path: &str, status: u16) {
+    loop {
+        if tokio::net::TcpStream::connect(at).await.is_ok() && fetch(at, path).await.status.as_u16() == status {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn follows_and_refuses_by_name() {
+    for mode in ["delta", "sotw"] {
+        run(async {
+            let (at, app) = (free_address(), named_origin("app").await);
+            let plane = plane(&discovered(at, app, "/a"), None, TestCa::default());
+            let bootstrap = bootstrap(plane.at, &format!(r#", "tls": false, "mode": "{mode}""#));
+            let proxy = Proxy::start(bootstrap, Options::default()).unwrap();
+            until_status(proxy.handle().admin.unwrap(), "/ready", 200).await;
+            assert_eq!(fetch(at, "/a").await.status, 200, "{mode}");
+            plane.wanted.send_replace(Arc::new(Snapshot::of(&discovered(at, app, "/b"))));
+            until_status(at, "/b", 200).await;
+            let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut bad = discovered(at, app, "/c");
+            let twin = listener("bad", taken.local_addr().unwrap(), Inbound, vec![tcp_chain("c")]);
+            bad.listeners.insert("bad".into(), Arc::new(twin));
+            plane.wanted.send_replace(Arc::new(Snapshot::of(&bad)));
+            until_status(at, "/c", 200).await;
+            while !plane.refusals.lock().unwrap().iter().any(|text| text.contains("bad: listener bad: cannot listen")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn asks_for_its_certificate_and_lives_on_without_the_control_plane() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, app) = (free_address(), named_origin("app").await);
+        let ca = TestCa::default();
+        std::fs::write(dir.path().join("roots.pem"), ca.bundle_pem()).unwrap();
+        let mut options = ServerOptions::new(ca.workload("halcyon-system/control"));
+        options.alpn = vec![b"h2".to_vec()];
+        let plane = plane(&discovered(at, app, "/a"), Some(ServerTls::new(options).unwrap()), ca);
+        let more = format!(
+            r#", "server_identity": "{}", "trust_bundle": "{}", "token": "join""#,
+            "spiffe://cluster.local/ns/halcyon-system/sa/control",
+            dir.path().join("roots.pem").display()
+        );
+        let mut bootstrap = bootstrap(plane.at, &more);
+        bootstrap.identity = Some("spiffe://cluster.local/ns/default/sa/a".parse().unwrap());
+        bootstrap.state_dir = Some(dir.path().join("state"));
+        let first = Proxy::start(bootstrap.clone(), Options::default()).unwrap();
+        until_status(at, "/a", 200).await;
+        let certs = fetch(first.handle().admin.unwrap(), "/certs").await.body;
+        assert!(certs.contains("spiffe://cluster.local/ns/default/sa/a") && !certs.contains("PRIVATE"), "{certs}");
+        while !dir.path().join("state/held.bin").exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for file in std::fs::read_dir(dir.path().join("state")).unwrap() {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        first.handle().stop();
+        tokio::task::spawn_blocking(move || first.wait()).await.unwrap();
+        drop(plane);
+        let second = Proxy::start(bootstrap, Options::default()).unwrap();
+        until_status(at, "/a", 200).await;
+        let certs = fetch(second.handle().admin.unwrap(), "/certs").await.body;
+        assert!(certs.contains("spiffe://cluster.local/ns/default/sa/a"), "{certs}");
+    });
+}
