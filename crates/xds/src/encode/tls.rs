@@ -15,9 +15,9 @@ use proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, SubjectAltNameMatcher,
     TlsParameters, UpstreamTlsContext,
 };
-use proto::google::protobuf::Any;
+use proto::google::protobuf::{Any, BoolValue};
 
-use super::{ads, flag, matcher, pack};
+use super::{ads, matcher, pack};
 use crate::san::SanKind;
 
 /// TLS towards an upstream.
@@ -34,7 +34,8 @@ pub(super) fn upstream(tls: &UpstreamTls) -> TransportSocket {
 pub(super) fn downstream(tls: &DownstreamTls) -> TransportSocket {
     socket(pack(&DownstreamTlsContext {
         common_tls_context: Some(common(&tls.certificates, tls.validation.as_ref(), &tls.alpn, tls.versions)),
-        require_client_certificate: flag(tls.require_client_certificate),
+        // Envoy's default is about to change for those that check, so it is always said.
+        require_client_certificate: Some(BoolValue { value: tls.require_client_certificate }),
         ..DownstreamTlsContext::default()
     }))
 }

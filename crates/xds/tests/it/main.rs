@@ -1,6 +1,9 @@
-//! The wire forms, and both ends of the discovery session against each other.
+//! The wire forms, and both ends of the discovery session: each against its rules, and against each other.
 
+mod client_rules;
+mod decode_errors;
 mod over_grpc;
 mod round_trip;
+mod rules;
 mod session;
 mod strategies;

@@ -55,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// A content of a resource. Listener `x` uses route `x`, cluster `x` uses endpoints `x` and secret `x`.
-fn content(kind: ResourceKind, name: &str, number: u8) -> Resource {
+pub fn content(kind: ResourceKind, name: &str, number: u8) -> Resource {
     let name: Arc<str> = name.into();
     let port = 1000 + u16::from(number);
     match kind {
