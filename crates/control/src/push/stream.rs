@@ -175,24 +175,23 @@ where
     ) -> End {
         let draining = self.push.0.drain.started();
         tokio::pin!(draining);
+        let mut next = None;
         loop {
-            while let Some(response) = self.next_response() {
-                self.push.0.metrics.pushes.with(&[short(response.type_url())]).inc();
-                let sent = tokio::select! {
-                    sent = responses.send(Ok(response)) => sent,
-                    () = &mut draining => return End::Ours,
-                };
-                if sent.is_err() {
-                    return End::Theirs(Departure::Broken);
-                }
-            }
+            next = next.or_else(|| self.next_response());
             tokio::select! {
                 biased;
                 () = &mut draining => return End::Ours,
+                permit = responses.reserve(), if next.is_some() => match (permit, next.take()) {
+                    (Ok(permit), Some(response)) => {
+                        self.push.0.metrics.pushes.with(&[short(response.type_url())]).inc();
+                        permit.send(Ok(response));
+                    }
+                    _ => return End::Theirs(Departure::Broken),
+                },
                 request = requests.message() => match request {
                     Ok(Some(request)) => self.take(request),
                     Ok(None) => return End::Theirs(Departure::Clean),
-                    Err(_) => return End::Theirs(Departure::Broken),
+                    Err(status) => return End::Theirs(departure(&status)),
                 },
                 changed = versions.changed() => {
                     if changed.is_err() {
@@ -201,6 +200,7 @@ where
                     let versioned = versions.borrow_and_update().clone();
                     self.offer(versioned).await;
                 }
+                () = responses.closed() => return End::Theirs(Departure::Broken),
             }
         }
     }
@@ -281,6 +281,11 @@ pub fn config(world: &World, node: &Node, is_tls: bool) -> Config {
         config.secrets.retain(|_, secret| !matches!(secret.value, SecretValue::Certificate { .. }));
     }
     config
+}
+
+/// A stream that was cancelled was ended by a program that lives; one that broke may come back.
+fn departure(status: &Status) -> Departure {
+    if status.code() == tonic::Code::Cancelled { Departure::Clean } else { Departure::Broken }
 }
 
 fn lock<T>(session: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,0 +1,6 @@
+//! The control plane from outside: over its Unix socket, and over TLS with proxies that run only the xDS session.
+#![allow(missing_docs)]
+
+mod doors;
+mod fake;
+mod mesh;

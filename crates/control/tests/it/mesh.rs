@@ -1,0 +1,161 @@
+//! Bookinfo: applied, joined, pushed, refused, and kept over a restart.
+
+use std::path::PathBuf;
+
+use control::v1::{Outcome, ProxyConfig, Resources, Status, SyncState};
+use model::ResourceKind;
+use serde_json::json;
+use tokio::task::LocalSet;
+
+use crate::fake::{FakeProxy, Running, eventually, sidecar};
+
+fn sample(file: &str) -> String {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../samples/bookinfo/mesh");
+    std::fs::read_to_string(folder.join(file)).unwrap()
+}
+
+const REVIEWS: &str = "9080||reviews.default";
+
+#[tokio::test]
+async fn bookinfo() {
+    LocalSet::new().run_until(story()).await;
+}
+
+async fn story() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Running::start(dir.path()).await;
+    let applied = control.apply(&[("bookinfo.yaml", &sample("bookinfo.yaml"))]).await;
+    assert!(applied.results.iter().all(|r| r.outcome == Outcome::Created), "{:?}", applied.results);
+    let deployment = applied.results.iter().find(|r| r.key.to_string() == "Deployment/default/reviews-v2").unwrap();
+    assert!(deployment.note.as_ref().is_some_and(|note| note.contains("not run here")), "{deployment:?}");
+    let again = control.apply(&[("bookinfo.yaml", &sample("bookinfo.yaml"))]).await;
+    assert_eq!((again.version, again.results[0].outcome), (applied.version, Outcome::Unchanged));
+
+    // A caller and a callee join.
+    let page = control.join("bookinfo-productpage").await;
+    let page_node = sidecar("productpage-v1", "bookinfo-productpage", "127.64.1.1");
+    let mut page_proxy = FakeProxy::connect(page.channel().await, page_node.clone());
+    page_proxy.until(|config| !config.listeners.is_empty() && !config.routes.is_empty()).await;
+    page_proxy.until(|config| config.names.values().any(|table| table.find("reviews").is_some())).await;
+    assert!(FakeProxy::endpoints(&page_proxy.config.borrow(), REVIEWS).is_empty());
+    let reviews = control.join("bookinfo-reviews").await;
+    let node = sidecar("reviews-v2", "bookinfo-reviews", "127.64.1.2");
+    let mut reviews_proxy = FakeProxy::connect(reviews.channel().await, node.clone());
+    page_proxy.until(|config| FakeProxy::endpoints(config, REVIEWS) == ["127.64.1.2:9080"]).await;
+    reviews_proxy.until(|config| config.listeners.keys().any(|name| name.contains("9080"))).await;
+
+    status_and_config(&control).await;
+    nack(&control, &page_proxy).await;
+
+    // It goes in good order, and is gone.
+    reviews_proxy.leave().await;
+    page_proxy.until(|config| FakeProxy::endpoints(config, REVIEWS).is_empty()).await;
+    let reviews_proxy = FakeProxy::connect(reviews.channel().await, node.clone());
+    page_proxy.until(|config| !FakeProxy::endpoints(config, REVIEWS).is_empty()).await;
+
+    // The control plane goes and comes back: the proxies hear of it, and what was there is there.
+    let before: Status = control.get("/v1/status").await;
+    control.stop().await;
+    reviews_proxy.ended().await;
+    page_proxy.ended().await;
+    let control = Running::start(dir.path()).await;
+    let after: Status = control.get("/v1/status").await;
+    assert_eq!((after.control.version, after.control.workloads), (before.control.version, 2));
+    assert_eq!(after.control.roots, before.control.roots);
+    // The certificates are still good, and who has not come back yet still counts.
+    let page = page.moved_to(control.endpoints.tls);
+    let mut page_proxy = FakeProxy::connect(page.channel().await, page_node);
+    page_proxy.until(|config| FakeProxy::endpoints(config, REVIEWS) == ["127.64.1.2:9080"]).await;
+    control.stop().await;
+}
+
+async fn status_and_config(control: &Running) {
+    let status = eventually(|| async {
+        let status: Status = control.get("/v1/status").await;
+        let synced = |kind: &str| {
+            status.proxies.iter().all(|p| p.types.iter().any(|t| t.kind == kind && t.state == SyncState::Synced))
+        };
+        (status.proxies.len() == 2 && ["CDS", "LDS", "EDS", "RDS"].into_iter().all(synced)).then_some(status)
+    })
+    .await;
+    assert_eq!((status.control.workloads, status.control.notices.len()), (2, 0));
+    let proxy = status.proxies.iter().find(|p| p.workload == "reviews-v2").unwrap();
+    assert_eq!(proxy.identity.as_deref(), Some("spiffe://cluster.local/ns/default/sa/bookinfo-reviews"));
+    assert_eq!((proxy.instance.as_str(), proxy.admin.unwrap().port()), ("reviews-v2-1", 15000));
+    let clusters = proxy.types.iter().find(|t| t.kind == "CDS").unwrap();
+    assert!(clusters.count > 3 && clusters.sent == clusters.acked, "{clusters:?}");
+
+    let config: ProxyConfig = control.get("/v1/proxies/productpage-v1-1/config").await;
+    let endpoints = config.kinds.iter().find(|kind| kind.kind == "EDS").unwrap();
+    let reviews = endpoints.resources.iter().find(|r| r.name.contains(REVIEWS)).unwrap();
+    assert_eq!(reviews.summary, ["127.64.1.2:9080 reviews-v2.default mutual TLS"]);
+    let (status, answer) = control.call("GET", "/v1/proxies/nobody/config", &serde_json::Value::Null).await;
+    assert_eq!(status, 404, "{answer}");
+}
+
+async fn nack(control: &Running, proxy: &FakeProxy) {
+    proxy.refuse_next(ResourceKind::Route);
+    let rule = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: reviews}\n\
+        spec: {hosts: [reviews], http: [{timeout: 3s, route: [{destination: {host: reviews}}]}]}\n";
+    control.apply(&[("rule.yaml", rule)]).await;
+    let words = eventually(|| async {
+        let status: Status = control.get("/v1/status").await;
+        let page = status.proxies.into_iter().find(|p| p.workload == "productpage-v1")?;
+        page.types.into_iter().find(|t| t.state == SyncState::Nacked)?.nack
+    })
+    .await;
+    assert!(words.contains("the test says no"), "{words}");
+    let (status, _) = control.call("DELETE", "/v1/resources?kind=vs&name=reviews", &serde_json::Value::Null).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn sets_are_refused_whole_and_shown_redacted() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Running::start(dir.path()).await;
+    let good = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+    let bad = "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec: {ports: [{port: many}]}\n";
+    let set = json!({"documents": [{"file": "a.yaml", "text": good}, {"file": "b.yaml", "text": bad}]});
+    let (status, answer) = control.call("POST", "/v1/apply", &set).await;
+    assert_eq!((status, answer["problems"][0]["file"].as_str()), (422, Some("b.yaml")), "{answer}");
+    let shown: Resources = control.get("/v1/resources?all_namespaces=true").await;
+    assert_eq!((shown.version, shown.resources.len()), (0, 0));
+
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {tls.key: hidden}\n";
+    control.apply(&[("a.yaml", good), ("s.yaml", secret)]).await;
+    let shown: Resources = control.get("/v1/resources?kind=secrets").await;
+    assert_eq!(shown.resources.len(), 1);
+    let text = shown.resources[0].document.to_string();
+    assert!(!text.contains("hidden") && text.contains("tls.key") && text.contains("creationTimestamp"), "{text}");
+
+    let (status, answer) = control.call("GET", "/v1/resources?kind=servcies", &serde_json::Value::Null).await;
+    assert_eq!(status, 400);
+    assert!(answer["error"].as_str().unwrap().contains("did you mean"), "{answer}");
+    let deleted: control::v1::ApplyResponse = control
+        .post("/v1/delete", json!({"documents": [{"file": "a.yaml", "text": good}, {"file": "b.yaml", "text": bad}]}))
+        .await;
+    let outcomes: Vec<Outcome> = deleted.results.iter().map(|r| r.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Deleted, Outcome::NotFound]);
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn a_watched_directory_is_in_force_from_the_start() {
+    let (dir, config) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(config.path().join("mesh.yaml"), sample("bookinfo.yaml")).unwrap();
+    let mut options = control::ControlOptions::new(dir.path()).on_free_ports();
+    options.config_dir = Some(config.path().to_owned());
+    let control = Running::with(options).await;
+    let shown: Resources = control.get("/v1/resources?kind=svc").await;
+    assert_eq!((shown.resources.len(), shown.resources[0].source.as_str()), (4, "files"));
+    let (status, answer) =
+        control.call("DELETE", "/v1/resources?kind=svc&name=details", &serde_json::Value::Null).await;
+    assert!(status == 422 && answer["problems"][0]["message"].as_str().unwrap().contains("mesh.yaml"), "{answer}");
+    std::fs::remove_file(config.path().join("mesh.yaml")).unwrap();
+    eventually(|| async {
+        let shown: Resources = control.get("/v1/resources?kind=svc").await;
+        shown.resources.is_empty().then_some(())
+    })
+    .await;
+    control.stop().await;
+}
