@@ -91,6 +91,45 @@ spec:
     assert_eq!(timeout(&format!("outbound|9080|v3|{host}")), 10, "a port does not");
 }
 
+#[test]
+fn which_rule_decides() {
+    let rule = |name: &str, namespace: &str, spec: &str| {
+        format!(
+            "\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}"
+        )
+    };
+    let host = "reviews.default.svc.cluster.local";
+    let with =
+        |host: &str, simple: &str| format!("host: \"{host}\", trafficPolicy: {{loadBalancer: {{simple: {simple}}}}}");
+    let root = rule("r", "istio-system", &with(host, "RANDOM"));
+    let own = rule("o", "default", &with("reviews", "ROUND_ROBIN"));
+    let wide = rule("w", "default", &with("*.default.svc.cluster.local", "RANDOM"));
+    let second = rule("p", "default", "host: reviews, subsets: [{name: v1, labels: {version: v1}}]");
+    let hidden = rule("h", "default", &format!("{}, exportTo: [other]", with(host, "RANDOM")));
+    let for_me = "workloadSelector: {matchLabels: {app: productpage}}";
+    let for_others = "workloadSelector: {matchLabels: {app: other}}";
+    let selected = rule("s", "default", &format!("{}, {for_me}", with(host, "RANDOM")));
+    let unselected = rule("s", "default", &format!("{}, {for_others}", with(host, "RANDOM")));
+    let least = "LeastRequest { choices: 2 }";
+    for (rules, expected, subset) in [
+        (vec![], least, false),
+        (vec![&root], "Random", false),
+        (vec![&root, &own], "RoundRobin", false),
+        (vec![&wide, &own], "RoundRobin", false),
+        (vec![&own, &second], "RoundRobin", true),
+        (vec![&root, &second], least, true),
+        (vec![&hidden], least, false),
+        (vec![&selected], "Random", false),
+        (vec![&unselected], least, false),
+    ] {
+        let documents: String = std::iter::once(BOOKINFO).chain(rules.iter().map(|r| r.as_str())).collect();
+        let config = config(&world(&documents, &[]), &sidecar("productpage/v1@2", 9080));
+        let balancing = format!("{:?}", config.clusters[&*format!("outbound|9080||{host}")].balancing);
+        assert_eq!(balancing, expected, "{rules:#?}");
+        assert_eq!(config.clusters.contains_key(&*format!("outbound|9080|v1|{host}")), subset, "{rules:#?}");
+    }
+}
+
 /// The changes of request headers by the route and by its first destination.
 fn header_changes(http: &str) -> (Vec<String>, Vec<String>) {
     let world = world(&format!("{BOOKINFO}\n---\n{}", rule(http)), &[]);

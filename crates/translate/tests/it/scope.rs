@@ -39,6 +39,28 @@ fn sidecars_and_exports() {
 }
 
 #[test]
+fn unknown_destinations() {
+    let policy = |spec: &str| {
+        format!(
+            "{BOOKINFO}\n---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: default, namespace: istio-system}}\nspec: {spec}"
+        )
+    };
+    for (documents, to, routed) in [
+        (BOOKINFO.to_owned(), "PassthroughCluster", "PassthroughCluster x1"),
+        (policy("{outboundTrafficPolicy: {mode: ALLOW_ANY}}"), "PassthroughCluster", "PassthroughCluster x1"),
+        (policy("{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"), "BlackHoleCluster", "status: 502"),
+        (policy("{outboundTrafficPolicy: {}, egress: [{hosts: ['./*']}]}"), "BlackHoleCluster", "status: 502"),
+    ] {
+        let config = config(&world(&documents, &[]), &sidecar("productpage/v1@2", 9080));
+        let listeners = outline::listeners(&config);
+        assert!(listeners.contains(&format!("else unknown: -> tcp to {to} x1")), "{documents}\n{listeners}");
+        let routes = outline::routes(&config.routes["9080"]);
+        let unknown = routes.lines().skip_while(|l| !l.ends_with("[*]")).nth(1).unwrap();
+        assert!(unknown.contains(routed), "{documents}\n{unknown}");
+    }
+}
+
+#[test]
 fn outside_services() {
     let entries = "
 apiVersion: networking.istio.io/v1
