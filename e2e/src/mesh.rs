@@ -290,12 +290,16 @@ impl Mesh {
         Ok(found.remove(0))
     }
 
-    /// Waits until `halcyon status` shows that every proxy took everything up to this version of the mesh.
+    /// Waits until `halcyon status` shows that every proxy took everything up to this version of the mesh. It must show
+    /// that twice: a version may be on its way when it is asked first.
     pub async fn settle(&self, version: u64) -> Result<()> {
+        let mut shown = 0;
         poll::until("every proxy SYNCED", Duration::from_secs(20), async || {
             for proxy in self.proxies().await? {
-                proxy.check_synced(version)?;
+                proxy.check_synced(version).inspect_err(|_| shown = 0)?;
             }
+            shown += 1;
+            ensure!(shown == 2, "shown once");
             Ok(())
         })
         .await
