@@ -150,3 +150,45 @@ fn tell_notices(shown: &Mutex<Vec<String>>, notices: Vec<String>) {
     }
     *shown = notices;
 }
+
+#[cfg(test)]
+mod tests {
+    use base::Clock;
+    use telemetry::Registry as Counters;
+
+    use super::super::rules::tests::workload;
+    use super::super::rules::{GRACE, RESTORE};
+    use super::*;
+    use crate::store::{Disk, Start};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_store_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let shard = Counters::new().shard();
+        let start = Start {
+            settings: Default::default(),
+            trust_bundle: Vec::new(),
+            has_files: false,
+            clock: Clock::system(),
+            shard: &shard,
+        };
+        let (store, _) = Store::open(Disk::open(dir.path()).unwrap(), start).unwrap();
+        store.workloads(vec![WorkloadChange::Put(workload("old", "old"))]).await.unwrap();
+        let began = Instant::now();
+        let desk = Desk::open(store.clone(), vec![workload("old", "old")], Metrics::new(&shard).unwrap());
+        let mut versions = store.watch();
+        let mut until = async |count| drop(versions.wait_for(|v| v.workloads == count).await.unwrap());
+        desk.joined(1, Registered::clone(&workload("a", "a"))).await;
+        desk.joined(2, Registered::clone(&workload("b", "b"))).await;
+        assert_eq!(store.now().workloads, 3);
+        desk.left(1, Departure::Clean);
+        until(2).await;
+        assert!(began.elapsed() < GRACE, "at once");
+        let broke = Instant::now();
+        desk.left(2, Departure::Broken);
+        until(1).await;
+        assert!(broke.elapsed() >= GRACE);
+        until(0).await;
+        assert!(began.elapsed() >= RESTORE);
+    }
+}

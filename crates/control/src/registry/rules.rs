@@ -145,11 +145,11 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::registration::{NodeMetadata, RegisteredCapture, RegisteredRole, Registration};
 
-    fn workload(name: &str, node: &str) -> Arc<Registered> {
+    pub fn workload(name: &str, node: &str) -> Arc<Registered> {
         let capture = RegisteredCapture::Upstreams(Vec::new());
         let registration = Registration {
             proxy_version: None,

@@ -1,5 +1,6 @@
 //! What a proxy needs to join the mesh.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
@@ -18,7 +19,11 @@ pub async fn bootstrap(
     request: Result<Json<BootstrapRequest>, JsonRejection>,
 ) -> Answer<Json<Bootstrap>> {
     let request = body(request)?;
-    let made = make(&parts, &request.namespace, &request.service_account, BOOTSTRAP_TTL).await?;
+    let mut made = make(&parts, &request.namespace, &request.service_account, BOOTSTRAP_TTL).await?;
+    if parts.endpoints.tls.ip().is_unspecified() {
+        // Whoever came over the Unix socket is on this machine.
+        made.xds_address = SocketAddr::from((Ipv4Addr::LOCALHOST, parts.endpoints.tls.port())).to_string();
+    }
     tracing::info!("bootstrap of {} as {}", request.instance, made.identity);
     Ok(Json(made))
 }

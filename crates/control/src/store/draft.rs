@@ -56,7 +56,7 @@ impl Draft {
         if outcome != Outcome::Unchanged || !same_place {
             self.put(key.clone(), resource, old.as_deref(), outcome);
         }
-        let note = note(resource.kind, &resource.meta.name);
+        let note = note(resource.kind);
         self.results.push(Applied { key, outcome, origin: resource.origin.clone(), note });
     }
 
@@ -104,13 +104,10 @@ fn says_the_same(old: &Resource, new: &Resource) -> bool {
 }
 
 /// What a person should know who applies one of this kind.
-fn note(kind: Kind, name: &str) -> Option<String> {
-    match kind {
-        Kind::Deployment | Kind::Pod => Some(format!(
-            "its labels, ports and identity are known now; its containers are not run here: start the program with \
-             `halcyon run --deployment {name}`"
-        ))
-        .map(|note| if kind == Kind::Pod { note.replace("--deployment", "--pod") } else { note }),
-        _ => None,
-    }
+fn note(kind: Kind) -> Option<String> {
+    matches!(kind, Kind::Deployment | Kind::Pod).then(|| {
+        "its labels, ports and identity are known now, but its containers are not run here: start its program with \
+         `halcyon run`"
+            .to_owned()
+    })
 }

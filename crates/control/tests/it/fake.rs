@@ -27,7 +27,7 @@ use proto::istio::v1::auth::IstioCertificateRequest;
 use proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
@@ -154,7 +154,11 @@ impl Joined {
     }
 
     pub async fn channel(&self) -> Channel {
-        channel(self.address, Some(self.tls.clone())).await
+        self.channel_to(self.address).await
+    }
+
+    pub async fn channel_to(&self, address: SocketAddr) -> Channel {
+        channel(address, Some(self.tls.clone())).await
     }
 
     /// Asks for a certificate: chain and key, or the refusal.
@@ -171,6 +175,18 @@ impl Joined {
         chain.pop();
         Ok((chain.concat(), key.secret_pem()))
     }
+}
+
+/// A cable to `to` that can be cut: its address, and the task that is the cable. One connection.
+pub async fn cable(to: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(to).await.unwrap();
+        tokio::io::copy_bidirectional(&mut near, &mut far).await.unwrap();
+    });
+    (address, task)
 }
 
 /// Dials one address, over TLS or not.

@@ -7,7 +7,7 @@ use model::ResourceKind;
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use crate::fake::{FakeProxy, Running, eventually, sidecar};
+use crate::fake::{FakeProxy, Joined, Running, cable, eventually, sidecar};
 
 fn sample(file: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../samples/bookinfo/mesh");
@@ -50,8 +50,10 @@ async fn story() {
     // It goes in good order, and is gone.
     reviews_proxy.leave().await;
     page_proxy.until(|config| FakeProxy::endpoints(config, REVIEWS).is_empty()).await;
-    let reviews_proxy = FakeProxy::connect(reviews.channel().await, node.clone());
+    let reviews_proxy = FakeProxy::connect(reviews.channel().await, node);
     page_proxy.until(|config| !FakeProxy::endpoints(config, REVIEWS).is_empty()).await;
+
+    broken(&control, &reviews).await;
 
     // The control plane goes and comes back: the proxies hear of it, and what was there is there.
     let before: Status = control.get("/v1/status").await;
@@ -107,6 +109,33 @@ async fn nack(control: &Running, proxy: &FakeProxy) {
     assert!(words.contains("the test says no"), "{words}");
     let (status, _) = control.call("DELETE", "/v1/resources?kind=vs&name=reviews", &serde_json::Value::Null).await;
     assert_eq!(status, 200);
+}
+
+/// A connection breaks and comes back: nobody hears of it.
+async fn broken(control: &Running, account: &Joined) {
+    let (address, wire) = cable(control.endpoints.tls).await;
+    let node = sidecar("reviews-v3", "bookinfo-reviews", "127.64.1.3");
+    let connect = |channel| FakeProxy::connect(channel, node.clone());
+    let mut proxy = connect(account.channel_to(address).await);
+    proxy.until(|config| !config.listeners.is_empty()).await;
+    let before: Status = control.get("/v1/status").await;
+    wire.abort();
+    proxy.ended().await;
+    eventually(|| async {
+        let status: Status = control.get("/v1/status").await;
+        (status.proxies.len() < before.proxies.len()).then_some(())
+    })
+    .await;
+    let mut proxy = connect(account.channel().await);
+    proxy.until(|config| !config.listeners.is_empty()).await;
+    let after: Status = control.get("/v1/status").await;
+    assert_eq!((after.control.version, after.control.workloads), (before.control.version, before.control.workloads));
+    proxy.leave().await;
+    eventually(|| async {
+        let status: Status = control.get("/v1/status").await;
+        (status.control.workloads < after.control.workloads).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
