@@ -157,7 +157,8 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         if path.is_dir() {
-            if !name.starts_with('.') && name != "target" && name != "node_modules" {
+            // `fuzz` is a workspace of its own, which cargo-fuzz asks for.
+            if !name.starts_with('.') && !["target", "node_modules", "fuzz"].contains(&name.as_str()) {
                 found.extend(files(&path, ending));
             }
         } else if name.ends_with(ending) {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
 use model::tls::{OWN_CERTIFICATE, TlsVersions, UpstreamTls, Validation};
-use model::{Address, Cluster, Config, Endpoint, EndpointSet, Locality, LocalityEndpoints, StringMatch};
+use model::{
+    Address, Cluster, Config, DestinationService, Endpoint, EndpointSet, Locality, LocalityEndpoints, StringMatch,
+};
 
 use crate::names;
 use crate::node::Node;
@@ -210,7 +212,7 @@ pub fn add_unknown(config: &mut Config) {
 }
 
 /// The cluster of the program itself, behind one of its ports.
-pub fn to_program(node: &Node, target: u16, protocol: Protocol) -> Cluster {
+pub fn to_program(node: &Node, target: u16, protocol: Protocol, service: Option<DestinationService>) -> Cluster {
     let name = names::inbound(target);
     let addr = SocketAddr::from(([127, 0, 0, 1], target));
     let address = Address::Socket { addr, netns: node.netns().cloned() };
@@ -222,6 +224,7 @@ pub fn to_program(node: &Node, target: u16, protocol: Protocol) -> Cluster {
             Protocol::Auto => UpstreamProtocol::SameAsDownstream,
             _ => UpstreamProtocol::Http1,
         },
+        service,
         ..Cluster::new(name.clone(), Discovery::Static(EndpointSet { name, localities: vec![group] }))
     }
 }

@@ -30,9 +30,11 @@ const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// Adds listener and cluster of one port.
 pub fn add(config: &mut Config, world: &World, node: &Node, port: &InboundPort) {
-    let protocol = world.inbound_protocol(node, port.target);
+    let service = world.inbound_service(node, port.target);
+    let undeclared = || Protocol::declared(None, None, None, port.target);
+    let protocol = service.map_or_else(undeclared, |(_, port)| port.protocol);
     let mode = world.mutual_tls(node, port.target);
-    let cluster = to_program(node, port.target, protocol);
+    let cluster = to_program(node, port.target, protocol, service.map(|(service, _)| service.reference()));
     config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
     let listener = listener(world, port, protocol, mode);
     config.listeners.insert(listener.name.clone(), Arc::new(listener));

@@ -16,8 +16,7 @@ use crate::names::complete_host;
 use crate::node::Node;
 use crate::peer_authentication::Mode;
 use crate::policy::Policies;
-use crate::protocol::Protocol;
-use crate::service::{Backing, Service, Visibility, selected};
+use crate::service::{Backing, Service, ServicePort, Visibility, selected};
 use crate::settings::MeshSettings;
 use crate::vips::{self, Vips};
 use crate::workload::Workload;
@@ -204,14 +203,16 @@ impl World {
         workload.mesh_tls && self.mutual_tls_of(&workload.namespace, &workload.labels, target) != Mode::Disable
     }
 
-    /// The protocol of a port of the program that `node` stands beside, as the services say that it is an instance of.
-    pub(crate) fn inbound_protocol(&self, node: &Node, target: u16) -> Protocol {
+    /// The service that the program beside `node` is an instance of by this port; of several the first by host.
+    pub(crate) fn inbound_service(&self, node: &Node, target: u16) -> Option<(&Service, &ServicePort)> {
         let own = self.workloads.iter().filter(|w| w.address == node.address && w.namespace == node.namespace);
-        let mut declared = own.flat_map(|workload| {
+        let mut found = own.flat_map(|workload| {
             let services = self.services.iter().filter(|s| s.selects(workload));
-            services.flat_map(|s| &s.ports).filter(|p| p.on(workload) == Some(target)).map(|p| p.protocol)
+            services
+                .flat_map(|s| s.ports.iter().map(move |p| (&**s, p)))
+                .filter(|(_, p)| p.on(workload) == Some(target))
         });
-        declared.next().unwrap_or_else(|| Protocol::declared(None, None, None, target))
+        found.next()
     }
 
     /// The rules for a service as `node` sees them: the client's namespace, then the service's, then the root's; the

@@ -100,7 +100,9 @@ impl Workload {
 
     /// Variables of the program, by the names that Bookinfo has everywhere.
     pub fn variables(&self) -> Vec<(String, String)> {
-        let own = self.env.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        // As in Kubernetes, where a pod's name is its host name: the pages say who served them.
+        let host = ("HOSTNAME".to_owned(), self.name());
+        let own = self.env.iter().map(|(name, value)| (name.to_string(), value.to_string())).chain([host]);
         let upstreams = self.calls.iter().zip(FIRST_UPSTREAM..).flat_map(|(call, port)| {
             let name = call.to_ascii_uppercase();
             [(format!("{name}_HOSTNAME"), ENVOY_ADDRESS.to_owned()), (format!("{name}_SERVICE_PORT"), port.to_string())]
