@@ -39,6 +39,11 @@ pub trait BodyWatch {
     fn trailers(&self, trailers: &HeaderMap);
     /// The body ended; called exactly once.
     fn end(&self, end: BodyEnd);
+    /// Asked whenever the body makes its reader wait: ready ends the body with that error. For limits of time, so
+    /// that a body that never waits costs no timer.
+    fn poll_limit(&self, _cx: &mut Context<'_>) -> Poll<BodyErrorKind> {
+        Poll::Pending
+    }
 }
 
 /// The body of a request or response. Its frames are data ([`Bytes`]) and at most one set of trailers, the last.
@@ -174,11 +179,27 @@ impl Body {
                 self.kind = Kind::Empty;
                 (!data.is_empty()).then(|| Ok(Frame::data(data)))
             }
-            Kind::H1(body) => ready!(body.poll_frame(cx)),
-            Kind::H2(body) => ready!(body.poll_frame(cx)),
-            Kind::Channel(receiver) => ready!(receiver.poll_frame(cx)),
+            Kind::H1(body) => match body.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.wait(cx),
+            },
+            Kind::H2(body) => match body.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.wait(cx),
+            },
+            Kind::Channel(receiver) => match receiver.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.wait(cx),
+            },
         };
         Poll::Ready(self.observe(frame))
+    }
+
+    /// There is no frame yet; the watch may have had enough.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(watch) = &self.watch else { return Poll::Pending };
+        let kind = ready!(watch.poll_limit(cx));
+        Poll::Ready(Some(Err(self.broken_off(kind))))
     }
 
     fn observe(&mut self, frame: Option<Result<Frame<Bytes>, BodyError>>) -> Option<Result<Frame<Bytes>, BodyError>> {
@@ -192,7 +213,7 @@ impl Body {
                 if let Some(data) = frame.data_ref() {
                     let len = data.len() as u64;
                     if len > self.allowance {
-                        return Some(Err(self.too_large()));
+                        return Some(Err(self.broken_off(BodyErrorKind::TooLarge)));
                     }
                     if self.allowance != u64::MAX {
                         self.allowance -= len;
@@ -218,13 +239,14 @@ impl Body {
         }
     }
 
-    fn too_large(&mut self) -> BodyError {
+    /// Ends the body by our own decision; what feeds it is told by being dropped.
+    fn broken_off(&mut self, kind: BodyErrorKind) -> BodyError {
         let side = match &self.kind {
             Kind::H1(body) => body.side(),
             Kind::H2(body) => body.side(),
             _ => Side::Local,
         };
-        let error = BodyError::new(side, BodyErrorKind::TooLarge);
+        let error = BodyError::new(side, kind);
         self.finish(BodyEnd::Failed(error));
         self.kind = Kind::Empty;
         error
