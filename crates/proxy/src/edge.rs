@@ -83,11 +83,6 @@ pub(crate) fn scheme(headers: &HeaderMap) -> &'static str {
     }
 }
 
-/// The id of a request.
-pub(crate) fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get(REQUEST_ID)
-}
-
 /// The client of a trusted chain of proxies: the last address in `x-forwarded-for`, else the connection's.
 pub(crate) fn client_address(headers: &HeaderMap, caller: &Caller) -> IpAddr {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back();

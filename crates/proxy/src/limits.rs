@@ -43,29 +43,17 @@ impl Limits {
         Self { whole: timeout.map(|t| begun + t), idle, moved }
     }
 
-    /// The limit for all tries.
-    pub(crate) fn whole(&self) -> Option<Instant> {
-        self.whole
-    }
-
-    /// How long nothing may move.
-    pub(crate) fn idle(&self) -> Option<Duration> {
-        self.idle
-    }
-
     /// Runs `work` within the limits; `per_try` is counted from now.
     pub(crate) async fn within<T>(&self, per_try: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Over> {
         let try_end = per_try.filter(|t| !t.is_zero()).map(|t| Instant::now() + t);
-        if self.whole.is_none() && self.idle.is_none() && try_end.is_none() {
-            return Ok(work.await);
-        }
         let mut work = pin!(work);
         loop {
-            let (at, over) = self.next(try_end);
+            let Some((at, over)) = self.next(try_end) else { return Ok(work.await) };
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
                 () = sleep_until(at) => {
+                    // Something may have moved since the alarm was set.
                     if over != Over::Idle || self.idle_end().is_some_and(|end| end <= Instant::now()) {
                         return Err(over);
                     }
@@ -74,11 +62,10 @@ impl Limits {
         }
     }
 
-    /// The limit that is reached first. Called only if there is one.
-    fn next(&self, try_end: Option<Instant>) -> (Instant, Over) {
+    /// The limit that is reached first, as things stand; none if there is no limit.
+    pub(crate) fn next(&self, try_end: Option<Instant>) -> Option<(Instant, Over)> {
         let all = [(self.whole, Over::Whole), (try_end, Over::Try), (self.idle_end(), Over::Idle)];
-        let known = all.into_iter().filter_map(|(at, over)| Some((at?, over)));
-        known.min_by_key(|(at, _)| *at).unwrap_or((Instant::now(), Over::Whole))
+        all.into_iter().filter_map(|(at, over)| Some((at?, over))).min_by_key(|(at, _)| *at)
     }
 
     fn idle_end(&self) -> Option<Instant> {

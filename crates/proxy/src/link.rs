@@ -106,21 +106,6 @@ fn server_check(server: &ControlServer, roots: Roots) -> (ServerCheck, Option<St
     }
 }
 
-/// How the control plane is checked, and the name that is sent to it.
-fn check(server: &ControlServer, roots: Roots) -> (ServerCheck, Option<String>) {
-    match server {
-        ControlServer::Name(name) => {
-            (ServerCheck::Hostname(LiveTrust::new(TrustBundles::plain(roots))), Some(name.clone()))
-        }
-        ControlServer::Identity(id) => {
-            // A SPIFFE ID that was parsed has a trust domain.
-            let domain = id.trust_domain().parse().unwrap_or_default();
-            let trust = LiveTrust::new(TrustBundles::domain(domain, roots));
-            (ServerCheck::Peer(PeerCheck::Spiffe { trust, accept: Accept::identities([id]) }), None)
-        }
-    }
-}
-
 /// Adds the token to every request.
 #[derive(Clone)]
 pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);

@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -15,7 +17,7 @@ use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, head};
 use model::route::{Forward, Found};
 use model::{Cluster, Direction, WorkloadRef};
 use telemetry::ResponseFlags;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use transport::copy::Counters;
 use transport::tls::TlsError;
 use upstream::{ClusterPools, Endpoint, Event, Exchange, Failure, Sent};
@@ -23,7 +25,7 @@ use upstream::{ClusterPools, Endpoint, Event, Exchange, Failure, Sent};
 use crate::connection::{self, Downstream};
 use crate::http::HttpConnection;
 use crate::inspect::Seen;
-use crate::limits::Limits;
+use crate::limits::{Limits, Over};
 use crate::live::{ListenerPlan, TcpPlan};
 use crate::respond::{self, Local};
 use crate::series::TcpSeries;
@@ -42,6 +44,8 @@ pub(crate) struct Record {
     response_bytes: Cell<u64>,
     moved: Rc<Cell<Instant>>,
     facts: RefCell<Facts>,
+    /// Set only when the response's body makes somebody wait.
+    alarm: RefCell<Option<Pin<Box<Sleep>>>>,
     tunnel: Cell<bool>,
     closed: Cell<bool>,
 }
@@ -92,6 +96,7 @@ pub(crate) struct Facts {
     /// The span of this hop.
     pub span: Option<TraceContext>,
     limits: Option<Limits>,
+    overdue: Option<Over>,
 }
 
 /// An exchange that is over, for those who write it down.
@@ -135,6 +140,7 @@ impl Record {
                 authority: head::authority(&request).and_then(|a| HeaderValue::from_str(a).ok()),
                 ..Facts::default()
             }),
+            alarm: RefCell::default(),
             tunnel: Cell::new(false),
             closed: Cell::new(false),
         });
@@ -360,6 +366,9 @@ impl Record {
             BodyEnd::Dropped => self.downstream_gone(),
             BodyEnd::Failed(error) if error.side == Side::Downstream => self.downstream_gone(),
             BodyEnd::Failed(error) => match error.kind {
+                BodyErrorKind::Timeout if self.facts.borrow().overdue == Some(Over::Whole) => {
+                    ResponseFlags::UPSTREAM_REQUEST_TIMEOUT
+                }
                 BodyErrorKind::Timeout => ResponseFlags::STREAM_IDLE_TIMEOUT,
                 BodyErrorKind::Reset(_) => ResponseFlags::UPSTREAM_REMOTE_RESET,
                 BodyErrorKind::Malformed => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
@@ -400,6 +409,24 @@ impl BodyWatch for Record {
     }
     fn end(&self, end: BodyEnd) {
         self.response_ended(end);
+    }
+    fn poll_limit(&self, cx: &mut Context<'_>) -> Poll<BodyErrorKind> {
+        let mut facts = self.facts.borrow_mut();
+        let Some((mut at, mut over)) = facts.limits.as_ref().and_then(|l| l.next(None)) else { return Poll::Pending };
+        let mut alarm = self.alarm.borrow_mut();
+        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            // Something may have moved since the alarm was set.
+            if let Some(next) = facts.limits.as_ref().and_then(|l| l.next(None)) {
+                (at, over) = next;
+            }
+            if at <= Instant::now() {
+                facts.overdue = Some(over);
+                return Poll::Ready(BodyErrorKind::Timeout);
+            }
+            alarm.as_mut().reset(at);
+        }
     }
 }
 
@@ -514,7 +541,7 @@ impl<'a> TcpRecord<'a> {
     }
 
     /// It goes to this cluster, if there is such a one.
-    pub(crate) fn to_cluster<'n>(&mut self, name: &'n Arc<str>) -> &'n str {
+    pub(crate) fn toward<'n>(&mut self, name: &'n Arc<str>) -> &'n str {
         self.cluster = Some(name.clone());
         name
     }

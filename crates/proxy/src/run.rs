@@ -32,8 +32,6 @@ use crate::{ads, dns, drain, identity};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
-    /// Apply these changes and say what cannot be used.
-    Apply(Changes, oneshot::Sender<Vec<Rejected>>),
     /// Run exactly this.
     Replace(Box<Config>, oneshot::Sender<Vec<Rejected>>),
     /// Take no new work; then end, or stay for what the workload still calls.
@@ -295,7 +293,6 @@ impl Side {
             tokio::select! {
                 command = commands.recv() => match command {
                     None | Some(Command::Stop) => break,
-                    Some(Command::Apply(changes, reply)) => drop(reply.send(self.apply(changes))),
                     Some(Command::Replace(config, reply)) => drop(reply.send(self.replace(*config))),
                     // Asked twice for the end, it comes at once.
                     Some(Command::Drain { then_end: true }) if end.is_some() => break,

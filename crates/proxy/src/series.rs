@@ -254,9 +254,9 @@ impl<'a> Ends<'a> {
         ends.held._told = [facts.source.clone(), facts.destination.clone()];
         if ends.inbound {
             ends.source = facts.source.as_deref();
-            ends.from_downstream(series, down);
+            ends.take_downstream(series, down);
         } else {
-            ends.to_upstream(series, facts.exchange.as_ref());
+            ends.take_upstream(series, facts.exchange.as_ref());
             let told = facts.destination.as_deref();
             let known = facts.endpoint.as_ref().and_then(|e| e.workload());
             ends.held._endpoint = known.cloned();
@@ -269,9 +269,9 @@ impl<'a> Ends<'a> {
         let mut ends = Self::new(record.direction, "tcp", record.cluster_config.as_ref());
         ends.cluster_name = record.cluster.as_ref();
         if ends.inbound {
-            ends.from_downstream(series, record.downstream);
+            ends.take_downstream(series, record.downstream);
         } else {
-            ends.to_upstream(series, record.exchange.as_ref());
+            ends.take_upstream(series, record.exchange.as_ref());
             ends.destination = record.exchange.as_ref().and_then(|e| e.endpoint().workload()).map(|w| &**w);
         }
         ends
@@ -292,7 +292,7 @@ impl<'a> Ends<'a> {
         }
     }
 
-    fn from_downstream(&mut self, series: &'a Series, down: &'a crate::connection::Downstream) {
+    fn take_downstream(&mut self, series: &'a Series, down: &'a crate::connection::Downstream) {
         self.destination = Some(&series.own);
         self.source_principal = down.principal.as_deref();
         self.destination_principal = down.local_principal.as_deref();
@@ -300,7 +300,7 @@ impl<'a> Ends<'a> {
         self.mutual = down.is_mutual();
     }
 
-    fn to_upstream(&mut self, series: &'a Series, exchange: Option<&'a Exchange>) {
+    fn take_upstream(&mut self, series: &'a Series, exchange: Option<&'a Exchange>) {
         self.source = Some(&series.own);
         let identity = exchange.and_then(|e| e.connection()?.tls.as_ref()?.identity.as_ref());
         self.destination_principal = identity.map(SpiffeId::as_str);

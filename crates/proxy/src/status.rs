@@ -39,7 +39,6 @@ pub(crate) struct Status {
 
 impl Status {
     /// It begins now.
-    #[expect(clippy::disallowed_methods, reason = "uptime is real time, also where tests pause the runtime's")]
     pub(crate) fn new(node_id: &str) -> Self {
         let (node_id, begun) = (node_id.to_owned(), Instant::now());
         Self { node_id, control_plane: "none", waiting: Vec::new(), begun, state: State::Initializing }

@@ -50,7 +50,7 @@ async fn through(
     record: &mut TcpRecord<'_>,
 ) -> End {
     let cluster = plan.proxy.pick(rand::random());
-    let Some(pools) = cluster.and_then(|name| worker.view().pools(record.to_cluster(name))) else {
+    let Some(pools) = cluster.and_then(|name| worker.view().pools(record.toward(name))) else {
         stream.reset();
         return End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found");
     };

@@ -100,6 +100,38 @@ fn answers_and_flags() {
 }
 
 #[test]
+fn limits_hold_for_bodies_too() {
+    run(async {
+        let endless = origin(|_| async {
+            let (mut sender, body) = Body::channel(1);
+            tokio::task::spawn_local(async move {
+                let _ = sender.send("begin").await;
+                std::future::pending::<()>().await;
+            });
+            Response::new(body)
+        })
+        .await;
+        let routes = vec![
+            route("/whole", forward("endless", |f| f.timeout = Some(Duration::from_millis(50)))),
+            route("/idle", forward("endless", |f| f.idle_timeout = Some(Duration::from_millis(50)))),
+        ];
+        let at = free_address();
+        let listeners = vec![listener("l", at, Outbound, vec![http_chain(http(routes))])];
+        let proxy = proxy("a", config(listeners, vec![cluster("endless", &[endless])])).await;
+        for (path, flags) in [("/whole", "UT"), ("/idle", "SI")] {
+            let stream = TcpStream::connect(at).await.unwrap();
+            let (sender, driver) = mesh_http::h1::connect(stream, &Default::default());
+            tokio::task::spawn_local(driver);
+            let response = sender.send(get("test", path)).await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert!(response.into_body().collect(1 << 20).await.is_err(), "{path}");
+            let labels = [("response_flags", flags), ("response_code", "200")];
+            until_counted(&proxy, "istio_requests_total", &labels, 1.0).await;
+        }
+    });
+}
+
+#[test]
 fn heads_are_completed_and_changed() {
     run(async {
         let rewrite = forward("ok", |f| {
