@@ -3,6 +3,14 @@
 //! Owns both directions wire <-> model ([`encode`], [`decode`]), and both ends of the discovery session as state
 //! machines without I/O ([`server`], [`client`]), with a thin gRPC shell around them ([`shell`]). Knows no running
 //! proxy, no store, and no YAML.
+//!
+//! ```
+//! use model::cluster::{Cluster, Discovery};
+//! let cluster = Cluster::new("outbound|9080||reviews", Discovery::OriginalDestination);
+//! let any = xds::encode::cluster(&cluster);
+//! assert_eq!(any.type_url, xds::type_url(model::ResourceKind::Cluster));
+//! assert_eq!(xds::decode::cluster(&any).map(|it| it.name), Ok(cluster.name));
+//! ```
 
 pub mod client;
 pub mod decode;

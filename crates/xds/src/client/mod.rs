@@ -294,7 +294,8 @@ impl ClientSession {
     fn open_kind(&mut self, kind: ResourceKind) {
         let Some(interest) = self.kinds.get_mut(&kind) else { return };
         // A first request without names would mean everything.
-        if !self.connected || interest.opened || !(interest.everything || !interest.names.is_empty()) {
+        let nothing = !interest.everything && interest.names.is_empty();
+        if !self.connected || interest.opened || nothing {
             return;
         }
         interest.opened = true;

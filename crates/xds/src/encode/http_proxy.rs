@@ -55,7 +55,7 @@ pub(super) fn http_proxy(http: &HttpProxy) -> Any {
         stream_idle_timeout: limit(http.stream_idle_timeout, Some(STREAM_IDLE)),
         request_headers_timeout: limit(http.headers_timeout, None),
         drain_timeout: limit(Some(http.drain_timeout), Some(DRAIN)),
-        upgrade_configs: http.upgrades.iter().map(upgrade).collect(),
+        upgrade_configs: http.upgrades.iter().map(|kind| upgrade(kind)).collect(),
         use_remote_address: flag(http.use_remote_address),
         forward_client_cert_details: forward_cert as i32,
         set_current_client_cert_details: set_cert,
@@ -98,8 +98,8 @@ pub(super) fn http_fault(fault: &Fault) -> HttpFault {
     }
 }
 
-fn upgrade(kind: &String) -> UpgradeConfig {
-    UpgradeConfig { upgrade_type: kind.clone(), ..UpgradeConfig::default() }
+fn upgrade(kind: &str) -> UpgradeConfig {
+    UpgradeConfig { upgrade_type: kind.to_owned(), ..UpgradeConfig::default() }
 }
 
 /// Where our own part is written, it has the fields that Istio writes.

@@ -222,14 +222,14 @@ impl World {
         }
     }
 
-    fn to_server(&mut self) -> bool {
+    fn deliver_request(&mut self) -> bool {
         let Some(message) = self.to_server.pop_front() else { return false };
         self.server.request(message);
         self.pump();
         true
     }
 
-    fn to_client(&mut self) -> bool {
+    fn deliver_response(&mut self) -> bool {
         let Some(response) = self.to_client.pop_front() else { return false };
         let update = match response {
             Response::Delta(response) => self.client.delta_response(response),
@@ -274,8 +274,8 @@ impl World {
             }
             Step::Set(kind, index, None) => remove_from(&mut self.truth, kind, NAMES[index.index(NAMES.len())]),
             Step::Publish => self.publish(),
-            Step::ToServer => _ = self.to_server(),
-            Step::ToClient => _ = self.to_client(),
+            Step::ToServer => _ = self.deliver_request(),
+            Step::ToClient => _ = self.deliver_response(),
             Step::Apply(refused) => _ = self.apply(refused),
             Step::Break => self.reconnect(),
             Step::Restart => {
@@ -288,7 +288,7 @@ impl World {
     /// Lets everything arrive and be applied; it must come to rest.
     fn settle(&mut self) {
         let before = self.sent;
-        while self.to_server() || self.to_client() || self.apply(9) {
+        while self.deliver_request() || self.deliver_response() || self.apply(9) {
             assert!(self.sent - before < 300, "the two talk without end");
         }
     }

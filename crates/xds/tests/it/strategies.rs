@@ -289,9 +289,7 @@ fn access_log() -> impl Strategy<Value = AccessLog> {
     let format = prop_oneof![
         Just(LogFormat::Default),
         Just(LogFormat::Text("%PROTOCOL% %RESPONSE_CODE%\n".into())),
-        json.prop_map(|fields| LogFormat::Json(
-            fields.into_iter().map(|(key, _)| (key, "%PROTOCOL%".into())).collect()
-        )),
+        json.prop_map(|fields| LogFormat::Json(fields.into_keys().map(|key| (key, "%PROTOCOL%".into())).collect())),
     ];
     let path = select(vec!["/dev/stdout", "/dev/stderr", "/tmp/access.log"]);
     (path, format).prop_map(|(path, format)| AccessLog { path: path.into(), format })
