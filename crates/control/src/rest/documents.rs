@@ -38,32 +38,37 @@ pub async fn delete(State(parts): Shared, request: Body<DeleteRequest>) -> Answe
     parts.store.delete(keys, dry_run).await.map(done).map_err(Refused::from)
 }
 
+/// By kind and name; without a name every resource of the kind. Without a kind nothing: a slip must not empty the mesh.
 pub async fn delete_named(State(parts): Shared, asked: Asked<ResourceQuery>) -> Answer<Json<ApplyResponse>> {
     let asked = query(asked)?;
-    let kind = kind(&asked)?.filter(|_| !asked.name.is_empty() && !asked.all_namespaces);
-    let Some(kind) = kind else {
+    let Some(kind) = kind(&asked)? else {
         return Err(failure(
             StatusCode::BAD_REQUEST,
-            "which resource is to be deleted is not clear",
-            "name its kind and its name",
+            "which resources are to be deleted is not clear",
+            "name their kind, and one of them unless all of the kind are meant",
         ));
     };
-    let namespace = kind.is_namespaced().then(|| namespace(&asked).to_owned());
-    let key = ResourceKey { kind, namespace, name: asked.name };
-    parts.store.delete(vec![key], false).await.map(done).map_err(Refused::from)
+    let keys = if asked.name.is_empty() || asked.all_namespaces {
+        parts.store.now().resources.keys().filter(|key| fits(key, Some(kind), &asked)).cloned().collect()
+    } else {
+        let namespace = kind.is_namespaced().then(|| namespace(&asked).to_owned());
+        vec![ResourceKey { kind, namespace, name: asked.name }]
+    };
+    parts.store.delete(keys, false).await.map(done).map_err(Refused::from)
 }
 
 pub async fn list(State(parts): Shared, asked: Asked<ResourceQuery>) -> Answer<Json<Resources>> {
     let asked = query(asked)?;
     let kind = kind(&asked)?;
     let now = parts.store.now();
-    let fits = |key: &ResourceKey| {
-        let in_namespace = key.namespace.as_deref().is_none_or(|n| asked.all_namespaces || n == namespace(&asked));
-        in_namespace && kind.is_none_or(|kind| key.kind == kind) && (asked.name.is_empty() || key.name == asked.name)
-    };
-    let found = now.resources.iter().filter(|(key, _)| fits(key));
+    let found = now.resources.iter().filter(|(key, _)| fits(key, kind, &asked));
     let resources = found.map(|(key, stored)| view(key, stored)).collect();
     Ok(Json(Resources { version: now.version, resources }))
+}
+
+fn fits(key: &ResourceKey, kind: Option<Kind>, asked: &ResourceQuery) -> bool {
+    let in_namespace = key.namespace.as_deref().is_none_or(|n| asked.all_namespaces || n == namespace(asked));
+    in_namespace && kind.is_none_or(|kind| key.kind == kind) && (asked.name.is_empty() || key.name == asked.name)
 }
 
 pub async fn problems(State(parts): Shared) -> Json<Problems> {
