@@ -1,5 +1,6 @@
 //! The data plane as a program: reads its bootstrap file, sets up its log, runs the library, ends with its signals.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,7 +59,8 @@ fn begin_log(arguments: &Arguments) -> anyhow::Result<Arc<dyn LogLevel>> {
         .map_err(|e| anyhow::anyhow!("--log: `{}` is no log level: {e}; expected such as `info`", arguments.log))?;
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let colour = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
     if arguments.log_json {
         registry.with(lines.json()).try_init()?;
     } else {

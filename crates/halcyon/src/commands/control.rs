@@ -1,5 +1,6 @@
 //! `halcyon control`: the control plane, until a signal.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -13,7 +14,8 @@ use crate::{paths, print};
 /// Runs until SIGINT or SIGTERM.
 pub async fn run(place: &Place, args: ControlArgs) -> Result<ExitCode> {
     let filter = EnvFilter::try_from_env("HALCYON_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
     let (stop, watch) = base::drain::channel();
