@@ -1,3 +1,5 @@
+//! The store at its borders: sets, restarts, files, and everything that can be wrong with a disk.
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
