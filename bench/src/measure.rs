@@ -22,6 +22,10 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(2);
 /// The share of the slowest peer's full load at which latencies are taken.
 const PART_LOAD: f64 = 0.5;
+/// Connections that every peer can hold at least, as nginx's and HAProxy's packages have it by default, and how many beyond
+/// what a scenario needs.
+const ROOM: usize = 1024;
+const SPARE: usize = 64;
 const MB: f64 = 1e6;
 
 /// Measures everything that is planned.
@@ -120,6 +124,7 @@ impl Bench<'_> {
             program,
             path: self.scenario.path,
             origin: origin.address,
+            connections: ROOM.max(2 * self.scenario.measure.connections() + SPARE),
             dir: dir.path(),
             identities: self.identities,
         };

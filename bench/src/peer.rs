@@ -30,6 +30,8 @@ pub struct Setup<'a> {
     pub path: Path,
     /// Where it proxies to.
     pub origin: SocketAddr,
+    /// How many connections it must be able to hold, both sides together.
+    pub connections: usize,
     /// A folder for its files; holds the identities already.
     pub dir: &'a FilePath,
     /// Who the two halves of a pair are.

@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::machine;
 
+/// How many lines of its output are quoted when it fails.
+const LAST_LINES: usize = 3;
+
 /// Groups that are running, for the case of a panic.
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
@@ -91,8 +94,11 @@ impl Process {
     pub fn last_words(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(5)..].join("\n")
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        match lines.len() {
+            0 => "it said nothing".to_owned(),
+            count => lines[count.saturating_sub(LAST_LINES)..].join(" / "),
+        }
     }
 
     /// It and its descendants.

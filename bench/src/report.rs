@@ -122,7 +122,9 @@ impl ScenarioReport {
         let bound = figure == Figure::RequestsPerSecond
             && samples.median(Figure::ProxyBusy).is_some_and(|busy| busy < SATURATED);
         let sign = if bound { ">= " } else { "" };
-        format!("{sign}{:.digits$} ({:.digits$}-{:.digits$})", stat.median, stat.min, stat.max)
+        let [median, min, max] = [stat.median, stat.min, stat.max].map(|value| format!("{value:.digits$}"));
+        let range = if figure.is_told_apart() && min != max { format!(" ({min}-{max})") } else { String::new() };
+        format!("{sign}{median}{range}")
     }
 
     fn notes(&self) -> Vec<String> {
@@ -214,6 +216,11 @@ impl Report {
         let there = self.peers.iter().filter_map(|p| Some(format!("{} {}", p.peer.name(), p.version.as_ref()?)));
         facts.push(format!("Versions: {}", there.collect::<Vec<_>>().join(", ")));
         facts.extend(self.peers.iter().filter_map(|p| p.missing.clone()));
+        if cfg!(debug_assertions) {
+            facts.push(
+                "NOT a release build: load, origin and ours are slower than they are; use `cargo xtask bench`".into(),
+            );
+        }
         facts
     }
 
@@ -235,9 +242,12 @@ impl Report {
             };
             let ratio = |peer: &Peer| scenario.ratio(*peer).map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
             let met = scenario.verdicts.iter().filter(|verdict| verdict.met == Some(true)).count();
+            let open = scenario.verdicts.iter().filter(|verdict| verdict.met.is_none()).count();
+            let of = format!("{met} of {} met", scenario.verdicts.len());
+            let budgets = if open == 0 { of } else { format!("{of}, {open} not measured") };
             let row = [scenario.title.to_owned(), scenario.main.head().to_owned()].into_iter();
             let row = row.chain(Peer::ALL.iter().map(value)).chain(Peer::ALL[1..].iter().map(ratio));
-            table.add_row(row.chain([format!("{met} of {} met", scenario.verdicts.len())]));
+            table.add_row(row.chain([budgets]));
         }
         align(&mut table, 2);
         table
@@ -258,7 +268,7 @@ How to read it:
 
 * Each proxy has one worker and one core of its own; load and origin share the others. Rounds are interleaved. A cell is the median of the rounds, with the lowest and the highest in brackets.
 * CPU per request is the main figure: user and system time of all processes on the path, by the kernel's account of their threads (`schedstat`). It does not depend on whether the load keeps up.
-* Where requests/s begin with `>=`, load and origin were at their end before the proxy was: its own limit is higher.
+* Where requests/s begin with `>=`, load and origin (or a machine that was not quiet) were at their end before the proxy was: its own limit is higher.
 * Latencies are taken in open loop, from the intended start of each request. \"Added\" is what the proxy adds to the same way without one.
 * Ours runs as a sidecar does: mesh metrics, tracing headers, retries and upgrades on, access log off. The neighbours' configurations, with a reason for everything that is not their default, are in `bench/peers/`.
 ";

@@ -112,6 +112,15 @@ impl Measure {
         }
     }
 
+    /// How many connections the load holds open at once.
+    pub fn connections(self) -> usize {
+        match self {
+            Self::Traffic { shape, .. } => shape.connections,
+            Self::IdleConnections(count) => count,
+            Self::Idle | Self::Start => 1,
+        }
+    }
+
     /// The size of an answer's body in bytes.
     pub fn body(self) -> usize {
         match self {
@@ -190,6 +199,14 @@ impl Figure {
             Self::IdleCpu => "idle CPU %",
             Self::ToReady => "exec to ready ms",
         }
+    }
+
+    /// Whether its range over the rounds is shown too.
+    pub fn is_told_apart(self) -> bool {
+        !matches!(
+            self,
+            Self::UserPerRequest | Self::SystemPerRequest | Self::ProxyBusy | Self::LoadBusy | Self::OthersBusy
+        )
     }
 
     /// Digits behind the point.

@@ -165,7 +165,7 @@ fn mesh_cluster(setup: &Setup<'_>, peer: u16) -> Cluster {
         certificate: Some(CERTIFICATE.into()),
         validation: Some(Validation {
             trust: TRUST.into(),
-            names: vec![StringMatch::exact(&setup.identities.server.id.to_string())],
+            names: vec![StringMatch::exact(setup.identities.server.id.to_string())],
         }),
         sni: Some("outbound_.80_._.origin.default.svc.cluster.local".into()),
         alpn: ["istio-h2", "istio-http/1.1", "h2", "http/1.1"].map(String::from).into(),

@@ -115,14 +115,14 @@ fn neighbour(
     arguments: &[&str],
 ) -> anyhow::Result<Deployment> {
     let (dir, origin, peer) = (setup.dir.to_string_lossy(), setup.origin.port().to_string(), peer.to_string());
-    let server_id = setup.identities.server.id.to_string();
+    let (server_id, connections) = (setup.identities.server.id.to_string(), setup.connections.to_string());
     let entry = loopback(parts.first().map_or(0, |part| part.listen));
     let mut launches = Vec::new();
     for (number, part) in parts.into_iter().enumerate() {
         let listen = part.listen.to_string();
         let mut values = part.values;
         values.extend([("listen", &*listen), ("origin", &*origin), ("peer", &*peer)]);
-        values.extend([("dir", &*dir), ("server_id", &*server_id)]);
+        values.extend([("dir", &*dir), ("server_id", &*server_id), ("connections", &*connections)]);
         let file: PathBuf = write(setup.dir, &format!("{number}.{ending}"), fill(part.template, &values)?)?;
         let mut arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         arguments.push(file.to_string_lossy().into_owned());
@@ -166,6 +166,7 @@ mod tests {
             ("upstream_proto", "h1"),
             ("downstream_http2", ""),
             ("stream_module", "m"),
+            ("connections", "1024"),
         ];
         let values = [&common[..], &own[..]].concat();
         for template in [

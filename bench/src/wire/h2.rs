@@ -396,10 +396,8 @@ impl Server {
             }
             kind::RST_STREAM => self.sending.retain(|s| s.stream != got.stream),
             kind::HEADERS if !got.has(flag::END_HEADERS) => self.unfinished = Some(got.has(flag::END_STREAM)),
-            kind::CONTINUATION if got.has(flag::END_HEADERS) => {
-                if self.unfinished.take() == Some(true) {
-                    self.answer(got.stream, out);
-                }
+            kind::CONTINUATION if got.has(flag::END_HEADERS) && self.unfinished.take() == Some(true) => {
+                self.answer(got.stream, out);
             }
             kind::HEADERS if got.has(flag::END_STREAM) => self.answer(got.stream, out),
             kind::DATA => {
