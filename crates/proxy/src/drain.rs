@@ -1,14 +1,14 @@
 //! The end of a proxy: no new work from outside, the old is finished, then everything closes. The workload's own calls
 //! to others go on until the last moment, since what it still has to answer may need them.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use model::Direction;
 use tokio::time::{Instant, sleep};
 
 use crate::live::Live;
-use crate::worker::{Order, WorkerLink};
+use crate::worker::{Load, Order, WorkerLink};
 
 /// How often it is looked whether the old work is finished.
 const LOOK: Duration = Duration::from_millis(50);
@@ -26,13 +26,14 @@ pub(crate) fn begin(live: &Live, workers: &[WorkerLink]) {
     }
 }
 
-/// Completes when no connection from outside is left, or after `limit`. Says how many were cut off.
+/// Completes when no connection is left either way, or after `limit`. Says how many from outside are cut off then.
 pub(crate) async fn finished(workers: &[WorkerLink], limit: Duration) -> usize {
     let end = Instant::now() + limit;
     loop {
-        let left: usize = workers.iter().map(|w| w.load.inbound.load(Relaxed)).sum();
-        if left == 0 || Instant::now() >= end {
-            return left;
+        let count = |of: fn(&Load) -> &AtomicUsize| workers.iter().map(|w| of(&w.load).load(Relaxed)).sum::<usize>();
+        let (inbound, outbound) = (count(|l| &l.inbound), count(|l| &l.outbound));
+        if inbound + outbound == 0 || Instant::now() >= end {
+            return inbound;
         }
         sleep(LOOK).await;
     }

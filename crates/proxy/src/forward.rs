@@ -12,7 +12,7 @@ use model::cluster::Transport;
 use model::retry::RetryOn;
 use model::route::{self, Forward, Found, HostRewrite, WeightedCluster};
 use tokio::time::Instant;
-use upstream::{ClusterPools, EndpointId, Event, Exchange, Failure, Pick, Sent};
+use upstream::{ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, Pick, Sent};
 
 use crate::http::HttpConnection;
 use crate::limits::{Limits, Over};
@@ -36,7 +36,7 @@ pub(crate) async fn forward(
     let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_service(pools.config());
     let limits = record.limits(to, conn.plan().proxy.stream_idle_timeout, grpc_timeout(&request));
-    change_head(found, to, cluster, &pools, conn, &mut request)?;
+    change_head(found, to, cluster, &mut request)?;
     let copies: Vec<_> = to.mirrors.iter().filter(|m| m.share.takes(rand::random())).collect();
     let keep = !mesh_http::is_upgrade(&request)
         && (!copies.is_empty() || to.retry.as_ref().is_some_and(|r| needs_copy(r, &request)));
@@ -66,8 +66,6 @@ fn change_head(
     found: &Found<'_>,
     to: &Forward,
     cluster: &WeightedCluster,
-    pools: &ClusterPools,
-    conn: &HttpConnection,
     request: &mut Request<Body>,
 ) -> Result<(), Fault> {
     if let Some(rewrite) = &to.path_rewrite {
@@ -81,9 +79,6 @@ fn change_head(
     cluster.request_headers.apply(headers);
     found.route.request_headers.apply(headers);
     found.host.request_headers.apply(headers);
-    if matches!(pools.config().transport, Transport::MeshTls(_)) {
-        conn.worker.shared.card.show(headers);
-    }
     Ok(())
 }
 
@@ -164,7 +159,7 @@ struct Tries<'a> {
 enum Ended {
     Failed(Box<Failure>),
     Answered(Box<Sent>),
-    TooLong,
+    TooLong(EndpointId),
 }
 
 impl Tries<'_> {
@@ -178,7 +173,7 @@ impl Tries<'_> {
             let begun = Instant::now();
             let mut ended = match self.once(next, &tried).await? {
                 Ok(sent) => {
-                    self.record.answered(&sent, begun);
+                    self.record.answered(begun);
                     match policy.filter(|p| p.on.on_response(sent.response.status().as_u16(), grpc_status(&sent))) {
                         None => return Ok(sent),
                         Some(_) => Ended::Answered(Box::new(sent)),
@@ -204,7 +199,7 @@ impl Tries<'_> {
     }
 
     /// One try. The outer error ends all of them.
-    async fn once(&self, request: Request<Body>, tried: &[EndpointId]) -> Result<Result<Sent, Ended>, Fault> {
+    async fn once(&self, mut request: Request<Body>, tried: &[EndpointId]) -> Result<Result<Sent, Ended>, Fault> {
         let policy = self.to.retry.as_ref();
         let pick = Pick {
             draw: rand::random(),
@@ -215,18 +210,35 @@ impl Tries<'_> {
             upgrade: mesh_http::is_upgrade(&request),
             rewrite_host: matches!(self.to.host_rewrite, Some(HostRewrite::Upstream)),
         };
-        let sending = self.pools.send(request, &pick);
+        let chosen = match self.pools.choose(&pick) {
+            Ok(chosen) => chosen,
+            Err(failure) => return Ok(Err(Ended::Failed(failure))),
+        };
+        let endpoint = chosen.endpoint().clone();
+        self.record.tries(&endpoint);
+        self.introduce(&endpoint, &mut request);
+        let sending = self.pools.send_to(chosen, request, &pick);
         match self.limits.within(policy.and_then(|p| p.per_try_timeout), sending).await {
             Ok(Ok(sent)) => Ok(Ok(sent)),
             Ok(Err(failure)) => Ok(Err(Ended::Failed(failure))),
             Err(Over::Try) => {
                 self.pools.stats().count(Event::PerTryTimeout);
-                Ok(Err(Ended::TooLong))
+                Ok(Err(Ended::TooLong(endpoint.id())))
             }
             Err(over) => {
                 self.pools.stats().count(Event::RequestTimeout);
                 Err(out_of_time(over))
             }
+        }
+    }
+
+    /// Proxies of the mesh are told who we are; others are not.
+    fn introduce(&self, endpoint: &Endpoint, request: &mut Request<Body>) {
+        if endpoint.mesh_tls() && matches!(self.pools.config().transport, Transport::MeshTls(_)) {
+            self.conn.worker.shared.card.show(request.headers_mut());
+        } else {
+            // An earlier try may have been to a proxy of the mesh.
+            peer::take(request.headers_mut());
         }
     }
 
@@ -236,11 +248,8 @@ impl Tries<'_> {
         }
         match ended {
             Ended::Answered(sent) => Ok(*sent),
-            Ended::TooLong => Err(Fault::PerTryTimeout),
-            Ended::Failed(failure) => {
-                self.record.failed_at(&failure);
-                Err(Fault::Upstream(failure))
-            }
+            Ended::TooLong(_) => Err(Fault::PerTryTimeout),
+            Ended::Failed(failure) => Err(Fault::Upstream(failure)),
         }
     }
 }
@@ -250,7 +259,7 @@ impl Ended {
         match self {
             Self::Answered(_) => true,
             // Envoy counts it as a reset.
-            Self::TooLong => on.reset || on.any_5xx || on.gateway_error,
+            Self::TooLong(_) => on.reset || on.any_5xx || on.gateway_error,
             Self::Failed(failure) => failure.retriable(on),
         }
     }
@@ -259,7 +268,7 @@ impl Ended {
         match self {
             Self::Answered(sent) => Some(sent.exchange.endpoint().id()),
             Self::Failed(failure) => failure.endpoint.as_ref().map(|e| e.id()),
-            Self::TooLong => None,
+            Self::TooLong(endpoint) => Some(*endpoint),
         }
     }
 
@@ -267,7 +276,7 @@ impl Ended {
     fn take_request(&mut self, replay: Option<&Replay>) -> Option<Request<Body>> {
         let unused = match self {
             Self::Failed(failure) => failure.request.take(),
-            Self::Answered(_) | Self::TooLong => None,
+            Self::Answered(_) | Self::TooLong(_) => None,
         };
         unused.or_else(|| replay.map(Replay::request))
     }

@@ -20,7 +20,7 @@ use telemetry::ResponseFlags;
 use tokio::time::{Instant, Sleep, sleep_until};
 use transport::copy::Counters;
 use transport::tls::TlsError;
-use upstream::{ClusterPools, Endpoint, Event, Exchange, Failure, Sent};
+use upstream::{ClusterPools, Endpoint, Event, Exchange};
 
 use crate::connection::{self, Downstream};
 use crate::http::HttpConnection;
@@ -224,27 +224,24 @@ impl Record {
         self.facts.borrow_mut().cluster_config = Some(cluster.clone());
     }
 
-    /// A try got an answer.
-    pub(crate) fn answered(&self, sent: &Sent, begun: Instant) {
+    /// A try begins, at this endpoint.
+    pub(crate) fn tries(&self, endpoint: &Arc<Endpoint>) {
         let mut facts = self.facts.borrow_mut();
         facts.attempts += 1;
-        facts.endpoint = Some(sent.exchange.endpoint().clone());
+        facts.endpoint = Some(endpoint.clone());
+    }
+
+    /// A try got an answer.
+    pub(crate) fn answered(&self, begun: Instant) {
+        let mut facts = self.facts.borrow_mut();
         facts.upstream_time = Some(begun.elapsed());
         facts.details = Cow::Borrowed("via_upstream");
         self.moved.set(Instant::now());
     }
 
-    /// A try got none, and there is no other.
-    pub(crate) fn failed_at(&self, failure: &Failure) {
-        let mut facts = self.facts.borrow_mut();
-        facts.attempts += 1;
-        facts.endpoint = failure.endpoint.clone();
-    }
-
     /// Another try follows.
     pub(crate) fn tries_again(&self, pools: &ClusterPools) {
         pools.stats().count(Event::Retry);
-        self.facts.borrow_mut().attempts += 1;
     }
 
     /// No further try is left.

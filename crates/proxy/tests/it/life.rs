@@ -10,7 +10,7 @@ use mesh_http::{Body, h1};
 use model::Direction::{Inbound, Outbound};
 use model::http_proxy::RouteSource;
 use model::{Config, HttpProxy};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -133,6 +133,76 @@ fn drain_finishes_what_was_begun() {
         let mut idle = idle;
         assert!(matches!(idle.read(&mut [0]).await, Ok(0) | Err(_)), "idle connections are closed");
         tokio::task::spawn_blocking(move || proxy.wait()).await.unwrap();
+    });
+}
+
+#[test]
+fn connections_are_spread_over_workers() {
+    run(async {
+        let at = free_address();
+        let mut bootstrap = node("a");
+        bootstrap.workers = 3;
+        let listeners = vec![listener("l", at, Inbound, vec![http_chain(http(vec![route("/", to("ok"))]))])];
+        let all = config(listeners, vec![cluster("ok", &[named_origin("ok").await])]);
+        let proxy = proxy_of(bootstrap, all).await;
+        let mut held = Vec::new();
+        for _ in 0..9 {
+            let stream = TcpStream::connect(at).await.unwrap();
+            let (sender, driver) = h1::connect(stream, &Default::default());
+            spawn_local(driver);
+            assert_eq!(read(sender.send(get("test", "/")).await.unwrap()).await.status, 200);
+            held.push(sender);
+        }
+        // Each worker has a pool of its own.
+        let connections = counted(&proxy, "envoy_cluster_upstream_cx_total", &[("cluster_name", "ok")]);
+        assert_eq!(connections, 3.0);
+    });
+}
+
+#[test]
+fn names_of_the_mesh_are_answered_and_others_passed_on() {
+    use hickory_proto::op::{Message, Query};
+    use hickory_proto::rr::{Name, RecordType};
+    let question = |name: &str| {
+        let mut message = Message::query();
+        message.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+        message.to_vec().unwrap()
+    };
+    run(async {
+        let outside = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let at = free_address();
+        let mut bootstrap = node("a");
+        bootstrap.dns = Some(proxy::bootstrap::Dns {
+            udp: vec![at],
+            tcp: vec![at],
+            resolvers: Some(vec![outside.local_addr().unwrap()]),
+        });
+        let names = model::NameTable { names: [("reviews".to_owned(), vec!["240.0.0.1".parse().unwrap()])].into() };
+        let mut all = Config::default();
+        all.names.insert(model::NameTable::RESOURCE.into(), Arc::new(names));
+        let _proxy = proxy_of(bootstrap, all).await;
+        let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.connect(at).await.unwrap();
+        let mut reply = vec![0; 4096];
+        client.send(&question("reviews.")).await.unwrap();
+        let length = client.recv(&mut reply).await.unwrap();
+        assert_eq!(Message::from_vec(&reply[..length]).unwrap().answers.len(), 1);
+
+        let asked = question("example.org.");
+        client.send(&asked).await.unwrap();
+        let mut seen = vec![0; 4096];
+        let (length, from) = outside.recv_from(&mut seen).await.unwrap();
+        assert_eq!(seen[..length], asked);
+        outside.send_to(&seen[..length], from).await.unwrap();
+        let length = client.recv(&mut reply).await.unwrap();
+        assert_eq!(reply[..length], asked, "the answer comes back as it is");
+
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let asked = question("reviews.");
+        stream.write_all(&[&(asked.len() as u16).to_be_bytes()[..], &asked].concat()).await.unwrap();
+        let mut reply = vec![0; usize::from(stream.read_u16().await.unwrap())];
+        stream.read_exact(&mut reply).await.unwrap();
+        assert_eq!(Message::from_vec(&reply).unwrap().answers.len(), 1);
     });
 }
 
