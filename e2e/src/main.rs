@@ -93,7 +93,7 @@ async fn list(line: Line) -> Result<bool> {
         _ = terminate.recv() => true,
     };
     world.close().await;
-    tally.record(&runner::LEFTOVERS, world.leftovers().await);
+    tally.record(runner::LEFTOVERS, world.leftovers().await);
     println!("\n{tally}");
     if interrupted {
         println!("interrupted: the list was not finished");

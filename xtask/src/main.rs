@@ -13,8 +13,7 @@ cargo xtask TASK [ARGUMENTS]
 
   demo [--check] [...]   build what is missing, then run Bookinfo through the mesh (see `halcyon demo --help`);
                          --check runs the acceptance list and exits
-  test [--quick]         everything that CI runs: tidy, format, lints, unit and integration tests, documentation,
-                         the demo's acceptance list, Envoy beside us; --quick leaves out the last two
+  test                   everything that CI runs: tidy, format, lints, unit and integration tests
   bench [...]            halcyon-proxy beside Envoy, HAProxy and nginx (see `cargo xtask bench --help`)
   tidy                   the house rules: floors, file heads, file sizes, banned crates
   timings                the ten slowest units of a build from nothing
@@ -49,18 +48,10 @@ fn main() -> ExitCode {
 
 /// Everything that CI runs, in the order in which a failure is cheapest to learn.
 fn test(arguments: &[String]) -> Result<(), String> {
-    let quick = match arguments {
-        [] => false,
-        [only] if only == "--quick" => true,
-        other => return Err(format!("`test` takes nothing or --quick, not `{}`", other.join(" "))),
-    };
+    if !arguments.is_empty() {
+        return Err(format!("`test` takes no arguments, but got `{}`", arguments.join(" ")));
+    }
     tidy::run()?;
     lint::run()?;
-    cargo::run("unit and integration tests", &["test", "--workspace", "--quiet"])?;
-    if quick {
-        return Ok(());
-    }
-    cargo::run("programs", &["build", "--workspace", "--bins"])?;
-    envoy::prepare()?;
-    cargo::demo(&["--check".to_owned()])
+    cargo::run("unit and integration tests", &["test", "--workspace", "--quiet"])
 }

@@ -87,7 +87,7 @@ const WRONG: [(&str, &str, u32, &str, &[&str]); 6] = [
     (
         "no YAML",
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata:\n  name: [e2e-wrong\nspec:\n",
-        4,
+        5,
         "",
         &[],
     ),
