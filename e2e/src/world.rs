@@ -109,13 +109,12 @@ impl World {
         let mut said = String::new();
         for (path, text) in self.logs() {
             let since = self.log_sizes.get(&path).copied().unwrap_or(0);
-            let new = text.get(since..).unwrap_or_default();
-            if !new.trim().is_empty() {
-                said.push_str(&format!(
-                    "        {} said{}\n",
-                    path.display(),
-                    tail(new, 8).replace('\n', "\n        ")
-                ));
+            // What went well is of no help here.
+            let telling = |line: &&str| !line.trim().is_empty() && !line.contains(" INFO ");
+            let new: Vec<&str> = text.get(since..).unwrap_or_default().lines().filter(telling).collect();
+            if !new.is_empty() {
+                let lines = tail(&new.join("\n"), 6).replace('\n', "\n        ");
+                said.push_str(&format!("        {} said:{lines}\n", path.display()));
             }
         }
         said
