@@ -106,13 +106,13 @@ fn dependencies(text: &str) -> Vec<(String, String, String)> {
     for line in text.lines().map(str::trim) {
         if let Some(header) = line.strip_prefix('[') {
             section = header.trim_end_matches(']').to_owned();
-        } else if section.ends_with("dependencies") && !section.starts_with("workspace") {
-            if let Some((name, _)) = line.split_once('=') {
-                let name = name.trim().split('.').next().unwrap_or_default().to_owned();
-                if !name.starts_with('#') {
-                    found.push((section.clone(), name, line.to_owned()));
-                }
-            }
+        } else if section.ends_with("dependencies")
+            && !section.starts_with("workspace")
+            && !line.starts_with('#')
+            && let Some((name, _)) = line.split_once('=')
+        {
+            let name = name.trim().split('.').next().unwrap_or_default().to_owned();
+            found.push((section.clone(), name, line.to_owned()));
         }
     }
     found

@@ -23,8 +23,9 @@ use crate::run::Side;
 use crate::state::StateDir;
 use crate::warm;
 
-/// The first and longest bound of the wait between two streams, as Envoy's.
-const BETWEEN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The first and longest bound of the wait between two streams. The longest is less than Envoy's 30 s: a control plane that
+/// comes back, however long it was away, has its proxies back within 5 s.
+const BETWEEN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
 /// How long the first stream waits for a certificate that is being asked for, so that it speaks for us.
 const FOR_CERTIFICATE: Duration = Duration::from_secs(5);
 /// Changes within this are kept on disk together.

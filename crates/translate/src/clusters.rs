@@ -44,7 +44,7 @@ pub fn add_service(config: &mut Config, world: &World, node: &Node, service: &Se
                 let set = EndpointSet { name: name.clone(), localities: members.registered(world) };
                 config.endpoints.insert(name.clone(), Arc::new(set));
             }
-            let cluster = cluster(name.clone(), discovery, world, service, port, &policy);
+            let cluster = cluster(name.clone(), discovery, (world, node), service, port, &policy);
             config.clusters.insert(name, Arc::new(cluster));
         }
     }
@@ -53,7 +53,7 @@ pub fn add_service(config: &mut Config, world: &World, node: &Node, service: &Se
 fn cluster(
     name: Arc<str>,
     discovery: Discovery,
-    world: &World,
+    (world, node): (&World, &Node),
     service: &Service,
     port: &ServicePort,
     policy: &Policy,
@@ -62,7 +62,7 @@ fn cluster(
     Cluster {
         balancing: if passthrough { Balancing::Provided } else { policy.balancing.clone() },
         connect_timeout: policy.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
-        protocol: protocol(port, policy, service.external),
+        protocol: protocol(node, port, policy, service.external),
         transport: transport(world, service, port, policy, &name),
         idle_timeout: Some(policy.idle_timeout.unwrap_or(Duration::from_secs(3600))),
         max_requests_per_connection: policy.max_requests_per_connection,
@@ -72,13 +72,14 @@ fn cluster(
 }
 
 /// Inside the mesh declared HTTP/1.1 travels over HTTP/2 wherever the other side agrees by ALPN, since the other side
-/// knows from the declaration what the program speaks. Where nothing is declared, what came in has to go out.
-fn protocol(port: &ServicePort, policy: &Policy, external: bool) -> UpstreamProtocol {
+/// knows from the declaration what the program speaks. Where nothing is declared, what came in has to go out. Envoy
+/// cannot choose by ALPN where some endpoints take no TLS, and speaks HTTP/1.1.
+fn protocol(node: &Node, port: &ServicePort, policy: &Policy, external: bool) -> UpstreamProtocol {
     match port.protocol {
         _ if policy.use_client_protocol => UpstreamProtocol::SameAsDownstream,
         p if p.is_http2() || policy.h2_upgrade => UpstreamProtocol::Http2,
         Protocol::Auto => UpstreamProtocol::SameAsDownstream,
-        _ if external => UpstreamProtocol::Http1,
+        _ if external || !node.ours => UpstreamProtocol::Http1,
         _ => UpstreamProtocol::Auto,
     }
 }

@@ -124,8 +124,12 @@ fn san(name: &StringMatch) -> SanMatch {
 }
 
 /// What is offered by ALPN: the configured names that do not say HTTP's version (such as `istio`) first, then the
-/// version that is wanted. Raw connections offer what is configured.
+/// version that is wanted. Raw connections offer what is configured, save that inside the mesh they promise no HTTP: by
+/// that promise the other side chooses how it reads them (Istio's names).
 fn alpn(speak: Speak, configured: &[String]) -> Vec<Vec<u8>> {
+    if speak == Speak::Raw && configured.iter().any(|name| name == "istio-h2" || name.starts_with("istio-http/")) {
+        return vec![b"istio".to_vec()];
+    }
     let versions: &[&str] = match speak {
         Speak::Http1 => &["http/1.1"],
         Speak::Http2 => &["h2"],
@@ -148,6 +152,9 @@ mod tests {
             (Speak::Http2, &[], &["h2"]),
             (Speak::Http2, &["istio", "h2"], &["istio", "h2"]),
             (Speak::Either, &[], &["h2", "http/1.1"]),
+            (Speak::Raw, &["h2"], &["h2"]),
+            (Speak::Raw, &["istio"], &["istio"]),
+            (Speak::Raw, &["istio-h2", "istio-http/1.1", "h2", "http/1.1"], &["istio"]),
             (Speak::Raw, &[], &[]),
             (Speak::Raw, &["istio-peer-exchange", "istio"], &["istio-peer-exchange", "istio"]),
         ] {

@@ -102,12 +102,7 @@ fn no_limits() -> CircuitBreakers {
 
 /// The options of HTTP, unless they are all Envoy's defaults.
 fn http_options(cluster: &Cluster) -> HashMap<String, Any> {
-    let protocol_spoken = match (cluster.protocol, &cluster.transport) {
-        // Envoy refuses to choose by ALPN where not every connection has it; plain text means HTTP/1.1.
-        (UpstreamProtocol::Auto, Transport::Plain | Transport::MeshTls(_)) => UpstreamProtocol::Http1,
-        (protocol, _) => protocol,
-    };
-    let default = protocol_spoken == UpstreamProtocol::Http1
+    let default = cluster.protocol == UpstreamProtocol::Http1
         && cluster.idle_timeout == Some(IDLE)
         && cluster.max_requests_per_connection.is_none();
     if default {
@@ -120,7 +115,7 @@ fn http_options(cluster: &Cluster) -> HashMap<String, Any> {
     };
     let options = http::HttpProtocolOptions {
         common_http_protocol_options: (common != core::HttpProtocolOptions::default()).then_some(common),
-        upstream_protocol_options: Some(protocol(protocol_spoken)),
+        upstream_protocol_options: Some(protocol(cluster.protocol)),
         ..http::HttpProtocolOptions::default()
     };
     [("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), pack(&options))].into()

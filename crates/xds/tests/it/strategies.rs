@@ -514,9 +514,6 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
         .prop_map(
             |(name, discovery, balancing, connect_timeout, protocol, transport, idle_timeout, requests, service)| {
                 let by_itself = discovery == Discovery::OriginalDestination;
-                // Without ALPN everywhere, `Auto` is HTTP/1.1, and is written so.
-                let auto = protocol == UpstreamProtocol::Auto && !matches!(transport, Transport::Tls(_));
-                let protocol = if auto { UpstreamProtocol::Http1 } else { protocol };
                 Cluster {
                     name,
                     discovery,
