@@ -24,6 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TRUST_BUNDLE: &str = "ROOTCA";
 /// What our mesh TLS for HTTP offers: the first two tell a server that mesh TLS is meant (Istio's names).
 const HTTP_ALPN: [&str; 4] = ["istio-h2", "istio-http/1.1", "h2", "http/1.1"];
+/// The same for who speaks HTTP/1.1 whatever the other side would like better: Envoy takes what is agreed on for granted.
+const HTTP1_ALPN: [&str; 2] = ["istio-http/1.1", "http/1.1"];
 /// The same for everything else.
 const TCP_ALPN: [&str; 1] = ["istio"];
 
@@ -59,11 +61,12 @@ fn cluster(
     policy: &Policy,
 ) -> Cluster {
     let passthrough = matches!(discovery, Discovery::OriginalDestination);
+    let protocol = protocol(node, port, policy, service.external);
     Cluster {
         balancing: if passthrough { Balancing::Provided } else { policy.balancing.clone() },
         connect_timeout: policy.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
-        protocol: protocol(node, port, policy, service.external),
-        transport: transport(world, service, port, policy, &name),
+        protocol,
+        transport: transport(world, service, mesh_alpn(port, protocol), policy, &name),
         idle_timeout: Some(policy.idle_timeout.unwrap_or(Duration::from_secs(3600))),
         max_requests_per_connection: policy.max_requests_per_connection,
         service: Some(service.reference()),
@@ -84,13 +87,13 @@ fn protocol(node: &Node, port: &ServicePort, policy: &Policy, external: bool) ->
     }
 }
 
-fn transport(world: &World, service: &Service, port: &ServicePort, policy: &Policy, cluster: &str) -> Transport {
+fn transport(world: &World, service: &Service, alpn: &[&str], policy: &Policy, cluster: &str) -> Transport {
     match &policy.tls {
         None if service.external => Transport::Plain,
-        None => Transport::MeshTls(mesh_tls(world, service, port, cluster)),
+        None => Transport::MeshTls(mesh_tls(world, service, alpn, cluster)),
         Some(TlsChoice::Disable) => Transport::Plain,
         Some(TlsChoice::Mesh { sni, names }) => {
-            let mut tls = mesh_tls(world, service, port, cluster);
+            let mut tls = mesh_tls(world, service, alpn, cluster);
             if let Some(sni) = sni {
                 tls.sni = Some(sni.clone());
             }
@@ -115,9 +118,17 @@ fn own_tls(mut tls: UpstreamTls, service: &Service) -> UpstreamTls {
     tls
 }
 
+/// What the mesh's TLS offers by ALPN towards a port.
+fn mesh_alpn(port: &ServicePort, protocol: UpstreamProtocol) -> &'static [&'static str] {
+    match protocol {
+        _ if !port.protocol.may_be_http() => &TCP_ALPN,
+        UpstreamProtocol::Http1 => &HTTP1_ALPN,
+        _ => &HTTP_ALPN,
+    }
+}
+
 /// The mesh's mutual TLS: our certificate, and a server that is one of the service's accounts (secure naming).
-fn mesh_tls(world: &World, service: &Service, port: &ServicePort, cluster: &str) -> UpstreamTls {
-    let alpn: &[&str] = if port.protocol.may_be_http() { &HTTP_ALPN } else { &TCP_ALPN };
+fn mesh_tls(world: &World, service: &Service, alpn: &[&str], cluster: &str) -> UpstreamTls {
     UpstreamTls {
         certificate: Some(OWN_CERTIFICATE.into()),
         validation: Some(Validation {
