@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -60,6 +61,12 @@ pub async fn load<T>(
         samples.push(sample);
     }
     Ok((samples, result))
+}
+
+/// So many requests at once, each on a connection of its own.
+pub async fn burst(gateway: SocketAddr, count: usize) -> Vec<Sample> {
+    let idle = RefCell::default();
+    join_all((0..count).map(|_| request(gateway, &idle, false))).await
 }
 
 async fn request(gateway: SocketAddr, idle: &RefCell<Vec<Connection>>, whole_page: bool) -> Sample {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use crate::bookinfo::{REVIEWS, Seen, Visitor, seen};
-use crate::load::{all_good, load, none_failed_but};
+use crate::load::{all_good, burst, load, none_failed_but};
 use crate::mesh::Mesh;
 use crate::runner::{Check, Outcome};
 use crate::world::{Wanted, World};
@@ -107,18 +107,27 @@ fn all_killed(world: &mut World) -> Outcome<'_> {
     })
 }
 
+/// So many requests more begin just before the kill, so that some are under way.
+const BURST: usize = 30;
+const UNDER_WAY: Duration = Duration::from_millis(4);
+
 /// Kills processes with SIGKILL in the middle of the load. What was under way at that moment may fail, nothing else.
 async fn killed(mesh: &Mesh, pids: &[u32]) -> Result<String> {
     let killing = async {
         let begun = Instant::now();
         sleep_until(begun + Duration::from_secs(3)).await;
-        let before = Instant::now();
-        pids.iter().for_each(|pid| process::send(*pid, Signal::KILL));
-        let after = Instant::now();
+        let kill = async {
+            tokio::time::sleep(UNDER_WAY).await;
+            let before = Instant::now();
+            pids.iter().for_each(|pid| process::send(*pid, Signal::KILL));
+            (before, Instant::now())
+        };
+        let (burst, moment) = tokio::join!(burst(mesh.gateway, BURST), kill);
         sleep_until(begun + Duration::from_secs(10)).await;
-        Ok((before, after))
+        Ok((burst, moment))
     };
-    let (samples, (before, after)) = load(mesh.gateway, RATE, killing).await?;
+    let (mut samples, (burst, (before, after))) = load(mesh.gateway, RATE, killing).await?;
+    samples.extend(burst);
     let in_flight = samples.iter().filter(|s| s.overlaps(before, after)).count();
     none_failed_but(&samples, |s| s.overlaps(before, after))
         .with_context(|| format!("{in_flight} were in flight when it was killed, and only those may fail"))?;
