@@ -1,0 +1,23 @@
+//! The PROXY header before the first byte. More bytes never change a verdict that is not "need more".
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use transport::proxy_header::{MAX_HEADER, Verdict, encode, parse};
+
+fuzz_target!(|bytes: &[u8]| {
+    let whole = parse(bytes);
+    let half = parse(&bytes[..bytes.len() / 2]);
+    // Of nothing at all it cannot be said that it is no header.
+    assert!(half == Verdict::NeedMore || half == whole, "{half:?} of the half, {whole:?} of all");
+    if bytes.len() >= MAX_HEADER {
+        assert_ne!(whole, Verdict::NeedMore, "nobody may be asked for more for ever");
+    }
+    if let Verdict::Header(header) = whole {
+        assert!(header.length <= bytes.len());
+        assert_eq!(parse(&bytes[..header.length]), whole, "what follows does not count");
+        if let Some((source, destination)) = header.addresses {
+            assert!(matches!(parse(&encode(source, destination)), Verdict::Header(_)));
+        }
+    }
+});
