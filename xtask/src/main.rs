@@ -13,7 +13,9 @@ cargo xtask TASK [ARGUMENTS]
 
   demo [--check] [...]   build what is missing, then run Bookinfo through the mesh (see `halcyon demo --help`);
                          --check runs the acceptance list and exits
-  test                   everything that CI runs: tidy, format, lints, unit and integration tests
+  build                  the programs, without running them; prints the folder that they stand in, so that
+                         `export PATH=$(cargo xtask build):$PATH` puts them at hand
+  test                   everything that CI runs: tidy, format, lints, unit and integration tests, and the acceptance list
   bench [...]            halcyon-proxy beside Envoy, HAProxy and nginx (see `cargo xtask bench --help`)
   tidy                   the house rules: floors, file heads, file sizes, banned crates
   timings                the ten slowest units of a build from nothing
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let outcome = match task.as_str() {
         "demo" => cargo::demo(&rest),
+        "build" => cargo::build(&rest),
         "test" => test(&rest),
         "bench" => cargo::bench(&rest),
         "tidy" => tidy::run(),
@@ -53,5 +56,6 @@ fn test(arguments: &[String]) -> Result<(), String> {
     }
     tidy::run()?;
     lint::run()?;
-    cargo::run("unit and integration tests", &["test", "--workspace", "--quiet"])
+    cargo::run("unit and integration tests", &["test", "--workspace", "--quiet"])?;
+    cargo::demo(&["--check".to_owned()])
 }
