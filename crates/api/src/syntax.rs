@@ -107,7 +107,7 @@ pub(crate) fn regex_error(text: &str) -> Option<String> {
     Some(format!("not a regular expression: {reason}"))
 }
 
-/// The status codes of gRPC by name (grpc/doc/statuscodes.md).
+/// The status codes of gRPC by name, each at the place of its number (grpc/doc/statuscodes.md).
 pub(crate) const GRPC_STATUSES: [&str; 17] = [
     "OK",
     "CANCELLED",

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decode::{Bytes, Spanned, StringMatch, choice, object};
+use crate::syntax::GRPC_STATUSES;
 
 object! {
     /// Traffic rules for a set of hosts (`networking.istio.io`).
@@ -400,6 +401,14 @@ object! {
         http2_error "http2Error": Option<String>,
         /// Share of requests; none means none of them.
         percentage "percentage": Option<Percent>,
+    }
+}
+
+impl FaultAbort {
+    /// The number of the gRPC status. None if there is none, or none of that name, which is refused on reading.
+    pub fn grpc_code(&self) -> Option<u32> {
+        let name = self.grpc_status.as_deref()?;
+        GRPC_STATUSES.iter().position(|known| *known == name).map(|code| code as u32)
     }
 }
 

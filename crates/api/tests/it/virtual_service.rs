@@ -283,6 +283,26 @@ fn faults() {
 }
 
 #[test]
+fn numbers_of_grpc_statuses() {
+    for (status, expected) in [
+        ("grpcStatus: OK", Some(0)),
+        ("grpcStatus: CANCELLED", Some(1)),
+        ("grpcStatus: UNAVAILABLE", Some(14)),
+        ("grpcStatus: UNAUTHENTICATED", Some(16)),
+        ("httpStatus: 503", None),
+    ] {
+        let spec = format!(
+            "hosts: [a]\nhttp: [{{fault: {{abort: {{{status}, percentage: {{value: 1}}}}}}, route: [{{destination: {{host: b}}}}]}}]"
+        );
+        let text = crate::document("networking.istio.io/v1", "VirtualService", &spec);
+        let parsed = api::parse("f", &text);
+        let api::Spec::VirtualService(spec) = &parsed.resources[0].spec else { unreachable!("{text}") };
+        let abort = spec.http[0].fault.as_ref().and_then(|fault| fault.abort.as_ref());
+        assert_eq!(abort.and_then(api::istio::FaultAbort::grpc_code), expected, "{status}");
+    }
+}
+
+#[test]
 fn mirrors_cors_and_headers() {
     rule("mirror: {host: c}\nmirrorPercentage: {value: 50}", &[]);
     rule("mirrors: [{destination: {host: c}, percentage: {value: 1}}, {destination: {host: d}}]", &[]);

@@ -337,37 +337,11 @@ fn delay(written: &FaultDelay) -> Option<Delay> {
 
 fn abort(written: &FaultAbort) -> Option<Abort> {
     let share = Fraction::percent(written.percentage.as_ref()?.value);
-    let answer = match (written.http_status, &written.grpc_status) {
-        (Some(status), _) => AbortAnswer::Http(status as u16),
-        (None, Some(name)) => AbortAnswer::Grpc(grpc_code(name)?),
-        (None, None) => return None,
+    let answer = match written.http_status {
+        Some(status) => AbortAnswer::Http(status as u16),
+        None => AbortAnswer::Grpc(written.grpc_code()?),
     };
     (share > Fraction::NONE).then_some(Abort { answer, share })
-}
-
-/// The number of a gRPC status (gRPC's status codes, by name in upper case).
-fn grpc_code(name: &str) -> Option<u32> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    let found = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name));
-    found.map(|code| code as u32).or_else(|| name.parse().ok())
 }
 
 /// The condition that holds when both do: the inner one, which may narrow the outer but not leave it. None if they

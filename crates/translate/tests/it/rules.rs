@@ -47,6 +47,7 @@ fn http_rules() {
         ("retries", format!("{{retries: {{attempts: 5, perTryTimeout: 1s, retryOn: \"gateway-error,503\"}}, {to}}}")),
         ("retries without conditions", format!("{{retries: {{attempts: 5}}, {to}}}")),
         ("fault", format!("{{fault: {{delay: {{fixedDelay: 7s, percentage: {{value: 50}}}}, abort: {{httpStatus: 500}}}}, {to}}}")),
+        ("fault by name", format!("{{fault: {{abort: {{grpcStatus: UNAVAILABLE, percentage: {{value: 100}}}}}}, {to}}}")),
         ("rewrite", format!("{{match: [{{uri: {{prefix: /a}}}}], rewrite: {{uri: /b}}, {to}}}")),
         ("mirror", format!("{{mirror: {{host: reviews, subset: v3}}, {to}}}")),
         ("other callers", format!("{{match: [{{sourceLabels: {{app: other}}}}, {{sourceNamespace: other}}, {{port: 80}}, {{gateways: [g]}}], {to}}}")),
