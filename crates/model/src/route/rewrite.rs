@@ -14,18 +14,15 @@ pub fn rewritten_path(rewrite: &PathRewrite, matches: &RouteMatch, request: &Req
     with_query(path, request.query)
 }
 
-/// The `Location` of a redirect.
+/// The `Location` of a redirect. The request's port stays, unless another port or host is set, or it is the default
+/// of the scheme that is left (Envoy's rule). The default port of the new scheme is not written (Istio's rule).
 pub fn redirect_location(redirect: &Redirect, matches: &RouteMatch, request: &RequestView<'_>) -> String {
     let scheme = redirect.scheme.as_deref().unwrap_or(request.scheme);
     let (old_host, old_port) = split_authority(request.authority);
     let host = redirect.host.as_deref().unwrap_or(old_host);
-    let port = match (redirect.port, &redirect.scheme) {
-        (Some(port), _) => Some(port),
-        (None, Some(_)) => None,
-        (None, None) => old_port,
-    };
-    let default_port = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
-    let port = port.filter(|p| *p != default_port).map(|p| format!(":{p}")).unwrap_or_default();
+    let kept = old_port.filter(|p| redirect.host.is_none() && *p != default_port(request.scheme));
+    let port = redirect.port.or(kept).filter(|p| *p != default_port(scheme));
+    let port = port.map(|p| format!(":{p}")).unwrap_or_default();
     let query = if redirect.strip_query { None } else { request.query };
     let target = match &redirect.path {
         Some(RedirectPath::Full(path)) if path.contains('?') => path.clone(),
@@ -34,6 +31,10 @@ pub fn redirect_location(redirect: &Redirect, matches: &RouteMatch, request: &Re
         None => with_query(request.path.to_owned(), query),
     };
     format!("{scheme}://{host}{port}{target}")
+}
+
+fn default_port(scheme: &str) -> u16 {
+    if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 }
 }
 
 fn replace_prefix(new: &str, matches: &RouteMatch, path: &str) -> String {
@@ -90,20 +91,36 @@ mod tests {
     #[test]
     fn redirects() {
         let none = Redirect { status: 301, scheme: None, host: None, port: None, path: None, strip_query: false };
-        let https = Redirect { scheme: Some("https".into()), ..none.clone() };
+        let to = |scheme: &str| Redirect { scheme: Some(scheme.into()), ..none.clone() };
+        let https = to("https");
         let path = |p: &str| Some(RedirectPath::Full(p.into()));
-        for (redirect, expected) in [
-            (https.clone(), "https://h.example/a/b?q=1"),
-            (Redirect { port: Some(8443), ..https.clone() }, "https://h.example:8443/a/b?q=1"),
-            (Redirect { port: Some(443), ..https }, "https://h.example/a/b?q=1"),
-            (Redirect { host: Some("o".into()), ..none.clone() }, "http://o:8080/a/b?q=1"),
-            (Redirect { path: path("/x"), ..none.clone() }, "http://h.example:8080/x?q=1"),
-            (Redirect { path: path("/x?y"), ..none.clone() }, "http://h.example:8080/x?y"),
-            (Redirect { strip_query: true, ..none.clone() }, "http://h.example:8080/a/b"),
-            (Redirect { path: Some(RedirectPath::Prefix("/new".into())), ..none }, "http://h.example:8080/new/b?q=1"),
+        let other = |host: &str| Redirect { host: Some(host.into()), ..none.clone() };
+        for (authority, redirect, expected) in [
+            ("h.example:8080", https.clone(), "https://h.example:8080/a/b?q=1"),
+            ("h.example:80", https.clone(), "https://h.example/a/b?q=1"),
+            ("h.example:443", https.clone(), "https://h.example/a/b?q=1"),
+            ("h.example", https.clone(), "https://h.example/a/b?q=1"),
+            ("[::1]:8080", https.clone(), "https://[::1]:8080/a/b?q=1"),
+            ("[::1]:80", https.clone(), "https://[::1]/a/b?q=1"),
+            ("h.example:443", to("http"), "http://h.example:443/a/b?q=1"),
+            ("h.example:8080", Redirect { port: Some(8443), ..https.clone() }, "https://h.example:8443/a/b?q=1"),
+            ("h.example:8080", Redirect { port: Some(443), ..https }, "https://h.example/a/b?q=1"),
+            ("h.example:8080", Redirect { port: Some(9), ..none.clone() }, "http://h.example:9/a/b?q=1"),
+            ("h.example:8080", other("o"), "http://o/a/b?q=1"),
+            ("h.example:8080", other("o:81"), "http://o:81/a/b?q=1"),
+            ("h.example:8080", Redirect { port: Some(9), ..other("o") }, "http://o:9/a/b?q=1"),
+            ("h.example:8080", Redirect { path: path("/x"), ..none.clone() }, "http://h.example:8080/x?q=1"),
+            ("h.example:8080", Redirect { path: path("/x?y"), ..none.clone() }, "http://h.example:8080/x?y"),
+            ("h.example:8080", Redirect { strip_query: true, ..none.clone() }, "http://h.example:8080/a/b"),
+            (
+                "h.example:8080",
+                Redirect { path: Some(RedirectPath::Prefix("/new".into())), ..none },
+                "http://h.example:8080/new/b?q=1",
+            ),
         ] {
-            let request = RequestView::get("h.example:8080", "/a/b?q=1");
-            assert_eq!(redirect_location(&redirect, &on(PathMatch::Prefix("/a".into())), &request), expected);
+            let request = RequestView::get(authority, "/a/b?q=1");
+            let location = redirect_location(&redirect, &on(PathMatch::Prefix("/a".into())), &request);
+            assert_eq!(location, expected, "{authority} {redirect:?}");
         }
     }
 }
