@@ -50,16 +50,7 @@ impl WorkloadEntry {
     pub(super) fn check_as(&self, addresses: Addresses, service_ports: Option<&[&str]>, report: &mut Report) {
         let address = self.address.as_str();
         if address.is_empty() {
-            if self.network.is_empty() {
-                report
-                    .error("the workload has no address")
-                    .expected("`address`, or `network` for one behind that network's gateway");
-            } else {
-                report.warning(format!(
-                    "the workload has no address: it is reached through the gateway of the network {}",
-                    quoted(&self.network)
-                ));
-            }
+            self.check_absent_address(addresses, report);
         } else {
             report.field("address", |r| check_address(address, addresses, r));
         }
@@ -84,6 +75,24 @@ impl WorkloadEntry {
                 r.error(format!("{} is not the name of a service account", quoted(&self.service_account)))
                     .hint("write its name only, without namespace or `spiffe://`");
             });
+        }
+    }
+
+    /// Istio lets a network stand for the address, save where addresses are looked up. The gateway of that network
+    /// would be dialled then, and we dial none.
+    fn check_absent_address(&self, addresses: Addresses, report: &mut Report) {
+        if addresses == Addresses::Names {
+            report.error("the workload has no address").expected("an IP address or a DNS name in `address`");
+        } else if self.network.is_empty() {
+            report
+                .error("the workload has neither `address` nor `network`")
+                .expected("`address`, with which connections are made to it");
+        } else {
+            let network = quoted(&self.network);
+            report
+                .warning(format!("the workload has no address, only the network {network}: it gets no traffic"))
+                .expected("`address`: gateways between networks are not dialled")
+                .hint("add the address at which its sidecar, or a gateway before it, is reached");
         }
     }
 

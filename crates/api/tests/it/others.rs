@@ -77,8 +77,16 @@ fn service_entry_workloads() {
             "error endpoints[0].address: `a.b` is not an IP address",
             "error endpoints[1].ports.web: 0 is not a port",
             "error endpoints[1].ports.web: the service has no port `web`",
-            "error endpoints[2]: the workload has no address",
+            "error endpoints[2]: the workload has neither `address` nor `network`",
         ],
+    );
+    entry(
+        &format!("{web}\nresolution: STATIC\nendpoints: [{{network: n}}]"),
+        &["warning endpoints[0]: the workload has no address, only the network `n`: it gets no traffic"],
+    );
+    entry(
+        &format!("{web}\nresolution: DNS\nendpoints: [{{network: n}}, {{}}]"),
+        &["error endpoints[0]: the workload has no address", "error endpoints[1]: the workload has no address"],
     );
     entry(
         &format!("{web}\nresolution: NONE\nendpoints: [{{address: 10.0.0.1}}]"),
@@ -104,11 +112,8 @@ fn workload_entry() {
         "{address: 10.0.0.1, ports: {http: 80}, labels: {app: a}, locality: r/z/s, weight: 3, serviceAccount: sa, network: n}",
         &[],
     );
-    check(
-        "{network: n}",
-        &["warning : the workload has no address: it is reached through the gateway of the network `n`"],
-    );
-    check("{labels: {app: a}}", &["error : the workload has no address"]);
+    check("{network: n}", &["warning : the workload has no address, only the network `n`: it gets no traffic"]);
+    check("{labels: {app: a}}", &["error : the workload has neither `address` nor `network`"]);
     check(
         "{address: '10.0.0.1:80', ports: {Web: 80}, locality: a//b, serviceAccount: 'ns/sa'}",
         &[
