@@ -12,6 +12,7 @@ use base::{SpiffeId, TrustDomain};
 use model::Locality;
 use serde::Deserialize;
 use transport::{Address, Netns};
+use xds::shell::ControlServer;
 
 /// The bootstrap file as typed. Unknown fields are errors.
 #[derive(Debug, Deserialize)]
@@ -180,15 +181,6 @@ pub struct ControlTls {
     pub server: ControlServer,
     /// PEM roots.
     pub trust_bundle: Vec<u8>,
-}
-
-/// Who the control plane must prove to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ControlServer {
-    /// Its certificate has this name, as on the web.
-    Name(String),
-    /// Its certificate is of this SPIFFE ID.
-    Identity(SpiffeId),
 }
 
 /// A bootstrap token. Never shown.

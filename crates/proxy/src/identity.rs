@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use base::{Backoff, SpiffeId};
 use ca::Key;
-use proto::istio::v1::auth::IstioCertificateRequest;
-use proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use tokio::time::sleep;
 use transport::tls::LiveCert;
+use xds::shell;
 
 use crate::apply::Changes;
 use crate::link::Links;
@@ -84,14 +83,9 @@ async fn request(links: &Links, id: &SpiffeId) -> Result<(String, String), Strin
     let key = Key::generate().map_err(|e| e.to_string())?;
     let csr = key.csr(id).map_err(|e| e.to_string())?;
     let asking = async {
-        let mut client = IstioCertificateServiceClient::new(links.open().await?);
-        let validity_duration = LIFE.as_secs() as i64;
-        let request = IstioCertificateRequest { csr, validity_duration, metadata: None };
-        let answer = client
-            .create_certificate(request)
+        shell::certify(links.open().await?, csr, LIFE)
             .await
-            .map_err(|status| format!("the control plane refused ({:?}): {}", status.code(), status.message()))?;
-        Ok(answer.into_inner().cert_chain)
+            .map_err(|status| format!("the control plane refused ({:?}): {}", status.code(), status.message()))
     };
     let late = || Err(format!("no answer of the control plane within {PATIENCE:?}"));
     let chain: Vec<String> = tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| late())?;

@@ -1,8 +1,8 @@
 //! The wire between the planes: standard xDS v3.
 //!
 //! Owns both directions wire <-> model ([`encode`], [`decode`]), and both ends of the discovery session as state
-//! machines without I/O ([`server`], [`client`]), with a thin gRPC shell around them ([`shell`]). Knows no running
-//! proxy, no store, and no YAML.
+//! machines without I/O ([`server`], [`client`]), with a thin gRPC shell around them ([`shell`]), which also owns the one
+//! channel to the control plane. Knows no running proxy, no store, and no YAML.
 //!
 //! ```
 //! use model::cluster::{Cluster, Discovery};
@@ -15,6 +15,7 @@
 pub mod client;
 pub mod decode;
 pub mod encode;
+pub mod health;
 mod resource;
 mod san;
 pub mod server;

@@ -1,30 +1,21 @@
 //! A certificate for a proxy that cannot ask for one itself: asked for with its token, renewed with itself.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use base::Backoff;
 use ca::Key;
-use hyper_util::rt::TokioIo;
-use proto::istio::v1::auth::IstioCertificateRequest;
-use proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
-use tonic::Request;
-use tonic::transport::{Channel, Endpoint, Uri};
-use tower_service::Service;
-use transport::tls::{
-    Accept, ClientOptions, ClientTls, LiveCert, LiveTrust, PeerCheck, Roots, ServerCheck, TrustBundles,
-};
-use transport::{Address, Connector, Stream};
+use transport::Address;
+use transport::tls::LiveCert;
+use xds::shell::{self, ControlServer, Links};
 
 use super::{Ticket, write_private};
 
 /// The life that is asked for; the control plane may give less.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
-/// Limit for one connection to the control plane, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
+/// The first and longest bound of the wait after a certificate could not be renewed.
+const BETWEEN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
 /// The certificate of one proxy, in a folder of two files that are exchanged together.
 pub struct Certificates {
@@ -47,19 +38,9 @@ impl Certificates {
     /// Gets a certificate for a new key, and puts both in place. Until when it is good.
     pub async fn obtain(&self) -> Result<(SystemTime, SystemTime)> {
         let key = Key::generate()?;
-        let request = IstioCertificateRequest {
-            csr: key.csr(&self.ticket.identity)?,
-            validity_duration: LIFE.as_secs() as i64,
-            metadata: None,
-        };
-        let mut request = Request::new(request);
-        if !self.current.is_set() {
-            let bearer = format!("Bearer {}", self.ticket.token).parse().context("the token is no header value")?;
-            request.metadata_mut().insert("authorization", bearer);
-        }
-        let mut client = IstioCertificateServiceClient::new(self.channel().await?);
-        let answer = client.create_certificate(request).await.map_err(|status| anyhow!("{}", status.message()))?;
-        let chain = answer.into_inner().cert_chain.concat();
+        let link = self.links()?.open(|| Some(self.ticket.token.clone())).await.map_err(|e| anyhow!(e))?;
+        let answer = shell::certify(link, key.csr(&self.ticket.identity)?, LIFE).await;
+        let chain = answer.map_err(|status| anyhow!("{}", status.message()))?.concat();
         self.current.set_pem(&chain, &key.secret_pem())?;
         self.put(&chain, &key.secret_pem())?;
         let certificate = self.current.certificate().context("the certificate was just set")?;
@@ -68,7 +49,7 @@ impl Certificates {
 
     /// Renews at half of each certificate's life, for ever.
     pub async fn keep_fresh(self, (not_before, not_after): (SystemTime, SystemTime)) {
-        let (mut at, mut backoff) = (renewal(not_before, not_after), Backoff::new(CONNECT, Duration::from_secs(300)));
+        let (mut at, mut backoff) = (renewal(not_before, not_after), Backoff::new(BETWEEN.0, BETWEEN.1));
         loop {
             tokio::time::sleep(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
             match self.obtain().await {
@@ -100,46 +81,10 @@ impl Certificates {
         Ok(())
     }
 
-    async fn channel(&self) -> Result<Channel> {
+    fn links(&self) -> Result<Links> {
         let address: Address = self.ticket.control.parse().map_err(|e| anyhow!("the control plane's address: {e}"))?;
-        let roots = LiveTrust::new(TrustBundles::domain(
-            self.ticket.server.trust_domain().parse()?,
-            Roots::from_pem(&self.ticket.trust_bundle)?,
-        ));
-        let accept = Accept::identities([&self.ticket.server]);
-        let mut options = ClientOptions::new(ServerCheck::Peer(PeerCheck::Spiffe { trust: roots, accept }));
-        options.alpn = vec![b"h2".to_vec()];
-        options.cert = self.current.is_set().then(|| self.current.clone());
-        let tls = ClientTls::new(options)?;
-        let dial = Dial { address, tls };
-        Ok(Endpoint::from_static("http://control").connect_with_connector(dial).await?)
-    }
-}
-
-/// Connects to the control plane for gRPC.
-#[derive(Clone)]
-struct Dial {
-    address: Address,
-    tls: ClientTls,
-}
-
-impl Service<Uri> for Dial {
-    type Response = TokioIo<Stream>;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = std::io::Result<TokioIo<Stream>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { address, tls } = self.clone();
-        Box::pin(async move {
-            let connector = Connector { timeout: CONNECT, ..Connector::default() };
-            let stream = connector.connect(&address).await.map_err(std::io::Error::other)?;
-            let (stream, _) = tls.connect(stream, None, CONNECT).await.map_err(std::io::Error::other)?;
-            Ok(TokioIo::new(stream))
-        })
+        let server = ControlServer::Identity(self.ticket.server.clone());
+        Ok(Links::tls(address, &server, &self.ticket.trust_bundle, self.current.clone())?)
     }
 }
 

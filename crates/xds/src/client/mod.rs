@@ -21,6 +21,7 @@ use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryReque
 use proto::google::protobuf::Any;
 use proto::google::rpc::Status;
 
+use crate::health::{self, Health};
 use crate::{DecodeError, Resource, decode};
 
 pub use held::{Held, HeldError, HeldResource};
@@ -85,6 +86,10 @@ pub struct ClientSession {
     held: Held,
     pending: VecDeque<Pending>,
     queue: VecDeque<Message>,
+    /// What was said of the program last.
+    health: Option<Health>,
+    /// That was not sent on this stream yet.
+    health_due: bool,
     /// Counts streams; zero before the first.
     stream: u64,
     connected: bool,
@@ -135,6 +140,8 @@ impl ClientSession {
             held: Held::default(),
             pending: VecDeque::new(),
             queue: VecDeque::new(),
+            health: None,
+            health_due: false,
             stream: 0,
             connected: false,
             introduced: false,
@@ -203,6 +210,13 @@ impl ClientSession {
         self.open_kind(kind);
     }
 
+    /// Says whether the program is ready, now and at the beginning of each stream to come. Without such a word the
+    /// server takes it for granted.
+    pub fn report(&mut self, health: Health) {
+        self.health_due |= self.health.as_ref() != Some(&health);
+        self.health = Some(health);
+    }
+
     /// Is everything that is wanted either there or known not to exist?
     pub fn is_complete(&self) -> bool {
         self.kinds.iter().all(|(kind, interest)| {
@@ -216,6 +230,7 @@ impl ClientSession {
         self.stream += 1;
         self.connected = true;
         self.introduced = false;
+        self.health_due = self.health.is_some();
         self.queue.clear();
         for interest in self.kinds.values_mut() {
             interest.opened = false;
@@ -258,7 +273,7 @@ impl ClientSession {
         if !self.connected {
             return None;
         }
-        let next = self.queue.pop_front().or_else(|| self.changed_interest())?;
+        let next = self.due_health().or_else(|| self.queue.pop_front()).or_else(|| self.changed_interest())?;
         Some(self.introduce(next))
     }
 
@@ -272,6 +287,13 @@ impl ClientSession {
             };
         }
         expected
+    }
+
+    /// The first request of a stream is one for resources: a server that knows no others learns the node by it.
+    fn due_health(&mut self) -> Option<Message> {
+        let health = self.health.as_ref().filter(|_| self.health_due && self.introduced)?;
+        self.health_due = false;
+        Some(health::message(self.variant, health))
     }
 
     fn is_wanted(&self, kind: ResourceKind, name: &str) -> bool {

@@ -16,6 +16,7 @@ use tonic::codegen::StdError;
 
 use super::MAX_MESSAGE;
 use crate::client::{ClientSession, Message, Nonce, Refusal, Update, Variant};
+use crate::health::Health;
 
 /// What the owner says while a stream runs.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub enum Command {
     WantAll(ResourceKind),
     /// [`ClientSession::resolve`]
     Resolve(Nonce, Result<(), Vec<Refusal>>),
+    /// [`ClientSession::report`]
+    Report(Health),
 }
 
 impl Command {
@@ -35,6 +38,7 @@ impl Command {
             Self::Want(kind, names) => session.want(kind, names),
             Self::WantAll(kind) => session.want_all(kind),
             Self::Resolve(nonce, outcome) => session.resolve(&nonce, outcome),
+            Self::Report(health) => session.report(health),
         }
     }
 }

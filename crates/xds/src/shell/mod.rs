@@ -1,9 +1,11 @@
-//! The thin gRPC shell around the sessions: messages in, messages out, and nothing decided here.
+//! The thin gRPC shell around the sessions: the channel, messages in, messages out, and nothing decided here.
 
 mod client;
+mod link;
 mod server;
 
 pub use client::{Command, StreamEnd, run};
+pub use link::{Bearer, ControlServer, Link, LinkError, Links, certify};
 pub use server::{Ads, Opened, Peer, Sessions, serve_stream};
 
 /// The largest message taken, in bytes: one response may hold all clusters of a large mesh.

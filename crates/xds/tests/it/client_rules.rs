@@ -180,3 +180,31 @@ fn complete_when_all_is_there_or_known_not_to_be() {
     assert_eq!(update.removed, [Arc::from("a")]);
     assert!(session.is_complete());
 }
+
+#[test]
+fn health_is_told_once_per_change_and_on_every_stream_after_the_node() {
+    for variant in [Variant::Delta, Variant::Sotw] {
+        let told = |session: &mut ClientSession| -> Vec<(bool, bool, Option<String>)> {
+            let parts = |message| match message {
+                Message::Delta(r) => (r.node, r.type_url, r.error_detail),
+                Message::Sotw(r) => (r.node, r.type_url, r.error_detail),
+            };
+            std::iter::from_fn(|| session.next_message())
+                .map(parts)
+                .map(|(node, kind, error)| (node.is_some(), kind == xds::health::HEALTH_TYPE, error.map(|e| e.message)))
+                .collect()
+        };
+        let mut session = session(variant);
+        session.report(Err("not yet".to_owned()));
+        let not_yet = (false, true, Some("not yet".to_owned()));
+        assert_eq!(told(&mut session), [(true, false, None), not_yet.clone()]);
+        session.report(Err("not yet".to_owned()));
+        assert_eq!(told(&mut session), []);
+        session.report(Ok(()));
+        assert_eq!(told(&mut session), [(false, true, None)]);
+        session.disconnected();
+        session.report(Err("not yet".to_owned()));
+        session.connected();
+        assert_eq!(told(&mut session), [(true, false, None), not_yet]);
+    }
+}
