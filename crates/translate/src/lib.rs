@@ -31,6 +31,7 @@ pub use check::check;
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
 pub use peer_authentication::Mode;
 pub use protocol::Protocol;
+use service::Service;
 pub use settings::{MeshSettings, OutboundPolicy};
 pub use workload::Workload;
 pub use world::{Inputs, World};
@@ -39,7 +40,8 @@ pub use world::{Inputs, World};
 pub fn translate(world: &World, node: &Node) -> Config {
     let mut config = Config::default();
     clusters::add_unknown(&mut config);
-    for service in world.visible(node) {
+    let visible = world.visible(node);
+    for service in &visible {
         clusters::add_service(&mut config, world, node, service);
     }
     match &node.role {
@@ -49,10 +51,10 @@ pub fn translate(world: &World, node: &Node) -> Config {
             }
             match capture {
                 Capture::Redirect { netns, outbound } => {
-                    outbound::add_captured(&mut config, world, node, netns, outbound);
-                    add_names(&mut config, world, node);
+                    outbound::add_captured(&mut config, world, node, &visible, netns, outbound);
+                    add_names(&mut config, world, node, &visible);
                 }
-                Capture::Upstreams(upstreams) => outbound::add_upstreams(&mut config, world, node, upstreams),
+                Capture::Upstreams(upstreams) => outbound::add_upstreams(&mut config, world, node, &visible, upstreams),
             }
         }
         Role::Gateway { bind, ports } => gateway::add(&mut config, world, node, *bind, ports),
@@ -62,9 +64,9 @@ pub fn translate(world: &World, node: &Node) -> Config {
 }
 
 /// The names that the program may ask for: every form of every visible service's host.
-fn add_names(config: &mut Config, world: &World, node: &Node) {
+fn add_names(config: &mut Config, world: &World, node: &Node, visible: &[&Arc<Service>]) {
     let mut table = NameTable::default();
-    for service in world.visible(node) {
+    for service in visible {
         for form in names::short_forms(&service.host, &node.namespace, &world.settings.dns_domain) {
             if !service.addresses.is_empty() {
                 table.names.entry(form).or_insert_with(|| service.addresses.clone());

@@ -33,10 +33,16 @@ const DETECTION: Duration = Duration::from_secs(1);
 const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// Adds listeners and routes for captured connections.
-pub fn add_captured(config: &mut Config, world: &World, node: &Node, netns: &Arc<str>, at: &[SocketAddr]) {
-    let services = world.visible(node);
+pub fn add_captured(
+    config: &mut Config,
+    world: &World,
+    node: &Node,
+    visible: &[&Arc<Service>],
+    netns: &Arc<str>,
+    at: &[SocketAddr],
+) {
     let mut http_ports: BTreeMap<u16, Vec<(&Service, &ServicePort)>> = BTreeMap::new();
-    for service in &services {
+    for service in visible {
         for port in &service.ports {
             if port.protocol.is_http() {
                 http_ports.entry(port.number).or_default().push((service, port));
@@ -55,8 +61,13 @@ pub fn add_captured(config: &mut Config, world: &World, node: &Node, netns: &Arc
 }
 
 /// Adds a listener for each upstream that the program uses under a local address.
-pub fn add_upstreams(config: &mut Config, world: &World, node: &Node, upstreams: &[LocalUpstream]) {
-    let visible = world.visible(node);
+pub fn add_upstreams(
+    config: &mut Config,
+    world: &World,
+    node: &Node,
+    visible: &[&Arc<Service>],
+    upstreams: &[LocalUpstream],
+) {
     for upstream in upstreams {
         let host = names::complete_host(&upstream.host, &node.namespace, &world.settings.dns_domain);
         let found = visible.iter().find(|s| *s.host == *host).and_then(|s| Some((&***s, s.port(upstream.port)?)));
