@@ -1,6 +1,7 @@
 //! The list itself, a file for each of its parts.
 
 mod basic;
+mod disk;
 mod end;
 mod envoy;
 mod identity;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Check> {
         routing::checks(),
         identity::checks(),
         input::checks(),
+        disk::checks(),
         malformed::checks(),
         protocols::checks(),
         resilience::checks(),

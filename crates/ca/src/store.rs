@@ -19,7 +19,7 @@ pub enum StoreError {
         path: String,
     },
     /// The system refuses.
-    #[error("{path}: {source}; expected to read and write there: look at owner and permissions")]
+    #[error("{path}: {source}; expected to read and write there: look at owner, permissions and free space")]
     Io {
         /// The path.
         path: String,

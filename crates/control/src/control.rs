@@ -29,7 +29,7 @@ use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
 use crate::registry::{self, Desk};
 use crate::rest::{self, PeerUser};
-use crate::store::{self, Disk, Kept, Start, Store};
+use crate::store::{self, Disk, Kept, Start, Store, StoreError};
 
 /// A control plane that runs.
 pub struct Control {
@@ -130,8 +130,7 @@ impl Control {
 
         let written = settings.data_dir.join("endpoints.json");
         let json = serde_json::to_string_pretty(&endpoints).unwrap_or_default();
-        store::replace_file(&written, &json)
-            .map_err(|source| ControlError::File { path: written.display().to_string(), source })?;
+        store::replace_file(&written, &json).map_err(|e| StoreError::io(&written, e))?;
         tracing::info!("xDS and certificates on {}, API on {}", endpoints.tls, endpoints.socket.display());
         Ok(Self { endpoints, written, store, doors, chores, _files: files, stop, drain })
     }

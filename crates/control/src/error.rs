@@ -1,7 +1,5 @@
 //! Why the control plane cannot start or go on. One clear line each.
 
-use std::io;
-
 use crate::store::StoreError;
 
 /// Why the control plane cannot start or go on.
@@ -38,14 +36,6 @@ pub enum ControlError {
     /// A port or socket is not to be had.
     #[error(transparent)]
     Bind(#[from] transport::listen::BindError),
-    /// A file of the data directory cannot be written.
-    #[error("{path}: {source}; expected to write there: look at owner, permissions and free space")]
-    File {
-        /// Its path.
-        path: String,
-        /// What the system says.
-        source: io::Error,
-    },
     /// A door stopped working.
     #[error("the {door} door stopped: {reason}; start the control plane again")]
     Door {

@@ -5,10 +5,17 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 
-/// Prints an error: the whole chain of causes on one line each.
+/// Prints an error with the whole chain of its causes, on one line. A cause that was said already is not said again.
 pub fn error(error: &anyhow::Error) {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    eprintln!("{} {}", paint("error:", Colour::Red, std::io::stderr().is_terminal()), causes.join(": "));
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        match text.as_str() {
+            "" => text = cause,
+            said if said.contains(&cause) => {}
+            _ => text = format!("{text}: {cause}"),
+        }
+    }
+    eprintln!("{} {text}", paint("error:", Colour::Red, std::io::stderr().is_terminal()));
 }
 
 /// Prints a line of the result. A reader that has seen enough (`| head`) is no error.

@@ -10,11 +10,12 @@ use model::ResourceKind;
 use proto::envoy::config::core::v3::{Locality, Node as WireNode};
 use proto::google::protobuf::value::Kind;
 use proto::google::protobuf::{ListValue, Struct, Value};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::sleep;
 use transport::tls::LiveCert;
 use xds::client::{ClientSession, Refusal, Update, Variant};
-use xds::shell;
+use xds::shell::{self, Command};
 
 use crate::apply::{Changes, Rejected};
 use crate::bootstrap::{Mode, Node};
@@ -43,8 +44,14 @@ pub(crate) struct Plan {
     pub own: Option<(&'static str, LiveCert)>,
 }
 
-/// Follows the control plane for as long as the proxy runs.
-pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan) {
+/// How many words for the session may wait while there is no stream.
+pub(crate) const ORDERS: usize = 4;
+
+/// Follows the control plane for as long as the proxy runs. By `session` others say what they have to; updates need no
+/// order: they are applied at once, and what is wanted follows from them.
+pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan, session: (Sender<Command>, Receiver<Command>)) {
+    // A stream ends when nobody can say anything any more.
+    let (_open, mut commands) = session;
     let mut session = ClientSession::new(wire_node(&plan.node), variant(plan.mode));
     let keeper = Rc::new(Keeper::default());
     if let Some(state) = side.state().cloned() {
@@ -64,8 +71,6 @@ pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan) {
     if let Some((_, cert)) = &plan.own {
         wait_for(cert).await;
     }
-    // Nobody sends by it: updates are applied at once, and what is wanted follows from them.
-    let (_owner, mut commands) = mpsc::channel(1);
     let mut backoff = Backoff::new(BETWEEN.0, BETWEEN.1);
     loop {
         match links.open().await {
@@ -157,10 +162,13 @@ impl Keeper {
             self.changed.notified().await;
             sleep(GATHER).await;
             let Some(bytes) = self.newest.take() else { continue };
-            let state = state.clone();
-            let written = tokio::task::spawn_blocking(move || state.save_held(&bytes)).await;
+            let writer = state.clone();
+            let written = tokio::task::spawn_blocking(move || writer.save_held(&bytes)).await;
             if let Ok(Err(error)) = written {
-                tracing::warn!("the configuration cannot be kept for the next start: {error}");
+                let folder = state.path().display();
+                tracing::warn!(
+                    "{folder}: the configuration cannot be kept for the next start: {error}; the one kept before stays"
+                );
             }
         }
     }

@@ -41,7 +41,8 @@ pub(crate) async fn keep(side: Rc<Side>, links: Links, id: SpiffeId, cert: LiveC
                     if let Some(state) = side.state()
                         && let Err(error) = state.save_certificate(&chain, &key)
                     {
-                        tracing::warn!("the certificate cannot be kept for the next start: {error}");
+                        let folder = state.path().display();
+                        tracing::warn!("{folder}: the certificate cannot be kept for the next start: {error}");
                     }
                     continue;
                 }

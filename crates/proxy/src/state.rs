@@ -93,9 +93,15 @@ impl StateDir {
         // A leftover of an earlier crash may have other permissions.
         let _ = std::fs::remove_file(&hidden);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&hidden, self.0.join(name))
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let replaced = written.and_then(|()| std::fs::rename(&hidden, self.0.join(name)));
+        // Half a file is of no use, and takes room where there may be none.
+        replaced.inspect_err(|_| drop(std::fs::remove_file(&hidden)))
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -288,7 +288,7 @@ fn no_control(world: &mut World) -> Outcome<'_> {
 }
 
 /// One line of error that names these things, and an exit code that is not 0. Lines of a log are not counted.
-fn one_line(said: &Said, names: &[&str]) -> Result<()> {
+pub(super) fn one_line(said: &Said, names: &[&str]) -> Result<()> {
     ensure!(
         said.code.is_some_and(|code| code != 0),
         "exit code {:?}; expected one that is not 0: {}",

@@ -80,9 +80,16 @@ impl Disk {
         let path = dir.join("store.redb");
         // Made here, so that it is closed to others from its first byte on.
         let made = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        drop(made.map_err(|e| StoreError::io(&path, e))?);
+        let made = made.map_err(|e| StoreError::io(&path, e))?;
+        let is_new = made.metadata().is_ok_and(|file| file.len() == 0);
+        drop(made);
         let file = path.clone();
-        Self::with(path, move || Database::create(&file))
+        let opened = Self::with(path.clone(), move || Database::create(&file));
+        // Half a new store would be taken for a damaged one at the next start. What another makes just now is its own.
+        if is_new && opened.as_ref().is_err_and(|error| !matches!(error, StoreError::Locked { .. })) {
+            let _ = fs::remove_file(&path);
+        }
+        opened
     }
 
     /// Uses whatever database `open` opens; `path` stands in errors.
@@ -186,6 +193,7 @@ pub fn replace_file(path: &Path, text: &str) -> io::Result<()> {
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    fs::rename(&fresh, path)
+    let written = io::Write::write_all(&mut file, text.as_bytes()).and_then(|()| fs::rename(&fresh, path));
+    // Half a file is of no use, and takes room where there may be none.
+    written.inspect_err(|_| drop(fs::remove_file(&fresh)))
 }

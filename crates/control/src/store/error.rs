@@ -21,7 +21,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// No space left.
-    #[error("{}: no space left on the disk; what was stored before is kept, the change is not: make room and apply it again", path.display())]
+    #[error("{}: no space left on the disk; what was stored before is kept, the change is not: make room and try again", path.display())]
     Full {
         /// The file.
         path: PathBuf,
