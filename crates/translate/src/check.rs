@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use api::istio::{Destination, VirtualService};
+use api::istio::{Destination, Gateway, VirtualService};
 use api::{Problem, Spanned};
 
-use crate::gateway::host_part;
 use crate::names::{complete_gateway, complete_host};
-use crate::service::Service;
+use crate::servers::{self, Clash, Open, Over, host_part};
+use crate::service::{Service, selected};
 use crate::world::{Document, World};
 
 /// Every reference that leads nowhere, with the place where it was written and what traffic gets that meets it.
@@ -34,6 +34,7 @@ pub fn check(world: &World) -> Vec<Problem> {
     for gateway in &world.gateways {
         check_gateway(world, gateway, &mut problems);
     }
+    check_servers(world, &mut problems);
     problems
 }
 
@@ -162,7 +163,7 @@ fn ports(service: &Service) -> String {
 }
 
 /// A server whose certificate is not there cannot take a connection.
-fn check_gateway(world: &World, gateway: &Document<api::istio::Gateway>, problems: &mut Vec<Problem>) {
+fn check_gateway(world: &World, gateway: &Document<Gateway>, problems: &mut Vec<Problem>) {
     for (i, server) in gateway.spec().servers.iter().enumerate() {
         let Some(tls) = &server.tls else { continue };
         let names = tls.credential_names.iter().chain(Some(&tls.credential_name)).filter(|n| !n.is_empty());
@@ -176,4 +177,54 @@ fn check_gateway(world: &World, gateway: &Document<api::istio::Gateway>, problem
             problems.push(gateway.resource.problem(problem, name.span));
         }
     }
+}
+
+/// Servers that ask for the same port and host. A workload that one `Gateway` selects is selected by every other whose
+/// selector asks for no more; which workloads there are is not known here.
+fn check_servers(world: &World, problems: &mut Vec<Problem>) {
+    let mut told = BTreeSet::new();
+    for gateway in &world.gateways {
+        let together = world.gateways.iter().filter(|g| selected(&g.spec().selector, &gateway.spec().selector));
+        for clash in servers::open(together).1 {
+            let id = |open: &Open<'_>| (open.gateway.resource.key().to_string(), open.index);
+            if told.insert((id(&clash.first), id(&clash.second))) {
+                problems.push(clash_problem(&clash));
+            }
+        }
+    }
+}
+
+fn clash_problem(clash: &Clash<'_>) -> Problem {
+    let Clash { first, second, over } = clash;
+    let at = |open: &Open<'_>, host: Option<&str>| {
+        let position = |host| open.server.hosts.iter().position(|h| host_part(&h.value).eq_ignore_ascii_case(host));
+        let (path, span) = match (host.and_then(position), &open.server.port) {
+            (Some(i), _) => (format!(".hosts[{i}]"), open.server.hosts[i].span),
+            (None, Some(port)) => (".port.number".to_owned(), port.number.span),
+            (None, None) => (String::new(), Default::default()),
+        };
+        (format!("spec.servers[{}]{path}", open.index), span)
+    };
+    let (what, host, effect) = match over {
+        Over::TlsHost(host) => (
+            format!("the host `{host}` on port {}", second.port),
+            Some(*host),
+            "this server is left out, with all its hosts",
+        ),
+        Over::HttpHost(host) => {
+            (format!("the host `{host}` on port {}", second.port), Some(*host), "the rules of both are joined")
+        }
+        Over::Port => (format!("port {} for another protocol", second.port), None, "this server is left out"),
+    };
+    let (path, span) = at(first, host);
+    let there = first.gateway.resource.problem(Problem::warning("").path(path), span);
+    let place = match there.line {
+        0 => String::new(),
+        line => format!(", {}:{line}", there.file),
+    };
+    let name = format!("{}/{}", first.gateway.namespace(), first.gateway.name());
+    let message = format!("the Gateway `{name}` opens {what} already ({}{place})", there.path);
+    let (path, span) = at(second, host);
+    let problem = Problem::warning(message).path(path).expected("each host of a port in one server");
+    second.gateway.resource.problem(problem.hint(effect), span)
 }

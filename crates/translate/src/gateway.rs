@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::istio::{Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService};
+use api::istio::{ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService};
 use base::HostPattern;
 use model::chain::ChainMatch;
 use model::http_proxy::{ForwardClientCert, RouteSource};
@@ -17,33 +17,22 @@ use model::{
 };
 
 use crate::clusters::TRUST_BUNDLE;
-use crate::names::{complete_gateway, complete_host, without_dot};
+use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::outbound::{http_proxy, logs};
 use crate::routes::{Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
 use crate::secrets::{HELD, ROOTS};
+use crate::servers::{self, Open, host_part, is_plain_http, protocol};
 use crate::service::selected;
 use crate::world::{Document, World};
 
-/// A server of a gateway that this proxy serves.
-#[derive(Clone, Copy)]
-struct Open<'a> {
-    gateway: &'a Document<Gateway>,
-    server: &'a Server,
-    index: usize,
-    port: u16,
-}
+/// The name of the route that sends plain requests to TLS.
+const HTTPS_REDIRECT: &str = "https-redirect";
 
 /// Adds the listeners and routes of every `Gateway` that selects the proxy.
 pub fn add(config: &mut Config, world: &World, node: &Node, bind: IpAddr, ports: &BTreeMap<u16, u16>) {
-    let mut by_port: BTreeMap<u16, Vec<Open<'_>>> = BTreeMap::new();
-    for gateway in world.gateways.iter().filter(|g| selected(&g.spec().selector, &node.labels)) {
-        for (index, server) in gateway.spec().servers.iter().enumerate() {
-            if let Some(port) = server.port.as_ref().map(|p| p.number.value as u16) {
-                by_port.entry(port).or_default().push(Open { gateway, server, index, port });
-            }
-        }
-    }
+    let selecting = world.gateways.iter().filter(|g| selected(&g.spec().selector, &node.labels));
+    let (by_port, _) = servers::open(selecting);
     for (port, servers) in by_port {
         let at = SocketAddr::new(bind, ports.get(&port).copied().unwrap_or(port));
         add_port(config, world, node, at, port, &servers);
@@ -74,14 +63,6 @@ fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, por
         access_logs: logs(world),
     };
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
-}
-
-fn protocol(server: &Server) -> String {
-    server.port.as_ref().map(|p| p.protocol.to_ascii_uppercase()).unwrap_or_default()
-}
-
-fn is_plain_http(server: &Server) -> bool {
-    matches!(protocol(server).as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB")
 }
 
 /// The chains of a server that is not plain HTTP: TLS that is ended here, TLS that passes through by server name, raw TCP.
@@ -151,6 +132,10 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
     }
     let port = servers.first().map_or(0, |open| open.port);
     let hosts = by_domain.into_iter().map(|(domain, mut routes)| {
+        // One server that redirects a host is enough, whatever others have for it (Istio's rule).
+        if let Some(redirect) = routes.iter().position(|route| *route.name == *HTTPS_REDIRECT) {
+            routes = vec![routes.swap_remove(redirect)];
+        }
         catch_all_last(&mut routes);
         gateway_host(format!("{domain}:{port}").into(), domain, routes)
     });
@@ -191,11 +176,6 @@ fn opened(open: &Open<'_>, rule_namespace: &str, host: &str) -> Vec<String> {
     domains
 }
 
-/// The host of a server, without the namespace before it.
-pub fn host_part(written: &str) -> &str {
-    without_dot(written.split_once('/').map_or(written, |(_, host)| host))
-}
-
 fn to_https() -> Route {
     let redirect = Redirect {
         status: 301,
@@ -205,7 +185,7 @@ fn to_https() -> Route {
         path: None,
         strip_query: false,
     };
-    Route { name: "https-redirect".into(), ..Route::new(PathMatch::Prefix("/".into()), Action::Redirect(redirect)) }
+    Route { name: HTTPS_REDIRECT.into(), ..Route::new(PathMatch::Prefix("/".into()), Action::Redirect(redirect)) }
 }
 
 /// TLS that passes through: a chain for each TLS rule, by its server names.

@@ -17,6 +17,7 @@ mod protocol;
 mod routes;
 mod scope;
 mod secrets;
+mod servers;
 pub mod service;
 mod settings;
 pub mod vips;

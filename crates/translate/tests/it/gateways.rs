@@ -69,3 +69,90 @@ spec:
     assert!(config.secrets.contains_key("kubernetes://cert"));
     assert!(config.secrets.contains_key("kubernetes://cert-cacert"), "the roots stand beside the certificate");
 }
+
+/// A `Gateway` for the ingress gateway with these servers; one that was created later has a higher `minute`.
+fn gateway_document(name: &str, minute: u8, servers: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: {name}, creationTimestamp: '2026-01-01T00:0{minute}:00Z'}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+{servers}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec:
+  hosts: [a.example.org, b.example.org]
+  gateways: [{name}]
+  http: [{{match: [{{uri: {{prefix: /{name}}}}}], route: [{{destination: {{host: reviews}}}}]}}]
+  tcp: [{{route: [{{destination: {{host: reviews}}}}]}}]
+"
+    )
+}
+
+#[test]
+fn of_two_servers_for_one_host_the_older_has_it() {
+    let tls = |hosts: &str| {
+        format!(
+            "  - {{port: {{number: 443, name: x, protocol: HTTPS}}, hosts: [{hosts}], tls: {{mode: SIMPLE, credentialName: c}}}}"
+        )
+    };
+    let plain = |hosts: &str, rest: &str| {
+        format!("  - {{port: {{number: 443, name: x, protocol: HTTP}}, hosts: [{hosts}]{rest}}}")
+    };
+    let raw = || "  - {port: {number: 443, name: x, protocol: TCP}, hosts: ['*']}".to_owned();
+    let (a, ab) = ("a.example.org", "b.example.org, ./a.example.org");
+    let again = "the Gateway `default/red` opens the host `a.example.org` on port 443 already (spec.servers[0].hosts[0], test.yaml:27)";
+    let other = "the Gateway `default/red` opens port 443 for another protocol already (spec.servers[0].port.number, test.yaml:27)";
+    for (old, young, routes, warning) in [
+        (tls(a), tls("b.example.org"), "a.example.org /red, b.example.org /blue", None),
+        // The whole server is left out, with the host that nobody else opens.
+        (tls(a), tls(ab), "a.example.org /red", Some((again, "this server is left out, with all its hosts"))),
+        (
+            plain(a, ""),
+            plain(ab, ""),
+            "a.example.org /red /blue, b.example.org /blue",
+            Some((again, "the rules of both are joined")),
+        ),
+        (
+            plain(a, ""),
+            plain(a, ", tls: {httpsRedirect: true}"),
+            "a.example.org /",
+            Some((again, "the rules of both are joined")),
+        ),
+        (tls(a), plain(a, ""), "a.example.org /red", Some((other, "this server is left out"))),
+        (raw(), raw(), "tcp red", Some((other, "this server is left out"))),
+        (raw(), tls(a), "tcp red", Some((other, "this server is left out"))),
+    ] {
+        // The younger stands first in the file, and by name.
+        let documents =
+            format!("{}---{}---\n{BOOKINFO}", gateway_document("blue", 1, &young), gateway_document("red", 0, &old));
+        let world = world(&documents, &[]);
+        let config = config(&world, &gateway());
+        let of_host = |host: &model::VirtualHost| {
+            let paths = host.routes.iter().map(|route| match &route.matches.path {
+                model::route::PathMatch::Prefix(path) => path.as_str(),
+                _ => "",
+            });
+            format!("{} {}", host.domains[0], paths.collect::<Vec<_>>().join(" "))
+        };
+        let mut found: Vec<String> = config.routes.values().flat_map(|table| &table.hosts).map(of_host).collect();
+        let chains = config.listeners.values().flat_map(|l| &l.chains);
+        let raw = chains.filter(|c| matches!(c.filter, model::NetworkFilter::Tcp(_)));
+        found.extend(raw.map(|chain| format!("tcp {}", chain.name.split('.').nth(3).unwrap())));
+        found.sort();
+        assert_eq!(found.join(", "), routes, "{old}\n{young}");
+        let problems = translate::check(&world);
+        let about: Vec<_> = problems.iter().filter(|p| p.message.contains("already")).collect();
+        let told = about.iter().map(|p| (p.message.as_str(), p.hint.as_deref().unwrap_or_default()));
+        assert_eq!(told.collect::<Vec<_>>(), warning.into_iter().collect::<Vec<_>>(), "{old}\n{young}");
+        assert!(
+            about.iter().all(|p| p.resource.as_ref().is_some_and(|r| r.name == "blue") && p.line == 8),
+            "{about:#?}"
+        );
+    }
+}
