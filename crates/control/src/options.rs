@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::{SpiffeId, TrustDomain};
 use model::AccessLog;
+use model::access_log::LogFormat;
 use serde::{Deserialize, Serialize};
 use translate::{MeshSettings, OutboundPolicy};
 
@@ -30,6 +31,8 @@ pub struct ControlOptions {
     pub outbound_policy: Option<String>,
     /// Where proxies write access logs, such as `/dev/stdout`. Default: nowhere.
     pub access_log: Option<String>,
+    /// `TEXT` (the default) or `JSON`: Istio's default line in the one form or the other (`accessLogEncoding`).
+    pub access_log_encoding: Option<String>,
     /// The address of the TLS and metrics doors. Default 127.0.0.1; for other machines, one that they reach.
     pub listen: Option<IpAddr>,
     /// xDS and certificates over TLS. Default 15012; 0 is any free port, as for the others.
@@ -91,6 +94,7 @@ impl ControlOptions {
             root_namespace: None,
             outbound_policy: None,
             access_log: None,
+            access_log_encoding: None,
             listen: None,
             tls_port: None,
             plain_port: None,
@@ -137,6 +141,18 @@ impl ControlOptions {
         })
     }
 
+    fn access_log(&self) -> Result<Option<AccessLog>, ControlError> {
+        let format = match self.access_log_encoding.as_deref() {
+            None | Some("TEXT") => LogFormat::Default,
+            Some("JSON") => istio_json(),
+            Some(other) => {
+                let reason = format!("`{other}`: expected `TEXT` or `JSON`");
+                return Err(ControlError::Option { option: "access log encoding", reason });
+            }
+        };
+        Ok(self.access_log.clone().map(|path| AccessLog { path, format }))
+    }
+
     fn mesh(&self, trust_domain: TrustDomain) -> Result<MeshSettings, ControlError> {
         let default = MeshSettings::default();
         let outbound_policy = match self.outbound_policy.as_deref() {
@@ -153,13 +169,16 @@ impl ControlOptions {
             dns_domain: self.dns_domain.clone().unwrap_or(default.dns_domain),
             root_namespace: self.root_namespace.clone().unwrap_or(default.root_namespace),
             outbound_policy,
-            access_log: self.access_log.as_deref().map(access_log),
+            access_log: self.access_log()?,
         })
     }
 }
 
-fn access_log(path: &str) -> AccessLog {
-    AccessLog { path: path.to_owned(), format: model::access_log::LogFormat::Default }
+fn istio_json() -> LogFormat {
+    let mut members: Vec<(String, String)> =
+        telemetry::log::ISTIO_JSON.iter().map(|(name, format)| ((*name).to_owned(), (*format).to_owned())).collect();
+    members.sort();
+    LogFormat::Json(members)
 }
 
 #[cfg(test)]
@@ -172,6 +191,12 @@ mod tests {
         assert_eq!(settings.tls.to_string(), "127.0.0.1:15012");
         assert_eq!(settings.identity.as_str(), "spiffe://cluster.local/ns/halcyon-system/sa/control");
         assert_eq!(settings.ca_dir, PathBuf::from("/x/ca"));
+        let mut options = ControlOptions::new("/x");
+        options.access_log = Some("/dev/stdout".to_owned());
+        options.access_log_encoding = Some("JSON".to_owned());
+        let log = options.resolve().unwrap().mesh.access_log.unwrap();
+        let LogFormat::Json(members) = log.format else { panic!("{log:?}") };
+        assert_eq!((members.len(), members[0].0.as_str(), members.is_sorted()), (24, "authority", true));
         let check = |change: fn(&mut ControlOptions), expected: &str| {
             let mut options = ControlOptions::new("/x");
             change(&mut options);
@@ -180,6 +205,7 @@ mod tests {
         };
         check(|o| o.trust_domain = Some("a b".to_owned()), "trust domain");
         check(|o| o.outbound_policy = Some("allow".to_owned()), "REGISTRY_ONLY");
+        check(|o| o.access_log_encoding = Some("json".to_owned()), "expected `TEXT` or `JSON`");
         check(|o| o.certificate_ttl = Some(Duration::from_secs(1)), "certificate life");
     }
 }

@@ -97,7 +97,8 @@ const ISTIO_TEXT: &str = concat!(
     "%ROUTE_NAME%\n"
 );
 
-const ISTIO_JSON: [(&str, &str); 24] = [
+/// The members of Istio's default JSON log, each with its format string.
+pub const ISTIO_JSON: [(&str, &str); 24] = [
     ("start_time", "%START_TIME%"),
     ("route_name", "%ROUTE_NAME%"),
     ("method", "%REQ(:METHOD)%"),
