@@ -51,6 +51,10 @@ pub struct Registration {
     /// Its share among its neighbours.
     #[serde(default = "one")]
     pub weight: u32,
+    /// It tells by `xds::health` whether its program is ready, and gets no requests before. Who tells nothing is ready at
+    /// once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tells_readiness: bool,
     /// Where its admin endpoint is, for `halcyon proxy-config`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<SocketAddr>,
@@ -147,6 +151,20 @@ impl NodeMetadata {
         })
     }
 
+    /// Will it tell whether its program is ready?
+    pub fn tells_readiness(&self) -> bool {
+        self.halcyon.as_ref().is_some_and(|registration| registration.tells_readiness)
+    }
+
+    /// Where others reach the ports of its program.
+    pub fn doors(&self) -> impl Iterator<Item = SocketAddr> {
+        let ports = self.halcyon.iter().flat_map(|registration| match &registration.role {
+            RegisteredRole::Sidecar { ports, .. } => ports.as_slice(),
+            RegisteredRole::Gateway { .. } => &[],
+        });
+        ports.map(|port| port.bind)
+    }
+
     /// The workload that the node brings into the registry. Gateways bring none.
     pub fn workload(&self, locality: Locality) -> Option<Workload> {
         let registration = self.halcyon.as_ref()?;
@@ -196,6 +214,7 @@ mod tests {
             "CLUSTER_ID": "local", "LABELS": {"app": "reviews", "version": "v2"},
             "HALCYON": {
                 "proxy_version": "0.1.0", "instance": "reviews-v2-1", "address": "127.64.0.9",
+                "tells_readiness": true,
                 "role": {"sidecar": {"service": "reviews",
                     "ports": [{"target": 9080, "bind": "127.64.0.9:9080", "name": "http"}],
                     "capture": {"redirect": {"netns": "workload", "outbound": ["127.0.0.1:15001"]}}}}

@@ -26,6 +26,13 @@ pub(crate) struct Registered {
     pub locality: [String; 3],
     /// What its proxy said of itself.
     pub metadata: NodeMetadata,
+    /// Its program is ready: it gets requests.
+    #[serde(default = "yes")]
+    pub ready: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Registered {
@@ -33,7 +40,9 @@ impl Registered {
     pub fn new(node: &str, locality: &Locality, metadata: &NodeMetadata) -> Option<Self> {
         metadata.workload(locality.clone())?;
         let Locality { region, zone, sub_zone } = locality.clone();
-        Some(Self { node: node.to_owned(), locality: [region, zone, sub_zone], metadata: metadata.clone() })
+        let locality = [region, zone, sub_zone];
+        let ready = !metadata.tells_readiness();
+        Some(Self { node: node.to_owned(), locality, metadata: metadata.clone(), ready })
     }
 
     /// The workload that it stands for.

@@ -11,7 +11,8 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 
@@ -41,6 +42,8 @@ pub(crate) struct Versioned {
     pub resources: Arc<BTreeMap<ResourceKey, Arc<Stored>>>,
     /// How many workloads are registered.
     pub workloads: usize,
+    /// Where the workloads are reached that are not ready yet: no endpoints for now.
+    pub not_ready: Arc<BTreeSet<SocketAddr>>,
     /// Names that lead nowhere.
     pub problems: Arc<Vec<Problem>>,
     /// What sources had to say, and stored documents that cannot be read any more.

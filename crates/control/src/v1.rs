@@ -253,6 +253,9 @@ pub struct ProxyStatus {
     pub proxy_version: Option<String>,
     /// Since when it is connected.
     pub connected: String,
+    /// Why its program is not ready and gets no requests; none if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ready: Option<String>,
     /// The store's version that was offered to it last.
     pub version: u64,
     /// One for each type of resource.

@@ -100,9 +100,10 @@ pub struct ControlArgs {
     /// What becomes of destinations that nobody knows.
     #[arg(long, value_enum, default_value_t = OutboundPolicy::AllowAny)]
     pub outbound_policy: OutboundPolicy,
-    /// Access logs of all proxies, such as /dev/stdout; off without it.
-    #[arg(long, value_name = "FILE")]
-    pub access_log: Option<String>,
+    /// Access logs of all proxies: `text` or `json` (to /dev/stdout, Istio's default line in that form), `text:FILE` or
+    /// `json:FILE`; a path alone is a file for text.
+    #[arg(long, value_name = "off|text|json|FORM:FILE|FILE", default_value = "off", value_parser = access_log)]
+    pub access_log: AccessLog,
     /// The life of workloads' certificates, such as `24h`.
     #[arg(long, default_value = "24h", value_parser = duration)]
     pub certificate_ttl: std::time::Duration,
@@ -114,6 +115,35 @@ pub enum OutboundPolicy {
     AllowAny,
     /// They are refused.
     RegistryOnly,
+}
+
+/// Where access logs go, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// To this file, as text.
+    Text(String),
+    /// To this file, as JSON.
+    Json(String),
+}
+
+fn access_log(text: &str) -> Result<AccessLog, String> {
+    const STDOUT: &str = "/dev/stdout";
+    let (form, file) = match text.split_once(':') {
+        Some((form, file)) => (form, file),
+        None => (text, STDOUT),
+    };
+    match form {
+        "off" if !text.contains(':') => Ok(AccessLog::Off),
+        "text" if file.contains('/') => Ok(AccessLog::Text(file.to_owned())),
+        "json" if file.contains('/') => Ok(AccessLog::Json(file.to_owned())),
+        _ if form.contains('/') => Ok(AccessLog::Text(text.to_owned())),
+        _ => Err(format!(
+            "`{text}` is neither a form nor a file's path; expected `off`, `text`, `json`, `json:/var/log/access.log`, or \
+             a path such as `/dev/stdout`"
+        )),
+    }
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, base::duration::DurationError> {
@@ -132,6 +162,11 @@ pub struct RunArgs {
     /// `3306:tcp`. May be said several times.
     #[arg(long = "port", value_name = "PORT[:NAME]", value_parser = port)]
     pub ports: Vec<Port>,
+    /// When the program is ready and gets requests: `tcp`, as soon as each --port takes a connection; `http:PATH`, as soon
+    /// as a GET of that path at the first --port (or `http:PORT/PATH`) is answered with 200 to 399, and as long as it is;
+    /// `none`, at once (default: `tcp`; with --envoy: `none`).
+    #[arg(long, value_name = "tcp|http:PATH|none", value_parser = ready)]
+    pub ready: Option<Ready>,
     /// The namespace.
     #[arg(long, short, default_value = "default")]
     pub namespace: String,
@@ -208,6 +243,38 @@ fn port(text: &str) -> Result<Port, String> {
     };
     let number = number.parse().map_err(|_| format!("`{number}` is not a port; expected `9080` or `9080:http`"))?;
     Ok(Port { number, name })
+}
+
+/// When a program is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ready {
+    /// At once.
+    None,
+    /// When its ports take connections.
+    Tcp,
+    /// When it answers a GET.
+    Http {
+        /// At which port; none: the first.
+        port: Option<u16>,
+        /// Of which path.
+        path: String,
+    },
+}
+
+fn ready(text: &str) -> Result<Ready, String> {
+    let bad = || format!("`{text}` is no check; expected `tcp`, `http:/health`, `http:8080/health` or `none`");
+    match text {
+        "none" => Ok(Ready::None),
+        "tcp" => Ok(Ready::Tcp),
+        _ => {
+            let place = text.strip_prefix("http:").ok_or_else(bad)?;
+            let (port, _) = place.split_once('/').ok_or_else(bad)?;
+            let path = place[port.len()..].to_owned();
+            let is_path = path.bytes().all(|byte| byte.is_ascii_graphic());
+            let port = if port.is_empty() { None } else { Some(port.parse().map_err(|_| bad())?) };
+            if is_path { Ok(Ready::Http { port, path }) } else { Err(bad()) }
+        }
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -412,4 +479,36 @@ pub enum TokenCommand {
     },
     /// Print the roots that the control plane's certificate is checked against.
     TrustBundle,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_logs() {
+        let check = |text, expected| assert_eq!(access_log(text), expected, "{text}");
+        check("off", Ok(AccessLog::Off));
+        check("text", Ok(AccessLog::Text("/dev/stdout".to_owned())));
+        check("json", Ok(AccessLog::Json("/dev/stdout".to_owned())));
+        check("json:/tmp/a:b", Ok(AccessLog::Json("/tmp/a:b".to_owned())));
+        check("/dev/stdout", Ok(AccessLog::Text("/dev/stdout".to_owned())));
+        check("./a:b", Ok(AccessLog::Text("./a:b".to_owned())));
+        for bad in ["JSON", "jsn", "off:/a", "json:", "xml:/a", ""] {
+            assert!(access_log(bad).is_err_and(|e| e.contains("expected `off`, `text`, `json`")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn readiness() {
+        let http = |port, path: &str| Ok(Ready::Http { port, path: path.to_owned() });
+        let check = |text, expected| assert_eq!(ready(text), expected, "{text}");
+        check("none", Ok(Ready::None));
+        check("tcp", Ok(Ready::Tcp));
+        check("http:/health?full", http(None, "/health?full"));
+        check("http:8080/a/b", http(Some(8080), "/a/b"));
+        for bad in ["http", "http:", "http:health", "http:x/health", "http:/a b", "grpc", ""] {
+            assert!(ready(bad).is_err_and(|e| e.contains("expected `tcp`, `http:/health`")), "{bad}");
+        }
+    }
 }

@@ -26,6 +26,14 @@ const READINESS: u16 = 15021;
 /// The cluster that proxies say they run in, off Kubernetes.
 const CLUSTER: &str = "local";
 
+/// When a program is ready, at addresses of its own namespace.
+pub enum ReadyCheck {
+    /// When it takes a connection at each of these.
+    Tcp(Vec<SocketAddr>),
+    /// When it answers a GET there.
+    Http(SocketAddr, String),
+}
+
 /// A proxy that is to be started.
 pub struct ProxySetup {
     /// Its namespace.
@@ -44,6 +52,8 @@ pub struct ProxySetup {
     pub address: IpAddr,
     /// Its worker threads.
     pub workers: usize,
+    /// When the program behind it is ready, as our own proxy finds out; none: at once.
+    pub ready: Option<ReadyCheck>,
     /// Who the control plane is and how it is reached.
     pub ticket: Ticket,
     /// The folder for its files.
@@ -79,6 +89,7 @@ impl ProxySetup {
                 role: self.role.clone(),
                 address: self.address,
                 weight: 1,
+                tells_readiness: ours && self.ready.is_some(),
                 admin: Some(self.admin()),
             }),
         }

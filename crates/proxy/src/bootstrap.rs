@@ -29,7 +29,7 @@ pub struct File {
     access_log: Option<AccessLogFile>,
     drain_seconds: Option<f64>,
     dns: Option<DnsFile>,
-    upstream_resolvers: Option<Vec<SocketAddr>>,
+    program_ready: Option<ReadyFile>,
     static_resources: Option<PathBuf>,
 }
 
@@ -106,6 +106,21 @@ struct DnsFile {
     resolvers: Option<Vec<SocketAddr>>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadyFile {
+    #[serde(default)]
+    tcp: Vec<SocketAddr>,
+    http: Option<HttpFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpFile {
+    address: SocketAddr,
+    path: String,
+}
+
 /// Delta or state of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -142,8 +157,8 @@ pub struct Bootstrap {
     pub drain: Duration,
     /// Where DNS is answered; none: nowhere.
     pub dns: Option<Dns>,
-    /// Name servers for clusters found by DNS; none: those of `/etc/resolv.conf`.
-    pub upstream_resolvers: Option<Vec<SocketAddr>>,
+    /// When the program behind this sidecar is ready, for the control plane; none: that is not asked.
+    pub program_ready: Option<ReadyCheck>,
     /// A file with resources to run before, or without, a control plane.
     pub static_resources: Option<PathBuf>,
 }
@@ -220,6 +235,20 @@ pub struct Dns {
     pub tcp: Vec<SocketAddr>,
     /// Where other names are asked for; none: the servers of `/etc/resolv.conf`.
     pub resolvers: Option<Vec<SocketAddr>>,
+}
+
+/// When the program is ready. Addresses are those of its network namespace, if it has its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadyCheck {
+    /// It takes a connection at each of these.
+    Tcp(Vec<SocketAddr>),
+    /// It answers a GET well (200 to 399).
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// For which path, such as `/health`.
+        path: String,
+    },
 }
 
 /// Why a bootstrap file cannot be used.
@@ -302,7 +331,7 @@ impl Bootstrap {
             access_log: None,
             drain: DEFAULT_DRAIN,
             dns: None,
-            upstream_resolvers: None,
+            program_ready: None,
             static_resources: None,
         }
     }
@@ -344,7 +373,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         access_log: file.access_log.map(|log| access_log(path, log)).transpose()?,
         drain,
         dns: file.dns.map(|d| Dns { udp: d.udp, tcp: d.tcp, resolvers: d.resolvers }),
-        upstream_resolvers: file.upstream_resolvers,
+        program_ready: file.program_ready.map(|ready| ready_check(path, ready)).transpose()?,
         static_resources: file.static_resources,
     })
 }
@@ -439,6 +468,22 @@ fn access_log(path: &Path, file: AccessLogFile) -> Result<model::AccessLog, Boot
     Ok(model::AccessLog { path: file.path, format })
 }
 
+fn ready_check(path: &Path, file: ReadyFile) -> Result<ReadyCheck, BootstrapError> {
+    let bad = |problem: &str| BootstrapError::Value {
+        path: path.to_owned(),
+        field: "program_ready",
+        problem: problem.to_owned(),
+    };
+    match (file.tcp, file.http) {
+        (tcp, None) if !tcp.is_empty() => Ok(ReadyCheck::Tcp(tcp)),
+        (tcp, Some(http)) if tcp.is_empty() && http.path.starts_with('/') => {
+            Ok(ReadyCheck::Http { address: http.address, path: http.path })
+        }
+        (tcp, Some(_)) if tcp.is_empty() => Err(bad("`http.path` is no path: expected one such as `/health`")),
+        _ => Err(bad("expected either addresses in `tcp`, or `http`")),
+    }
+}
+
 /// Makes the JSON reader's words fit for people: drops its position (it stands before), and for an unknown field
 /// names the nearest that exists.
 fn explain(message: &str) -> String {
@@ -469,10 +514,12 @@ mod tests {
         let text = r#"{"node": {"id": "sidecar~a", "metadata": {"NAME": "a"}, "locality": {"zone": "z"}},
             "control_plane": {"address": "127.0.0.1:15010", "tls": false, "mode": "sotw"},
             "identity": {"spiffe_id": "spiffe://cluster.local/ns/default/sa/a"},
+            "program_ready": {"tcp": ["127.0.0.1:9080"]},
             "workers": 2, "admin": {"address": "127.0.0.1:15000"}, "drain_seconds": 1.5}"#;
         let b = parse(text).unwrap();
         assert_eq!((b.workers, b.drain), (2, Duration::from_millis(1500)));
         assert_eq!(b.node.locality.zone, "z");
+        assert_eq!(b.program_ready, Some(ReadyCheck::Tcp(vec!["127.0.0.1:9080".parse().unwrap()])));
         assert_eq!(b.control_plane.unwrap().mode, Mode::Sotw);
         assert_eq!(b.identity.unwrap().service_account(), Some("a"));
     }
@@ -487,6 +534,7 @@ mod tests {
             (r#"{"node": {"id": "a"}, "drain_seconds": -1}"#, "is no duration"),
             (r#"{"node": {"id": "a"}, "control_plane": {"address": "127.0.0.1:1"}}"#, "trust_bundle`: is missing"),
             (r#"{"node": {"id": "a"}, "control_plane": {"address": "nowhere", "tls": false}}"#, "has no port"),
+            (r#"{"node": {"id": "a"}, "program_ready": {}}"#, "expected either addresses in `tcp`, or `http`"),
             (r#"{"node": {"id": "a"}, "identity": {"spiffe_id": "x"}}"#, "is not a SPIFFE ID"),
             (r#"{"node": "#, "EOF"),
         ] {

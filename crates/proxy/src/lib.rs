@@ -47,6 +47,7 @@ mod live;
 mod log;
 mod node;
 mod peer;
+mod program;
 mod record;
 mod replay;
 mod request;

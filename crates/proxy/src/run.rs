@@ -28,7 +28,7 @@ use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
 use crate::status::{State, Status};
 use crate::worker::{self, Threads, WorkerLink};
-use crate::{ads, dns, drain, identity};
+use crate::{ads, dns, drain, identity, program};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
@@ -266,7 +266,11 @@ impl Side {
             plan.own = Some((identity::DEFAULT, cert.clone()));
             tokio::task::spawn_local(identity::keep(self.clone(), links.clone(), id.clone(), cert));
         }
-        tokio::task::spawn_local(ads::follow(self.clone(), links, plan));
+        let (session, orders) = mpsc::channel(ads::ORDERS);
+        if let Some(check) = bootstrap.program_ready.clone() {
+            tokio::task::spawn_local(program::watch(check, bootstrap.netns.clone(), session.clone()));
+        }
+        tokio::task::spawn_local(ads::follow(self.clone(), links, plan, (session, orders)));
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use model::{Config, ResourceKind};
 use translate::{Node, Role};
+use xds::health::Health;
 use xds::server::{Snapshot, SubscriptionStatus};
 
 use super::stream;
@@ -32,6 +33,8 @@ pub struct Connected {
     pub versioned: Arc<Versioned>,
     pub snapshot: Arc<Snapshot>,
     pub session: Arc<Mutex<dyn Observed>>,
+    /// Why its program is not ready, if it is not.
+    pub not_ready: Option<String>,
 }
 
 impl Proxies {
@@ -47,6 +50,13 @@ impl Proxies {
     pub fn offered(&self, stream: u64, versioned: Arc<Versioned>, snapshot: Arc<Snapshot>) {
         if let Some(connected) = self.lock().get_mut(&stream) {
             (connected.versioned, connected.snapshot) = (versioned, snapshot);
+        }
+    }
+
+    /// The proxy says whether its program is ready, or why not.
+    pub fn told(&self, stream: u64, health: &Health) {
+        if let Some(connected) = self.lock().get_mut(&stream) {
+            connected.not_ready = health.clone().err();
         }
     }
 
@@ -66,7 +76,7 @@ impl Proxies {
             let found = by_id.or_else(|| proxies.values().rev().find(|c| instance(c)))?;
             (found.node.clone(), found.versioned.clone(), found.node.identity.is_some())
         };
-        Some((node.id.to_string(), versioned.version, stream::config(&versioned.world, &node, is_tls)))
+        Some((node.id.to_string(), versioned.version, stream::config(&versioned, &node, is_tls)))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Connected>> {
@@ -94,6 +104,7 @@ impl Connected {
             admin: registration.and_then(|r| r.admin),
             proxy_version: registration.and_then(|r| r.proxy_version.clone()),
             connected: crate::timestamp(self.since),
+            not_ready: self.not_ready.clone(),
             version: self.versioned.version,
             types: ResourceKind::ALL.into_iter().map(|kind| self.type_status(kind, of(kind))).collect(),
         }

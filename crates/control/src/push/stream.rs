@@ -1,17 +1,20 @@
 //! The story of one stream: let in, registered, configured, kept up to date, and seen off.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::Config;
 use model::secret::SecretValue;
+use model::{Config, Endpoint};
 use proto::envoy::config::core::v3::Node as WireNode;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
-use translate::{Node, World};
+use translate::Node;
+use xds::health::HEALTH_TYPE;
 use xds::server::{ServerSession, Snapshot};
 
 use super::node::{self, Admitted};
@@ -124,6 +127,7 @@ where
     let (node, is_tls) = (Arc::new(node), caller.is_tls);
     let snapshot = push.snapshot(&versioned, &node, is_tls, &Arc::default()).await;
     let session = Arc::new(Mutex::new(session(snapshot.clone())));
+    let not_ready = metadata.tells_readiness().then(|| "its sidecar has not said yet".to_owned());
     let connected = Connected {
         node: Node::clone(&node),
         metadata,
@@ -131,11 +135,12 @@ where
         versioned,
         snapshot: snapshot.clone(),
         session: session.clone(),
+        not_ready,
     };
     push.0.proxies.insert(id, connected);
     push.0.metrics.connected.inc();
-    lock(&session).request(first);
     let mut stream = Live { push, id, node, is_tls, session, snapshot };
+    stream.take(first);
     let end = stream.run(&mut requests, &mut versions, responses).await;
     push.0.proxies.remove(id);
     push.0.metrics.connected.dec();
@@ -210,6 +215,11 @@ where
     }
 
     fn take(&self, request: S::Request) {
+        if request.type_url() == HEALTH_TYPE {
+            let health = request.refusal().map_or(Ok(()), |words| Err(words.to_owned()));
+            self.push.0.proxies.told(self.id, &health);
+            return self.push.0.desk.ready(self.id, health.is_ok());
+        }
         if let Some(words) = request.refusal() {
             let kind = short(request.type_url());
             self.push.0.metrics.nacks.with(&[kind]).inc();
@@ -253,7 +263,7 @@ impl Push {
         let (push, versioned, node, before) = (self.clone(), versioned.clone(), node.clone(), old.clone());
         let made = tokio::task::spawn_blocking(move || {
             let started = std::time::Instant::now();
-            let config = config(&versioned.world, &node, is_tls);
+            let config = config(&versioned, &node, is_tls);
             let snapshot = Arc::new(push.0.interner.snapshot(config, &before));
             push.0.metrics.translate.observe(started.elapsed().as_secs_f64() * 1e3);
             snapshot
@@ -271,9 +281,11 @@ impl Push {
     }
 }
 
-/// The configuration of a node: names only for our own proxies, private keys only over TLS.
-pub fn config(world: &World, node: &Node, is_tls: bool) -> Config {
-    let mut config = translate::translate(world, node);
+/// The configuration of a node: names only for our own proxies, private keys only over TLS, and no endpoints that are not
+/// ready.
+pub fn config(versioned: &Versioned, node: &Node, is_tls: bool) -> Config {
+    let mut config = translate::translate(&versioned.world, node);
+    withhold(&mut config, &versioned.not_ready);
     if !node.ours {
         config.names.clear();
     }
@@ -281,6 +293,20 @@ pub fn config(world: &World, node: &Node, is_tls: bool) -> Config {
         config.secrets.retain(|_, secret| !matches!(secret.value, SecretValue::Certificate { .. }));
     }
     config
+}
+
+/// Takes out the endpoints at these addresses. Nobody is sent to them, but they stay in their services, so that the rest
+/// of a configuration is the same before and after.
+fn withhold(config: &mut Config, not_ready: &BTreeSet<SocketAddr>) {
+    if not_ready.is_empty() {
+        return;
+    }
+    let waits = |endpoint: &Endpoint| endpoint.address.socket_addr().is_some_and(|addr| not_ready.contains(&addr));
+    for set in config.endpoints.values_mut().filter(|set| set.iter().any(waits)) {
+        let set = Arc::make_mut(set);
+        set.localities.iter_mut().for_each(|group| group.endpoints.retain(|endpoint| !waits(endpoint)));
+        set.localities.retain(|group| !group.endpoints.is_empty());
+    }
 }
 
 /// A stream that was cancelled was ended by a program that lives; one that broke may come back.

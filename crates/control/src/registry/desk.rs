@@ -21,6 +21,7 @@ pub struct Desk {
 
 enum Event {
     Joined(u64, Arc<Registered>, oneshot::Sender<()>),
+    Ready(u64, bool),
     Left(u64, Departure),
 }
 
@@ -57,6 +58,11 @@ impl Desk {
         // The task lives as long as a desk.
         let _ = self.events.send(Event::Joined(stream, Arc::new(registered), shown));
         async move { drop(seen.await) }
+    }
+
+    /// A proxy says whether its program is ready.
+    pub fn ready(&self, stream: u64, ready: bool) {
+        let _ = self.events.send(Event::Ready(stream, ready));
     }
 
     /// A proxy's stream ended.
@@ -125,6 +131,7 @@ fn take(registry: &mut Registry, event: Event, waiting: &mut Vec<oneshot::Sender
             waiting.push(shown);
             vec![registry.joined(stream, registered)]
         }
+        Event::Ready(stream, ready) => registry.ready(stream, ready).into_iter().collect(),
         Event::Left(stream, how) => registry.left(stream, how, Instant::now()),
     }
 }
@@ -136,7 +143,10 @@ fn note(pending: &mut BTreeMap<String, WorkloadChange>, changes: Vec<WorkloadCha
             WorkloadChange::Remove { namespace, instance } => format!("{namespace}/{instance}"),
         };
         match &change {
-            WorkloadChange::Put(registered) => tracing::info!("workload {key} is there ({})", registered.node),
+            WorkloadChange::Put(registered) => {
+                let what = if registered.ready { "is there" } else { "is there, but not ready" };
+                tracing::info!("workload {key} {what} ({})", registered.node);
+            }
             WorkloadChange::Remove { .. } => tracing::info!("workload {key} is gone"),
         }
         pending.insert(key, change);

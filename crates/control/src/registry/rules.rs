@@ -57,9 +57,13 @@ impl Registry {
         Self { entries, next_order: 0 }
     }
 
-    /// A proxy is there.
-    pub fn joined(&mut self, stream: u64, registered: Arc<Registered>) -> WorkloadChange {
+    /// A proxy is there. One that comes back is as ready as it was, until it says otherwise.
+    pub fn joined(&mut self, stream: u64, mut registered: Arc<Registered>) -> WorkloadChange {
         self.next_order += 1;
+        let before = self.entries.get(&registered.key()).map(|entry| &entry.registered);
+        if before.is_some_and(|before| before.node == registered.node && before.ready && !registered.ready) {
+            Arc::make_mut(&mut registered).ready = true;
+        }
         let claim = Claim { stream, order: self.next_order, registered: registered.clone() };
         let entry = self.entries.entry(registered.key()).or_insert_with(|| Entry {
             registered: registered.clone(),
@@ -71,6 +75,20 @@ impl Registry {
         entry.vanishes = None;
         entry.registered = registered.clone();
         WorkloadChange::Put(registered)
+    }
+
+    /// A proxy says whether its program is ready.
+    pub fn ready(&mut self, stream: u64, ready: bool) -> Option<WorkloadChange> {
+        let claims = |entry: &Entry| entry.claims.iter().any(|claim| claim.stream == stream);
+        let entry = self.entries.values_mut().find(|entry| claims(entry))?;
+        let claim = entry.claims.iter_mut().find(|claim| claim.stream == stream)?;
+        Arc::make_mut(&mut claim.registered).ready = ready;
+        let newest = entry.claims.iter().max_by_key(|claim| claim.order)?;
+        if newest.registered == entry.registered {
+            return None;
+        }
+        entry.registered = newest.registered.clone();
+        Some(WorkloadChange::Put(entry.registered.clone()))
     }
 
     /// A proxy's stream ended.
@@ -157,16 +175,18 @@ pub(super) mod tests {
             role: RegisteredRole::Sidecar { service: None, ports: Vec::new(), capture },
             address: [127, 64, 0, 2].into(),
             weight: 1,
+            tells_readiness: false,
             admin: None,
         };
         let metadata =
             NodeMetadata { namespace: "default".to_owned(), halcyon: Some(registration), ..NodeMetadata::default() };
-        Arc::new(Registered { node: node.to_owned(), locality: Default::default(), metadata })
+        Arc::new(Registered { node: node.to_owned(), locality: Default::default(), metadata, ready: true })
     }
 
     /// What the change says: `+node` or `-name`.
     fn told(changes: impl IntoIterator<Item = WorkloadChange>) -> Vec<String> {
         let tell = |change| match change {
+            WorkloadChange::Put(registered) if !registered.ready => format!("?{}", registered.node),
             WorkloadChange::Put(registered) => format!("+{}", registered.node),
             WorkloadChange::Remove { namespace, instance } => format!("-{namespace}/{instance}"),
         };
@@ -198,6 +218,26 @@ pub(super) mod tests {
         registry.joined(1, workload("a", "a"));
         assert_eq!(told(registry.expire(now + RESTORE)), ["-default/b"]);
         assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn ready_when_it_says_so_and_still_when_it_comes_back() {
+        let now = Instant::now();
+        let waiting = |node: &str| Arc::new(Registered { ready: false, ..Registered::clone(&workload("a", node)) });
+        let mut registry = Registry::default();
+        assert_eq!(told([registry.joined(1, waiting("a"))]), ["?a"]);
+        assert_eq!(told(registry.ready(1, false)), [""; 0]);
+        assert_eq!(told(registry.ready(1, true)), ["+a"]);
+        assert_eq!(told(registry.ready(1, true)), [""; 0]);
+        registry.left(1, Departure::Broken, now);
+        assert_eq!(told([registry.joined(2, waiting("a"))]), ["+a"]);
+        assert_eq!(told(registry.ready(1, false)), [""; 0], "a stream that has ended");
+        assert_eq!(told(registry.ready(2, false)), ["?a"]);
+        // Another proxy under the name has a program of its own; the older one's word does not count for it.
+        registry.ready(2, true);
+        assert_eq!(told([registry.joined(3, waiting("b"))]), ["?b"]);
+        assert_eq!(told(registry.ready(2, true)), [""; 0]);
+        assert_eq!(told(registry.left(3, Departure::Clean, now)), ["+a"]);
     }
 
     #[test]

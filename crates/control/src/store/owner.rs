@@ -1,6 +1,7 @@
 //! The thread that owns the store: takes one order after the other, and makes each change durable, then visible.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use api::source::{Batch, Change};
@@ -290,6 +291,7 @@ impl Owner {
             world: built.world,
             resources: Arc::new(self.resources.clone()),
             workloads: self.workloads.len(),
+            not_ready: Arc::new(not_ready(self.workloads.values())),
             problems: Arc::new(built.problems),
             source_problems: Arc::new(self.source_problems()),
         }));
@@ -303,6 +305,7 @@ impl Owner {
             world: now.world.clone(),
             resources: now.resources.clone(),
             workloads: now.workloads,
+            not_ready: now.not_ready.clone(),
             problems: now.problems.clone(),
             source_problems: Arc::new(self.source_problems()),
         }));
@@ -313,6 +316,10 @@ impl Owner {
     }
 }
 
+fn not_ready<'a>(workloads: impl Iterator<Item = &'a Arc<Registered>>) -> BTreeSet<SocketAddr> {
+    workloads.filter(|registered| !registered.ready).flat_map(|registered| registered.metadata.doors()).collect()
+}
+
 impl Versioned {
     /// Nothing, before the file was read.
     fn empty() -> Self {
@@ -321,6 +328,7 @@ impl Versioned {
             world: Arc::default(),
             resources: Arc::default(),
             workloads: 0,
+            not_ready: Arc::default(),
             problems: Arc::default(),
             source_problems: Arc::default(),
         }

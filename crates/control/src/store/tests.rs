@@ -81,11 +81,12 @@ fn registered(name: &str) -> Arc<Registered> {
         },
         address: [127, 64, 0, 2].into(),
         weight: 1,
+        tells_readiness: false,
         admin: None,
     };
     let metadata =
         NodeMetadata { namespace: "default".to_owned(), halcyon: Some(registration), ..NodeMetadata::default() };
-    Arc::new(Registered { node: name.to_owned(), locality: Default::default(), metadata })
+    Arc::new(Registered { node: name.to_owned(), locality: Default::default(), metadata, ready: true })
 }
 
 #[tokio::test]

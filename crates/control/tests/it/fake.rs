@@ -262,6 +262,11 @@ impl FakeProxy {
         *self.refuse.borrow_mut() = Some(kind);
     }
 
+    /// Says whether the program is ready.
+    pub async fn report(&self, health: xds::health::Health) {
+        self.commands.send(Command::Report(health)).await.unwrap();
+    }
+
     /// Ends the stream in good order.
     pub async fn leave(self) -> StreamEnd {
         drop(self.commands);
@@ -319,6 +324,11 @@ fn wanted_routes(config: &Config) -> Vec<Arc<str>> {
 
 /// The node of a sidecar beside `workload` (`reviews-v1`), at `address`.
 pub fn sidecar(workload: &str, account: &str, address: &str) -> Node {
+    sidecar_that(false, workload, account, address)
+}
+
+/// The same; `tells_readiness` says whether it will tell that its program is ready.
+pub fn sidecar_that(tells_readiness: bool, workload: &str, account: &str, address: &str) -> Node {
     let (app, version) = workload.split_once('-').unwrap_or((workload, "v1"));
     let ip = address.parse().unwrap();
     let registration = Registration {
@@ -338,6 +348,7 @@ pub fn sidecar(workload: &str, account: &str, address: &str) -> Node {
         },
         address: ip,
         weight: 1,
+        tells_readiness,
         admin: Some(SocketAddr::new(ip, 15000)),
     };
     let metadata = NodeMetadata {

@@ -7,7 +7,7 @@ use model::ResourceKind;
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use crate::fake::{FakeProxy, Joined, Running, cable, eventually, sidecar};
+use crate::fake::{FakeProxy, Joined, Running, cable, eventually, sidecar, sidecar_that};
 
 fn sample(file: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../samples/bookinfo/mesh");
@@ -136,6 +136,57 @@ async fn broken(control: &Running, account: &Joined) {
         (status.control.workloads < after.control.workloads).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_workload_gets_requests_when_its_program_is_ready() {
+    LocalSet::new().run_until(readiness()).await;
+}
+
+async fn readiness() {
+    const OWN: &str = "9080||reviews.default";
+    let dir = tempfile::tempdir().unwrap();
+    let control = Running::start(dir.path()).await;
+    let page = control.join("default").await;
+    let mut page_proxy = FakeProxy::connect(page.channel().await, sidecar("productpage-v1", "default", "127.64.2.1"));
+    let reviews = control.join("reviews").await;
+    let node = sidecar_that(true, "reviews-v1", "reviews", "127.64.2.2");
+    let mut proxy = FakeProxy::connect(reviews.channel().await, node.clone());
+    // The service is known, and its sidecar has all that it needs, before the program is ready.
+    page_proxy.until(|config| config.names.values().any(|table| table.find("reviews").is_some())).await;
+    proxy.until(|config| config.listeners.keys().any(|name| name.contains("9080"))).await;
+    let reason = async || {
+        let status: Status = control.get("/v1/status").await;
+        status.proxies.into_iter().find(|p| p.workload == "reviews-v1").map(|p| p.not_ready)
+    };
+    assert!(reason().await.unwrap().unwrap().contains("has not said yet"));
+    assert!(FakeProxy::endpoints(&page_proxy.config.borrow(), OWN).is_empty());
+
+    let words = "nothing listens on 127.0.0.1:9080 yet";
+    proxy.report(Err(words.to_owned())).await;
+    eventually(|| async { (reason().await? == Some(words.to_owned())).then_some(()) }).await;
+    proxy.report(Ok(())).await;
+    page_proxy.until(|config| FakeProxy::endpoints(config, OWN) == ["127.64.2.2:9080"]).await;
+    assert_eq!(reason().await, Some(None));
+    proxy.report(Err(words.to_owned())).await;
+    page_proxy.until(|config| FakeProxy::endpoints(config, OWN).is_empty()).await;
+    let status: Status = control.get("/v1/status").await;
+    let nacked = |p: &control::v1::ProxyStatus| p.types.iter().any(|t| t.nack.is_some());
+    assert!(!status.proxies.iter().any(nacked), "a report is no answer to a push");
+    proxy.report(Ok(())).await;
+    page_proxy.until(|config| !FakeProxy::endpoints(config, OWN).is_empty()).await;
+
+    // A new control plane takes it for as ready as it was.
+    control.stop().await;
+    proxy.ended().await;
+    page_proxy.ended().await;
+    let control = Running::start(dir.path()).await;
+    let (page, reviews) = (page.moved_to(control.endpoints.tls), reviews.moved_to(control.endpoints.tls));
+    let mut proxy = FakeProxy::connect(reviews.channel().await, node);
+    proxy.until(|config| !config.listeners.is_empty()).await;
+    let mut page_proxy = FakeProxy::connect(page.channel().await, sidecar("productpage-v1", "default", "127.64.2.1"));
+    page_proxy.until(|config| FakeProxy::endpoints(config, OWN) == ["127.64.2.2:9080"]).await;
+    control.stop().await;
 }
 
 #[tokio::test]

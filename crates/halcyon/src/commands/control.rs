@@ -8,7 +8,7 @@ use control::{Control, ControlOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{ControlArgs, OutboundPolicy, Place};
+use crate::cli::{AccessLog, ControlArgs, OutboundPolicy, Place};
 use crate::{paths, print};
 
 /// Runs until SIGINT or SIGTERM.
@@ -41,11 +41,17 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
         OutboundPolicy::AllowAny => "ALLOW_ANY",
         OutboundPolicy::RegistryOnly => "REGISTRY_ONLY",
     };
+    let (access_log, encoding) = match args.access_log {
+        AccessLog::Off => (None, "TEXT"),
+        AccessLog::Text(file) => (Some(file), "TEXT"),
+        AccessLog::Json(file) => (Some(file), "JSON"),
+    };
     Ok(ControlOptions {
         config_dir: args.config_dir,
         trust_domain: Some(args.trust_domain),
         outbound_policy: Some(policy.to_owned()),
-        access_log: args.access_log,
+        access_log,
+        access_log_encoding: Some(encoding.to_owned()),
         listen: Some(args.listen),
         tls_port: Some(args.xds_port),
         plain_port: Some(args.plain_xds_port),

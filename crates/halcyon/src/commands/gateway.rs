@@ -31,6 +31,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         role: RegisteredRole::Gateway { bind: args.bind, ports: args.map.iter().copied().collect() },
         address: claim.address().into(),
         workers: args.workers,
+        ready: None,
         ticket,
         folder,
     };

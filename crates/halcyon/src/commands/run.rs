@@ -1,7 +1,7 @@
 //! `halcyon run`: a program in the mesh, with a sidecar beside it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use control::v1::ResourceQuery;
 use launch::{Event, Launch, LoopbackClaim, Prepared, SidecarOutput};
 use serde_json::Value;
 
-use crate::cli::{Capture, Place, RunArgs, Upstream};
-use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, Ticket};
+use crate::cli::{Capture, Place, Ready, RunArgs, Upstream};
+use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, ReadyCheck, Ticket};
 use crate::{paths, print};
 
 /// The exit code is the program's own.
 pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
+    let ready = ready_check(&args)?;
     let folder = Folder::new(place, &args.service)?;
     let (address, claim) = address(&args)?;
     let prepared = prepare(&args, &folder).await?;
@@ -35,6 +36,7 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
         role: RegisteredRole::Sidecar { service: Some(args.service.clone()), ports, capture },
         address,
         workers: args.workers,
+        ready,
         ticket,
         folder: folder.path.clone(),
     };
@@ -46,6 +48,29 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
     let ending = prepared.run(env, sidecar).await?;
     drop(claim);
     Ok(ExitCode::from(ending.exit_code()))
+}
+
+/// What the sidecar finds the program's readiness by, at the address by which it will reach it.
+fn ready_check(args: &RunArgs) -> Result<Option<ReadyCheck>> {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let ready = match (&args.ready, &args.envoy) {
+        (None | Some(Ready::None), Some(_)) => return Ok(None),
+        (Some(_), Some(_)) => bail!(
+            "--ready: a stock Envoy does not tell whether its program is ready; expected `none`, or our own sidecar: leave \
+             out --ready, or --envoy"
+        ),
+        (ready, None) => ready.as_ref().unwrap_or(&Ready::Tcp),
+    };
+    let first = args.ports.first().map(|port| port.number);
+    Ok(match ready {
+        Ready::None => None,
+        Ready::Tcp if first.is_none() => None,
+        Ready::Tcp => Some(ReadyCheck::Tcp(args.ports.iter().map(|port| at(port.number)).collect())),
+        Ready::Http { port, path } => {
+            let port = port.or(first).context("--ready: no port is known; say --port, or `http:PORT/PATH`")?;
+            Some(ReadyCheck::Http(at(port), path.clone()))
+        }
+    })
 }
 
 /// The address of the sidecar: as said, else a free one, which is ours until this process ends.

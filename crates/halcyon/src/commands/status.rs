@@ -32,6 +32,10 @@ pub async fn run(client: Client, args: StatusArgs) -> Result<ExitCode> {
         let line = format!("{proxy} refused {kind}: {reason}");
         crate::print::out!("\n{}", print::paint(&line, Colour::Red, print::to_terminal()));
     }
+    for (proxy, reason) in not_ready(&status.proxies) {
+        let line = format!("{proxy} is not ready and gets no requests: {reason}");
+        crate::print::out!("\n{}", print::paint(&line, Colour::Yellow, print::to_terminal()));
+    }
     status.control.notices.iter().for_each(|notice| crate::print::out!("note: {notice}"));
     if !problems.problems.is_empty() {
         crate::print::out!("\n{} in what is applied:", count(problems.problems.len(), "problem"));
@@ -64,10 +68,14 @@ fn proxies(list: &[ProxyStatus]) -> String {
         };
         let [cds, eds, lds, rds] = KINDS.map(state);
         let version = proxy.proxy_version.clone().unwrap_or_else(|| "other".to_owned());
-        let name = format!("{}.{}", proxy.instance, proxy.namespace);
-        [name, proxy.role.clone(), proxy.address.to_string(), cds, eds, lds, rds, version, age(&proxy.connected)]
+        let ready = match proxy.not_ready {
+            None => print::paint("yes", Colour::Green, print::to_terminal()),
+            Some(_) => print::paint("no", Colour::Yellow, print::to_terminal()),
+        };
+        let (name, role, address) = (name(proxy), proxy.role.clone(), proxy.address.to_string());
+        [name, role, address, ready, cds, eds, lds, rds, version, age(&proxy.connected)]
     });
-    print::table(["PROXY", "ROLE", "ADDRESS", "CDS", "EDS", "LDS", "RDS", "VERSION", "CONNECTED"], rows)
+    print::table(["PROXY", "ROLE", "ADDRESS", "READY", "CDS", "EDS", "LDS", "RDS", "VERSION", "CONNECTED"], rows)
 }
 
 fn coloured(state: SyncState) -> String {
@@ -78,6 +86,14 @@ fn coloured(state: SyncState) -> String {
         SyncState::NeverSent => Colour::Dim,
     };
     print::paint(&state.to_string(), colour, print::to_terminal())
+}
+
+fn not_ready(list: &[ProxyStatus]) -> impl Iterator<Item = (String, &str)> {
+    list.iter().filter_map(|proxy| Some((name(proxy), proxy.not_ready.as_deref()?)))
+}
+
+fn name(proxy: &ProxyStatus) -> String {
+    format!("{}.{}", proxy.instance, proxy.namespace)
 }
 
 fn refusals(list: &[ProxyStatus]) -> impl Iterator<Item = (&str, &str, &str)> {

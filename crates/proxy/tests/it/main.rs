@@ -4,5 +4,6 @@ mod control;
 mod http;
 mod life;
 mod mesh;
+mod report;
 mod rig;
 mod tcp;
