@@ -106,8 +106,8 @@ fn of_two_servers_for_one_host_the_older_has_it() {
     };
     let raw = || "  - {port: {number: 443, name: x, protocol: TCP}, hosts: ['*']}".to_owned();
     let (a, ab) = ("a.example.org", "b.example.org, ./a.example.org");
-    let again = "the Gateway `default/red` opens the host `a.example.org` on port 443 already (spec.servers[0].hosts[0], test.yaml:27)";
-    let other = "the Gateway `default/red` opens port 443 for another protocol already (spec.servers[0].port.number, test.yaml:27)";
+    let again = "the Gateway `default/red` opens the host `a.example.org` on port 443 already (spec.servers[0].hosts[0], test.yaml:25)";
+    let other = "the Gateway `default/red` opens port 443 for another protocol already (spec.servers[0].port.number, test.yaml:25)";
     for (old, young, routes, warning) in [
         (tls(a), tls("b.example.org"), "a.example.org /red, b.example.org /blue", None),
         // The whole server is left out, with the host that nobody else opens.
