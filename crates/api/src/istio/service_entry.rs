@@ -90,6 +90,7 @@ impl ServiceEntry {
         self.check_ports(report);
         self.check_workloads(report);
         self.check_tcp(report);
+        self.check_unclaimed(report);
         check_export_to(&self.export_to, true, meta, report);
     }
 
@@ -213,11 +214,40 @@ impl ServiceEntry {
                 );
                 r.error(message).expected("one host per ServiceEntry, or a protocol of HTTP or TLS");
             });
-        } else if self.addresses.is_empty() && self.resolution != Resolution::DynamicDns {
+        } else if self.addresses.is_empty() && !self.is_without_address() {
             report.along(vec![crate::report::Step::Field("ports"), crate::report::Step::Index(index)], |r| {
                 let message = format!("without `addresses`, connections to the port {} are told apart only if the client asks the mesh's DNS", port.number);
                 r.warning(message).hint("add `addresses`, or a protocol of HTTP or TLS");
             });
         }
+    }
+
+    /// Do its hosts have no address at all? They are given none where the client's own counts, and to wildcards.
+    fn is_without_address(&self) -> bool {
+        let own = matches!(self.resolution, Resolution::None | Resolution::DynamicDns);
+        let listed = self.resolution == Resolution::Static || !self.endpoints.is_empty();
+        let wild = listed && self.hosts.iter().all(|host| host.starts_with('*'));
+        (own || wild) && self.addresses.iter().all(|address| address.contains('/'))
+    }
+
+    /// Istio would take every connection to such a port, whatever its destination; we take none.
+    fn check_unclaimed(&self, report: &mut Report) {
+        let class = |port: &ServicePort| protocol_class(&port.protocol).unwrap_or(ProtocolClass::Opaque);
+        let is_named = |port: &ServicePort| class(port) == ProtocolClass::Http;
+        let is_udp = |port: &ServicePort| port.protocol.eq_ignore_ascii_case("UDP");
+        if self.hosts.is_empty() || !self.is_without_address() {
+            return;
+        }
+        report.each("ports", &self.ports, |port, r| {
+            if !is_named(port) && !is_udp(port) {
+                let message = format!(
+                    "without `addresses`, connections to the port {} go where those to unknown destinations go",
+                    port.number
+                );
+                r.warning(message)
+                    .expected("`addresses` with IP addresses, or a protocol of HTTP")
+                    .hint("with ALLOW_ANY they reach what was dialled, with REGISTRY_ONLY they are closed (Istio would take all connections to the port)");
+            }
+        });
     }
 }

@@ -13,10 +13,13 @@ fn service_entry() {
         ),
         &[],
     );
-    entry(&format!("hosts: ['*.a.b']\n{web}\nresolution: DYNAMIC_DNS"), &[]);
     entry(
         &format!("hosts: ['*', a_b!]\n{web}\nresolution: NONE"),
-        &["error hosts[0]: `*` would be the name of everything", "error hosts[1]: `a_b!` is not a host"],
+        &[
+            "error hosts[0]: `*` would be the name of everything",
+            "error hosts[1]: `a_b!` is not a host",
+            "warning ports[0]: without `addresses`, connections to the port 443 go where those to unknown destinations go",
+        ],
     );
     entry(&format!("hosts: ['*.a']\n{web}\nresolution: DNS"), &["error hosts[0]: `*.a` cannot be looked up in DNS"]);
     entry(
@@ -54,6 +57,19 @@ fn service_entry() {
             "warning ports[0]: without `addresses`, connections to the port 5432 are told apart only if the client asks the mesh's DNS",
         ],
     );
+    let unknown = |index: usize, port: u16| {
+        format!(
+            "warning ports[{index}]: without `addresses`, connections to the port {port} go where those to unknown destinations go"
+        )
+    };
+    entry(
+        "hosts: [a, b]\nports: [{number: 5432, name: tcp, protocol: TCP}, {number: 80, name: web, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}, {number: 9, name: any}]\nresolution: NONE",
+        &[&unknown(0, 5432), &unknown(2, 443), &unknown(3, 9)],
+    );
+    entry("hosts: [a]\nports: [{number: 5432, name: tcp, protocol: TCP}]\nresolution: NONE\naddresses: [1.2.3.4]", &[]);
+    entry("hosts: ['*.a']\nports: [{number: 443, name: tls, protocol: TLS}]\nresolution: STATIC", &[&unknown(0, 443)]);
+    entry(&format!("hosts: ['*.a.b']\n{web}\nresolution: DYNAMIC_DNS"), &[&unknown(0, 443)]);
+    entry("hosts: ['*.a.b']\nports: [{number: 80, name: web, protocol: HTTP}]\nresolution: DYNAMIC_DNS", &[]);
     entry(
         "hosts: [a, b]\nports: [{number: 5432, name: tcp, protocol: TCP}]\nresolution: DNS\naddresses: [1.2.3.4]",
         &["error hosts: several hosts share the port 5432, where the client's wish for one of them cannot be seen"],
