@@ -88,7 +88,7 @@ fn the_control_plane_is_told_when_the_program_is_ready() {
     });
 }
 
-/// Two exchanges, logged as the control plane's `--access-log json` asks for.
+/// Some exchanges, logged as the control plane's `--access-log json` asks for.
 #[test]
 fn a_json_access_log() {
     run(async {
@@ -98,19 +98,30 @@ fn a_json_access_log() {
         let members = telemetry::log::ISTIO_JSON.map(|(name, format)| (name.to_owned(), format.to_owned()));
         let format = LogFormat::Json(members.into());
         let log = AccessLog { path: path.display().to_string(), format };
-        let mut filter = http(vec![route("/gone", to("gone")), route("/", to("app"))]);
+        let mut filter = http(vec![
+            route("/gone", to("gone")),
+            route("/unknown", to("outbound|80|v9|absent.example.org")),
+            route("/nobody", to("outbound|80|v1|empty.example.org")),
+            route("/", to("app")),
+        ]);
         filter.access_logs = vec![log];
-        let clusters = vec![cluster("app", &[app]), cluster("gone", &[free_address()])];
+        let clusters = vec![
+            cluster("app", &[app]),
+            cluster("gone", &[free_address()]),
+            cluster("outbound|80|v1|empty.example.org", &[]),
+        ];
         let all: Config = config(vec![listener("l", at, Inbound, vec![http_chain(filter)])], clusters);
         let proxy = proxy("a", all).await;
         assert_eq!(fetch(at, "/a\"b").await.status, 200);
-        assert_eq!(fetch(at, "/gone").await.status, 503);
+        for path in ["/gone", "/unknown", "/nobody"] {
+            assert_eq!(fetch(at, path).await.status, 503, "{path}");
+        }
         proxy.handle().stop();
         tokio::task::spawn_blocking(move || proxy.wait()).await.unwrap();
 
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let [good, bad] = &lines[..] else { panic!("{text}") };
+        let [good, bad, unknown, nobody] = &lines[..] else { panic!("{text}") };
         assert_eq!(good.as_object().unwrap().len(), 24);
         for (name, expected) in [
             ("method", "GET".into()),
@@ -130,5 +141,13 @@ fn a_json_access_log() {
         assert!(good["start_time"].as_str().is_some_and(|time| time.ends_with('Z')), "{text}");
         assert_eq!((&bad["response_code"], &bad["response_flags"]), (&503.into(), &"UF".into()));
         assert!(bad["upstream_transport_failure_reason"].is_string(), "{text}");
+        // A rule that names a host or subset that nobody knows, or one without workloads: the log says which.
+        for (line, flags, details, cluster) in [
+            (unknown, "NC", "cluster_not_found", "outbound|80|v9|absent.example.org"),
+            (nobody, "UH", "no_healthy_upstream", "outbound|80|v1|empty.example.org"),
+        ] {
+            let found = ["response_flags", "response_code_details", "upstream_cluster"].map(|name| &line[name]);
+            assert_eq!(found, [flags, details, cluster], "{text}");
+        }
     });
 }
