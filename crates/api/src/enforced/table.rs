@@ -163,7 +163,7 @@ const SERVICE: &[NotEnforced] = &[
     ("spec.healthCheckNodePort", NO_LOAD_BALANCER),
     ("spec.externalTrafficPolicy=Local", NO_LOAD_BALANCER),
     ("spec.internalTrafficPolicy=Local", "requests go to workloads on other machines too"),
-    ("spec.publishNotReadyAddresses", "readiness does not count: every registered workload gets requests"),
+    ("spec.publishNotReadyAddresses", "a workload gets requests only once its program is ready"),
     ("spec.ipFamilies[]=IPv6", "a virtual address that the mesh gives is one of IPv4"),
     ("spec.ipFamilyPolicy=PreferDualStack", "a virtual address that the mesh gives is one of IPv4"),
     ("spec.ipFamilyPolicy=RequireDualStack", "a virtual address that the mesh gives is one of IPv4"),
