@@ -19,10 +19,10 @@ use crate::{paths, print};
 /// The exit code is the program's own.
 pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
     let ready = ready_check(&args)?;
-    let folder = Folder::new(place, &args.service)?;
+    let described = described(place, &args).await;
+    let folder = Folder::new(place, &described.workload)?;
     let (address, claim) = address(&args)?;
     let prepared = prepare(&args, &folder).await?;
-    let described = described(place, &args).await;
     let ticket = Ticket::get(place, &args.join, &args.namespace, &described.service_account, &folder.instance).await?;
     let capture = capture(&args, &prepared, address)?;
     let ports = inbound_ports(&args, address, prepared.is_captured())?;
@@ -225,11 +225,11 @@ struct Folder {
 }
 
 impl Folder {
-    fn new(place: &Place, service: &str) -> Result<Self> {
+    fn new(place: &Place, workload: &str) -> Result<Self> {
         let mut random = [0u8; 4];
         std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
         let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let instance = format!("{service}-{suffix}");
+        let instance = format!("{workload}-{suffix}");
         let path = paths::data_dir(place.data_dir.as_deref())?.join("workloads").join(&instance);
         if path.join("sockets").as_os_str().len() > 100 {
             return Err(anyhow!("{}: too long a path for a socket; choose a shorter --data-dir", path.display()));
