@@ -19,17 +19,17 @@ use http::{Method, Request, Response, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{H2Body, TunnelState};
+use super::gather::{Gathered, Turn, gather};
 use super::ping::Pinger;
 use super::pump::{Cancel, Detached, Pump, Stuck};
 use crate::body::Body;
 use crate::error::{Code, Progress, SendError, SendErrorKind, Side};
 use crate::head::{strip_for_h2, to_h2};
-use crate::io::Io;
 use crate::options::ClientOptions;
 use crate::upgrade::ExtendedConnect;
 
-/// Opens HTTP/2 (prior knowledge, or after ALPN `h2`) on a connected stream. Completes when our preface is on its way,
-/// without waiting for the peer's. The caller spawns the driver, once, on the same thread.
+/// Opens HTTP/2 (prior knowledge, or after ALPN `h2`) on a connected stream. Our preface leaves with the first request,
+/// or when the driver first runs; the peer's is not waited for. The caller spawns the driver, once, on the same thread.
 pub async fn connect<I>(io: I, options: &ClientOptions) -> Result<(H2Sender, H2Driver), SendError>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -43,7 +43,7 @@ where
         .initial_max_send_streams(options.initial_max_streams)
         .max_send_buffer_size(options.max_send_buffer)
         .enable_push(false);
-    let io: Box<dyn Io> = Box::new(io);
+    let (io, turn) = gather(Box::new(io));
     let (send, mut connection) = builder
         .handshake(io)
         .await
@@ -59,7 +59,7 @@ where
     });
     let scheme = if options.https { Scheme::HTTPS } else { Scheme::HTTP };
     let driver =
-        H2Driver { connection: Some(connection), pinger, uploads: FuturesUnordered::new(), shared: shared.clone() };
+        H2Driver { connection: Some(connection), turn, pinger, uploads: FuturesUnordered::new(), shared: shared.clone() };
     Ok((H2Sender { send, scheme, shared }, driver))
 }
 
@@ -75,7 +75,8 @@ pub struct H2Sender {
 /// Moves the connection's frames. Completes when the connection is over.
 #[must_use = "nothing is sent or received unless the driver runs"]
 pub struct H2Driver {
-    connection: Option<Connection<Box<dyn Io>, Bytes>>,
+    connection: Option<Connection<Gathered, Bytes>>,
+    turn: Turn,
     pinger: Option<Pinger>,
     uploads: FuturesUnordered<Detached>,
     shared: Rc<Shared>,
@@ -324,7 +325,9 @@ impl Future for H2Driver {
         if me.pinger.as_mut().is_some_and(|pinger| pinger.poll_lost(cx).is_ready()) {
             return me.finish(H2End::PingTimeout);
         }
-        match Pin::new(connection).poll(cx) {
+        let polled = Pin::new(connection).poll(cx);
+        me.turn.end(cx);
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => me.finish(H2End::Closed),
             Poll::Ready(Err(error)) => {

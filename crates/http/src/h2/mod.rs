@@ -3,6 +3,7 @@
 
 mod body;
 mod client;
+mod gather;
 mod ping;
 mod pump;
 mod server;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::h2::server::{Builder, Connection, SendResponse};
@@ -15,6 +15,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use super::body::{H2Body, TunnelSlot, TunnelState};
+use super::gather::{Gathered, Turn, gather};
 use super::ping::Pinger;
 use super::pump::Pump;
 use super::tunnel::Tunnel;
@@ -40,7 +41,8 @@ where
     F: Future<Output: Into<Answer>>,
 {
     let mut timer = Timer::default();
-    let mut connection = match handshake(io, options, &mut timer).await {
+    let (io, turn) = gather(io);
+    let mut connection = match handshake(io, &turn, options, &mut timer).await {
         Ok(connection) => connection,
         Err(end) => return end,
     };
@@ -48,7 +50,7 @@ where
     let mut streams = FuturesUnordered::new();
     let mut quiet_since = Instant::now();
     let mut ending = None;
-    poll_fn(|cx| {
+    let mut serve = |cx: &mut Context<'_>| {
         if ending.is_none() && drain.poll_begun(cx) {
             ending = Some(ServeEnd::Drained);
             connection.graceful_shutdown();
@@ -81,15 +83,21 @@ where
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    };
+    poll_fn(|cx| {
+        let served = serve(cx);
+        turn.end(cx);
+        served
     })
     .await
 }
 
 async fn handshake(
-    io: Box<dyn Io>,
+    io: Gathered,
+    turn: &Turn,
     options: &ServerOptions,
     timer: &mut Timer,
-) -> Result<Connection<Box<dyn Io>, Bytes>, ServeEnd> {
+) -> Result<Connection<Gathered, Bytes>, ServeEnd> {
     let mut builder = Builder::new();
     builder
         .initial_window_size(options.stream_window)
@@ -108,7 +116,9 @@ async fn handshake(
     let mut handshake = pin!(builder.handshake(io));
     let since = Instant::now();
     poll_fn(|cx| {
-        if let Poll::Ready(done) = handshake.as_mut().poll(cx) {
+        let polled = handshake.as_mut().poll(cx);
+        turn.end(cx);
+        if let Poll::Ready(done) = polled {
             return Poll::Ready(done.map_err(|error| why(&error)));
         }
         timer.poll_after(cx, since, options.head_timeout).map(|()| Err(ServeEnd::HeadTimeout))
