@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use telemetry::DeclareError;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::JoinHandle;
 use transport::Stream;
 use transport::listen::Bound;
 
@@ -117,16 +117,26 @@ pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> std::io::Result<(Vec<
         ends.push(end);
     }
     for (number, end) in ends.into_iter().enumerate() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (links, shared) = (links.clone(), shared.clone());
+        let (begun, outcome) = std::sync::mpsc::channel();
         threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            LocalSet::new().block_on(&runtime, async {
+            // Its tasks never leave the thread, so the runtime is made here.
+            let options = tokio::runtime::LocalOptions::default();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(options);
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(begun.send(Err(error))),
+            };
+            drop(begun);
+            runtime.block_on(async {
                 match Worker::new(number, shared, links) {
                     Ok(worker) => worker.obey(end).await,
                     Err(error) => tracing::error!("worker {number} cannot start: {error}"),
                 }
             });
         })?);
+        // Nothing comes from one that has its runtime.
+        outcome.recv().unwrap_or(Ok(()))?;
     }
     Ok((links, Threads(threads)))
 }
