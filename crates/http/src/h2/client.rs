@@ -58,8 +58,13 @@ where
         max_headers: options.max_headers,
     });
     let scheme = if options.https { Scheme::HTTPS } else { Scheme::HTTP };
-    let driver =
-        H2Driver { connection: Some(connection), turn, pinger, uploads: FuturesUnordered::new(), shared: shared.clone() };
+    let driver = H2Driver {
+        connection: Some(connection),
+        turn,
+        pinger,
+        uploads: FuturesUnordered::new(),
+        shared: shared.clone(),
+    };
     Ok((H2Sender { send, scheme, shared }, driver))
 }
 
