@@ -199,16 +199,29 @@ pub struct SendError(Box<Failure>);
 struct Failure {
     kind: SendErrorKind,
     progress: Progress,
+    whole: bool,
     request: Option<Request<Body>>,
 }
 
 impl SendError {
     pub(crate) fn new(kind: SendErrorKind, progress: Progress) -> Self {
-        Self(Box::new(Failure { kind, progress, request: None }))
+        Self(Box::new(Failure { kind, progress, whole: false, request: None }))
     }
 
-    pub(crate) fn unsent(kind: SendErrorKind, request: Option<Request<Body>>) -> Self {
-        Self(Box::new(Failure { kind, progress: Progress::NotSent, request }))
+    /// Nothing left us, and the request is as it was.
+    pub(crate) fn unsent(kind: SendErrorKind) -> Self {
+        Self::new(kind, Progress::NotSent).whole_if(true)
+    }
+
+    pub(crate) fn whole_if(mut self, whole: bool) -> Self {
+        self.0.whole = whole;
+        self
+    }
+
+    /// Gives a request that was lent for sending to whoever gets the error, if it is worth something.
+    pub(crate) fn giving_back(mut self, request: Request<Body>) -> Self {
+        self.0.request = self.0.whole.then_some(request);
+        self
     }
 
     pub(crate) fn from_h2(error: &::h2::Error) -> Self {
@@ -254,7 +267,13 @@ impl SendError {
         self.0.progress <= Progress::StaleConnection
     }
 
-    /// The request, whole, if nothing of it or its body was used: a retry then needs no copy.
+    /// Is the request that was lent as it was before, so that it can be sent again without a copy? That says nothing
+    /// about whether the peer has seen it: see [`SendError::progress`].
+    pub fn is_whole(&self) -> bool {
+        self.0.whole
+    }
+
+    /// The request that was given to be sent, if nothing of it or its body was used: a retry then needs no copy.
     pub fn into_request(self) -> Option<Request<Body>> {
         self.0.request
     }

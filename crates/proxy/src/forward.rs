@@ -28,28 +28,28 @@ pub(crate) async fn forward(
     view: &View,
     found: &Found<'_>,
     to: &Forward,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
     record: &Rc<Record>,
 ) -> Result<Response<Body>, Fault> {
     let cluster = to.pick(rand::random()).ok_or(Fault::NoCluster)?;
     record.to_cluster(&cluster.name);
     let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_service(pools.config());
-    let limits = record.limits(to, conn.plan().proxy.stream_idle_timeout, grpc_timeout(&request));
-    change_head(found, to, cluster, &mut request)?;
+    let limits = record.limits(to, conn.plan().proxy.stream_idle_timeout, grpc_timeout(request));
+    change_head(found, to, cluster, request)?;
     let copies: Vec<_> = to.mirrors.iter().filter(|m| m.share.takes(rand::random())).collect();
-    let keep = !mesh_http::is_upgrade(&request)
-        && (!copies.is_empty() || to.retry.as_ref().is_some_and(|r| needs_copy(r, &request)));
-    let (request, replay) = match keep {
+    let keep = !mesh_http::is_upgrade(request)
+        && (!copies.is_empty() || to.retry.as_ref().is_some_and(|r| needs_copy(r, request)));
+    let replay = match keep {
         true => limits
             .within(None, replay::prepare(request))
             .await
             .map_err(out_of_time)?
             .map_err(|e| Fault::RequestBody(e.kind))?,
-        false => (request, None),
+        false => None,
     };
     if let Some(replay) = &replay {
-        copies.iter().for_each(|mirror| send_copy(view, &mirror.cluster, replay.clone()));
+        copies.iter().for_each(|mirror| send_copy(view, &mirror.cluster, replay.copy(request)));
     }
     let Sent { mut response, exchange } =
         Tries { pools: &pools, to, conn, limits: &limits, replay, record }.run(request).await?;
@@ -127,14 +127,11 @@ fn by_status(on: &RetryOn) -> bool {
 
 /// Fire and forget: nobody waits for the answer. The mirror's cluster limits how long a connection may take, and the
 /// answer's body is dropped unread.
-fn send_copy(view: &View, cluster: &str, mut replay: Replay) {
+fn send_copy(view: &View, cluster: &str, mut request: Request<Body>) {
     let Some(pools) = view.pools(cluster) else { return };
-    // Copies are no part of the trace's timing, and their caller must not be told of them.
-    replay.head_mut().extensions.clear();
     tokio::task::spawn_local(async move {
-        let request = replay.request();
         let pick = Pick { downstream: request.version(), ..Pick::new(rand::random()) };
-        let sent = tokio::time::timeout(COPY_PATIENCE, pools.send(request, &pick)).await;
+        let sent = tokio::time::timeout(COPY_PATIENCE, pools.send(&mut request, &pick)).await;
         if let Ok(Ok(sent)) = sent {
             // Read to its end within bounds, so that the connection can be used again.
             let _ = tokio::time::timeout(COPY_PATIENCE, sent.response.into_body().collect(1 << 20)).await;
@@ -163,15 +160,14 @@ enum Ended {
 }
 
 impl Tries<'_> {
-    async fn run(self, request: Request<Body>) -> Result<Sent, Fault> {
+    async fn run(self, request: &mut Request<Body>) -> Result<Sent, Fault> {
         let policy = self.to.retry.as_ref();
         let mut left = policy.map_or(0, |p| p.attempts);
-        let mut backoff = policy.map(|p| Backoff::new(p.base_interval, p.max_interval));
+        let mut backoff = None;
         let mut tried: Vec<EndpointId> = Vec::new();
-        let mut next = request;
         loop {
             let begun = Instant::now();
-            let mut ended = match self.once(next, &tried).await? {
+            let ended = match self.once(request, &tried).await? {
                 Ok(sent) => {
                     self.record.answered(begun);
                     match policy.filter(|p| p.on.on_response(sent.response.status().as_u16(), grpc_status(&sent))) {
@@ -181,25 +177,31 @@ impl Tries<'_> {
                 }
                 Err(ended) => ended,
             };
-            let again = match policy.filter(|p| left > 0 && ended.is_retriable(&p.on)) {
-                Some(_) => ended.take_request(self.replay.as_ref()),
-                None => None,
-            };
-            let (Some(again), Some(backoff)) = (again, backoff.as_mut()) else {
-                return self.give_up(ended, policy.is_some_and(|p| p.attempts > 0 && left == 0));
+            let policy = match policy {
+                Some(policy) if left > 0 && ended.is_retriable(&policy.on) && self.restore(request, &ended) => policy,
+                _ => return self.give_up(ended, policy.is_some_and(|p| p.attempts > 0 && left == 0)),
             };
             tried.extend(ended.endpoint());
             self.record.tries_again(self.pools);
             drop(ended);
             left -= 1;
+            let backoff = backoff.get_or_insert_with(|| Backoff::new(policy.base_interval, policy.max_interval));
             let pause = tokio::time::sleep(backoff.next_delay());
             self.limits.within(None, pause).await.map_err(out_of_time)?;
-            next = again;
         }
     }
 
+    /// Makes the request whole again for another try; says whether it is.
+    fn restore(&self, request: &mut Request<Body>, ended: &Ended) -> bool {
+        if let (false, Some(replay)) = (ended.left_it_whole(), &self.replay) {
+            *request.body_mut() = replay.body();
+            return true;
+        }
+        ended.left_it_whole()
+    }
+
     /// One try. The outer error ends all of them.
-    async fn once(&self, mut request: Request<Body>, tried: &[EndpointId]) -> Result<Result<Sent, Ended>, Fault> {
+    async fn once(&self, request: &mut Request<Body>, tried: &[EndpointId]) -> Result<Result<Sent, Ended>, Fault> {
         let policy = self.to.retry.as_ref();
         let pick = Pick {
             draw: rand::random(),
@@ -207,8 +209,9 @@ impl Tries<'_> {
             repicks: policy.map_or(0, |p| p.host_selection_attempts),
             original_destination: Some(self.conn.downstream.destination),
             downstream: self.record.version(),
-            upgrade: mesh_http::is_upgrade(&request),
+            upgrade: mesh_http::is_upgrade(request),
             rewrite_host: matches!(self.to.host_rewrite, Some(HostRewrite::Upstream)),
+            keep_head: self.replay.is_some(),
         };
         let chosen = match self.pools.choose(&pick) {
             Ok(chosen) => chosen,
@@ -216,7 +219,7 @@ impl Tries<'_> {
         };
         let endpoint = chosen.endpoint().clone();
         self.record.tries(&endpoint);
-        self.introduce(&endpoint, &mut request);
+        self.introduce(&endpoint, request);
         let sending = self.pools.send_to(chosen, request, &pick);
         match self.limits.within(policy.and_then(|p| p.per_try_timeout), sending).await {
             Ok(Ok(sent)) => Ok(Ok(sent)),
@@ -272,13 +275,9 @@ impl Ended {
         }
     }
 
-    /// The request for another try, if there is one whole: given back unused, or kept.
-    fn take_request(&mut self, replay: Option<&Replay>) -> Option<Request<Body>> {
-        let unused = match self {
-            Self::Failed(failure) => failure.request.take(),
-            Self::Answered(_) | Self::TooLong(_) => None,
-        };
-        unused.or_else(|| replay.map(Replay::request))
+    /// Can the request be sent again as it is?
+    fn left_it_whole(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.whole)
     }
 }
 

@@ -123,7 +123,7 @@ pub(crate) struct Summary<'a> {
 
 impl Record {
     /// Opens the record of a request whose head has come.
-    pub(crate) fn open(conn: &Rc<HttpConnection>, mut request: Request<Body>) -> (Request<Body>, Rc<Self>) {
+    pub(crate) fn open(conn: &Rc<HttpConnection>, request: &mut Request<Body>) -> Rc<Self> {
         let begun = Instant::now();
         let record = Rc::new(Self {
             conn: conn.clone(),
@@ -137,7 +137,7 @@ impl Record {
             moved: Rc::new(Cell::new(begun)),
             facts: RefCell::new(Facts {
                 target: request.uri().clone(),
-                authority: head::authority(&request).and_then(|a| HeaderValue::from_str(a).ok()),
+                authority: head::authority(request).and_then(|a| HeaderValue::from_str(a).ok()),
                 ..Facts::default()
             }),
             alarm: RefCell::default(),
@@ -149,7 +149,7 @@ impl Record {
             request.body_mut().on_frame(Rc::new(watch));
         }
         conn.stats.requests.inc();
-        (request, record)
+        record
     }
 
     /// The connection it came by.

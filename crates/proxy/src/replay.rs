@@ -1,59 +1,68 @@
-//! A request that can be sent more than once: for retries and mirrors.
+//! A body that can be sent more than once: for retries and mirrors.
 //!
-//! Bodies that are at hand, or soon will be, are kept (up to [`LIMIT`]); others stream through and can only be tried
-//! again as long as nothing of them was used, which the upstream side tells by giving them back.
+//! Bodies that are at hand, or soon will be, are kept (up to [`LIMIT`]); others stream through, and their request can
+//! only be tried again as long as nothing of them was used, which the upstream side tells.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, request};
+use http::{HeaderMap, Request};
 use mesh_http::{Body, BodyError};
 
 /// Bytes of a body that are kept for another try.
 const LIMIT: usize = 64 * 1024;
 
-/// What another try is made from.
-#[derive(Debug, Clone)]
+/// What the body of another try is made from.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Replay {
-    head: request::Parts,
     data: Bytes,
     trailers: Option<HeaderMap>,
 }
 
 impl Replay {
-    /// The request once more.
-    pub(crate) fn request(&self) -> Request<Body> {
-        Request::from_parts(self.head.clone(), body(self.data.clone(), self.trailers.clone()))
+    /// The body once more.
+    pub(crate) fn body(&self) -> Body {
+        body(self.data.clone(), self.trailers.clone())
     }
 
-    /// The head, for copies that differ in it.
-    pub(crate) fn head_mut(&mut self) -> &mut request::Parts {
-        &mut self.head
+    /// The request once more, for others than its upstream.
+    pub(crate) fn copy(&self, request: &Request<Body>) -> Request<Body> {
+        let mut copy = Request::new(self.body());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        copy
     }
 }
 
-/// Makes a request repeatable if its body allows. Waits for a body whose length is known and small.
+/// Makes a request's body repeatable if it allows that. Waits for a body whose length is known and small.
 ///
 /// # Errors
 /// The body broke off meanwhile.
-pub(crate) async fn prepare(request: Request<Body>) -> Result<(Request<Body>, Option<Replay>), BodyError> {
-    let (head, incoming) = request.into_parts();
-    let (data, trailers) = if incoming.is_end_stream() {
-        (Bytes::new(), None)
-    } else if incoming.exact_len().is_some_and(|len| len > LIMIT as u64) {
-        return Ok((Request::from_parts(head, incoming), None));
-    } else if incoming.exact_len().is_some() {
+pub(crate) async fn prepare(request: &mut Request<Body>) -> Result<Option<Replay>, BodyError> {
+    let length = request.body().exact_len();
+    if request.body().is_end_stream() {
+        return Ok(Some(Replay::default()));
+    } else if length.is_some_and(|len| len > LIMIT as u64) {
+        return Ok(None);
+    }
+    let incoming = std::mem::take(request.body_mut());
+    let replay = if length.is_some() {
         let whole = incoming.collect(LIMIT).await?;
-        (whole.data, whole.trailers)
+        Replay { data: whole.data, trailers: whole.trailers }
     } else {
         match what_is_there(incoming).await? {
-            Arrived::Whole(data, trailers) => (data, trailers),
-            Arrived::Part(body) => return Ok((Request::from_parts(head, body), None)),
+            Arrived::Whole(data, trailers) => Replay { data, trailers },
+            Arrived::Part(body) => {
+                *request.body_mut() = body;
+                return Ok(None);
+            }
         }
     };
-    let replay = Replay { head, data, trailers };
-    Ok((replay.request(), Some(replay)))
+    *request.body_mut() = replay.body();
+    Ok(Some(replay))
 }
 
 enum Arrived {
@@ -152,10 +161,10 @@ mod tests {
                 (Body::full(vec![b'x'; LIMIT + 1]), None),
             ] {
                 let name = format!("{body:?}");
-                let (_, replay) = prepare(Request::new(body)).await.unwrap();
-                let kept = match replay {
+                let mut request = Request::new(body);
+                let kept = match prepare(&mut request).await.unwrap() {
                     None => None,
-                    Some(replay) => Some(replay.request().into_body().collect(LIMIT).await.unwrap().data),
+                    Some(replay) => Some(replay.body().collect(LIMIT).await.unwrap().data),
                 };
                 assert_eq!(kept.as_deref(), expected.map(str::as_bytes), "{name}");
             }
@@ -167,8 +176,8 @@ mod tests {
         run(async {
             let (mut sender, body) = Body::channel(4);
             sender.send("abc").await.unwrap();
-            let (request, replay) = prepare(Request::new(body)).await.unwrap();
-            assert!(replay.is_none());
+            let mut request = Request::new(body);
+            assert!(prepare(&mut request).await.unwrap().is_none());
             sender.send("def").await.unwrap();
             sender.finish();
             assert_eq!(request.into_body().collect(100).await.unwrap().data, "abcdef");

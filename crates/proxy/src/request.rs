@@ -15,10 +15,10 @@ use crate::respond::{self, Fault};
 use crate::{forward, upgrade};
 
 /// From the head of a request to the head of its response.
-pub(crate) async fn handle(conn: Rc<HttpConnection>, request: Request<Body>) -> Answer {
+pub(crate) async fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> Answer {
     let pin = conn.worker.view();
-    let (request, record) = Record::open(&conn, request);
-    match exchange(&conn, &pin, request, &record).await {
+    let record = Record::open(&conn, &mut request);
+    match exchange(&conn, &pin, &mut request, &record).await {
         Ok(response) => record.answer(response),
         Err(fault) => record.fault(respond::fault(fault, record.caller())),
     }
@@ -27,21 +27,21 @@ pub(crate) async fn handle(conn: Rc<HttpConnection>, request: Request<Body>) -> 
 async fn exchange(
     conn: &Rc<HttpConnection>,
     pin: &View,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
     record: &Rc<Record>,
 ) -> Result<Response<Body>, Fault> {
-    let upgrade = upgrade::wanted(&mut request, conn.plan())?;
-    head::receive(conn, &mut request, record)?;
+    let upgrade = upgrade::wanted(request, conn.plan())?;
+    head::receive(conn, request, record)?;
     let table = conn.plan().table(&pin.snapshot).ok_or(Fault::NoRoute)?;
-    let found = route::find(&table.routes, &table.index, &view_of(&request), rand::random());
+    let found = route::find(&table.routes, &table.index, &view_of(request), rand::random());
     let found = found.map_err(|_| Fault::NoRoute)?;
     record.routed(&found);
     let mut filters = conn.plan().filters.begin(found.route, rand::random());
-    let mut response = match filters.on_request(&mut request).await {
+    let mut response = match filters.on_request(request).await {
         Flow::Respond(local) => record.by_filter(*local),
         Flow::Continue => match &found.route.action {
             Action::Forward(to) => forward::forward(conn, pin, &found, to, request, record).await?,
-            Action::Redirect(to) => record.by_route(head::redirect(&found, to, &request)),
+            Action::Redirect(to) => record.by_route(head::redirect(&found, to, request)),
             Action::Respond(text) => record.by_route(head::direct_response(&found, text)),
         },
     };

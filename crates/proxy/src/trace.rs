@@ -2,6 +2,8 @@
 //! they came; a new trace is written in both, since we do not know what the application forwards.
 
 use base::TraceContext;
+use base::trace::{SPAN_IN_TRACEPARENT, TRACE_IN_TRACEPARENT};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -32,8 +34,9 @@ pub(crate) fn continue_in(headers: &mut HeaderMap, draw: u64) -> TraceContext {
             _ => decide(),
         }),
     };
+    let written = Written::of(&span);
     if w3c.is_some() || above.is_none() {
-        set(headers, TRACEPARENT, &span.to_traceparent());
+        headers.insert(TRACEPARENT, written.traceparent());
     } else {
         headers.remove(TRACEPARENT);
     }
@@ -41,8 +44,8 @@ pub(crate) fn continue_in(headers: &mut HeaderMap, draw: u64) -> TraceContext {
         set(headers, B3, &span.to_b3_single());
     }
     if multi.is_some() || above.is_none() {
-        set(headers, TRACE_ID, &span.trace.to_string());
-        set(headers, SPAN_ID, &span.span.to_string());
+        headers.insert(TRACE_ID, written.trace());
+        headers.insert(SPAN_ID, written.span());
         match span.parent {
             Some(parent) => set(headers, PARENT, &parent.to_string()),
             None => drop(headers.remove(PARENT)),
@@ -50,6 +53,31 @@ pub(crate) fn continue_in(headers: &mut HeaderMap, draw: u64) -> TraceContext {
         headers.insert(SAMPLED, HeaderValue::from_static(if span.sampled == Some(true) { "1" } else { "0" }));
     }
     span
+}
+
+/// A span as the headers write it, in one piece of memory: B3's ids are parts of `traceparent`.
+struct Written(Bytes);
+
+impl Written {
+    fn of(span: &TraceContext) -> Self {
+        Self(Bytes::copy_from_slice(&span.traceparent()))
+    }
+
+    fn traceparent(&self) -> HeaderValue {
+        Self::value(self.0.clone())
+    }
+
+    fn trace(&self) -> HeaderValue {
+        Self::value(self.0.slice(TRACE_IN_TRACEPARENT))
+    }
+
+    fn span(&self) -> HeaderValue {
+        Self::value(self.0.slice(SPAN_IN_TRACEPARENT))
+    }
+
+    fn value(text: Bytes) -> HeaderValue {
+        HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
 }
 
 fn b3_multi(headers: &HeaderMap) -> Option<TraceContext> {

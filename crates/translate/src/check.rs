@@ -56,16 +56,22 @@ fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn F
     }
     for (i, http) in spec.http.iter().enumerate() {
         for (j, to) in http.route.iter().enumerate() {
-            check_destination(world, rule, &to.destination, &format!("spec.http[{i}].route[{j}].destination"), report);
+            check_destination(
+                world,
+                rule,
+                (Sent::Requests, &to.destination),
+                &format!("spec.http[{i}].route[{j}].destination"),
+                report,
+            );
         }
         if let Some(mirror) = &http.mirror {
-            check_destination(world, rule, mirror, &format!("spec.http[{i}].mirror"), report);
+            check_destination(world, rule, (Sent::Copies, mirror), &format!("spec.http[{i}].mirror"), report);
         }
         for (j, mirror) in http.mirrors.iter().enumerate() {
             check_destination(
                 world,
                 rule,
-                &mirror.destination,
+                (Sent::Copies, &mirror.destination),
                 &format!("spec.http[{i}].mirrors[{j}].destination"),
                 report,
             );
@@ -81,12 +87,24 @@ fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn F
     }
     for (i, route) in spec.tcp.iter().map(|t| &t.route).enumerate() {
         for (j, to) in route.iter().enumerate() {
-            check_destination(world, rule, &to.destination, &format!("spec.tcp[{i}].route[{j}].destination"), report);
+            check_destination(
+                world,
+                rule,
+                (Sent::Connections, &to.destination),
+                &format!("spec.tcp[{i}].route[{j}].destination"),
+                report,
+            );
         }
     }
     for (i, route) in spec.tls.iter().map(|t| &t.route).enumerate() {
         for (j, to) in route.iter().enumerate() {
-            check_destination(world, rule, &to.destination, &format!("spec.tls[{i}].route[{j}].destination"), report);
+            check_destination(
+                world,
+                rule,
+                (Sent::Connections, &to.destination),
+                &format!("spec.tls[{i}].route[{j}].destination"),
+                report,
+            );
         }
     }
 }
@@ -96,29 +114,47 @@ fn knows_gateway(world: &World, name: &str, namespace: &str) -> bool {
     world.gateways.iter().any(|g| format!("{}/{}", g.namespace(), g.name()) == whole)
 }
 
+/// What is sent to a destination, and so what becomes of it while nobody is there.
+#[derive(Clone, Copy)]
+enum Sent {
+    Requests,
+    Copies,
+    Connections,
+}
+
+impl Sent {
+    fn fate(self) -> &'static str {
+        match self {
+            Self::Requests => "requests sent to it are answered 503 (flag NC)",
+            Self::Copies => "copies of requests sent to it are lost",
+            Self::Connections => "connections sent to it are closed (flag NC)",
+        }
+    }
+}
+
 fn check_destination(
     world: &World,
     rule: &Document<VirtualService>,
-    to: &Destination,
+    (sent, to): (Sent, &Destination),
     path: &str,
     report: &mut dyn FnMut(Problem, &Spanned<String>),
 ) {
     let whole = complete_host(&to.host.value, rule.namespace(), &world.settings.dns_domain);
     let Some(service) = world.service(&whole) else {
         let problem = unknown_host(world, &to.host.value, &whole).path(format!("{path}.host"));
-        return report(problem.hint("until it is there, requests sent to it are answered 503 (flag NC)"), &to.host);
+        return report(problem.hint(format!("until it is there, {}", sent.fate())), &to.host);
     };
     if !to.subset.is_empty() && !knows_subset(world, service, &to.subset.value) {
         let message = format!("no DestinationRule for `{}` defines the subset `{}`", service.host, to.subset);
         let problem = Problem::warning(message).path(format!("{path}.subset")).expected(subsets(world, service));
-        report(problem.hint("until one does, requests sent to it are answered 503 (flag NC)"), &to.subset);
+        report(problem.hint(format!("until one does, {}", sent.fate())), &to.subset);
     }
     match &to.port {
         Some(port) if service.port(port.number.value as u16).is_none() => {
             let message = format!("`{}` has no port {}", service.host, port.number);
             let problem = Problem::warning(message).path(format!("{path}.port.number")).expected(ports(service));
             let at = Spanned { value: String::new(), span: port.number.span };
-            report(problem.hint("requests sent to it are answered 503 (flag NC)"), &at);
+            report(problem.hint(sent.fate()), &at);
         }
         _ => {}
     }

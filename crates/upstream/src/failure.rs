@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use http::Request;
-use mesh_http::{Body, BodyError, Code, Progress, SendError, SendErrorKind};
+use mesh_http::{BodyError, Code, Progress, SendError, SendErrorKind};
 use model::retry::RetryOn;
 
 use crate::endpoint::Endpoint;
@@ -19,8 +18,8 @@ pub struct Failure {
     pub endpoint: Option<Arc<Endpoint>>,
     /// How far the request came.
     pub progress: Progress,
-    /// The request, whole, if nothing of it was used: it can be sent again without a copy.
-    pub request: Option<Request<Body>>,
+    /// The request is as it was, so that it can be sent again without a copy.
+    pub whole: bool,
     /// What the transport says, in a few words (Envoy's `UPSTREAM_TRANSPORT_FAILURE_REASON`); empty if there is
     /// nothing to say beyond the kind.
     pub reason: Cow<'static, str>,
@@ -81,16 +80,11 @@ impl FailureKind {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, reason: impl Into<Cow<'static, str>>) -> Box<Self> {
-        Box::new(Self { kind, endpoint: None, progress: Progress::NotSent, request: None, reason: reason.into() })
+        Box::new(Self { kind, endpoint: None, progress: Progress::NotSent, whole: true, reason: reason.into() })
     }
 
     pub(crate) fn at(mut self: Box<Self>, endpoint: &Arc<Endpoint>) -> Box<Self> {
         self.endpoint = Some(endpoint.clone());
-        self
-    }
-
-    pub(crate) fn with_request(mut self: Box<Self>, request: Request<Body>) -> Box<Self> {
-        self.request = Some(request);
         self
     }
 
@@ -105,12 +99,12 @@ impl Failure {
             SendErrorKind::Protocol(what) => (FailureKind::Protocol, (*what).into()),
             SendErrorKind::Body(body) => (FailureKind::RequestBody(*body), "".into()),
         };
-        let progress = error.progress();
+        let (progress, whole) = (error.progress(), error.is_whole());
         let kind = match kind {
             FailureKind::Protocol if progress == Progress::NotSent => FailureKind::BadRequest,
             kind => kind,
         };
-        Box::new(Self { kind, endpoint: None, progress, request: error.into_request(), reason })
+        Box::new(Self { kind, endpoint: None, progress, whole, reason })
     }
 
     /// Can the upstream not have processed the request?

@@ -10,7 +10,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use http::{Request, Response};
 use mesh_http::h1::H1Sender;
@@ -27,9 +26,6 @@ use crate::failure::FailureKind;
 use crate::stats::ClusterStats;
 use crate::tls::Speak;
 use waiting::Waiting;
-
-/// From this idle time on a connection may just be ending: no server in use has a shorter keep-alive by default.
-const STALE: Duration = Duration::from_secs(1);
 
 /// What all pools of one cluster in one worker share.
 pub(crate) struct Shared {
@@ -365,31 +361,25 @@ impl Lease {
 }
 
 impl Lease {
-    /// Has it carried a request and then been idle for so long that the peer may be closing it at this moment?
-    pub(crate) fn is_stale(&self) -> bool {
-        match self {
-            Self::Http1(lease) => {
-                let idle = lease.pool.shared.now.get().saturating_duration_since(lease.connection.idle_since.get());
-                lease.connection.facts.requests.get() > 0 && idle >= STALE
-            }
-            Self::Http2(_) => false,
-        }
-    }
-
     /// Sends the request and waits for the head of the response.
-    pub(crate) async fn send(self, pool: &Pool, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
+    pub(crate) async fn send(
+        self,
+        pool: &Pool,
+        request: &mut Request<Body>,
+        keep_head: bool,
+    ) -> Result<Response<Body>, SendError> {
         match self {
             Self::Http1(mut lease) => {
                 // From the first poll on, which follows at once, the connection tells the pool itself.
                 lease.used = true;
-                mesh_http::head::to_h1(&mut request);
-                lease.connection.sender.send(request).await
+                mesh_http::head::to_h1(request);
+                lease.connection.sender.send_lent(request).await
             }
             Self::Http2(connection) => {
                 if pool.is_spent(&connection.facts) {
                     pool.forget_http2(&connection);
                 }
-                let result = connection.sender.send(request).await;
+                let result = connection.sender.send_lent(request, keep_head).await;
                 if result.is_err() && connection.sender.is_closed() {
                     // It goes away: the requests on it finish, new ones need another.
                     pool.forget_http2(&connection);

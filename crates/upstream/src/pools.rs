@@ -40,6 +40,8 @@ pub struct Pick<'a> {
     pub upgrade: bool,
     /// The request's authority becomes the endpoint's host name, if it has one.
     pub rewrite_host: bool,
+    /// Another attempt may follow even when the upstream has seen this one: of the request, only the body may be used.
+    pub keep_head: bool,
 }
 
 impl Pick<'_> {
@@ -53,6 +55,7 @@ impl Pick<'_> {
             downstream: Version::HTTP_11,
             upgrade: false,
             rewrite_host: false,
+            keep_head: false,
         }
     }
 }
@@ -114,15 +117,12 @@ impl ClusterPools {
     ///
     /// A request that was lost on a reused connection, closed by the upstream at that moment, is sent once more on a
     /// fresh one if that is safe: nothing of it was sent, or its method is idempotent (RFC 9110, section 9.2.2) and it
-    /// came back whole.
+    /// is still whole.
     ///
     /// # Errors
-    /// [`Failure`], with the request given back if nothing of it was used.
-    pub async fn send(&self, request: Request<Body>, pick: &Pick<'_>) -> Result<Sent, Box<Failure>> {
-        match self.choose(pick) {
-            Ok(chosen) => self.send_to(chosen, request, pick).await,
-            Err(failure) => Err(failure.with_request(request)),
-        }
+    /// [`Failure`]; it says whether the request is still whole. Otherwise it is used up.
+    pub async fn send(&self, request: &mut Request<Body>, pick: &Pick<'_>) -> Result<Sent, Box<Failure>> {
+        self.send_to(self.choose(pick)?, request, pick).await
     }
 
     /// The first half of [`ClusterPools::send`]: chooses an endpoint, on which the exchange counts as active from now
@@ -142,16 +142,16 @@ impl ClusterPools {
     /// The second half of [`ClusterPools::send`]: sends the request to the endpoint that was chosen.
     ///
     /// # Errors
-    /// [`Failure`], with the request given back if nothing of it was used.
+    /// [`Failure`], as for [`ClusterPools::send`].
     pub async fn send_to(
         &self,
         chosen: Chosen,
-        mut request: Request<Body>,
+        request: &mut Request<Body>,
         pick: &Pick<'_>,
     ) -> Result<Sent, Box<Failure>> {
         let Chosen { pool, mut exchange } = chosen;
         if pick.rewrite_host {
-            rewrite_host(&mut request, exchange.endpoint());
+            rewrite_host(request, exchange.endpoint());
         }
         let speak = self.speak(pick, request.method(), exchange.endpoint());
         let idempotent = request.method().is_idempotent();
@@ -161,31 +161,23 @@ impl ClusterPools {
                 Ok(lease) => lease,
                 Err(error) => {
                     exchange.outcome(false);
-                    return Err(Failure::new(error.kind, error.reason).at(exchange.endpoint()).with_request(request));
+                    return Err(Failure::new(error.kind, error.reason).at(exchange.endpoint()));
                 }
             };
             exchange.on(lease.facts().clone());
-            let spare = if idempotent && lease.is_stale() { copy(&request) } else { None };
-            let error = match lease.send(&pool, request).await {
+            let error = match lease.send(&pool, request, pick.keep_head).await {
                 Ok(response) => {
                     exchange.outcome(!response.status().is_server_error());
                     return Ok(Sent { response, exchange });
                 }
                 Err(error) => error,
             };
-            let mut failure = Failure::from_send(error).at(exchange.endpoint());
-            if failure.is_unprocessed() {
-                failure.request = failure.request.or(spare);
-            }
+            let failure = Failure::from_send(error).at(exchange.endpoint());
             let harmless =
                 failure.progress == Progress::NotSent || (failure.progress == Progress::StaleConnection && idempotent);
-            match failure.request.take() {
-                Some(again) if harmless && exchange.is_reused() && !fresh => request = again,
-                given_back => {
-                    exchange.outcome(false);
-                    failure.request = given_back;
-                    return Err(failure);
-                }
+            if !(failure.whole && harmless && exchange.is_reused() && !fresh) {
+                exchange.outcome(false);
+                return Err(failure);
             }
             fresh = true;
         }
@@ -328,20 +320,6 @@ impl Hasher for IdHasher {
     fn write_u64(&mut self, id: u64) {
         self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
     }
-}
-
-/// A second copy, if there is no body to be copied. Made only for connections that were idle for long, and so never
-/// where many requests make it cost something.
-fn copy(request: &Request<Body>) -> Option<Request<Body>> {
-    request.body().is_end_stream().then(|| {
-        let mut copy = Request::new(Body::empty());
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        *copy.headers_mut() = request.headers().clone();
-        *copy.extensions_mut() = request.extensions().clone();
-        copy
-    })
 }
 
 /// Envoy's `auto_host_rewrite`: only names that were resolved are known as host names.

@@ -135,17 +135,16 @@ impl H1Sender {
     /// Sends a request in origin form (`Host` is made from the target's authority if it is missing) and waits for
     /// the head of the response. Interim responses (1xx) are skipped. The response's body goes on reading from this
     /// connection, which is free again at its end; dropping the body or this future before closes the connection.
-    pub fn send(&self, request: Request<Body>) -> impl Future<Output = Result<Response<Body>, SendError>> + 'static {
+    ///
+    /// Of the request only the body is taken, and put back if the error [is whole](SendError::is_whole).
+    pub async fn send_lent(&self, request: &mut Request<Body>) -> Result<Response<Body>, SendError> {
+        self.0.send(request).await
+    }
+
+    /// As [`H1Sender::send_lent`], with the request in the error, if it is whole.
+    pub fn send(&self, mut request: Request<Body>) -> impl Future<Output = Result<Response<Body>, SendError>> + 'static {
         let conn = self.0.clone();
-        async move {
-            if !conn.claim() {
-                return Err(SendError::unsent(SendErrorKind::Closed, Some(request)));
-            }
-            let mut lease = Lease { conn, done: false };
-            let response = lease.conn.exchange(request).await;
-            lease.done = response.is_ok();
-            response
-        }
+        async move { conn.send(&mut request).await.map_err(|error| error.giving_back(request)) }
     }
 }
 
@@ -208,6 +207,16 @@ impl Drop for Lease {
 }
 
 impl Connection {
+    async fn send(self: &Rc<Self>, request: &mut Request<Body>) -> Result<Response<Body>, SendError> {
+        if !self.claim() {
+            return Err(SendError::unsent(SendErrorKind::Closed));
+        }
+        let mut lease = Lease { conn: self.clone(), done: false };
+        let response = self.exchange(request).await;
+        lease.done = response.is_ok();
+        response
+    }
+
     /// Takes the idle connection for an exchange, unless the peer has closed it meanwhile.
     fn claim(&self) -> bool {
         if self.state.get() == State::Idle {
@@ -220,24 +229,31 @@ impl Connection {
         idle
     }
 
-    async fn exchange(self: &Rc<Self>, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    async fn exchange(self: &Rc<Self>, request: &mut Request<Body>) -> Result<Response<Body>, SendError> {
         let reused = self.exchange.get() > 0;
         self.exchange.set(self.exchange.get() + 1);
         self.uploading.set(true);
         let method = request.method().clone();
         let asks_upgrade = request.headers().contains_key(header::UPGRADE);
-        let encoder = request_head(self.wire.borrow_mut().out.small(), &request);
-        let (parts, body) = request.into_parts();
+        let encoder = request_head(self.wire.borrow_mut().out.small(), request);
+        let body = std::mem::take(request.body_mut());
         let mut sending = Sending {
             before: self.wire.borrow().written,
-            parts: Some(parts),
+            bodiless: body.is_end_stream(),
             outgoing: Some(Outgoing::new(body, encoder)),
             broken: None,
             scanned: 0,
             answered: false,
             reused,
         };
-        let head = poll_fn(|cx| sending.poll(self, cx)).await?;
+        let head = match poll_fn(|cx| sending.poll(self, cx)).await {
+            Ok(head) => head,
+            Err(error) => {
+                let untouched = sending.outgoing.filter(|outgoing| error.is_whole() && !outgoing.touched);
+                *request.body_mut() = untouched.map_or_else(Body::empty, Outgoing::into_body);
+                return Err(error);
+            }
+        };
         if head.response.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
             let kind = SendErrorKind::Protocol("the protocol is switched though nobody asked");
             return Err(SendError::new(kind, Progress::ResponseStarted));
@@ -349,7 +365,8 @@ impl Connection {
 /// A request being written while its response is awaited.
 struct Sending {
     before: u64,
-    parts: Option<http::request::Parts>,
+    /// There is no body that could be used up.
+    bodiless: bool,
     outgoing: Option<Outgoing>,
     /// Writing failed; the peer may have answered before it stopped reading.
     broken: Option<io::ErrorKind>,
@@ -425,12 +442,10 @@ impl Sending {
         }
     }
 
-    fn failed(&mut self, conn: &Connection, kind: SendErrorKind) -> SendError {
-        let wire = conn.wire.borrow();
-        if wire.written == self.before {
-            let untouched = self.outgoing.take().filter(|outgoing| !outgoing.touched);
-            let request = untouched.zip(self.parts.take());
-            return SendError::unsent(kind, request.map(|(out, parts)| Request::from_parts(parts, out.into_body())));
+    fn failed(&self, conn: &Connection, kind: SendErrorKind) -> SendError {
+        if conn.wire.borrow().written == self.before {
+            let untouched = self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.touched);
+            return SendError::new(kind, Progress::NotSent).whole_if(untouched || self.bodiless);
         }
         let dropped = matches!(kind, SendErrorKind::Closed | SendErrorKind::Io(_));
         let progress = if self.answered {
@@ -440,7 +455,7 @@ impl Sending {
         } else {
             Progress::Sent
         };
-        SendError::new(kind, progress)
+        SendError::new(kind, progress).whole_if(self.bodiless)
     }
 }
 

@@ -47,7 +47,7 @@ where
     let (send, mut connection) = builder
         .handshake(io)
         .await
-        .map_err(|error| SendError::unsent(SendError::from_h2(&error).kind().clone(), None))?;
+        .map_err(|error| SendError::unsent(SendError::from_h2(&error).kind().clone()))?;
     let pinger = Pinger::new(connection.ping_pong(), options.keep_alive);
     let shared = Rc::new(Shared {
         in_flight: Cell::new(0),
@@ -187,58 +187,93 @@ impl H2Sender {
     /// Sends a request and waits for the head of the response. A head in HTTP/1 form is made fit
     /// ([`to_h2`](crate::head::to_h2)). Beyond the peer's limit of streams the request waits its turn. Dropping this
     /// future, or the response's body before its end, resets the stream.
-    pub fn send(&self, request: Request<Body>) -> impl Future<Output = Result<Response<Body>, SendError>> + 'static {
-        let Self { send, scheme, shared } = self.clone();
-        async move { exchange(send, scheme, shared, request).await }
+    ///
+    /// The request is used up, save if the error [is whole](SendError::is_whole); with `keep_head` it loses its body
+    /// only.
+    pub async fn send_lent(
+        &self,
+        request: &mut Request<Body>,
+        keep_head: bool,
+    ) -> Result<Response<Body>, SendError> {
+        exchange(self, request, keep_head).await
+    }
+
+    /// As [`H2Sender::send_lent`], with the request in the error, if it is whole.
+    pub fn send(&self, mut request: Request<Body>) -> impl Future<Output = Result<Response<Body>, SendError>> + 'static {
+        let sender = self.clone();
+        async move { exchange(&sender, &mut request, false).await.map_err(|error| error.giving_back(request)) }
     }
 }
 
 async fn exchange(
-    mut send: SendRequest<Bytes>,
-    scheme: Scheme,
-    shared: Rc<Shared>,
-    mut request: Request<Body>,
+    sender: &H2Sender,
+    request: &mut Request<Body>,
+    keep_head: bool,
 ) -> Result<Response<Body>, SendError> {
-    if to_h2(&mut request, scheme).is_err() {
-        return Err(SendError::unsent(SendErrorKind::Protocol("the request names no host"), Some(request)));
+    let shared = &sender.shared;
+    if to_h2(request, sender.scheme.clone()).is_err() {
+        return Err(SendError::unsent(SendErrorKind::Protocol("the request names no host")));
     }
+    let mut send = sender.send.clone();
     let refused = match shared.closed.get() {
         Some(_) => Some(SendErrorKind::Closed),
         None => poll_fn(|cx| send.poll_ready(cx)).await.err().map(|e| SendError::from_h2(&e).kind().clone()),
     };
     if let Some(kind) = refused {
-        return Err(SendError::unsent(kind, Some(request)));
+        return Err(SendError::unsent(kind));
     }
-    let in_flight = InFlight::new(&shared);
-    let (mut parts, body) = request.into_parts();
-    let connect = parts.method == Method::CONNECT;
-    if let Some(protocol) = parts.extensions.remove::<ExtendedConnect>() {
-        parts.extensions.insert(::h2::ext::Protocol::from(protocol.0.as_str()));
-    }
-    if let Some(len) = body.exact_len().filter(|len| *len > 0)
-        && !parts.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        parts.headers.insert(header::CONTENT_LENGTH, len.into());
-    }
-    let ends = !connect && body.is_end_stream();
-    let (response, stream) = send
-        .send_request(Request::from_parts(parts, ()), ends)
-        .map_err(|error| SendError::unsent(SendError::from_h2(&error).kind().clone(), None))?;
+    let in_flight = InFlight::new(shared);
+    let connect = request.method() == Method::CONNECT;
+    let bodiless = request.body().is_end_stream();
+    let ends = !connect && bodiless;
+    let (head, body) = (head(request, keep_head), std::mem::take(request.body_mut()));
+    let (response, stream) = match send.send_request(head, ends) {
+        Ok(sent) => sent,
+        Err(error) => {
+            *request.body_mut() = body;
+            let kind = SendError::from_h2(&error).kind().clone();
+            return Err(SendError::unsent(kind).whole_if(keep_head));
+        }
+    };
+    let whole = keep_head && bodiless;
     if connect {
-        return tunnel(response, stream, in_flight, &shared).await;
+        return tunnel(response, stream, in_flight, shared).await;
     }
     let upload = (!ends).then(|| Pump::new(body, stream));
-    let (response, upload) = wait(response, upload, &shared).await?;
+    let (response, upload) = wait(response, upload, shared).await.map_err(|error| error.whole_if(whole))?;
     let cancel = upload.map(|pump| {
         let cancel = Rc::new(Cancel::default());
         shared.detached.borrow_mut().push(Detached { pump, cancel: cancel.clone() });
         shared.wake_driver();
         cancel
     });
-    let (parts, stream) = check(response, &shared)?;
+    let (parts, stream) = check(response, shared)?;
     let body = receive(stream, &parts.headers).with_exchange(in_flight, cancel);
     let body = if body.is_end_stream() { Body::empty() } else { Body::h2(body) };
     Ok(Response::from_parts(parts, body))
+}
+
+/// The head as the codec wants it, with the body's length if that is known.
+fn head(request: &mut Request<Body>, keep: bool) -> Request<()> {
+    let mut head = Request::new(());
+    if keep {
+        *head.method_mut() = request.method().clone();
+        *head.uri_mut() = request.uri().clone();
+        *head.headers_mut() = request.headers().clone();
+    } else {
+        *head.method_mut() = std::mem::take(request.method_mut());
+        *head.uri_mut() = std::mem::take(request.uri_mut());
+        *head.headers_mut() = std::mem::take(request.headers_mut());
+    }
+    if let Some(protocol) = request.extensions().get::<ExtendedConnect>() {
+        head.extensions_mut().insert(::h2::ext::Protocol::from(protocol.0.as_str()));
+    }
+    if let Some(len) = request.body().exact_len().filter(|len| *len > 0)
+        && !head.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        head.headers_mut().insert(header::CONTENT_LENGTH, len.into());
+    }
+    head
 }
 
 /// Sends the body while the response is awaited; gives back what is left of the body.

@@ -146,7 +146,7 @@ async fn closes_on_the_second() -> (Rc<std::cell::Cell<usize>>, std::net::Socket
 #[test]
 fn a_request_lost_on_a_stale_connection_is_sent_again_if_that_is_safe() {
     run(async {
-        for (method, idle, expected) in [("GET", true, true), ("POST", true, false), ("GET", false, false)] {
+        for (method, idle, expected) in [("GET", true, true), ("POST", true, false), ("GET", false, true)] {
             let (read, addr) = closes_on_the_second().await;
             let (worker, _cluster, pools) = pools(config(&[addr], |_| {}));
             fetch(&pools, "/").await;
@@ -251,7 +251,7 @@ fn no_connection() {
             let failure = send(&pools, get("/")).await.unwrap_err();
             assert_eq!((failure.kind, failure.kind.flag()), (FailureKind::ConnectFailed, Some("UF")));
             assert!(failure.reason.contains("refused"), "{}", failure.reason);
-            assert!(failure.request.is_some() && failure.is_unprocessed());
+            assert!(failure.whole && failure.is_unprocessed());
             let counts = cluster.endpoints().endpoints()[0].counts();
             assert_eq!((counts.connect_failures, counts.requests_error, counts.requests_active), (1, 1, 0));
             assert_eq!(pools.connect(&Pick::new(0)).await.unwrap_err().kind, FailureKind::ConnectFailed);
@@ -266,7 +266,7 @@ fn no_connection() {
         let (_worker, _cluster, pools) = pools(config(&[], |_| {}));
         let failure = send(&pools, get("/")).await.unwrap_err();
         assert_eq!((failure.kind, failure.kind.flag()), (FailureKind::NoEndpoint, Some("UH")));
-        assert!(failure.request.is_some() && failure.endpoint.is_none());
+        assert!(failure.whole && failure.endpoint.is_none());
     });
 }
 
@@ -277,7 +277,7 @@ fn the_original_destination() {
         let (worker, _cluster, pools) = pools(Cluster::new("passthrough", Discovery::OriginalDestination));
         let pick = Pick { original_destination: Some(addr), ..Pick::new(0) };
         for _ in 0..2 {
-            let sent = pools.send(get("/"), &pick).await.unwrap();
+            let sent = pools.send(&mut get("/"), &pick).await.unwrap();
             assert_eq!(sent.exchange.endpoint().address().socket_addr(), Some(addr));
             sent.response.into_body().collect(100).await.unwrap();
         }
@@ -293,7 +293,7 @@ fn the_protocol_of_the_downstream() {
         let (_origin, addr) = Origin::plain().await;
         let (_worker, _cluster, pools) = pools(config(&[addr], |c| c.protocol = UpstreamProtocol::SameAsDownstream));
         for (downstream, http2) in [(Version::HTTP_11, false), (Version::HTTP_2, true), (Version::HTTP_10, false)] {
-            let sent = pools.send(get("/"), &Pick { downstream, ..Pick::new(0) }).await.unwrap();
+            let sent = pools.send(&mut get("/"), &Pick { downstream, ..Pick::new(0) }).await.unwrap();
             assert_eq!(sent.exchange.connection().unwrap().http2, http2, "{downstream:?}");
         }
     });
@@ -305,8 +305,8 @@ fn upgrades_and_raw_bytes() {
         let (_origin, addr) = Origin::plain().await;
         let (_worker, _cluster, pools) = pools(config(&[addr], |_| {}));
         let request = Request::get("/upgrade").header("host", "o").header("upgrade", "echo");
-        let request = request.header("connection", "upgrade").body(Body::empty()).unwrap();
-        let mut sent = pools.send(request, &Pick { upgrade: true, ..Pick::new(0) }).await.unwrap();
+        let mut request = request.header("connection", "upgrade").body(Body::empty()).unwrap();
+        let mut sent = pools.send(&mut request, &Pick { upgrade: true, ..Pick::new(0) }).await.unwrap();
         assert_eq!(sent.response.status(), 101);
         let mut stream = sent.response.body_mut().on_upgrade().unwrap().await.unwrap();
         stream.write_all(b"ping").await.unwrap();

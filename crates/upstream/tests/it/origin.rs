@@ -154,8 +154,8 @@ pub fn get(path: &str) -> Request<Body> {
     Request::get(path).header("host", "origin").body(Body::empty()).unwrap()
 }
 
-pub async fn send(pools: &ClusterPools, request: Request<Body>) -> Result<Sent, Box<Failure>> {
-    pools.send(request, &Pick::new(rand::random())).await
+pub async fn send(pools: &ClusterPools, mut request: Request<Body>) -> Result<Sent, Box<Failure>> {
+    pools.send(&mut request, &Pick::new(rand::random())).await
 }
 
 /// Sends, reads the answer to its end; its body and whether the connection was reused.

@@ -69,7 +69,7 @@ fn alpn_decides_and_is_remembered() {
             }
             assert_eq!(origin.connections.get(), 1);
             // An upgrade needs HTTP/1.1, whatever was remembered.
-            let sent = pools.send(get("/"), &Pick { upgrade: true, ..Pick::new(0) }).await.unwrap();
+            let sent = pools.send(&mut get("/"), &Pick { upgrade: true, ..Pick::new(0) }).await.unwrap();
             assert!(!sent.exchange.connection().unwrap().http2);
         }
     });
@@ -123,7 +123,7 @@ fn the_connect_timeout_covers_tls() {
         let (_worker, pools, cluster) = pools(addr, &secrets(), |c| c.connect_timeout = Duration::from_millis(20));
         let failure = send(&pools, get("/")).await.unwrap_err();
         assert_eq!((failure.kind, failure.kind.flag()), (FailureKind::ConnectTimeout, Some("UF")));
-        assert!(failure.request.is_some());
+        assert!(failure.whole);
         assert_eq!(cluster.endpoints().endpoints()[0].counts().connect_failures, 1);
     });
 }

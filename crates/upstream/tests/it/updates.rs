@@ -105,7 +105,7 @@ fn updates_under_load_fail_no_request() {
         let running = Cell::new(8);
         let clients = join_all((0..8u64).map(async |client| {
             for n in 0..100 {
-                let sent = pools.send(get("/"), &Pick::new(client << 32 | n)).await.unwrap();
+                let sent = pools.send(&mut get("/"), &Pick::new(client << 32 | n)).await.unwrap();
                 sent.response.into_body().collect(100).await.unwrap();
             }
             running.set(running.get() - 1);
