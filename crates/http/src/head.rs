@@ -8,6 +8,52 @@ use http::{Method, Request, Uri, Version};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// Which of the fields that decide about connection and framing a head has. Found in one pass over its names: to look
+/// each of them up would hash each of them, for every head.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Marks(u16);
+
+impl Marks {
+    pub(crate) const CONNECTION: Self = Self(1);
+    pub(crate) const TE: Self = Self(1 << 1);
+    pub(crate) const UPGRADE: Self = Self(1 << 2);
+    pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 3);
+    pub(crate) const CONTENT_LENGTH: Self = Self(1 << 4);
+    pub(crate) const HOST: Self = Self(1 << 5);
+    pub(crate) const EXPECT: Self = Self(1 << 6);
+    /// Older words about the connection.
+    const OTHER_HOP: Self = Self(1 << 7);
+    /// What concerns one connection only.
+    const HOP_BY_HOP: Self =
+        Self(Self::CONNECTION.0 | Self::TE.0 | Self::UPGRADE.0 | Self::TRANSFER_ENCODING.0 | Self::OTHER_HOP.0);
+
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut all = Self::default();
+        headers.keys().for_each(|name| all.add(name));
+        all
+    }
+
+    pub(crate) fn add(&mut self, name: &HeaderName) {
+        let mark = match name.as_str() {
+            "connection" => Self::CONNECTION,
+            "te" => Self::TE,
+            "upgrade" => Self::UPGRADE,
+            "transfer-encoding" => Self::TRANSFER_ENCODING,
+            "content-length" => Self::CONTENT_LENGTH,
+            "host" => Self::HOST,
+            "expect" => Self::EXPECT,
+            "keep-alive" | "proxy-connection" => Self::OTHER_HOP,
+            _ => return,
+        };
+        self.0 |= mark.0;
+    }
+
+    /// Is any of `wanted` there?
+    pub(crate) fn any(self, wanted: Self) -> bool {
+        self.0 & wanted.0 != 0
+    }
+}
+
 /// Why a head cannot be sent on: it names no host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request names no host that can stand as an authority")]
@@ -26,6 +72,9 @@ pub fn authority<B>(request: &Request<B>) -> Option<&str> {
 /// `Keep-Alive`, `Proxy-Connection`, `TE` (save `trailers`), `Transfer-Encoding`, and `Upgrade` unless `keep_upgrade`.
 /// `Connection: upgrade` then stays too.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
+    if !Marks::of(headers).any(Marks::HOP_BY_HOP) {
+        return;
+    }
     let keep_upgrade = keep_upgrade && headers.contains_key(header::UPGRADE);
     if let header::Entry::Occupied(connection) = headers.entry(header::CONNECTION) {
         let values: Vec<HeaderValue> = connection.remove_entry_mult().1.collect();
@@ -73,6 +122,9 @@ pub fn to_h2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), NoAuthor
 
 /// Removes the fields that HTTP/2 forbids (RFC 9113, section 8.2.2); for responses too.
 pub fn strip_for_h2(headers: &mut HeaderMap) {
+    if !Marks::of(headers).any(Marks::HOP_BY_HOP) {
+        return;
+    }
     for name in [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
         if headers.contains_key(&name) {
             headers.remove(name);

@@ -8,6 +8,8 @@ use model::HttpProxy;
 use model::http_proxy::ForwardClientCert;
 use transport::tls::{LiveCert, Peer};
 
+use crate::marks::Marks;
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -47,20 +49,24 @@ impl Caller {
 }
 
 /// Cleans and completes a request's head as it comes in.
-pub(crate) fn receive(headers: &mut HeaderMap, proxy: &HttpProxy, caller: &Caller) {
+pub(crate) fn receive(headers: &mut HeaderMap, marks: Marks, proxy: &HttpProxy, caller: &Caller) {
+    let mut known_id = marks.has(Marks::REQUEST_ID);
     if proxy.use_remote_address {
         remove_claims(headers);
         append(headers, FORWARDED_FOR, &caller.address_text);
         headers.insert(FORWARDED_PROTO, scheme_value(caller.https));
         headers.insert(EXTERNAL_ADDRESS, caller.address_text.clone());
         headers.remove(REQUEST_ID);
-    } else if !is_scheme(headers.get(FORWARDED_PROTO)) {
+        known_id = false;
+    } else if !marks.has(Marks::FORWARDED_PROTO) || !is_scheme(headers.get(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, scheme_value(caller.https));
     }
-    if proxy.generate_request_id && !headers.contains_key(REQUEST_ID) {
+    if proxy.generate_request_id && !known_id {
         headers.insert(REQUEST_ID, new_request_id());
     }
-    client_cert(headers, proxy.forward_client_cert, caller);
+    if caller.mutual_tls || marks.has(Marks::CLIENT_CERT) {
+        client_cert(headers, proxy.forward_client_cert, caller);
+    }
 }
 
 /// Completes a response's head before it goes out.
@@ -173,6 +179,11 @@ mod tests {
         HttpProxy { use_remote_address, forward_client_cert, ..HttpProxy::new("x", routes) }
     }
 
+    fn clean(headers: &mut HeaderMap, proxy: &HttpProxy, caller: &Caller) {
+        let marks = Marks::of(headers);
+        receive(headers, marks, proxy, caller);
+    }
+
     fn caller(mutual_tls: bool) -> Caller {
         Caller {
             mutual_tls,
@@ -194,7 +205,7 @@ mod tests {
             ("x-envoy-peer-metadata", "junk"),
             ("x-envoy-retry-on", "5xx"),
         ]);
-        receive(&mut seen, &proxy(true, ForwardClientCert::Sanitize), &caller(false));
+        clean(&mut seen, &proxy(true, ForwardClientCert::Sanitize), &caller(false));
         let text = |name: &str| seen.get(name).map(|v| v.to_str().unwrap());
         assert_eq!(text("x-forwarded-for"), Some("1.1.1.1,10.0.0.9"));
         assert_eq!(text("x-forwarded-proto"), Some("http"));
@@ -208,7 +219,7 @@ mod tests {
         let mut seen =
             headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("x-request-id", "mine")]);
         let before = seen.clone();
-        receive(&mut seen, &proxy(false, ForwardClientCert::Sanitize), &caller(false));
+        clean(&mut seen, &proxy(false, ForwardClientCert::Sanitize), &caller(false));
         assert_eq!(seen, before);
         assert_eq!(client_address(&seen, &caller(false)).to_string(), "1.1.1.1");
     }
@@ -227,7 +238,7 @@ mod tests {
             (AlwaysForwardOnly, false, Some("old")),
         ] {
             let mut seen = headers(&[("x-forwarded-client-cert", "old")]);
-            receive(&mut seen, &proxy(false, mode), &caller(mutual_tls));
+            clean(&mut seen, &proxy(false, mode), &caller(mutual_tls));
             let found = seen.get("x-forwarded-client-cert").map(|v| v.to_str().unwrap());
             assert_eq!(found, expected, "{mode:?} {mutual_tls}");
         }

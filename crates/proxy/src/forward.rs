@@ -17,6 +17,7 @@ use upstream::{ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, Pic
 use crate::http::HttpConnection;
 use crate::limits::{Limits, Over};
 use crate::live::View;
+use crate::marks::Marks;
 use crate::peer;
 use crate::record::Record;
 use crate::replay::{self, Replay};
@@ -26,16 +27,16 @@ use crate::respond::{self, Fault};
 pub(crate) async fn forward(
     conn: &Rc<HttpConnection>,
     view: &View,
-    found: &Found<'_>,
-    to: &Forward,
-    request: &mut Request<Body>,
+    (found, to): (&Found<'_>, &Forward),
+    (request, marks): (&mut Request<Body>, Marks),
     record: &Rc<Record>,
 ) -> Result<Response<Body>, Fault> {
     let cluster = to.pick(rand::random()).ok_or(Fault::NoCluster)?;
     record.to_cluster(&cluster.name);
     let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_service(pools.config());
-    let limits = record.limits(to, conn.plan().proxy.stream_idle_timeout, grpc_timeout(request));
+    let asked = marks.has(Marks::GRPC_TIMEOUT).then(|| grpc_timeout(request)).flatten();
+    let limits = record.limits(to, conn.plan().proxy.stream_idle_timeout, asked);
     change_head(found, to, cluster, request)?;
     let copies: Vec<_> = to.mirrors.iter().filter(|m| m.share.takes(rand::random())).collect();
     let keep = !mesh_http::is_upgrade(request)
@@ -117,8 +118,8 @@ fn needs_copy(retry: &RetryPolicy, request: &Request<Body>) -> bool {
         || retry.on.grpc_deadline_exceeded
         || retry.on.grpc_internal
         || retry.on.grpc_resource_exhausted;
-    let by_grpc = by_grpc && respond::is_grpc(request.headers());
-    retry.attempts > 0 && (any_5xx || gateway_error || reset || refused_stream || by_status(&retry.on) || by_grpc)
+    let by_any = any_5xx || gateway_error || reset || refused_stream || by_status(&retry.on);
+    retry.attempts > 0 && (by_any || (by_grpc && respond::is_grpc(request.headers())))
 }
 
 fn by_status(on: &RetryOn) -> bool {
@@ -170,7 +171,8 @@ impl Tries<'_> {
             let ended = match self.once(request, &tried).await? {
                 Ok(sent) => {
                     self.record.answered(begun);
-                    match policy.filter(|p| p.on.on_response(sent.response.status().as_u16(), grpc_status(&sent))) {
+                    match policy.filter(|p| p.on.on_response(sent.response.status().as_u16(), self.grpc_status(&sent)))
+                    {
                         None => return Ok(sent),
                         Some(_) => Ended::Answered(Box::new(sent)),
                     }
@@ -239,10 +241,15 @@ impl Tries<'_> {
     fn introduce(&self, endpoint: &Endpoint, request: &mut Request<Body>) {
         if endpoint.mesh_tls() && matches!(self.pools.config().transport, Transport::MeshTls(_)) {
             self.conn.worker.shared.card.show(request.headers_mut());
-        } else {
+        } else if self.record.attempts() > 1 {
             // An earlier try may have been to a proxy of the mesh.
             peer::take(request.headers_mut());
         }
+    }
+
+    fn grpc_status(&self, sent: &Sent) -> Option<u16> {
+        let status = self.record.is_grpc().then(|| GrpcStatus::from_headers(sent.response.headers()));
+        status.flatten().and_then(|s| u16::try_from(s.0).ok())
     }
 
     fn give_up(&self, ended: Ended, exhausted: bool) -> Result<Sent, Fault> {
@@ -279,10 +286,6 @@ impl Ended {
     fn left_it_whole(&self) -> bool {
         matches!(self, Self::Failed(failure) if failure.whole)
     }
-}
-
-fn grpc_status(sent: &Sent) -> Option<u16> {
-    GrpcStatus::from_headers(sent.response.headers()).and_then(|s| u16::try_from(s.0).ok())
 }
 
 fn out_of_time(over: Over) -> Fault {

@@ -6,25 +6,29 @@ use mesh_http::{Body, head};
 use model::route::{DirectResponse, Found, Redirect, redirect_location};
 
 use crate::http::{HttpConnection, view_of};
+use crate::marks::Marks;
 use crate::record::Record;
 use crate::respond::{self, Fault};
 use crate::{edge, peer, trace};
 
-/// Cleans and completes a request's head.
-pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record: &Record) -> Result<(), Fault> {
-    let told = peer::take(request.headers_mut()).filter(|_| conn.caller.is_proven());
-    record.downstream_peer(told.and_then(|raw| conn.peer.read(raw, &conn.worker.peers)));
+/// Cleans and completes a request's head; says what of interest it had.
+pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record: &Record) -> Result<Marks, Fault> {
     if head::authority(request).is_none() {
         return Err(Fault::NoHost);
     }
     let keep_upgrade = mesh_http::is_upgrade(request);
     head::remove_hop_by_hop(request.headers_mut(), keep_upgrade);
-    edge::receive(request.headers_mut(), &conn.plan().proxy, &conn.caller);
+    let marks = Marks::of(request.headers());
+    if marks.has(Marks::PEER) {
+        let told = peer::take(request.headers_mut()).filter(|_| conn.caller.is_proven());
+        record.downstream_peer(told.and_then(|raw| conn.peer.read(raw, &conn.worker.peers)));
+    }
+    edge::receive(request.headers_mut(), marks, &conn.plan().proxy, &conn.caller);
     if conn.plan().proxy.tracing {
-        record.traced(trace::continue_in(request.headers_mut(), rand::random()));
+        record.traced(trace::continue_in(request.headers_mut(), marks, rand::random()));
     }
     record.received(request);
-    Ok(())
+    Ok(marks)
 }
 
 /// Cleans and completes a response's head.

@@ -45,6 +45,7 @@ mod link;
 mod listener;
 mod live;
 mod log;
+mod marks;
 mod node;
 mod peer;
 mod program;

@@ -53,9 +53,9 @@ pub(crate) struct Record {
 /// What is found out on the way.
 #[derive(Default)]
 pub(crate) struct Facts {
-    /// The request's target as it came in.
+    /// The request's target as it came in; kept only for a log.
     pub target: Uri,
-    /// Its authority.
+    /// Its authority; kept only for a log.
     pub authority: Option<HeaderValue>,
     /// Its headers after they were completed; kept only for a log.
     pub request_headers: Option<HeaderMap>,
@@ -135,15 +135,16 @@ impl Record {
             request_bytes: Cell::new(0),
             response_bytes: Cell::new(0),
             moved: Rc::new(Cell::new(begun)),
-            facts: RefCell::new(Facts {
-                target: request.uri().clone(),
-                authority: head::authority(request).and_then(|a| HeaderValue::from_str(a).ok()),
-                ..Facts::default()
-            }),
+            facts: RefCell::default(),
             alarm: RefCell::default(),
             tunnel: Cell::new(false),
             closed: Cell::new(false),
         });
+        if record.is_logged() {
+            let mut facts = record.facts.borrow_mut();
+            facts.target = request.uri().clone();
+            facts.authority = head::authority(request).and_then(|a| HeaderValue::from_str(a).ok());
+        }
         if !request.body().is_end_stream() {
             let watch = RequestWatch(record.clone());
             request.body_mut().on_frame(Rc::new(watch));
@@ -160,6 +161,16 @@ impl Record {
     /// The request's method.
     pub(crate) fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// Is it gRPC?
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.grpc
+    }
+
+    /// How many tries were made, the present one among them.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.facts.borrow().attempts
     }
 
     /// What the downstream speaks.
@@ -179,9 +190,14 @@ impl Record {
         Limits::new(route, idle, grpc_timeout, self.begun, self.moved.clone())
     }
 
+    /// Does any log want to know of it?
+    fn is_logged(&self) -> bool {
+        !self.conn.plan().logs.is_empty()
+    }
+
     /// The head is complete.
     pub(crate) fn received(&self, request: &Request<Body>) {
-        if !self.conn.plan().logs.is_empty() {
+        if self.is_logged() {
             self.facts.borrow_mut().request_headers = Some(request.headers().clone());
         }
     }
@@ -289,12 +305,12 @@ impl Record {
 
     /// The response's head goes out; the record is closed when its body has ended.
     pub(crate) fn answer(self: &Rc<Self>, mut response: Response<Body>) -> Answer {
-        let keep = !self.conn.plan().logs.is_empty();
+        let keep = self.is_logged();
         {
             let mut facts = self.facts.borrow_mut();
             facts.status = Some(response.status());
             facts.head_time = Some(self.begun.elapsed());
-            facts.grpc_status = GrpcStatus::from_headers(response.headers()).filter(|_| self.grpc);
+            facts.grpc_status = self.grpc.then(|| GrpcStatus::from_headers(response.headers())).flatten();
             facts.response_headers = keep.then(|| response.headers().clone());
         }
         if !self.tunnel.get() {

@@ -31,7 +31,7 @@ async fn exchange(
     record: &Rc<Record>,
 ) -> Result<Response<Body>, Fault> {
     let upgrade = upgrade::wanted(request, conn.plan())?;
-    head::receive(conn, request, record)?;
+    let marks = head::receive(conn, request, record)?;
     let table = conn.plan().table(&pin.snapshot).ok_or(Fault::NoRoute)?;
     let found = route::find(&table.routes, &table.index, &view_of(request), rand::random());
     let found = found.map_err(|_| Fault::NoRoute)?;
@@ -40,7 +40,7 @@ async fn exchange(
     let mut response = match filters.on_request(request).await {
         Flow::Respond(local) => record.by_filter(*local),
         Flow::Continue => match &found.route.action {
-            Action::Forward(to) => forward::forward(conn, pin, &found, to, request, record).await?,
+            Action::Forward(to) => forward::forward(conn, pin, (&found, to), (request, marks), record).await?,
             Action::Redirect(to) => record.by_route(head::redirect(&found, to, request)),
             Action::Respond(text) => record.by_route(head::direct_response(&found, text)),
         },

@@ -6,6 +6,8 @@ use base::trace::{SPAN_IN_TRACEPARENT, TRACE_IN_TRACEPARENT};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::marks::Marks;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const B3: HeaderName = HeaderName::from_static("b3");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
@@ -19,40 +21,60 @@ const SAMPLED_OF_10_000: u64 = 100;
 
 /// Continues the trace of a request, or begins one, and writes the new span into its headers. `draw` decides whether a
 /// new trace is recorded.
-pub(crate) fn continue_in(headers: &mut HeaderMap, draw: u64) -> TraceContext {
+pub(crate) fn continue_in(headers: &mut HeaderMap, marks: Marks, draw: u64) -> TraceContext {
+    let decide = || draw % 10_000 < SAMPLED_OF_10_000;
+    match marks.has(Marks::TRACE) {
+        true => continue_or_begin(headers, decide),
+        false => begin(headers, decide()),
+    }
+}
+
+/// A new trace, in both forms.
+fn begin(headers: &mut HeaderMap, sampled: bool) -> TraceContext {
+    let span = TraceContext::root(sampled);
+    let written = Written::of(&span);
+    headers.insert(TRACEPARENT, written.traceparent());
+    set_b3(headers, &span, &written);
+    span
+}
+
+fn continue_or_begin(headers: &mut HeaderMap, decide: impl Fn() -> bool) -> TraceContext {
     let w3c = text(headers, &TRACEPARENT).and_then(TraceContext::from_traceparent);
     let single = text(headers, &B3).and_then(TraceContext::from_b3_single);
     let multi = b3_multi(headers);
-    let above = w3c.or(single).or(multi);
-    let decide = || draw % 10_000 < SAMPLED_OF_10_000;
-    let span = match above {
-        Some(above) => TraceContext { sampled: Some(above.sampled.unwrap_or_else(decide)), ..above.child() },
+    let Some(above) = w3c.or(single).or(multi) else {
         // B3 may carry a decision without a trace.
-        None => TraceContext::root(match text(headers, &SAMPLED).or_else(|| text(headers, &B3)) {
+        let sampled = match text(headers, &SAMPLED).or_else(|| text(headers, &B3)) {
             Some("0" | "false") => false,
             Some("1" | "true" | "d") => true,
             _ => decide(),
-        }),
+        };
+        headers.remove(PARENT);
+        return begin(headers, sampled);
     };
+    let span = TraceContext { sampled: Some(above.sampled.unwrap_or_else(decide)), ..above.child() };
     let written = Written::of(&span);
-    if w3c.is_some() || above.is_none() {
-        headers.insert(TRACEPARENT, written.traceparent());
-    } else {
-        headers.remove(TRACEPARENT);
+    match w3c {
+        Some(_) => drop(headers.insert(TRACEPARENT, written.traceparent())),
+        None => drop(headers.remove(TRACEPARENT)),
     }
     if single.is_some() {
         set(headers, B3, &span.to_b3_single());
     }
-    if multi.is_some() || above.is_none() {
-        headers.insert(TRACE_ID, written.trace());
-        headers.insert(SPAN_ID, written.span());
-        match span.parent {
-            Some(parent) => set(headers, PARENT, &parent.to_string()),
-            None => drop(headers.remove(PARENT)),
-        }
-        headers.insert(SAMPLED, HeaderValue::from_static(if span.sampled == Some(true) { "1" } else { "0" }));
+    if multi.is_some() {
+        set_b3(headers, &span, &written);
     }
     span
+}
+
+/// B3 in many headers.
+fn set_b3(headers: &mut HeaderMap, span: &TraceContext, written: &Written) {
+    headers.insert(TRACE_ID, written.trace());
+    headers.insert(SPAN_ID, written.span());
+    if let Some(parent) = span.parent {
+        set(headers, PARENT, &parent.to_string());
+    }
+    headers.insert(SAMPLED, HeaderValue::from_static(if span.sampled == Some(true) { "1" } else { "0" }));
 }
 
 /// A span as the headers write it, in one piece of memory: B3's ids are parts of `traceparent`.
@@ -99,13 +121,18 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 mod tests {
     use super::*;
 
+    fn of(headers: &mut HeaderMap, draw: u64) -> TraceContext {
+        let marks = Marks::of(headers);
+        continue_in(headers, marks, draw)
+    }
+
     /// Which headers are there afterwards, and whether the trace is the same.
     fn check(before: &[(&'static str, &'static str)], expected: &str, continued: bool) {
         let mut headers = HeaderMap::new();
         for (name, value) in before {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        let span = continue_in(&mut headers, 9_999);
+        let span = of(&mut headers, 9_999);
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names.join(" "), expected, "{before:?}");
@@ -138,7 +165,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers
                 .extend(before.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
-            assert_eq!(continue_in(&mut headers, draw).sampled, Some(expected), "{before:?} {draw}");
+            assert_eq!(of(&mut headers, draw).sampled, Some(expected), "{before:?} {draw}");
         }
     }
 }

@@ -142,7 +142,10 @@ impl H1Sender {
     }
 
     /// As [`H1Sender::send_lent`], with the request in the error, if it is whole.
-    pub fn send(&self, mut request: Request<Body>) -> impl Future<Output = Result<Response<Body>, SendError>> + 'static {
+    pub fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, SendError>> + 'static {
         let conn = self.0.clone();
         async move { conn.send(&mut request).await.map_err(|error| error.giving_back(request)) }
     }
@@ -234,7 +237,6 @@ impl Connection {
         self.exchange.set(self.exchange.get() + 1);
         self.uploading.set(true);
         let method = request.method().clone();
-        let asks_upgrade = request.headers().contains_key(header::UPGRADE);
         let encoder = request_head(self.wire.borrow_mut().out.small(), request);
         let body = std::mem::take(request.body_mut());
         let mut sending = Sending {
@@ -254,7 +256,8 @@ impl Connection {
                 return Err(error);
             }
         };
-        if head.response.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
+        if head.response.status() == StatusCode::SWITCHING_PROTOCOLS && !request.headers().contains_key(header::UPGRADE)
+        {
             let kind = SendErrorKind::Protocol("the protocol is switched though nobody asked");
             return Err(SendError::new(kind, Progress::ResponseStarted));
         }

@@ -13,6 +13,7 @@ use super::framing::Encoder;
 use super::wire::Wire;
 use crate::body::Body;
 use crate::error::{BodyError, BodyErrorKind, Side};
+use crate::head::{Marks, has_token};
 
 /// Why a message did not get out.
 #[derive(Debug)]
@@ -135,21 +136,20 @@ pub(super) fn request_head(out: &mut Vec<u8>, request: &Request<Body>) -> Encode
         _ => out.push(b'/'),
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if !headers.contains_key(header::HOST) {
+    let marks = fields(out, headers);
+    if !marks.any(Marks::HOST) {
         field(out, "host", uri.authority().map_or("", |a| a.as_str()).as_bytes());
     }
-    fields(out, headers);
-    let upgrade = headers.contains_key(header::UPGRADE);
-    if upgrade {
+    if marks.any(Marks::UPGRADE) {
         out.extend_from_slice(b"connection: upgrade\r\n");
     }
     let body = request.body();
-    let encoder = match body.exact_len().or_else(|| declared(headers)) {
+    let encoder = match body.exact_len().or_else(|| declared(headers, marks)) {
         _ if method == Method::CONNECT => Encoder::None,
         // Without a body a length says nothing, save where a method usually has one (RFC 9110, section 8.6).
         Some(0) => {
             let usual = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-            if usual || headers.contains_key(header::CONTENT_LENGTH) {
+            if usual || marks.any(Marks::CONTENT_LENGTH) {
                 out.extend_from_slice(b"content-length: 0\r\n");
             }
             Encoder::None
@@ -194,7 +194,7 @@ pub(super) fn response_head(out: &mut Vec<u8>, parts: &response::Parts, body: &B
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
     out.extend_from_slice(b"\r\n");
-    fields(out, &parts.headers);
+    let marks = fields(out, &parts.headers);
     if status == StatusCode::SWITCHING_PROTOCOLS || (asked.connect && status.is_success()) {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             out.extend_from_slice(b"connection: upgrade\r\n");
@@ -203,7 +203,7 @@ pub(super) fn response_head(out: &mut Vec<u8>, parts: &response::Parts, body: &B
         return (Encoder::None, false);
     }
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    let declared = declared(&parts.headers);
+    let declared = declared(&parts.headers, marks);
     let encoder = if bodiless || asked.head {
         if let Some(len) = declared.or(body.exact_len().filter(|len| *len > 0))
             && status != StatusCode::NO_CONTENT
@@ -220,7 +220,7 @@ pub(super) fn response_head(out: &mut Vec<u8>, parts: &response::Parts, body: &B
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         Encoder::Chunked
     };
-    let says_close = crate::head::has_token(&parts.headers, &header::CONNECTION, "close");
+    let says_close = marks.any(Marks::CONNECTION) && has_token(&parts.headers, &header::CONNECTION, "close");
     let keep = asked.keep_alive && !says_close && encoder != Encoder::UntilClose;
     match (keep, asked.version) {
         (false, _) => out.extend_from_slice(b"connection: close\r\n"),
@@ -231,23 +231,30 @@ pub(super) fn response_head(out: &mut Vec<u8>, parts: &response::Parts, body: &B
     (encoder, keep)
 }
 
-fn declared(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn declared(headers: &HeaderMap, marks: Marks) -> Option<u64> {
+    let has = marks.any(Marks::CONTENT_LENGTH);
+    has.then(|| headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()).flatten()
 }
 
-/// All fields save those that belong to this connection, which the codec writes itself.
-fn fields(out: &mut Vec<u8>, headers: &HeaderMap) {
+/// Writes all fields save those that belong to this connection, which the codec writes itself; says what there is.
+fn fields(out: &mut Vec<u8>, headers: &HeaderMap) -> Marks {
+    let mut marks = Marks::default();
+    out.reserve(headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + ROOM);
     for (name, value) in headers {
+        marks.add(name);
         match *name {
             header::CONNECTION | header::TRANSFER_ENCODING | header::CONTENT_LENGTH => {}
             _ if name == "keep-alive" || name == "proxy-connection" => {}
             _ => field(out, name.as_str(), value.as_bytes()),
         }
     }
+    marks
 }
 
+/// What the codec itself adds to the fields of a head, usually.
+const ROOM: usize = 64;
+
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);

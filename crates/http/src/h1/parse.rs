@@ -8,7 +8,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 
 use super::framing::Length;
-use crate::head::{has_token, tokens};
+use crate::head::{Marks, has_token, tokens};
 
 /// Why a head is not accepted: the status to answer with (on a server) and what is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,12 +102,13 @@ pub(super) fn request(head: &Bytes, limits: Limits, spare: HeaderMap) -> Result<
         .map_err(|_| bad("the method is not a token"))?;
     let target = Uri::from_maybe_shared(head.slice_ref(parsed.path.unwrap_or_default().as_bytes()))
         .map_err(|_| bad("the request target is not valid"))?;
-    let mut headers = fields_of(head, parsed.headers, spare)?;
-    let length = length(&mut headers, version)?.unwrap_or(Length::None);
+    let (mut headers, marks) = fields_of(head, parsed.headers, spare)?;
+    let length = length(&mut headers, marks, version)?.unwrap_or(Length::None);
     let target = check_target(&method, target, &mut headers, version)?;
 
-    let keep_alive = keep_alive(&headers, version);
-    let expects_continue = version == Version::HTTP_11
+    let keep_alive = keep_alive(&headers, marks, version);
+    let expects_continue = marks.any(Marks::EXPECT)
+        && version == Version::HTTP_11
         && length != Length::None
         && headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects_continue {
@@ -115,7 +116,7 @@ pub(super) fn request(head: &Bytes, limits: Limits, spare: HeaderMap) -> Result<
     }
     let upgrade = method == Method::CONNECT
         || (version == Version::HTTP_11
-            && headers.contains_key(header::UPGRADE)
+            && marks.any(Marks::UPGRADE)
             && has_token(&headers, &header::CONNECTION, "upgrade"));
     let mut request = Request::new(());
     *request.method_mut() = method;
@@ -145,9 +146,9 @@ pub(super) fn response(head: &Bytes, limits: Limits) -> Result<ResponseHead, Ref
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let status =
         StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|_| bad("the status code is not valid"))?;
-    let mut headers = fields_of(head, parsed.headers, HeaderMap::new())?;
-    let length = length(&mut headers, version)?;
-    let keep_alive = keep_alive(&headers, version);
+    let (mut headers, marks) = fields_of(head, parsed.headers, HeaderMap::new())?;
+    let length = length(&mut headers, marks, version)?;
+    let keep_alive = keep_alive(&headers, marks, version);
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = version;
@@ -167,7 +168,7 @@ pub(super) fn trailers(section: &Bytes, limits: Limits) -> Result<HeaderMap, Ref
     };
     match httparse::parse_headers(section, fields) {
         Ok(httparse::Status::Complete((_, fields))) => {
-            let mut map = fields_of(section, fields, HeaderMap::new())?;
+            let (mut map, _) = fields_of(section, fields, HeaderMap::new())?;
             // What decides framing or routing has no place here (RFC 9110, section 6.5.1).
             for name in [header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::HOST, header::CONNECTION] {
                 map.remove(name);
@@ -180,19 +181,27 @@ pub(super) fn trailers(section: &Bytes, limits: Limits) -> Result<HeaderMap, Ref
     }
 }
 
-fn fields_of(head: &Bytes, fields: &[httparse::Header<'_>], mut map: HeaderMap) -> Result<HeaderMap, Refusal> {
-    map.reserve(fields.len());
+/// So many fields are usually added on the way; room for them from the start spares the map its growth.
+const ADDED: usize = 8;
+
+fn fields_of(head: &Bytes, fields: &[httparse::Header<'_>], mut map: HeaderMap) -> Result<(HeaderMap, Marks), Refusal> {
+    let mut marks = Marks::default();
+    map.reserve(fields.len() + ADDED);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad("a field name is not a token"))?;
         let value = if field.value.is_empty() { Bytes::new() } else { head.slice_ref(field.value) };
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| bad("a field value has a control character"))?;
+        marks.add(&name);
         map.append(name, value);
     }
-    Ok(map)
+    Ok((map, marks))
 }
 
 /// RFC 9112, section 6.3, in its strictest reading.
-fn length(headers: &mut HeaderMap, version: Version) -> Result<Option<Length>, Refusal> {
+fn length(headers: &mut HeaderMap, marks: Marks, version: Version) -> Result<Option<Length>, Refusal> {
+    if !marks.any(Marks::CONTENT_LENGTH) && !marks.any(Marks::TRANSFER_ENCODING) {
+        return Ok(None);
+    }
     let declared = content_length(headers)?;
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
@@ -275,8 +284,11 @@ pub(crate) fn is_authority(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(b))
 }
 
-fn keep_alive(headers: &HeaderMap, version: Version) -> bool {
+fn keep_alive(headers: &HeaderMap, marks: Marks, version: Version) -> bool {
     let mut keep = version == Version::HTTP_11;
+    if !marks.any(Marks::CONNECTION) {
+        return keep;
+    }
     for token in headers.get_all(header::CONNECTION).iter().flat_map(tokens) {
         if token.eq_ignore_ascii_case(b"close") {
             return false;

@@ -232,7 +232,10 @@ impl Outbox {
             self.front_at = 0;
             if self.large.is_empty() {
                 self.large = Bytes::new();
-                std::mem::swap(&mut self.front, &mut self.back);
+                // An empty one has the smaller room, or none.
+                if !self.back.is_empty() {
+                    std::mem::swap(&mut self.front, &mut self.back);
+                }
             }
         }
     }

@@ -44,10 +44,8 @@ where
         .max_send_buffer_size(options.max_send_buffer)
         .enable_push(false);
     let (io, turn) = gather(Box::new(io));
-    let (send, mut connection) = builder
-        .handshake(io)
-        .await
-        .map_err(|error| SendError::unsent(SendError::from_h2(&error).kind().clone()))?;
+    let (send, mut connection) =
+        builder.handshake(io).await.map_err(|error| SendError::unsent(SendError::from_h2(&error).kind().clone()))?;
     let pinger = Pinger::new(connection.ping_pong(), options.keep_alive);
     let shared = Rc::new(Shared {
         in_flight: Cell::new(0),
@@ -190,16 +188,15 @@ impl H2Sender {
     ///
     /// The request is used up, save if the error [is whole](SendError::is_whole); with `keep_head` it loses its body
     /// only.
-    pub async fn send_lent(
-        &self,
-        request: &mut Request<Body>,
-        keep_head: bool,
-    ) -> Result<Response<Body>, SendError> {
+    pub async fn send_lent(&self, request: &mut Request<Body>, keep_head: bool) -> Result<Response<Body>, SendError> {
         exchange(self, request, keep_head).await
     }
 
     /// As [`H2Sender::send_lent`], with the request in the error, if it is whole.
-    pub fn send(&self, mut request: Request<Body>) -> impl Future<Output = Result<Response<Body>, SendError>> + 'static {
+    pub fn send(
+        &self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, SendError>> + 'static {
         let sender = self.clone();
         async move { exchange(&sender, &mut request, false).await.map_err(|error| error.giving_back(request)) }
     }
