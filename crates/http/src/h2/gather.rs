@@ -24,13 +24,15 @@ pub(super) struct Turn(Rc<RefCell<Gather>>);
 struct Gather {
     io: Box<dyn Io>,
     pending: BytesMut,
+    /// The stream has taken bytes that it may hold back until it is flushed, as TLS does.
+    unflushed: bool,
     /// Why the stream takes no more, until the codec has been told.
     failed: Option<io::Error>,
 }
 
 /// Puts a gatherer above a stream.
 pub(super) fn gather(io: Box<dyn Io>) -> (Gathered, Turn) {
-    let shared = Rc::new(RefCell::new(Gather { io, pending: BytesMut::new(), failed: None }));
+    let shared = Rc::new(RefCell::new(Gather { io, pending: BytesMut::new(), unflushed: false, failed: None }));
     (Gathered(shared.clone()), Turn(shared))
 }
 
@@ -49,19 +51,21 @@ impl Turn {
 
 impl Gather {
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.pending.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !self.pending.is_empty() {
             let len = ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending))?;
             if len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.pending.advance(len);
+            self.unflushed = true;
         }
-        // An idle connection holds no buffer.
-        self.pending = BytesMut::new();
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.unflushed {
+            // An idle connection holds no buffer.
+            self.pending = BytesMut::new();
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Makes room for `len` bytes, or waits for it.
@@ -111,5 +115,60 @@ impl AsyncWrite for Gathered {
         let gather = &mut *self.0.borrow_mut();
         ready!(gather.poll_write_out(cx))?;
         Pin::new(&mut gather.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes all that is written at once, as TLS does, and can be told to send it on or not.
+    #[derive(Default)]
+    struct Lagging(Rc<RefCell<Lag>>);
+
+    #[derive(Default)]
+    struct Lag {
+        taken: usize,
+        sent: usize,
+        blocked: bool,
+    }
+
+    impl AsyncRead for Lagging {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Lagging {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.borrow_mut().taken += buf.len();
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let lag = &mut *self.0.borrow_mut();
+            if lag.blocked {
+                return Poll::Pending;
+            }
+            lag.sent = lag.taken;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_the_stream_has_taken_and_not_sent_leaves_at_a_later_turn() {
+        let lag = Rc::new(RefCell::new(Lag { blocked: true, ..Lag::default() }));
+        let (mut codec, turn) = gather(Box::new(Lagging(lag.clone())));
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut codec).poll_write(cx, b"hello").is_ready());
+        turn.end(cx);
+        assert_eq!((lag.borrow().taken, lag.borrow().sent), (5, 0));
+        lag.borrow_mut().blocked = false;
+        turn.end(cx);
+        assert_eq!(lag.borrow().sent, 5);
     }
 }
