@@ -19,6 +19,7 @@ fn main() -> io::Result<()> {
     write("proxy_header", proxy_headers())?;
     write("xds_decode", resources(&samples))?;
     write("http_server", http().into_iter().map(|text| text.to_vec()))?;
+    write("http_client", answers())?;
     write("base_text", TEXTS.iter().map(|text| text.as_bytes().to_vec()))
 }
 
@@ -123,6 +124,28 @@ fn http() -> Vec<&'static [u8]> {
         // The same with a body and trailers.
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\x07\x01\x04\0\0\0\x01\x83\x86\x84\x41\x02ab\0\0\x05\0\0\0\0\0\x01hello\0\0\x05\x01\x05\0\0\0\x01\x40\x01a\x01b",
     ]
+}
+
+/// What servers answer, each to every kind of request.
+fn answers() -> Vec<Vec<u8>> {
+    let http1: [&[u8]; 6] = [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhelloHTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx: y\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+        b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\nconnection: close\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nbytes",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ];
+    // SETTINGS and its acknowledgement, HEADERS (:status 200) with a body and trailers; the same, ended by GOAWAY.
+    let http2: [&[u8]; 2] = [
+        b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x05\0\0\0\0\0\x01hello\0\0\x05\x01\x05\0\0\0\x01\x40\x01a\x01b",
+        b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\x01\x01\x05\0\0\0\x01\x88\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0",
+    ];
+    let kinds = |answers: &[&[u8]], first: u8| -> Vec<Vec<u8>> {
+        let methods = (0..4).map(|method| first | method << 1);
+        methods.flat_map(|how| answers.iter().map(move |answer| [&[how], *answer].concat()).collect::<Vec<_>>()).collect()
+    };
+    [kinds(&http1, 0), kinds(&http2, 1)].concat()
 }
 
 const TEXTS: &[&str] = &[
