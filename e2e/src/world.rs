@@ -65,7 +65,9 @@ impl World {
             }
             self.end_mesh().await;
             let started = self.start(&wanted, &name).await;
-            let mesh = started.inspect_err(|_| self.broken = Some(name.clone()))?;
+            // What is skipped was never tried; it is skipped again for the next check.
+            let broken = |error: &anyhow::Error| !error.is::<Skipped>();
+            let mesh = started.inspect_err(|error| self.broken = broken(error).then(|| name.clone()))?;
             self.running = Some((name, mesh));
         }
         self.running.as_mut().map(|(_, mesh)| mesh).ok_or_else(|| anyhow!("no mesh runs"))
