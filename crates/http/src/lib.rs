@@ -41,4 +41,5 @@ pub use body::{Body, BodyEnd, BodyWatch};
 pub use error::{BodyError, BodyErrorKind, Code, Progress, SendError, SendErrorKind, Side};
 pub use options::{ClientOptions, KeepAlive, Protocol, ServerOptions};
 pub use server::{Answer, ServeEnd, serve};
+pub use timer::Timer;
 pub use upgrade::{ExtendedConnect, OnUpgrade, Upgraded, is_upgrade};

@@ -96,7 +96,7 @@ where
     };
     if is_h2 {
         let io = if ahead.is_empty() { io } else { Box::new(Prefixed::new(ahead, io)) };
-        h2::serve(io, options, drain, &handler).await
+        Box::pin(h2::serve(io, options, drain, &handler)).await
     } else {
         h1::serve(io, ahead, options, drain, &handler).await
     }

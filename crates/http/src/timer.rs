@@ -1,4 +1,4 @@
-//! One timer per connection whose deadline moves at no cost: it is re-armed only when it fires too early.
+//! A timer whose deadline moves at no cost: it is re-armed only when it fires too early.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A deadline that may move with each request without touching the runtime's timer wheel.
-#[derive(Default)]
-pub(crate) struct Timer {
+#[derive(Default, Debug)]
+pub struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
     /// Is `deadline` over? If not, the task is woken at the latest then.
-    pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);

@@ -1,5 +1,6 @@
 //! One downstream connection: what is found out about it, the chain that takes it, the end of its TLS; then HTTP or TCP.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,17 +50,43 @@ impl Downstream {
     }
 }
 
-/// Runs a connection from its first byte to its end.
-pub(crate) async fn run(worker: Rc<Worker>, mut stream: Stream, plan: Arc<ListenerPlan>, mut seen: Seen) {
+/// Runs a connection from its first byte to its end. What its beginning needs is given back before it goes on.
+// A function that returns a block: an async function would hold its arguments twice.
+pub(crate) fn run<C>(
+    worker: Rc<Worker>,
+    stream: Stream,
+    plan: Arc<ListenerPlan>,
+    seen: Seen,
+    counted: C,
+) -> impl Future<Output = ()> {
+    let opening = Box::pin(open(worker.clone(), stream, plan, seen));
+    async move {
+        let _counted = counted;
+        let Some((chain, stream, downstream)) = opening.await else { return };
+        match &chain.filter {
+            Filter::Http(http) => http::serve(&worker, http, &chain, stream, downstream).await,
+            Filter::Tcp(tcp) => tcp::run(&worker, tcp, &chain, stream, downstream).await,
+        }
+    }
+}
+
+/// Finds the chain that takes a connection, and ends its TLS. None: it was refused, and that is written down.
+async fn open(
+    worker: Rc<Worker>,
+    mut stream: Stream,
+    plan: Arc<ListenerPlan>,
+    mut seen: Seen,
+) -> Option<(Arc<Chain>, Stream, Downstream)> {
     if let Err(fault) = inspect::inspect(&mut stream, &plan.config.inspect, &worker.quiet, &mut seen).await {
         if fault == InspectFault::TimedOut {
             record::refused(&worker, &plan, &seen, Refused::Silent);
         }
-        return;
+        return None;
     }
     let Some(chain) = select(&plan, &seen) else {
         record::refused(&worker, &plan, &seen, Refused::NoChain);
-        return stream.reset();
+        stream.reset();
+        return None;
     };
     let mut downstream = Downstream {
         id: worker.next_connection(),
@@ -72,13 +99,12 @@ pub(crate) async fn run(worker: Rc<Worker>, mut stream: Stream, plan: Arc<Listen
         local_principal: None,
         silent: seen.silent,
     };
-    let stream = match end_tls(&worker, &chain, stream, &mut downstream).await {
-        Ok(stream) => stream,
-        Err(error) => return record::refused(&worker, &plan, &seen, Refused::Tls(&error)),
-    };
-    match &chain.filter {
-        Filter::Http(http) => http::serve(worker, http.clone(), &chain, stream, downstream).await,
-        Filter::Tcp(tcp) => tcp::run(&worker, tcp, &chain, stream, downstream).await,
+    match end_tls(&worker, &chain, stream, &mut downstream).await {
+        Ok(stream) => Some((chain, stream, downstream)),
+        Err(error) => {
+            record::refused(&worker, &plan, &seen, Refused::Tls(&error));
+            None
+        }
     }
 }
 

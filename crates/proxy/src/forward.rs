@@ -1,5 +1,6 @@
 //! To the upstream: choose the cluster, change the head, make the tries, send the copies.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use ::http::uri::{Authority, PathAndQuery};
@@ -42,8 +43,8 @@ pub(crate) async fn forward(
     let keep = !mesh_http::is_upgrade(request)
         && (!copies.is_empty() || to.retry.as_ref().is_some_and(|r| needs_copy(r, request)));
     let replay = match keep {
-        true => limits
-            .within(None, replay::prepare(request))
+        true => record
+            .within(limits, None, pin!(replay::prepare(request)))
             .await
             .map_err(out_of_time)?
             .map_err(|e| Fault::RequestBody(e.kind))?,
@@ -53,7 +54,7 @@ pub(crate) async fn forward(
         copies.iter().for_each(|mirror| send_copy(view, &mirror.cluster, replay.copy(request)));
     }
     let Sent { mut response, exchange } =
-        Tries { pools: &pools, to, conn, limits: &limits, replay, record }.run(request).await?;
+        Tries { pools: &pools, to, conn, limits, replay, record }.run(request).await?;
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
     record.holds(exchange, limits);
@@ -148,7 +149,7 @@ struct Tries<'a> {
     pools: &'a Rc<ClusterPools>,
     to: &'a Forward,
     conn: &'a Rc<HttpConnection>,
-    limits: &'a Limits,
+    limits: Limits,
     replay: Option<Replay>,
     record: &'a Rc<Record>,
 }
@@ -161,7 +162,7 @@ enum Ended {
 }
 
 impl Tries<'_> {
-    async fn run(self, request: &mut Request<Body>) -> Result<Sent, Fault> {
+    async fn run(&self, request: &mut Request<Body>) -> Result<Sent, Fault> {
         let policy = self.to.retry.as_ref();
         let mut left = policy.map_or(0, |p| p.attempts);
         let mut backoff = None;
@@ -189,7 +190,7 @@ impl Tries<'_> {
             left -= 1;
             let backoff = backoff.get_or_insert_with(|| Backoff::new(policy.base_interval, policy.max_interval));
             let pause = tokio::time::sleep(backoff.next_delay());
-            self.limits.within(None, pause).await.map_err(out_of_time)?;
+            self.record.within(self.limits, None, pin!(pause)).await.map_err(out_of_time)?;
         }
     }
 
@@ -222,8 +223,8 @@ impl Tries<'_> {
         let endpoint = chosen.endpoint().clone();
         self.record.tries(&endpoint);
         self.introduce(&endpoint, request);
-        let sending = self.pools.send_to(chosen, request, &pick);
-        match self.limits.within(policy.and_then(|p| p.per_try_timeout), sending).await {
+        let sending = pin!(self.pools.send_to(chosen, request, &pick));
+        match self.record.within(self.limits, policy.and_then(|p| p.per_try_timeout), sending).await {
             Ok(Ok(sent)) => Ok(Ok(sent)),
             Ok(Err(failure)) => Ok(Err(Ended::Failed(failure))),
             Err(Over::Try) => {

@@ -34,7 +34,8 @@ pub(crate) struct HttpConnection {
     /// What is counted per HTTP proxy.
     pub stats: Rc<HttpStats>,
     plan: Arc<HttpPlan>,
-    tunnels: RefCell<JoinSet<()>>,
+    /// Made when there is one.
+    tunnels: RefCell<Option<JoinSet<()>>>,
 }
 
 impl HttpConnection {
@@ -45,18 +46,25 @@ impl HttpConnection {
 
     /// Runs what follows an upgrade; the connection counts as live until it ends.
     pub(crate) fn tunnel(&self, work: impl Future<Output = ()> + 'static) {
-        self.tunnels.borrow_mut().spawn_local(work);
+        self.tunnels.borrow_mut().get_or_insert_default().spawn_local(work);
+    }
+
+    async fn finish_tunnels(&self) {
+        let Some(mut tunnels) = self.tunnels.take() else { return };
+        while tunnels.join_next().await.is_some() {}
     }
 }
 
 /// Serves the connection to its end. A retired chain lets it finish, for as long as a drain may last.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    plan: Arc<HttpPlan>,
+// A function that returns a block: an async function would hold its arguments twice.
+pub(crate) fn serve(
+    worker: &Rc<Worker>,
+    plan: &Arc<HttpPlan>,
     chain: &Chain,
     stream: Stream,
     downstream: Downstream,
-) {
+) -> impl Future<Output = ()> {
+    let options = options(plan, &downstream);
     let conn = Rc::new(HttpConnection {
         caller: Caller::new(downstream.source, downstream.tls.as_deref(), chain.certificate.as_ref()),
         peer: LastPeer::default(),
@@ -66,28 +74,27 @@ pub(crate) async fn serve(
         downstream,
         plan: plan.clone(),
     });
-    let options = options(&plan, &conn.downstream);
-    let (for_requests, watch) = (conn.clone(), chain.watch().clone());
-    let serving = async {
-        let handle = move |request: Request<Body>| request::handle(for_requests.clone(), request);
-        let end = mesh_http::serve(stream, &options, watch.started(), handle).await;
-        let mut tunnels = conn.tunnels.take();
-        while tunnels.join_next().await.is_some() {}
-        end
-    };
-    conn.stats.connections.inc();
-    conn.stats.active.inc();
-    let end = tokio::select! {
-        end = serving => end,
-        () = overdue(&worker, chain) => ServeEnd::Drained,
-    };
-    conn.stats.active.dec();
-    if let ServeEnd::Protocol(what) = &end {
-        conn.stats.protocol_errors.inc();
-        tracing::debug!("connection of {}: {what}", conn.downstream.source);
+    async move {
+        conn.stats.connections.inc();
+        conn.stats.active.inc();
+        let handle = |request: Request<Body>| request::handle(conn.clone(), request);
+        let serving = async {
+            let end = mesh_http::serve(stream, &options, chain.watch().started(), handle).await;
+            conn.finish_tunnels().await;
+            end
+        };
+        let end = tokio::select! {
+            biased;
+            end = serving => end,
+            () = overdue(worker, chain) => ServeEnd::Drained,
+        };
+        conn.stats.active.dec();
+        if let ServeEnd::Protocol(what) = &end {
+            conn.stats.protocol_errors.inc();
+            tracing::debug!("connection of {}: {what}", conn.downstream.source);
+        }
     }
 }
-
 /// Completes when the chain has been retired for as long as a drain may last.
 pub(crate) async fn overdue(worker: &Worker, chain: &Chain) {
     chain.watch().started().await;

@@ -1,13 +1,14 @@
 //! Limits of time of one exchange: for all tries together, for one try, and for standing still.
 
-use std::cell::Cell;
-use std::future::Future;
-use std::pin::pin;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mesh_http::Timer;
 use model::route::Forward;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// Which limit was passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,55 +22,102 @@ pub(crate) enum Over {
 }
 
 /// The limits of one exchange.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     whole: Option<Instant>,
     idle: Option<Duration>,
-    moved: Rc<Cell<Instant>>,
 }
 
 impl Limits {
-    /// Those of a route, counted from `begun`; `moved` tells when something last moved. A `grpc-timeout` shortens the
-    /// route's timeout, up to the route's bound for it.
+    /// Those of a route, counted from `begun`. A `grpc-timeout` shortens the route's timeout, up to the route's bound
+    /// for it.
     pub(crate) fn new(
         route: &Forward,
         listener_idle: Option<Duration>,
         grpc_timeout: Option<Duration>,
         begun: Instant,
-        moved: Rc<Cell<Instant>>,
     ) -> Self {
         let timeout = whole_timeout(route, grpc_timeout);
         let idle = route.idle_timeout.or(listener_idle).filter(|idle| !idle.is_zero());
-        Self { whole: timeout.map(|t| begun + t), idle, moved }
+        Self { whole: timeout.map(|t| begun + t), idle }
     }
 
-    /// Runs `work` within the limits; `per_try` is counted from now.
-    pub(crate) async fn within<T>(&self, per_try: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Over> {
+    /// Runs `work` within the limits; `per_try` is counted from now, `moved` tells when something last moved. The work
+    /// stays where the caller pinned it: moved in here, it would take its room twice.
+    pub(crate) fn within<T>(
+        self,
+        alarms: &Alarms,
+        moved: &Cell<Instant>,
+        per_try: Option<Duration>,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> impl Future<Output = Result<T, Over>> {
         let try_end = per_try.filter(|t| !t.is_zero()).map(|t| Instant::now() + t);
-        let mut work = pin!(work);
-        loop {
-            let Some((at, over)) = self.next(try_end) else { return Ok(work.await) };
-            tokio::select! {
-                biased;
-                done = &mut work => return Ok(done),
-                () = sleep_until(at) => {
-                    // Something may have moved since the alarm was set.
-                    if over != Over::Idle || self.idle_end().is_some_and(|end| end <= Instant::now()) {
-                        return Err(over);
-                    }
-                }
-            }
+        let mut alarm = alarms.lend();
+        poll_fn(move |cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll_over(alarm.timer(), cx, moved.get(), try_end).map(Err),
+        })
+    }
+
+    /// Ready when a limit is passed.
+    pub(crate) fn poll_over(
+        self,
+        timer: &mut Timer,
+        cx: &mut Context<'_>,
+        moved: Instant,
+        try_end: Option<Instant>,
+    ) -> Poll<Over> {
+        let all = [(self.whole, Over::Whole), (try_end, Over::Try), (self.idle.map(|i| moved + i), Over::Idle)];
+        let first = all.into_iter().filter_map(|(at, over)| Some((at?, over))).min_by_key(|(at, _)| *at);
+        let Some((at, over)) = first else { return Poll::Pending };
+        ready!(timer.poll_until(cx, at));
+        Poll::Ready(over)
+    }
+}
+
+/// The timers of one worker that no exchange uses at the moment. They stay armed, so that the next exchange seldom has
+/// to touch the runtime's timer wheel: at worst, one that is left over wakes a task for nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Alarms(RefCell<Vec<Timer>>);
+
+/// More than so many at rest are not kept.
+const MOST_ALARMS: usize = 256;
+
+impl Alarms {
+    /// A timer for one exchange.
+    pub(crate) fn lend(&self) -> Alarm<'_> {
+        Alarm { timer: self.take(), home: self }
+    }
+
+    /// A timer for whoever gives it back himself.
+    pub(crate) fn take(&self) -> Timer {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a timer back.
+    pub(crate) fn give_back(&self, timer: Timer) {
+        let mut all = self.0.borrow_mut();
+        if all.len() < MOST_ALARMS {
+            all.push(timer);
         }
     }
+}
 
-    /// The limit that is reached first, as things stand; none if there is no limit.
-    pub(crate) fn next(&self, try_end: Option<Instant>) -> Option<(Instant, Over)> {
-        let all = [(self.whole, Over::Whole), (try_end, Over::Try), (self.idle_end(), Over::Idle)];
-        all.into_iter().filter_map(|(at, over)| Some((at?, over))).min_by_key(|(at, _)| *at)
+/// A lent timer.
+pub(crate) struct Alarm<'a> {
+    timer: Timer,
+    home: &'a Alarms,
+}
+
+impl Alarm<'_> {
+    fn timer(&mut self) -> &mut Timer {
+        &mut self.timer
     }
+}
 
-    fn idle_end(&self) -> Option<Instant> {
-        self.idle.map(|idle| self.moved.get() + idle)
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.home.give_back(std::mem::take(&mut self.timer));
     }
 }
 
@@ -85,12 +133,20 @@ fn whole_timeout(route: &Forward, grpc_timeout: Option<Duration>) -> Option<Dura
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
-    fn limits(route: &Forward, idle: u64) -> Limits {
-        let now = Instant::now();
+    async fn within<T>(
+        route: &Forward,
+        idle: u64,
+        per_try: Option<Duration>,
+        moved: &Cell<Instant>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Over> {
         let idle = (idle > 0).then(|| Duration::from_secs(idle));
-        Limits::new(route, idle, None, now, Rc::new(Cell::new(now)))
+        let limits = Limits::new(route, idle, None, Instant::now());
+        limits.within(&Alarms::default(), moved, per_try, pin!(work)).await
     }
 
     #[test]
@@ -115,24 +171,42 @@ mod tests {
         let none = Forward::to("c");
         let whole = Forward { timeout: Some(Duration::from_secs(5)), ..Forward::to("c") };
         let never = std::future::pending::<()>;
-        assert_eq!(limits(&whole, 9).within(None, never()).await, Err(Over::Whole));
-        assert_eq!(limits(&whole, 9).within(Some(Duration::from_secs(1)), never()).await, Err(Over::Try));
-        assert_eq!(limits(&whole, 2).within(None, never()).await, Err(Over::Idle));
-        assert_eq!(limits(&none, 0).within(None, async { 7 }).await, Ok(7));
+        let now = || Cell::new(Instant::now());
+        assert_eq!(within(&whole, 9, None, &now(), never()).await, Err(Over::Whole));
+        assert_eq!(within(&whole, 9, Some(Duration::from_secs(1)), &now(), never()).await, Err(Over::Try));
+        assert_eq!(within(&whole, 2, None, &now(), never()).await, Err(Over::Idle));
+        assert_eq!(within(&none, 0, None, &now(), async { 7 }).await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]
     async fn movement_holds_off_idleness() {
-        let limits = limits(&Forward::to("c"), 5);
+        let moved = Cell::new(Instant::now());
         let moving = async {
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_secs(3)).await;
-                limits.moved.set(Instant::now());
+                moved.set(Instant::now());
             }
             std::future::pending::<()>().await;
         };
         let begun = Instant::now();
-        assert_eq!(limits.within(None, moving).await, Err(Over::Idle));
+        assert_eq!(within(&Forward::to("c"), 5, None, &moved, moving).await, Err(Over::Idle));
         assert_eq!(begun.elapsed(), Duration::from_secs(17));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_was_used_before_is_as_good_as_new() {
+        let alarms = Alarms::default();
+        let moved = Cell::new(Instant::now());
+        for seconds in [9, 2, 30, 1] {
+            let begun = Instant::now();
+            let route = Forward { timeout: Some(Duration::from_secs(seconds)), ..Forward::to("c") };
+            let limits = Limits::new(&route, None, None, begun);
+            let mut never = pin!(std::future::pending::<()>());
+            let given_up = limits.within(&alarms, &moved, None, never.as_mut());
+            assert!(tokio::time::timeout(Duration::from_millis(100), given_up).await.is_err());
+            let over = limits.within(&alarms, &moved, None, never.as_mut()).await;
+            assert_eq!((over, begun.elapsed()), (Err(Over::Whole), Duration::from_secs(seconds)));
+        }
+        assert_eq!(alarms.0.borrow().len(), 1);
     }
 }

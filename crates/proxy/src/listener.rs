@@ -53,13 +53,9 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, plan: Rc<Ref
 /// Begins a connection on this worker.
 pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>) {
     let counted = Counted::new(worker.load(), plan.config.direction);
-    let worker = worker.clone();
-    tokio::task::spawn_local(async move {
-        let _counted = counted;
-        let Some(seen) = destination(&stream, source, &plan) else { return };
-        let plan = hand_over(&worker.view().snapshot, plan, seen.destination);
-        connection::run(worker, stream, plan, seen).await;
-    });
+    let Some(seen) = destination(&stream, source, &plan) else { return };
+    let plan = hand_over(&worker.view().snapshot, plan, seen.destination);
+    tokio::task::spawn_local(connection::run(worker.clone(), stream, plan, seen, counted));
 }
 
 /// Counts a connection for as long as it is held.

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,11 +14,11 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
 use base::TraceContext;
 use filter::LocalResponse;
 use mesh_http::grpc::GrpcStatus;
-use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, head};
+use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, Timer, head};
 use model::route::{Forward, Found};
 use model::{Cluster, Direction, WorkloadRef};
 use telemetry::ResponseFlags;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use transport::copy::Counters;
 use transport::tls::TlsError;
 use upstream::{ClusterPools, Endpoint, Event, Exchange};
@@ -42,10 +43,10 @@ pub(crate) struct Record {
     grpc: bool,
     request_bytes: Cell<u64>,
     response_bytes: Cell<u64>,
-    moved: Rc<Cell<Instant>>,
+    moved: Cell<Instant>,
     facts: RefCell<Facts>,
     /// Set only when the response's body makes somebody wait.
-    alarm: RefCell<Option<Pin<Box<Sleep>>>>,
+    alarm: RefCell<Option<Timer>>,
     tunnel: Cell<bool>,
     closed: Cell<bool>,
 }
@@ -134,7 +135,7 @@ impl Record {
             grpc: respond::is_grpc(request.headers()),
             request_bytes: Cell::new(0),
             response_bytes: Cell::new(0),
-            moved: Rc::new(Cell::new(begun)),
+            moved: Cell::new(begun),
             facts: RefCell::default(),
             alarm: RefCell::default(),
             tunnel: Cell::new(false),
@@ -187,7 +188,17 @@ impl Record {
 
     /// The limits of time on a route.
     pub(crate) fn limits(&self, route: &Forward, idle: Option<Duration>, grpc_timeout: Option<Duration>) -> Limits {
-        Limits::new(route, idle, grpc_timeout, self.begun, self.moved.clone())
+        Limits::new(route, idle, grpc_timeout, self.begun)
+    }
+
+    /// Runs `work` within limits.
+    pub(crate) fn within<T>(
+        &self,
+        limits: Limits,
+        per_try: Option<Duration>,
+        work: Pin<&mut impl Future<Output = T>>,
+    ) -> impl Future<Output = Result<T, Over>> {
+        limits.within(&self.conn.worker.alarms, &self.moved, per_try, work)
     }
 
     /// Does any log want to know of it?
@@ -357,6 +368,9 @@ impl Record {
         if self.closed.replace(true) {
             return;
         }
+        if let Some(alarm) = self.alarm.take() {
+            self.conn.worker.alarms.give_back(alarm);
+        }
         let facts = self.facts.take();
         let summary = Summary {
             conn: &self.conn,
@@ -425,21 +439,11 @@ impl BodyWatch for Record {
     }
     fn poll_limit(&self, cx: &mut Context<'_>) -> Poll<BodyErrorKind> {
         let mut facts = self.facts.borrow_mut();
-        let Some((mut at, mut over)) = facts.limits.as_ref().and_then(|l| l.next(None)) else { return Poll::Pending };
+        let Some(limits) = facts.limits else { return Poll::Pending };
         let mut alarm = self.alarm.borrow_mut();
-        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        loop {
-            ready!(alarm.as_mut().poll(cx));
-            // Something may have moved since the alarm was set.
-            if let Some(next) = facts.limits.as_ref().and_then(|l| l.next(None)) {
-                (at, over) = next;
-            }
-            if at <= Instant::now() {
-                facts.overdue = Some(over);
-                return Poll::Ready(BodyErrorKind::Timeout);
-            }
-            alarm.as_mut().reset(at);
-        }
+        let timer = alarm.get_or_insert_with(|| self.conn.worker.alarms.take());
+        facts.overdue = Some(ready!(limits.poll_over(timer, cx, self.moved.get(), None)));
+        Poll::Ready(BodyErrorKind::Timeout)
     }
 }
 

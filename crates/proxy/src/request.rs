@@ -15,12 +15,15 @@ use crate::respond::{self, Fault};
 use crate::{forward, upgrade};
 
 /// From the head of a request to the head of its response.
-pub(crate) async fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> Answer {
-    let pin = conn.worker.view();
-    let record = Record::open(&conn, &mut request);
-    match exchange(&conn, &pin, &mut request, &record).await {
-        Ok(response) => record.answer(response),
-        Err(fault) => record.fault(respond::fault(fault, record.caller())),
+// A function that returns a block: an async function would hold its arguments twice.
+pub(crate) fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> impl Future<Output = Answer> {
+    async move {
+        let pin = conn.worker.view();
+        let record = Record::open(&conn, &mut request);
+        match exchange(&conn, &pin, &mut request, &record).await {
+            Ok(response) => record.answer(response),
+            Err(fault) => record.fault(respond::fault(fault, record.caller())),
+        }
     }
 }
 

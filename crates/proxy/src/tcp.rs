@@ -70,6 +70,7 @@ async fn through(
     let mut ticks = interval(REPORT);
     loop {
         tokio::select! {
+            biased;
             end = &mut carrying => return end,
             () = &mut overdue => return End::new(ResponseFlags::NONE, "drained"),
             _ = ticks.tick() => record.report(),

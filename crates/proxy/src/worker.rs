@@ -18,6 +18,7 @@ use transport::Stream;
 use transport::listen::Bound;
 
 use crate::inspect::Quiet;
+use crate::limits::Alarms;
 use crate::listener::{self, SocketKey};
 use crate::live::{ListenerPlan, Snapshot, View};
 use crate::log::Writers;
@@ -85,6 +86,8 @@ pub(crate) struct Worker {
     pub writers: Writers,
     /// Peers that told who they are.
     pub peers: Peers,
+    /// Timers for exchanges.
+    pub alarms: Alarms,
     load: Arc<Load>,
     upstream: Rc<upstream::Worker>,
     view: RefCell<Rc<View>>,
@@ -161,6 +164,7 @@ impl Worker {
             series: Series::new(&shared, &shard)?,
             writers: Writers::default(),
             peers: Peers::default(),
+            alarms: Alarms::default(),
             load: everyone[number].load.clone(),
             view: RefCell::new(Rc::new(View::new(Arc::default(), upstream.clone()))),
             upstream,

@@ -5,13 +5,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -67,7 +67,16 @@ where
             let end = ServeEnd::Protocol("HTTP/1.0 is not allowed here".into());
             return conn.refuse(StatusCode::UPGRADE_REQUIRED, end, options, &mut timer).await;
         }
-        match exchange(&conn, head, limits, &mut drain, handler).await {
+        let upgrade = head.upgrade;
+        let (request, asked) = conn.begin(head, limits);
+        // Boxed: a connection that waits for a request does not hold the room for one.
+        let answer = answer(&conn, &mut drain, Box::pin(handler(request))).await;
+        let next = match answer {
+            Ok(Answer::Response(response)) => respond(&conn, &mut drain, response, asked, upgrade).await,
+            Ok(Answer::Reset(_) | Answer::Close) => Err(ServeEnd::Aborted),
+            Err(end) => Err(end),
+        };
+        match next {
             Ok(Next::Again(headers)) => spare = headers,
             Ok(Next::Close(end)) => return conn.say_goodbye(end, options, &mut timer).await,
             Err(end) => return end,
@@ -171,36 +180,34 @@ fn refusal(refused: parse::Refusal) -> Stop {
     Stop::Refuse(refused.status, ServeEnd::Protocol(refused.text.into()))
 }
 
-/// One request and its answer.
-async fn exchange<D, H, F>(
-    conn: &Rc<Connection>,
-    head: RequestHead,
-    limits: Limits,
+/// Lets the handler answer a request, for as long as the peer is there.
+async fn answer<D, F>(
+    conn: &Connection,
     drain: &mut Drain<'_, D>,
-    handler: &H,
-) -> Result<Next, ServeEnd>
+    mut handling: Pin<Box<F>>,
+) -> Result<Answer, ServeEnd>
 where
     D: Future<Output = ()>,
-    H: Fn(Request<Body>) -> F,
     F: Future<Output: Into<Answer>>,
 {
-    let upgrade = head.upgrade;
-    let (request, mut asked) = conn.begin(head, limits);
-    let answer = {
-        let mut handling = pin!(handler(request));
-        poll_fn(|cx| {
-            drain.poll_begun(cx);
-            if let Poll::Ready(answer) = handling.as_mut().poll(cx) {
-                return Poll::Ready(Ok(answer.into()));
-            }
-            conn.poll_peer(cx).map(Err)
-        })
-        .await?
-    };
-    let response = match answer {
-        Answer::Response(response) => response,
-        Answer::Reset(_) | Answer::Close => return Err(ServeEnd::Aborted),
-    };
+    poll_fn(|cx| {
+        drain.poll_begun(cx);
+        if let Poll::Ready(answer) = handling.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answer.into()));
+        }
+        conn.poll_peer(cx).map(Err)
+    })
+    .await
+}
+
+/// Writes a response; `upgrade`: the request asked for one.
+async fn respond<D: Future<Output = ()>>(
+    conn: &Connection,
+    drain: &mut Drain<'_, D>,
+    response: Response<Body>,
+    mut asked: Asked,
+    upgrade: bool,
+) -> Result<Next, ServeEnd> {
     let (mut parts, body) = response.into_parts();
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     if parts.status.is_informational() && !(switching && upgrade) {
