@@ -56,6 +56,8 @@ mod respond;
 mod run;
 mod secrets;
 mod series;
+#[cfg(test)]
+mod sizes;
 mod state;
 mod status;
 mod tcp;
