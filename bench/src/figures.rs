@@ -73,14 +73,26 @@ pub struct Verdict {
 pub fn judge(target: &Target, rows: &[(Peer, Samples)]) -> Verdict {
     let median = |peer| rows.iter().find(|(of, _)| *of == peer).and_then(|(_, samples)| samples.median(target.figure));
     let ours = median(Peer::Halcyon);
-    let (budget, limit, measured) = match target.bound {
+    let name = target.figure.head();
+    let ratio = |theirs: Option<f64>| ours.zip(theirs).filter(|(_, theirs)| *theirs > 0.0).map(|(a, b)| a / b);
+    let (budget, measured, met) = match target.bound {
         Bound::Times(factor, peer) => {
-            let ratio = ours.zip(median(peer)).filter(|(_, theirs)| *theirs > 0.0).map(|(ours, theirs)| ours / theirs);
-            (format!("{} <= {factor:.2} x {}", target.figure.head(), peer.name()), factor, ratio)
+            let ratio = ratio(median(peer));
+            (format!("{name} <= {factor:.2} x {}", peer.name()), ratio, ratio.map(|ratio| ratio <= factor))
         }
-        Bound::Value(limit) => (format!("{} < {limit}", target.figure.head()), limit, ours),
+        Bound::AtLeast(factor, peer) => {
+            let ratio = ratio(median(peer));
+            (format!("{name} >= {factor:.2} x {}", peer.name()), ratio, ratio.map(|ratio| ratio >= factor))
+        }
+        Bound::Best => {
+            let others = rows.iter().filter(|(of, _)| *of != Peer::Halcyon);
+            let best = others.filter_map(|(_, samples)| samples.median(target.figure)).reduce(f64::max);
+            let ratio = ratio(best);
+            (format!("{name} >= the best neighbour's"), ratio, ratio.map(|ratio| ratio >= 1.0))
+        }
+        Bound::Value(limit) => (format!("{name} <= {limit}"), ours, ours.map(|ours| ours <= limit)),
     };
-    Verdict { figure: target.figure, budget, measured, met: measured.map(|measured| measured <= limit) }
+    Verdict { figure: target.figure, budget, measured, met }
 }
 
 #[cfg(test)]
@@ -116,5 +128,9 @@ mod tests {
         assert_eq!(met(Bound::Times(1.0 / 3.0, Peer::Envoy)), Some(true));
         assert_eq!(met(Bound::Times(1.0, Peer::Nginx)), None);
         assert_eq!(met(Bound::Value(10.0)), Some(true));
+        assert_eq!(met(Bound::AtLeast(1.0, Peer::Haproxy)), Some(true));
+        assert_eq!(met(Bound::AtLeast(1.0, Peer::Envoy)), Some(false));
+        assert_eq!(met(Bound::AtLeast(1.0, Peer::Nginx)), None);
+        assert_eq!(met(Bound::Best), Some(false));
     }
 }

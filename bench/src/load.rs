@@ -3,9 +3,13 @@
 //!
 //! In open loop a latency counts from the intended start, also when every connection was busy then, so that a proxy that
 //! stalls cannot hide it by slowing the load down (coordinated omission).
+//!
+//! A load of new connections is [`fresh`]'s; single calls are [`call`]'s.
+
+mod call;
+mod fresh;
 
 use std::collections::VecDeque;
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,8 +20,11 @@ use anyhow::{Context as _, anyhow, bail};
 use hdrhistogram::Histogram;
 
 use crate::machine::ThreadId;
-use crate::socket::{BUFFER, Poll, Socket};
-use crate::wire::{Client, Done, Wire};
+use crate::socket::{BUFFER, Poll, SKIP, Socket};
+use crate::wire::{Client, Done, Exchange, Wire};
+
+pub use call::{Held, Probe, probe};
+pub use fresh::{Connecting, Handshake};
 
 /// The shape of a load.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +35,21 @@ pub struct Shape {
     pub connections: usize,
     /// Requests at once on each.
     pub streams: usize,
+    /// What each request is.
+    pub exchange: Exchange,
+}
+
+/// When requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Whenever one can be (closed loop).
+    Full,
+    /// So many per second, whatever comes back (open loop).
+    Rate(f64),
+    /// In closed loop as many as [`Load::allow`] has allowed.
+    Allowed,
+    /// In closed loop with so many under way at most, from connection to connection.
+    AtMost(usize),
 }
 
 /// A load that runs until it is finished or dropped.
@@ -41,12 +63,21 @@ pub struct Load {
 /// Latencies in nanoseconds.
 pub type Latencies = Histogram<u64>;
 
+/// What the load's thread tells, and is told.
 #[derive(Default)]
 struct Shared {
     done: AtomicU64,
     failed: AtomicU64,
+    bytes: AtomicU64,
+    allowed: AtomicU64,
     records: AtomicBool,
     end: AtomicBool,
+}
+
+impl Shared {
+    fn ended(&self) -> bool {
+        self.end.load(Ordering::Relaxed)
+    }
 }
 
 /// How long nothing may happen while answers are waited for.
@@ -58,19 +89,41 @@ const FINEST_NS: u64 = 100;
 const LONGEST_NS: u64 = 60_000_000_000;
 
 impl Load {
-    /// Connects and begins. `rate` is in requests per second; none is closed loop.
+    /// Connects and begins.
     ///
     /// # Errors
     /// When a connection cannot be made, or the system gives no thread.
-    pub fn start(to: SocketAddr, shape: Shape, rate: Option<f64>) -> anyhow::Result<Self> {
+    pub fn start(to: SocketAddr, shape: Shape, pace: Pace) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let mut driver = Driver::new(to, shape, rate, shared.clone())?;
+        let mut driver = Driver::new(to, shape, pace, shared.clone())?;
+        Self::run(shared, move || {
+            driver.run()?;
+            Ok(driver.latencies)
+        })
+    }
+
+    /// Begins a load of new connections: each carries one request and is closed.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn connecting(to: SocketAddr, connecting: Connecting) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let mut driver = fresh::Driver::new(to, connecting, shared.clone())?;
+        Self::run(shared, move || {
+            driver.run()?;
+            histogram()
+        })
+    }
+
+    fn run(
+        shared: Arc<Shared>,
+        drive: impl FnOnce() -> anyhow::Result<Latencies> + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let (tell, told) = std::sync::mpsc::channel();
         let run = move || {
             // Who started it waits for this.
             let _ = tell.send(ThreadId::own());
-            driver.run()?;
-            Ok(driver.latencies)
+            drive()
         };
         let running = std::thread::Builder::new().name("load".into()).spawn(run)?;
         let thread = told.recv().context("the load's thread did not start")?;
@@ -85,6 +138,21 @@ impl Load {
     /// Answers that were not 200 and whole, so far.
     pub fn failed(&self) -> u64 {
         self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that went to the proxy and came from it, so far.
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// So many more requests ([`Pace::Allowed`]).
+    pub fn allow(&self, more: u64) {
+        self.shared.allowed.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Whether its thread has ended; [`Load::finish`] says why.
+    pub fn is_over(&self) -> bool {
+        self.running.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Latencies are recorded from now on, or no more.
@@ -113,9 +181,13 @@ impl Drop for Load {
     }
 }
 
+fn histogram() -> anyhow::Result<Latencies> {
+    Histogram::new_with_bounds(FINEST_NS, LONGEST_NS, 3).context("histogram")
+}
+
 struct Driver {
     shared: Arc<Shared>,
-    rate: Option<f64>,
+    pace: Pace,
     poll: Poll,
     connections: Vec<(Socket, Client)>,
     /// A connection for each request that could be sent now.
@@ -125,20 +197,21 @@ struct Driver {
     /// Intended starts that are due, in nanoseconds since the start.
     due: VecDeque<u64>,
     began: Instant,
-    /// Requests that became due.
+    /// Requests that became due, or were sent in closed loop.
     sent: u64,
-    last_answer: Instant,
+    /// When bytes came last.
+    heard: Instant,
     latencies: Latencies,
 }
 
 impl Driver {
-    fn new(to: SocketAddr, shape: Shape, rate: Option<f64>, shared: Arc<Shared>) -> anyhow::Result<Self> {
+    fn new(to: SocketAddr, shape: Shape, pace: Pace, shared: Arc<Shared>) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let mut connections = Vec::with_capacity(shape.connections);
         for number in 0..shape.connections {
             let stream = TcpStream::connect(to).with_context(|| format!("cannot connect to {to}"))?;
             let mut socket = Socket::new(stream, number, &poll)?;
-            let client = Client::new(shape.wire, socket.out());
+            let client = Client::new(shape.wire, shape.exchange, number, socket.out());
             connections.push((socket, client));
         }
         // All first streams, then all second ones: neighbours in time go to different connections.
@@ -146,7 +219,7 @@ impl Driver {
         let now = Instant::now();
         Ok(Self {
             shared,
-            rate,
+            pace,
             poll,
             connections,
             free,
@@ -154,17 +227,17 @@ impl Driver {
             due: VecDeque::new(),
             began: now,
             sent: 0,
-            last_answer: now,
-            latencies: Histogram::new_with_bounds(FINEST_NS, LONGEST_NS, 3).context("histogram")?,
+            heard: now,
+            latencies: histogram()?,
         })
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
-        let (mut ready, mut done, mut buffer) = (Vec::new(), Vec::new(), vec![0; BUFFER]);
+        let (mut ready, mut done, mut buffer) = (Vec::new(), Vec::new(), vec![0; SKIP]);
         self.began = Instant::now();
-        self.last_answer = self.began;
+        self.heard = self.began;
         self.dispatch()?;
-        while !self.shared.end.load(Ordering::Relaxed) {
+        while !self.shared.ended() {
             self.poll.wait(&mut ready, self.until_next())?;
             for number in &ready {
                 done.clear();
@@ -173,9 +246,9 @@ impl Driver {
             }
             self.dispatch()?;
             for number in &ready {
-                self.connections[*number].0.flush(&self.poll).context("writing")?;
+                self.flush(*number)?;
             }
-            if self.free.len() < self.slots && self.last_answer.elapsed() > PATIENCE {
+            if self.free.len() < self.slots && self.heard.elapsed() > PATIENCE {
                 bail!("no answer for {PATIENCE:?}");
             }
         }
@@ -184,19 +257,38 @@ impl Driver {
 
     fn read(&mut self, number: usize, buffer: &mut [u8], done: &mut Vec<Done>) -> anyhow::Result<()> {
         let (socket, client) = &mut self.connections[number];
-        let Some(count) = socket.read(buffer).context("reading")? else { return Ok(()) };
+        let skip = client.may_skip();
+        let read = match skip > BUFFER {
+            true => socket.skip(skip, buffer),
+            false => socket.read(&mut buffer[..BUFFER]),
+        };
+        let Some(count) = read.context("reading")? else { return Ok(()) };
         if count == 0 {
             bail!("the proxy closed a connection under load");
         }
-        Ok(client.receive(&buffer[..count], done, socket.out())?)
+        self.heard = Instant::now();
+        self.shared.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        match skip > BUFFER {
+            true => client.skipped(count),
+            false => client.receive(&buffer[..count], done, socket.out())?,
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, number: usize) -> anyhow::Result<()> {
+        let (socket, client) = &mut self.connections[number];
+        let written = socket.flush(&self.poll, |out| client.fill(out)).context("writing")?;
+        if written > 0 {
+            self.shared.bytes.fetch_add(written as u64, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn record(&mut self, number: usize, done: &[Done]) {
         if done.is_empty() {
             return;
         }
-        self.last_answer = Instant::now();
-        let now = self.last_answer.duration_since(self.began).as_nanos() as u64;
+        let now = self.heard.duration_since(self.began).as_nanos() as u64;
         let records = self.shared.records.load(Ordering::Relaxed);
         for one in done {
             if records {
@@ -213,7 +305,7 @@ impl Driver {
     /// Sends what can be sent: in closed loop on every free connection, in open loop what is due.
     fn dispatch(&mut self) -> anyhow::Result<()> {
         let now = self.began.elapsed().as_nanos() as u64;
-        if let Some(rate) = self.rate {
+        if let Pace::Rate(rate) = self.pace {
             while due_at(self.sent, rate) <= now {
                 self.due.push_back(due_at(self.sent, rate));
                 self.sent += 1;
@@ -221,30 +313,38 @@ impl Driver {
         }
         let mut touched = None;
         while !self.free.is_empty() {
-            let token = match self.rate {
-                None => now,
-                Some(_) => match self.due.pop_front() {
-                    Some(intended) => intended,
-                    None => break,
-                },
-            };
+            let Some(token) = self.next_token(now) else { break };
             let Some(number) = self.free.pop_front() else { break };
             if let Some(before) = touched.replace(number).filter(|before| *before != number) {
-                self.connections[before].0.flush(&self.poll).context("writing")?;
+                self.flush(before)?;
             }
             let (socket, client) = &mut self.connections[number];
             client.request(token, socket.out());
         }
         if let Some(last) = touched {
-            self.connections[last].0.flush(&self.poll).context("writing")?;
+            self.flush(last)?;
         }
         Ok(())
     }
 
+    /// The intended start of the next request, if there is one.
+    fn next_token(&mut self, now: u64) -> Option<u64> {
+        match self.pace {
+            Pace::Full => Some(now),
+            Pace::Rate(_) => self.due.pop_front(),
+            Pace::Allowed if self.sent < self.shared.allowed.load(Ordering::Relaxed) => {
+                self.sent += 1;
+                Some(now)
+            }
+            Pace::AtMost(most) if self.slots - self.free.len() < most => Some(now),
+            Pace::Allowed | Pace::AtMost(_) => None,
+        }
+    }
+
     fn until_next(&self) -> Duration {
-        match self.rate {
-            None => LOOK,
-            Some(rate) => {
+        match self.pace {
+            Pace::Full | Pace::Allowed | Pace::AtMost(_) => LOOK,
+            Pace::Rate(rate) => {
                 let now = self.began.elapsed().as_nanos() as u64;
                 Duration::from_nanos(due_at(self.sent, rate).saturating_sub(now)).min(LOOK)
             }
@@ -255,47 +355,4 @@ impl Driver {
 /// Computed from the start each time, so that rounding does not add up.
 fn due_at(number: u64, rate: f64) -> u64 {
     (number as f64 * 1e9 / rate) as u64
-}
-
-/// How long one call may take.
-const CALL: Duration = Duration::from_secs(2);
-
-/// One request on a connection of its own, which is closed then.
-///
-/// # Errors
-/// When there is no good answer.
-pub fn call(to: SocketAddr, wire: Wire) -> anyhow::Result<()> {
-    Held::open(to, wire).map(drop)
-}
-
-/// A connection that has carried one request, and is idle since.
-pub struct Held {
-    _stream: TcpStream,
-}
-
-impl Held {
-    /// Opens it and waits for the answer.
-    ///
-    /// # Errors
-    /// When there is no good answer.
-    pub fn open(to: SocketAddr, wire: Wire) -> anyhow::Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&to, CALL)?;
-        stream.set_read_timeout(Some(CALL))?;
-        let (mut out, mut done, mut buffer) = (Vec::new(), Vec::new(), vec![0; BUFFER]);
-        let mut client = Client::new(wire, &mut out);
-        client.request(0, &mut out);
-        while done.is_empty() {
-            stream.write_all(&out)?;
-            out.clear();
-            let count = stream.read(&mut buffer)?;
-            if count == 0 {
-                bail!("closed without an answer");
-            }
-            client.receive(&buffer[..count], &mut done, &mut out)?;
-        }
-        match done[0].ok {
-            true => Ok(Self { _stream: stream }),
-            false => bail!("another answer than 200"),
-        }
-    }
 }

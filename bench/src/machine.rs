@@ -48,14 +48,20 @@ pub fn pin_to(cores: &[usize]) -> anyhow::Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on the cores {cores:?}"))
 }
 
-/// As many open files as the system allows, for us and for what we start.
+/// As many open files as the system allows, for us and for what we start; and as many as the largest scenario needs, if we
+/// may say so.
 ///
 /// # Errors
 /// When the system refuses.
 pub fn raise_file_limit() -> anyhow::Result<()> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const WANTED: u64 = 65_536;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: Some(WANTED), maximum: Some(WANTED) };
+    if limit.maximum.is_some_and(|maximum| maximum < WANTED) && setrlimit(Resource::Nofile, wanted).is_ok() {
+        return Ok(());
+    }
+    let limit = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }
 

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people; progress goes to stderr")]
 
 mod figures;
+mod flame;
 mod load;
 mod machine;
 mod measure;
@@ -46,7 +47,10 @@ fn run(plan: &options::Plan) -> anyhow::Result<()> {
     machine::raise_file_limit()?;
     machine::pin_to(&plan.cores.load)?;
     let report = measure::all(plan, &stop)?;
-    println!("{}", report.text());
+    match plan.mode {
+        options::Mode::Profile(_) => return Ok(()),
+        _ => println!("{}", report.text()),
+    }
     if let Some(path) = &plan.json {
         report::write(path, &report.json()?)?;
     }

@@ -9,10 +9,14 @@ use clap::Parser;
 use crate::machine::Cores;
 use crate::scenario::{self, Peer, Scenario};
 
-/// halcyon-proxy beside Envoy, HAProxy and nginx: cost per request, latency, memory and start, side by side.
+/// halcyon-proxy beside Envoy, HAProxy and nginx: cost per request, byte and connection, latency, memory and start, side by
+/// side.
 ///
 /// The proxy has one core for itself, load and origin have the others. Rounds are interleaved, and figures are medians.
-/// CPU per request is the main figure: it does not depend on whether the load keeps up.
+/// CPU per request (MB, connection) is the main figure: it does not depend on whether the load keeps up. A run of everything
+/// takes long: rows are chosen with --scenario.
+///
+/// With --instructions or --profile only ours runs, and something else is measured; see there.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 pub struct Options {
@@ -34,6 +38,14 @@ pub struct Options {
     /// The folder with halcyon-proxy; the bench's own unless given.
     #[arg(long)]
     programs: Option<PathBuf>,
+    /// Count ours' instructions for each request with callgrind, in place of all else. Scenarios are h1, h2-h1, h2-h2, tcp and
+    /// mtls-pair unless given. Needs valgrind.
+    #[arg(long, conflicts_with = "profile")]
+    instructions: bool,
+    /// Write a flame graph (SVG) of ours under the one scenario that is given, in place of all else. Needs perf; `cargo xtask
+    /// profile` builds what it needs and calls this.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Write all figures as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -60,6 +72,8 @@ pub struct Plan {
     pub cores: Cores,
     /// The folder with halcyon-proxy.
     pub programs: PathBuf,
+    /// In which way.
+    pub mode: Mode,
     /// Where JSON goes.
     pub json: Option<PathBuf>,
     /// Where Markdown goes.
@@ -67,6 +81,20 @@ pub struct Plan {
     /// Only say what there is.
     pub list: bool,
 }
+
+/// In which way the scenarios are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Side by side.
+    Compare,
+    /// Ours under callgrind.
+    Instructions,
+    /// Ours under perf, and the graph goes there.
+    Profile(PathBuf),
+}
+
+/// The scenarios whose instructions are counted unless others are asked for.
+const COUNTED: [&str; 5] = ["h1", "h2-h1", "h2-h2", "tcp", "mtls-pair"];
 
 impl Options {
     /// Checks and completes.
@@ -85,8 +113,31 @@ impl Options {
         let mut peers = if self.peer.is_empty() { Peer::ALL.to_vec() } else { self.peer };
         peers.sort();
         peers.dedup();
+        let mode = match (self.instructions, self.profile) {
+            (_, Some(file)) => Mode::Profile(file),
+            (true, None) => Mode::Instructions,
+            (false, None) => Mode::Compare,
+        };
+        let mut names = self.scenario;
+        if mode == Mode::Instructions && names.is_empty() {
+            names = COUNTED.map(String::from).into();
+        }
+        let scenarios = chosen(&names)?;
+        if mode != Mode::Compare {
+            peers = vec![Peer::Halcyon];
+            if let Some(other) = scenarios.iter().find(|scenario| scenario.measure.shape().is_none()) {
+                bail!(
+                    "--scenario {}: it has no steady load; expected another with --instructions and --profile",
+                    other.name
+                );
+            }
+        }
+        if matches!(mode, Mode::Profile(_)) && scenarios.len() != 1 {
+            bail!("--profile: expected one --scenario with it");
+        }
         Ok(Plan {
-            scenarios: chosen(&self.scenario)?,
+            scenarios,
+            mode,
             peers,
             rounds: self.rounds,
             window: Duration::from_secs_f64(self.seconds),

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::machine::ThreadId;
-use crate::socket::{BUFFER, Poll, Socket};
-use crate::wire::{Server, Wire};
+use crate::socket::{BUFFER, Poll, SKIP, Socket};
+use crate::wire::{Exchange, Server, Wire};
 
 /// How often it looks whether it should end.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -26,11 +26,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Listens on a free port of loopback, and answers with bodies of `body` bytes.
+    /// Listens on a free port of loopback, and answers as `exchange` says.
     ///
     /// # Errors
     /// When the system gives no port or no thread.
-    pub fn start(wire: Wire, body: usize) -> io::Result<Self> {
+    pub fn start(wire: Wire, exchange: Exchange) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -40,7 +40,7 @@ impl Origin {
         let serve = move || {
             // Who started it waits for this.
             let _ = tell.send(ThreadId::own());
-            let result = Serving::new(listener, wire, body).and_then(|mut serving| serving.run(&ended));
+            let result = Serving::new(listener, wire, exchange).and_then(|mut serving| serving.run(&ended));
             if let Err(error) = result {
                 eprintln!("bench: the origin ended: {error}");
             }
@@ -64,7 +64,7 @@ impl Drop for Origin {
 struct Serving {
     listener: TcpListener,
     wire: Wire,
-    body: usize,
+    exchange: Exchange,
     poll: Poll,
     connections: HashMap<usize, (Socket, Server)>,
     next: usize,
@@ -75,11 +75,11 @@ struct Serving {
 const LISTENER: usize = 0;
 
 impl Serving {
-    fn new(listener: TcpListener, wire: Wire, body: usize) -> io::Result<Self> {
+    fn new(listener: TcpListener, wire: Wire, exchange: Exchange) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER)?;
-        let buffer = vec![0; BUFFER];
-        Ok(Self { listener, wire, body, poll, connections: HashMap::new(), next: LISTENER + 1, buffer })
+        let buffer = vec![0; SKIP];
+        Ok(Self { listener, wire, exchange, poll, connections: HashMap::new(), next: LISTENER + 1, buffer })
     }
 
     fn run(&mut self, end: &AtomicBool) -> io::Result<()> {
@@ -107,8 +107,8 @@ impl Serving {
                 Err(error) => return Err(error),
             };
             let mut socket = Socket::new(stream, self.next, &self.poll)?;
-            let server = Server::new(self.wire, self.body, socket.out());
-            if socket.flush(&self.poll).is_ok() {
+            let mut server = Server::new(self.wire, self.exchange, socket.out());
+            if socket.flush(&self.poll, |out| server.fill(out)).is_ok() {
                 self.connections.insert(self.next, (socket, server));
             }
             self.next += 1;
@@ -118,8 +118,14 @@ impl Serving {
     /// Whether the connection goes on.
     fn serve(&mut self, number: usize) -> bool {
         let Some((socket, server)) = self.connections.get_mut(&number) else { return true };
-        match socket.read(&mut self.buffer) {
+        let skip = server.may_skip();
+        let read = match skip > BUFFER {
+            true => socket.skip(skip, &mut self.buffer),
+            false => socket.read(&mut self.buffer[..BUFFER]),
+        };
+        match read {
             Ok(Some(0)) | Err(_) => return false,
+            Ok(Some(count)) if skip > BUFFER => server.skipped(count),
             Ok(Some(count)) => {
                 if let Err(error) = server.receive(&self.buffer[..count], socket.out()) {
                     eprintln!("bench: origin: {error}");
@@ -128,6 +134,6 @@ impl Serving {
             }
             Ok(None) => {}
         }
-        socket.flush(&self.poll).is_ok()
+        socket.flush(&self.poll, |out| server.fill(out)).is_ok()
     }
 }

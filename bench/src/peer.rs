@@ -2,10 +2,12 @@
 //! then called. Ours is made from the model, as the control plane makes it; the neighbours' are the templates in
 //! `bench/peers/`.
 
+mod discovery;
 mod halcyon;
 mod identity;
 mod neighbour;
 mod program;
+mod services;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path as FilePath, PathBuf};
@@ -13,12 +15,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::load::{self, Probe};
 use crate::machine::Cores;
 use crate::process::{self, CpuTime, Launch, Memory, Process};
 use crate::scenario::{Path, Peer};
 use crate::stop::Stop;
-use crate::wire::Wire;
 
+pub use discovery::Discovery;
 pub use identity::Identities;
 pub use program::{Program, find};
 
@@ -30,7 +33,9 @@ pub struct Setup<'a> {
     pub path: Path,
     /// Where it proxies to.
     pub origin: SocketAddr,
-    /// How many connections it must be able to hold, both sides together.
+    /// How many connections of clients it must be able to hold.
+    pub clients: usize,
+    /// The same with those to the origin.
     pub connections: usize,
     /// A folder for its files; holds the identities already.
     pub dir: &'a FilePath,
@@ -39,12 +44,13 @@ pub struct Setup<'a> {
 }
 
 /// How a peer is started. The first process is the one that is called.
-#[derive(Debug)]
 pub struct Deployment {
     /// Where it is called.
     pub entry: SocketAddr,
     /// The processes.
     pub launches: Vec<Launch>,
+    /// Whoever tells it what to do, as long as it runs.
+    pub control: Option<Discovery>,
 }
 
 /// Writes the configuration of a peer. None with a reason: it cannot do this.
@@ -61,7 +67,7 @@ pub fn deploy(peer: Peer, setup: &Setup<'_>) -> anyhow::Result<Result<Deployment
 }
 
 /// How long a peer may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long between two looks whether it is.
 const LOOK: Duration = Duration::from_micros(300);
 
@@ -73,6 +79,7 @@ pub struct Running {
     pub entry: SocketAddr,
     processes: Vec<Process>,
     family: Vec<u32>,
+    _control: Option<Discovery>,
     /// From exec of its last process to its first answer.
     pub to_ready: Duration,
 }
@@ -84,8 +91,8 @@ impl Running {
     /// When it does not start, with its last words; when it does not answer in time; when somebody asked for the end.
     pub fn start(
         peer: Peer,
-        deployment: &Deployment,
-        wire: Wire,
+        deployment: Deployment,
+        probe: &Probe,
         cores: &Cores,
         dir: &FilePath,
         stop: &Stop,
@@ -97,7 +104,7 @@ impl Running {
         }
         let started = processes.last().context("a deployment without processes")?.started;
         let entry = deployment.entry;
-        while let Err(error) = crate::load::call(entry, wire) {
+        while let Err(error) = load::probe(entry, probe) {
             for process in &mut processes {
                 process.check().with_context(|| peer.name().to_owned())?;
             }
@@ -109,7 +116,7 @@ impl Running {
         }
         let to_ready = started.elapsed();
         let family = processes.iter().flat_map(Process::family).collect();
-        Ok(Self { peer, entry, processes, family, to_ready })
+        Ok(Self { peer, entry, processes, family, _control: deployment.control, to_ready })
     }
 
     /// Whether all of it still runs.
@@ -119,6 +126,11 @@ impl Running {
     pub fn check(&mut self) -> anyhow::Result<()> {
         let name = self.peer.name();
         self.processes.iter_mut().try_for_each(|process| process.check().with_context(|| name.to_owned()))
+    }
+
+    /// Its processes.
+    pub fn family(&self) -> Vec<u32> {
+        self.family.clone()
     }
 
     /// Processor time so far.

@@ -54,7 +54,8 @@ impl PeerFound {
 pub struct ScenarioReport {
     name: &'static str,
     title: &'static str,
-    main: Figure,
+    /// The figure by which peers are compared first.
+    pub main: Figure,
     /// The fixed rate of the latencies, in requests per second.
     pub rate: Option<f64>,
     /// The values of each peer.
@@ -119,8 +120,7 @@ impl ScenarioReport {
         let Some(stat) = samples.stat(figure) else { return String::new() };
         let digits = figure.digits();
         // The load was at its end before the proxy was.
-        let bound = figure == Figure::RequestsPerSecond
-            && samples.median(Figure::ProxyBusy).is_some_and(|busy| busy < SATURATED);
+        let bound = figure.is_rate() && samples.median(Figure::ProxyBusy).is_some_and(|busy| busy < SATURATED);
         let sign = if bound { ">= " } else { "" };
         let [median, min, max] = [stat.median, stat.min, stat.max].map(|value| format!("{value:.digits$}"));
         let range = if figure.is_told_apart() && min != max { format!(" ({min}-{max})") } else { String::new() };
@@ -267,10 +267,15 @@ const READING: &str = "
 How to read it:
 
 * Each proxy has one worker and one core of its own; load and origin share the others. Rounds are interleaved. A cell is the median of the rounds, with the lowest and the highest in brackets.
-* CPU per request is the main figure: user and system time of all processes on the path, by the kernel's account of their threads (`schedstat`). It does not depend on whether the load keeps up.
-* Where requests/s begin with `>=`, load and origin (or a machine that was not quiet) were at their end before the proxy was: its own limit is higher.
+* CPU per request, per MB of payload or per connection is the main figure: user and system time of all processes on the path, by the kernel's account of their threads (`schedstat`). It does not depend on whether the load keeps up. \"Per core\" is the same the other way round: what is done in a second of the proxy's processor time.
+* Where requests/s, MB/s or connections/s begin with `>=`, load and origin (or a machine that was not quiet) were at their end before the proxy was: its own limit is higher.
 * Latencies are taken in open loop, from the intended start of each request. \"Added\" is what the proxy adds to the same way without one.
-* Ours runs as a sidecar does: mesh metrics, tracing headers, retries and upgrades on, access log off. The neighbours' configurations, with a reason for everything that is not their default, are in `bench/peers/`.
+* System calls are counted in a second of full load of their own, after everything else, by `perf stat`, or by `strace -c` where perf may not be used.
+* MB are 10^6 bytes in all figures. Payload counts in both directions. KB and a body of 1 KB are 1024 bytes.
+* New connections: each carries one request and is closed by the proxy (`Connection: close`); the way to the origin is pooled. The TLS client is the same towards all: TLS 1.3, X25519; certificates are ECDSA P-256; a run fails if a handshake is not of the wanted kind.
+* Virtual hosts and clusters reach ours and Envoy over delta xDS, the same routes, clusters and endpoints; HAProxy and nginx, which do not speak it, read them from files. \"Bytes/idle cluster\" is what 10,000 take more than 10, with endpoints and virtual host, through their number.
+* A burst: its connections are all open at once, and each carries three requests, 64 at once.
+* Ours runs as a sidecar does: on are mesh metrics, tracing headers, the fault filter, retries and upgrades, and in the pair the verified identities and the headers that tell them (XFCC); off is the access log. There is no access decision per request on either side: ours does not have them yet. The neighbours have none of these but their own statistics; their logs are off. The neighbours' configurations, with a reason for everything that is not their default, are in `bench/peers/`.
 ";
 
 fn table() -> Table {

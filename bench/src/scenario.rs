@@ -1,9 +1,16 @@
-//! The table of what is measured. A new row is a new [`Scenario`] here; a new kind of figure is a new [`Measure`].
+//! What a row is: who stands side by side, what stands between load and origin, and what is measured. The rows themselves
+//! are in [`ALL`]; a new kind of row is a new [`Measure`].
+
+mod figure;
+mod table;
 
 use serde::Serialize;
 
-use crate::load::Shape;
-use crate::wire::Wire;
+use crate::load::{Connecting, Probe, Shape};
+use crate::wire::{Exchange, Wire};
+
+pub use figure::Figure;
+pub use table::ALL;
 
 /// The proxies that stand side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
@@ -64,6 +71,15 @@ pub enum Path {
     /// Two proxies with mutual TLS 1.3 between them: HTTP/1.1 into the first and out of the second, between them the best
     /// that two of the kind can speak.
     Pair,
+    /// One proxy that ends TLS without client certificates, as a gateway does: HTTP/1.1 in and out.
+    Tls,
+    /// One proxy with many virtual hosts, HTTP/1.1 in and out. It gets them over xDS if it speaks that, else as files.
+    Services {
+        /// How many virtual hosts.
+        hosts: usize,
+        /// How many clusters, each with one endpoint: as many as hosts, or one for all of them.
+        clusters: usize,
+    },
 }
 
 impl Path {
@@ -71,7 +87,7 @@ impl Path {
     pub fn downstream(self) -> Wire {
         match self {
             Self::Http { downstream, .. } => downstream,
-            Self::Tcp | Self::Pair => Wire::Http1,
+            Self::Tcp | Self::Pair | Self::Tls | Self::Services { .. } => Wire::Http1,
         }
     }
 
@@ -79,7 +95,7 @@ impl Path {
     pub fn origin(self) -> Wire {
         match self {
             Self::Http { upstream, .. } => upstream,
-            Self::Tcp | Self::Pair => Wire::Http1,
+            Self::Tcp | Self::Pair | Self::Tls | Self::Services { .. } => Wire::Http1,
         }
     }
 }
@@ -88,14 +104,19 @@ impl Path {
 #[derive(Debug, Clone, Copy)]
 pub enum Measure {
     /// Under full load CPU per request and requests per second; then latency at half of what the slowest peer could do.
-    Traffic {
-        /// The load.
-        shape: Shape,
-        /// The body of each answer in bytes.
-        body: usize,
-    },
+    Traffic(Shape),
+    /// Under full load CPU per MB and MB per second.
+    Bytes(Shape),
+    /// Under full load CPU per connection and connections per second.
+    Connections(Connecting),
     /// Memory with so many connections, each of which has carried one request and is idle since.
     IdleConnections(usize),
+    /// Memory before, with and after so many connections, which carry requests in turn.
+    Burst(usize),
+    /// Memory for each of so many idle clusters with its virtual host.
+    Clusters(usize),
+    /// CPU per request with more and more virtual hosts.
+    Hosts(Shape),
     /// Memory and CPU with nothing to do.
     Idle,
     /// From exec to the first answer through the proxy.
@@ -106,29 +127,57 @@ impl Measure {
     /// The figure by which peers are compared first.
     pub fn main_figure(self) -> Figure {
         match self {
-            Self::Traffic { .. } => Figure::CpuPerRequest,
+            Self::Traffic(_) => Figure::CpuPerRequest,
+            Self::Bytes(_) => Figure::CpuPerMegabyte,
+            Self::Connections(_) => Figure::CpuPerConnection,
             Self::IdleConnections(_) | Self::Idle => Figure::Rss,
+            Self::Burst(_) => Figure::RssAfter,
+            Self::Clusters(_) => Figure::PerCluster,
+            Self::Hosts(_) => Figure::Cpu10000Hosts,
             Self::Start => Figure::ToReady,
+        }
+    }
+
+    /// The load, where it is steady and on connections that stay.
+    pub fn shape(self) -> Option<Shape> {
+        match self {
+            Self::Traffic(shape) | Self::Bytes(shape) => Some(shape),
+            _ => None,
         }
     }
 
     /// How many connections the load holds open at once.
     pub fn connections(self) -> usize {
         match self {
-            Self::Traffic { shape, .. } => shape.connections,
-            Self::IdleConnections(count) => count,
-            Self::Idle | Self::Start => 1,
+            Self::Traffic(shape) | Self::Bytes(shape) | Self::Hosts(shape) => shape.connections,
+            Self::Connections(connecting) => connecting.at_once,
+            Self::IdleConnections(count) | Self::Burst(count) => count,
+            Self::Clusters(_) | Self::Idle | Self::Start => 1,
         }
     }
 
-    /// The size of an answer's body in bytes.
-    pub fn body(self) -> usize {
+    /// What each exchange is.
+    pub fn exchange(self) -> Exchange {
         match self {
-            Self::Traffic { body, .. } => body,
-            _ => KB,
+            Self::Traffic(shape) | Self::Bytes(shape) | Self::Hosts(shape) => shape.exchange,
+            Self::Connections(connecting) => connecting.exchange,
+            _ => Exchange::get(KB),
         }
     }
 }
+
+impl Scenario {
+    /// The call that is answered when a peer stands on `path` and is ready: the last of its hosts, if there are several.
+    pub fn probe(&self, path: Path) -> Probe {
+        let (exchange, turn) = match path {
+            Path::Services { hosts, .. } => (Exchange::get(self.measure.exchange().down).across(hosts), hosts - 1),
+            _ => (self.measure.exchange(), 0),
+        };
+        Probe { wire: path.downstream(), exchange, turn, tls: path == Path::Tls }
+    }
+}
+
+const KB: usize = 1024;
 
 /// A budget.
 #[derive(Debug, Clone, Copy)]
@@ -139,87 +188,6 @@ pub struct Target {
     pub bound: Bound,
 }
 
-/// A figure that has a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Figure {
-    /// Processor time for each request, in microseconds, user and system, of all processes on the path.
-    CpuPerRequest,
-    /// Its user part, by the kernel's coarse account.
-    UserPerRequest,
-    /// Its system part, likewise.
-    SystemPerRequest,
-    /// Answers per second under full load.
-    RequestsPerSecond,
-    /// Share of its core that the proxy used under full load, in percent. Well below 100: the load was at its end first.
-    ProxyBusy,
-    /// Core time that load and origin used under full load, in percent of one core. With one core for both, near 100 is
-    /// their end.
-    LoadBusy,
-    /// Share of the proxy's core that others used meanwhile, in percent. Well above 0: the machine was not quiet.
-    OthersBusy,
-    /// Half of the requests at the fixed rate took at most so many milliseconds.
-    P50,
-    /// 99 of 100 did.
-    P99,
-    /// `P50` without what the way takes with no proxy at all.
-    AddedP50,
-    /// `P99` likewise.
-    AddedP99,
-    /// Resident memory in MB.
-    Rss,
-    /// The same, shared pages by their share.
-    Pss,
-    /// More resident memory in KB for each connection.
-    PerConnection,
-    /// Share of a core that is used with nothing to do, in percent.
-    IdleCpu,
-    /// Milliseconds from exec to the first answer.
-    ToReady,
-}
-
-impl Figure {
-    /// The head of its column.
-    pub fn head(self) -> &'static str {
-        match self {
-            Self::CpuPerRequest => "CPU us/request",
-            Self::UserPerRequest => "user us",
-            Self::SystemPerRequest => "system us",
-            Self::RequestsPerSecond => "requests/s",
-            Self::ProxyBusy => "proxy core %",
-            Self::LoadBusy => "load+origin %",
-            Self::OthersBusy => "others on core %",
-            Self::P50 => "p50 ms",
-            Self::P99 => "p99 ms",
-            Self::AddedP50 => "added p50 ms",
-            Self::AddedP99 => "added p99 ms",
-            Self::Rss => "RSS MB",
-            Self::Pss => "PSS MB",
-            Self::PerConnection => "KB/connection",
-            Self::IdleCpu => "idle CPU %",
-            Self::ToReady => "exec to ready ms",
-        }
-    }
-
-    /// Whether its range over the rounds is shown too.
-    pub fn is_told_apart(self) -> bool {
-        !matches!(
-            self,
-            Self::UserPerRequest | Self::SystemPerRequest | Self::ProxyBusy | Self::LoadBusy | Self::OthersBusy
-        )
-    }
-
-    /// Digits behind the point.
-    pub fn digits(self) -> usize {
-        match self {
-            Self::RequestsPerSecond | Self::ProxyBusy | Self::LoadBusy | Self::OthersBusy => 0,
-            Self::P50 | Self::P99 | Self::AddedP50 | Self::AddedP99 => 3,
-            Self::IdleCpu => 2,
-            _ => 1,
-        }
-    }
-}
-
 /// What a figure must not pass.
 #[derive(Debug, Clone, Copy)]
 pub enum Bound {
@@ -227,80 +195,8 @@ pub enum Bound {
     Times(f64, Peer),
     /// This value.
     Value(f64),
+    /// At least this many times the figure of a peer.
+    AtLeast(f64, Peer),
+    /// At least the highest figure of all others.
+    Best,
 }
-
-const fn times(figure: Figure, factor: f64, peer: Peer) -> Target {
-    Target { figure, bound: Bound::Times(factor, peer) }
-}
-
-const fn value(figure: Figure, limit: f64) -> Target {
-    Target { figure, bound: Bound::Value(limit) }
-}
-
-use Figure::{AddedP50, AddedP99, CpuPerRequest, Rss, ToReady};
-use Peer::{Envoy, Haproxy};
-
-const H1: Shape = Shape { wire: Wire::Http1, connections: 64, streams: 1 };
-const H2: Shape = Shape { wire: Wire::Http2, connections: 10, streams: 32 };
-const KB: usize = 1024;
-const PLAIN: Path = Path::Http { downstream: Wire::Http1, upstream: Wire::Http1 };
-const HTTP2_TARGETS: &[Target] = &[times(CpuPerRequest, 1.1, Haproxy), times(CpuPerRequest, 0.35, Envoy)];
-
-/// All rows, in the order in which they run.
-pub const ALL: &[Scenario] = &[
-    Scenario {
-        name: "h1",
-        title: "HTTP/1.1 keep-alive, 64 connections, 1 KB",
-        path: PLAIN,
-        measure: Measure::Traffic { shape: H1, body: KB },
-        targets: &[times(CpuPerRequest, 1.0, Haproxy), times(CpuPerRequest, 1.0 / 3.0, Envoy)],
-    },
-    Scenario {
-        name: "h2-h1",
-        title: "HTTP/2 in, HTTP/1.1 out, 10 x 32 streams, 1 KB",
-        path: Path::Http { downstream: Wire::Http2, upstream: Wire::Http1 },
-        measure: Measure::Traffic { shape: H2, body: KB },
-        targets: HTTP2_TARGETS,
-    },
-    Scenario {
-        name: "h2-h2",
-        title: "HTTP/2 in and out, 10 x 32 streams, 1 KB",
-        path: Path::Http { downstream: Wire::Http2, upstream: Wire::Http2 },
-        measure: Measure::Traffic { shape: H2, body: KB },
-        targets: HTTP2_TARGETS,
-    },
-    Scenario {
-        name: "tcp",
-        title: "TCP, 64 connections, 1 KB answers",
-        path: Path::Tcp,
-        measure: Measure::Traffic { shape: H1, body: KB },
-        targets: &[times(CpuPerRequest, 1.0, Haproxy)],
-    },
-    Scenario {
-        name: "mtls-pair",
-        title: "Sidecar pair with mTLS, HTTP/1.1, 64 connections, 1 KB (CPU of both)",
-        path: Path::Pair,
-        measure: Measure::Traffic { shape: H1, body: KB },
-        targets: &[
-            times(CpuPerRequest, 1.0, Haproxy),
-            times(CpuPerRequest, 0.25, Envoy),
-            times(AddedP50, 0.5, Envoy),
-            times(AddedP99, 0.5, Envoy),
-        ],
-    },
-    Scenario {
-        name: "idle-1000",
-        title: "1,000 idle HTTP/1.1 connections",
-        path: PLAIN,
-        measure: Measure::IdleConnections(1000),
-        targets: &[value(Rss, 12.0)],
-    },
-    Scenario { name: "idle", title: "Idle", path: PLAIN, measure: Measure::Idle, targets: &[value(Rss, 8.0)] },
-    Scenario {
-        name: "start",
-        title: "Start, from exec to the first answer",
-        path: PLAIN,
-        measure: Measure::Start,
-        targets: &[value(ToReady, 50.0)],
-    },
-];

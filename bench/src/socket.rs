@@ -5,9 +5,13 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 /// How much is read at once.
 pub const BUFFER: usize = 64 * 1024;
+/// How much is skipped at once at most.
+pub const SKIP: usize = 4 * 1024 * 1024;
 
 /// A thread's set of sockets. Each is known by a number.
 pub struct Poll(OwnedFd);
@@ -42,7 +46,7 @@ impl Poll {
             rustix::event::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         let count = match epoll::wait(&self.0, &mut events[..], Some(&timeout)) {
             Ok(count) => count,
-            Err(rustix::io::Errno::INTR) => 0,
+            Err(Errno::INTR) => 0,
             Err(error) => return Err(error.into()),
         };
         ready.clear();
@@ -88,11 +92,22 @@ impl Socket {
         }
     }
 
-    /// Writes what it can; the rest when the system says so.
+    /// Takes at most `most` bytes off without looking at them, which spares a copy. As [`Socket::read`].
     ///
     /// # Errors
     /// When the connection broke.
-    pub fn flush(&mut self, poll: &Poll) -> io::Result<()> {
+    pub fn skip(&mut self, most: usize, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let most = most.min(buffer.len());
+        // TCP gives the count of what it threw away (tcp(7), MSG_TRUNC).
+        match rustix::net::recv(&self.stream, &mut buffer[..most], RecvFlags::TRUNC) {
+            Ok((_, count)) => Ok(Some(count)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes what the system takes now.
+    fn write(&mut self) -> io::Result<usize> {
         let mut written = 0;
         while written < self.out.len() {
             match self.stream.write(&self.out[written..]) {
@@ -103,11 +118,32 @@ impl Socket {
             }
         }
         self.out.drain(..written);
+        Ok(written)
+    }
+
+    /// Writes what it can; the rest when the system says so. When all is written, `more` may give more. Returns how many
+    /// bytes were written.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub fn flush(&mut self, poll: &Poll, mut more: impl FnMut(&mut Vec<u8>)) -> io::Result<usize> {
+        let mut total = 0;
+        loop {
+            if self.out.is_empty() {
+                more(&mut self.out);
+            }
+            let written = self.write()?;
+            total += written;
+            // Nothing is left to be written, or the system takes no more.
+            if written == 0 || !self.out.is_empty() {
+                break;
+            }
+        }
         let waits = !self.out.is_empty();
         if waits != self.waits_to_write {
             poll.want_write(&self.stream, self.number, waits)?;
             self.waits_to_write = waits;
         }
-        Ok(())
+        Ok(total)
     }
 }

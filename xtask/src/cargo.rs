@@ -107,6 +107,23 @@ pub fn bench(arguments: &[String]) -> Result<(), String> {
     finished("bench", status)
 }
 
+/// Builds with full optimisation, names of lines and frame pointers, and draws where the proxy's time goes.
+pub fn profile(arguments: &[String]) -> Result<(), String> {
+    let (scenario, rest) = match arguments.split_first() {
+        Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
+        _ => ("h1", arguments),
+    };
+    // Into every crate: a stack is as good as its worst frame. The profile has its own folder, so nothing else is rebuilt.
+    let flags = [env::var("RUSTFLAGS").unwrap_or_default(), "-C force-frame-pointers=yes".to_owned()].join(" ");
+    let packages = ["build", "--profile", "profiling", "-p", "halcyon-proxy-bin", "-p", "bench"];
+    let status = cargo().args(packages).env("RUSTFLAGS", flags.trim()).status();
+    finished("profile", status.map_err(|e| format!("cannot start cargo: {e}"))?)?;
+    let graph = target().join(format!("profiling/flame-{scenario}.svg"));
+    let mut command = Command::new(target().join("profiling/bench"));
+    command.args(["--scenario", scenario, "--profile"]).arg(&graph).args(rest).current_dir(root());
+    finished("profile", command.status().map_err(|e| format!("cannot start the bench: {e}"))?)
+}
+
 /// Builds from nothing in a folder of its own and prints the slowest units.
 pub fn timings() -> Result<(), String> {
     let folder = cache().join("timings");

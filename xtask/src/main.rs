@@ -17,6 +17,8 @@ cargo xtask TASK [ARGUMENTS]
                          `export PATH=$(cargo xtask build):$PATH` puts them at hand
   test                   everything that CI runs: tidy, format, lints, unit and integration tests, and the acceptance list
   bench [...]            halcyon-proxy beside Envoy, HAProxy and nginx (see `cargo xtask bench --help`)
+  profile [SCENARIO]     a flame graph of halcyon-proxy under that load (h1 unless given), and its hottest functions; needs
+                         Linux perf. Scenarios: `cargo xtask bench --list`
   tidy                   the house rules: floors, file heads, file sizes, banned crates
   timings                the ten slowest units of a build from nothing
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         "build" => cargo::build(&rest),
         "test" => test(&rest),
         "bench" => cargo::bench(&rest),
+        "profile" => cargo::profile(&rest),
         "tidy" => tidy::run(),
         "timings" => cargo::timings(),
         "" | "help" | "-h" | "--help" => {

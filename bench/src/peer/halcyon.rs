@@ -2,11 +2,12 @@
 //! written as they travel. The settings are those of the control plane's sidecars (crate `translate`): mesh metrics,
 //! tracing headers, the fault filter, retries and upgrades are on, the access log is off.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::chain::{ChainMatch, TransportKind};
-use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::cluster::{self, Balancing, Transport, UpstreamProtocol};
 use model::http_proxy::{ForwardClientCert, HttpFilter, RouteSource};
 use model::listener::Inspect;
 use model::route::{Action, Forward, PathMatch};
@@ -21,7 +22,8 @@ use proto::envoy::service::discovery::v3::DiscoveryResponse;
 use serde_json::json;
 use xds::Resource;
 
-use super::{Deployment, Setup, free_ports, identity::Identity, loopback, write};
+use super::services::{self, Services};
+use super::{Deployment, Discovery, Setup, free_ports, identity::Identity, loopback, write};
 use crate::process::Launch;
 use crate::scenario::Path;
 use crate::wire::Wire;
@@ -37,42 +39,64 @@ const TRUST: &str = "ROOTCA";
 /// When a file cannot be written.
 pub fn deploy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
     let [entry, peer] = free_ports()?;
+    let mut control = None;
     let origin = Endpoint { workload: Some(workload("origin")), ..Endpoint::plain(setup.origin) };
     let mut launches = Vec::new();
     match setup.path {
         Path::Http { upstream, .. } => {
             let upstream = if upstream == Wire::Http2 { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 };
             let cluster = Cluster { protocol: upstream, ..to(UPSTREAM, origin) };
-            launches.push(proxy(setup, "proxy", vec![listener(entry, outbound()), Resource::Cluster(cluster.into())])?);
+            let resources = vec![
+                resource(listener(entry, outbound(table("80", forward(UPSTREAM))))),
+                Resource::Cluster(cluster.into()),
+            ];
+            launches.push(proxy(setup, "proxy", Source::File(resources))?);
         }
         Path::Tcp => {
             let resources = vec![
-                listener(entry, NetworkFilter::Tcp(TcpProxy::to(UPSTREAM))),
+                resource(listener(entry, NetworkFilter::Tcp(TcpProxy::to(UPSTREAM)))),
                 Resource::Cluster(to(UPSTREAM, origin).into()),
             ];
-            launches.push(proxy(setup, "proxy", resources)?);
+            launches.push(proxy(setup, "proxy", Source::File(resources))?);
         }
         Path::Pair => {
             let identities = setup.identities;
-            let mut near = vec![listener(entry, outbound()), Resource::Cluster(mesh_cluster(setup, peer).into())];
+            let mut near = vec![
+                resource(listener(entry, outbound(table("80", forward(UPSTREAM))))),
+                Resource::Cluster(mesh_cluster(setup, peer).into()),
+            ];
             near.extend(secrets(&identities.client, &identities.roots));
             let mut far = vec![mesh_listener(peer), Resource::Cluster(to(LOCAL, Endpoint::plain(setup.origin)).into())];
             far.extend(secrets(&identities.server, &identities.roots));
-            launches.push(proxy(setup, "client", near)?);
-            launches.push(proxy(setup, "server", far)?);
+            launches.push(proxy(setup, "client", Source::File(near))?);
+            launches.push(proxy(setup, "server", Source::File(far))?);
+        }
+        Path::Tls => {
+            let mut resources = vec![gateway_listener(entry), Resource::Cluster(to(UPSTREAM, origin).into())];
+            resources.extend(secrets(&setup.identities.server, &setup.identities.roots));
+            launches.push(proxy(setup, "proxy", Source::File(resources))?);
+        }
+        Path::Services { hosts, clusters } => {
+            let listener = listener(entry, outbound(RouteSource::Rds(services::ROUTES.into())));
+            let cluster = |name: &str, discovery| Cluster { discovery, ..to(name, origin.clone()) };
+            let config = Services { hosts, clusters }.config(setup, listener, cluster, |name| route(forward(name)));
+            let plane = Discovery::start(&config)?;
+            launches.push(proxy(setup, "proxy", Source::Control(plane.address))?);
+            control = Some(plane);
         }
     }
-    Ok(Deployment { entry: loopback(entry), launches })
+    Ok(Deployment { entry: loopback(entry), launches, control })
 }
 
-fn proxy(setup: &Setup<'_>, name: &str, resources: Vec<Resource>) -> anyhow::Result<Launch> {
+/// Where a proxy's configuration comes from.
+enum Source {
+    File(Vec<Resource>),
+    Control(SocketAddr),
+}
+
+fn proxy(setup: &Setup<'_>, name: &str, source: Source) -> anyhow::Result<Launch> {
     let [admin] = free_ports()?;
-    let message = DiscoveryResponse {
-        resources: resources.iter().map(xds::encode::resource).collect(),
-        ..DiscoveryResponse::default()
-    };
-    let resources = write(setup.dir, &format!("{name}.pb"), message.encode_to_vec())?;
-    let bootstrap = json!({
+    let mut bootstrap = json!({
         "node": {
             "id": format!("sidecar~127.0.0.1~{name}.default~default.svc.cluster.local"),
             "cluster": format!("{name}.default"),
@@ -86,8 +110,17 @@ fn proxy(setup: &Setup<'_>, name: &str, resources: Vec<Resource>) -> anyhow::Res
         },
         "workers": 1,
         "admin": { "address": loopback(admin) },
-        "static_resources": resources,
     });
+    match source {
+        Source::Control(address) => bootstrap["control_plane"] = json!({ "address": address, "tls": false }),
+        Source::File(resources) => {
+            let message = DiscoveryResponse {
+                resources: resources.iter().map(xds::encode::resource).collect(),
+                ..DiscoveryResponse::default()
+            };
+            bootstrap["static_resources"] = json!(write(setup.dir, &format!("{name}.pb"), message.encode_to_vec())?);
+        }
+    }
     let bootstrap = write(setup.dir, &format!("{name}.json"), serde_json::to_vec_pretty(&bootstrap)?)?;
     let arguments = vec!["--bootstrap".to_owned(), bootstrap.to_string_lossy().into_owned()];
     Ok(Launch { program: setup.program.path.clone(), arguments })
@@ -103,9 +136,13 @@ fn workload(name: &str) -> Arc<WorkloadRef> {
     })
 }
 
-fn listener(port: u16, filter: NetworkFilter) -> Resource {
+fn resource(listener: Listener) -> Resource {
+    Resource::Listener(Arc::new(listener))
+}
+
+fn listener(port: u16, filter: NetworkFilter) -> Listener {
     let chain = FilterChain { name: "outbound".into(), matches: ChainMatch::default(), tls: None, filter };
-    Resource::Listener(Arc::new(Listener {
+    Listener {
         name: "outbound".into(),
         address: loopback(port).into(),
         bind: true,
@@ -115,31 +152,34 @@ fn listener(port: u16, filter: NetworkFilter) -> Resource {
         chains: vec![chain],
         default_chain: None,
         access_logs: Vec::new(),
-    }))
+    }
 }
 
 /// A route table with one route, as a service without rules has it.
 fn table(name: &str, forward: Forward) -> RouteSource {
-    let route = Route {
-        name: "default".into(),
-        ..Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(forward)))
-    };
-    let host =
-        VirtualHost { name: name.into(), domains: vec!["*".into()], routes: vec![route], ..VirtualHost::default() };
+    let routes = vec![route(forward)];
+    let host = VirtualHost { name: name.into(), domains: vec!["*".into()], routes, ..VirtualHost::default() };
     RouteSource::Inline(Arc::new(RouteConfiguration::new(name, vec![host])))
 }
 
-fn outbound() -> NetworkFilter {
-    let forward = Forward {
+fn route(forward: Forward) -> Route {
+    Route { name: "default".into(), ..Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(forward))) }
+}
+
+fn forward(cluster: &str) -> Forward {
+    Forward {
         retry: Some(RetryPolicy::istio_default()),
         max_grpc_timeout: Some(Duration::ZERO),
-        ..Forward::to(UPSTREAM)
-    };
+        ..Forward::to(cluster)
+    }
+}
+
+fn outbound(routes: RouteSource) -> NetworkFilter {
     NetworkFilter::Http(Box::new(HttpProxy {
         filters: vec![HttpFilter::Fault(None)],
         upgrades: vec!["websocket".into()],
         tracing: true,
-        ..HttpProxy::new("outbound_80", table("80", forward))
+        ..HttpProxy::new("outbound_80", routes)
     }))
 }
 
@@ -154,7 +194,7 @@ fn to(name: &str, endpoint: Endpoint) -> Cluster {
             name: "origin".into(),
             namespace: "default".into(),
         }),
-        ..Cluster::new(name, Discovery::Static(set))
+        ..Cluster::new(name, cluster::Discovery::Static(set))
     }
 }
 
@@ -206,6 +246,20 @@ fn mesh_listener(port: u16) -> Resource {
         default_chain: None,
         access_logs: Vec::new(),
     }))
+}
+
+/// A gateway's listener with TLS of its own, without client certificates.
+fn gateway_listener(port: u16) -> Resource {
+    let tls = DownstreamTls {
+        certificates: vec![CERTIFICATE.into()],
+        validation: None,
+        require_client_certificate: false,
+        alpn: ["h2", "http/1.1"].map(String::from).into(),
+        versions: TlsVersions::default(),
+    };
+    let mut listener = listener(port, outbound(table("443", forward(UPSTREAM))));
+    listener.chains.iter_mut().for_each(|chain| chain.tls = Some(tls.clone()));
+    resource(listener)
 }
 
 fn secrets(identity: &Identity, roots: &str) -> [Resource; 2] {

@@ -4,27 +4,41 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use anyhow::bail;
+use model::chain::ChainMatch;
+use model::http_proxy::RouteSource;
+use model::listener::Inspect;
+use model::route::{Action, Forward, PathMatch};
+use model::{Cluster, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route};
 
-use super::{Deployment, Setup, free_ports, loopback, write};
+use super::services::{self, Services};
+use super::{Deployment, Discovery, Setup, free_ports, loopback, write};
 use crate::process::Launch;
 use crate::scenario::Path;
 use crate::wire::Wire;
 
 const ENVOY_HTTP: &str = include_str!("../../peers/envoy-http.yaml");
 const ENVOY_TCP: &str = include_str!("../../peers/envoy-tcp.yaml");
+const ENVOY_TLS: &str = include_str!("../../peers/envoy-tls.yaml");
+const ENVOY_ADS: &str = include_str!("../../peers/envoy-ads.yaml");
 const ENVOY_PAIR_CLIENT: &str = include_str!("../../peers/envoy-pair-client.yaml");
 const ENVOY_PAIR_SERVER: &str = include_str!("../../peers/envoy-pair-server.yaml");
 const HAPROXY_HTTP: &str = include_str!("../../peers/haproxy-http.cfg");
 const HAPROXY_TCP: &str = include_str!("../../peers/haproxy-tcp.cfg");
+const HAPROXY_TLS: &str = include_str!("../../peers/haproxy-tls.cfg");
+const HAPROXY_SERVICES: &str = include_str!("../../peers/haproxy-services.cfg");
 const HAPROXY_PAIR_CLIENT: &str = include_str!("../../peers/haproxy-pair-client.cfg");
 const HAPROXY_PAIR_SERVER: &str = include_str!("../../peers/haproxy-pair-server.cfg");
 const NGINX_HTTP: &str = include_str!("../../peers/nginx-http.conf");
 const NGINX_GRPC: &str = include_str!("../../peers/nginx-grpc.conf");
 const NGINX_TCP: &str = include_str!("../../peers/nginx-tcp.conf");
+const NGINX_TLS: &str = include_str!("../../peers/nginx-tls.conf");
+const NGINX_SERVICES: &str = include_str!("../../peers/nginx-services.conf");
 const NGINX_PAIR_CLIENT: &str = include_str!("../../peers/nginx-pair-client.conf");
 const NGINX_PAIR_SERVER: &str = include_str!("../../peers/nginx-pair-server.conf");
 /// Where Debian puts nginx's stream module.
 const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+const ENVOY_ARGUMENTS: &[&str] = &["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"];
 
 /// One process of a neighbour: the template, its own values, and its port.
 struct Part<'a> {
@@ -40,6 +54,7 @@ struct Part<'a> {
 pub fn envoy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
     let [entry, peer, admin, admin_2] = free_ports()?;
     let (admin, admin_2) = (admin.to_string(), admin_2.to_string());
+    let (control, xds);
     let parts = match setup.path {
         Path::Http { downstream, upstream } => {
             let codec = if downstream == Wire::Http2 { "HTTP2" } else { "HTTP1" };
@@ -48,13 +63,46 @@ pub fn envoy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
             vec![Part { template: ENVOY_HTTP, values, listen: entry }]
         }
         Path::Tcp => vec![Part { template: ENVOY_TCP, values: vec![("admin", &*admin)], listen: entry }],
+        Path::Tls => vec![Part { template: ENVOY_TLS, values: vec![("admin", &*admin)], listen: entry }],
+        Path::Services { hosts, clusters } => {
+            control = envoy_control(setup, entry, Services { hosts, clusters })?;
+            xds = control.address.port().to_string();
+            let values = vec![("admin", &*admin), ("xds", &*xds)];
+            let parts = vec![Part { template: ENVOY_ADS, values, listen: entry }];
+            let deployment = neighbour(setup, parts, "yaml", peer, ENVOY_ARGUMENTS)?;
+            return Ok(Deployment { control: Some(control), ..deployment });
+        }
         Path::Pair => vec![
             Part { template: ENVOY_PAIR_CLIENT, values: vec![("admin", &*admin)], listen: entry },
             Part { template: ENVOY_PAIR_SERVER, values: vec![("admin", &*admin_2)], listen: peer },
         ],
     };
-    let arguments = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"];
-    neighbour(setup, parts, "yaml", peer, &arguments)
+    neighbour(setup, parts, "yaml", peer, ENVOY_ARGUMENTS)
+}
+
+/// Envoy's control plane. The routes and clusters are those that ours gets; the listener is plain, as in the templates.
+fn envoy_control(setup: &Setup<'_>, listen: u16, services: Services) -> anyhow::Result<Discovery> {
+    let http = HttpProxy::new("in", RouteSource::Rds(services::ROUTES.into()));
+    let chain = FilterChain {
+        name: "in".into(),
+        matches: ChainMatch::default(),
+        tls: None,
+        filter: NetworkFilter::Http(Box::new(http)),
+    };
+    let listener = Listener {
+        name: "in".into(),
+        address: loopback(listen).into(),
+        bind: true,
+        use_original_destination: false,
+        direction: Direction::Outbound,
+        inspect: Inspect::default(),
+        chains: vec![chain],
+        default_chain: None,
+        access_logs: Vec::new(),
+    };
+    let route =
+        |cluster: &str| Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(Forward::to(cluster))));
+    Discovery::start(&services.config(setup, listener, |name, found| Cluster::new(name, found), route))
 }
 
 /// HAProxy.
@@ -63,6 +111,7 @@ pub fn envoy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
 /// When a file cannot be written.
 pub fn haproxy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
     let [entry, peer] = free_ports()?;
+    let backends;
     let parts = match setup.path {
         Path::Http { downstream, upstream } => {
             let name = |wire| if wire == Wire::Http2 { "h2" } else { "h1" };
@@ -70,6 +119,13 @@ pub fn haproxy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
             vec![Part { template: HAPROXY_HTTP, values, listen: entry }]
         }
         Path::Tcp => vec![Part { template: HAPROXY_TCP, values: Vec::new(), listen: entry }],
+        Path::Tls => vec![Part { template: HAPROXY_TLS, values: Vec::new(), listen: entry }],
+        Path::Services { hosts, clusters } => {
+            let services = Services { hosts, clusters };
+            write(setup.dir, "hosts.map", services.haproxy_map())?;
+            backends = services.haproxy_backends(setup);
+            vec![Part { template: HAPROXY_SERVICES, values: vec![("backends", &*backends)], listen: entry }]
+        }
         Path::Pair => vec![
             Part { template: HAPROXY_PAIR_CLIENT, values: Vec::new(), listen: entry },
             Part { template: HAPROXY_PAIR_SERVER, values: Vec::new(), listen: peer },
@@ -84,6 +140,7 @@ pub fn haproxy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
 /// When a file cannot be written.
 pub fn nginx(setup: &Setup<'_>) -> anyhow::Result<Result<Deployment, String>> {
     let [entry, peer] = free_ports()?;
+    let (upstreams, map);
     let parts = match setup.path {
         Path::Http { downstream, upstream } => {
             let template = if upstream == Wire::Http2 { NGINX_GRPC } else { NGINX_HTTP };
@@ -96,6 +153,13 @@ pub fn nginx(setup: &Setup<'_>) -> anyhow::Result<Result<Deployment, String>> {
         Path::Tcp => {
             let values = vec![("stream_module", STREAM_MODULE)];
             vec![Part { template: NGINX_TCP, values, listen: entry }]
+        }
+        Path::Tls => vec![Part { template: NGINX_TLS, values: Vec::new(), listen: entry }],
+        Path::Services { hosts, clusters } => {
+            let services = Services { hosts, clusters };
+            (upstreams, map) = (services.nginx_upstreams(setup), services.nginx_map());
+            let values = vec![("upstreams", &*upstreams), ("map", &*map)];
+            vec![Part { template: NGINX_SERVICES, values, listen: entry }]
         }
         Path::Pair => vec![
             Part { template: NGINX_PAIR_CLIENT, values: Vec::new(), listen: entry },
@@ -115,20 +179,22 @@ fn neighbour(
     arguments: &[&str],
 ) -> anyhow::Result<Deployment> {
     let (dir, origin, peer) = (setup.dir.to_string_lossy(), setup.origin.port().to_string(), peer.to_string());
-    let (server_id, connections) = (setup.identities.server.id.to_string(), setup.connections.to_string());
+    let server_id = setup.identities.server.id.to_string();
+    let (clients, connections) = (setup.clients.to_string(), setup.connections.to_string());
     let entry = loopback(parts.first().map_or(0, |part| part.listen));
     let mut launches = Vec::new();
     for (number, part) in parts.into_iter().enumerate() {
         let listen = part.listen.to_string();
         let mut values = part.values;
         values.extend([("listen", &*listen), ("origin", &*origin), ("peer", &*peer)]);
-        values.extend([("dir", &*dir), ("server_id", &*server_id), ("connections", &*connections)]);
+        values.extend([("dir", &*dir), ("server_id", &*server_id)]);
+        values.extend([("clients", &*clients), ("connections", &*connections)]);
         let file: PathBuf = write(setup.dir, &format!("{number}.{ending}"), fill(part.template, &values)?)?;
         let mut arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         arguments.push(file.to_string_lossy().into_owned());
         launches.push(Launch { program: setup.program.path.clone(), arguments });
     }
-    Ok(Deployment { entry, launches })
+    Ok(Deployment { entry, launches, control: None })
 }
 
 /// Puts values in the place of `@name@`.
@@ -166,21 +232,32 @@ mod tests {
             ("upstream_proto", "h1"),
             ("downstream_http2", ""),
             ("stream_module", "m"),
-            ("connections", "1024"),
+            ("xds", "5"),
+            ("backends", "b"),
+            ("upstreams", "u"),
+            ("map", "m"),
+            ("connections", "2048"),
+            ("clients", "1024"),
         ];
         let values = [&common[..], &own[..]].concat();
         for template in [
             ENVOY_HTTP,
             ENVOY_TCP,
+            ENVOY_TLS,
+            ENVOY_ADS,
             ENVOY_PAIR_CLIENT,
             ENVOY_PAIR_SERVER,
             HAPROXY_HTTP,
             HAPROXY_TCP,
+            HAPROXY_TLS,
+            HAPROXY_SERVICES,
             HAPROXY_PAIR_CLIENT,
             HAPROXY_PAIR_SERVER,
             NGINX_HTTP,
             NGINX_GRPC,
             NGINX_TCP,
+            NGINX_TLS,
+            NGINX_SERVICES,
             NGINX_PAIR_CLIENT,
             NGINX_PAIR_SERVER,
         ] {
