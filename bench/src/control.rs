@@ -214,12 +214,13 @@ impl Round<'_> {
             fleet.notes.take();
             let began = Instant::now();
             plane.api().apply(&documents).context(what)?;
-            let last = fleet.wait_quiet(QUIET, self.stop)?;
+            let expected = self.concerned(&services);
+            let last = fleet.wait_told(expected, QUIET, self.stop)?;
             let seen = fleet.notes.take();
             times.push(last.saturating_duration_since(began));
             told = told.max(seen.proxies);
             bytes += seen.bytes;
-            concerned = concerned.max(self.concerned(&services));
+            concerned = concerned.max(expected);
         }
         let cpu = plane.cpu_time().total.saturating_sub(cpu);
         let repeats = self.sizes.repeats as f64;

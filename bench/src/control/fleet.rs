@@ -24,6 +24,8 @@ use crate::stop::Stop;
 const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 /// Windows that are never in the way.
 const WINDOW: u32 = 1 << 24;
+/// The longest that is waited for all to be told of a change.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Proxies that connect at once; the next ones wait until these have everything.
 const CONNECTING: usize = 64;
 /// What every one of them asks for in the end.
@@ -44,8 +46,9 @@ pub struct Notes {
     /// Nanoseconds since `began`.
     last_ack: AtomicU64,
     complete: AtomicUsize,
-    /// By proxy: responses since the last look.
+    /// By proxy: responses since the last look; and how many proxies have any.
     told: Vec<AtomicU64>,
+    reached: AtomicUsize,
     awaited: Mutex<Awaited>,
     failure: Mutex<Option<String>>,
 }
@@ -117,6 +120,24 @@ impl Fleet {
         Ok(took)
     }
 
+    /// Waits until so many proxies were told something since the last look, and then until it is quiet. Gives when the
+    /// last answer went out.
+    ///
+    /// # Errors
+    /// When it takes too long, when a proxy fails, and when somebody asks for the end.
+    pub fn wait_told(&self, proxies: usize, quiet: Duration, stop: &Stop) -> anyhow::Result<Instant> {
+        let began = Instant::now();
+        while self.notes.reached.load(Ordering::Relaxed) < proxies {
+            self.notes.check()?;
+            if began.elapsed() > PATIENCE {
+                let reached = self.notes.reached.load(Ordering::Relaxed);
+                bail!("after {PATIENCE:?} only {reached} of {proxies} proxies were told of a change");
+            }
+            stop.pause(Duration::from_millis(5))?;
+        }
+        self.wait_quiet(quiet, stop)
+    }
+
     /// Waits until nobody was told anything for so long. Gives when the last answer went out.
     ///
     /// # Errors
@@ -141,6 +162,7 @@ impl Notes {
             bytes: AtomicU64::new(0),
             last_ack: AtomicU64::new(0),
             complete: AtomicUsize::new(0),
+            reached: AtomicUsize::new(0),
             told: (0..proxies).map(|_| AtomicU64::new(0)).collect(),
             awaited: Mutex::default(),
             failure: Mutex::default(),
@@ -149,6 +171,7 @@ impl Notes {
 
     /// What was told since the last call of this.
     pub fn take(&self) -> Told {
+        self.reached.store(0, Ordering::Relaxed);
         Told {
             proxies: self.told.iter().filter(|told| told.swap(0, Ordering::Relaxed) > 0).count(),
             bytes: self.bytes.swap(0, Ordering::Relaxed),
@@ -179,7 +202,9 @@ impl Notes {
     }
 
     fn acknowledged(&self, proxy: usize, kind: Option<ResourceKind>, response: &Response, size: usize) {
-        self.told[proxy].fetch_add(1, Ordering::Relaxed);
+        if self.told[proxy].fetch_add(1, Ordering::Relaxed) == 0 {
+            self.reached.fetch_add(1, Ordering::Relaxed);
+        }
         self.bytes.fetch_add(size as u64, Ordering::Relaxed);
         self.last_ack.store(self.began.elapsed().as_nanos() as u64, Ordering::Relaxed);
         if kind != Some(ResourceKind::Endpoints) {

@@ -178,9 +178,9 @@ fn unknown_host(world: &World, written: &str, whole: &str) -> Problem {
 }
 
 fn rules_of<'a>(world: &'a World, service: &'a Service) -> impl Iterator<Item = &'a str> {
-    let of_host = world.policies_for(&service.host).filter(|d| {
-        world.host_pattern(&d.spec().host.value, d.namespace()).is_some_and(|p| p.matches(&service.host))
-    });
+    let of_host = world
+        .policies_for(&service.host)
+        .filter(|d| world.host_pattern(&d.spec().host.value, d.namespace()).is_some_and(|p| p.matches(&service.host)));
     of_host.flat_map(|d| &d.spec().subsets).map(|s| s.name.as_str())
 }
 

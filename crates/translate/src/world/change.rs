@@ -77,6 +77,12 @@ impl Change {
             || self.patterns.iter().any(|pattern| seen.iter().any(|host| for_host(pattern, host)))
     }
 
+    /// May what is any proxy's own be different?
+    pub fn concerns_any_own(&self) -> bool {
+        let Self { namespaces, addresses, secrets, gateways, everything, .. } = self;
+        !(namespaces.is_empty() && addresses.is_empty() && secrets.is_empty()) || *gateways || *everything
+    }
+
     /// May what is a proxy's own be different, apart from what its scope asks for?
     pub fn concerns_own(&self, node: &Node) -> bool {
         self.everything

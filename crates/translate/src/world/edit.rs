@@ -60,7 +60,10 @@ impl World {
     fn inputs(&self, edit: Edit) -> Inputs {
         let mut resources = BTreeMap::new();
         let mut take = |resource: &Arc<Resource>| _ = resources.insert(resource.key(), resource.clone());
-        [&self.kubernetes, &self.entries, &self.workload_entries].into_iter().flat_map(|l| l.iter()).for_each(&mut take);
+        [&self.kubernetes, &self.entries, &self.workload_entries]
+            .into_iter()
+            .flat_map(|l| l.iter())
+            .for_each(&mut take);
         self.virtual_services.iter().for_each(|d| take(&d.resource));
         self.destination_rules.iter().for_each(|d| take(&d.resource));
         self.gateways.iter().for_each(|d| take(&d.resource));
@@ -114,13 +117,7 @@ struct Editing<'a> {
 
 impl<'a> Editing<'a> {
     fn begin(old: &'a World) -> Self {
-        Self {
-            old,
-            new: old.clone(),
-            change: Change::default(),
-            redefined: BTreeSet::new(),
-            touched: BTreeSet::new(),
-        }
+        Self { old, new: old.clone(), change: Change::default(), redefined: BTreeSet::new(), touched: BTreeSet::new() }
     }
 
     /// Takes one resource. Says whether the indexes of rules have to be made anew.

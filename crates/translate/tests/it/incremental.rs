@@ -207,9 +207,11 @@ impl Mesh {
         let old = self.workloads.remove(&new.name);
         let new = (self.dice(3) > 0).then(|| Arc::new(new));
         self.workloads.extend(new.clone().map(|new| (new.name.clone(), new)));
-        let waiting = self.workloads.values().filter(|_| self.chance % 5 == 0).flat_map(|w| {
-            [80, 9080].map(|port| SocketAddr::new(w.address, port))
-        });
+        let waiting = self
+            .workloads
+            .values()
+            .filter(|_| self.chance % 5 == 0)
+            .flat_map(|w| [80, 9080].map(|port| SocketAddr::new(w.address, port)));
         let waiting: Arc<BTreeSet<SocketAddr>> = Arc::new(waiting.collect());
         if waiting != self.not_ready {
             self.not_ready = waiting.clone();
@@ -288,7 +290,8 @@ fn read(document: &str) -> Arc<Resource> {
         true => document.to_owned(),
         false => document.replacen('{', "{apiVersion: networking.istio.io/v1, ", 1),
     };
-    let whole = if whole.contains("metadata: {name") { whole } else { whole.replacen('{', "{metadata: {name: only}, ", 1) };
+    let whole =
+        if whole.contains("metadata: {name") { whole } else { whole.replacen('{', "{metadata: {name: only}, ", 1) };
     let parsed = api::parse("test.yaml", &whole);
     let errors: Vec<_> = parsed.problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect();
     assert!(errors.is_empty(), "{document}: {errors:#?}");
