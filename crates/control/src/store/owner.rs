@@ -351,10 +351,10 @@ fn workloads_edit(
 ) -> Edit {
     let read = |registered: &Arc<Registered>| registered.workload().map(Arc::new);
     let pairs = before.iter().map(|(key, before)| (before.as_ref(), now.get(key)));
-    let waits = |(old, new): &(Option<&Arc<Registered>>, Option<&Arc<Registered>>)| {
-        old.into_iter().chain(new).any(|registered| !registered.ready)
+    let waits = |(old, new): (Option<&Arc<Registered>>, Option<&Arc<Registered>>)| {
+        [old, new].into_iter().flatten().any(|registered| !registered.ready)
     };
-    let is_waiting = pairs.clone().any(|pair| waits(&pair));
+    let is_waiting = pairs.clone().any(waits);
     Edit {
         workloads: pairs.map(|(old, new)| (old.and_then(read), new.and_then(read))).collect(),
         not_ready: is_waiting.then(|| Arc::new(not_ready(now.values()))),
