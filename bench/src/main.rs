@@ -2,10 +2,11 @@
 //!
 //! Reads top-down: [`options`] is what people type, [`scenario`] the table of what is measured, [`peer`] sets a proxy up for
 //! it, [`measure`] runs it, [`report`] prints it. Below stand [`load`] and [`origin`] over [`wire`], and [`process`] and
-//! [`machine`] over the system. Everything runs on loopback, and every process that it starts ends with it.
+//! [`machine`] over the system. [`control`] is apart: the control plane under changes, with proxies that are simulated. Everything runs on loopback, and every process that it starts ends with it.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people; progress goes to stderr")]
 
+mod control;
 mod figures;
 mod flame;
 mod load;
@@ -40,13 +41,19 @@ fn run(plan: &options::Plan) -> anyhow::Result<()> {
         for scenario in &plan.scenarios {
             println!("{:<16} {}", scenario.name, scenario.title);
         }
+        if plan.control.is_some() {
+            println!("{:<16} {}", control::NAME, control::TITLE);
+        }
         return Ok(());
     }
     let stop = stop::Stop::on_signals()?;
     process::end_all_on_panic();
     machine::raise_file_limit()?;
     machine::pin_to(&plan.cores.load)?;
-    let report = measure::all(plan, &stop)?;
+    let mut report = measure::all(plan, &stop)?;
+    if let Some(sizes) = &plan.control {
+        report.control = Some(control::measure(plan, sizes, &stop)?);
+    }
     match plan.mode {
         options::Mode::Profile(_) => return Ok(()),
         _ => println!("{}", report.text()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 
+use crate::control::{self, Sizes};
 use crate::machine::Cores;
 use crate::scenario::{self, Peer, Scenario};
 
@@ -32,6 +33,27 @@ pub struct Options {
     /// Seconds that are measured in each round, after a second to warm up.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Scenario `control`: services.
+    #[arg(long, default_value_t = 1000)]
+    services: usize,
+    /// Scenario `control`: proxies.
+    #[arg(long, default_value_t = 2000)]
+    proxies: usize,
+    /// Scenario `control`: services in a namespace; a proxy sees those of its own.
+    #[arg(long, default_value_t = 30)]
+    group: usize,
+    /// Scenario `control`: seconds with 100 changes each.
+    #[arg(long, default_value_t = 10.0)]
+    storm: f64,
+    /// Scenario `control`: how often each single change is made.
+    #[arg(long, default_value_t = 20)]
+    repeats: usize,
+    /// Scenario `control`: also 100 to 10,000 services with as many proxies.
+    #[arg(long)]
+    curve: bool,
+    /// Scenario `control`: also with every proxy seeing every service.
+    #[arg(long)]
+    unscoped: bool,
     /// The core of the proxy; the last one unless given.
     #[arg(long)]
     proxy_core: Option<usize>,
@@ -62,6 +84,8 @@ pub struct Options {
 pub struct Plan {
     /// What is measured.
     pub scenarios: Vec<Scenario>,
+    /// What is measured of the control plane, if anything.
+    pub control: Option<Sizes>,
     /// Whom.
     pub peers: Vec<Peer>,
     /// How often.
@@ -108,6 +132,7 @@ impl Options {
         if !(0.1..=3600.0).contains(&self.seconds) {
             bail!("--seconds {}: expected 0.1 to 3600", self.seconds);
         }
+        let control = self.control()?.filter(|_| !self.instructions && self.profile.is_none());
         let own = std::env::current_exe().context("cannot find the bench's own folder; give --programs")?;
         let beside = own.parent().map(PathBuf::from).unwrap_or_default();
         let mut peers = if self.peer.is_empty() { Peer::ALL.to_vec() } else { self.peer };
@@ -138,6 +163,7 @@ impl Options {
         Ok(Plan {
             scenarios,
             mode,
+            control,
             peers,
             rounds: self.rounds,
             window: Duration::from_secs_f64(self.seconds),
@@ -150,10 +176,39 @@ impl Options {
     }
 }
 
+impl Options {
+    /// What the control plane is measured with; none if only other scenarios are asked for.
+    fn control(&self) -> anyhow::Result<Option<Sizes>> {
+        for (option, value) in [
+            ("--services", self.services),
+            ("--proxies", self.proxies),
+            ("--group", self.group),
+            ("--repeats", self.repeats),
+        ] {
+            if !(1..=60_000).contains(&value) {
+                bail!("{option} {value}: expected 1 to 60000");
+            }
+        }
+        if !(0.0..=3600.0).contains(&self.storm) {
+            bail!("--storm {}: expected 0 to 3600 seconds", self.storm);
+        }
+        let wanted = self.scenario.is_empty() || self.scenario.iter().any(|name| name == control::NAME);
+        Ok(wanted.then(|| Sizes {
+            services: self.services,
+            proxies: self.proxies,
+            group: self.group,
+            unscoped: self.unscoped,
+            curve: self.curve,
+            storm: Duration::from_secs_f64(self.storm),
+            repeats: self.repeats,
+        }))
+    }
+}
+
 fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
     for name in names {
-        if !scenario::ALL.iter().any(|s| s.name == name) {
-            let known: Vec<&str> = scenario::ALL.iter().map(|s| s.name).collect();
+        if name != control::NAME && !scenario::ALL.iter().any(|s| s.name == name) {
+            let known: Vec<&str> = scenario::ALL.iter().map(|s| s.name).chain([control::NAME]).collect();
             bail!("--scenario {name}: there is none of that name; expected one of {}", known.join(", "));
         }
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::control::ControlReport;
 use crate::figures::{Samples, Verdict};
 use crate::machine::Machine;
 use crate::peer::Program;
@@ -31,6 +32,8 @@ pub struct Report {
     pub peers: Vec<PeerFound>,
     /// What was measured.
     pub scenarios: Vec<ScenarioReport>,
+    /// The control plane, if it was measured.
+    pub control: Option<ControlReport>,
 }
 
 /// A peer, and which.
@@ -164,16 +167,21 @@ impl Report {
             seconds: window.as_secs_f64(),
             peers: Vec::new(),
             scenarios: Vec::new(),
+            control: None,
         }
     }
 
     /// For the terminal.
     pub fn text(&self) -> String {
-        let mut text = format!("{}\n{}\n", self.facts().join("\n"), self.overview());
+        let mut text = format!("{}\n", self.facts().join("\n"));
+        if !self.scenarios.is_empty() {
+            text.push_str(&format!("{}\n", self.overview()));
+        }
         for scenario in &self.scenarios {
             text.push_str(&format!("\n{}: {}\n{}\n", scenario.name, scenario.title, scenario.table()));
             scenario.notes().iter().for_each(|note| text.push_str(&format!("  {note}\n")));
         }
+        text.extend(self.control.iter().map(ControlReport::text));
         text
     }
 
@@ -181,13 +189,16 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut text = String::from(HEAD);
         self.facts().iter().for_each(|fact| text.push_str(&format!("* {fact}\n")));
-        text.push_str(&format!("\n## In one table\n\n{OVERVIEW}\n{}\n", self.overview()));
-        text.push_str(READING);
+        if !self.scenarios.is_empty() {
+            text.push_str(&format!("\n## In one table\n\n{OVERVIEW}\n{}\n", self.overview()));
+            text.push_str(READING);
+        }
         for scenario in &self.scenarios {
             text.push_str(&format!("\n## {}\n\n`--scenario {}`\n\n", scenario.title, scenario.name));
             text.push_str(&format!("{}\n\n", scenario.table()));
             scenario.notes().iter().for_each(|note| text.push_str(&format!("* {note}\n")));
         }
+        text.extend(self.control.iter().map(ControlReport::markdown));
         text
     }
 
@@ -278,14 +289,15 @@ How to read it:
 * Ours runs as a sidecar does: on are mesh metrics, tracing headers, the fault filter, retries and upgrades, and in the pair the verified identities and the headers that tell them (XFCC); off is the access log. There is no access decision per request on either side: ours does not have them yet. The neighbours have none of these but their own statistics; their logs are off. The neighbours' configurations, with a reason for everything that is not their default, are in `bench/peers/`.
 ";
 
-fn table() -> Table {
+/// An empty table in the form of this report.
+pub fn table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table
 }
 
 /// Numbers to the right, from this column on.
-fn align(table: &mut Table, from: usize) {
+pub fn align(table: &mut Table, from: usize) {
     for column in table.column_iter_mut().skip(from) {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -97,7 +97,10 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
 /// Builds with full optimisation and runs the comparison.
 pub fn bench(arguments: &[String]) -> Result<(), String> {
     envoy::prepare()?;
-    run("programs", &["build", "--release", "-p", "halcyon-proxy-bin", "-p", "origins", "-p", "bench"])?;
+    run(
+        "programs",
+        &["build", "--release", "-p", "halcyon", "-p", "halcyon-proxy-bin", "-p", "origins", "-p", "bench"],
+    )?;
     let mut command = Command::new(target().join("release/bench"));
     command.args(arguments).current_dir(root());
     if let Some(envoy) = envoy::installed() {

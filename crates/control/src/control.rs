@@ -90,7 +90,7 @@ impl Control {
                 shard: &shard,
             },
         )?;
-        let Kept { workloads, tokens } = kept;
+        let Kept { workloads, tokens, steps } = kept;
         let files = match &settings.config_dir {
             Some(dir) => Some(watch_files(dir, &store).await?),
             None => None,
@@ -107,6 +107,7 @@ impl Control {
         let proxies = Proxies::default();
         let push = Push::new(
             store.clone(),
+            steps,
             desk.clone(),
             proxies.clone(),
             settings.mesh.trust_domain.clone(),
@@ -116,6 +117,7 @@ impl Control {
         );
         let mut chores = JoinSet::new();
         chores.spawn(renew(issuer.clone(), own, settings.identity.clone(), renewal, clock.clone()));
+        chores.spawn(push.clone().follow());
         chores.spawn(sweep(push.clone(), store.clone()));
 
         let mut doors = JoinSet::new();

@@ -1,16 +1,17 @@
 //! Push: the discovery service that proxies hold a stream to.
 //!
-//! Owns the streams: who is let in, a configuration made for each at every new version, each resource encoded once and
-//! shared. What goes out when is the session's to say (`xds::server`); what a configuration holds is `translate`'s.
+//! Owns the streams: who is let in, what each may have at every new version (only those whom a change concerns are looked
+//! at), each resource encoded once and shared. What goes out when is the session's to say (`xds::server`); what a configuration holds is `translate`'s.
 
+mod graph;
 mod intern;
 mod node;
 mod proxies;
 mod stream;
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use base::drain::Watch;
 use base::{Clock, TrustDomain};
@@ -20,15 +21,15 @@ use proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use telemetry::{Counter, Desc, Family, Gauge, Histogram, Shard};
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tonic::{Request, Response, Status, Streaming};
 use xds::server::{DeltaServer, SotwServer};
 
 use crate::doors::Caller;
 use crate::registry::Desk;
-use crate::store::Store;
+use crate::store::{Step, Store};
 
-pub(crate) use intern::Interner;
+use graph::Graph;
 pub(crate) use proxies::Proxies;
 
 /// What every stream works with. Cheap to clone.
@@ -39,12 +40,10 @@ struct Parts {
     store: Store,
     desk: Desk,
     proxies: Proxies,
-    interner: Interner,
+    graph: Mutex<Graph>,
     trust_domain: TrustDomain,
     clock: Clock,
     drain: Watch,
-    /// Translating is work for a processor: not more of it at a time than there are.
-    permits: Semaphore,
     streams: AtomicU64,
     metrics: Metrics,
 }
@@ -66,7 +65,7 @@ impl Metrics {
         let nacks = Desc::new("halcyon_xds_nacks_total", "Responses that proxies refused, by type.").labels(&["type"]);
         let refused = Desc::new("halcyon_xds_refused_total", "Streams that were not let in.");
         let translate = "halcyon_translate_milliseconds";
-        let translate = Desc::new(translate, "Time to make and encode the configuration of one proxy.");
+        let translate = Desc::new(translate, "Time to make and encode what a change, or a proxy that joins, needs.");
         Ok(Self {
             connected: shard.gauges(Desc::new("halcyon_xds_proxies", "Connected proxies."))?.with(&[]),
             pushes: shard.counters(pushes)?,
@@ -78,9 +77,10 @@ impl Metrics {
 }
 
 impl Push {
-    /// The service, before any stream. Its streams end when `drain` begins.
+    /// The service, before any stream; `steps` is what the store does from now on. Its streams end when `drain` begins.
     pub fn new(
         store: Store,
+        steps: UnboundedReceiver<Step>,
         desk: Desk,
         proxies: Proxies,
         trust_domain: TrustDomain,
@@ -88,16 +88,15 @@ impl Push {
         drain: Watch,
         metrics: Metrics,
     ) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let graph = Mutex::new(Graph::new(store.now(), steps));
         Self(Arc::new(Parts {
             store,
             desk,
             proxies,
-            interner: Interner::default(),
+            graph,
             trust_domain,
             clock,
             drain,
-            permits: Semaphore::new(processors),
             streams: AtomicU64::new(1),
             metrics,
         }))

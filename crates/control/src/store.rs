@@ -11,17 +11,17 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 
 use api::source::Batch;
 use api::{Problem, Resource, ResourceKey};
 use base::Clock;
+use rpds::RedBlackTreeMapSync;
 use telemetry::Shard;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
-use translate::{MeshSettings, World};
+use translate::{Change, MeshSettings, World};
 
 use crate::registry::Registered;
 use crate::v1::Applied;
@@ -39,15 +39,23 @@ pub(crate) struct Versioned {
     /// Everything, indexed for translation.
     pub world: Arc<World>,
     /// Every resource, by key.
-    pub resources: Arc<BTreeMap<ResourceKey, Arc<Stored>>>,
+    pub resources: Catalog,
     /// How many workloads are registered.
     pub workloads: usize,
-    /// Where the workloads are reached that are not ready yet: no endpoints for now.
-    pub not_ready: Arc<BTreeSet<SocketAddr>>,
     /// Names that lead nowhere.
     pub problems: Arc<Vec<Problem>>,
     /// What sources had to say, and stored documents that cannot be read any more.
     pub source_problems: Arc<Vec<Problem>>,
+}
+
+/// Every resource, by key. A copy costs nothing, and shares with its origin all that is not changed in it.
+pub(crate) type Catalog = RedBlackTreeMapSync<ResourceKey, Arc<Stored>>;
+
+/// A version, and what is different in it from the one before.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub versioned: Arc<Versioned>,
+    pub change: Change,
 }
 
 /// A resource in the store.
@@ -157,12 +165,14 @@ pub(crate) struct Start<'a> {
     pub shard: &'a Shard,
 }
 
-/// What was kept for others.
+/// What is there for others when the store opens.
 pub(crate) struct Kept {
     /// Workloads that were registered when the last control plane ended.
     pub workloads: Vec<Arc<Registered>>,
     /// Join tokens.
     pub tokens: Vec<TokenRow>,
+    /// Every version from the first of this run on.
+    pub steps: UnboundedReceiver<Step>,
 }
 
 /// A handle on the store. Cheap to clone; the thread ends when the last is gone, or by [`Store::stop`].

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use api::istio::{Destination, Gateway, VirtualService};
 use api::{Problem, Spanned};
+use base::HostPattern;
 
 use crate::names::{complete_gateway, complete_host};
 use crate::servers::{self, Clash, Open, Over, host_part};
@@ -14,16 +15,19 @@ use crate::world::{Document, World};
 /// Every reference that leads nowhere, with the place where it was written and what traffic gets that meets it.
 pub fn check(world: &World) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for rule in &world.virtual_services {
+    for rule in world.virtual_services.iter() {
         let mut report =
             |problem: Problem, at: &Spanned<String>| problems.push(rule.resource.problem(problem, at.span));
         check_rule(world, rule, &mut report);
     }
-    for rule in &world.destination_rules {
+    for rule in world.destination_rules.iter() {
         let host = &rule.spec().host;
         let whole = complete_host(&host.value, rule.namespace(), &world.settings.dns_domain);
-        let wild = whole.parse::<base::HostPattern>();
-        let known = world.services.iter().any(|s| wild.as_ref().is_ok_and(|p| p.matches(&s.host) || *s.host == *whole));
+        let known = match whole.parse::<HostPattern>() {
+            Ok(HostPattern::Exact(exact)) => world.service_named(&exact).is_some(),
+            Ok(wild) => world.services().any(|s| wild.matches(&s.host) || *s.host == *whole),
+            Err(_) => false,
+        };
         if !known {
             let problem = unknown_host(world, &host.value, &whole).path("spec.host");
             problems.push(
@@ -31,7 +35,7 @@ pub fn check(world: &World) -> Vec<Problem> {
             );
         }
     }
-    for gateway in &world.gateways {
+    for gateway in world.gateways.iter() {
         check_gateway(world, gateway, &mut problems);
     }
     check_servers(world, &mut problems);
@@ -162,7 +166,7 @@ fn check_destination(
 
 fn unknown_host(world: &World, written: &str, whole: &str) -> Problem {
     let name = |host: &str| host.split('.').next().unwrap_or_default().to_owned();
-    let near = world.services.iter().find(|s| name(&s.host) == name(whole));
+    let near = world.services().find(|s| name(&s.host) == name(whole));
     let problem = Problem::warning(match written == whole {
         true => format!("no service has the host `{written}`"),
         false => format!("no service has the host `{written}` (that is `{whole}`)"),
@@ -174,10 +178,9 @@ fn unknown_host(world: &World, written: &str, whole: &str) -> Problem {
 }
 
 fn rules_of<'a>(world: &'a World, service: &'a Service) -> impl Iterator<Item = &'a str> {
-    let of_host = world.destination_rules.iter().filter(|d| {
-        let host = complete_host(&d.spec().host.value, d.namespace(), &world.settings.dns_domain);
-        host.parse::<base::HostPattern>().is_ok_and(|p| p.matches(&service.host))
-    });
+    let of_host = world
+        .policies_for(&service.host)
+        .filter(|d| world.host_pattern(&d.spec().host.value, d.namespace()).is_some_and(|p| p.matches(&service.host)));
     of_host.flat_map(|d| &d.spec().subsets).map(|s| s.name.as_str())
 }
 
@@ -219,7 +222,7 @@ fn check_gateway(world: &World, gateway: &Document<Gateway>, problems: &mut Vec<
 /// selector asks for no more; which workloads there are is not known here.
 fn check_servers(world: &World, problems: &mut Vec<Problem>) {
     let mut told = BTreeSet::new();
-    for gateway in &world.gateways {
+    for gateway in world.gateways.iter() {
         let together = world.gateways.iter().filter(|g| selected(&g.spec().selector, &gateway.spec().selector));
         for clash in servers::open(together).1 {
             let id = |open: &Open<'_>| (open.gateway.resource.key().to_string(), open.index);

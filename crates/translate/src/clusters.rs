@@ -43,13 +43,30 @@ pub fn add_service(config: &mut Config, world: &World, node: &Node, service: &Se
                 false => members.discovery(world, &name),
             };
             if let Discovery::Eds(_) = discovery {
-                let set = EndpointSet { name: name.clone(), localities: members.registered(world) };
-                config.endpoints.insert(name.clone(), Arc::new(set));
+                config.endpoints.insert(name.clone(), Arc::new(members.set(world, &name)));
             }
             let cluster = cluster(name.clone(), discovery, (world, node), service, port, &policy);
             config.clusters.insert(name, Arc::new(cluster));
         }
     }
+}
+
+/// The endpoint sets of a service alone, as `node` sees it: the same that [`add_service`] adds.
+pub fn endpoint_sets(world: &World, node: &Node, service: &Service) -> Vec<EndpointSet> {
+    if !matches!(service.backing, Backing::Workloads(_) | Backing::Fixed(_)) {
+        return Vec::new();
+    }
+    let policies = world.policies(service, node);
+    let mut sets = Vec::new();
+    for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
+        let subsets = policies.subsets.iter().map(|s| (s.name.as_str(), Some(&s.labels), policies.of_subset(s, port)));
+        let whole = std::iter::once(("", None, policies.of_port(port)));
+        for (subset, labels, _) in whole.chain(subsets).filter(|(.., policy)| !policy.passthrough) {
+            let name = names::outbound(port.number, subset, &service.host);
+            sets.push(Members { service, port, labels }.set(world, &name));
+        }
+    }
+    sets
 }
 
 fn cluster(
@@ -163,6 +180,17 @@ impl Members<'_> {
                 if *first_only { Discovery::LogicalDns(set) } else { Discovery::StrictDns(set) }
             }
         }
+    }
+
+    /// All that are ready.
+    fn set(&self, world: &World, name: &Arc<str>) -> EndpointSet {
+        let mut localities = self.registered(world);
+        let waits = |endpoint: &Endpoint| endpoint.address.socket_addr().is_some_and(|addr| world.withholds(&addr));
+        if localities.iter().any(|group| group.endpoints.iter().any(waits)) {
+            localities.iter_mut().for_each(|group| group.endpoints.retain(|endpoint| !waits(endpoint)));
+            localities.retain(|group| !group.endpoints.is_empty());
+        }
+        EndpointSet { name: name.clone(), localities }
     }
 
     /// Endpoints of the registry, or given with the service as addresses, by locality.

@@ -2,7 +2,9 @@
 //!
 //! Pure: no I/O, no clock, no chance; it does not know the wire nor where resources come from. [`World`] is everything at
 //! one version; [`translate`] makes a proxy's configuration of it; [`check`] says what in it cannot work, with the place
-//! where the user wrote it.
+//! where the user wrote it. For many proxies and many versions there is a cheaper way to the same: what proxies have in
+//! common is made once for each scope ([`common`], [`own`]), [`World::next`] makes a version from the one before, and its
+//! [`Change`] says who is concerned.
 
 mod check;
 mod clusters;
@@ -24,9 +26,10 @@ pub mod vips;
 pub mod workload;
 mod world;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Config, NameTable};
+use model::{Config, EndpointSet, NameTable};
 
 pub use check::check;
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
@@ -35,16 +38,50 @@ pub use protocol::Protocol;
 use service::Service;
 pub use settings::{MeshSettings, OutboundPolicy};
 pub use workload::Workload;
-pub use world::{Inputs, World};
+pub use world::{Change, Edit, Inputs, World};
 
-/// The configuration of one proxy.
+/// The configuration of one proxy: what it has in common with others, and its own.
 pub fn translate(world: &World, node: &Node) -> Config {
+    let Common { mut config, secrets, .. } = common(world, node);
+    let own = own(world, node, &secrets);
+    config.listeners.extend(own.listeners);
+    config.routes.extend(own.routes);
+    config.clusters.extend(own.clusters);
+    config.secrets.extend(own.secrets);
+    config
+}
+
+/// What proxies of one scope have in common.
+#[derive(Debug, Default)]
+pub struct Common {
+    /// Clusters, endpoints, names, and listeners and routes for captured connections.
+    pub config: Config,
+    /// The services that they see.
+    pub seen: BTreeSet<Arc<str>>,
+    /// The secrets that this names. They belong to each proxy.
+    pub secrets: Vec<Arc<str>>,
+}
+
+/// What a proxy has in common with all of its scope ([`World::scope`]), which may stand for it here.
+pub fn common(world: &World, node: &Node) -> Common {
     let mut config = Config::default();
     clusters::add_unknown(&mut config);
     let visible = world.visible(node);
     for service in &visible {
         clusters::add_service(&mut config, world, node, service);
     }
+    if let Role::Sidecar { capture: Capture::Redirect { netns, outbound }, .. } = &node.role {
+        outbound::add_captured(&mut config, world, node, &visible, netns, outbound);
+        add_names(&mut config, world, node, &visible);
+    }
+    let seen = visible.into_iter().map(|service| service.host.clone()).collect();
+    let secrets = secrets::named(&config);
+    Common { config, seen, secrets }
+}
+
+/// What is a proxy's own: its incoming side, what stands at its own addresses, and secrets, also those of these names.
+pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
+    let mut config = Config::default();
     match &node.role {
         Role::Sidecar { ports, capture } => {
             for port in ports {
@@ -52,16 +89,23 @@ pub fn translate(world: &World, node: &Node) -> Config {
             }
             match capture {
                 Capture::Redirect { netns, outbound } => {
-                    outbound::add_captured(&mut config, world, node, &visible, netns, outbound);
-                    add_names(&mut config, world, node, &visible);
+                    outbound::add_captures(&mut config, world, node, netns, outbound);
                 }
-                Capture::Upstreams(upstreams) => outbound::add_upstreams(&mut config, world, node, &visible, upstreams),
+                Capture::Upstreams(upstreams) => {
+                    outbound::add_upstreams(&mut config, world, node, &world.visible(node), upstreams);
+                }
             }
         }
         Role::Gateway { bind, ports } => gateway::add(&mut config, world, node, *bind, ports),
     }
-    secrets::add(&mut config, world, node);
+    secrets::add(&mut config, world, node, secrets);
     config
+}
+
+/// The endpoint sets of one service, as a scope sees it; none if it does not.
+pub fn endpoints(world: &World, scope: &Node, host: &str) -> Vec<Arc<EndpointSet>> {
+    let Some(service) = world.service_named(host) else { return Vec::new() };
+    clusters::endpoint_sets(world, scope, service).into_iter().map(Arc::new).collect()
 }
 
 /// The names that the program may ask for: every form of every visible service's host.

@@ -55,6 +55,11 @@ pub fn add_captured(
         add(config, http_listener(world, node, *port));
         add_routes(config, route_table(world, node, port.to_string().into(), *port, members, true));
     }
+    add_captures(config, world, node, netns, at);
+}
+
+/// Adds the sockets that connections are redirected to.
+pub fn add_captures(config: &mut Config, world: &World, node: &Node, netns: &Arc<str>, at: &[SocketAddr]) {
     for at in at {
         add(config, capture(world, node, netns, *at));
     }

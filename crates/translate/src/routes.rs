@@ -10,7 +10,6 @@ use api::Spanned;
 use api::istio::{
     Delegate, HttpRoute, L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute, VirtualService,
 };
-use base::HostPattern;
 use model::tcp_proxy::WeightedTarget;
 use model::{Route, VirtualHost};
 
@@ -118,7 +117,7 @@ impl World {
     /// The rule that applies to a host in the mesh: rules are not merged there, the most specific host wins, and
     /// between equals the older rule.
     pub(crate) fn mesh_rule(&self, node: &Node, host: &str) -> Option<&Document<VirtualService>> {
-        let candidates = self.virtual_services.iter().filter(|d| d.spec().is_for_mesh() && exported(d, node));
+        let candidates = self.rules_for(host).filter(|d| d.spec().is_for_mesh() && exported(d, node));
         let ranked = candidates.filter_map(|d| {
             let patterns = d.spec().hosts.iter().filter_map(|h| self.host_pattern(&h.value, d.namespace()));
             let best = patterns.filter(|p| p.matches(host) || p.to_string() == host).map(|p| p.specificity()).max()?;
@@ -131,11 +130,6 @@ impl World {
             }
         }
         best.map(|(_, document)| document)
-    }
-
-    /// A rule's host, completed with its namespace.
-    pub(crate) fn host_pattern(&self, host: &str, namespace: &str) -> Option<HostPattern> {
-        complete_host(host, namespace, &self.settings.dns_domain).parse().ok()
     }
 
     /// The HTTP rules of a VirtualService, with those of its delegates in their place.

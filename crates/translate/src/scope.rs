@@ -1,12 +1,15 @@
 //! What a proxy may see: services by their `exportTo`, narrowed by the `Sidecar` that applies to it.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use api::istio::{OutboundMode, Sidecar};
 use base::HostPattern;
+use model::Locality;
 
 use crate::names::without_dot;
-use crate::node::{Node, Role};
+use crate::node::{Capture, Node, Role};
 use crate::service::{Service, selected};
 use crate::settings::OutboundPolicy;
 use crate::world::{Document, World};
@@ -14,13 +17,46 @@ use crate::world::{Document, World};
 impl World {
     /// The services that `node` sees.
     pub fn visible(&self, node: &Node) -> Vec<&Arc<Service>> {
-        let exported = self.services.iter().filter(|s| s.visible.includes(&node.namespace));
+        let exported = self.services().filter(|s| s.visible.includes(&node.namespace));
         match self.sidecar(node) {
             Some(sidecar) if !sidecar.spec().egress.is_empty() => {
                 let namespace = sidecar_namespace(sidecar, node);
                 exported.filter(|s| reaches(sidecar.spec(), namespace, s)).collect()
             }
             _ => exported.collect(),
+        }
+    }
+
+    /// Does `node` see this service?
+    pub(crate) fn shows(&self, service: &Service, node: &Node) -> bool {
+        let within = |sidecar: &Document<Sidecar>| {
+            sidecar.spec().egress.is_empty() || reaches(sidecar.spec(), sidecar_namespace(sidecar, node), service)
+        };
+        service.visible.includes(&node.namespace) && self.sidecar(node).is_none_or(within)
+    }
+
+    /// What of a node decides what it has in common with others: everything outgoing that does not name its own addresses.
+    /// Nodes of equal scope get the same.
+    pub fn scope(&self, node: &Node) -> Node {
+        let role = match &node.role {
+            Role::Sidecar { capture, .. } => Role::Sidecar {
+                ports: Vec::new(),
+                capture: match capture {
+                    Capture::Redirect { .. } => Capture::Redirect { netns: "".into(), outbound: Vec::new() },
+                    Capture::Upstreams(_) => Capture::Upstreams(Vec::new()),
+                },
+            },
+            Role::Gateway { .. } => Role::Gateway { bind: Ipv4Addr::UNSPECIFIED.into(), ports: BTreeMap::new() },
+        };
+        Node {
+            id: "".into(),
+            role,
+            labels: self.pairs.of(&node.namespace, &node.labels),
+            identity: None,
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            locality: Locality::default(),
+            workload: Arc::default(),
+            ..node.clone()
         }
     }
 

@@ -15,11 +15,11 @@ pub const HELD: &str = "kubernetes://";
 /// What is put behind the name of the roots that belong to a certificate.
 pub const ROOTS: &str = "-cacert";
 
-/// Adds the trust bundle, and every held secret that the listeners and clusters of `config` name.
-pub fn add(config: &mut Config, world: &World, node: &Node) {
-    let bundle = SecretValue::Trust { roots: world.trust_bundle.clone(), by_domain: Vec::new() };
+/// Adds the trust bundle, and every held secret that the listeners and clusters of `config`, or `others`, name.
+pub fn add(config: &mut Config, world: &World, node: &Node, others: &[Arc<str>]) {
+    let bundle = SecretValue::Trust { roots: world.trust_bundle.to_vec(), by_domain: Vec::new() };
     let mut secrets = vec![Secret { name: TRUST_BUNDLE.into(), value: bundle }];
-    for name in named(config) {
+    for name in named(config).into_iter().chain(others.iter().cloned()) {
         if let Some(value) = name.strip_prefix(HELD).and_then(|held| find(world, &node.namespace, held)) {
             secrets.push(Secret { name, value });
         }
@@ -27,7 +27,8 @@ pub fn add(config: &mut Config, world: &World, node: &Node) {
     config.secrets.extend(secrets.into_iter().map(|s| (s.name.clone(), Arc::new(s))));
 }
 
-fn named(config: &Config) -> Vec<Arc<str>> {
+/// The secrets that are named by the listeners and clusters of `config`.
+pub fn named(config: &Config) -> Vec<Arc<str>> {
     let mut names: Vec<Arc<str>> = Vec::new();
     for listener in config.listeners.values() {
         for tls in listener.chains.iter().chain(&listener.default_chain).filter_map(|c| c.tls.as_ref()) {

@@ -137,6 +137,26 @@ impl Service {
         !selector.is_empty() && workload.namespace == self.namespace && selected(selector, &workload.labels)
     }
 
+    /// Is all the same, but for endpoints of its own?
+    pub(crate) fn differs_in_endpoints_only(&self, other: &Self) -> bool {
+        let Self { host, name, namespace, ports, addresses, backing, visible, external, certificate_names, defined_by } =
+            self;
+        let same_backing = match (backing, &other.backing) {
+            (Backing::Fixed(_), Backing::Fixed(_)) => true,
+            (own, others) => own == others,
+        };
+        same_backing
+            && *host == other.host
+            && *name == other.name
+            && *namespace == other.namespace
+            && *ports == other.ports
+            && *addresses == other.addresses
+            && *visible == other.visible
+            && *external == other.external
+            && *certificate_names == other.certificate_names
+            && *defined_by == other.defined_by
+    }
+
     /// Its name in telemetry.
     pub fn reference(&self) -> DestinationService {
         DestinationService {

@@ -1,25 +1,35 @@
-//! Everything at one version, with the indexes that translation asks.
+//! Everything at one version, with the indexes that translation asks. A version is made from nothing ([`World::new`]) or,
+//! at the cost of what is different, from the one before ([`World::next`]); both give the same.
 
+mod change;
+mod document;
+mod edit;
+mod rules;
 mod services;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::marker::PhantomData;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use api::istio::{DestinationRule, Gateway, PeerAuthentication, Sidecar, VirtualService};
 use api::kubernetes::{Deployment, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
 
-use crate::names::complete_host;
 use crate::node::Node;
 use crate::peer_authentication::Mode;
 use crate::policy::Policies;
 use crate::service::{Backing, Service, ServicePort, Visibility, selected};
 use crate::settings::MeshSettings;
-use crate::vips::{self, Vips};
+use crate::vips::Vips;
 use crate::workload::Workload;
+
+pub use change::Change;
+pub(crate) use document::Document;
+pub use edit::Edit;
+pub(crate) use rules::Pairs;
+use rules::Rules;
+use services::Known;
 
 /// What a world is made of.
 #[derive(Debug, Clone, Default)]
@@ -30,104 +40,65 @@ pub struct Inputs {
     pub resources: Vec<Arc<Resource>>,
     /// Every registered workload.
     pub workloads: Vec<Arc<Workload>>,
+    /// Where workloads are reached that are not ready: they are instances of their services, but no endpoints.
+    pub not_ready: Arc<BTreeSet<SocketAddr>>,
     /// Addresses given before.
     pub vips: Vips,
     /// PEM of the roots that the mesh trusts.
     pub trust_bundle: Vec<u8>,
 }
 
-/// Everything at one version.
-#[derive(Debug, Default)]
+/// Everything at one version. What is the same in two versions is shared between them.
+#[derive(Debug, Clone, Default)]
 pub struct World {
     /// Settings of the mesh.
-    pub settings: MeshSettings,
+    pub settings: Arc<MeshSettings>,
     /// PEM of the roots that the mesh trusts.
-    pub trust_bundle: Vec<u8>,
+    pub trust_bundle: Arc<Vec<u8>>,
     /// The addresses that are given now, to be handed to the next version.
-    pub vips: Vips,
-    pub(crate) services: Vec<Arc<Service>>,
-    pub(crate) workloads: Vec<Arc<Workload>>,
-    pub(crate) virtual_services: Vec<Document<VirtualService>>,
-    pub(crate) destination_rules: Vec<Document<DestinationRule>>,
-    pub(crate) gateways: Vec<Document<Gateway>>,
-    pub(crate) sidecars: Vec<Document<Sidecar>>,
-    pub(crate) peer_authentications: Vec<Document<PeerAuthentication>>,
-    pub(crate) secrets: Vec<Document<Secret>>,
-    deployments: Vec<Document<Deployment>>,
-    by_host: HashMap<Arc<str>, usize>,
-    members: HashMap<Arc<str>, Vec<usize>>,
-}
-
-/// A resource of a known kind.
-pub(crate) struct Document<T> {
-    pub resource: Arc<Resource>,
-    kind: PhantomData<fn() -> T>,
-}
-
-/// The fields of one kind among those of all.
-pub(crate) trait OfKind: Sized {
-    fn of(spec: &Spec) -> Option<&Self>;
-}
-
-macro_rules! of_kind {
-    ($($kind:ident)*) => {$(impl OfKind for $kind {
-        fn of(spec: &Spec) -> Option<&Self> {
-            match spec { Spec::$kind(fields) => Some(fields), _ => None }
-        }
-    })*};
-}
-of_kind!(VirtualService DestinationRule Gateway Sidecar PeerAuthentication Secret Deployment);
-
-impl<T: OfKind> Document<T> {
-    /// The resources of this kind, the oldest first.
-    fn all(resources: &[Arc<Resource>]) -> Vec<Self> {
-        let mut all: Vec<Self> = resources
-            .iter()
-            .filter(|resource| T::of(&resource.spec).is_some())
-            .map(|resource| Self { resource: resource.clone(), kind: PhantomData })
-            .collect();
-        all.sort_by(|a, b| a.age().cmp(&b.age()));
-        all
-    }
-
-    /// The fields.
-    pub fn spec(&self) -> &T {
-        T::of(&self.resource.spec).expect("made only of resources of this kind")
-    }
-
-    /// The namespace.
-    pub fn namespace(&self) -> &str {
-        self.resource.namespace()
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.resource.meta.name
-    }
-
-    /// Orders from old to young; what has no date counts as old, and the name decides between equals.
-    pub fn age(&self) -> (SystemTime, &str, &str) {
-        (self.resource.meta.created.unwrap_or(SystemTime::UNIX_EPOCH), self.namespace(), self.name())
-    }
-}
-
-impl<T: OfKind> std::fmt::Debug for Document<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.resource.key())
-    }
+    pub vips: Arc<Vips>,
+    /// By host.
+    known: Vec<Arc<Known>>,
+    /// By namespace and name.
+    workloads: Arc<Vec<Arc<Workload>>>,
+    /// By address.
+    by_address: Arc<Vec<Arc<Workload>>>,
+    not_ready: Arc<BTreeSet<SocketAddr>>,
+    /// What defines services, by namespace and name.
+    kubernetes: Arc<Vec<Arc<Resource>>>,
+    entries: Arc<Vec<Arc<Resource>>>,
+    workload_entries: Arc<Vec<Arc<Resource>>>,
+    pub(crate) virtual_services: Arc<Vec<Document<VirtualService>>>,
+    pub(crate) destination_rules: Arc<Vec<Document<DestinationRule>>>,
+    pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
+    pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
+    pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
+    pub(crate) secrets: Arc<Vec<Document<Secret>>>,
+    deployments: Arc<Vec<Document<Deployment>>>,
+    /// Rules by the hosts that they are for.
+    virtual_by_host: Arc<Rules>,
+    destination_by_host: Arc<Rules>,
+    /// The labels that rules ask nodes for.
+    pub(crate) pairs: Arc<Pairs>,
 }
 
 impl World {
     /// Indexes the inputs.
     pub fn new(inputs: Inputs) -> Self {
-        let Inputs { settings, resources, mut workloads, vips, trust_bundle } = inputs;
+        let Inputs { settings, resources, mut workloads, not_ready, vips, trust_bundle } = inputs;
         workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        let mut services = services::collect(&resources, &workloads, &settings);
-        let vips = give_addresses(&mut services, &vips);
-        let services: Vec<Arc<Service>> = services.into_iter().map(Arc::new).collect();
-        let by_host = services.iter().enumerate().map(|(i, s)| (s.host.clone(), i)).collect();
-        let members = members(&services, &workloads);
-        Self {
+        let of_kind = |wanted: fn(&Spec) -> bool| {
+            let mut found: Vec<_> = resources.iter().filter(|resource| wanted(&resource.spec)).cloned().collect();
+            found.sort_by(|a, b| edit::place(a).cmp(&edit::place(b)));
+            Arc::new(found)
+        };
+        let mut world = Self {
+            by_address: Arc::new(edit::sorted_by_address(&workloads)),
+            workloads: Arc::new(workloads),
+            not_ready,
+            kubernetes: of_kind(|spec| matches!(spec, Spec::Service(_))),
+            entries: of_kind(|spec| matches!(spec, Spec::ServiceEntry(_))),
+            workload_entries: of_kind(|spec| matches!(spec, Spec::WorkloadEntry(_))),
             virtual_services: Document::all(&resources),
             destination_rules: Document::all(&resources),
             gateways: Document::all(&resources),
@@ -135,42 +106,66 @@ impl World {
             peer_authentications: Document::all(&resources),
             secrets: Document::all(&resources),
             deployments: Document::all(&resources),
-            settings,
-            trust_bundle,
-            vips,
-            services,
-            workloads,
-            by_host,
-            members,
-        }
+            settings: Arc::new(settings),
+            trust_bundle: Arc::new(trust_bundle),
+            vips: Arc::new(vips),
+            ..Self::default()
+        };
+        world.index_rules();
+        world.known = services::collect(&world);
+        world.give_addresses();
+        world
     }
 
     /// All services, by host.
-    pub fn services(&self) -> &[Arc<Service>] {
-        &self.services
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
+        self.known.iter().map(|known| &known.service)
     }
 
     /// The service of a host: by its whole name, else a wildcard's that covers it.
     pub fn service(&self, host: &str) -> Option<&Arc<Service>> {
-        let exact = self.by_host.get(host).map(|i| &self.services[*i]);
-        exact.or_else(|| {
-            let wild = self.services.iter().filter(|s| s.host.starts_with('*'));
+        self.service_named(host).or_else(|| {
+            let wild = self.wildcards().iter().map(|known| &known.service);
             let covering = wild.filter(|s| s.host.parse::<HostPattern>().is_ok_and(|p| p.matches(host)));
             covering.max_by_key(|s| s.host.len())
         })
     }
 
+    /// The service that has this host as its name.
+    pub(crate) fn service_named(&self, host: &str) -> Option<&Arc<Service>> {
+        self.known(host).map(|known| &known.service)
+    }
+
+    fn known(&self, host: &str) -> Option<&Arc<Known>> {
+        self.place_of(host).ok().map(|at| &self.known[at])
+    }
+
+    fn place_of(&self, host: &str) -> Result<usize, usize> {
+        self.known.binary_search_by(|known| (*known.service.host).cmp(host))
+    }
+
+    /// The services whose hosts begin with `*`, which stand together.
+    fn wildcards(&self) -> &[Arc<Known>] {
+        let from = self.known.partition_point(|known| &*known.service.host < "*");
+        let to = self.known.partition_point(|known| &*known.service.host < "+");
+        &self.known[from..to]
+    }
+
     /// The workloads that are instances of a service.
     pub fn workloads_of(&self, service: &Service) -> impl Iterator<Item = &Arc<Workload>> {
-        self.members.get(&service.host).into_iter().flatten().map(|i| &self.workloads[*i])
+        self.known(&service.host).into_iter().flat_map(|known| known.members.iter())
     }
 
     /// The identities that a server of this service may have: those of its workloads, running or described.
     pub fn identities(&self, service: &Service) -> BTreeSet<String> {
+        self.known(&service.host).map_or_else(BTreeSet::new, |known| self.identities_of(service, &known.members))
+    }
+
+    fn identities_of(&self, service: &Service, members: &[Arc<Workload>]) -> BTreeSet<String> {
         let identity = |namespace: &str, account: &str| {
             SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
         };
-        let running = self.workloads_of(service).filter_map(|w| identity(&w.namespace, &w.service_account));
+        let running = members.iter().filter_map(|w| identity(&w.namespace, &w.service_account));
         let mut all: BTreeSet<String> = running.chain(service.certificate_names.iter().cloned()).collect();
         match &service.backing {
             Backing::Workloads(selector) => {
@@ -188,10 +183,20 @@ impl World {
         all
     }
 
+    /// Is nobody to be sent to this address for now?
+    pub(crate) fn withholds(&self, address: &SocketAddr) -> bool {
+        self.not_ready.contains(address)
+    }
+
+    fn at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
+        let from = self.by_address.partition_point(|w| w.address < address);
+        self.by_address[from..].iter().take_while(move |w| w.address == address)
+    }
+
     /// Does a workload take the mesh's TLS at this address and port?
     pub(crate) fn is_mesh_address(&self, address: &str, port: u16) -> bool {
-        let Ok(ip) = address.parse::<std::net::IpAddr>() else { return false };
-        self.workloads.iter().filter(|w| w.address == ip).any(|w| {
+        let Ok(ip) = address.parse::<IpAddr>() else { return false };
+        self.at(ip).any(|w| {
             let target = w.ports.iter().find(|(_, at)| **at == port).map_or(port, |(target, _)| *target);
             self.takes_mesh_tls(w, target)
         })
@@ -205,9 +210,9 @@ impl World {
 
     /// The service that the program beside `node` is an instance of by this port; of several the first by host.
     pub(crate) fn inbound_service(&self, node: &Node, target: u16) -> Option<(&Service, &ServicePort)> {
-        let own = self.workloads.iter().filter(|w| w.address == node.address && w.namespace == node.namespace);
+        let own = self.at(node.address).filter(|w| w.namespace == node.namespace);
         let mut found = own.flat_map(|workload| {
-            let services = self.services.iter().filter(|s| s.selects(workload));
+            let services = self.services().filter(|s| s.selects(workload));
             services
                 .flat_map(|s| s.ports.iter().map(move |p| (&**s, p)))
                 .filter(|(_, p)| p.on(workload) == Some(target))
@@ -223,10 +228,10 @@ impl World {
     }
 
     fn policies_in(&self, level: &str, service: &Service, node: &Node) -> Option<Policies<'_>> {
-        let of_level = self.destination_rules.iter().filter(|d| d.namespace() == level && sees(d, node));
+        let of_host = self.policies_for(&service.host);
+        let of_level = of_host.filter(|d| d.namespace() == level && sees(d, node));
         let ranked = of_level.filter_map(|d| {
-            let host = complete_host(&d.spec().host.value, level, &self.settings.dns_domain);
-            let pattern = host.parse::<HostPattern>().ok()?;
+            let pattern = self.host_pattern(&d.spec().host.value, level)?;
             pattern.matches(&service.host).then(|| (pattern.specificity(), d))
         });
         let ranked: Vec<_> = ranked.collect();
@@ -249,34 +254,4 @@ fn sees(rule: &Document<DestinationRule>, node: &Node) -> bool {
     };
     let export_to = spec.export_to.iter().map(|to| to.value.as_str());
     for_node && Visibility::read(export_to, rule.namespace()).includes(&node.namespace)
-}
-
-fn members(services: &[Arc<Service>], workloads: &[Arc<Workload>]) -> HashMap<Arc<str>, Vec<usize>> {
-    let mut by_namespace: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (i, workload) in workloads.iter().enumerate() {
-        by_namespace.entry(&workload.namespace).or_default().push(i);
-    }
-    let of = |service: &Arc<Service>| {
-        let near = by_namespace.get(service.namespace.as_str()).into_iter().flatten().copied();
-        (service.host.clone(), near.filter(|i| service.selects(&workloads[*i])).collect())
-    };
-    services.iter().map(of).collect()
-}
-
-/// Gives addresses to services that have none. When the range is used up, those that come last by name stay without.
-fn give_addresses(services: &mut [Service], given: &Vips) -> Vips {
-    let needs =
-        |s: &&mut Service| s.addresses.is_empty() && !s.host.starts_with('*') && s.backing != Backing::Passthrough;
-    let hosts: Vec<String> = services.iter_mut().filter(needs).map(|s| s.host.to_string()).collect();
-    let mut count = hosts.len();
-    let vips = loop {
-        match vips::allocate(hosts[..count].iter().map(String::as_str), given) {
-            Some(vips) => break vips,
-            None => count -= 1,
-        }
-    };
-    for service in services.iter_mut().filter(needs) {
-        service.addresses.extend(vips.get(&*service.host).map(|ip| std::net::IpAddr::V4(*ip)));
-    }
-    vips
 }

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use model::{Config, ResourceKind};
 use xds::Resource;
-use xds::server::{EncodedResource, ResourceSet, Snapshot};
+use xds::server::EncodedResource;
 
-/// Encoded resources and sets that are in use. What nobody uses any more is forgotten.
+/// Encoded resources that are in use. What nobody uses any more is forgotten.
 #[derive(Default)]
 pub struct Interner {
     resources: Mutex<HashMap<(ResourceKind, Arc<str>), Vec<Known>>>,
-    sets: Mutex<HashMap<(ResourceKind, Arc<str>), Weak<ResourceSet>>>,
 }
 
 /// One form of a resource. The model is kept too, since comparing is cheaper than encoding.
@@ -23,13 +22,16 @@ struct Known {
 /// Of resources in very many forms (each sidecar's own listeners), only so many are compared before encoding.
 const MOST_COMPARED: usize = 8;
 
+/// Encoded resources by kind.
+pub type Encoded = Vec<(ResourceKind, Vec<Arc<EncodedResource>>)>;
+
 impl Interner {
-    /// The snapshot of a configuration, as the successor of `old`.
-    pub fn snapshot(&self, config: Config, old: &Snapshot) -> Snapshot {
+    /// A configuration, encoded. Every kind is there.
+    pub fn encode(&self, config: Config) -> Encoded {
         let Config { listeners, routes, clusters, endpoints, secrets, names } = config;
-        let mut snapshot = Snapshot::default();
+        let mut all = Encoded::new();
         let mut put = |kind, resources: Vec<Resource>| {
-            snapshot.put(kind, self.set(kind, resources, old.get(kind)));
+            all.push((kind, resources.into_iter().map(|resource| self.resource(kind, resource)).collect()));
         };
         put(ResourceKind::Cluster, clusters.into_values().map(Resource::Cluster).collect());
         put(ResourceKind::Endpoints, endpoints.into_values().map(Resource::Endpoints).collect());
@@ -37,27 +39,11 @@ impl Interner {
         put(ResourceKind::Route, routes.into_values().map(Resource::Route).collect());
         put(ResourceKind::Secret, secrets.into_values().map(Resource::Secret).collect());
         put(ResourceKind::Names, names.into_values().map(Resource::Names).collect());
-        snapshot
+        all
     }
 
-    fn set(&self, kind: ResourceKind, resources: Vec<Resource>, old: Option<&Arc<ResourceSet>>) -> Arc<ResourceSet> {
-        let encoded: Vec<Arc<EncodedResource>> = resources.into_iter().map(|r| self.resource(kind, r)).collect();
-        let set = match old {
-            Some(old) => ResourceSet::next(old, encoded),
-            None => Arc::new(ResourceSet::new(encoded)),
-        };
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = sets.entry((kind, set.version().clone())).or_default();
-        match slot.upgrade() {
-            Some(shared) => shared,
-            None => {
-                *slot = Arc::downgrade(&set);
-                set
-            }
-        }
-    }
-
-    fn resource(&self, kind: ResourceKind, model: Resource) -> Arc<EncodedResource> {
+    /// A resource, encoded.
+    pub fn resource(&self, kind: ResourceKind, model: Resource) -> Arc<EncodedResource> {
         let key = (kind, model.name());
         if let Some(shared) = self.equal(&key, &model) {
             return shared;
@@ -86,8 +72,6 @@ impl Interner {
             known.retain(|known| known.encoded.strong_count() > 0);
             !known.is_empty()
         });
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.retain(|_, set| set.strong_count() > 0);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(ResourceKind, Arc<str>), Vec<Known>>> {
@@ -115,15 +99,14 @@ mod tests {
     #[test]
     fn equal_resources_are_one() {
         let interner = Interner::default();
-        let none = Snapshot::default();
-        let first = interner.snapshot(config(&[("a", 1), ("b", 1)]), &none);
-        let second = interner.snapshot(config(&[("a", 1), ("b", 1)]), &none);
-        let clusters = |snapshot: &Snapshot| snapshot.get(ResourceKind::Cluster).unwrap().clone();
-        assert!(Arc::ptr_eq(&clusters(&first), &clusters(&second)));
-        let third = interner.snapshot(config(&[("a", 1), ("b", 2)]), &first);
-        let shared = |name| Arc::ptr_eq(clusters(&first).get(name).unwrap(), clusters(&third).get(name).unwrap());
-        assert!(shared("a") && !shared("b"));
-        drop((first, second));
+        let clusters = |clusters| {
+            let encoded = interner.encode(config(clusters));
+            encoded.into_iter().find(|(kind, _)| *kind == ResourceKind::Cluster).unwrap().1
+        };
+        let first = clusters(&[("a", 1), ("b", 1)]);
+        let second = clusters(&[("a", 1), ("b", 2)]);
+        assert!(Arc::ptr_eq(&first[0], &second[0]) && !Arc::ptr_eq(&first[1], &second[1]));
+        drop(first);
         interner.sweep();
         let left: usize = interner.lock().values().map(Vec::len).sum();
         assert_eq!(left, 2, "the first `b` is forgotten");

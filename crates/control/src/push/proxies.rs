@@ -9,28 +9,38 @@ use translate::{Node, Role};
 use xds::health::Health;
 use xds::server::{Snapshot, SubscriptionStatus};
 
-use super::stream;
+use super::graph;
 use crate::registration::NodeMetadata;
 use crate::store::Versioned;
 use crate::v1::{ProxyStatus, SyncState, TypeStatus};
 
 /// Connected proxies. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Proxies(Arc<Mutex<BTreeMap<u64, Connected>>>);
+pub struct Proxies(Arc<Mutex<Table>>);
 
-/// A session as the status page looks at it.
+#[derive(Default)]
+struct Table {
+    connected: BTreeMap<u64, Connected>,
+    /// The version that everybody was offered.
+    versioned: Option<Arc<Versioned>>,
+}
+
+/// A session as others look at it.
 pub trait Observed: Send {
     /// Where each subscription stands.
     fn subscriptions(&self) -> Vec<SubscriptionStatus>;
+
+    /// Takes the newest snapshot.
+    fn take(&mut self, snapshot: Arc<Snapshot>);
 }
 
 /// A connected proxy.
 pub struct Connected {
     pub node: Node,
     pub metadata: NodeMetadata,
+    pub is_tls: bool,
     pub since: SystemTime,
-    /// The version that was offered last, and what was made of it.
-    pub versioned: Arc<Versioned>,
+    /// What was offered last.
     pub snapshot: Arc<Snapshot>,
     pub session: Arc<Mutex<dyn Observed>>,
     /// Why its program is not ready, if it is not.
@@ -39,30 +49,38 @@ pub struct Connected {
 
 impl Proxies {
     pub fn insert(&self, stream: u64, connected: Connected) {
-        self.lock().insert(stream, connected);
+        self.lock().connected.insert(stream, connected);
     }
 
     pub fn remove(&self, stream: u64) {
-        self.lock().remove(&stream);
+        self.lock().connected.remove(&stream);
     }
 
-    /// The proxy was offered another version.
-    pub fn offered(&self, stream: u64, versioned: Arc<Versioned>, snapshot: Arc<Snapshot>) {
-        if let Some(connected) = self.lock().get_mut(&stream) {
-            (connected.versioned, connected.snapshot) = (versioned, snapshot);
+    /// These proxies were offered something, and all others need nothing at this version.
+    pub fn offered(&self, versioned: &Arc<Versioned>, snapshots: Vec<(u64, Arc<Snapshot>)>) {
+        let mut table = self.lock();
+        table.versioned = Some(versioned.clone());
+        for (stream, snapshot) in snapshots {
+            if let Some(connected) = table.connected.get_mut(&stream) {
+                connected.snapshot = snapshot;
+            }
         }
     }
 
     /// The proxy says whether its program is ready, or why not.
     pub fn told(&self, stream: u64, health: &Health) {
-        if let Some(connected) = self.lock().get_mut(&stream) {
+        if let Some(connected) = self.lock().connected.get_mut(&stream) {
             connected.not_ready = health.clone().err();
         }
     }
 
     /// Every proxy, by node id.
     pub fn status(&self) -> Vec<ProxyStatus> {
-        let mut all: Vec<ProxyStatus> = self.lock().values().map(Connected::status).collect();
+        let mut all: Vec<ProxyStatus> = {
+            let table = self.lock();
+            let version = table.versioned.as_ref().map_or(0, |versioned| versioned.version);
+            table.connected.values().map(|connected| connected.status(version)).collect()
+        };
         all.sort_by(|a, b| (&a.node, &a.connected).cmp(&(&b.node, &b.connected)));
         all
     }
@@ -70,22 +88,23 @@ impl Proxies {
     /// The configuration that was made for a proxy, and of which version. By node id or instance; the newest stream counts.
     pub fn config(&self, name: &str) -> Option<(String, u64, Config)> {
         let (node, versioned, is_tls) = {
-            let proxies = self.lock();
+            let table = self.lock();
+            let proxies = &table.connected;
             let instance = |c: &Connected| c.metadata.halcyon.as_ref().is_some_and(|r| r.instance == name);
             let by_id = proxies.values().rev().find(|c| *c.node.id == *name);
             let found = by_id.or_else(|| proxies.values().rev().find(|c| instance(c)))?;
-            (found.node.clone(), found.versioned.clone(), found.node.identity.is_some())
+            (found.node.clone(), table.versioned.clone()?, found.is_tls)
         };
-        Some((node.id.to_string(), versioned.version, stream::config(&versioned, &node, is_tls)))
+        Some((node.id.to_string(), versioned.version, graph::config(&versioned.world, &node, is_tls)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Connected>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connected {
-    fn status(&self) -> ProxyStatus {
+    fn status(&self, version: u64) -> ProxyStatus {
         let registration = self.metadata.halcyon.as_ref();
         let subscriptions = self.session.lock().unwrap_or_else(PoisonError::into_inner).subscriptions();
         let of = |kind| subscriptions.iter().find(|status| status.kind == Some(kind));
@@ -105,7 +124,7 @@ impl Connected {
             proxy_version: registration.and_then(|r| r.proxy_version.clone()),
             connected: crate::timestamp(self.since),
             not_ready: self.not_ready.clone(),
-            version: self.versioned.version,
+            version,
             types: ResourceKind::ALL.into_iter().map(|kind| self.type_status(kind, of(kind))).collect(),
         }
     }

@@ -1,28 +1,25 @@
 //! The story of one stream: let in, registered, configured, kept up to date, and seen off.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::secret::SecretValue;
-use model::{Config, Endpoint};
 use proto::envoy::config::core::v3::Node as WireNode;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use translate::Node;
 use xds::health::HEALTH_TYPE;
 use xds::server::{ServerSession, Snapshot};
 
+use super::graph::{Graph, Listening};
 use super::node::{self, Admitted};
 use super::proxies::{Connected, Observed};
 use super::{Push, Responses};
 use crate::doors::Caller;
+use crate::registration::NodeMetadata;
 use crate::registry::Departure;
-use crate::store::Versioned;
 
 /// Responses that wait for the connection. More would only grow old there; the session puts changes together instead.
 const WAITING: usize = 2;
@@ -73,6 +70,10 @@ impl<S: ServerSession + Send> Observed for S {
     fn subscriptions(&self) -> Vec<xds::server::SubscriptionStatus> {
         self.status()
     }
+
+    fn take(&mut self, snapshot: Arc<Snapshot>) {
+        self.offer(snapshot);
+    }
 }
 
 /// Answers a stream of requests, on a task of its own.
@@ -122,28 +123,16 @@ where
         // So that its first configuration knows it.
         let _ = tokio::time::timeout(REGISTRATION, push.0.desk.joined(id, registered)).await;
     }
-    let mut versions = push.0.store.watch();
-    let versioned = versions.borrow_and_update().clone();
-    let (node, is_tls) = (Arc::new(node), caller.is_tls);
-    let snapshot = push.snapshot(&versioned, &node, is_tls, &Arc::default()).await;
-    let session = Arc::new(Mutex::new(session(snapshot.clone())));
     let not_ready = metadata.tells_readiness().then(|| "its sidecar has not said yet".to_owned());
-    let connected = Connected {
-        node: Node::clone(&node),
-        metadata,
-        since: push.0.clock.now(),
-        versioned,
-        snapshot: snapshot.clone(),
-        session: session.clone(),
-        not_ready,
-    };
-    push.0.proxies.insert(id, connected);
+    let joining = Joining { id, node: Arc::new(node), metadata, is_tls: caller.is_tls, not_ready };
+    let node = joining.node.clone();
+    let Some((session, wake)) = push.join(joining, session).await else { return Ok(()) };
     push.0.metrics.connected.inc();
-    let mut stream = Live { push, id, node, is_tls, session, snapshot };
+    let mut stream = Live { push, id, node, session, wake };
     stream.take(first);
-    let end = stream.run(&mut requests, &mut versions, responses).await;
-    push.0.proxies.remove(id);
+    let end = stream.run(&mut requests, responses).await;
     push.0.metrics.connected.dec();
+    push.leave(id).await;
     stream.see_off(end, responses).await;
     Ok(())
 }
@@ -161,9 +150,18 @@ struct Live<'a, S> {
     push: &'a Push,
     id: u64,
     node: Arc<Node>,
-    is_tls: bool,
     session: Arc<Mutex<S>>,
-    snapshot: Arc<Snapshot>,
+    /// The session was offered something.
+    wake: Arc<Notify>,
+}
+
+/// A proxy that was let in, before it has anything.
+struct Joining {
+    id: u64,
+    node: Arc<Node>,
+    metadata: NodeMetadata,
+    is_tls: bool,
+    not_ready: Option<String>,
 }
 
 impl<S> Live<'_, S>
@@ -175,7 +173,6 @@ where
     async fn run(
         &mut self,
         requests: &mut Streaming<S::Request>,
-        versions: &mut tokio::sync::watch::Receiver<Arc<Versioned>>,
         responses: &mpsc::Sender<Result<S::Response, Status>>,
     ) -> End {
         let draining = self.push.0.drain.started();
@@ -198,13 +195,7 @@ where
                     Ok(None) => return End::Theirs(Departure::Clean),
                     Err(status) => return End::Theirs(departure(&status)),
                 },
-                changed = versions.changed() => {
-                    if changed.is_err() {
-                        return End::Ours;
-                    }
-                    let versioned = versions.borrow_and_update().clone();
-                    self.offer(versioned).await;
-                }
+                () = self.wake.notified() => {}
                 () = responses.closed() => return End::Theirs(Departure::Broken),
             }
         }
@@ -228,13 +219,6 @@ where
         lock(&self.session).request(request);
     }
 
-    async fn offer(&mut self, versioned: Arc<Versioned>) {
-        let snapshot = self.push.snapshot(&versioned, &self.node, self.is_tls, &self.snapshot).await;
-        self.snapshot = snapshot.clone();
-        self.push.0.proxies.offered(self.id, versioned, snapshot.clone());
-        lock(&self.session).offer(snapshot);
-    }
-
     async fn see_off(&self, end: End, responses: &mpsc::Sender<Result<S::Response, Status>>) {
         match end {
             End::Theirs(how) => {
@@ -250,62 +234,76 @@ where
 }
 
 impl Push {
-    /// What the node may have at a version, as the successor of `old`. Off the runtime's thread.
-    async fn snapshot(
+    /// Takes a proxy in, off the runtime's thread. Nothing when the runtime is shutting down.
+    async fn join<S: ServerSession + Send + 'static>(
         &self,
-        versioned: &Arc<Versioned>,
-        node: &Arc<Node>,
-        is_tls: bool,
-        old: &Arc<Snapshot>,
-    ) -> Arc<Snapshot> {
-        // Closed never: the semaphore lives as long as we do.
-        let _permit = self.0.permits.acquire().await;
-        let (push, versioned, node, before) = (self.clone(), versioned.clone(), node.clone(), old.clone());
-        let made = tokio::task::spawn_blocking(move || {
+        joining: Joining,
+        session: fn(Arc<Snapshot>) -> S,
+    ) -> Option<(Arc<Mutex<S>>, Arc<Notify>)> {
+        let push = self.clone();
+        let joined = tokio::task::spawn_blocking(move || {
+            let Joining { id, node, metadata, is_tls, not_ready } = joining;
             let started = std::time::Instant::now();
-            let config = config(&versioned, &node, is_tls);
-            let snapshot = Arc::new(push.0.interner.snapshot(config, &before));
+            let mut graph = push.graph();
+            push.catch_up(&mut graph);
+            let snapshot = graph.join(id, node.clone(), is_tls);
+            let (session, wake) = (Arc::new(Mutex::new(session(snapshot.clone()))), Arc::new(Notify::new()));
+            graph.listen(id, Listening { session: session.clone(), wake: wake.clone() });
             push.0.metrics.translate.observe(started.elapsed().as_secs_f64() * 1e3);
-            snapshot
+            let connected = Connected {
+                node: Node::clone(&node),
+                metadata,
+                is_tls,
+                since: push.0.clock.now(),
+                snapshot,
+                session: session.clone(),
+                not_ready,
+            };
+            push.0.proxies.insert(id, connected);
+            (session, wake)
         });
+        joined.await.inspect_err(|error| tracing::error!("a proxy could not be taken in ({error})")).ok()
+    }
+
+    async fn leave(&self, id: u64) {
+        let push = self.clone();
         // Only a shutdown of the runtime ends it early, and then nobody asks any more.
-        made.await.unwrap_or_else(|error| {
-            tracing::error!("proxy: its configuration could not be made ({error}); it keeps what it has");
-            old.clone()
+        let _ = tokio::task::spawn_blocking(move || {
+            push.graph().leave(id);
+            push.0.proxies.remove(id);
         })
+        .await;
+    }
+
+    /// Follows the store, off the runtime's thread. The first change goes out at once; those that come while it is
+    /// followed go out together.
+    pub async fn follow(self) {
+        let mut versions = self.0.store.watch();
+        while versions.changed().await.is_ok() {
+            let push = self.clone();
+            let followed = tokio::task::spawn_blocking(move || {
+                let started = std::time::Instant::now();
+                push.catch_up(&mut push.graph());
+                push.0.metrics.translate.observe(started.elapsed().as_secs_f64() * 1e3);
+            });
+            if let Err(error) = followed.await {
+                tracing::error!("a change could not be followed ({error}); proxies keep what they have");
+            }
+        }
+    }
+
+    fn catch_up(&self, graph: &mut Graph) {
+        let offered = graph.catch_up();
+        self.0.proxies.offered(graph.versioned(), offered);
+    }
+
+    fn graph(&self) -> MutexGuard<'_, Graph> {
+        lock(&self.0.graph)
     }
 
     /// Forgets encoded resources that no stream uses any more.
     pub fn sweep(&self) {
-        self.0.interner.sweep();
-    }
-}
-
-/// The configuration of a node: names only for our own proxies, private keys only over TLS, and no endpoints that are not
-/// ready.
-pub fn config(versioned: &Versioned, node: &Node, is_tls: bool) -> Config {
-    let mut config = translate::translate(&versioned.world, node);
-    withhold(&mut config, &versioned.not_ready);
-    if !node.ours {
-        config.names.clear();
-    }
-    if !is_tls {
-        config.secrets.retain(|_, secret| !matches!(secret.value, SecretValue::Certificate { .. }));
-    }
-    config
-}
-
-/// Takes out the endpoints at these addresses. Nobody is sent to them, but they stay in their services, so that the rest
-/// of a configuration is the same before and after.
-fn withhold(config: &mut Config, not_ready: &BTreeSet<SocketAddr>) {
-    if not_ready.is_empty() {
-        return;
-    }
-    let waits = |endpoint: &Endpoint| endpoint.address.socket_addr().is_some_and(|addr| not_ready.contains(&addr));
-    for set in config.endpoints.values_mut().filter(|set| set.iter().any(waits)) {
-        let set = Arc::make_mut(set);
-        set.localities.iter_mut().for_each(|group| group.endpoints.retain(|endpoint| !waits(endpoint)));
-        set.localities.retain(|group| !group.endpoints.is_empty());
+        self.graph().sweep();
     }
 }
 

@@ -24,7 +24,7 @@ pub async fn status(State(parts): Shared) -> Json<Status> {
         version: now.version,
         started: crate::timestamp(parts.started),
         uptime_s: parts.clock.now().duration_since(parts.started).map_or(0, |d| d.as_secs()),
-        resources: now.resources.len(),
+        resources: now.resources.size(),
         services: now.world.services().len(),
         workloads: now.workloads,
         problems: now.problems.len() + now.source_problems.len(),

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::{Kind, Origin, Problem, Resource, ResourceKey};
+use translate::Edit;
 
 use super::disk::{Changes, Table};
-use super::{Holder, Stored, row};
+use super::{Catalog, Holder, Stored, row};
 use crate::v1::{Applied, Outcome};
 
 /// All resources as they would be, and the rows to be written for that.
 pub struct Draft {
-    pub resources: BTreeMap<ResourceKey, Arc<Stored>>,
+    pub resources: Catalog,
+    /// What stood before in the place of what is different.
+    before: BTreeMap<ResourceKey, Option<Arc<Resource>>>,
     pub changes: Changes,
     pub results: Vec<Applied>,
     pub problems: Vec<Problem>,
@@ -22,9 +25,10 @@ pub struct Draft {
 
 impl Draft {
     /// A draft in which nothing is changed yet, for changes by `holder`.
-    pub fn new(resources: &BTreeMap<ResourceKey, Arc<Stored>>, holder: Holder, now: SystemTime) -> Self {
+    pub fn new(resources: &Catalog, holder: Holder, now: SystemTime) -> Self {
         Self {
             resources: resources.clone(),
+            before: BTreeMap::new(),
             changes: Changes::default(),
             results: Vec::new(),
             problems: Vec::new(),
@@ -65,7 +69,8 @@ impl Draft {
         let generation = old.map_or(1, |old| old.generation + u64::from(outcome == Outcome::Configured));
         let stored = row::stored(resource.clone(), created, generation, self.holder);
         self.changes.put(Table::Resources, row::key(&key), row::write(&stored));
-        self.resources.insert(key, Arc::new(stored));
+        self.before.entry(key.clone()).or_insert_with(|| old.map(|old| old.resource.clone()));
+        self.resources.insert_mut(key, Arc::new(stored));
     }
 
     /// Takes a resource out.
@@ -79,9 +84,10 @@ impl Draft {
         }
         let origin = old.as_ref().map_or_else(Origin::default, |old| old.resource.origin.clone());
         let outcome = if old.is_some() { Outcome::Deleted } else { Outcome::NotFound };
-        if old.is_some() {
+        if let Some(old) = old {
             self.changes.remove(Table::Resources, row::key(key));
-            self.resources.remove(key);
+            self.before.entry(key.clone()).or_insert_with(|| Some(old.resource.clone()));
+            self.resources.remove_mut(key);
         }
         self.results.push(Applied { key: key.clone(), outcome, origin, note: None });
     }
@@ -92,6 +98,13 @@ impl Draft {
         let gone: Vec<ResourceKey> =
             self.resources.iter().filter(|(key, stored)| gone(key, stored)).map(|(key, _)| key.clone()).collect();
         gone.iter().for_each(|key| self.delete(key));
+    }
+
+    /// What is different, each as it was and as it is.
+    pub fn edit(&self) -> Edit {
+        let now = |key| self.resources.get(key).map(|stored: &Arc<Stored>| stored.resource.clone());
+        let resources = self.before.iter().map(|(key, before)| (before.clone(), now(key))).collect();
+        Edit { resources, ..Edit::default() }
     }
 
     fn is_held_by_a_file(&self, old: &Stored) -> bool {

@@ -7,15 +7,19 @@ use std::sync::{Arc, mpsc};
 use api::source::{Batch, Change};
 use api::{Problem, ResourceKey, check_set};
 use base::Clock;
+use rpds::RedBlackTreeMapSync;
 use telemetry::{Counter, Desc, Gauge, Histogram, Shard};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use translate::vips::Vips;
-use translate::{Inputs, MeshSettings, World};
+use translate::{Edit, Inputs, MeshSettings, World};
 
 use super::disk::{Changes, Disk, Table, number};
 use super::draft::Draft;
 use super::row::{self, TokenRow};
-use super::{ChangeError, Command, Done, Holder, Kept, Set, Start, StoreError, Stored, Versioned, WorkloadChange};
+use super::{
+    Catalog, ChangeError, Command, Done, Holder, Kept, Set, Start, Step, StoreError, Versioned, WorkloadChange,
+};
 use crate::registry::Registered;
 
 const VERSION: &str = "version";
@@ -26,15 +30,18 @@ pub struct Owner {
     settings: MeshSettings,
     clock: Clock,
     trust_bundle: Vec<u8>,
-    resources: BTreeMap<ResourceKey, Arc<Stored>>,
-    workloads: BTreeMap<String, Arc<Registered>>,
-    vips: Vips,
+    resources: Catalog,
+    workloads: RedBlackTreeMapSync<String, Arc<Registered>>,
+    world: Arc<World>,
+    /// The addresses in the file.
+    vips: Arc<Vips>,
     version: u64,
     /// Stored documents that cannot be read any more.
     unreadable: Vec<Problem>,
     /// What the watched directory had to say last.
     file_problems: Vec<Problem>,
     sender: watch::Sender<Arc<Versioned>>,
+    steps: UnboundedSender<Step>,
     metrics: Metrics,
 }
 
@@ -65,7 +72,8 @@ impl Metrics {
 /// Everything as it would be, with what is wrong in it.
 struct Built {
     world: Arc<World>,
-    problems: Vec<Problem>,
+    change: translate::Change,
+    problems: Arc<Vec<Problem>>,
 }
 
 impl Owner {
@@ -79,17 +87,18 @@ impl Owner {
             Some(value) => serde_json::from_slice(value).map_err(|_| bad_vips)?,
             None => Vips::new(),
         };
-        let (mut resources, mut unreadable) = (BTreeMap::new(), Vec::new());
+        let (mut resources, mut unreadable) = (Catalog::new_sync(), Vec::new());
         for (key, value) in disk.read(Table::Resources)? {
             match row::read(&key, &value) {
-                Ok(stored) => drop(resources.insert(stored.resource.key(), Arc::new(stored))),
+                Ok(stored) => resources.insert_mut(stored.resource.key(), Arc::new(stored)),
                 Err(problems) => unreadable.extend(problems),
             }
         }
         let workloads = read_workloads(&mut disk)?;
         let rows = disk.read(Table::Tokens)?;
         let tokens = rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok());
-        let kept = Kept { workloads: workloads.values().cloned().collect(), tokens: tokens.collect() };
+        let (steps, received) = unbounded_channel();
+        let kept = Kept { workloads: workloads.values().cloned().collect(), tokens: tokens.collect(), steps: received };
         let metrics = Metrics::new(start.shard).expect("declared once, alike");
         let (sender, receiver) = watch::channel(Arc::new(Versioned::empty()));
         let mut owner = Self {
@@ -99,11 +108,13 @@ impl Owner {
             trust_bundle: start.trust_bundle,
             resources,
             workloads,
-            vips,
+            world: Arc::default(),
+            vips: Arc::new(vips),
             version,
             unreadable,
             file_problems: Vec::new(),
             sender,
+            steps,
             metrics,
         };
         owner.begin(start.has_files)?;
@@ -116,7 +127,7 @@ impl Owner {
         if !has_files {
             draft.keep_only(|_| false);
         }
-        let built = self.build(&draft.resources, &self.workloads);
+        let built = self.build_whole(&draft.resources);
         if draft.changes.is_empty() && built.world.vips == self.vips {
             self.publish(built);
             return Ok(());
@@ -172,7 +183,7 @@ impl Owner {
             warnings.extend(draft.problems);
             return Err(ChangeError::Refused(warnings));
         }
-        let built = self.build(&draft.resources, &self.workloads);
+        let built = self.build(draft.edit());
         let of_set: HashSet<&ResourceKey> = draft.results.iter().map(|applied| &applied.key).collect();
         let before = self.sender.borrow().problems.clone();
         let concerns = |problem: &&Problem| {
@@ -201,7 +212,7 @@ impl Owner {
                 Change::Deleted { key, .. } => draft.delete(key),
             }
         }
-        let built = self.build(&draft.resources, &self.workloads);
+        let built = self.build(draft.edit());
         let problems_changed = self.file_problems != batch.problems;
         self.file_problems = batch.problems;
         if !draft.changes.is_empty() {
@@ -217,25 +228,30 @@ impl Owner {
 
     fn change_workloads(&mut self, changes: Vec<WorkloadChange>) -> Result<u64, StoreError> {
         let (mut workloads, mut rows) = (self.workloads.clone(), Changes::default());
+        let mut before: BTreeMap<String, Option<Arc<Registered>>> = BTreeMap::new();
         for change in changes {
             match change {
                 WorkloadChange::Put(registered) => {
                     let key = registered.key();
-                    if workloads.get(&key).is_none_or(|old| **old != *registered) {
+                    let old = workloads.get(&key).cloned();
+                    if old.as_ref().is_none_or(|old| **old != *registered) {
                         rows.put(Table::Workloads, key.clone(), serde_json::to_vec(&*registered).unwrap_or_default());
-                        workloads.insert(key, registered);
+                        workloads.insert_mut(key.clone(), registered);
+                        before.entry(key).or_insert(old);
                     }
                 }
                 WorkloadChange::Remove { namespace, instance } => {
                     let key = format!("{namespace}/{instance}");
-                    if workloads.remove(&key).is_some() {
-                        rows.remove(Table::Workloads, key);
+                    if let Some(old) = workloads.get(&key).cloned() {
+                        workloads.remove_mut(&key);
+                        rows.remove(Table::Workloads, key.clone());
+                        before.entry(key).or_insert(Some(old));
                     }
                 }
             }
         }
         if !rows.is_empty() {
-            let built = self.build(&self.resources, &workloads);
+            let built = self.build(workloads_edit(&before, &workloads));
             self.commit(rows, built, |owner| owner.workloads = workloads)?;
         }
         Ok(self.version)
@@ -250,29 +266,39 @@ impl Owner {
         self.disk.write(&rows)
     }
 
-    fn build(
-        &self,
-        resources: &BTreeMap<ResourceKey, Arc<Stored>>,
-        workloads: &BTreeMap<String, Arc<Registered>>,
-    ) -> Built {
+    /// The version that these resources make, from nothing.
+    fn build_whole(&self, resources: &Catalog) -> Built {
         let started = std::time::Instant::now();
         let world = World::new(Inputs {
             settings: self.settings.clone(),
             resources: resources.values().map(|stored| stored.resource.clone()).collect(),
-            workloads: workloads.values().filter_map(|registered| registered.workload()).map(Arc::new).collect(),
-            vips: self.vips.clone(),
+            workloads: self.workloads.values().filter_map(|registered| registered.workload()).map(Arc::new).collect(),
+            not_ready: Arc::new(not_ready(self.workloads.values())),
+            vips: (*self.vips).clone(),
             trust_bundle: self.trust_bundle.clone(),
         });
-        let problems = translate::check(&world);
+        let problems = Arc::new(translate::check(&world));
         self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);
-        Built { world: Arc::new(world), problems }
+        Built { world: Arc::new(world), change: translate::Change::everything(), problems }
+    }
+
+    /// The version after this one.
+    fn build(&self, edit: Edit) -> Built {
+        let started = std::time::Instant::now();
+        let (world, change) = self.world.next(edit);
+        let problems = match change.concerns_problems() {
+            true => Arc::new(translate::check(&world)),
+            false => self.sender.borrow().problems.clone(),
+        };
+        self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);
+        Built { world: Arc::new(world), change, problems }
     }
 
     /// Durable first, then visible. On an error nothing is different.
     fn commit(&mut self, mut rows: Changes, built: Built, take: impl FnOnce(&mut Self)) -> Result<(), StoreError> {
         rows.put(Table::Meta, VERSION, (self.version + 1).to_string().into_bytes());
         if built.world.vips != self.vips {
-            rows.put(Table::Meta, VIPS, serde_json::to_vec(&built.world.vips).unwrap_or_default());
+            rows.put(Table::Meta, VIPS, serde_json::to_vec(&*built.world.vips).unwrap_or_default());
         }
         self.disk.write(&rows).inspect_err(|_| self.metrics.failures.inc())?;
         self.metrics.commits.inc();
@@ -283,18 +309,21 @@ impl Owner {
         Ok(())
     }
 
-    fn publish(&self, built: Built) {
+    fn publish(&mut self, built: Built) {
         self.metrics.version.set(self.version as i64);
-        self.metrics.resources.set(self.resources.len() as i64);
-        self.sender.send_replace(Arc::new(Versioned {
+        self.metrics.resources.set(self.resources.size() as i64);
+        self.world = built.world.clone();
+        let versioned = Arc::new(Versioned {
             version: self.version,
             world: built.world,
-            resources: Arc::new(self.resources.clone()),
-            workloads: self.workloads.len(),
-            not_ready: Arc::new(not_ready(self.workloads.values())),
-            problems: Arc::new(built.problems),
+            resources: self.resources.clone(),
+            workloads: self.workloads.size(),
+            problems: built.problems,
             source_problems: Arc::new(self.source_problems()),
-        }));
+        });
+        // Whoever wants the steps and is gone needs none; they are told first, so that who sees the version finds them.
+        let _ = self.steps.send(Step { versioned: versioned.clone(), change: built.change });
+        self.sender.send_replace(versioned);
     }
 
     /// The same version with other words of the sources.
@@ -305,7 +334,6 @@ impl Owner {
             world: now.world.clone(),
             resources: now.resources.clone(),
             workloads: now.workloads,
-            not_ready: now.not_ready.clone(),
             problems: now.problems.clone(),
             source_problems: Arc::new(self.source_problems()),
         }));
@@ -313,6 +341,24 @@ impl Owner {
 
     fn source_problems(&self) -> Vec<Problem> {
         self.unreadable.iter().chain(&self.file_problems).cloned().collect()
+    }
+}
+
+/// What is different among the workloads, each as it was and as it is.
+fn workloads_edit(
+    before: &BTreeMap<String, Option<Arc<Registered>>>,
+    now: &RedBlackTreeMapSync<String, Arc<Registered>>,
+) -> Edit {
+    let read = |registered: &Arc<Registered>| registered.workload().map(Arc::new);
+    let pairs = before.iter().map(|(key, before)| (before.as_ref(), now.get(key)));
+    let waits = |(old, new): (Option<&Arc<Registered>>, Option<&Arc<Registered>>)| {
+        [old, new].into_iter().flatten().any(|registered| !registered.ready)
+    };
+    let is_waiting = pairs.clone().any(waits);
+    Edit {
+        workloads: pairs.map(|(old, new)| (old.and_then(read), new.and_then(read))).collect(),
+        not_ready: is_waiting.then(|| Arc::new(not_ready(now.values()))),
+        ..Edit::default()
     }
 }
 
@@ -326,9 +372,8 @@ impl Versioned {
         Self {
             version: 0,
             world: Arc::default(),
-            resources: Arc::default(),
+            resources: Catalog::new_sync(),
             workloads: 0,
-            not_ready: Arc::default(),
             problems: Arc::default(),
             source_problems: Arc::default(),
         }
@@ -336,7 +381,7 @@ impl Versioned {
 }
 
 /// Registrations that cannot be read are forgotten: their proxies come back with new ones.
-fn read_workloads(disk: &mut Disk) -> Result<BTreeMap<String, Arc<Registered>>, StoreError> {
+fn read_workloads(disk: &mut Disk) -> Result<RedBlackTreeMapSync<String, Arc<Registered>>, StoreError> {
     let rows = disk.read(Table::Workloads)?;
     let read = rows.into_iter().filter_map(|(key, row)| Some((key, Arc::new(serde_json::from_slice(&row).ok()?))));
     Ok(read.collect())

@@ -110,10 +110,10 @@ async fn created_configured_unchanged_deleted() {
 
     let dry = Set { dry_run: true, ..set(&service("c", 80)) };
     assert_eq!(outcomes(&store.apply(dry).await.unwrap()), [("c".to_owned(), Outcome::Created)]);
-    assert_eq!((store.now().version, store.now().resources.len()), (2, 2));
+    assert_eq!((store.now().version, store.now().resources.size()), (2, 2));
     let done = store.delete(vec![key(Kind::Service, "a"), key(Kind::Service, "x")], false).await.unwrap();
     assert_eq!(outcomes(&done), [("a".to_owned(), Outcome::Deleted), ("x".to_owned(), Outcome::NotFound)]);
-    assert_eq!(store.now().resources.len(), 1);
+    assert_eq!(store.now().resources.size(), 1);
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn all_or_nothing() {
     twice.resources.extend(set(&service("b", 81)).resources);
     let Err(ChangeError::Refused(problems)) = store.apply(twice).await else { panic!("a double is refused") };
     assert!(problems[0].message.contains("written twice"), "{problems:?}");
-    assert_eq!((store.now().version, store.now().resources.len()), (0, 0));
+    assert_eq!((store.now().version, store.now().resources.size()), (0, 0));
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn a_restart_keeps_everything() {
     store.tokens(vec![token("1"), token("2")], Vec::new()).await.unwrap();
     store.tokens(Vec::new(), vec!["1".to_owned()]).await.unwrap();
     let before = store.now();
-    assert!(before.world.services().iter().any(|s| &*s.host == "w.default.svc.cluster.local"));
+    assert!(before.world.services().any(|s| &*s.host == "w.default.svc.cluster.local"));
     store.stop().await;
 
     let (store, kept, _) = open(dir.path());
@@ -197,7 +197,7 @@ async fn a_file_holds_what_it_says() {
     store.apply(set(&service("mine", 80))).await.unwrap();
     store.deliver(batch(&(service("a", 80) + &service("b", 80)), true));
     store.settled().await.unwrap();
-    assert_eq!((store.now().resources.len(), store.now().source_problems.len()), (3, 1));
+    assert_eq!((store.now().resources.size(), store.now().source_problems.len()), (3, 1));
     for refused in [
         store.apply(set(&service("a", 81))).await.unwrap_err(),
         store.delete(vec![key(Kind::Service, "a")], false).await.unwrap_err(),
@@ -212,10 +212,10 @@ async fn a_file_holds_what_it_says() {
     let (store, ..) = open_on(Disk::open(dir.path()).unwrap(), true);
     store.deliver(batch(&service("a", 80), true));
     store.settled().await.unwrap();
-    assert_eq!((store.now().resources.len(), stored(&store, "a").created), (2, created));
+    assert_eq!((store.now().resources.size(), stored(&store, "a").created), (2, created));
     store.stop().await;
     let (store, ..) = open(dir.path());
-    assert_eq!(store.now().resources.len(), 1, "without a directory nothing of it stays");
+    assert_eq!(store.now().resources.size(), 1, "without a directory nothing of it stays");
 }
 
 #[test]
@@ -255,7 +255,7 @@ async fn a_row_that_cannot_be_read_is_left_out_and_kept() {
     disk.write(&changes).unwrap();
     drop(disk);
     let (store, ..) = open(dir.path());
-    assert_eq!((store.now().resources.len(), store.now().source_problems.len()), (1, 1));
+    assert_eq!((store.now().resources.size(), store.now().source_problems.len()), (1, 1));
     store.stop().await;
     let rows = Disk::open(dir.path()).unwrap().read(disk::Table::Resources).unwrap();
     assert_eq!(rows.len(), 2, "nothing is lost");
@@ -309,11 +309,11 @@ async fn a_full_disk_loses_nothing() {
     for _ in 0..2 {
         let error = store.apply(set(&service("b", 80))).await.unwrap_err();
         assert!(error.to_string().contains("no space left"), "{error}");
-        assert_eq!((store.now().version, store.now().resources.len()), (1, 1), "memory has what the disk has");
+        assert_eq!((store.now().version, store.now().resources.size()), (1, 1), "memory has what the disk has");
     }
     full.store(false, Ordering::Relaxed);
     assert_eq!(store.apply(set(&service("b", 80))).await.unwrap().version, 2);
     store.stop().await;
     let (store, ..) = open(dir.path());
-    assert_eq!((store.now().version, store.now().resources.len()), (2, 2));
+    assert_eq!((store.now().version, store.now().resources.size()), (2, 2));
 }

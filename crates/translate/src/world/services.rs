@@ -1,44 +1,158 @@
 //! Collects services from the documents that define them, and from workloads that imply them.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::istio::{Location, Resolution, ServiceEntry, WorkloadEntry};
 use api::kubernetes::{Service as KubernetesService, ServicePortSpec, ServiceType};
-use api::{IntOrString, Resource, Spec};
+use api::{IntOrString, Kind, Resource, Spec};
 use model::Locality;
 
+use super::World;
+use super::edit::place;
 use crate::names::{complete_host, without_dot};
 use crate::protocol::Protocol;
 use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target, Visibility};
 use crate::settings::MeshSettings;
+use crate::vips;
 use crate::workload::{ImpliedService, Workload};
+
+/// A service with its instances.
+#[derive(Debug, PartialEq)]
+pub struct Known {
+    /// The service.
+    pub service: Arc<Service>,
+    /// The workloads that are its instances.
+    pub members: Vec<Arc<Workload>>,
+    /// It needs an address from us.
+    pub given: bool,
+}
+
+impl Known {
+    /// A service as it was defined, in a world that has the workloads already; with the address that the world gave it.
+    pub fn new(world: &World, mut service: Service) -> Self {
+        let members = match &service.backing {
+            Backing::Workloads(_) => {
+                let near = range(&world.workloads, |w| w.namespace.as_str().cmp(service.namespace.as_str()));
+                near.iter().filter(|w| service.selects(w)).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        let given = needs_address(&service);
+        if given {
+            service.addresses.extend(world.vips.get(&*service.host).map(|ip| IpAddr::V4(*ip)));
+        }
+        Self { service: Arc::new(service), members, given }
+    }
+}
+
+fn needs_address(service: &Service) -> bool {
+    service.addresses.is_empty() && !service.host.starts_with('*') && service.backing != Backing::Passthrough
+}
+
+impl World {
+    /// Gives addresses to services that have none. When the range is used up, those that come last by name stay without.
+    pub(super) fn give_addresses(&mut self) {
+        let hosts: Vec<&str> = self.known.iter().filter(|k| k.given).map(|k| &*k.service.host).collect();
+        let mut count = hosts.len();
+        let vips = loop {
+            match vips::allocate(hosts[..count].iter().copied(), &self.vips) {
+                Some(vips) => break vips,
+                None => count -= 1,
+            }
+        };
+        for known in self.known.iter_mut().filter(|known| known.given) {
+            let addresses: Vec<IpAddr> = vips.get(&*known.service.host).map(|ip| IpAddr::V4(*ip)).into_iter().collect();
+            if known.service.addresses != addresses {
+                let service = Arc::new(Service { addresses, ..Service::clone(&known.service) });
+                *known = Arc::new(Known { service, members: known.members.clone(), given: true });
+            }
+        }
+        if vips != *self.vips {
+            self.vips = Arc::new(vips);
+        }
+    }
+}
 
 /// All services, by host. A Kubernetes Service counts more than a ServiceEntry of the same host, and that more than
 /// what workloads imply; between equals the first by name counts.
-pub fn collect(resources: &[Arc<Resource>], workloads: &[Arc<Workload>], settings: &MeshSettings) -> Vec<Service> {
+pub fn collect(world: &World) -> Vec<Arc<Known>> {
     let mut by_host: BTreeMap<Arc<str>, Service> = BTreeMap::new();
     let mut add = |service: Service| {
         by_host.entry(service.host.clone()).or_insert(service);
     };
-    for resource in resources {
+    for resource in world.kubernetes.iter() {
         if let Spec::Service(spec) = &resource.spec {
-            add(from_kubernetes(resource, spec, settings));
+            add(from_kubernetes(resource, spec, &world.settings));
         }
     }
-    let entries: Vec<&Arc<Resource>> = resources.iter().filter(|r| matches!(r.spec, Spec::WorkloadEntry(_))).collect();
-    for resource in resources {
+    for resource in world.entries.iter() {
         if let Spec::ServiceEntry(spec) = &resource.spec {
-            from_entry(resource, spec, &entries).into_iter().for_each(&mut add);
+            from_entry(world, resource, spec).into_iter().for_each(&mut add);
         }
     }
-    for workload in workloads {
+    for workload in world.workloads.iter() {
         if let Some(implied) = &workload.implied_service {
-            add(from_workload(workload, implied, settings));
+            add(from_workload(workload, implied, &world.settings));
         }
     }
-    by_host.into_values().collect()
+    by_host.into_values().map(|service| Arc::new(Known::new(world, service))).collect()
+}
+
+/// The service of a host, by what defines it now.
+pub fn define(world: &World, host: &str) -> Option<Service> {
+    let defines = |resource: &&Arc<Resource>| hosts(resource, &world.settings).any(|it| *it == *host);
+    let resource = world.kubernetes.iter().find(defines).or_else(|| world.entries.iter().find(defines));
+    if let Some(resource) = resource {
+        return from_resource(world, resource, host);
+    }
+    world.workloads.iter().find_map(|workload| {
+        let implied = workload.implied_service.as_ref()?;
+        let service = from_workload(workload, implied, &world.settings);
+        (*service.host == *host).then_some(service)
+    })
+}
+
+/// A service by what defined it before, which is still the same.
+pub fn renew(world: &World, service: &Service) -> Option<Service> {
+    let Some(key) = &service.defined_by else { return define(world, &service.host) };
+    let list = if key.kind == Kind::Service { &world.kubernetes } else { &world.entries };
+    let found = range(list, |r| place(r).cmp(&(key.namespace.as_deref().unwrap_or_default(), key.name.as_str())));
+    from_resource(world, found.first()?, &service.host)
+}
+
+fn from_resource(world: &World, resource: &Resource, host: &str) -> Option<Service> {
+    match &resource.spec {
+        Spec::Service(spec) => Some(from_kubernetes(resource, spec, &world.settings)),
+        Spec::ServiceEntry(spec) => from_entry(world, resource, spec).into_iter().find(|s| *s.host == *host),
+        _ => None,
+    }
+}
+
+/// The hosts of the services that a resource defines.
+pub fn hosts<'a>(resource: &'a Resource, settings: &'a MeshSettings) -> impl Iterator<Item = Arc<str>> + 'a {
+    let kubernetes = matches!(resource.spec, Spec::Service(_))
+        .then(|| complete_host(&resource.meta.name, resource.namespace(), &settings.dns_domain).into());
+    let entry = match &resource.spec {
+        Spec::ServiceEntry(spec) => &spec.hosts[..],
+        _ => &[],
+    };
+    let written = entry.iter().map(|host| without_dot(&host.value).to_ascii_lowercase().into());
+    kubernetes.into_iter().chain(written)
+}
+
+/// The resources of a namespace, in a list by namespace and name.
+pub fn of_namespace<'a>(all: &'a [Arc<Resource>], namespace: &str) -> &'a [Arc<Resource>] {
+    range(all, |resource| resource.namespace().cmp(namespace))
+}
+
+/// Those that compare as equal, in a list that is sorted so.
+fn range<T>(all: &[T], compare: impl Fn(&T) -> Ordering) -> &[T] {
+    let from = all.partition_point(|it| compare(it) == Ordering::Less);
+    let count = all[from..].partition_point(|it| compare(it) == Ordering::Equal);
+    &all[from..from + count]
 }
 
 fn from_kubernetes(resource: &Resource, spec: &KubernetesService, settings: &MeshSettings) -> Service {
@@ -82,13 +196,13 @@ fn kubernetes_port(port: &ServicePortSpec) -> ServicePort {
     }
 }
 
-fn from_entry(resource: &Resource, spec: &ServiceEntry, entries: &[&Arc<Resource>]) -> Vec<Service> {
+fn from_entry(world: &World, resource: &Resource, spec: &ServiceEntry) -> Vec<Service> {
     let namespace = resource.namespace();
     let endpoints: Vec<FixedEndpoint> = spec.endpoints.iter().map(|e| endpoint(e, &e.labels)).collect();
     let external = spec.location == Location::MeshExternal;
     let backing = |host: &str| match (spec.resolution, &spec.workload_selector) {
         (_, Some(selector)) => {
-            let selected_entries = selected_entries(entries, namespace, &selector.labels);
+            let selected_entries = selected_entries(world, namespace, &selector.labels);
             if selected_entries.is_empty() {
                 Backing::Workloads(selector.labels.clone())
             } else {
@@ -129,21 +243,28 @@ fn entry_port(port: &api::istio::ServicePort) -> ServicePort {
     }
 }
 
-fn selected_entries(
-    entries: &[&Arc<Resource>],
-    namespace: &str,
-    selector: &BTreeMap<String, String>,
-) -> Vec<FixedEndpoint> {
-    let near = entries.iter().filter(|r| r.namespace() == namespace);
+fn selected_entries(world: &World, namespace: &str, selector: &BTreeMap<String, String>) -> Vec<FixedEndpoint> {
+    let near = of_namespace(&world.workload_entries, namespace).iter();
     let read = near.filter_map(|resource| match &resource.spec {
         Spec::WorkloadEntry(spec) => {
-            let mut labels = resource.meta.labels.clone();
-            labels.extend(spec.labels.clone());
-            crate::service::selected(selector, &labels).then(|| endpoint(spec, &labels))
+            // Most are not meant: they are told apart before labels are put together.
+            let has = |(key, value): (&String, &String)| {
+                spec.labels.get(key).or_else(|| resource.meta.labels.get(key)) == Some(value)
+            };
+            selector.iter().all(has).then(|| endpoint(spec, &labels_of_entry(resource)))
         }
         _ => None,
     });
     read.collect()
+}
+
+/// The labels of a `WorkloadEntry`: those of its fields count more than those of its metadata.
+pub fn labels_of_entry(resource: &Resource) -> BTreeMap<String, String> {
+    let mut labels = resource.meta.labels.clone();
+    if let Spec::WorkloadEntry(spec) = &resource.spec {
+        labels.extend(spec.labels.clone());
+    }
+    labels
 }
 
 fn endpoint(entry: &WorkloadEntry, labels: &BTreeMap<String, String>) -> FixedEndpoint {

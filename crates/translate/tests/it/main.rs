@@ -3,6 +3,7 @@
 mod connections;
 mod delegates;
 mod gateways;
+mod incremental;
 mod mesh;
 mod outline;
 mod rules;

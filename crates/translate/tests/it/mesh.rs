@@ -24,7 +24,8 @@ pub fn world(documents: &str, workloads: &[&str]) -> World {
     })
 }
 
-fn workload(word: &str) -> Workload {
+/// The workload of a word.
+pub fn workload(word: &str) -> Workload {
     let (names, last) = word.split_once('@').unwrap();
     let (app, version) = names.split_once('/').unwrap();
     let labels = labels(app, version);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use model::{Config, ResourceKind};
 use proto::google::protobuf::Any;
+use rpds::RedBlackTreeMapSync;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{Resource, encode, type_url};
@@ -38,6 +39,15 @@ impl EncodedResource {
         Self { name: name.into(), version, value, waits_for: None }
     }
 
+    /// Its share in the version of a set.
+    fn mark(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(self.name.as_bytes());
+        hash.update(&[0]);
+        hash.update(self.version.as_bytes());
+        hash.digest()
+    }
+
     /// The envelope.
     pub(super) fn any(&self, type_url: &str) -> Any {
         Any { type_url: type_url.to_owned(), value: self.value.to_vec() }
@@ -45,12 +55,14 @@ impl EncodedResource {
 }
 
 /// All resources of one type, by name. Immutable; a changed set is made from its predecessor, so that what changed is
-/// found out once and not by every session.
+/// found out once and not by every session, and shares with it all that did not change.
 #[derive(Debug)]
 pub struct ResourceSet {
     id: u64,
     version: Arc<str>,
-    resources: BTreeMap<Arc<str>, Arc<EncodedResource>>,
+    /// The marks of all resources, added up: the same whatever way led to the set.
+    sum: u64,
+    resources: RedBlackTreeMapSync<Arc<str>, Arc<EncodedResource>>,
     changes: Option<Changes>,
 }
 
@@ -64,29 +76,67 @@ struct Changes {
 impl ResourceSet {
     /// A set without a predecessor.
     pub fn new(resources: impl IntoIterator<Item = Arc<EncodedResource>>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let resources: BTreeMap<_, _> = resources.into_iter().map(|it| (it.name.clone(), it)).collect();
-        let mut hash = Xxh3::new();
-        for (name, resource) in &resources {
-            hash.update(name.as_bytes());
-            hash.update(&[0]);
-            hash.update(resource.version.as_bytes());
+        let mut set = Self::of(RedBlackTreeMapSync::new_sync(), 0, None);
+        for resource in resources {
+            set.put(resource);
         }
-        let version = format!("{:016x}", hash.digest()).into();
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), version, resources, changes: None }
+        set.sealed()
     }
 
     /// The successor of a set; the old one itself, if nothing changed.
     pub fn next(old: &Arc<Self>, resources: impl IntoIterator<Item = Arc<EncodedResource>>) -> Arc<Self> {
-        let mut new = Self::new(resources);
-        let gone = old.resources.keys().filter(|name| !new.resources.contains_key(*name));
-        let changed = new.resources.values().filter(|it| old.version_of(&it.name) != Some(&it.version));
-        let names: Vec<_> = gone.chain(changed.map(|it| &it.name)).cloned().collect();
+        let new: BTreeMap<_, _> = resources.into_iter().map(|it| (it.name.clone(), it)).collect();
+        let gone: Vec<_> = old.resources.keys().filter(|name| !new.contains_key(*name)).cloned().collect();
+        Self::edited(old, new.into_values(), gone)
+    }
+
+    /// The successor of a set in which these are put and those are gone, at the cost of what is different; the old one
+    /// itself, if nothing is.
+    pub fn edited(
+        old: &Arc<Self>,
+        put: impl IntoIterator<Item = Arc<EncodedResource>>,
+        gone: impl IntoIterator<Item = Arc<str>>,
+    ) -> Arc<Self> {
+        let mut names = Vec::new();
+        let mut new = Self::of(old.resources.clone(), old.sum, None);
+        for name in gone {
+            if new.take(&name) {
+                names.push(name);
+            }
+        }
+        for resource in put {
+            if new.version_of(&resource.name) != Some(&resource.version) {
+                names.push(resource.name.clone());
+                new.put(resource);
+            }
+        }
         if names.is_empty() {
             return old.clone();
         }
         new.changes = Some(Changes { since: old.id, names });
-        Arc::new(new)
+        Arc::new(new.sealed())
+    }
+
+    fn of(resources: RedBlackTreeMapSync<Arc<str>, Arc<EncodedResource>>, sum: u64, changes: Option<Changes>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), version: "".into(), sum, resources, changes }
+    }
+
+    fn put(&mut self, resource: Arc<EncodedResource>) {
+        self.take(&resource.name);
+        self.sum = self.sum.wrapping_add(resource.mark());
+        self.resources.insert_mut(resource.name.clone(), resource);
+    }
+
+    fn take(&mut self, name: &str) -> bool {
+        let Some(old) = self.resources.get(name) else { return false };
+        self.sum = self.sum.wrapping_sub(old.mark());
+        self.resources.remove_mut(name)
+    }
+
+    fn sealed(mut self) -> Self {
+        self.version = format!("{:016x}", self.sum).into();
+        self
     }
 
     /// A hash over all names and versions.
@@ -106,7 +156,7 @@ impl ResourceSet {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.resources.len()
+        self.resources.size()
     }
 
     /// Is there none?

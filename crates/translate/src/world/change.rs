@@ -1,0 +1,99 @@
+//! What is different between two versions, in terms of who has to hear of it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base::HostPattern;
+
+use super::World;
+use crate::node::{Node, Role};
+
+/// What is different between two versions. It may say too much, never too little; changes of several steps are put
+/// together with [`Change::add`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Change {
+    /// Services of which nothing but the endpoints changed.
+    pub(super) endpoints: BTreeSet<Arc<str>>,
+    /// Services that are new, gone or different, or for which a rule is.
+    pub(super) hosts: BTreeSet<Arc<str>>,
+    /// Rules for several hosts at once that are different.
+    pub(super) patterns: Vec<HostPattern>,
+    /// Namespaces in which the incoming side of a proxy may be different.
+    pub(super) namespaces: BTreeSet<String>,
+    /// Addresses whose proxies' incoming side may be different.
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// Namespaces with different secrets.
+    pub(super) secrets: BTreeSet<String>,
+    /// What gateways open, or the rules bound to them.
+    pub(super) gateways: bool,
+    /// Who sees what, or anything else that concerns everybody.
+    pub(super) everything: bool,
+    /// What [`check`](crate::check) reads.
+    pub(super) problems: bool,
+}
+
+impl Change {
+    /// Everything is different.
+    pub fn everything() -> Self {
+        Self { everything: true, problems: true, ..Self::default() }
+    }
+
+    /// Adds what changed in the step after.
+    pub fn add(&mut self, later: Self) {
+        let Self { endpoints, hosts, patterns, namespaces, addresses, secrets, gateways, everything, problems } = later;
+        self.endpoints.extend(endpoints);
+        self.hosts.extend(hosts);
+        self.patterns.extend(patterns);
+        self.namespaces.extend(namespaces);
+        self.addresses.extend(addresses);
+        self.secrets.extend(secrets);
+        self.gateways |= gateways;
+        self.everything |= everything;
+        self.problems |= problems;
+    }
+
+    /// Is everybody concerned?
+    pub fn is_everything(&self) -> bool {
+        self.everything
+    }
+
+    /// May the result of [`check`](crate::check) be different?
+    pub fn concerns_problems(&self) -> bool {
+        self.problems || self.everything
+    }
+
+    /// The services with other endpoints, and no more than that.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.endpoints.iter().filter(|host| !self.hosts.contains(*host))
+    }
+
+    /// May what `scope` has in common be different, beyond endpoints? `seen` says whether it saw a service before; the
+    /// world is the new one.
+    pub fn concerns_scope(&self, world: &World, scope: &Node, seen: &BTreeSet<Arc<str>>) -> bool {
+        let sees_now = |host: &str| world.known(host).is_some_and(|known| world.shows(&known.service, scope));
+        self.everything
+            || self.hosts.iter().any(|host| seen.contains(host) || sees_now(host))
+            || self.patterns.iter().any(|pattern| seen.iter().any(|host| for_host(pattern, host)))
+    }
+
+    /// May what is any proxy's own be different?
+    pub fn concerns_any_own(&self) -> bool {
+        let Self { namespaces, addresses, secrets, gateways, everything, .. } = self;
+        !(namespaces.is_empty() && addresses.is_empty() && secrets.is_empty()) || *gateways || *everything
+    }
+
+    /// May what is a proxy's own be different, apart from what its scope asks for?
+    pub fn concerns_own(&self, node: &Node) -> bool {
+        self.everything
+            || self.addresses.contains(&node.address)
+            || self.namespaces.contains(&node.namespace)
+            || self.secrets.contains(&node.namespace)
+            || self.gateways && matches!(node.role, Role::Gateway { .. })
+    }
+}
+
+/// A service may itself have the wildcard's name.
+fn for_host(pattern: &HostPattern, host: &str) -> bool {
+    pattern.matches(host) || pattern.to_string() == host
+}

@@ -1,0 +1,359 @@
+//! The next version from the one before: lists, services and indexes that an edit does not touch are shared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use api::istio::{Destination, VirtualService};
+use api::{Resource, Spec};
+use base::HostPattern;
+
+use super::change::Change;
+use super::services::{self, Known};
+use super::{Document, Inputs, World};
+use crate::names::complete_host;
+use crate::service::{Backing, selected};
+use crate::workload::Workload;
+
+/// What is to be different in the next version: each thing as it was, and as it is. Neither twice in one edit.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    /// Resources.
+    pub resources: Vec<(Option<Arc<Resource>>, Option<Arc<Resource>>)>,
+    /// Workloads.
+    pub workloads: Vec<(Option<Arc<Workload>>, Option<Arc<Workload>>)>,
+    /// The new addresses that are not ready, if they are others.
+    pub not_ready: Option<Arc<BTreeSet<SocketAddr>>>,
+}
+
+/// An edit of more things is made from nothing: then that costs less.
+const MANY: usize = 500;
+
+impl World {
+    /// The version after this one, and what is different in it. Equal to [`World::new`] of everything with the addresses
+    /// that this version gave.
+    pub fn next(&self, edit: Edit) -> (Self, Change) {
+        if edit.resources.len() + edit.workloads.len() > MANY {
+            return (Self::new(self.inputs(edit)), Change::everything());
+        }
+        let mut editing = Editing::begin(self);
+        let mut ruled = false;
+        for (old, new) in &edit.resources {
+            ruled |= editing.resource(old.as_ref(), new.as_ref());
+        }
+        for (old, new) in &edit.workloads {
+            editing.workload(old.as_ref(), new.as_ref());
+        }
+        if let Some(not_ready) = edit.not_ready {
+            editing.not_ready(not_ready);
+        }
+        if ruled {
+            editing.new.index_rules();
+            editing.change.everything |= editing.new.pairs != self.pairs;
+        }
+        editing.services();
+        editing.rules(&edit.resources);
+        (editing.new, editing.change)
+    }
+
+    /// What this version is made of, edited.
+    fn inputs(&self, edit: Edit) -> Inputs {
+        let mut resources = BTreeMap::new();
+        let mut take = |resource: &Arc<Resource>| _ = resources.insert(resource.key(), resource.clone());
+        [&self.kubernetes, &self.entries, &self.workload_entries]
+            .into_iter()
+            .flat_map(|l| l.iter())
+            .for_each(&mut take);
+        self.virtual_services.iter().for_each(|d| take(&d.resource));
+        self.destination_rules.iter().for_each(|d| take(&d.resource));
+        self.gateways.iter().for_each(|d| take(&d.resource));
+        self.sidecars.iter().for_each(|d| take(&d.resource));
+        self.peer_authentications.iter().for_each(|d| take(&d.resource));
+        self.secrets.iter().for_each(|d| take(&d.resource));
+        self.deployments.iter().for_each(|d| take(&d.resource));
+        for (old, new) in edit.resources {
+            old.iter().for_each(|old| _ = resources.remove(&old.key()));
+            new.into_iter().for_each(|new| _ = resources.insert(new.key(), new));
+        }
+        let key = |w: &Arc<Workload>| (w.namespace.clone(), w.name.clone());
+        let mut workloads: BTreeMap<_, _> = self.workloads.iter().map(|w| (key(w), w.clone())).collect();
+        for (old, new) in edit.workloads {
+            old.iter().for_each(|old| _ = workloads.remove(&key(old)));
+            new.into_iter().for_each(|new| _ = workloads.insert(key(&new), new));
+        }
+        Inputs {
+            settings: (*self.settings).clone(),
+            resources: resources.into_values().collect(),
+            workloads: workloads.into_values().collect(),
+            not_ready: edit.not_ready.unwrap_or_else(|| self.not_ready.clone()),
+            vips: (*self.vips).clone(),
+            trust_bundle: (*self.trust_bundle).clone(),
+        }
+    }
+}
+
+/// Orders resources of one kind.
+pub fn place(resource: &Resource) -> (&str, &str) {
+    (resource.namespace(), &resource.meta.name)
+}
+
+/// Workloads by address; those of one address in the order of the list.
+pub fn sorted_by_address(workloads: &[Arc<Workload>]) -> Vec<Arc<Workload>> {
+    let mut sorted = workloads.to_vec();
+    sorted.sort_by_key(|w| w.address);
+    sorted
+}
+
+/// A version on its way to the next.
+struct Editing<'a> {
+    old: &'a World,
+    new: World,
+    change: Change,
+    /// Hosts that another document may define now.
+    redefined: BTreeSet<Arc<str>>,
+    /// Hosts whose endpoints may be others.
+    touched: BTreeSet<Arc<str>>,
+}
+
+impl<'a> Editing<'a> {
+    fn begin(old: &'a World) -> Self {
+        Self { old, new: old.clone(), change: Change::default(), redefined: BTreeSet::new(), touched: BTreeSet::new() }
+    }
+
+    /// Takes one resource. Says whether the indexes of rules have to be made anew.
+    fn resource(&mut self, old: Option<&Arc<Resource>>, new: Option<&Arc<Resource>>) -> bool {
+        let (world, change) = (&mut self.new, &mut self.change);
+        let Some(any) = new.or(old) else { return false };
+        match &any.spec {
+            Spec::Service(_) => replace(&mut world.kubernetes, old, new),
+            Spec::ServiceEntry(_) => replace(&mut world.entries, old, new),
+            Spec::WorkloadEntry(_) => {
+                replace(&mut world.workload_entries, old, new);
+                self.workload_entry(old.into_iter().chain(new));
+            }
+            Spec::VirtualService(_) => {
+                change.problems = true;
+                return Document::replace(&mut world.virtual_services, old, new);
+            }
+            Spec::DestinationRule(_) => {
+                change.problems = true;
+                return Document::replace(&mut world.destination_rules, old, new);
+            }
+            Spec::Sidecar(_) => {
+                change.everything = true;
+                return Document::replace(&mut world.sidecars, old, new);
+            }
+            Spec::Gateway(_) => {
+                (change.problems, change.gateways) = (true, true);
+                Document::replace(&mut world.gateways, old, new);
+            }
+            Spec::PeerAuthentication(_) => {
+                change.everything = true;
+                Document::replace(&mut world.peer_authentications, old, new);
+            }
+            Spec::Secret(_) => {
+                change.problems = true;
+                change.secrets.insert(any.namespace().to_owned());
+                Document::replace(&mut world.secrets, old, new);
+            }
+            Spec::Deployment(_) => {
+                Document::replace(&mut world.deployments, old, new);
+                let of_namespace = world.known.iter().filter(|known| known.service.namespace == any.namespace());
+                self.touched.extend(of_namespace.map(|known| known.service.host.clone()));
+            }
+            // Kinds that no configuration is made of.
+            Spec::Pod(_) | Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
+        }
+        let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
+        self.redefined.extend(defined);
+        false
+    }
+
+    /// The services whose `ServiceEntry` selects one of these.
+    fn workload_entry<'r>(&mut self, entries: impl Iterator<Item = &'r Arc<Resource>>) {
+        for entry in entries {
+            let labels = services::labels_of_entry(entry);
+            for resource in services::of_namespace(&self.new.entries, entry.namespace()) {
+                let Spec::ServiceEntry(spec) = &resource.spec else { continue };
+                if spec.workload_selector.as_ref().is_some_and(|selector| selected(&selector.labels, &labels)) {
+                    self.touched.extend(services::hosts(resource, &self.new.settings));
+                }
+            }
+        }
+    }
+
+    fn workload(&mut self, old: Option<&Arc<Workload>>, new: Option<&Arc<Workload>>) {
+        let name = |w: &Arc<Workload>| (w.namespace.clone(), w.name.clone());
+        let workloads = Arc::make_mut(&mut self.new.workloads);
+        let by_address = Arc::make_mut(&mut self.new.by_address);
+        if let Some(old) = old {
+            workloads.retain(|w| name(w) != name(old));
+            by_address.retain(|w| name(w) != name(old));
+        }
+        if let Some(new) = new {
+            workloads.insert(workloads.partition_point(|w| name(w) <= name(new)), new.clone());
+            let order = |w: &Arc<Workload>| (w.address, w.namespace.clone(), w.name.clone());
+            by_address.insert(by_address.partition_point(|w| order(w) <= order(new)), new.clone());
+        }
+        for workload in old.into_iter().chain(new) {
+            self.change.addresses.insert(workload.address);
+            let selecting = self.new.known.iter().filter(|known| known.service.selects(workload));
+            self.touched.extend(selecting.map(|known| known.service.host.clone()));
+            self.at_address(workload.address);
+            if let Some(implied) = &workload.implied_service {
+                let host = complete_host(&implied.name, &workload.namespace, &self.new.settings.dns_domain);
+                self.redefined.insert(host.into());
+            }
+        }
+    }
+
+    /// Endpoints that are written with this address take the mesh's TLS or not by the workload that is there.
+    fn at_address(&mut self, address: IpAddr) {
+        let is_there = |written: &str| written.parse() == Ok(address);
+        for known in &self.new.known {
+            match &known.service.backing {
+                Backing::Fixed(list) if list.iter().any(|e| is_there(&e.address)) => {
+                    self.change.endpoints.insert(known.service.host.clone());
+                }
+                Backing::Dns(list, _) if list.iter().any(|e| is_there(&e.address)) => {
+                    self.change.hosts.insert(known.service.host.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn not_ready(&mut self, not_ready: Arc<BTreeSet<SocketAddr>>) {
+        let changed: BTreeSet<IpAddr> = self.old.not_ready.symmetric_difference(&not_ready).map(|at| at.ip()).collect();
+        self.new.not_ready = not_ready;
+        for known in self.old.known.iter().filter(|k| k.members.iter().any(|w| changed.contains(&w.address))) {
+            self.change.endpoints.insert(known.service.host.clone());
+        }
+        changed.into_iter().for_each(|address| self.at_address(address));
+    }
+
+    /// Makes the services anew that may be others, and says how they are.
+    fn services(&mut self) {
+        let mut readdress = false;
+        let hosts: Vec<Arc<str>> = self.redefined.union(&self.touched).cloned().collect();
+        for host in hosts {
+            let old = self.old.known(&host);
+            let defined = match old.filter(|_| !self.redefined.contains(&host)) {
+                Some(old) => services::renew(&self.new, &old.service),
+                None => services::define(&self.new, &host),
+            };
+            let new = defined.map(|service| Known::new(&self.new, service));
+            readdress |= old.is_some_and(|k| k.given) != new.as_ref().is_some_and(|k| k.given);
+            let at = self.new.place_of(&host);
+            match (at, new) {
+                (Ok(at), Some(new)) => self.new.known[at] = Arc::new(new),
+                (Ok(at), None) => _ = self.new.known.remove(at),
+                (Err(at), Some(new)) => self.new.known.insert(at, Arc::new(new)),
+                (Err(_), None) => {}
+            }
+            self.compare(&host);
+        }
+        if readdress {
+            let before = self.new.vips.clone();
+            self.new.give_addresses();
+            let of = |vips: &crate::vips::Vips, host: &str| vips.get(host).copied();
+            let known = self.new.known.iter().map(|known| &known.service);
+            let moved = known.filter(|s| of(&before, &s.host) != of(&self.new.vips, &s.host));
+            let moved: Vec<_> = moved.map(|s| (s.host.clone(), s.namespace.clone())).collect();
+            for (host, namespace) in moved {
+                self.change.hosts.insert(host);
+                self.change.namespaces.insert(namespace);
+            }
+        }
+    }
+
+    /// Says how a service differs from what it was.
+    fn compare(&mut self, host: &Arc<str>) {
+        let (old, new) = (self.old.known(host), self.new.known(host));
+        if old == new && (old.is_none() || self.same_identities(host)) {
+            return;
+        }
+        let endpoints_only = match (old, new) {
+            (Some(old), Some(new)) => old.service.differs_in_endpoints_only(&new.service) && self.same_identities(host),
+            _ => false,
+        };
+        if endpoints_only {
+            self.change.endpoints.insert(host.clone());
+        } else {
+            let services = [old, new].into_iter().flatten();
+            self.change.namespaces.extend(services.map(|known| known.service.namespace.clone()));
+            self.change.hosts.insert(host.clone());
+            self.change.problems = true;
+            // Other names lead to it too.
+            self.change.everything |= host.starts_with('*');
+        }
+    }
+
+    fn same_identities(&self, host: &str) -> bool {
+        let of = |world: &World| world.known(host).map(|k| world.identities_of(&k.service, &k.members));
+        of(self.old) == of(&self.new)
+    }
+
+    /// Adds what different rules are for, and the rules that lead to different services.
+    fn rules(&mut self, edited: &[(Option<Arc<Resource>>, Option<Arc<Resource>>)]) {
+        let mut rules = Vec::new();
+        for resource in edited.iter().flat_map(|(old, new)| old.iter().chain(new)) {
+            if let Some(policy) = Document::<api::istio::DestinationRule>::of(resource) {
+                self.concern(self.new.host_pattern(&policy.spec().host.value, policy.namespace()));
+            }
+            rules.extend(Document::<VirtualService>::of(resource));
+        }
+        if !self.change.hosts.is_empty() {
+            let names = |rule: &&Document<VirtualService>| {
+                destinations(rule.spec()).any(|to| {
+                    let host = complete_host(&to.host.value, rule.namespace(), &self.new.settings.dns_domain);
+                    self.change.hosts.contains(host.as_str())
+                })
+            };
+            rules.extend(self.new.virtual_services.iter().filter(names).cloned());
+        }
+        if rules.iter().any(|rule| rule.spec().is_delegate()) {
+            let delegating = |rule: &&Document<VirtualService>| rule.spec().http.iter().any(|r| r.delegate.is_some());
+            rules.extend(self.new.virtual_services.iter().filter(delegating).cloned());
+        }
+        for rule in rules {
+            let hosts = &rule.spec().hosts;
+            hosts.iter().for_each(|host| self.concern(self.new.host_pattern(&host.value, rule.namespace())));
+            self.change.gateways |= rule.spec().gateways.iter().any(|gateway| gateway.value != "mesh");
+        }
+    }
+
+    fn concern(&mut self, pattern: Option<HostPattern>) {
+        match pattern {
+            Some(HostPattern::Exact(host)) => _ = self.change.hosts.insert(host.into()),
+            Some(wild) => self.change.patterns.push(wild),
+            None => {}
+        }
+    }
+}
+
+/// Puts one resource in the place of another in a list by namespace and name.
+fn replace(all: &mut Arc<Vec<Arc<Resource>>>, old: Option<&Arc<Resource>>, new: Option<&Arc<Resource>>) {
+    let all = Arc::make_mut(all);
+    let find = |all: &[Arc<Resource>], resource: &Resource| all.binary_search_by(|it| place(it).cmp(&place(resource)));
+    if let Some(Ok(at)) = old.map(|old| find(all, old)) {
+        all.remove(at);
+    }
+    if let Some(new) = new {
+        match find(all, new) {
+            Ok(at) => all[at] = new.clone(),
+            Err(at) => all.insert(at, new.clone()),
+        }
+    }
+}
+
+/// Every destination that a rule names.
+fn destinations(rule: &VirtualService) -> impl Iterator<Item = &Destination> {
+    let http = rule.http.iter().flat_map(|http| {
+        let mirrors = http.mirror.iter().chain(http.mirrors.iter().map(|mirror| &mirror.destination));
+        http.route.iter().map(|to| &to.destination).chain(mirrors)
+    });
+    let tcp = rule.tcp.iter().flat_map(|tcp| &tcp.route).map(|to| &to.destination);
+    let tls = rule.tls.iter().flat_map(|tls| &tls.route).map(|to| &to.destination);
+    http.chain(tcp).chain(tls)
+}

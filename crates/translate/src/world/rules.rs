@@ -1,0 +1,130 @@
+//! The way from a host to the rules that may be for it, and from a node's labels to those that rules ask for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use api::istio::{DestinationRule, VirtualService};
+use base::HostPattern;
+
+use super::{Document, World};
+use crate::names::complete_host;
+
+/// Places in a list of rules, by the hosts that these are for.
+#[derive(Debug, Default)]
+pub struct Rules {
+    exact: HashMap<String, Vec<usize>>,
+    /// Rules with a host that stands for several.
+    wild: Vec<usize>,
+}
+
+impl Rules {
+    fn of(rules: impl Iterator<Item = Vec<HostPattern>>) -> Self {
+        let mut index = Self::default();
+        for (place, patterns) in rules.enumerate() {
+            for pattern in patterns {
+                let places = match pattern {
+                    HostPattern::Exact(host) => index.exact.entry(host).or_default(),
+                    _ => &mut index.wild,
+                };
+                if places.last() != Some(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        index
+    }
+
+    /// The places of rules that may be for the host, in the order of the list.
+    fn get(&self, host: &str) -> impl Iterator<Item = usize> {
+        let exact = self.exact.get(host).map_or(&[][..], Vec::as_slice);
+        let (mut exact, mut wild) = (exact.iter().copied().peekable(), self.wild.iter().copied().peekable());
+        std::iter::from_fn(move || match (exact.peek(), wild.peek()) {
+            (Some(a), Some(b)) if a == b => {
+                wild.next();
+                exact.next()
+            }
+            (Some(a), Some(b)) if a > b => wild.next(),
+            (Some(_), _) => exact.next(),
+            (None, _) => wild.next(),
+        })
+    }
+}
+
+/// Pairs of label and value that rules ask a node for.
+#[derive(Debug, Default, PartialEq)]
+pub struct Pairs {
+    everywhere: BTreeSet<(String, String)>,
+    by_namespace: BTreeMap<String, BTreeSet<(String, String)>>,
+}
+
+impl Pairs {
+    /// Of a node's labels those that any rule asks for. Selectors ask for all of their pairs, so nodes that agree in
+    /// these are the same to every rule.
+    pub fn of(&self, namespace: &str, labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let near = self.by_namespace.get(namespace);
+        let asked = |pair: &(String, String)| self.everywhere.contains(pair) || near.is_some_and(|n| n.contains(pair));
+        labels.iter().map(|(key, value)| (key.clone(), value.clone())).filter(asked).collect()
+    }
+
+    fn add<'a>(&mut self, namespace: Option<&str>, labels: impl IntoIterator<Item = (&'a String, &'a String)>) {
+        let mut labels = labels.into_iter().map(|(key, value)| (key.clone(), value.clone())).peekable();
+        if labels.peek().is_none() {
+            return;
+        }
+        match namespace {
+            Some(namespace) => self.by_namespace.entry(namespace.to_owned()).or_default().extend(labels),
+            None => self.everywhere.extend(labels),
+        }
+    }
+}
+
+impl World {
+    /// Makes the indexes of rules anew.
+    pub(super) fn index_rules(&mut self) {
+        let hosts = |d: &Document<VirtualService>| {
+            d.spec().hosts.iter().filter_map(|h| self.host_pattern(&h.value, d.namespace())).collect()
+        };
+        let virtual_by_host = Rules::of(self.virtual_services.iter().map(hosts));
+        let host = |d: &Document<DestinationRule>| {
+            self.host_pattern(&d.spec().host.value, d.namespace()).into_iter().collect()
+        };
+        let destination_by_host = Rules::of(self.destination_rules.iter().map(host));
+        let pairs = self.asked_pairs();
+        self.virtual_by_host = Arc::new(virtual_by_host);
+        self.destination_by_host = Arc::new(destination_by_host);
+        self.pairs = Arc::new(pairs);
+    }
+
+    /// `Sidecar` and `DestinationRule` select in their own namespace, conditions of `VirtualService` anywhere.
+    fn asked_pairs(&self) -> Pairs {
+        let mut pairs = Pairs::default();
+        for sidecar in self.sidecars.iter() {
+            pairs.add(Some(sidecar.namespace()), sidecar.spec().workload_selector.iter().flat_map(|s| &s.labels));
+        }
+        for rule in self.destination_rules.iter() {
+            pairs.add(Some(rule.namespace()), rule.spec().workload_selector.iter().flat_map(|s| &s.match_labels));
+        }
+        for rule in self.virtual_services.iter().map(Document::spec) {
+            let http = rule.http.iter().flat_map(|r| &r.match_).map(|m| &m.source_labels);
+            let tcp = rule.tcp.iter().flat_map(|r| &r.match_).map(|m| &m.source_labels);
+            let tls = rule.tls.iter().flat_map(|r| &r.match_).map(|m| &m.source_labels);
+            http.chain(tcp).chain(tls).for_each(|labels| pairs.add(None, labels));
+        }
+        pairs
+    }
+
+    /// The rules of traffic that may be for a host, the oldest first.
+    pub(crate) fn rules_for(&self, host: &str) -> impl Iterator<Item = &Document<VirtualService>> {
+        self.virtual_by_host.get(host).map(|place| &self.virtual_services[place])
+    }
+
+    /// The policies that may be for a host, the oldest first.
+    pub(crate) fn policies_for(&self, host: &str) -> impl Iterator<Item = &Document<DestinationRule>> {
+        self.destination_by_host.get(host).map(|place| &self.destination_rules[place])
+    }
+
+    /// A rule's host, completed with its namespace.
+    pub(crate) fn host_pattern(&self, host: &str, namespace: &str) -> Option<HostPattern> {
+        complete_host(host, namespace, &self.settings.dns_domain).parse().ok()
+    }
+}
