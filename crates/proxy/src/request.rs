@@ -15,7 +15,7 @@ use crate::respond::{self, Fault};
 use crate::{forward, upgrade};
 
 /// From the head of a request to the head of its response.
-// A function that returns a block: an async function would hold its arguments twice.
+#[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
 pub(crate) fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> impl Future<Output = Answer> {
     async move {
         let pin = conn.worker.view();

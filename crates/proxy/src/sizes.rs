@@ -21,7 +21,6 @@ fn futures_stay_small() {
     for (name, size, bound) in
         [("a connection", connection, CONNECTION), ("an exchange", of_two(request::handle), EXCHANGE)]
     {
-        println!("the future of {name}: {size} bytes");
         assert!(size <= bound, "the future of {name} has {size} bytes: expected at most {bound}");
     }
 }
