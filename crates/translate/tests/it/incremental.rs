@@ -210,7 +210,7 @@ impl Mesh {
         let waiting = self
             .workloads
             .values()
-            .filter(|_| self.chance % 5 == 0)
+            .filter(|_| self.chance.is_multiple_of(5))
             .flat_map(|w| [80, 9080].map(|port| SocketAddr::new(w.address, port)));
         let waiting: Arc<BTreeSet<SocketAddr>> = Arc::new(waiting.collect());
         if waiting != self.not_ready {
