@@ -29,7 +29,7 @@ use crate::registry::Desk;
 use crate::store::Store;
 
 pub(crate) use intern::Interner;
-pub(crate) use proxies::Proxies;
+pub(crate) use proxies::{Made, Proxies};
 
 /// What every stream works with. Cheap to clone.
 #[derive(Clone)]

@@ -26,7 +26,7 @@ const MOST_COMPARED: usize = 8;
 impl Interner {
     /// The snapshot of a configuration, as the successor of `old`.
     pub fn snapshot(&self, config: Config, old: &Snapshot) -> Snapshot {
-        let Config { listeners, routes, clusters, endpoints, secrets, names } = config;
+        let Config { listeners, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
         let mut snapshot = Snapshot::default();
         let mut put = |kind, resources: Vec<Resource>| {
             snapshot.put(kind, self.set(kind, resources, old.get(kind)));
@@ -35,6 +35,8 @@ impl Interner {
         put(ResourceKind::Endpoints, endpoints.into_values().map(Resource::Endpoints).collect());
         put(ResourceKind::Listener, listeners.into_values().map(Resource::Listener).collect());
         put(ResourceKind::Route, routes.into_values().map(Resource::Route).collect());
+        let hosts = virtual_hosts.into_iter().map(|(name, host)| Resource::VirtualHost(name, host));
+        put(ResourceKind::VirtualHost, hosts.collect());
         put(ResourceKind::Secret, secrets.into_values().map(Resource::Secret).collect());
         put(ResourceKind::Names, names.into_values().map(Resource::Names).collect());
         snapshot

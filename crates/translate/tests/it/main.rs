@@ -4,6 +4,7 @@ mod connections;
 mod delegates;
 mod gateways;
 mod mesh;
+mod on_demand;
 mod outline;
 mod rules;
 mod scope;
