@@ -106,6 +106,10 @@ impl Bench<'_> {
                 self.fresh(&origin, &mut field, |running, samples| self.idle_connections(running, count, samples))?
             }
             Measure::Idle => self.fresh(&origin, &mut field, |running, samples| self.idle(running, samples))?,
+            Measure::Mesh(mesh) => self.fresh(&origin, &mut field, |running, samples| {
+                mesh.call(running.entry)?;
+                self.idle(running, samples)
+            })?,
             Measure::Start => self.fresh(&origin, &mut field, |running, samples| {
                 samples.add(Figure::ToReady, running.to_ready.as_secs_f64() * 1e3);
                 Ok(())
@@ -128,7 +132,11 @@ impl Bench<'_> {
             dir: dir.path(),
             identities: self.identities,
         };
-        let deployment = peer::deploy(peer, &setup)?.map_err(anyhow::Error::msg)?;
+        let deployment = match self.scenario.measure {
+            Measure::Mesh(mesh) => peer::deploy_in(mesh, peer, &setup)?,
+            _ => peer::deploy(peer, &setup)?,
+        };
+        let deployment = deployment.map_err(anyhow::Error::msg)?;
         let running = self.launch(peer, &deployment, dir.path())?;
         Ok((running, dir))
     }

@@ -4,11 +4,13 @@
 
 mod halcyon;
 mod identity;
+mod mesh;
 mod neighbour;
 mod program;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -20,6 +22,7 @@ use crate::stop::Stop;
 use crate::wire::Wire;
 
 pub use identity::Identities;
+pub use mesh::{Mesh, Plane};
 pub use program::{Program, find};
 
 /// What a peer is set up with.
@@ -45,6 +48,8 @@ pub struct Deployment {
     pub entry: SocketAddr,
     /// The processes.
     pub launches: Vec<Launch>,
+    /// The control plane, if there is one.
+    pub plane: Option<Arc<Plane>>,
 }
 
 /// Writes the configuration of a peer. None with a reason: it cannot do this.
@@ -57,6 +62,18 @@ pub fn deploy(peer: Peer, setup: &Setup<'_>) -> anyhow::Result<Result<Deployment
         Peer::Envoy => neighbour::envoy(setup).map(Ok),
         Peer::Haproxy => neighbour::haproxy(setup).map(Ok),
         Peer::Nginx => neighbour::nginx(setup),
+    }
+}
+
+/// Starts a control plane for a mesh of many services, and writes the configuration of a sidecar in it. None with a reason:
+/// only ours is measured there.
+///
+/// # Errors
+/// As [`deploy`].
+pub fn deploy_in(mesh: Mesh, peer: Peer, setup: &Setup<'_>) -> anyhow::Result<Result<Deployment, String>> {
+    match peer {
+        Peer::Halcyon => mesh::deploy(setup, mesh).map(Ok),
+        other => Ok(Err(format!("{} is not measured in a mesh; ours is compared with itself", other.name()))),
     }
 }
 
@@ -73,6 +90,7 @@ pub struct Running {
     pub entry: SocketAddr,
     processes: Vec<Process>,
     family: Vec<u32>,
+    _plane: Option<Arc<Plane>>,
     /// From exec of its last process to its first answer.
     pub to_ready: Duration,
 }
@@ -109,7 +127,7 @@ impl Running {
         }
         let to_ready = started.elapsed();
         let family = processes.iter().flat_map(Process::family).collect();
-        Ok(Self { peer, entry, processes, family, to_ready })
+        Ok(Self { peer, entry, processes, family, _plane: deployment.plane.clone(), to_ready })
     }
 
     /// Whether all of it still runs.

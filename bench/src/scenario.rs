@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::load::Shape;
+use crate::peer::Mesh;
 use crate::wire::Wire;
 
 /// The proxies that stand side by side.
@@ -100,6 +101,8 @@ pub enum Measure {
     Idle,
     /// From exec to the first answer through the proxy.
     Start,
+    /// Memory of a sidecar in a mesh of many services, of which it calls a few.
+    Mesh(Mesh),
 }
 
 impl Measure {
@@ -107,7 +110,7 @@ impl Measure {
     pub fn main_figure(self) -> Figure {
         match self {
             Self::Traffic { .. } => Figure::CpuPerRequest,
-            Self::IdleConnections(_) | Self::Idle => Figure::Rss,
+            Self::IdleConnections(_) | Self::Idle | Self::Mesh(_) => Figure::Rss,
             Self::Start => Figure::ToReady,
         }
     }
@@ -117,7 +120,7 @@ impl Measure {
         match self {
             Self::Traffic { shape, .. } => shape.connections,
             Self::IdleConnections(count) => count,
-            Self::Idle | Self::Start => 1,
+            Self::Idle | Self::Start | Self::Mesh(_) => 1,
         }
     }
 
@@ -296,6 +299,20 @@ pub const ALL: &[Scenario] = &[
         targets: &[value(Rss, 12.0)],
     },
     Scenario { name: "idle", title: "Idle", path: PLAIN, measure: Measure::Idle, targets: &[value(Rss, 8.0)] },
+    Scenario {
+        name: "on-demand",
+        title: "Sidecar in a mesh of 1,000 services of which it calls 5, on demand",
+        path: PLAIN,
+        measure: Measure::Mesh(Mesh { services: 1000, called: 5, on_demand: true }),
+        targets: &[value(Rss, 10.0)],
+    },
+    Scenario {
+        name: "on-demand-off",
+        title: "The same, all of it at once",
+        path: PLAIN,
+        measure: Measure::Mesh(Mesh { services: 1000, called: 5, on_demand: false }),
+        targets: &[],
+    },
     Scenario {
         name: "start",
         title: "Start, from exec to the first answer",

@@ -62,7 +62,7 @@ pub fn deploy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
             launches.push(proxy(setup, "server", far)?);
         }
     }
-    Ok(Deployment { entry: loopback(entry), launches })
+    Ok(Deployment { entry: loopback(entry), launches, plane: None })
 }
 
 fn proxy(setup: &Setup<'_>, name: &str, resources: Vec<Resource>) -> anyhow::Result<Launch> {
@@ -93,7 +93,8 @@ fn proxy(setup: &Setup<'_>, name: &str, resources: Vec<Resource>) -> anyhow::Res
     Ok(Launch { program: setup.program.path.clone(), arguments })
 }
 
-fn workload(name: &str) -> Arc<WorkloadRef> {
+/// The workload of that name.
+pub fn workload(name: &str) -> Arc<WorkloadRef> {
     Arc::new(WorkloadRef {
         name: name.into(),
         namespace: "default".into(),

@@ -128,7 +128,7 @@ fn neighbour(
         arguments.push(file.to_string_lossy().into_owned());
         launches.push(Launch { program: setup.program.path.clone(), arguments });
     }
-    Ok(Deployment { entry, launches })
+    Ok(Deployment { entry, launches, plane: None })
 }
 
 /// Puts values in the place of `@name@`.
