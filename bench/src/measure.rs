@@ -136,6 +136,10 @@ impl Bench<'_> {
             Measure::Clusters(count) => self.clusters(origin, count, field)?,
             Measure::Hosts(shape) => self.hosts(origin, shape, field)?,
             Measure::Idle => self.fresh(origin, field, |running, samples| self.idle(running, samples))?,
+            Measure::Mesh(mesh) => self.fresh(origin, field, |running, samples| {
+                mesh.call(running.entry)?;
+                self.idle(running, samples)
+            })?,
             Measure::Start => self.fresh(origin, field, |running, samples| {
                 samples.add(Figure::ToReady, running.to_ready.as_secs_f64() * 1e3);
                 Ok(())
@@ -167,7 +171,11 @@ impl Bench<'_> {
             dir: dir.path(),
             identities: self.identities,
         };
-        let mut deployment = peer::deploy(peer, &setup)?.map_err(anyhow::Error::msg)?;
+        let deployment = match self.scenario.measure {
+            Measure::Mesh(mesh) => peer::deploy_in(mesh, peer, &setup)?,
+            _ => peer::deploy(peer, &setup)?,
+        };
+        let mut deployment = deployment.map_err(anyhow::Error::msg)?;
         if self.plan.mode == Mode::Instructions {
             deployment.launches.iter_mut().for_each(|launch| instructions::under_callgrind(launch, dir.path()));
         }

@@ -5,12 +5,14 @@
 mod discovery;
 mod halcyon;
 mod identity;
+mod mesh;
 mod neighbour;
 mod program;
 mod services;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -23,6 +25,7 @@ use crate::stop::Stop;
 
 pub use discovery::Discovery;
 pub use identity::Identities;
+pub use mesh::{Mesh, Plane};
 pub use program::{Program, find};
 
 /// What a peer is set up with.
@@ -51,6 +54,8 @@ pub struct Deployment {
     pub launches: Vec<Launch>,
     /// Whoever tells it what to do, as long as it runs.
     pub control: Option<Discovery>,
+    /// The control plane, if there is one.
+    pub plane: Option<Arc<Plane>>,
 }
 
 /// Writes the configuration of a peer. None with a reason: it cannot do this.
@@ -63,6 +68,18 @@ pub fn deploy(peer: Peer, setup: &Setup<'_>) -> anyhow::Result<Result<Deployment
         Peer::Envoy => neighbour::envoy(setup).map(Ok),
         Peer::Haproxy => neighbour::haproxy(setup).map(Ok),
         Peer::Nginx => neighbour::nginx(setup),
+    }
+}
+
+/// Starts a control plane for a mesh of many services, and writes the configuration of a sidecar in it. None with a reason:
+/// only ours is measured there.
+///
+/// # Errors
+/// As [`deploy`].
+pub fn deploy_in(mesh: Mesh, peer: Peer, setup: &Setup<'_>) -> anyhow::Result<Result<Deployment, String>> {
+    match peer {
+        Peer::Halcyon => mesh::deploy(setup, mesh).map(Ok),
+        other => Ok(Err(format!("{} is not measured in a mesh; ours is compared with itself", other.name()))),
     }
 }
 
@@ -80,6 +97,7 @@ pub struct Running {
     processes: Vec<Process>,
     family: Vec<u32>,
     _control: Option<Discovery>,
+    _plane: Option<Arc<Plane>>,
     /// From exec of its last process to its first answer.
     pub to_ready: Duration,
 }
@@ -116,7 +134,8 @@ impl Running {
         }
         let to_ready = started.elapsed();
         let family = processes.iter().flat_map(Process::family).collect();
-        Ok(Self { peer, entry, processes, family, _control: deployment.control, to_ready })
+        let (_control, _plane) = (deployment.control, deployment.plane);
+        Ok(Self { peer, entry, processes, family, _control, _plane, to_ready })
     }
 
     /// Whether all of it still runs.

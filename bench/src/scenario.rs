@@ -7,6 +7,7 @@ mod table;
 use serde::Serialize;
 
 use crate::load::{Connecting, Probe, Shape};
+use crate::peer::Mesh;
 use crate::wire::{Exchange, Wire};
 
 pub use figure::Figure;
@@ -121,6 +122,8 @@ pub enum Measure {
     Idle,
     /// From exec to the first answer through the proxy.
     Start,
+    /// Memory of a sidecar in a mesh of many services, of which it calls a few.
+    Mesh(Mesh),
 }
 
 impl Measure {
@@ -130,7 +133,7 @@ impl Measure {
             Self::Traffic(_) => Figure::CpuPerRequest,
             Self::Bytes(_) => Figure::CpuPerMegabyte,
             Self::Connections(_) => Figure::CpuPerConnection,
-            Self::IdleConnections(_) | Self::Idle => Figure::Rss,
+            Self::IdleConnections(_) | Self::Idle | Self::Mesh(_) => Figure::Rss,
             Self::Burst(_) => Figure::RssAfter,
             Self::Clusters(_) => Figure::PerCluster,
             Self::Hosts(_) => Figure::Cpu10000Hosts,
@@ -152,7 +155,7 @@ impl Measure {
             Self::Traffic(shape) | Self::Bytes(shape) | Self::Hosts(shape) => shape.connections,
             Self::Connections(connecting) => connecting.at_once,
             Self::IdleConnections(count) | Self::Burst(count) => count,
-            Self::Clusters(_) | Self::Idle | Self::Start => 1,
+            Self::Clusters(_) | Self::Idle | Self::Start | Self::Mesh(_) => 1,
         }
     }
 

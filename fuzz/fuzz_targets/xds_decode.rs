@@ -16,6 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         ResourceKind::Route,
         ResourceKind::Secret,
         ResourceKind::Names,
+        ResourceKind::VirtualHost,
     ];
     let kind = kinds[usize::from(*kind) % kinds.len()];
     let any = Any { type_url: xds::type_url(kind).to_owned(), value: value.to_vec() };

@@ -85,7 +85,7 @@ pub fn deploy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
             control = Some(plane);
         }
     }
-    Ok(Deployment { entry: loopback(entry), launches, control })
+    Ok(Deployment { entry: loopback(entry), launches, control, plane: None })
 }
 
 /// Where a proxy's configuration comes from.
@@ -126,7 +126,8 @@ fn proxy(setup: &Setup<'_>, name: &str, source: Source) -> anyhow::Result<Launch
     Ok(Launch { program: setup.program.path.clone(), arguments })
 }
 
-fn workload(name: &str) -> Arc<WorkloadRef> {
+/// The workload of that name.
+pub fn workload(name: &str) -> Arc<WorkloadRef> {
     Arc::new(WorkloadRef {
         name: name.into(),
         namespace: "default".into(),

@@ -194,7 +194,7 @@ fn neighbour(
         arguments.push(file.to_string_lossy().into_owned());
         launches.push(Launch { program: setup.program.path.clone(), arguments });
     }
-    Ok(Deployment { entry, launches, control: None })
+    Ok(Deployment { entry, launches, control: None, plane: None })
 }
 
 /// Puts values in the place of `@name@`.

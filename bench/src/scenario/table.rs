@@ -7,6 +7,7 @@ use super::Figure::{
 use super::Peer::{Envoy, Haproxy};
 use super::{Bound, Figure, KB, Measure, Path, Peer, Scenario, Target};
 use crate::load::{Connecting, Handshake, Shape};
+use crate::peer::Mesh;
 use crate::wire::{Exchange, Wire};
 
 const fn times(figure: Figure, factor: f64, peer: Peer) -> Target {
@@ -205,6 +206,20 @@ pub const ALL: &[Scenario] = &[
         targets: &[value(AfterBurst, 1.2)],
     },
     Scenario { name: "idle", title: "Idle", path: PLAIN, measure: Measure::Idle, targets: &[value(Rss, 8.0)] },
+    Scenario {
+        name: "on-demand",
+        title: "Sidecar in a mesh of 1,000 services of which it calls 5, on demand",
+        path: PLAIN,
+        measure: Measure::Mesh(Mesh { services: 1000, called: 5, on_demand: true }),
+        targets: &[value(Rss, 10.0)],
+    },
+    Scenario {
+        name: "on-demand-off",
+        title: "The same, all of it at once",
+        path: PLAIN,
+        measure: Measure::Mesh(Mesh { services: 1000, called: 5, on_demand: false }),
+        targets: &[],
+    },
     Scenario {
         name: "start",
         title: "Start, from exec to the first answer",

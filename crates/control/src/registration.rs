@@ -55,6 +55,9 @@ pub struct Registration {
     /// once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tells_readiness: bool,
+    /// It finds virtual hosts and clusters when it needs them (xDS VHDS, clusters by name), and need not be sent all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_demand: bool,
     /// Where its admin endpoint is, for `halcyon proxy-config`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<SocketAddr>,
@@ -148,6 +151,7 @@ impl NodeMetadata {
             locality,
             workload: reference(&self.workload_name, &self.namespace, &self.labels, &self.cluster),
             ours: registration.proxy_version.is_some(),
+            on_demand: registration.on_demand && registration.proxy_version.is_some(),
         })
     }
 
@@ -214,7 +218,7 @@ mod tests {
             "CLUSTER_ID": "local", "LABELS": {"app": "reviews", "version": "v2"},
             "HALCYON": {
                 "proxy_version": "0.1.0", "instance": "reviews-v2-1", "address": "127.64.0.9",
-                "tells_readiness": true,
+                "tells_readiness": true, "on_demand": true,
                 "role": {"sidecar": {"service": "reviews",
                     "ports": [{"target": 9080, "bind": "127.64.0.9:9080", "name": "http"}],
                     "capture": {"redirect": {"netns": "workload", "outbound": ["127.0.0.1:15001"]}}}}
@@ -225,6 +229,7 @@ mod tests {
         assert_eq!(back, metadata);
         let node = metadata.node("n", None, Locality::default()).unwrap();
         assert_eq!(node.netns().map(|n| &**n), Some("workload"));
+        assert!(node.on_demand);
         let workload = metadata.workload(Locality::default()).unwrap();
         assert_eq!(workload.reference.version.as_ref(), "v2");
         assert_eq!(workload.implied_service.unwrap().ports, [(9080, Some("http".to_owned()))]);

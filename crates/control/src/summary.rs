@@ -7,7 +7,7 @@ use model::listener::{Direction, FilterChain, NetworkFilter};
 use model::matcher::{StringMatch, ValueMatch};
 use model::route::{Action, PathMatch, Route};
 use model::secret::SecretValue;
-use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret};
+use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret, VirtualHost};
 
 use crate::v1::{ConfigResource, KindConfig};
 
@@ -22,6 +22,7 @@ fn one_kind(config: &Config, kind: ResourceKind) -> KindConfig {
         ResourceKind::Endpoints => each(&config.endpoints, endpoints),
         ResourceKind::Listener => each(&config.listeners, listener),
         ResourceKind::Route => each(&config.routes, routes),
+        ResourceKind::VirtualHost => each(&config.virtual_hosts, virtual_host),
         ResourceKind::Secret => each(&config.secrets, secret),
         ResourceKind::Names => each(&config.names, names),
     };
@@ -159,11 +160,14 @@ fn share(cluster: &str, weight: u32, of: usize) -> String {
 }
 
 fn routes(routes: &RouteConfiguration) -> Vec<String> {
-    let mut lines = Vec::new();
-    for host in &routes.hosts {
-        lines.push(format!("host {}", host.domains.join(", ")));
-        lines.extend(host.routes.iter().map(|r| format!("  {}", route(r))));
-    }
+    let own = routes.hosts.iter().flat_map(virtual_host);
+    let more = routes.on_demand.then(|| "other hosts on demand, by the name that a request asks for".to_owned());
+    own.chain(more).collect()
+}
+
+fn virtual_host(host: &VirtualHost) -> Vec<String> {
+    let mut lines = vec![format!("host {}", host.domains.join(", "))];
+    lines.extend(host.routes.iter().map(|r| format!("  {}", route(r))));
     lines
 }
 

@@ -265,7 +265,7 @@ pub struct ProxyStatus {
 /// One type of resource at one proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeStatus {
-    /// `CDS`, `EDS`, `LDS`, `RDS`, `SDS` or `NDS`.
+    /// `CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS` or `NDS`.
     pub kind: String,
     /// Where it stands.
     pub state: SyncState,
@@ -314,6 +314,9 @@ pub struct ProxyConfig {
     pub node: String,
     /// The store's version that it was made of.
     pub version: u64,
+    /// The proxy finds virtual hosts and clusters when it needs them: of these, and of endpoints, it holds only what is listed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_demand: bool,
     /// In the order in which they are sent.
     pub kinds: Vec<KindConfig>,
 }
@@ -321,7 +324,7 @@ pub struct ProxyConfig {
 /// The resources of one type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KindConfig {
-    /// `CDS`, `EDS`, `LDS`, `RDS`, `SDS` or `NDS`.
+    /// `CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS` or `NDS`.
     pub kind: String,
     /// By name.
     pub resources: Vec<ConfigResource>,

@@ -189,6 +189,10 @@ pub struct RunArgs {
     /// The worker threads of the sidecar.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
+    /// What the sidecar knows of the mesh: what its program calls, asked for when it is called first; or all of it at once.
+    /// A stock Envoy always has `full`.
+    #[arg(long, value_enum, default_value_t = Discovery::OnDemand)]
+    pub discovery: Discovery,
     /// Another proxy as the sidecar: the path of a stock Envoy.
     #[arg(long, value_name = "PROGRAM")]
     pub envoy: Option<PathBuf>,
@@ -227,6 +231,14 @@ pub enum Capture {
     Namespace,
     /// Not: the program runs on the host's network and names its upstreams.
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Discovery {
+    /// What is needed, when it is needed.
+    OnDemand,
+    /// Everything.
+    Full,
 }
 
 /// A port of the program.

@@ -54,6 +54,8 @@ pub struct ProxySetup {
     pub workers: usize,
     /// When the program behind it is ready, as our own proxy finds out; none: at once.
     pub ready: Option<ReadyCheck>,
+    /// It asks for virtual hosts and clusters when they are needed, if it is our own proxy.
+    pub on_demand: bool,
     /// Who the control plane is and how it is reached.
     pub ticket: Ticket,
     /// The folder for its files.
@@ -90,6 +92,8 @@ impl ProxySetup {
                 address: self.address,
                 weight: 1,
                 tells_readiness: ours && self.ready.is_some(),
+                // Our own proxy adds it, as its bootstrap says.
+                on_demand: false,
                 admin: Some(self.admin()),
             }),
         }

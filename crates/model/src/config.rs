@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Cluster, EndpointSet, Listener, NameTable, RouteConfiguration, Secret};
+use crate::{Cluster, EndpointSet, Listener, NameTable, RouteConfiguration, Secret, VirtualHost};
 
 /// The complete configuration of one proxy, by name.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -13,6 +13,9 @@ pub struct Config {
     pub listeners: BTreeMap<Arc<str>, Arc<Listener>>,
     /// Route configurations that listeners find by discovery.
     pub routes: BTreeMap<Arc<str>, Arc<RouteConfiguration>>,
+    /// Virtual hosts that are found one by one, by `<route configuration>/<authority>` as they were asked for, or by
+    /// `<route configuration>/<their name>` where all of them stand.
+    pub virtual_hosts: BTreeMap<Arc<str>, Arc<VirtualHost>>,
     /// Clusters.
     pub clusters: BTreeMap<Arc<str>, Arc<Cluster>>,
     /// Endpoint sets that clusters find by discovery.
@@ -34,6 +37,8 @@ pub enum ResourceKind {
     Listener,
     /// `envoy.config.route.v3.RouteConfiguration`
     Route,
+    /// `envoy.config.route.v3.VirtualHost`
+    VirtualHost,
     /// `envoy.extensions.transport_sockets.tls.v3.Secret`
     Secret,
     /// `istio.networking.nds.v1.NameTable`
@@ -42,15 +47,17 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// All kinds, in the order in which they are pushed: make before break.
-    pub const ALL: [Self; 6] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route, Self::Secret, Self::Names];
+    pub const ALL: [Self; 7] =
+        [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route, Self::VirtualHost, Self::Secret, Self::Names];
 
-    /// The short name people know: `CDS`, `EDS`, `LDS`, `RDS`, `SDS`, `NDS`.
+    /// The short name people know: `CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS`, `NDS`.
     pub fn short(self) -> &'static str {
         match self {
             Self::Cluster => "CDS",
             Self::Endpoints => "EDS",
             Self::Listener => "LDS",
             Self::Route => "RDS",
+            Self::VirtualHost => "VHDS",
             Self::Secret => "SDS",
             Self::Names => "NDS",
         }

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy};
 
-pub use find::{Found, HostIndex, NotFound, find, find_host, path_matches};
+pub use find::{Found, HostIndex, NotFound, find, find_host, find_in, host_name, path_matches};
 pub use rewrite::{redirect_location, rewritten_path};
 
 /// A table of routes (xDS `RouteConfiguration`).
@@ -23,12 +23,20 @@ pub struct RouteConfiguration {
     pub hosts: Vec<VirtualHost>,
     /// A port in the request's authority is not looked at.
     pub ignore_port: bool,
+    /// Further virtual hosts are found one by one, by the authority that a request asks for (xDS VHDS). Those that
+    /// stand here are for what turns out to have none.
+    pub on_demand: bool,
 }
 
 impl RouteConfiguration {
     /// A table that does not look at ports.
     pub fn new(name: impl Into<Arc<str>>, hosts: Vec<VirtualHost>) -> Self {
-        Self { name: name.into(), hosts, ignore_port: true }
+        Self { name: name.into(), hosts, ignore_port: true, on_demand: false }
+    }
+
+    /// The clusters that its own virtual hosts name; some perhaps twice.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.hosts.iter().flat_map(VirtualHost::clusters)
     }
 }
 
@@ -45,6 +53,17 @@ pub struct VirtualHost {
     pub request_headers: HeaderChanges,
     /// Changes to responses, after the route's own.
     pub response_headers: HeaderChanges,
+}
+
+impl VirtualHost {
+    /// The clusters that its routes name, mirrors among them; some perhaps twice.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        let forwards = self.routes.iter().filter_map(|route| match &route.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        });
+        forwards.flat_map(|to| to.clusters.iter().map(|c| &c.name).chain(to.mirrors.iter().map(|m| &m.cluster)))
+    }
 }
 
 /// One route.

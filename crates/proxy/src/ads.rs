@@ -2,7 +2,9 @@
 //! be is refused by name. What was held last is kept on disk and used at the next start.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Backoff;
@@ -12,16 +14,17 @@ use proto::google::protobuf::value::Kind;
 use proto::google::protobuf::{ListValue, Struct, Value};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use transport::tls::LiveCert;
 use xds::client::{ClientSession, Refusal, Update, Variant};
 use xds::shell::{self, Command};
 
-use crate::apply::{Changes, Rejected};
+use crate::apply::{Changes, Discovery, Rejected};
 use crate::bootstrap::{Mode, Node};
 use crate::link::Links;
 use crate::run::Side;
 use crate::state::StateDir;
+use crate::status::CONNECTED;
 use crate::warm;
 
 /// The first and longest bound of the wait between two streams. The longest is less than Envoy's 30 s: a control plane that
@@ -52,7 +55,7 @@ pub(crate) const ORDERS: usize = 4;
 pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan, session: (Sender<Command>, Receiver<Command>)) {
     // A stream ends when nobody can say anything any more.
     let (_open, mut commands) = session;
-    let mut session = ClientSession::new(wire_node(&plan.node), variant(plan.mode));
+    let mut session = ClientSession::new(wire_node(&plan.node, side.discovery()), variant(plan.mode));
     let keeper = Rc::new(Keeper::default());
     if let Some(state) = side.state().cloned() {
         match state.load_held() {
@@ -61,7 +64,9 @@ pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan, session: (S
         }
         tokio::task::spawn_local(keeper.clone().keep(state));
     }
-    session.want_all(ResourceKind::Cluster);
+    if !side.discovery().clusters {
+        session.want_all(ResourceKind::Cluster);
+    }
     session.want_all(ResourceKind::Listener);
     if plan.names {
         session.want_all(ResourceKind::Names);
@@ -75,7 +80,9 @@ pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan, session: (S
     loop {
         match links.open().await {
             Ok(link) => {
-                side.status().borrow_mut().control_plane = "connected";
+                side.status().borrow_mut().control_plane = CONNECTED;
+                // What was asked for meanwhile.
+                want(&side, &mut session, own);
                 let heard = std::cell::Cell::new(false);
                 let end = shell::run(link, &mut session, &mut commands, |session, update| {
                     heard.set(true);
@@ -98,6 +105,8 @@ pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan, session: (S
 fn restore(side: &Side, session: &mut ClientSession, held: xds::client::Held) {
     let set = session.restore(held);
     if !set.is_empty() {
+        let hosts = set.iter().filter(|resource| resource.kind() == ResourceKind::VirtualHost);
+        hosts.for_each(|host| _ = side.demand().borrow_mut().ask(host.name(), Instant::now()));
         side.apply(Changes { set, removed: Vec::new() });
         side.has_configuration();
     }
@@ -123,13 +132,36 @@ fn take(side: &Side, session: &mut ClientSession, update: Update, own: Option<&s
     }
 }
 
-/// Asks for what the listeners and clusters name, and forgets what they do not name any more.
+/// A word for the session: what is wanted may have changed.
+pub(crate) fn ask_anew(side: &Rc<Side>, own: Option<&'static str>) -> Command {
+    let side = side.clone();
+    Command::Do(Box::new(move |session| want(&side, session, own)))
+}
+
+/// Asks for what requests, listeners and clusters name, and forgets what they do not name any more.
 fn want(side: &Side, session: &mut ClientSession, own: Option<&str>) {
+    if side.discovery().virtual_hosts {
+        let names = side.demand().borrow().names().cloned().collect();
+        want_named(side, session, ResourceKind::VirtualHost, names);
+    }
+    if side.discovery().clusters {
+        let names = side.applier().borrow().named_clusters();
+        want_named(side, session, ResourceKind::Cluster, names);
+    }
     let mut names = warm::wanted_names(side.applier().borrow().wanted());
     for kind in [ResourceKind::Endpoints, ResourceKind::Route, ResourceKind::Secret] {
         let names = names.remove(&kind).unwrap_or_default();
         side.applier().borrow_mut().forget_unnamed(kind, &names);
         session.want(kind, names.into_iter().filter(|name| own != Some(&**name)));
+    }
+}
+
+/// Asks for these; others are gone at once, from what runs too.
+fn want_named(side: &Side, session: &mut ClientSession, kind: ResourceKind, names: BTreeSet<Arc<str>>) {
+    let changed = side.applier().borrow_mut().forget_unnamed(kind, &names);
+    session.want(kind, names);
+    if changed {
+        side.apply(Changes::default());
     }
 }
 
@@ -181,12 +213,18 @@ fn variant(mode: Mode) -> Variant {
     }
 }
 
-fn wire_node(node: &Node) -> WireNode {
+fn wire_node(node: &Node, discovery: Discovery) -> WireNode {
+    let mut metadata = node.metadata.clone();
+    if discovery.clusters
+        && let Some(halcyon) = metadata.get_mut("HALCYON").and_then(serde_json::Value::as_object_mut)
+    {
+        halcyon.insert("on_demand".to_owned(), true.into());
+    }
     let model::Locality { region, zone, sub_zone } = node.locality.clone();
     WireNode {
         id: node.id.clone(),
         cluster: node.cluster.clone(),
-        metadata: Some(structure(&node.metadata)),
+        metadata: Some(structure(&metadata)),
         locality: Some(Locality { region, zone, sub_zone }),
         user_agent_name: "halcyon-proxy".to_owned(),
         ..WireNode::default()

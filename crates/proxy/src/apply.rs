@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use model::{Address, Config, Direction, EndpointSet, FilterChain, Listener, NetworkFilter, ResourceKind};
+use model::{
+    Address, Config, Direction, EndpointSet, FilterChain, Listener, NetworkFilter, ResourceKind, RouteConfiguration,
+};
 use tokio::time::Instant;
 use transport::Netns;
 use transport::listen::{self, Bound};
@@ -16,11 +18,12 @@ use xds::Resource;
 
 use crate::http_plan::HttpPlan;
 use crate::listener::SocketKey;
-use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, Table, TcpPlan};
+use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, TcpPlan};
 use crate::log::AccessLogs;
 use crate::node::Shared;
 use crate::secrets::Secrets;
-use crate::warm::{self, Waits};
+use crate::table::{Decided, Table};
+use crate::warm::{self, Known, Need, Waits};
 use crate::worker::{Order, WorkerLink};
 
 /// A resource that cannot be used, and why. What ran before it stays.
@@ -43,10 +46,22 @@ pub(crate) struct Changes {
     pub removed: Vec<(ResourceKind, Arc<str>)>,
 }
 
+/// What is found when it is needed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Discovery {
+    /// Virtual hosts, where a table says so. Otherwise such a table is taken as it stands.
+    pub virtual_hosts: bool,
+    /// Clusters, by their names.
+    pub clusters: bool,
+}
+
 /// Builds snapshots and swaps them in. Lives on the side runtime.
 pub(crate) struct Applier {
     wanted: Config,
     waits: Waits,
+    /// Clusters and virtual hosts that were asked for by name and do not exist.
+    absent: BTreeSet<Need>,
+    discovery: Discovery,
     secrets: Rc<Secrets>,
     live: Arc<Live>,
     shared: Arc<Shared>,
@@ -69,10 +84,13 @@ impl Applier {
         workers: Vec<WorkerLink>,
         netns: Option<Netns>,
         resolver: Arc<dyn Resolve>,
+        discovery: Discovery,
     ) -> Self {
         Self {
             wanted: Config::default(),
             waits: Waits::new(),
+            absent: BTreeSet::new(),
+            discovery,
             secrets,
             live,
             workers,
@@ -114,10 +132,14 @@ impl Applier {
                     }
                 }
             }
+            self.absent.remove(&(resource.kind(), resource.name()));
             resource.insert_into(&mut self.wanted);
         }
         for (kind, name) in &changes.removed {
             xds::remove_from(&mut self.wanted, *kind, name);
+            if self.is_found_by_name(*kind) {
+                self.absent.insert((*kind, name.clone()));
+            }
         }
         rejected.extend(self.settle());
         rejected
@@ -126,9 +148,12 @@ impl Applier {
     /// Runs what can run now.
     pub(crate) fn settle(&mut self) -> Vec<Rejected> {
         let before = self.live.load();
-        let secrets = self.secrets.clone();
-        let now = Instant::now();
-        let config = warm::ready(&self.wanted, &before.config, |name| secrets.has(name), &mut self.waits, now);
+        let known = Known {
+            secrets: &|name| self.secrets.has(name),
+            absent: &self.absent,
+            clusters_by_name: self.discovery.clusters,
+        };
+        let config = warm::ready(&self.wanted, &before.config, &known, &mut self.waits, Instant::now());
         let (mut next, mut rejected) = self.build(&before, config);
         let sockets = self.bind(&mut next, &mut rejected);
         let next = Arc::new(next);
@@ -151,14 +176,39 @@ impl Applier {
         self.deadline().is_some()
     }
 
-    /// Forgets the resources of a kind that nothing names any more. They are used by nobody.
-    pub(crate) fn forget_unnamed(&mut self, kind: ResourceKind, named: &BTreeSet<Arc<str>>) {
+    /// The names of all clusters that are in use, or will be when what came is.
+    pub(crate) fn named_clusters(&self) -> BTreeSet<Arc<str>> {
+        let running = self.live.load();
+        warm::named_clusters(&self.wanted).chain(warm::named_clusters(&running.config)).cloned().collect()
+    }
+
+    /// Forgets the resources of a kind that nothing names any more. They are used by nobody. Says whether there were any
+    /// that still run.
+    pub(crate) fn forget_unnamed(&mut self, kind: ResourceKind, named: &BTreeSet<Arc<str>>) -> bool {
+        self.absent.retain(|(of, name)| *of != kind || named.contains(name));
+        let running = self.live.load();
+        let wanted = &mut self.wanted;
         match kind {
-            ResourceKind::Endpoints => self.wanted.endpoints.retain(|name, _| named.contains(name)),
-            ResourceKind::Route => self.wanted.routes.retain(|name, _| named.contains(name)),
+            ResourceKind::Cluster => wanted.clusters.retain(|name, _| named.contains(name)),
+            ResourceKind::VirtualHost => wanted.virtual_hosts.retain(|name, _| named.contains(name)),
+            ResourceKind::Endpoints => wanted.endpoints.retain(|name, _| named.contains(name)),
+            ResourceKind::Route => wanted.routes.retain(|name, _| named.contains(name)),
             // Secrets live on in `Secrets`; forgetting one here only frees its text.
-            ResourceKind::Secret => self.wanted.secrets.retain(|name, _| named.contains(name)),
-            ResourceKind::Cluster | ResourceKind::Listener | ResourceKind::Names => {}
+            ResourceKind::Secret => wanted.secrets.retain(|name, _| named.contains(name)),
+            ResourceKind::Listener | ResourceKind::Names => {}
+        }
+        match kind {
+            ResourceKind::Cluster => running.config.clusters.keys().any(|name| !named.contains(name)),
+            ResourceKind::VirtualHost => running.tables.values().any(|table| !table.asked_for_only(named)),
+            _ => false,
+        }
+    }
+
+    fn is_found_by_name(&self, kind: ResourceKind) -> bool {
+        match kind {
+            ResourceKind::Cluster => self.discovery.clusters,
+            ResourceKind::VirtualHost => self.discovery.virtual_hosts,
+            _ => false,
         }
     }
 
@@ -174,11 +224,7 @@ impl Applier {
     fn build(&mut self, before: &Snapshot, config: Config) -> (Snapshot, Vec<Rejected>) {
         let mut rejected = Vec::new();
         let clusters = self.clusters(before, &config, &mut rejected);
-        let tables = config.routes.iter().map(|(name, routes)| {
-            let same = before.tables.get(name).filter(|t| Arc::ptr_eq(&t.routes, routes) || t.routes == *routes);
-            (name.clone(), same.cloned().unwrap_or_else(|| Arc::new(Table::new(routes.clone()))))
-        });
-        let tables = tables.collect();
+        let tables = self.tables(before, &config);
         let stale_tls = std::mem::take(&mut self.stale_tls);
         let mut listeners = BTreeMap::new();
         for (name, listener) in &config.listeners {
@@ -196,6 +242,36 @@ impl Applier {
         let mut next = Snapshot { version, config, listeners, by_destination: HashMap::new(), tables, clusters };
         next.by_destination = by_destination(&next.listeners);
         (next, rejected)
+    }
+
+    fn tables(&self, before: &Snapshot, config: &Config) -> HashMap<Arc<str>, Arc<Table>> {
+        let mut decided = self.decided(config);
+        let table = |(name, routes): (&Arc<str>, &Arc<RouteConfiguration>)| {
+            let on_demand = routes.on_demand && self.discovery.virtual_hosts;
+            let decided = on_demand.then(|| decided.remove(&**name).unwrap_or_default());
+            let old = before.tables.get(name);
+            let same = old.filter(|old| old.is_of(routes, decided.as_deref())).cloned();
+            let table = same.unwrap_or_else(|| {
+                Arc::new(match decided {
+                    Some(decided) => Table::on_demand(routes.clone(), decided, old.map(|old| &**old)),
+                    None => Table::new(routes.clone()),
+                })
+            });
+            (name.clone(), table)
+        };
+        config.routes.iter().map(table).collect()
+    }
+
+    /// What is known of virtual hosts, by route configuration.
+    fn decided<'a>(&'a self, config: &'a Config) -> HashMap<&'a str, Vec<Decided>> {
+        let found = config.virtual_hosts.iter().map(|(name, host)| (name, Some(host.clone())));
+        let absent = self.absent.iter().filter(|(kind, _)| *kind == ResourceKind::VirtualHost);
+        let mut decided: HashMap<&str, Vec<Decided>> = HashMap::new();
+        for (name, host) in found.chain(absent.map(|(_, name)| (name, None))) {
+            let table = name.rsplit_once('/').map_or("", |(table, _)| table);
+            decided.entry(table).or_default().push((name.clone(), host));
+        }
+        decided
     }
 
     fn clusters(

@@ -14,6 +14,11 @@ use serde::Deserialize;
 use transport::{Address, Netns};
 use xds::shell::ControlServer;
 
+mod on_demand;
+
+pub use on_demand::OnDemand;
+use on_demand::OnDemandFile;
+
 /// The bootstrap file as typed. Unknown fields are errors.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +36,7 @@ pub struct File {
     dns: Option<DnsFile>,
     program_ready: Option<ReadyFile>,
     static_resources: Option<PathBuf>,
+    on_demand: Option<OnDemandFile>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -161,6 +167,8 @@ pub struct Bootstrap {
     pub program_ready: Option<ReadyCheck>,
     /// A file with resources to run before, or without, a control plane.
     pub static_resources: Option<PathBuf>,
+    /// How virtual hosts are found when they are needed.
+    pub on_demand: OnDemand,
 }
 
 /// Who this proxy is to its control plane (xDS `Node`).
@@ -333,6 +341,7 @@ impl Bootstrap {
             dns: None,
             program_ready: None,
             static_resources: None,
+            on_demand: OnDemand::default(),
         }
     }
 }
@@ -355,6 +364,11 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
     if file.node.id.is_empty() {
         return Err(bad("node.id", "is empty: expected the id under which the control plane knows this proxy".into()));
     }
+    let sotw = file.control_plane.as_ref().is_some_and(|plane| plane.mode == Mode::Sotw);
+    if sotw && file.on_demand.is_some() {
+        let problem = "stands beside the mode `sotw`: expected the mode `delta`, the only one that has it".to_owned();
+        return Err(bad("on_demand", problem));
+    }
     let locality = file.node.locality;
     Ok(Bootstrap {
         node: Node {
@@ -375,6 +389,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         dns: file.dns.map(|d| Dns { udp: d.udp, tcp: d.tcp, resolvers: d.resolvers }),
         program_ready: file.program_ready.map(|ready| ready_check(path, ready)).transpose()?,
         static_resources: file.static_resources,
+        on_demand: file.on_demand.map(|on_demand| on_demand.resolve(path)).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -512,15 +527,17 @@ mod tests {
     #[test]
     fn resolved() {
         let text = r#"{"node": {"id": "sidecar~a", "metadata": {"NAME": "a"}, "locality": {"zone": "z"}},
-            "control_plane": {"address": "127.0.0.1:15010", "tls": false, "mode": "sotw"},
+            "control_plane": {"address": "127.0.0.1:15010", "tls": false, "mode": "delta"},
             "identity": {"spiffe_id": "spiffe://cluster.local/ns/default/sa/a"},
             "program_ready": {"tcp": ["127.0.0.1:9080"]},
-            "workers": 2, "admin": {"address": "127.0.0.1:15000"}, "drain_seconds": 1.5}"#;
+            "on_demand": {"idle_seconds": 60}, "workers": 2, "admin": {"address": "127.0.0.1:15000"}, "drain_seconds": 1.5}"#;
         let b = parse(text).unwrap();
         assert_eq!((b.workers, b.drain), (2, Duration::from_millis(1500)));
         assert_eq!(b.node.locality.zone, "z");
         assert_eq!(b.program_ready, Some(ReadyCheck::Tcp(vec!["127.0.0.1:9080".parse().unwrap()])));
-        assert_eq!(b.control_plane.unwrap().mode, Mode::Sotw);
+        assert_eq!(b.control_plane.unwrap().mode, Mode::Delta);
+        let on_demand = OnDemand { announced: true, idle: Duration::from_secs(60), ..OnDemand::default() };
+        assert_eq!(b.on_demand, on_demand);
         assert_eq!(b.identity.unwrap().service_account(), Some("a"));
     }
 
@@ -536,6 +553,12 @@ mod tests {
             (r#"{"node": {"id": "a"}, "control_plane": {"address": "nowhere", "tls": false}}"#, "has no port"),
             (r#"{"node": {"id": "a"}, "program_ready": {}}"#, "expected either addresses in `tcp`, or `http`"),
             (r#"{"node": {"id": "a"}, "identity": {"spiffe_id": "x"}}"#, "is not a SPIFFE ID"),
+            (r#"{"node": {"id": "a"}, "on_demand": {"max_names": 0}}"#, "`on_demand.max_names`: 0 is not possible"),
+            (r#"{"node": {"id": "a"}, "on_demand": {"wait_seconds": 0}}"#, "expected seconds, more than zero"),
+            (
+                r#"{"node": {"id": "a"}, "on_demand": {}, "control_plane": {"address": "127.0.0.1:1", "mode": "sotw"}}"#,
+                "expected the mode `delta`",
+            ),
             (r#"{"node": "#, "EOF"),
         ] {
             let error = parse(text).unwrap_err();

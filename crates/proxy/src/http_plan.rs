@@ -7,8 +7,9 @@ use mesh_http::{Protocol, ServerOptions};
 use model::http_proxy::{Codec, RouteSource};
 use model::{Direction, HttpProxy};
 
-use crate::live::{Snapshot, Table};
+use crate::live::Snapshot;
 use crate::log::AccessLogs;
+use crate::table::Table;
 
 /// How HTTP is served on a chain.
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 //! inspect.rs     original destination, ClientHello, HTTP preface
 //! connection.rs  the chain (model::chain::select), the end of TLS; then http.rs or tcp.rs
 //! request.rs     THE STORY: a line per stage
+//!   table.rs     the virtual host; waiting.rs if that has to be asked for first (demand.rs)
 //!   head.rs      what every head goes through: edge.rs, peer.rs, trace.rs
 //!   forward.rs   the tries (limits.rs, replay.rs) -> upstream
 //!   respond.rs   a fault becomes a local response and a response flag
@@ -30,6 +31,7 @@ mod ads;
 mod apply;
 pub mod bootstrap;
 mod connection;
+mod demand;
 mod dns;
 mod drain;
 mod dump;
@@ -60,9 +62,11 @@ mod series;
 mod sizes;
 mod state;
 mod status;
+mod table;
 mod tcp;
 mod trace;
 mod upgrade;
+mod waiting;
 mod warm;
 mod worker;
 

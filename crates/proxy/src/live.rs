@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use base::drain;
-use model::route::HostIndex;
-use model::{Config, Direction, FilterChain, Listener, NameTable, RouteConfiguration, TcpProxy};
+use model::{Config, Direction, FilterChain, Listener, NameTable, TcpProxy};
 use transport::tls::{LiveCert, ServerTls};
 use upstream::{Cluster, ClusterPools};
 
 use crate::http_plan::HttpPlan;
 use crate::log::AccessLogs;
+use crate::table::Table;
 
 /// One complete immutable configuration, compiled.
 #[derive(Debug, Default)]
@@ -35,22 +35,6 @@ pub(crate) struct Snapshot {
     pub tables: HashMap<Arc<str>, Arc<Table>>,
     /// The clusters.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
-}
-
-/// A route table with its index.
-#[derive(Debug)]
-pub(crate) struct Table {
-    /// The routes.
-    pub routes: Arc<RouteConfiguration>,
-    /// The way to a virtual host.
-    pub index: HostIndex,
-}
-
-impl Table {
-    /// Indexes `routes`.
-    pub(crate) fn new(routes: Arc<RouteConfiguration>) -> Self {
-        Self { index: HostIndex::new(&routes), routes }
-    }
 }
 
 /// A listener, compiled.
@@ -153,9 +137,9 @@ impl Live {
 
     /// Puts another in its place.
     pub(crate) fn swap(&self, next: Arc<Snapshot>) {
-        let names = next.config.names.values().next().map(|n| (**n).clone()).unwrap_or_default();
-        if **self.names.load() != names {
-            self.names.store(Arc::new(names));
+        let names = next.config.names.values().next().cloned().unwrap_or_default();
+        if **self.names.load() != *names {
+            self.names.store(names);
         }
         self.snapshot.store(next);
     }

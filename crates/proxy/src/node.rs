@@ -7,7 +7,7 @@ use model::{AccessLog, WorkloadRef};
 use telemetry::Registry;
 use transport::Netns;
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, OnDemand};
 use crate::log::Sinks;
 use crate::peer::{self, Card};
 
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub access_log: Option<AccessLog>,
     /// How long old work may go on in a drain.
     pub drain: Duration,
+    /// How virtual hosts are found when they are needed.
+    pub on_demand: OnDemand,
     netns: Option<Netns>,
 }
 
@@ -41,6 +43,7 @@ impl Shared {
             workload: Arc::new(peer::workload_of(&bootstrap.node)),
             access_log: bootstrap.access_log.clone(),
             drain: bootstrap.drain,
+            on_demand: bootstrap.on_demand,
             netns: bootstrap.netns.clone(),
         }
     }

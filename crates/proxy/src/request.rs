@@ -5,22 +5,22 @@ use std::rc::Rc;
 use ::http::{Request, Response};
 use filter::Flow;
 use mesh_http::{Answer, Body};
-use model::route::{self, Action};
+use model::route::{Action, Found};
 
 use crate::head;
 use crate::http::{HttpConnection, view_of};
 use crate::live::View;
 use crate::record::Record;
 use crate::respond::{self, Fault};
-use crate::{forward, upgrade};
+use crate::table::Miss;
+use crate::{forward, upgrade, waiting};
 
 /// From the head of a request to the head of its response.
 #[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
 pub(crate) fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> impl Future<Output = Answer> {
     async move {
-        let pin = conn.worker.view();
         let record = Record::open(&conn, &mut request);
-        match exchange(&conn, &pin, &mut request, &record).await {
+        match exchange(&conn, &mut request, &record).await {
             Ok(response) => record.answer(response),
             Err(fault) => record.fault(respond::fault(fault, record.caller())),
         }
@@ -29,15 +29,21 @@ pub(crate) fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> im
 
 async fn exchange(
     conn: &Rc<HttpConnection>,
-    pin: &View,
     request: &mut Request<Body>,
     record: &Rc<Record>,
 ) -> Result<Response<Body>, Fault> {
     let upgrade = upgrade::wanted(request, conn.plan())?;
     let marks = head::receive(conn, request, record)?;
-    let table = conn.plan().table(&pin.snapshot).ok_or(Fault::NoRoute)?;
-    let found = route::find(&table.routes, &table.index, &view_of(request), rand::random());
-    let found = found.map_err(|_| Fault::NoRoute)?;
+    let now = conn.worker.view();
+    // Where a host has to be asked for first.
+    let later: Rc<View>;
+    let (pin, found): (&View, _) = match find(conn, &now, request) {
+        Err(Miss::Unknown(name)) => {
+            later = Box::pin(waiting::until_known(&conn.worker, conn.plan(), &name)).await?;
+            (&later, find(conn, &later, request).map_err(|_| Fault::NoRoute)?)
+        }
+        found => (&now, found.map_err(|_| Fault::NoRoute)?),
+    };
     record.routed(&found);
     let mut filters = conn.plan().filters.begin(found.route, rand::random());
     let mut response = match filters.on_request(request).await {
@@ -53,4 +59,8 @@ async fn exchange(
     head::answer(conn, &mut response, record);
     upgrade::join(upgrade, &mut response, record);
     Ok(response)
+}
+
+fn find<'v>(conn: &'v HttpConnection, pin: &'v View, request: &Request<Body>) -> Result<Found<'v>, Miss> {
+    conn.plan().table(&pin.snapshot).ok_or(Miss::NoRoute)?.find(&view_of(request), rand::random())
 }

@@ -2,6 +2,8 @@
 //! dashboards and habits fit.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use mesh_http::grpc::{self, GrpcStatus};
@@ -14,6 +16,13 @@ use upstream::{Failure, FailureKind};
 pub(crate) enum Fault {
     /// No virtual host or no route fits.
     NoRoute,
+    /// Which virtual host takes the request was asked of the control plane, and not answered in time.
+    UnknownHost {
+        /// What was asked for.
+        name: Arc<str>,
+        /// For how long it was waited.
+        waited: Duration,
+    },
     /// The route names a cluster that does not exist.
     NoCluster,
     /// The request has no host.
@@ -122,6 +131,7 @@ fn plain(fault: &Fault) -> Plain {
     let none = ResponseFlags::NONE;
     match fault {
         Fault::NoRoute => simple(StatusCode::NOT_FOUND, ResponseFlags::NO_ROUTE, "route_not_found", ""),
+        Fault::UnknownHost { name, waited } => unknown_host(name, *waited),
         Fault::NoCluster => simple(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_CLUSTER, "cluster_not_found", ""),
         Fault::NoHost => {
             simple(StatusCode::BAD_REQUEST, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "missing_host_header", "")
@@ -176,6 +186,22 @@ fn plain(fault: &Fault) -> Plain {
     }
 }
 
+fn unknown_host(name: &str, waited: Duration) -> Plain {
+    let (table, host) = name.rsplit_once('/').unwrap_or(("", name));
+    let body = format!(
+        "host {host} is not known here yet (routes {table}), and the control plane did not say within {} where it is; try \
+         again when the control plane is back, see `halcyon status`",
+        base::format_duration(waited)
+    );
+    Plain {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        flags: ResponseFlags::NO_ROUTE,
+        details: "on_demand_discovery_timeout".into(),
+        body: body.into(),
+        transport_failure: "".into(),
+    }
+}
+
 /// Nobody is left to see this status, and it never leaves; Envoy records 0 then, nginx has the habit of 499.
 const CLIENT_GONE: StatusCode = StatusCode::BAD_REQUEST;
 
@@ -220,6 +246,12 @@ mod tests {
     fn statuses() {
         for (fault_kind, status, flags, details) in [
             (Fault::NoRoute, 404, "NR", "route_not_found"),
+            (
+                Fault::UnknownHost { name: "80/a".into(), waited: Duration::from_secs(5) },
+                503,
+                "NR",
+                "on_demand_discovery_timeout",
+            ),
             (Fault::NoCluster, 503, "NC", "cluster_not_found"),
             (Fault::Timeout, 504, "UT", "response_timeout"),
             (Fault::StreamIdle, 408, "SI", "stream_idle_timeout"),

@@ -19,16 +19,17 @@ use transport::tls::LiveCert;
 use upstream::dns::{Resolve, SystemResolver};
 
 use crate::admin::{Admin, Offer};
-use crate::apply::{Applier, Changes, Rejected};
-use crate::bootstrap::Bootstrap;
+use crate::apply::{Applier, Changes, Discovery, Rejected};
+use crate::bootstrap::{Bootstrap, Mode};
+use crate::demand::Demand;
 use crate::link::Links;
 use crate::live::Live;
 use crate::node::Shared;
 use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
-use crate::status::{State, Status};
+use crate::status::{CONNECTED, State, Status};
 use crate::worker::{self, Threads, WorkerLink};
-use crate::{ads, dns, drain, identity, program};
+use crate::{ads, demand, dns, drain, identity, program};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
@@ -185,6 +186,8 @@ pub(crate) struct Side {
     workers: Vec<WorkerLink>,
     state: Option<StateDir>,
     drain: Duration,
+    discovery: Discovery,
+    demand: RefCell<Demand>,
     /// It has been told what to run, by whomever.
     configured: Cell<bool>,
     threads: Cell<Option<Threads>>,
@@ -210,7 +213,9 @@ impl Side {
         let shared = Arc::new(Shared::new(&bootstrap, registry));
         let (live, secrets) = (Arc::new(Live::default()), Rc::new(Secrets::default()));
         let status = Rc::new(RefCell::new(Status::new(&bootstrap.node.id)));
-        let (workers, threads) = worker::start(bootstrap.workers, &shared)?;
+        let (asks, asked) = mpsc::unbounded_channel();
+        let (workers, threads) = worker::start(bootstrap.workers, &shared, &asks)?;
+        let discovery = discovery(&bootstrap);
         let resolver: Arc<dyn Resolve> = Arc::new(SystemResolver);
         let applier = Applier::new(
             secrets.clone(),
@@ -219,6 +224,7 @@ impl Side {
             workers.clone(),
             bootstrap.netns.clone(),
             resolver,
+            discovery,
         );
         let side = Rc::new(Self {
             applier: RefCell::new(applier),
@@ -228,6 +234,8 @@ impl Side {
             workers,
             state,
             drain: bootstrap.drain,
+            discovery,
+            demand: RefCell::new(Demand::new(&bootstrap.on_demand)),
             configured: Cell::new(false),
             threads: Cell::new(Some(threads)),
         });
@@ -240,7 +248,7 @@ impl Side {
         let at = bootstrap.admin.map(|addr| admin.start(addr, Offer::Everything)).transpose()?;
         bootstrap.readiness.map(|addr| admin.start(addr, Offer::Probes)).transpose()?;
         side.first_configuration(&bootstrap)?;
-        side.control(&bootstrap, cert)?;
+        side.control(&bootstrap, cert, asked)?;
         watch_outside(&options, &commands);
         Ok((side, at))
     }
@@ -257,7 +265,12 @@ impl Side {
     }
 
     /// Begins to follow the control plane, if there is one.
-    fn control(self: &Rc<Self>, bootstrap: &Bootstrap, cert: LiveCert) -> Result<(), StartError> {
+    fn control(
+        self: &Rc<Self>,
+        bootstrap: &Bootstrap,
+        cert: LiveCert,
+        asked: mpsc::UnboundedReceiver<Arc<str>>,
+    ) -> Result<(), StartError> {
         let Some(plane) = &bootstrap.control_plane else { return Ok(()) };
         let links = Links::new(plane, cert.clone()).map_err(|e| StartError::ControlPlane(e.to_string()))?;
         let mut plan =
@@ -269,6 +282,11 @@ impl Side {
         let (session, orders) = mpsc::channel(ads::ORDERS);
         if let Some(check) = bootstrap.program_ready.clone() {
             tokio::task::spawn_local(program::watch(check, bootstrap.netns.clone(), session.clone()));
+        }
+        if self.discovery.virtual_hosts {
+            let (side, own) = (self.clone(), plan.own.as_ref().map(|(name, _)| *name));
+            let tell = move || ads::ask_anew(&side, own);
+            tokio::task::spawn_local(demand::serve(self.clone(), asked, session.clone(), tell));
         }
         tokio::task::spawn_local(ads::follow(self.clone(), links, plan, (session, orders)));
         Ok(())
@@ -282,6 +300,26 @@ impl Side {
     /// How the proxy is doing.
     pub(crate) fn status(&self) -> &RefCell<Status> {
         &self.status
+    }
+
+    /// What is found when it is needed.
+    pub(crate) fn discovery(&self) -> Discovery {
+        self.discovery
+    }
+
+    /// Which virtual hosts are asked for.
+    pub(crate) fn demand(&self) -> &RefCell<Demand> {
+        &self.demand
+    }
+
+    /// What runs.
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Is there a stream to the control plane?
+    pub(crate) fn is_connected(&self) -> bool {
+        self.status.borrow().control_plane == CONNECTED
     }
 
     /// What builds snapshots.
@@ -358,6 +396,12 @@ impl Side {
             self.applier.borrow_mut().stop_listening();
         }
     }
+}
+
+/// Only the incremental protocol has virtual hosts that are asked for one by one.
+fn discovery(bootstrap: &Bootstrap) -> Discovery {
+    let virtual_hosts = bootstrap.control_plane.as_ref().is_some_and(|plane| plane.mode == Mode::Delta);
+    Discovery { virtual_hosts, clusters: virtual_hosts && bootstrap.on_demand.announced }
 }
 
 async fn at(deadline: Option<Instant>) {

@@ -123,12 +123,13 @@ pub(crate) fn read_resources(path: &Path) -> Result<Vec<Resource>, ResourcesErro
 
 /// Every resource of a configuration. The workload's own key is kept apart from it.
 pub(crate) fn resources_of(config: &Config) -> Vec<Resource> {
-    let Config { listeners, routes, clusters, endpoints, secrets, names } = config;
+    let Config { listeners, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
     let mut all: Vec<Resource> = Vec::new();
     all.extend(clusters.values().cloned().map(Resource::Cluster));
     all.extend(endpoints.values().cloned().map(Resource::Endpoints));
     all.extend(listeners.values().cloned().map(Resource::Listener));
     all.extend(routes.values().cloned().map(Resource::Route));
+    all.extend(virtual_hosts.iter().map(|(name, host)| Resource::VirtualHost(name.clone(), host.clone())));
     all.extend(secrets.values().cloned().map(Resource::Secret));
     all.extend(names.values().cloned().map(Resource::Names));
     all

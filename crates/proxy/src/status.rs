@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// What [`Status::control_plane`] says while there is a stream.
+pub(crate) const CONNECTED: &str = "connected";
+
 /// What the proxy is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {

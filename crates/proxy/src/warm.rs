@@ -1,5 +1,6 @@
 //! What may run now: a listener waits for its routes and secrets, a cluster for its endpoints, each at most 15 s; until
-//! then the version before it stays (Envoy's warming). Pure: time is passed in.
+//! then the version before it stays (Envoy's warming). Where clusters are asked for by name, what names them waits for them
+//! too. Pure: time is passed in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,51 +15,91 @@ use tokio::time::Instant;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Since when something has been waited for.
-pub(crate) type Waits = BTreeMap<(ResourceKind, Arc<str>), Instant>;
+pub(crate) type Waits = BTreeMap<Need, Instant>;
+
+/// What is known beside the configuration itself.
+pub(crate) struct Known<'a> {
+    /// Secrets that are there.
+    pub secrets: &'a dyn Fn(&str) -> bool,
+    /// What was asked for and does not exist.
+    pub absent: &'a BTreeSet<Need>,
+    /// Clusters are asked for by name, so what names them waits for them.
+    pub clusters_by_name: bool,
+}
+
+/// A resource that something waits for.
+pub(crate) type Need = (ResourceKind, Arc<str>);
 
 /// What may run now, of what is `wanted`; the rest stays as it is `running`. Writes into `waits` what is still missing,
 /// and drops from it what is not.
-pub(crate) fn ready(
-    wanted: &Config,
-    running: &Config,
-    has_secret: impl Fn(&str) -> bool,
-    waits: &mut Waits,
-    now: Instant,
-) -> Config {
-    let mut missing = BTreeSet::new();
-    let mut waited_enough = |needs: Vec<(ResourceKind, Arc<str>)>| {
-        let mut enough = true;
-        for need in needs {
-            let known = match need.0 {
-                ResourceKind::Endpoints => wanted.endpoints.contains_key(&need.1),
-                ResourceKind::Route => wanted.routes.contains_key(&need.1),
-                _ => has_secret(&need.1),
-            };
-            if !known {
-                let since = *waits.entry(need.clone()).or_insert(now);
-                enough &= now.duration_since(since) >= PATIENCE;
-                missing.insert(need);
-            }
-        }
-        enough
-    };
+pub(crate) fn ready(wanted: &Config, running: &Config, known: &Known<'_>, waits: &mut Waits, now: Instant) -> Config {
+    let mut wait = Wait { waits, now, missing: BTreeSet::new() };
     let mut next = Config {
-        routes: wanted.routes.clone(),
         endpoints: wanted.endpoints.clone(),
         secrets: wanted.secrets.clone(),
         names: wanted.names.clone(),
         ..Config::default()
     };
-    for (name, cluster) in &wanted.clusters {
-        let chosen = if waited_enough(cluster_needs(cluster)) { Some(cluster) } else { running.clusters.get(name) };
-        next.clusters.extend(chosen.map(|c| (name.clone(), c.clone())));
-    }
-    for (name, listener) in &wanted.listeners {
-        let chosen = if waited_enough(listener_needs(listener)) { Some(listener) } else { running.listeners.get(name) };
-        next.listeners.extend(chosen.map(|l| (name.clone(), l.clone())));
-    }
+    next.clusters = chosen(&wanted.clusters, &running.clusters, |cluster| {
+        wait.is_over(cluster_needs(cluster), |need| match need.0 {
+            ResourceKind::Endpoints => wanted.endpoints.contains_key(&need.1),
+            _ => (known.secrets)(&need.1),
+        })
+    });
+    let clusters = std::mem::take(&mut next.clusters);
+    let has = |need: &Need| clusters.contains_key(&need.1) || known.absent.contains(need);
+    let by_name = |names: &mut dyn Iterator<Item = &Arc<str>>| match known.clusters_by_name {
+        true => names.map(|name| (ResourceKind::Cluster, name.clone())).collect(),
+        false => Vec::new(),
+    };
+    next.routes = chosen(&wanted.routes, &running.routes, |table| wait.is_over(by_name(&mut table.clusters()), has));
+    next.virtual_hosts =
+        chosen(&wanted.virtual_hosts, &running.virtual_hosts, |host| wait.is_over(by_name(&mut host.clusters()), has));
+    let routes = std::mem::take(&mut next.routes);
+    next.listeners = chosen(&wanted.listeners, &running.listeners, |listener| {
+        let needs = listener_needs(listener).chain(by_name(&mut listener_clusters(listener)));
+        wait.is_over(needs, |need| match need.0 {
+            ResourceKind::Route => routes.contains_key(&need.1),
+            ResourceKind::Cluster => has(need),
+            _ => (known.secrets)(&need.1),
+        })
+    });
+    let missing = wait.missing;
     waits.retain(|need, _| missing.contains(need));
-    next
+    Config { clusters, routes, ..next }
+}
+
+/// Of each resource the new version if it `may` run, else the one that runs.
+fn chosen<T>(
+    wanted: &BTreeMap<Arc<str>, Arc<T>>,
+    running: &BTreeMap<Arc<str>, Arc<T>>,
+    mut may: impl FnMut(&T) -> bool,
+) -> BTreeMap<Arc<str>, Arc<T>> {
+    let mut choose = |(name, new): (&Arc<str>, &Arc<T>)| {
+        let chosen = if may(new) { Some(new) } else { running.get(name) };
+        Some((name.clone(), chosen?.clone()))
+    };
+    wanted.iter().filter_map(&mut choose).collect()
+}
+
+/// What is missing, and since when.
+struct Wait<'a> {
+    waits: &'a mut Waits,
+    now: Instant,
+    missing: BTreeSet<Need>,
+}
+
+impl Wait<'_> {
+    /// Is everything there, or was it waited for long enough?
+    fn is_over(&mut self, needs: impl IntoIterator<Item = Need>, is_there: impl Fn(&Need) -> bool) -> bool {
+        let mut over = true;
+        for need in needs.into_iter().filter(|need| !is_there(need)) {
+            let since = *self.waits.entry(need.clone()).or_insert(self.now);
+            over &= self.now.duration_since(since) >= PATIENCE;
+            self.missing.insert(need);
+        }
+        over
+    }
 }
 
 /// When `ready` should be asked again although nothing new came.
@@ -66,7 +107,7 @@ pub(crate) fn next_deadline(waits: &Waits, now: Instant) -> Option<Instant> {
     waits.values().map(|since| *since + PATIENCE).filter(|at| *at > now).min()
 }
 
-fn cluster_needs(cluster: &Cluster) -> Vec<(ResourceKind, Arc<str>)> {
+fn cluster_needs(cluster: &Cluster) -> Vec<Need> {
     let mut needs = Vec::new();
     if let Discovery::Eds(name) = &cluster.discovery {
         needs.push((ResourceKind::Endpoints, name.clone()));
@@ -78,11 +119,30 @@ fn cluster_needs(cluster: &Cluster) -> Vec<(ResourceKind, Arc<str>)> {
     needs
 }
 
-fn listener_needs(listener: &Listener) -> Vec<(ResourceKind, Arc<str>)> {
-    listener.chains.iter().chain(&listener.default_chain).flat_map(chain_needs).collect()
+fn chains(listener: &Listener) -> impl Iterator<Item = &FilterChain> {
+    listener.chains.iter().chain(&listener.default_chain)
 }
 
-fn chain_needs(chain: &FilterChain) -> Vec<(ResourceKind, Arc<str>)> {
+fn listener_needs(listener: &Listener) -> impl Iterator<Item = Need> {
+    chains(listener).flat_map(chain_needs)
+}
+
+/// The clusters that a listener itself names.
+fn listener_clusters(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
+    chains(listener).flat_map(|chain| {
+        let (inline, tcp) = match &chain.filter {
+            NetworkFilter::Http(http) => match &http.routes {
+                RouteSource::Inline(table) => (Some(table), None),
+                RouteSource::Rds(_) => (None, None),
+            },
+            NetworkFilter::Tcp(tcp) => (None, Some(tcp)),
+        };
+        let tcp = tcp.into_iter().flat_map(|tcp| tcp.clusters.iter().map(|to| &to.cluster));
+        inline.into_iter().flat_map(|table| table.clusters()).chain(tcp)
+    })
+}
+
+fn chain_needs(chain: &FilterChain) -> Vec<Need> {
     let mut needs = Vec::new();
     if let NetworkFilter::Http(http) = &chain.filter
         && let RouteSource::Rds(name) = &http.routes
@@ -105,6 +165,14 @@ pub(crate) fn wanted_names(config: &Config) -> BTreeMap<ResourceKind, BTreeSet<A
         names.entry(kind).or_default().insert(name);
     }
     names
+}
+
+/// The clusters that anything in a configuration names.
+pub(crate) fn named_clusters(config: &Config) -> impl Iterator<Item = &Arc<str>> {
+    let listeners = config.listeners.values().flat_map(|l| listener_clusters(l));
+    let routes = config.routes.values().flat_map(|table| table.clusters());
+    let hosts = config.virtual_hosts.values().flat_map(|host| host.clusters());
+    listeners.chain(routes).chain(hosts)
 }
 
 #[cfg(test)]
@@ -151,8 +219,10 @@ mod tests {
         let plain = FilterChain { name: "t".into(), matches: Default::default(), tls: None, filter: tcp };
         wanted.listeners.insert("t".into(), Arc::new(listener("t", plain)));
         let mut waits = Waits::new();
+        let absent = BTreeSet::new();
+        let known = Known { secrets: &|_| false, absent: &absent, clusters_by_name: false };
         let step = |wanted: &Config, running: &Config, waits: &mut Waits| {
-            ready(wanted, running, |_| false, waits, Instant::now())
+            ready(wanted, running, &known, waits, Instant::now())
         };
         let first = step(&wanted, &Config::default(), &mut waits);
         assert_eq!((names(&first).as_str(), waits.len()), ("b t", 2));
@@ -171,6 +241,41 @@ mod tests {
         tokio::time::advance(PATIENCE).await;
         let fourth = step(&wanted, &third, &mut waits);
         assert_eq!(fourth.clusters["a"], wanted.clusters["a"]);
+    }
+
+    fn host(cluster: &str) -> Arc<model::VirtualHost> {
+        use model::route::{Action, Forward, PathMatch};
+        let to = Action::Forward(Box::new(Forward::to(cluster)));
+        let routes = vec![model::Route::new(PathMatch::Prefix("/".into()), to)];
+        Arc::new(model::VirtualHost { name: cluster.into(), routes, ..Default::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clusters_by_name() {
+        let mut waits = Waits::new();
+        let mut step = |wanted: &Config, running: &Config, absent: &[&str]| {
+            let absent = absent.iter().map(|name| (ResourceKind::Cluster, Arc::from(*name))).collect();
+            let known = Known { secrets: &|_| false, absent: &absent, clusters_by_name: true };
+            ready(wanted, running, &known, &mut waits, Instant::now())
+        };
+        let runs = |config: &Config| config.virtual_hosts.values().map(|h| h.name.to_string()).collect::<Vec<_>>();
+        let mut wanted = Config::default();
+        wanted.virtual_hosts.insert("80/h".into(), host("a"));
+        let first = step(&wanted, &Config::default(), &[]);
+        assert_eq!(runs(&first), [""; 0]);
+        // The cluster is there, but not its endpoints.
+        wanted.clusters.insert("a".into(), eds("a", 1));
+        assert_eq!(runs(&step(&wanted, &first, &[])), [""; 0]);
+        wanted.endpoints.insert("a".into(), Arc::new(EndpointSet::default()));
+        let second = step(&wanted, &first, &[]);
+        assert_eq!(runs(&second), ["a"]);
+        // The next version waits for its own cluster, and goes on when there is none.
+        wanted.virtual_hosts.insert("80/h".into(), host("b"));
+        assert_eq!(runs(&step(&wanted, &second, &[])), ["a"]);
+        assert_eq!(runs(&step(&wanted, &second, &["b"])), ["b"]);
+        assert_eq!(named_clusters(&wanted).map(|name| &**name).collect::<Vec<_>>(), ["b"]);
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(runs(&step(&wanted, &second, &[])), ["a"], "what was there meanwhile is waited for anew");
     }
 
     #[test]

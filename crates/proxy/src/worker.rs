@@ -25,6 +25,7 @@ use crate::log::Writers;
 use crate::node::Shared;
 use crate::peer::Peers;
 use crate::series::Series;
+use crate::waiting::Waiting;
 
 /// How many connections a worker has; read by the one that hands out new ones, and by a drain.
 #[derive(Debug, Default)]
@@ -80,6 +81,8 @@ pub(crate) struct Worker {
     pub shared: Arc<Shared>,
     /// Destinations at which the server speaks first.
     pub quiet: Quiet,
+    /// Requests that wait for a virtual host.
+    pub waiting: Waiting,
     /// The metric handles of this worker.
     pub series: Series,
     /// This worker's ways into the access logs.
@@ -108,11 +111,15 @@ impl Drop for Accepting {
     }
 }
 
-/// Starts `count` workers, each on its own thread.
+/// Starts `count` workers, each on its own thread. By `asks` they say which virtual hosts they need.
 ///
 /// # Errors
 /// The system gives no thread or no runtime.
-pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> std::io::Result<(Vec<WorkerLink>, Threads)> {
+pub(crate) fn start(
+    count: usize,
+    shared: &Arc<Shared>,
+    asks: &mpsc::UnboundedSender<Arc<str>>,
+) -> std::io::Result<(Vec<WorkerLink>, Threads)> {
     let (mut links, mut ends, mut threads) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
         let (orders, end) = mpsc::unbounded_channel();
@@ -120,7 +127,7 @@ pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> std::io::Result<(Vec<
         ends.push(end);
     }
     for (number, end) in ends.into_iter().enumerate() {
-        let (links, shared) = (links.clone(), shared.clone());
+        let (links, shared, asks) = (links.clone(), shared.clone(), asks.clone());
         let (begun, outcome) = std::sync::mpsc::channel();
         threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             // Its tasks never leave the thread, so the runtime is made here.
@@ -132,7 +139,7 @@ pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> std::io::Result<(Vec<
             };
             drop(begun);
             runtime.block_on(async {
-                match Worker::new(number, shared, links) {
+                match Worker::new(number, shared, links, asks) {
                     Ok(worker) => worker.obey(end).await,
                     Err(error) => tracing::error!("worker {number} cannot start: {error}"),
                 }
@@ -156,11 +163,17 @@ impl Threads {
 }
 
 impl Worker {
-    fn new(number: usize, shared: Arc<Shared>, everyone: Vec<WorkerLink>) -> Result<Rc<Self>, DeclareError> {
+    fn new(
+        number: usize,
+        shared: Arc<Shared>,
+        everyone: Vec<WorkerLink>,
+        asks: mpsc::UnboundedSender<Arc<str>>,
+    ) -> Result<Rc<Self>, DeclareError> {
         let shard = shared.registry.shard();
         let upstream = upstream::Worker::new(shared.dialer(), &shard)?;
         Ok(Rc::new(Self {
             quiet: Quiet::default(),
+            waiting: Waiting::new(asks, shared.on_demand.wait),
             series: Series::new(&shared, &shard)?,
             writers: Writers::default(),
             peers: Peers::default(),
@@ -211,6 +224,7 @@ impl Worker {
         let view = View::new(snapshot.clone(), self.upstream.clone());
         *self.view.borrow_mut() = Rc::new(view);
         self.series.forget_handles();
+        self.waiting.wake(&snapshot);
         let mut accepting = self.accepting.borrow_mut();
         let plans: HashMap<SocketKey, &Arc<ListenerPlan>> =
             snapshot.listeners.values().filter_map(|plan| Some((SocketKey::of(&plan.config)?, plan))).collect();

@@ -28,6 +28,8 @@ pub struct Node {
     pub workload: Arc<WorkloadRef>,
     /// It is our own proxy: it may be sent what only we understand.
     pub ours: bool,
+    /// It finds virtual hosts and clusters when it needs them, so route configurations need not hold all of them.
+    pub on_demand: bool,
 }
 
 /// What a proxy stands for.

@@ -53,7 +53,12 @@ pub fn add_captured(
     }
     for (port, members) in &http_ports {
         add(config, http_listener(world, node, *port));
-        add_routes(config, route_table(world, node, port.to_string().into(), *port, members, true));
+        let table = route_table(world, node, port.to_string().into(), *port, members, true);
+        if node.on_demand {
+            add_on_demand(config, table);
+        } else {
+            add_routes(config, table);
+        }
     }
     add_captures(config, world, node, netns, at);
 }
@@ -98,6 +103,17 @@ fn add(config: &mut Config, listener: Listener) {
 
 fn add_routes(config: &mut Config, table: RouteConfiguration) {
     config.routes.insert(table.name.clone(), Arc::new(table));
+}
+
+/// Adds a table whose virtual hosts are found one by one. What is for any host stays in it: it is for those who find none.
+fn add_on_demand(config: &mut Config, mut table: RouteConfiguration) {
+    let is_for_any = |host: &VirtualHost| host.domains.iter().any(|domain| domain == "*");
+    let (for_any, hosts): (Vec<_>, Vec<_>) = table.hosts.into_iter().partition(is_for_any);
+    let named = hosts.into_iter().map(|host| (format!("{}/{}", table.name, host.name).into(), Arc::new(host)));
+    config.virtual_hosts.extend(named);
+    table.hosts = for_any;
+    table.on_demand = true;
+    add_routes(config, table);
 }
 
 /// The socket that every connection is redirected to. What no other listener stands for is unknown.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::cluster::Discovery;
-use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret};
+use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret, VirtualHost};
 
 /// The type URL of the name table.
 pub(crate) const NAME_TABLE_URL: &str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
@@ -19,6 +19,9 @@ pub enum Resource {
     Listener(Arc<Listener>),
     /// A route configuration.
     Route(Arc<RouteConfiguration>),
+    /// A virtual host that travels by itself, under the name of its resource: `<route configuration>/<authority>`. That
+    /// name stands outside of its body.
+    VirtualHost(Arc<str>, Arc<VirtualHost>),
     /// A secret.
     Secret(Arc<Secret>),
     /// The name table.
@@ -33,6 +36,7 @@ impl Resource {
             Self::Endpoints(_) => ResourceKind::Endpoints,
             Self::Listener(_) => ResourceKind::Listener,
             Self::Route(_) => ResourceKind::Route,
+            Self::VirtualHost(..) => ResourceKind::VirtualHost,
             Self::Secret(_) => ResourceKind::Secret,
             Self::Names(_) => ResourceKind::Names,
         }
@@ -45,8 +49,18 @@ impl Resource {
             Self::Endpoints(it) => it.name.clone(),
             Self::Listener(it) => it.name.clone(),
             Self::Route(it) => it.name.clone(),
+            Self::VirtualHost(name, _) => name.clone(),
             Self::Secret(it) => it.name.clone(),
             Self::Names(_) => NameTable::RESOURCE.into(),
+        }
+    }
+
+    /// The same under the name that stood beside it, for kinds whose body does not tell it.
+    #[must_use]
+    pub fn under(self, name: &str) -> Self {
+        match self {
+            Self::VirtualHost(_, host) => Self::VirtualHost(name.into(), host),
+            other => other,
         }
     }
 
@@ -58,6 +72,7 @@ impl Resource {
             Self::Endpoints(it) => drop(config.endpoints.insert(name, it)),
             Self::Listener(it) => drop(config.listeners.insert(name, it)),
             Self::Route(it) => drop(config.routes.insert(name, it)),
+            Self::VirtualHost(_, it) => drop(config.virtual_hosts.insert(name, it)),
             Self::Secret(it) => drop(config.secrets.insert(name, it)),
             Self::Names(it) => drop(config.names.insert(name, it)),
         }
@@ -82,6 +97,7 @@ pub fn remove_from(config: &mut Config, kind: ResourceKind, name: &str) {
         ResourceKind::Endpoints => drop(config.endpoints.remove(name)),
         ResourceKind::Listener => drop(config.listeners.remove(name)),
         ResourceKind::Route => drop(config.routes.remove(name)),
+        ResourceKind::VirtualHost => drop(config.virtual_hosts.remove(name)),
         ResourceKind::Secret => drop(config.secrets.remove(name)),
         ResourceKind::Names => drop(config.names.remove(name)),
     }
@@ -94,6 +110,7 @@ pub fn type_url(kind: ResourceKind) -> &'static str {
         ResourceKind::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
         ResourceKind::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
         ResourceKind::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        ResourceKind::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
         ResourceKind::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         ResourceKind::Names => NAME_TABLE_URL,
     }

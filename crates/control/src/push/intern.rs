@@ -28,7 +28,7 @@ pub type Encoded = Vec<(ResourceKind, Vec<Arc<EncodedResource>>)>;
 impl Interner {
     /// A configuration, encoded. Every kind is there.
     pub fn encode(&self, config: Config) -> Encoded {
-        let Config { listeners, routes, clusters, endpoints, secrets, names } = config;
+        let Config { listeners, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
         let mut all = Encoded::new();
         let mut put = |kind, resources: Vec<Resource>| {
             all.push((kind, resources.into_iter().map(|resource| self.resource(kind, resource)).collect()));
@@ -37,6 +37,8 @@ impl Interner {
         put(ResourceKind::Endpoints, endpoints.into_values().map(Resource::Endpoints).collect());
         put(ResourceKind::Listener, listeners.into_values().map(Resource::Listener).collect());
         put(ResourceKind::Route, routes.into_values().map(Resource::Route).collect());
+        let hosts = virtual_hosts.into_iter().map(|(name, host)| Resource::VirtualHost(name, host));
+        put(ResourceKind::VirtualHost, hosts.collect());
         put(ResourceKind::Secret, secrets.into_values().map(Resource::Secret).collect());
         put(ResourceKind::Names, names.into_values().map(Resource::Names).collect());
         all

@@ -1,6 +1,6 @@
 //! The table of connected proxies, for `halcyon status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -85,21 +85,56 @@ impl Proxies {
         all
     }
 
-    /// The configuration that was made for a proxy, and of which version. By node id or instance; the newest stream counts.
-    pub fn config(&self, name: &str) -> Option<(String, u64, Config)> {
-        let (node, versioned, is_tls) = {
+    /// The configuration of a proxy. By node id or instance; the newest stream counts.
+    pub fn config(&self, name: &str) -> Option<Made> {
+        let (node, versioned, is_tls, snapshot, session) = {
             let table = self.lock();
             let proxies = &table.connected;
             let instance = |c: &Connected| c.metadata.halcyon.as_ref().is_some_and(|r| r.instance == name);
             let by_id = proxies.values().rev().find(|c| *c.node.id == *name);
             let found = by_id.or_else(|| proxies.values().rev().find(|c| instance(c)))?;
-            (found.node.clone(), table.versioned.clone()?, found.is_tls)
+            let (snapshot, session) = (found.snapshot.clone(), found.session.clone());
+            (found.node.clone(), table.versioned.clone()?, found.is_tls, snapshot, session)
         };
-        Some((node.id.to_string(), versioned.version, graph::config(&versioned.world, &node, is_tls)))
+        let mut config = graph::config(&versioned.world, &node, is_tls);
+        if node.on_demand {
+            let session = session.lock().unwrap_or_else(PoisonError::into_inner).subscriptions();
+            keep_held(&mut config, &snapshot, &session);
+        }
+        Some(Made { node: node.id.to_string(), version: versioned.version, on_demand: node.on_demand, config })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A configuration, for people.
+pub struct Made {
+    /// The id of its node.
+    pub node: String,
+    /// The store's version that it was made of.
+    pub version: u64,
+    /// The proxy finds virtual hosts and clusters when it needs them; here are those that it holds.
+    pub on_demand: bool,
+    pub config: Config,
+}
+
+/// Leaves of virtual hosts, clusters and endpoints those that were asked for.
+fn keep_held(config: &mut Config, snapshot: &Snapshot, session: &[SubscriptionStatus]) {
+    let names = |kind| {
+        let status = session.iter().find(|status| status.kind == Some(kind));
+        status.map(|status| status.names.iter().cloned().collect::<BTreeSet<_>>()).unwrap_or_default()
+    };
+    let (clusters, endpoints) = (names(ResourceKind::Cluster), names(ResourceKind::Endpoints));
+    config.clusters.retain(|name, _| clusters.contains(name));
+    config.endpoints.retain(|name, _| endpoints.contains(name));
+    config.virtual_hosts.clear();
+    for name in names(ResourceKind::VirtualHost) {
+        let found = snapshot
+            .get(ResourceKind::VirtualHost)
+            .and_then(|set| set.find(&name)?.decode(ResourceKind::VirtualHost).ok());
+        found.into_iter().for_each(|host| host.under(&name).insert_into(config));
     }
 }
 
@@ -133,7 +168,7 @@ impl Connected {
         let set = self.snapshot.get(kind);
         let count = match (set, status) {
             (Some(set), Some(status)) if status.wildcard => set.len(),
-            (Some(set), Some(status)) => status.names.iter().filter(|name| set.get(name).is_some()).count(),
+            (Some(set), Some(status)) => status.names.iter().filter(|name| set.find(name).is_some()).count(),
             _ => 0,
         };
         let text = |version: &Option<Arc<str>>| version.as_ref().map(ToString::to_string);

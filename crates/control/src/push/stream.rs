@@ -34,6 +34,8 @@ pub trait DiscoveryRequestParts {
     fn type_url(&self) -> &str;
     /// The words of a refusal.
     fn refusal(&self) -> Option<&str>;
+    /// Only the incremental variant finds resources when they are needed.
+    const ON_DEMAND: bool;
 }
 
 /// What we look at in responses of both variants.
@@ -42,8 +44,9 @@ pub trait DiscoveryResponseParts {
 }
 
 macro_rules! parts {
-    ($($request:ty, $response:ty;)*) => {$(
+    ($($request:ty, $response:ty, $on_demand:literal;)*) => {$(
         impl DiscoveryRequestParts for $request {
+            const ON_DEMAND: bool = $on_demand;
             fn node(&self) -> Option<&WireNode> {
                 self.node.as_ref()
             }
@@ -62,8 +65,8 @@ macro_rules! parts {
     )*};
 }
 parts! {
-    DiscoveryRequest, DiscoveryResponse;
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse;
+    DiscoveryRequest, DiscoveryResponse, false;
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, true;
 }
 
 impl<S: ServerSession + Send> Observed for S {
@@ -116,7 +119,8 @@ where
     let Some(first) = tokio::time::timeout(FIRST_REQUEST, requests.message()).await.map_err(silent)?? else {
         return Ok(());
     };
-    let Admitted { node, metadata, registered } = node::read(first.node(), &caller, push.0.trust_domain.as_str())?;
+    let Admitted { mut node, metadata, registered } = node::read(first.node(), &caller, push.0.trust_domain.as_str())?;
+    node.on_demand &= S::Request::ON_DEMAND;
     let id = push.next_stream();
     tracing::info!("proxy {} is connected ({})", node.id, caller);
     if let Some(registered) = registered {

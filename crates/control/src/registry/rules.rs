@@ -176,6 +176,7 @@ pub(super) mod tests {
             address: [127, 64, 0, 2].into(),
             weight: 1,
             tells_readiness: false,
+            on_demand: false,
             admin: None,
         };
         let metadata =

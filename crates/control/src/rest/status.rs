@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use super::{Answer, Shared, failure};
 use crate::authority::state_name;
+use crate::push::Made;
 use crate::summary;
 use crate::v1::{ControlStatus, ProxyConfig, RootStatus, Status, Version};
 
@@ -38,11 +39,11 @@ pub async fn config(State(parts): Shared, Path(name): Path<String>) -> Answer<Js
     let proxies = parts.proxies.clone();
     let asked = name.clone();
     let made = tokio::task::spawn_blocking(move || proxies.config(&asked)).await.ok().flatten();
-    let Some((node, version, config)) = made else {
+    let Some(Made { node, version, on_demand, config }) = made else {
         let error = format!("no connected proxy is called `{name}`");
         return Err(failure(StatusCode::NOT_FOUND, error, "see `halcyon status` for those that are"));
     };
-    Ok(Json(ProxyConfig { node, version, kinds: summary::kinds(&config) }))
+    Ok(Json(ProxyConfig { node, version, on_demand, kinds: summary::kinds(&config) }))
 }
 
 pub async fn version(State(parts): Shared) -> Json<Version> {

@@ -82,6 +82,7 @@ fn registered(name: &str) -> Arc<Registered> {
         address: [127, 64, 0, 2].into(),
         weight: 1,
         tells_readiness: false,
+        on_demand: false,
         admin: None,
     };
     let metadata =

@@ -230,15 +230,29 @@ pub struct FakeProxy {
 impl FakeProxy {
     /// Must be called on a `LocalSet`.
     pub fn connect(channel: Channel, node: Node) -> Self {
+        let all = [ResourceKind::Cluster, ResourceKind::Listener, ResourceKind::Names];
+        Self::begin(channel, node, move |session| all.into_iter().for_each(|kind| session.want_all(kind)))
+    }
+
+    /// One that asks for these virtual hosts, and for the clusters that it needs. Likewise.
+    pub fn connect_on_demand(channel: Channel, node: Node, hosts: &[&str]) -> Self {
+        let hosts: Vec<Arc<str>> = hosts.iter().map(|host| Arc::from(*host)).collect();
+        Self::begin(channel, node, move |session| {
+            session.want_all(ResourceKind::Listener);
+            session.want(ResourceKind::Cluster, ["PassthroughCluster".into()]);
+            session.want(ResourceKind::Endpoints, []);
+            session.want(ResourceKind::VirtualHost, hosts);
+        })
+    }
+
+    fn begin(channel: Channel, node: Node, want: impl FnOnce(&mut ClientSession) + 'static) -> Self {
         let (commands, mut orders) = mpsc::channel(16);
         let (sender, config) = watch::channel(Config::default());
         let refuse = Rc::new(RefCell::new(None));
         let refused = refuse.clone();
         let task = tokio::task::spawn_local(async move {
             let mut session = ClientSession::new(node, Variant::Delta);
-            for kind in [ResourceKind::Cluster, ResourceKind::Listener, ResourceKind::Names] {
-                session.want_all(kind);
-            }
+            want(&mut session);
             let take = |session: &mut ClientSession, update: Update| apply(session, update, &sender, &refused);
             xds::shell::run(channel, &mut session, &mut orders, take).await
         });
@@ -298,6 +312,10 @@ fn apply(
     });
     session.resolve(&update.nonce, outcome);
     let config = sender.borrow();
+    if update.kind == ResourceKind::VirtualHost {
+        let needed = config.virtual_hosts.values().flat_map(|host| host.clusters().cloned());
+        session.want(ResourceKind::Cluster, needed.chain(["PassthroughCluster".into()]));
+    }
     session.want(ResourceKind::Endpoints, wanted_endpoints(&config));
     session.want(ResourceKind::Route, wanted_routes(&config));
 }
@@ -329,9 +347,14 @@ pub fn sidecar(workload: &str, account: &str, address: &str) -> Node {
 
 /// The same; `tells_readiness` says whether it will tell that its program is ready.
 pub fn sidecar_that(tells_readiness: bool, workload: &str, account: &str, address: &str) -> Node {
+    sidecar_with(|registration| registration.tells_readiness = tells_readiness, workload, account, address)
+}
+
+/// The same, with a registration that is changed.
+pub fn sidecar_with(change: impl FnOnce(&mut Registration), workload: &str, account: &str, address: &str) -> Node {
     let (app, version) = workload.split_once('-').unwrap_or((workload, "v1"));
     let ip = address.parse().unwrap();
-    let registration = Registration {
+    let mut registration = Registration {
         proxy_version: Some("0.1.0".to_owned()),
         instance: format!("{workload}-1"),
         role: RegisteredRole::Sidecar {
@@ -348,9 +371,11 @@ pub fn sidecar_that(tells_readiness: bool, workload: &str, account: &str, addres
         },
         address: ip,
         weight: 1,
-        tells_readiness,
+        tells_readiness: false,
+        on_demand: false,
         admin: Some(SocketAddr::new(ip, 15000)),
     };
+    change(&mut registration);
     let metadata = NodeMetadata {
         namespace: "default".to_owned(),
         service_account: account.to_owned(),

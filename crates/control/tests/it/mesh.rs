@@ -7,7 +7,7 @@ use model::ResourceKind;
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use crate::fake::{FakeProxy, Joined, Running, cable, eventually, sidecar, sidecar_that};
+use crate::fake::{FakeProxy, Joined, Running, cable, eventually, sidecar, sidecar_that, sidecar_with};
 
 fn sample(file: &str) -> String {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../samples/bookinfo/mesh");
@@ -68,6 +68,56 @@ async fn story() {
     let page = page.moved_to(control.endpoints.tls);
     let mut page_proxy = FakeProxy::connect(page.channel().await, page_node);
     page_proxy.until(|config| FakeProxy::endpoints(config, REVIEWS) == ["127.64.1.2:9080"]).await;
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn on_demand() {
+    LocalSet::new().run_until(asked_for()).await;
+}
+
+async fn asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Running::start(dir.path()).await;
+    control.apply(&[("bookinfo.yaml", &sample("bookinfo.yaml"))]).await;
+    let reviews = control.join("bookinfo-reviews").await;
+    let node = sidecar("reviews-v2", "bookinfo-reviews", "127.64.1.2");
+    let _reviews_proxy = FakeProxy::connect(reviews.channel().await, node);
+    let page = control.join("bookinfo-productpage").await;
+    let on_demand = |registration: &mut control::registration::Registration| registration.on_demand = true;
+    let node = sidecar_with(on_demand, "productpage-v1", "bookinfo-productpage", "127.64.1.1");
+    let hosts = ["9080/reviews", "9080/example.org"];
+    let mut proxy = FakeProxy::connect_on_demand(page.channel().await, node, &hosts);
+    proxy.until(|config| FakeProxy::endpoints(config, REVIEWS) == ["127.64.1.2:9080"]).await;
+    proxy
+        .until(|config| config.routes.get("9080").is_some_and(|table| table.on_demand && table.hosts.len() == 1))
+        .await;
+    let names = |map: Vec<&std::sync::Arc<str>>| map.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    {
+        let config = proxy.config.borrow();
+        assert_eq!(names(config.virtual_hosts.keys().collect()), ["9080/reviews"]);
+        let clusters = names(config.clusters.keys().collect());
+        assert_eq!(clusters, ["PassthroughCluster", "outbound|9080||reviews.default.svc.cluster.local"]);
+    }
+    // What is shown is what it holds.
+    let shown = eventually(|| async {
+        let status: Status = control.get("/v1/status").await;
+        let page = status.proxies.iter().find(|p| p.workload == "productpage-v1")?.clone();
+        let synced = |kind: &str| page.types.iter().any(|t| t.kind == kind && t.state == SyncState::Synced);
+        ["CDS", "LDS", "EDS", "RDS", "VHDS"].into_iter().all(synced).then_some(page)
+    })
+    .await;
+    let count = |kind: &str| shown.types.iter().find(|t| t.kind == kind).map(|t| t.count);
+    assert_eq!((count("VHDS"), count("CDS"), count("EDS")), (Some(1), Some(2), Some(1)));
+    let made: ProxyConfig = control.get("/v1/proxies/productpage-v1-1/config").await;
+    let of = |kind: &str| {
+        let kind = made.kinds.iter().find(|k| k.kind == kind).unwrap();
+        kind.resources.iter().map(|r| r.name.as_str()).collect::<Vec<_>>()
+    };
+    assert!(made.on_demand);
+    assert_eq!(of("VHDS"), ["9080/reviews"]);
+    assert_eq!(of("CDS"), ["PassthroughCluster", "outbound|9080||reviews.default.svc.cluster.local"]);
+    assert_eq!(of("EDS"), ["outbound|9080||reviews.default.svc.cluster.local"]);
     control.stop().await;
 }
 

@@ -32,6 +32,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         address: claim.address().into(),
         workers: args.workers,
         ready: None,
+        on_demand: false,
         ticket,
         folder,
     };

@@ -14,18 +14,23 @@ use crate::print;
 pub async fn run(client: Client, args: ProxyConfigArgs) -> Result<ExitCode> {
     let status = client.status().await?;
     let proxy = find(&status.proxies, &args.node)?;
-    let kind = match args.part {
-        Part::Listeners => "LDS",
-        Part::Routes => "RDS",
-        Part::Clusters => "CDS",
-        Part::Endpoints => "EDS",
-        Part::Secrets => "SDS",
+    let (kind, further) = match args.part {
+        Part::Listeners => ("LDS", None),
+        Part::Routes => ("RDS", Some("VHDS")),
+        Part::Clusters => ("CDS", None),
+        Part::Endpoints => ("EDS", None),
+        Part::Secrets => ("SDS", None),
     };
     let config = client.proxy_config(&proxy.node).await?;
-    let resources: Vec<ConfigResource> =
-        config.kinds.into_iter().filter(|k| k.kind == kind).flat_map(|k| k.resources).collect();
+    let resources: Vec<ConfigResource> = config
+        .kinds
+        .into_iter()
+        .filter(|k| k.kind == kind || Some(&*k.kind) == further)
+        .flat_map(|k| k.resources)
+        .collect();
     if args.output == Form::Json {
-        crate::print::out!("{}", serde_json::to_string_pretty(&json!({ "node": proxy.node, "resources": resources }))?);
+        let all = json!({ "node": proxy.node, "on_demand": config.on_demand, "resources": resources });
+        crate::print::out!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(ExitCode::SUCCESS);
     }
     if resources.is_empty() {
@@ -35,7 +40,10 @@ pub async fn run(client: Client, args: ProxyConfigArgs) -> Result<ExitCode> {
         crate::print::out!("{}", resource.name);
         resource.summary.iter().for_each(|line| crate::print::out!("  {line}"));
     }
-    warn_if_not_in_force(proxy, kind);
+    if config.on_demand && matches!(args.part, Part::Routes | Part::Clusters | Part::Endpoints) {
+        print::note("on demand: the proxy asks for what its program calls, and this is what it holds now");
+    }
+    std::iter::once(kind).chain(further).for_each(|kind| warn_if_not_in_force(proxy, kind));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,7 @@ use control::v1::ResourceQuery;
 use launch::{Event, Launch, LoopbackClaim, Prepared, SidecarOutput};
 use serde_json::Value;
 
-use crate::cli::{Capture, Place, Ready, RunArgs, Upstream};
+use crate::cli::{Capture, Discovery, Place, Ready, RunArgs, Upstream};
 use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, ReadyCheck, Ticket};
 use crate::{paths, print};
 
@@ -37,6 +37,7 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
         address,
         workers: args.workers,
         ready,
+        on_demand: args.discovery == Discovery::OnDemand,
         ticket,
         folder: folder.path.clone(),
     };

@@ -46,6 +46,9 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
         }
         None => {}
     }
+    if setup.on_demand {
+        file["on_demand"] = json!({});
+    }
     if let Some(inside) = inside {
         file["netns"] = json!({ "name": inside.name, "sockets_path": inside.sockets });
         file["dns"] = json!({ "udp": inside.dns, "tcp": inside.dns });

@@ -43,19 +43,22 @@ impl HostIndex {
     pub fn new(table: &RouteConfiguration) -> Self {
         let mut index = Self::default();
         for (i, host) in table.hosts.iter().enumerate() {
-            for domain in &host.domains {
-                if domain == "*" {
-                    index.any.get_or_insert(i);
-                } else if let Some(fixed) = domain.strip_prefix('*') {
-                    index.suffixes.insert(fixed, i);
-                } else if let Some(fixed) = domain.strip_suffix('*') {
-                    index.prefixes.insert(fixed, i);
-                } else {
-                    index.exact.entry(domain.clone()).or_insert(i);
-                }
-            }
+            host.domains.iter().for_each(|domain| index.insert(domain, i));
         }
         index
+    }
+
+    /// Adds a domain, unless it is there already.
+    pub fn insert(&mut self, domain: &str, host: usize) {
+        if domain == "*" {
+            self.any.get_or_insert(host);
+        } else if let Some(fixed) = domain.strip_prefix('*') {
+            self.suffixes.insert(fixed, host);
+        } else if let Some(fixed) = domain.strip_suffix('*') {
+            self.prefixes.insert(fixed, host);
+        } else {
+            self.exact.entry(domain.to_owned()).or_insert(host);
+        }
     }
 
     /// The virtual host for a name: exact, then the longest suffix, then the longest prefix, then `*` (Envoy's order).
@@ -97,15 +100,23 @@ pub fn find<'a>(
     request: &RequestView<'_>,
     draw: u64,
 ) -> Result<Found<'a>, NotFound> {
-    let host = find_host(table, index, request.authority).ok_or(NotFound::Host)?;
+    find_in(find_host(table, index, request.authority).ok_or(NotFound::Host)?, request, draw)
+}
+
+/// Finds the first route of a virtual host that matches.
+pub fn find_in<'a>(host: &'a VirtualHost, request: &RequestView<'_>, draw: u64) -> Result<Found<'a>, NotFound> {
     let route = host.routes.iter().find(|route| route.matches.matches(request, draw)).ok_or(NotFound::Route)?;
     Ok(Found { host, route })
 }
 
 /// Finds the virtual host of an authority.
 pub fn find_host<'a>(table: &'a RouteConfiguration, index: &HostIndex, authority: &str) -> Option<&'a VirtualHost> {
-    let name = if table.ignore_port { split_authority(authority).0 } else { authority };
-    index.get(name).map(|i| &table.hosts[i])
+    index.get(host_name(table, authority)).map(|i| &table.hosts[i])
+}
+
+/// What of an authority the domains of a table are compared with.
+pub fn host_name<'n>(table: &RouteConfiguration, authority: &'n str) -> &'n str {
+    if table.ignore_port { split_authority(authority).0 } else { authority }
 }
 
 impl RouteMatch {

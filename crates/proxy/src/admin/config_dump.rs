@@ -34,10 +34,11 @@ pub(super) fn answer(admin: &Admin, query: Query<'_>) -> Response<Body> {
 
 type Section<'a> = (&'static str, Box<dyn Fn() -> Value + 'a>);
 
-fn sections(config: &Config) -> [Section<'_>; 6] {
+fn sections(config: &Config) -> [Section<'_>; 7] {
     [
         ("listeners", Box::new(|| section(&config.listeners))),
         ("routes", Box::new(|| section(&config.routes))),
+        ("virtual_hosts", Box::new(|| section(&config.virtual_hosts))),
         ("clusters", Box::new(|| section(&config.clusters))),
         ("endpoints", Box::new(|| section(&config.endpoints))),
         ("secrets", Box::new(|| section(&config.secrets))),

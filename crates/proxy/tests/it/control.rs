@@ -1,5 +1,6 @@
 //! A proxy that follows a control plane: over TLS, with a certificate that it asks for, and without it at a restart.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use model::Direction::Inbound;
 use model::http_proxy::RouteSource;
-use model::{Cluster, Config, EndpointSet, HttpProxy};
+use model::{Cluster, Config, EndpointSet, HttpProxy, ResourceKind};
 use proto::envoy::config::core::v3::Node;
 use proto::istio::v1::auth::istio_certificate_service_server::{
     IstioCertificateService, IstioCertificateServiceServer,
@@ -30,24 +31,57 @@ use xds::shell::{Ads, Opened, Peer, Sessions};
 use crate::rig::*;
 
 /// A control plane on a thread of its own.
-struct Plane {
-    at: SocketAddr,
-    wanted: watch::Sender<Arc<Snapshot>>,
+pub struct Plane {
+    pub at: SocketAddr,
+    pub wanted: watch::Sender<Arc<Snapshot>>,
     refusals: Arc<Mutex<Vec<String>>>,
+    /// What is asked for now, by type.
+    pub asked: Arc<Mutex<Asked>>,
     _end: tokio::sync::oneshot::Sender<()>,
+}
+
+/// What a proxy asks for.
+#[derive(Default)]
+pub struct Asked {
+    /// The names of each type, as they are now.
+    pub names: BTreeMap<ResourceKind, Vec<Arc<str>>>,
+    /// How many requests changed the names of virtual hosts.
+    pub changes: usize,
+    /// Everything of the type clusters.
+    pub all_clusters: bool,
+}
+
+impl Asked {
+    /// The names of a type, in one line.
+    pub fn of(&self, kind: ResourceKind) -> String {
+        self.names.get(&kind).map(|names| names.join(" ")).unwrap_or_default()
+    }
+
+    fn note(&mut self, statuses: &[xds::server::SubscriptionStatus]) {
+        for status in statuses {
+            let Some(kind) = status.kind else { continue };
+            let before = self.names.insert(kind, status.names.clone());
+            let changed = before.is_none_or(|before| before != status.names);
+            self.changes += usize::from(kind == ResourceKind::VirtualHost && changed);
+            self.all_clusters |= kind == ResourceKind::Cluster && status.wildcard;
+        }
+    }
 }
 
 struct Everyone {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     refusals: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Asked>>,
 }
 
 #[tonic::async_trait]
 impl Sessions for Everyone {
     async fn open(&self, _peer: &Peer, node: &Node, _variant: Variant) -> Result<Opened, Status> {
         assert_eq!(node.id, "sidecar~a");
-        let refusals = self.refusals.clone();
+        let (refusals, asked) = (self.refusals.clone(), self.asked.clone());
+        asked.lock().unwrap().names.clear();
         let on_status = Box::new(move |statuses: Vec<xds::server::SubscriptionStatus>| {
+            asked.lock().unwrap().note(&statuses);
             let refused = statuses.into_iter().filter_map(|s| s.nack).map(|nack| nack.message);
             refusals.lock().unwrap().extend(refused);
         });
@@ -79,17 +113,25 @@ impl IstioCertificateService for Signer {
     }
 }
 
-fn plane(first: &Config, tls: Option<ServerTls>, ca: TestCa) -> Plane {
+/// A control plane that has this to offer.
+pub fn plane(first: &Config, tls: Option<ServerTls>, ca: TestCa) -> Plane {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    plane_at(listener, first, tls, ca)
+}
+
+/// The same, at a socket that is there.
+pub fn plane_at(listener: std::net::TcpListener, first: &Config, tls: Option<ServerTls>, ca: TestCa) -> Plane {
     let (wanted, snapshots) = watch::channel(Arc::new(Snapshot::of(first)));
     let refusals = Arc::new(Mutex::new(Vec::new()));
-    let everyone = Arc::new(Everyone { snapshots, refusals: refusals.clone() });
+    let asked = Arc::<Mutex<Asked>>::default();
+    let everyone = Arc::new(Everyone { snapshots, refusals: refusals.clone(), asked: asked.clone() });
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let (tell, at) = std::sync::mpsc::channel();
+    let at = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-            tell.send(listener.local_addr().unwrap()).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             let (connections, incoming) = mpsc::channel(8);
             tokio::spawn(async move {
                 loop {
@@ -115,7 +157,7 @@ fn plane(first: &Config, tls: Option<ServerTls>, ca: TestCa) -> Plane {
                 .unwrap();
         });
     });
-    Plane { at: at.recv().unwrap(), wanted, refusals, _end: end }
+    Plane { at, wanted, refusals, asked, _end: end }
 }
 
 /// A connection as tonic's server takes it.
@@ -155,7 +197,8 @@ fn discovered(at: SocketAddr, origin: SocketAddr, prefix: &str) -> Config {
     all
 }
 
-fn bootstrap(plane: SocketAddr, more: &str) -> Bootstrap {
+/// The bootstrap of a proxy that follows `plane`.
+pub fn bootstrap(plane: SocketAddr, more: &str) -> Bootstrap {
     let text = format!(
         r#"{{"node": {{"id": "sidecar~a"}}, "control_plane": {{"address": "{plane}" {more}}},
             "admin": {{"address": "127.0.0.1:0"}}}}"#
@@ -163,7 +206,8 @@ fn bootstrap(plane: SocketAddr, more: &str) -> Bootstrap {
     Bootstrap::parse("test".as_ref(), &text).unwrap()
 }
 
-async fn until_status(at: SocketAddr, path: &str, status: u16) {
+/// Waits until `path` is answered with this status.
+pub async fn until_status(at: SocketAddr, path: &str, status: u16) {
     loop {
         if tokio::net::TcpStream::connect(at).await.is_ok() && fetch(at, path).await.status.as_u16() == status {
             return;

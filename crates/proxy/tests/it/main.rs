@@ -4,6 +4,7 @@ mod control;
 mod http;
 mod life;
 mod mesh;
+mod on_demand;
 mod report;
 mod rig;
 mod tcp;

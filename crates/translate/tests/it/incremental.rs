@@ -125,7 +125,7 @@ impl Mesh {
         foreign.ours = false;
         let nodes = [
             sidecar("reviews/v1@2", 9080),
-            sidecar("reviews/v2@3", 9080),
+            Node { on_demand: true, ..sidecar("reviews/v2@3", 9080) },
             sidecar("s/v1@5", 80),
             sidecar_with_upstream("s/v2@6", "s.example.org", 80),
             elsewhere,

@@ -5,6 +5,7 @@ mod delegates;
 mod gateways;
 mod incremental;
 mod mesh;
+mod on_demand;
 mod outline;
 mod rules;
 mod scope;

@@ -66,6 +66,7 @@ pub fn sidecar(word: &str, port: u16) -> Node {
         locality: Locality::default(),
         workload: workload.reference,
         ours: true,
+        on_demand: false,
     }
 }
 

@@ -16,7 +16,12 @@ impl ClientSession {
         self.kinds.get(&kind)?;
         let mut resources = Vec::new();
         let mut refused = Vec::new();
+        let mut removed: Vec<Arc<str>> = response.removed_resources.iter().map(|name| name.as_str().into()).collect();
         for resource in response.resources {
+            if says_there_is_none(kind, &resource) {
+                removed.push(resource.name.as_str().into());
+                continue;
+            }
             match read_wrapped(kind, resource) {
                 Some(Ok(read)) => resources.push(read),
                 Some(Err(error)) => refused.push(error),
@@ -24,7 +29,6 @@ impl ClientSession {
             }
         }
         refuse_twins(&mut resources, &mut refused);
-        let removed = response.removed_resources.iter().map(|name| name.as_str().into()).collect();
         let version = response.system_version_info;
         Some(self.stage(Staged { nonce: response.nonce, kind, version, resources, removed, refused }))
     }
@@ -63,13 +67,19 @@ impl ClientSession {
     }
 }
 
+/// Is this how a virtual host is said not to exist: its name without a body (Envoy's VHDS)? Elsewhere, and with a time to
+/// live, that only says that the old one is still good.
+fn says_there_is_none(kind: ResourceKind, wrapper: &WireResource) -> bool {
+    kind == ResourceKind::VirtualHost && wrapper.resource.is_none() && wrapper.ttl.is_none()
+}
+
 /// Decodes a resource out of its wrapper, whose name must be its own. Nothing for one without a body: it only says
 /// that the old one is still good.
 fn read_wrapped(
     kind: ResourceKind,
     wrapper: WireResource,
 ) -> Option<Result<(Arc<str>, super::HeldResource, crate::Resource), DecodeError>> {
-    let read = read(kind, &wrapper.version, wrapper.resource?);
+    let read = read(kind, &wrapper.name, &wrapper.version, wrapper.resource?);
     Some(match read {
         // A resource that cannot be read may not know its name, but its wrapper does.
         Err(error) => Err(DecodeError { resource: wrapper.name, ..error }),

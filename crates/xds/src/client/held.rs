@@ -58,8 +58,10 @@ impl Held {
 
     /// Decodes everything, in the order in which it would have come.
     pub fn decode(&self) -> Vec<Result<Resource, DecodeError>> {
-        let each = ResourceKind::ALL.into_iter().flat_map(|kind| self.of_kind(kind).map(move |(_, held)| (kind, held)));
-        each.map(|(kind, held)| decode::resource(kind, &held.any(kind))).collect()
+        let each = ResourceKind::ALL
+            .into_iter()
+            .flat_map(|kind| self.of_kind(kind).map(move |(name, held)| (kind, name, held)));
+        each.map(|(kind, name, held)| Ok(decode::resource(kind, &held.any(kind))?.under(name))).collect()
     }
 
     /// Bytes for a file. They hold what the secrets hold, so only the owner may read the file.

@@ -156,7 +156,7 @@ impl ClientSession {
             for (name, resource) in held.of_kind(kind) {
                 let any = Any { type_url: crate::type_url(kind).to_owned(), value: resource.value.to_vec() };
                 if let Ok(decoded) = decode::resource(kind, &any) {
-                    usable.push(decoded);
+                    usable.push(decoded.under(name));
                     self.held.insert(kind, name.clone(), resource.clone());
                 }
             }
@@ -402,9 +402,14 @@ fn invalid(reasons: &[String]) -> Status {
     Status { code: INVALID_ARGUMENT, message: reasons.join("; "), details: Vec::new() }
 }
 
-/// Decodes one resource.
-fn read(kind: ResourceKind, version: &str, any: Any) -> Result<(Arc<str>, HeldResource, Resource), DecodeError> {
-    let resource = decode::resource(kind, &any)?;
+/// Decodes one resource, sent under a name.
+fn read(
+    kind: ResourceKind,
+    name: &str,
+    version: &str,
+    any: Any,
+) -> Result<(Arc<str>, HeldResource, Resource), DecodeError> {
+    let resource = decode::resource(kind, &any)?.under(name);
     let held = HeldResource { version: version.into(), value: Bytes::from(any.value) };
     Ok((resource.name(), held, resource))
 }

@@ -24,7 +24,7 @@ impl ClientSession {
         let mut refused: Vec<DecodeError> = Vec::new();
         for any in response.resources {
             // This variant has versions of whole responses only.
-            match unwrap(any).map(|any| read(kind, "", any)) {
+            match unwrap(any).map(|any| read(kind, "", "", any)) {
                 Some(Ok(read)) => resources.push(read),
                 Some(Err(error)) => refused.push(error),
                 None => {}

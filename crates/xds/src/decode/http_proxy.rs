@@ -95,7 +95,11 @@ fn routes(value: Option<RouteSpecifier>, at: &At<'_>) -> Decoded<RouteSource> {
             Ok(RouteSource::Rds(rds.route_config_name.into()))
         }
         Some(RouteSpecifier::RouteConfig(table)) => {
-            let table = route::route_configuration(table, &at.field("route_config"))?;
+            let at = at.field("route_config");
+            let table = route::route_configuration(table, &at)?;
+            if table.on_demand {
+                return Err(at.field("vhds").unsupported("`vhds` in a route configuration of its own, named in `rds`"));
+            }
             Ok(RouteSource::Inline(table.into()))
         }
         Some(RouteSpecifier::ScopedRoutes(_)) => Err(at.field("scoped_routes").unsupported("`rds` or `route_config`")),

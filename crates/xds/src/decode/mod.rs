@@ -35,18 +35,23 @@ pub use endpoint::endpoints;
 pub use listener::listener;
 pub use names::names;
 pub use path::DecodeError;
-pub use route::route;
+pub use route::{route, virtual_host};
 pub use secret::secret;
 
 use path::{At, Decoded, take};
 
-/// A resource of a given kind; its type URL must be that kind's.
+/// A resource of a given kind; its type URL must be that kind's. A virtual host has the name of its body, until
+/// [`Resource::under`] gives it the one that it was sent under.
 pub fn resource(kind: ResourceKind, any: &Any) -> Result<Resource, DecodeError> {
     Ok(match kind {
         ResourceKind::Cluster => Resource::Cluster(Arc::new(cluster(any)?)),
         ResourceKind::Endpoints => Resource::Endpoints(Arc::new(endpoints(any)?)),
         ResourceKind::Listener => Resource::Listener(Arc::new(listener(any)?)),
         ResourceKind::Route => Resource::Route(Arc::new(route(any)?)),
+        ResourceKind::VirtualHost => {
+            let host = virtual_host(any)?;
+            Resource::VirtualHost(host.name.clone(), Arc::new(host))
+        }
         ResourceKind::Secret => Resource::Secret(Arc::new(secret(any)?)),
         ResourceKind::Names => Resource::Names(Arc::new(names(any)?)),
     })

@@ -13,7 +13,7 @@ use proto::envoy::config::route::v3::route_match::PathSpecifier;
 use proto::google::protobuf::Any;
 
 use super::headers::{REQUEST, RESPONSE, changes};
-use super::{At, DecodeError, Decoded, each, fault, matcher, open, port, required, take, type_name, unpack};
+use super::{At, DecodeError, Decoded, ads, each, fault, matcher, open, port, required, take, type_name, unpack};
 
 mod forward;
 
@@ -24,21 +24,32 @@ pub fn route(any: &Any) -> Result<RouteConfiguration, DecodeError> {
     route_configuration(value, &At::resource(&name))
 }
 
+/// A virtual host that travels by itself.
+pub fn virtual_host(any: &Any) -> Result<VirtualHost, DecodeError> {
+    let value: wire::VirtualHost = open(ResourceKind::VirtualHost, any)?;
+    let name = value.name.clone();
+    host(value, &At::resource(&name))
+}
+
 pub(super) fn route_configuration(value: wire::RouteConfiguration, at: &At<'_>) -> Decoded<RouteConfiguration> {
     // A route without its cluster answers 503, whether that was checked before or not; bodies are in memory anyway.
     take!(value, at, wire::RouteConfiguration {
-        used { name, virtual_hosts, ignore_port_in_host_matching }
+        used { name, virtual_hosts, vhds, ignore_port_in_host_matching }
         harmless { validate_clusters, max_direct_response_body_size_bytes, metadata }
         refused {
-            most_specific_header_mutations_wins, vhds, internal_only_headers, response_headers_to_add, response_headers_to_remove, request_headers_to_add,
+            most_specific_header_mutations_wins, internal_only_headers, response_headers_to_add, response_headers_to_remove, request_headers_to_add,
             request_headers_to_remove, cluster_specifier_plugins, request_mirror_policies, vhost_header,
             ignore_path_parameters_in_path_matching, typed_per_filter_config, route_specifiers,
         }
     });
     let at_hosts = at.field("virtual_hosts");
-    let hosts = each(virtual_hosts, &at_hosts, virtual_host)?;
+    let hosts = each(virtual_hosts, &at_hosts, host)?;
     domains_once(&hosts, &at_hosts)?;
-    Ok(RouteConfiguration { name: name.into(), hosts, ignore_port: ignore_port_in_host_matching })
+    let on_demand = vhds.is_some();
+    if let Some(vhds) = vhds {
+        ads(vhds.config_source, &at.field("vhds.config_source"))?;
+    }
+    Ok(RouteConfiguration { name: name.into(), hosts, ignore_port: ignore_port_in_host_matching, on_demand })
 }
 
 /// No domain may stand in two virtual hosts.
@@ -56,7 +67,7 @@ fn domains_once(hosts: &[VirtualHost], at: &At<'_>) -> Decoded<()> {
 }
 
 #[allow(deprecated)]
-fn virtual_host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
+fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
     // Statistics, and headers in which Envoy tells the upstream of its tries.
     take!(value, at, wire::VirtualHost {
         used {

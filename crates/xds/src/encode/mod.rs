@@ -30,7 +30,7 @@ pub use cluster::cluster;
 pub use endpoint::endpoints;
 pub use listener::listener;
 pub use names::names;
-pub use route::route;
+pub use route::{route, virtual_host};
 pub use secret::secret;
 
 /// A resource of any kind.
@@ -40,6 +40,7 @@ pub fn resource(resource: &Resource) -> Any {
         Resource::Endpoints(it) => endpoints(it),
         Resource::Listener(it) => listener(it),
         Resource::Route(it) => route(it),
+        Resource::VirtualHost(_, it) => virtual_host(it),
         Resource::Secret(it) => secret(it),
         Resource::Names(it) => names(it),
     }

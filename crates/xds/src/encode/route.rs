@@ -23,11 +23,16 @@ use proto::google::protobuf::{Any, BoolValue};
 
 use super::headers::{removals, writes};
 use super::http_proxy::{FAULT_FILTER, http_fault};
-use super::{duration, matcher, number, pack, retry};
+use super::{ads, duration, matcher, number, pack, retry};
 
 /// A route configuration.
 pub fn route(table: &RouteConfiguration) -> Any {
     pack(&route_configuration(table))
+}
+
+/// A virtual host that travels by itself.
+pub fn virtual_host(host: &VirtualHost) -> Any {
+    pack(&host_of(host))
 }
 
 /// The longest body of a direct response that Envoy takes without being told, in bytes.
@@ -41,7 +46,8 @@ pub(super) fn route_configuration(table: &RouteConfiguration) -> wire::RouteConf
     let longest = bodies.max().unwrap_or_default();
     wire::RouteConfiguration {
         name: table.name.to_string(),
-        virtual_hosts: table.hosts.iter().map(virtual_host).collect(),
+        virtual_hosts: table.hosts.iter().map(host_of).collect(),
+        vhds: table.on_demand.then(|| wire::Vhds { config_source: ads() }),
         ignore_port_in_host_matching: table.ignore_port,
         // A route may come before its cluster; Envoy answers 503 until then.
         validate_clusters: Some(BoolValue { value: false }),
@@ -50,7 +56,7 @@ pub(super) fn route_configuration(table: &RouteConfiguration) -> wire::RouteConf
     }
 }
 
-fn virtual_host(host: &VirtualHost) -> wire::VirtualHost {
+fn host_of(host: &VirtualHost) -> wire::VirtualHost {
     wire::VirtualHost {
         name: host.name.to_string(),
         domains: host.domains.clone(),

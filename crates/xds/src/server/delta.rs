@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 
 use super::subscription::{Held, Subscription, WILDCARD};
-use super::{ServerSession, Snapshot, SubscriptionStatus, rank, removal_rank};
-use crate::type_url;
+use super::{EncodedResource, ServerSession, Snapshot, SubscriptionStatus, rank, removal_rank};
+use crate::{kind_of, type_url};
 use model::ResourceKind;
 
 /// A stream of `DeltaAggregatedResources`.
@@ -28,8 +28,7 @@ impl DeltaServer {
 
     /// Opens a type with its first request, whatever nonce that has: it may stem from another stream.
     fn open(&mut self, request: &DeltaDiscoveryRequest) {
-        let type_url: Arc<str> = request.type_url.as_str().into();
-        let mut new = Subscription::new(type_url.clone(), self.snapshot.get_type(&type_url).cloned());
+        let mut new = self.subscription(request.type_url.as_str().into());
         for (name, version) in &request.initial_resource_versions {
             let held = Held { version: version.as_str().into(), resource: None, absent: false };
             new.held.insert(name.as_str().into(), held);
@@ -37,17 +36,29 @@ impl DeltaServer {
         if request.resource_names_subscribe.is_empty() {
             new.subscribe_legacy();
         }
-        if *type_url == *type_url_of_endpoints() {
+        if request.type_url == type_url(ResourceKind::Endpoints) {
             self.awaited.drain(..).for_each(|name| new.awaited(name));
         }
-        let at = self
-            .subscriptions
-            .partition_point(|other| (rank(&other.type_url), &*other.type_url) < (rank(&type_url), &*type_url));
+        self.insert(new);
+    }
+
+    fn subscription(&self, type_url: Arc<str>) -> Subscription {
+        let set = self.snapshot.get_type(&type_url).cloned();
+        Subscription::new(type_url, set)
+    }
+
+    fn insert(&mut self, new: Subscription) {
+        let place = |it: &Subscription| (rank(&it.type_url), it.type_url.clone());
+        let at = self.subscriptions.partition_point(|other| place(other) < place(&new));
         self.subscriptions.insert(at, new);
     }
 
     fn find(&mut self, type_url: &str) -> Option<&mut Subscription> {
         self.subscriptions.iter_mut().find(|it| *it.type_url == *type_url)
+    }
+
+    fn of(&mut self, kind: ResourceKind) -> Option<&mut Subscription> {
+        self.find(type_url(kind))
     }
 
     /// New and changed resources, and answers.
@@ -65,24 +76,59 @@ impl DeltaServer {
                 subscription.held.remove(name);
             }
             let type_url = subscription.type_url.clone();
-            let resources = due.changed.iter().map(|it| Resource {
-                name: it.name.to_string(),
-                version: it.version.to_string(),
-                resource: Some(it.any(&type_url)),
-                ..Resource::default()
-            });
-            let response = self.respond(index, resources.collect(), due.missing, false);
-            due.changed.iter().filter_map(|it| it.waits_for.clone()).for_each(|name| self.await_endpoints(name));
+            let mut resources: Vec<Resource> = due.changed.iter().map(|it| wrapped(it, &type_url)).collect();
+            let mut missing = due.missing;
+            if kind_of(&type_url) == Some(ResourceKind::VirtualHost) {
+                // Envoy's VHDS says so by a name without a body.
+                resources.extend(missing.drain(..).map(|name| nothing(&name)));
+            }
+            let response = self.respond(index, resources, missing, false);
+            due.changed.iter().for_each(|it| self.needed_by(it));
             return Some(response);
         }
         None
     }
 
-    /// A cluster that was sent waits for its endpoints, even if these did not change (envoyproxy/envoy#13009).
-    fn await_endpoints(&mut self, name: Arc<str>) {
-        match self.find(type_url_of_endpoints()) {
-            Some(endpoints) => endpoints.awaited(name),
-            None => self.awaited.push(name),
+    /// What was sent waits for others, even if these did not change (envoyproxy/envoy#13009). Who asks
+    /// for virtual hosts, and for clusters by name, gets them without asking: after the virtual host its clusters, after a
+    /// cluster its endpoints, so that each finds the client ready for it.
+    fn needed_by(&mut self, sent: &EncodedResource) {
+        if let Some(clusters) = self.of(ResourceKind::Cluster) {
+            sent.uses.iter().for_each(|cluster| clusters.lend(cluster));
+        }
+        let Some(name) = &sent.waits_for else { return };
+        let asks_by_name = self.of(ResourceKind::Cluster).is_some_and(|clusters| !clusters.wildcard);
+        let on_demand = asks_by_name && self.of(ResourceKind::VirtualHost).is_some();
+        match self.of(ResourceKind::Endpoints) {
+            Some(endpoints) => {
+                endpoints.awaited(name.clone());
+                if on_demand {
+                    endpoints.lend(name);
+                }
+            }
+            None if on_demand => {
+                let mut endpoints = self.subscription(type_url(ResourceKind::Endpoints).into());
+                self.awaited.drain(..).for_each(|name| endpoints.awaited(name));
+                endpoints.lend(name);
+                self.insert(endpoints);
+            }
+            None => self.awaited.push(name.clone()),
+        }
+    }
+
+    /// The client gave up a virtual host.
+    fn given_up(&mut self, name: &str) {
+        let uses =
+            self.of(ResourceKind::VirtualHost).and_then(|hosts| hosts.current(name)).map(|host| host.uses.clone());
+        let Some(uses) = uses else { return };
+        for cluster in &*uses {
+            let waits_for = self.of(ResourceKind::Cluster).and_then(|c| c.current(cluster)?.waits_for.clone());
+            if let Some(endpoints) = self.of(ResourceKind::Endpoints) {
+                waits_for.iter().for_each(|name| endpoints.take_back(name));
+            }
+            if let Some(clusters) = self.of(ResourceKind::Cluster) {
+                clusters.take_back(cluster);
+            }
         }
     }
 
@@ -127,8 +173,20 @@ impl DeltaServer {
     }
 }
 
-fn type_url_of_endpoints() -> &'static str {
-    type_url(ResourceKind::Endpoints)
+/// A resource in its wrapper. A virtual host is told by an alias whom it was asked for by; here that is its name.
+fn wrapped(resource: &EncodedResource, type_url: &str) -> Resource {
+    let alias = (!resource.domains.is_empty()).then(|| resource.name.to_string());
+    Resource {
+        name: resource.name.to_string(),
+        aliases: alias.into_iter().collect(),
+        version: resource.version.to_string(),
+        resource: Some(resource.any(type_url)),
+        ..Resource::default()
+    }
+}
+
+fn nothing(name: &str) -> Resource {
+    Resource { name: name.to_owned(), aliases: vec![name.to_owned()], ..Resource::default() }
 }
 
 impl ServerSession for DeltaServer {
@@ -146,7 +204,7 @@ impl ServerSession for DeltaServer {
             let error = request.error_detail.as_ref().map(|status| status.message.as_str());
             subscription.answered(&request.response_nonce, error);
         }
-        for name in request.resource_names_unsubscribe {
+        for name in &request.resource_names_unsubscribe {
             match name.as_str() {
                 WILDCARD => subscription.unsubscribe_all(),
                 name => subscription.unsubscribe(name),
@@ -158,6 +216,9 @@ impl ServerSession for DeltaServer {
                 name if first && subscription.held.contains_key(name) => subscription.resume(name.into()),
                 name => subscription.subscribe(name.into()),
             }
+        }
+        if kind_of(&request.type_url) == Some(ResourceKind::VirtualHost) {
+            request.resource_names_unsubscribe.iter().for_each(|name| self.given_up(name));
         }
     }
 

@@ -5,6 +5,10 @@
 //! in the order CDS, EDS, LDS, RDS, SDS, what is gone goes last; of each type one response is under way at a time, and
 //! what happens meanwhile is put together into the next one.
 //!
+//! A client may ask for virtual hosts one by one (VHDS), by the authority of a request. To one that also asks for clusters
+//! by name ([`DeltaServer`]), what a virtual host needs is sent along without being asked for, its clusters and their
+//! endpoints: so that the request that waits for it waits for one round trip.
+//!
 //! The rules are those of the xDS transport protocol (envoyproxy.io, "xDS REST and gRPC protocol").
 
 mod delta;
@@ -50,14 +54,16 @@ fn rank(url: &str) -> usize {
 
 /// The place of a type in the order of removal: users before what they use.
 fn removal_rank(url: &str) -> usize {
-    use ResourceKind::{Cluster, Endpoints, Listener, Names, Route, Secret};
-    const ORDER: [ResourceKind; 6] = [Listener, Route, Cluster, Endpoints, Secret, Names];
+    use ResourceKind::{Cluster, Endpoints, Listener, Names, Route, Secret, VirtualHost};
+    const ORDER: [ResourceKind; 7] = [Listener, Route, VirtualHost, Cluster, Endpoints, Secret, Names];
     ORDER.iter().position(|kind| type_url(*kind) == url).unwrap_or(ORDER.len())
 }
 
-/// Whether a first request without names means everything. Endpoints, routes and secrets are always asked for by name.
+/// Whether a first request without names means everything. Endpoints, routes, virtual hosts and secrets are always asked
+/// for by name.
 fn has_wildcard(url: &str) -> bool {
-    !matches!(resource::kind_of(url), Some(ResourceKind::Endpoints | ResourceKind::Route | ResourceKind::Secret))
+    use ResourceKind::{Endpoints, Route, Secret, VirtualHost};
+    !matches!(resource::kind_of(url), Some(Endpoints | Route | VirtualHost | Secret))
 }
 
 /// Whether a resource of this type may be taken away. Envoy mishandles removed extension configurations

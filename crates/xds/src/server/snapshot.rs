@@ -1,16 +1,18 @@
 //! What a client may have, encoded once and shared by every client that needs it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use base::host::split_authority;
 use bytes::Bytes;
+use model::route::HostIndex;
 use model::{Config, ResourceKind};
 use proto::google::protobuf::Any;
 use rpds::RedBlackTreeMapSync;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::{Resource, encode, type_url};
+use crate::{DecodeError, Resource, decode, encode, type_url};
 
 /// A resource as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,20 +25,38 @@ pub struct EncodedResource {
     pub value: Bytes,
     /// The endpoint set that its user waits for after every change of it (clusters only).
     pub waits_for: Option<Arc<str>>,
+    /// The hosts that it is found by, beside its name (virtual hosts only).
+    pub domains: Arc<[String]>,
+    /// The clusters that it names (virtual hosts only).
+    pub uses: Arc<[Arc<str>]>,
 }
 
 impl EncodedResource {
     /// Encodes a resource.
     pub fn new(resource: &Resource) -> Self {
         let any = encode::resource(resource);
-        Self { waits_for: resource.waits_for_endpoints(), ..Self::raw(resource.name(), any.value) }
+        let mut encoded = Self::raw(resource.name(), any.value);
+        encoded.waits_for = resource.waits_for_endpoints();
+        if let Resource::VirtualHost(_, host) = resource {
+            encoded.domains = host.domains.clone().into();
+            encoded.uses = host.clusters().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        }
+        encoded
     }
 
     /// A resource of a type that the model does not know.
     pub fn raw(name: impl Into<Arc<str>>, value: impl Into<Bytes>) -> Self {
         let value = value.into();
         let version = format!("{:016x}", xxh3_64(&value)).into();
-        Self { name: name.into(), version, value, waits_for: None }
+        Self { name: name.into(), version, value, waits_for: None, domains: Arc::default(), uses: Arc::default() }
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// It is of another kind.
+    pub fn decode(&self, kind: ResourceKind) -> Result<Resource, DecodeError> {
+        Ok(decode::resource(kind, &self.any(type_url(kind)))?.under(&self.name))
     }
 
     /// Its share in the version of a set.
@@ -64,6 +84,15 @@ pub struct ResourceSet {
     sum: u64,
     resources: RedBlackTreeMapSync<Arc<str>, Arc<EncodedResource>>,
     changes: Option<Changes>,
+    /// The way to virtual hosts by their domains; made when it is asked first.
+    by_domain: OnceLock<HashMap<String, Domains>>,
+}
+
+/// The virtual hosts of one route configuration.
+#[derive(Debug, Default)]
+struct Domains {
+    index: HostIndex,
+    hosts: Vec<Arc<EncodedResource>>,
 }
 
 /// The names in which a set differs from its predecessor.
@@ -119,7 +148,14 @@ impl ResourceSet {
 
     fn of(resources: RedBlackTreeMapSync<Arc<str>, Arc<EncodedResource>>, sum: u64, changes: Option<Changes>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), version: "".into(), sum, resources, changes }
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            version: "".into(),
+            sum,
+            resources,
+            changes,
+            by_domain: OnceLock::new(),
+        }
     }
 
     fn put(&mut self, resource: Arc<EncodedResource>) {
@@ -147,6 +183,31 @@ impl ResourceSet {
     /// The resource of a name.
     pub fn get(&self, name: &str) -> Option<&Arc<EncodedResource>> {
         self.resources.get(name)
+    }
+
+    /// What is meant by a name that a client asks for: the resource of that name, or the virtual host that takes an
+    /// authority: `<route configuration>/<authority>`, cut at the last slash (an authority has none). That one comes under
+    /// the name that was asked for.
+    pub fn find(&self, name: &str) -> Option<Arc<EncodedResource>> {
+        if let Some(exact) = self.resources.get(name) {
+            return Some(exact.clone());
+        }
+        let (route, authority) = name.rsplit_once('/')?;
+        let Domains { index, hosts } = self.by_domain.get_or_init(|| self.domains()).get(route)?;
+        let found = index.get(authority).or_else(|| index.get(split_authority(authority).0))?;
+        Some(Arc::new(EncodedResource { name: name.into(), ..EncodedResource::clone(&hosts[found]) }))
+    }
+
+    fn domains(&self) -> HashMap<String, Domains> {
+        let mut all: HashMap<String, Domains> = HashMap::new();
+        for resource in self.resources.values().filter(|resource| !resource.domains.is_empty()) {
+            let Some((route, _)) = resource.name.rsplit_once('/') else { continue };
+            let of_route = all.entry(route.to_owned()).or_default();
+            let number = of_route.hosts.len();
+            resource.domains.iter().for_each(|domain| of_route.index.insert(domain, number));
+            of_route.hosts.push(resource.clone());
+        }
+        all
     }
 
     /// All resources, by name.
@@ -197,6 +258,8 @@ impl Snapshot {
         put(ResourceKind::Endpoints, config.endpoints.values().cloned().map(Resource::Endpoints).collect());
         put(ResourceKind::Listener, config.listeners.values().cloned().map(Resource::Listener).collect());
         put(ResourceKind::Route, config.routes.values().cloned().map(Resource::Route).collect());
+        let hosts = config.virtual_hosts.iter().map(|(name, it)| Resource::VirtualHost(name.clone(), it.clone()));
+        put(ResourceKind::VirtualHost, hosts.collect());
         put(ResourceKind::Secret, config.secrets.values().cloned().map(Resource::Secret).collect());
         put(ResourceKind::Names, config.names.values().cloned().map(Resource::Names).collect());
         snapshot

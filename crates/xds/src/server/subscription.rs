@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::status::{Nack, SubscriptionStatus};
+use model::ResourceKind;
+
 use super::{EncodedResource, ResourceSet, has_wildcard, may_be_removed};
 use crate::kind_of;
 
@@ -16,6 +18,8 @@ pub(super) struct Subscription {
     pub type_url: Arc<str>,
     pub wildcard: bool,
     pub names: BTreeSet<Arc<str>>,
+    /// Those of the names that the client did not ask for yet, but will: it was sent what needs them.
+    lent: BTreeSet<Arc<str>>,
     /// Some name, or `*`, was asked for: an empty list no longer means everything.
     pub named: bool,
     /// What the client has, or will have once it has read what was sent.
@@ -86,6 +90,7 @@ impl Subscription {
             type_url,
             wildcard: false,
             names: BTreeSet::new(),
+            lent: BTreeSet::new(),
             named: false,
             held: BTreeMap::new(),
             last_nonce: None,
@@ -118,7 +123,25 @@ impl Subscription {
     /// A name is asked for, for the first time or anew: it will be answered.
     pub fn subscribe(&mut self, name: Arc<str>) {
         self.names.insert(name.clone());
-        self.forced.insert(name);
+        // What was lent is on its way.
+        if !self.lent.remove(&name) {
+            self.forced.insert(name);
+        }
+    }
+
+    /// The client will ask for this name, since it was sent what needs it: it is answered now.
+    pub fn lend(&mut self, name: &Arc<str>) {
+        if !self.wildcard && self.names.insert(name.clone()) {
+            self.lent.insert(name.clone());
+            self.forced.insert(name.clone());
+        }
+    }
+
+    /// The client gave up what needed this name; if it never asked for the name, it never will.
+    pub fn take_back(&mut self, name: &Arc<str>) {
+        if self.lent.contains(name) {
+            self.unsubscribe(name);
+        }
     }
 
     /// A name is asked for that the client has already; it is answered if it changed.
@@ -130,6 +153,7 @@ impl Subscription {
     /// A name is no longer asked for. Under a wildcard it stays covered, and its state must be told.
     pub fn unsubscribe(&mut self, name: &str) {
         let Some(name) = self.names.take(name) else { return };
+        self.lent.remove(&name);
         if self.wildcard {
             self.forced.insert(name);
         } else {
@@ -152,9 +176,12 @@ impl Subscription {
 
     /// Takes the newest set. Only what differs from the last one will be looked at, if that is known.
     pub fn offer(&mut self, set: Option<Arc<ResourceSet>>) {
+        // Clients have other names for virtual hosts than a set has.
+        let by_other_names = kind_of(&self.type_url) == Some(ResourceKind::VirtualHost);
         let changed = match (&self.set, &set) {
             (Some(old), Some(new)) if old.id() == new.id() => return,
             (None, None) => return,
+            _ if by_other_names => None,
             (Some(old), Some(new)) => new.changed_since(old.id()),
             _ => None,
         };
@@ -177,8 +204,8 @@ impl Subscription {
     }
 
     /// What exists under a name.
-    pub fn current(&self, name: &str) -> Option<&Arc<EncodedResource>> {
-        self.set.as_ref()?.get(name)
+    pub fn current(&self, name: &str) -> Option<Arc<EncodedResource>> {
+        self.set.as_ref()?.find(name)
     }
 
     fn wants(&self, name: &Arc<str>) -> bool {
@@ -219,14 +246,14 @@ impl Subscription {
             }
             match (self.current(&name), self.held.get(&name)) {
                 (Some(new), Some(old)) if new.version == old.version && !old.absent => _ = self.gone.remove(&name),
-                (Some(new), _) => due.changed.push(new.clone()),
+                (Some(new), _) => due.changed.push(new),
                 (None, Some(old)) if !old.absent => _ = self.gone.insert(name),
                 (None, _) => {}
             }
         }
         for name in forced {
             match self.current(&name) {
-                Some(new) => due.changed.push(new.clone()),
+                Some(new) => due.changed.push(new),
                 None => due.missing.push(name),
             }
         }
@@ -303,7 +330,7 @@ impl Subscription {
             type_url: self.type_url.clone(),
             kind: kind_of(&self.type_url),
             wildcard: self.wildcard,
-            names: self.names.iter().cloned().collect(),
+            names: self.names.difference(&self.lent).cloned().collect(),
             sent_version: self.sent_version.clone(),
             acked_version: self.acked_version.clone(),
             nack: self.nack.clone(),

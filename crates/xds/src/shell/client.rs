@@ -19,7 +19,6 @@ use crate::client::{ClientSession, Message, Nonce, Refusal, Update, Variant};
 use crate::health::Health;
 
 /// What the owner says while a stream runs.
-#[derive(Debug)]
 pub enum Command {
     /// [`ClientSession::want`]
     Want(ResourceKind, Vec<std::sync::Arc<str>>),
@@ -29,6 +28,20 @@ pub enum Command {
     Resolve(Nonce, Result<(), Vec<Refusal>>),
     /// [`ClientSession::report`]
     Report(Health),
+    /// Whatever else; for what depends on how things stand when the session comes to it.
+    Do(Box<dyn FnOnce(&mut ClientSession)>),
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Want(..) => "Want",
+            Self::WantAll(_) => "WantAll",
+            Self::Resolve(..) => "Resolve",
+            Self::Report(_) => "Report",
+            Self::Do(_) => "Do",
+        })
+    }
 }
 
 impl Command {
@@ -39,6 +52,7 @@ impl Command {
             Self::WantAll(kind) => session.want_all(kind),
             Self::Resolve(nonce, outcome) => session.resolve(&nonce, outcome),
             Self::Report(health) => session.report(health),
+            Self::Do(work) => work(session),
         }
     }
 }

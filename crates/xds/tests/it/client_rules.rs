@@ -208,3 +208,37 @@ fn health_is_told_once_per_change_and_on_every_stream_after_the_node() {
         assert_eq!(told(&mut session), [(true, false, None), not_yet]);
     }
 }
+
+#[test]
+fn virtual_hosts_have_the_names_that_they_were_asked_by() {
+    let kind = ResourceKind::VirtualHost;
+    let answer = |nonce: &str, resources| DeltaDiscoveryResponse {
+        type_url: type_url(kind).into(),
+        nonce: nonce.into(),
+        resources,
+        ..Default::default()
+    };
+    let mut session = ClientSession::new(Node::default(), Variant::Delta);
+    session.want(kind, ["r/h", "r/none"].map(Arc::from));
+    session.connected();
+    assert_eq!(delta(session.next_message()).resource_names_subscribe, ["r/h", "r/none"]);
+    let host = content(kind, "r/h", 1);
+    let none = WireResource { name: "r/none".into(), aliases: vec!["r/none".into()], ..Default::default() };
+    let both = vec![wrapped("r/h", "1", encode::resource(&host)), none.clone()];
+    let update = session.delta_response(answer("1", both)).expect("an update");
+    assert_eq!((update.updated, update.removed), (vec![host.clone()], vec!["r/none".into()]));
+    session.resolve(&update.nonce, Ok(()));
+    assert!(session.is_complete());
+    // So are they kept, and asked for on the next stream.
+    let held = xds::client::Held::from_bytes(&session.held().to_bytes()).expect("what was kept");
+    assert_eq!(ClientSession::new(Node::default(), Variant::Delta).restore(held), [host]);
+    session.connected();
+    assert_eq!(delta(session.next_message()).initial_resource_versions["r/h"], "1");
+    // With a time to live a name without a body says that the old one is still good.
+    let still = WireResource { name: "r/h".into(), ttl: Some(Default::default()), ..Default::default() };
+    let update = session.delta_response(answer("2", vec![still])).expect("an update");
+    assert_eq!((update.updated, update.removed), (vec![], vec![]));
+    let gone = WireResource { name: "r/h".into(), ..Default::default() };
+    let update = session.delta_response(answer("3", vec![gone])).expect("an update");
+    assert_eq!(update.removed, ["r/h".into()]);
+}

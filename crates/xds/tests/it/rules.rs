@@ -3,7 +3,7 @@
 //! A line of a table is what comes in, and what goes out because of it. Snapshots: `set CDS a=1 b=2; EDS a=1`.
 //! Requests: the type, then `+name` and `-name` (incremental) or plain names (state of the world), `@name=1` for a
 //! held version, `^n` for the nonce, `!` for an error. Responses: `CDS#1 a b -c`: nonce 1 brings a and b and takes c;
-//! `a()` is an empty endpoint set.
+//! `a()` is an empty endpoint set, `a?` a name without a body.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,7 +110,10 @@ fn check<S: ServerSession>(
 
 fn delta(lines: &[(&str, &str)]) -> DeltaServer {
     let write = |response: proto::envoy::service::discovery::v3::DeltaDiscoveryResponse| {
-        let added = response.resources.iter().map(|it| format!(" {}", it.name));
+        let added = response.resources.iter().map(|it| {
+            let none = if it.resource.is_none() { "?" } else { "" };
+            format!(" {}{none}", it.name)
+        });
         let removed = response.removed_resources.iter().map(|it| format!(" -{it}"));
         let names: String = added.chain(removed).collect();
         format!("{}#{}{names}", short(&response.type_url), response.nonce)
@@ -272,6 +275,61 @@ fn endpoints_follow_their_clusters() {
     delta(&[("set CDS a=2; EDS a=1", ""), ("CDS @a=1", "CDS#1 a"), ("EDS +a @a=1", "EDS#2 a"), ("EDS ^2", "")]);
     // But not when both are held.
     delta(&[("set CDS a=1; EDS a=1", ""), ("CDS @a=1", "CDS#1"), ("EDS +a @a=1", "")]);
+}
+
+#[test]
+fn virtual_hosts_by_authority() {
+    delta(&[
+        ("set VHDS r/h=1 r/wild=1 s/h=1", ""),
+        // Never all of them.
+        ("VHDS", ""),
+        ("VHDS +r/h +r/h.test +r/h:80 +r/x.wild +r/none +none", "VHDS#1 r/h r/h.test r/h:80 r/x.wild none? r/none?"),
+        ("VHDS ^1", ""),
+        // Of several names for one host each is told of a change.
+        ("set VHDS r/h=2 r/wild=1 s/h=1", "VHDS#2 r/h r/h.test r/h:80"),
+        ("VHDS -r/h:80 ^2", ""),
+        ("set VHDS r/wild=1 r/none=1", "VHDS#3 r/none"),
+        ("VHDS ^3", "VHDS#4 -r/h -r/h.test"),
+    ]);
+    // What is held is not sent again.
+    delta(&[("set VHDS r/h=1", ""), ("VHDS +r/h +r/none @r/h=1", "VHDS#1 r/none?"), ("VHDS ^1", "")]);
+    delta(&[("set VHDS r/h=2", ""), ("VHDS +r/h @r/h=1", "VHDS#1 r/h")]);
+}
+
+#[test]
+fn what_a_virtual_host_needs_comes_along() {
+    let set = ("set CDS h=1 h-too=1 p=1; EDS h=1 h-too=1; VHDS r/h=1", "");
+    let asked = ("VHDS +r/h", "VHDS#2 r/h; CDS#3 h h-too; EDS#4 h h-too");
+    delta(&[
+        set,
+        ("CDS +p", "CDS#1 p"),
+        ("CDS ^1", ""),
+        asked,
+        // The client asks for it as it reads that: it is on its way.
+        ("VHDS ^2", ""),
+        ("CDS +h +h-too", ""),
+        ("CDS ^3", ""),
+        ("EDS +h +h-too", ""),
+        ("EDS ^4", ""),
+        // From now on as if it had been asked for always.
+        ("set CDS h=2 h-too=1 p=1; EDS h=2 h-too=2; VHDS r/h=1", "CDS#5 h; EDS#6 h h-too"),
+        ("CDS -h ^5", ""),
+        ("EDS -h ^6", ""),
+        ("CDS +h", "CDS#7 h; EDS#8 h"),
+    ]);
+    // What the client never asked for goes with the virtual host.
+    delta(&[
+        set,
+        ("CDS +p", "CDS#1 p"),
+        ("CDS ^1", ""),
+        asked,
+        ("VHDS -r/h ^2", ""),
+        ("CDS ^3", ""),
+        ("EDS ^4", ""),
+        ("set CDS h=2 h-too=2 p=1; EDS h=2 h-too=1; VHDS r/h=1", ""),
+    ]);
+    // Who has all clusters has these.
+    delta(&[set, ("CDS", "CDS#1 h h-too p"), ("CDS ^1", ""), ("VHDS +r/h", "VHDS#2 r/h")]);
 }
 
 #[test]

@@ -97,11 +97,26 @@ pub fn content(kind: ResourceKind, name: &str, number: u8) -> Resource {
                 model::VirtualHost { name: "h".into(), domains: vec![format!("h{number}")], ..Default::default() };
             Resource::Route(RouteConfiguration::new(name, vec![host]).into())
         }
+        ResourceKind::VirtualHost => Resource::VirtualHost(name.clone(), virtual_host(&name, number).into()),
         _ => {
             let value = SecretValue::Trust { roots: vec![b'a' + number], by_domain: Vec::new() };
             Resource::Secret(Secret { name, value }.into())
         }
     }
+}
+
+/// Virtual host `r/h` has the domains `h` and `h.test` and two routes, to the clusters `h` and `h-too`; and the content's
+/// number. One named `r/wild` takes `*.wild`.
+fn virtual_host(name: &str, number: u8) -> model::VirtualHost {
+    use model::route::{Action, Forward, PathMatch};
+    let own = name.rsplit_once('/').map_or(name, |(_, own)| own);
+    let to = |cluster: String| {
+        let forward = Forward { timeout: Some(std::time::Duration::from_secs(number.into())), ..Forward::to(cluster) };
+        model::Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(forward)))
+    };
+    let domains = if own == "wild" { vec!["*.wild".into()] } else { vec![own.into(), format!("{own}.test")] };
+    let routes = vec![to(own.to_owned()), to(format!("{own}-too"))];
+    model::VirtualHost { name: own.into(), domains, routes, ..Default::default() }
 }
 
 enum Server {

@@ -262,11 +262,12 @@ fn one_route() -> impl Strategy<Value = Route> {
     )
 }
 
-fn virtual_host() -> impl Strategy<Value = VirtualHost> {
+/// A virtual host.
+pub fn virtual_host() -> impl Strategy<Value = VirtualHost> {
     (name(), vec(one_route(), 0..3), header_changes(), header_changes()).prop_map(
         |(name, routes, request_headers, response_headers)| VirtualHost {
             name,
-            domains: Vec::new(),
+            domains: vec!["h.example.org".into()],
             routes,
             request_headers,
             response_headers,
@@ -276,12 +277,14 @@ fn virtual_host() -> impl Strategy<Value = VirtualHost> {
 
 /// A route configuration.
 pub fn route() -> impl Strategy<Value = RouteConfiguration> {
-    (name(), vec(virtual_host(), 0..3), any::<bool>()).prop_map(|(name, mut hosts, ignore_port)| {
-        for (index, host) in hosts.iter_mut().enumerate() {
-            host.domains = vec![format!("h{index}.example.org"), format!("*.s{index}.example.org")];
-        }
-        RouteConfiguration { name, hosts, ignore_port }
-    })
+    (name(), vec(virtual_host(), 0..3), any::<bool>(), any::<bool>()).prop_map(
+        |(name, mut hosts, ignore_port, on_demand)| {
+            for (index, host) in hosts.iter_mut().enumerate() {
+                host.domains = vec![format!("h{index}.example.org"), format!("*.s{index}.example.org")];
+            }
+            RouteConfiguration { name, hosts, ignore_port, on_demand }
+        },
+    )
 }
 
 fn access_log() -> impl Strategy<Value = AccessLog> {
@@ -338,8 +341,10 @@ fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
 }
 
 fn http_proxy() -> impl Strategy<Value = HttpProxy> {
-    let routes =
-        prop_oneof![name().prop_map(RouteSource::Rds), route().prop_map(|table| RouteSource::Inline(Arc::new(table))),];
+    let routes = prop_oneof![
+        name().prop_map(RouteSource::Rds),
+        route().prop_map(|table| RouteSource::Inline(Arc::new(RouteConfiguration { on_demand: false, ..table }))),
+    ];
     let own = fault().prop_filter("a filter without faults has none", |f| f.delay.is_some() || f.abort.is_some());
     let filters = vec(of(own).prop_map(HttpFilter::Fault), 0..2);
     let times = (of(some_time()), of(some_time()), of(some_time()), some_time());

@@ -102,6 +102,7 @@ fn sidecar(namespace: &str, app: &str, last: u8) -> Node {
         workload: reference(app, namespace, &labels, "local"),
         labels,
         ours: true,
+        on_demand: last.is_multiple_of(2),
     }
 }
 
