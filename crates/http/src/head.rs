@@ -23,6 +23,8 @@ impl Marks {
     pub(crate) const EXPECT: Self = Self(1 << 6);
     /// Older words about the connection.
     const OTHER_HOP: Self = Self(1 << 7);
+    /// What has another value in every message.
+    const UNIQUE: Self = Self(1 << 8);
     /// What concerns one connection only.
     const HOP_BY_HOP: Self =
         Self(Self::CONNECTION.0 | Self::TE.0 | Self::UPGRADE.0 | Self::TRANSFER_ENCODING.0 | Self::OTHER_HOP.0);
@@ -34,7 +36,11 @@ impl Marks {
     }
 
     pub(crate) fn add(&mut self, name: &HeaderName) {
-        let mark = match name.as_str() {
+        self.0 |= Self::mark(name).0;
+    }
+
+    fn mark(name: &HeaderName) -> Self {
+        match name.as_str() {
             "connection" => Self::CONNECTION,
             "te" => Self::TE,
             "upgrade" => Self::UPGRADE,
@@ -43,9 +49,10 @@ impl Marks {
             "host" => Self::HOST,
             "expect" => Self::EXPECT,
             "keep-alive" | "proxy-connection" => Self::OTHER_HOP,
-            _ => return,
-        };
-        self.0 |= mark.0;
+            "x-request-id" | "traceparent" | "b3" | "x-b3-traceid" | "x-b3-spanid" | "x-b3-parentspanid"
+            | "grpc-timeout" => Self::UNIQUE,
+            _ => Self::default(),
+        }
     }
 
     /// Is any of `wanted` there?
@@ -116,13 +123,32 @@ pub fn to_h2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), NoAuthor
     *request.version_mut() = Version::HTTP_2;
     let headers = request.headers_mut();
     headers.remove(header::HOST);
-    strip_for_h2(headers);
+    fit_for_h2(headers);
     Ok(())
+}
+
+/// Makes the fields of a request or response fit for HTTP/2: those that it forbids go, and values that no other message
+/// has are kept out of the table by which HPACK shortens what repeats (RFC 7541, section 6.2.3). There they would only
+/// drive out what does repeat, and make every look-up longer.
+pub(crate) fn fit_for_h2(headers: &mut HeaderMap) {
+    let mut marks = Marks::default();
+    for (name, value) in headers.iter_mut() {
+        let mark = Marks::mark(name);
+        if mark == Marks::UNIQUE {
+            value.set_sensitive(true);
+        }
+        marks.0 |= mark.0;
+    }
+    strip(headers, marks);
 }
 
 /// Removes the fields that HTTP/2 forbids (RFC 9113, section 8.2.2); for responses too.
 pub fn strip_for_h2(headers: &mut HeaderMap) {
-    if !Marks::of(headers).any(Marks::HOP_BY_HOP) {
+    strip(headers, Marks::of(headers));
+}
+
+fn strip(headers: &mut HeaderMap, marks: Marks) {
+    if !marks.any(Marks::HOP_BY_HOP) {
         return;
     }
     for name in [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
@@ -245,6 +271,17 @@ mod tests {
         assert_eq!(lines(&there), ["cookie: a=1; b=2", "host: reviews:9080", "te: trailers"]);
         assert_eq!(to_h2(&mut request("/", &[]), Scheme::HTTP), Err(NoAuthority));
         assert_eq!(to_h2(&mut request("/", &[("host", "a b")]), Scheme::HTTP), Err(NoAuthority));
+    }
+
+    #[test]
+    fn what_never_repeats_stays_out_of_the_table() {
+        let mut request =
+            request("/", &[("host", "a"), ("x-request-id", "1"), ("traceparent", "2"), ("accept", "*/*")]);
+        to_h2(&mut request, Scheme::HTTP).unwrap();
+        let mut kept_out: Vec<_> =
+            request.headers().iter().filter(|(_, v)| v.is_sensitive()).map(|(n, _)| n.as_str()).collect();
+        kept_out.sort_unstable();
+        assert_eq!(kept_out, ["traceparent", "x-request-id"]);
     }
 
     #[test]

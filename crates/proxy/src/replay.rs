@@ -77,7 +77,7 @@ async fn what_is_there(mut incoming: Body) -> Result<Arrived, BodyError> {
         let frame = poll_fn(|cx| Poll::Ready(incoming.poll_next(cx))).await;
         match frame {
             Poll::Pending if data.is_empty() => return Ok(Arrived::Part(incoming)),
-            Poll::Pending => return Ok(Arrived::Part(joined(data.freeze(), incoming))),
+            Poll::Pending => return Ok(Arrived::Part(Body::resumed(data.freeze(), incoming))),
             Poll::Ready(None) => return Ok(Arrived::Whole(data.freeze(), None)),
             Poll::Ready(Some(frame)) => match frame?.into_data() {
                 Ok(more) => data.extend_from_slice(&more),
@@ -85,42 +85,12 @@ async fn what_is_there(mut incoming: Body) -> Result<Arrived, BodyError> {
             },
         }
         if data.len() > LIMIT {
-            return Ok(Arrived::Part(joined(data.freeze(), incoming)));
+            return Ok(Arrived::Part(Body::resumed(data.freeze(), incoming)));
         }
         if incoming.is_end_stream() {
             return Ok(Arrived::Whole(data.freeze(), None));
         }
     }
-}
-
-/// A body that begins with what was read and goes on with the rest.
-fn joined(first: Bytes, mut rest: Body) -> Body {
-    let (mut sender, body) = Body::channel(2);
-    tokio::task::spawn_local(async move {
-        if sender.send(first).await.is_err() {
-            return;
-        }
-        loop {
-            // Room first: what was read from downstream and not passed on would be lost to back-pressure.
-            if sender.ready().await.is_err() {
-                return;
-            }
-            match rest.frame().await {
-                None => return sender.finish(),
-                Some(Err(error)) => return sender.abort(error),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => drop(sender.send(data).await),
-                    Err(frame) => {
-                        return match frame.into_trailers() {
-                            Ok(trailers) => sender.finish_with(trailers),
-                            Err(_) => sender.finish(),
-                        };
-                    }
-                },
-            }
-        }
-    });
-    body
 }
 
 fn body(data: Bytes, trailers: Option<HeaderMap>) -> Body {

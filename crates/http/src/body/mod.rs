@@ -1,4 +1,5 @@
-//! The one body type of requests and responses, whatever its source: nothing, bytes in hand, the wire, or a channel.
+//! The one body type of requests and responses, whatever its source: nothing, bytes in hand, the wire, a channel, or
+//! one of these that was begun elsewhere.
 //!
 //! No box per body and none per frame. A [`BodyWatch`] sees frames pass and the end, for counting and recording.
 
@@ -60,6 +61,13 @@ enum Kind {
     H1(H1Body),
     H2(H2Body),
     Channel(channel::Receiver),
+    Resumed(Box<Resumed>),
+}
+
+/// A body of which a part was read already.
+struct Resumed {
+    first: Bytes,
+    rest: Body,
 }
 
 /// A body read whole.
@@ -90,6 +98,11 @@ impl Body {
     pub fn channel(frames: usize) -> (BodySender, Self) {
         let (sender, receiver) = channel::channel(frames);
         (sender, Self::of(Kind::Channel(receiver)))
+    }
+
+    /// `first`, and then what is left of `rest`: for data that was read before it was known what to do with the body.
+    pub fn resumed(first: Bytes, rest: Body) -> Self {
+        Self::of(Kind::Resumed(Box::new(Resumed { first, rest })))
     }
 
     pub(crate) fn h1(body: H1Body) -> Self {
@@ -130,6 +143,7 @@ impl Body {
             Kind::H1(body) => body.is_end_stream(),
             Kind::H2(body) => body.is_end_stream(),
             Kind::Channel(receiver) => receiver.is_end_stream(),
+            Kind::Resumed(body) => body.first.is_empty() && body.rest.is_end_stream(),
         }
     }
 
@@ -141,6 +155,7 @@ impl Body {
             Kind::H1(body) => body.exact_len(),
             Kind::H2(body) => body.exact_len(),
             Kind::Channel(receiver) => receiver.is_end_stream().then_some(0),
+            Kind::Resumed(body) => Some(body.rest.exact_len()? + body.first.len() as u64),
         }
     }
 
@@ -188,6 +203,11 @@ impl Body {
                 Poll::Pending => return self.wait(cx),
             },
             Kind::Channel(receiver) => match receiver.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.wait(cx),
+            },
+            Kind::Resumed(body) if !body.first.is_empty() => Some(Ok(Frame::data(std::mem::take(&mut body.first)))),
+            Kind::Resumed(body) => match body.rest.poll_next(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => return self.wait(cx),
             },
@@ -241,15 +261,19 @@ impl Body {
 
     /// Ends the body by our own decision; what feeds it is told by being dropped.
     fn broken_off(&mut self, kind: BodyErrorKind) -> BodyError {
-        let side = match &self.kind {
-            Kind::H1(body) => body.side(),
-            Kind::H2(body) => body.side(),
-            _ => Side::Local,
-        };
-        let error = BodyError::new(side, kind);
+        let error = BodyError::new(self.side(), kind);
         self.finish(BodyEnd::Failed(error));
         self.kind = Kind::Empty;
         error
+    }
+
+    fn side(&self) -> Side {
+        match &self.kind {
+            Kind::H1(body) => body.side(),
+            Kind::H2(body) => body.side(),
+            Kind::Resumed(body) => body.rest.side(),
+            Kind::Empty | Kind::Full(_) | Kind::Channel(_) => Side::Local,
+        }
     }
 
     fn finish(&mut self, end: BodyEnd) {
@@ -317,6 +341,7 @@ impl fmt::Debug for Body {
             Kind::H1(_) => "http/1",
             Kind::H2(_) => "http/2",
             Kind::Channel(_) => "channel",
+            Kind::Resumed(_) => "resumed",
         };
         f.debug_struct("Body").field("source", &source).field("len", &self.exact_len()).finish()
     }

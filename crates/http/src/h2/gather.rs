@@ -1,7 +1,7 @@
 //! Between codec and stream: what the codec writes while it is polled is gathered, and leaves with one write when its
 //! owner says that the turn is over. The codec by itself writes once for each DATA frame.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,8 +21,15 @@ pub(super) struct Gathered(Rc<RefCell<Gather>>);
 /// The end by which the owner of the codec ends a turn.
 pub(super) struct Turn(Rc<RefCell<Gather>>);
 
+thread_local! {
+    /// One buffer per worker: turns do not overlap, so a connection holds one of its own only for what the stream did not
+    /// take.
+    static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+}
+
 struct Gather {
     io: Box<dyn Io>,
+    /// Without room of its own unless there is something in it.
     pending: BytesMut,
     /// The stream has taken bytes that it may hold back until it is flushed, as TLS does.
     unflushed: bool,
@@ -59,9 +66,10 @@ impl Gather {
             self.pending.advance(len);
             self.unflushed = true;
         }
+        if self.pending.capacity() > 0 {
+            SPARE.set(Some(std::mem::take(&mut self.pending)));
+        }
         if self.unflushed {
-            // An idle connection holds no buffer.
-            self.pending = BytesMut::new();
             ready!(Pin::new(&mut self.io).poll_flush(cx))?;
             self.unflushed = false;
         }
@@ -70,8 +78,15 @@ impl Gather {
 
     /// Makes room for `len` bytes, or waits for it.
     fn poll_room(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<()>> {
-        let fits = self.pending.len() + len <= ENOUGH;
-        if fits { Poll::Ready(Ok(())) } else { self.poll_write_out(cx) }
+        if self.pending.len() + len > ENOUGH {
+            ready!(self.poll_write_out(cx))?;
+        }
+        if self.pending.capacity() == 0 {
+            self.pending = SPARE.take().unwrap_or_else(|| BytesMut::with_capacity(ENOUGH));
+            self.pending.clear();
+        }
+        self.pending.reserve(len);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -97,7 +112,6 @@ impl AsyncWrite for Gathered {
         }
         let len: usize = bufs.iter().map(|b| b.len()).sum();
         ready!(gather.poll_room(cx, len))?;
-        gather.pending.reserve(len);
         bufs.iter().for_each(|b| gather.pending.extend_from_slice(b));
         Poll::Ready(Ok(len))
     }

@@ -69,20 +69,32 @@ impl Pump {
 
     /// Sends what the window takes of `held`.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stuck>> {
-        if self.stream.capacity() == 0 {
-            self.stream.reserve_capacity(self.held.len());
-        }
-        while self.stream.capacity() == 0 {
-            match self.stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Stuck::Peer)),
-                Poll::Pending => return self.poll_reset(cx),
-            }
-        }
-        let len = self.stream.capacity().min(self.held.len());
-        let piece = self.held.split_to(len);
+        let room = match self.stream.capacity() {
+            0 => ready!(self.poll_room(cx))?,
+            room => room,
+        };
+        let piece = self.held.split_to(room.min(self.held.len()));
         let last = !self.held.has_remaining() && self.body.is_end_stream();
         Poll::Ready(self.stream.send_data(piece, last).map_err(|_| Stuck::Peer))
+    }
+
+    /// Waits until the windows take some of `held`.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Stuck>> {
+        // The codec tells of room that it finds at once by waking whoever waits for the stream: that is this very
+        // task, which would run a second time for nothing. So nobody waits meanwhile.
+        if self.stream.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return Poll::Ready(Err(Stuck::Peer));
+        }
+        self.stream.reserve_capacity(self.held.len());
+        loop {
+            match self.stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(0))) => {}
+                Poll::Ready(Some(Ok(room))) => return Poll::Ready(Ok(room)),
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Stuck::Peer)),
+                // The same waker is told of a reset, which then ends the wait.
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stuck>> {
