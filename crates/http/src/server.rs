@@ -77,7 +77,8 @@ impl ServeEnd {
 /// an [`Answer`], usually a response; dropping its future means that the peer is gone. When `drain` completes,
 /// HTTP/1 finishes the current exchange with `Connection: close` and HTTP/2 says GOAWAY and finishes its streams.
 /// Dropping the returned future closes the connection at once.
-pub async fn serve<I, D, H, F>(io: I, options: &ServerOptions, drain: D, handler: H) -> ServeEnd
+// A function that returns a block: an async function would hold its arguments twice.
+pub fn serve<I, D, H, F>(io: I, options: &ServerOptions, mut drain: D, handler: H) -> impl Future<Output = ServeEnd>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     D: Future<Output = ()>,
@@ -85,20 +86,22 @@ where
     F: Future<Output: Into<Answer>>,
 {
     let mut io: Box<dyn Io> = Box::new(io);
-    let mut drain = Drain { future: pin!(drain), begun: false };
-    let (is_h2, ahead) = match options.protocol {
-        Protocol::Http1 => (false, Bytes::new()),
-        Protocol::Http2 => (true, Bytes::new()),
-        Protocol::Auto => match sniff(&mut io, options, &mut drain).await {
-            Ok(found) => found,
-            Err(end) => return end,
-        },
-    };
-    if is_h2 {
-        let io = if ahead.is_empty() { io } else { Box::new(Prefixed::new(ahead, io)) };
-        Box::pin(h2::serve(io, options, drain, &handler)).await
-    } else {
-        h1::serve(io, ahead, options, drain, &handler).await
+    async move {
+        let mut drain = Drain { future: pin!(drain), begun: false };
+        let (is_h2, ahead) = match options.protocol {
+            Protocol::Http1 => (false, Bytes::new()),
+            Protocol::Http2 => (true, Bytes::new()),
+            Protocol::Auto => match Box::pin(sniff(&mut io, options, &mut drain)).await {
+                Ok(found) => found,
+                Err(end) => return end,
+            },
+        };
+        if is_h2 {
+            let io = if ahead.is_empty() { io } else { Box::new(Prefixed::new(ahead, io)) };
+            Box::pin(h2::serve(io, options, drain, &handler)).await
+        } else {
+            h1::serve(io, ahead, options, drain, &handler).await
+        }
     }
 }
 

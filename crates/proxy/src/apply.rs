@@ -341,7 +341,9 @@ impl Applier {
                 let plan = HttpPlan::new((**http).clone(), listener.direction, logs(&http.access_logs)?, &stats);
                 Filter::Http(Arc::new(plan))
             }
-            NetworkFilter::Tcp(tcp) => Filter::Tcp(TcpPlan { logs: logs(&tcp.access_logs)?, proxy: tcp.clone() }),
+            NetworkFilter::Tcp(tcp) => {
+                Filter::Tcp(Arc::new(TcpPlan { logs: logs(&tcp.access_logs)?, proxy: tcp.clone() }))
+            }
         };
         let certificate = first.map(|name| self.secrets.cert(name));
         Ok(Chain::new(settings.clone(), listener.direction, tls, certificate, filter))

@@ -1,12 +1,12 @@
 //! One downstream connection: what is found out about it, the chain that takes it, the end of its TLS; then HTTP or TCP.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::chain::{self, TransportKind};
+use tokio::task::spawn_local;
 use transport::Stream;
 use transport::tls::{Peer, TlsError};
 
@@ -50,41 +50,37 @@ impl Downstream {
     }
 }
 
-/// Runs a connection from its first byte to its end. What its beginning needs is given back before it goes on.
-// A function that returns a block: an async function would hold its arguments twice.
-pub(crate) fn run<C>(
+/// Opens a connection and lets it be served to its end; `counted` is held until then.
+pub(crate) async fn run(
     worker: Rc<Worker>,
     stream: Stream,
     plan: Arc<ListenerPlan>,
     seen: Seen,
-    counted: C,
-) -> impl Future<Output = ()> {
-    let opening = Box::pin(open(worker.clone(), stream, plan, seen));
-    async move {
-        let _counted = counted;
-        let Some((chain, stream, downstream)) = opening.await else { return };
-        match &chain.filter {
-            Filter::Http(http) => http::serve(&worker, http, &chain, stream, downstream).await,
-            Filter::Tcp(tcp) => tcp::run(&worker, tcp, &chain, stream, downstream).await,
-        }
-    }
+    counted: impl Sized + 'static,
+) {
+    let Some((chain, stream, downstream)) = open(&worker, stream, plan, seen).await else { return };
+    // A task anew: it is no larger than its kind of serving needs, and it may last long.
+    match chain.filter.clone() {
+        Filter::Http(plan) => spawn_local(http::serve(worker, plan, chain, stream, downstream, counted)),
+        Filter::Tcp(plan) => spawn_local(tcp::run(worker, plan, chain, stream, downstream, counted)),
+    };
 }
 
 /// Finds the chain that takes a connection, and ends its TLS. None: it was refused, and that is written down.
 async fn open(
-    worker: Rc<Worker>,
+    worker: &Rc<Worker>,
     mut stream: Stream,
     plan: Arc<ListenerPlan>,
     mut seen: Seen,
 ) -> Option<(Arc<Chain>, Stream, Downstream)> {
     if let Err(fault) = inspect::inspect(&mut stream, &plan.config.inspect, &worker.quiet, &mut seen).await {
         if fault == InspectFault::TimedOut {
-            record::refused(&worker, &plan, &seen, Refused::Silent);
+            record::refused(worker, &plan, &seen, Refused::Silent);
         }
         return None;
     }
     let Some(chain) = select(&plan, &seen) else {
-        record::refused(&worker, &plan, &seen, Refused::NoChain);
+        record::refused(worker, &plan, &seen, Refused::NoChain);
         stream.reset();
         return None;
     };
@@ -99,10 +95,10 @@ async fn open(
         local_principal: None,
         silent: seen.silent,
     };
-    match end_tls(&worker, &chain, stream, &mut downstream).await {
+    match end_tls(worker, &chain, stream, &mut downstream).await {
         Ok(stream) => Some((chain, stream, downstream)),
         Err(error) => {
-            record::refused(&worker, &plan, &seen, Refused::Tls(&error));
+            record::refused(worker, &plan, &seen, Refused::Tls(&error));
             None
         }
     }

@@ -58,35 +58,37 @@ impl HttpConnection {
 /// Serves the connection to its end. A retired chain lets it finish, for as long as a drain may last.
 // A function that returns a block: an async function would hold its arguments twice.
 pub(crate) fn serve(
-    worker: &Rc<Worker>,
-    plan: &Arc<HttpPlan>,
-    chain: &Chain,
+    worker: Rc<Worker>,
+    plan: Arc<HttpPlan>,
+    chain: Arc<Chain>,
     stream: Stream,
     downstream: Downstream,
+    counted: impl Sized,
 ) -> impl Future<Output = ()> {
-    let options = options(plan, &downstream);
     let conn = Rc::new(HttpConnection {
         caller: Caller::new(downstream.source, downstream.tls.as_deref(), chain.certificate.as_ref()),
         peer: LastPeer::default(),
         stats: worker.series.http(&plan.proxy.stat_prefix),
         tunnels: RefCell::default(),
-        worker: worker.clone(),
+        worker,
         downstream,
-        plan: plan.clone(),
+        plan,
     });
     async move {
+        let _counted = &counted;
         conn.stats.connections.inc();
         conn.stats.active.inc();
         let handle = |request: Request<Body>| request::handle(conn.clone(), request);
+        let agreed = conn.downstream.tls.as_ref().and_then(|peer| peer.alpn.as_deref());
         let serving = async {
-            let end = mesh_http::serve(stream, &options, chain.watch().started(), handle).await;
+            let end = mesh_http::serve(stream, conn.plan.options(agreed), chain.watch().started(), handle).await;
             conn.finish_tunnels().await;
             end
         };
         let end = tokio::select! {
             biased;
             end = serving => end,
-            () = overdue(worker, chain) => ServeEnd::Drained,
+            () = overdue(&conn.worker, &chain) => ServeEnd::Drained,
         };
         conn.stats.active.dec();
         if let ServeEnd::Protocol(what) = &end {
@@ -95,22 +97,11 @@ pub(crate) fn serve(
         }
     }
 }
+
 /// Completes when the chain has been retired for as long as a drain may last.
 pub(crate) async fn overdue(worker: &Worker, chain: &Chain) {
     chain.watch().started().await;
     sleep(worker.shared.drain).await;
-}
-
-/// ALPN has decided what is spoken, if it was offered.
-fn options(plan: &HttpPlan, downstream: &Downstream) -> mesh_http::ServerOptions {
-    let mut options = plan.options.clone();
-    let agreed = downstream.tls.as_ref().and_then(|peer| peer.alpn.as_deref());
-    match agreed {
-        Some(b"h2") => options.protocol = mesh_http::Protocol::Http2,
-        Some(b"http/1.1" | b"http/1.0") => options.protocol = mesh_http::Protocol::Http1,
-        _ => {}
-    }
-    options
 }
 
 /// The request's head as routing looks at it.

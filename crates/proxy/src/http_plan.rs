@@ -18,8 +18,8 @@ pub(crate) struct HttpPlan {
     pub proxy: HttpProxy,
     /// Whose traffic it is.
     pub direction: Direction,
-    /// Limits and times of its connections.
-    pub options: ServerOptions,
+    /// Limits and times of its connections, by what ALPN agreed on: nothing, HTTP/1, HTTP/2.
+    options: [ServerOptions; 3],
     /// The value of the `server` header.
     pub server_name: Option<HeaderValue>,
     /// Its filters.
@@ -47,6 +47,16 @@ impl HttpPlan {
         }
     }
 
+    /// Limits and times of a connection for which ALPN agreed on this protocol, if it was offered.
+    pub(crate) fn options(&self, agreed: Option<&[u8]>) -> &ServerOptions {
+        let [any, http1, http2] = &self.options;
+        match agreed {
+            Some(b"h2") => http2,
+            Some(b"http/1.1" | b"http/1.0") => http1,
+            _ => any,
+        }
+    }
+
     /// The routes that hold in `snapshot`; none until discovery has brought them.
     pub(crate) fn table<'a>(&'a self, snapshot: &'a Snapshot) -> Option<&'a Arc<Table>> {
         match &self.proxy.routes {
@@ -56,18 +66,19 @@ impl HttpPlan {
     }
 }
 
-fn options(proxy: &HttpProxy) -> ServerOptions {
+fn options(proxy: &HttpProxy) -> [ServerOptions; 3] {
+    let by_codec = match proxy.codec {
+        Codec::Auto => Protocol::Auto,
+        Codec::Http1 => Protocol::Http1,
+        Codec::Http2 => Protocol::Http2,
+    };
     let defaults = ServerOptions::default();
-    ServerOptions {
-        protocol: match proxy.codec {
-            Codec::Auto => Protocol::Auto,
-            Codec::Http1 => Protocol::Http1,
-            Codec::Http2 => Protocol::Http2,
-        },
+    [by_codec, Protocol::Http1, Protocol::Http2].map(|protocol| ServerOptions {
+        protocol,
         head_timeout: proxy.headers_timeout.or(defaults.head_timeout),
         idle_timeout: proxy.idle_timeout,
         // What asks for it would have to be carried over to HTTP/1.1 upstreams, which is not done.
         extended_connect: false,
-        ..defaults
-    }
+        ..defaults.clone()
+    })
 }

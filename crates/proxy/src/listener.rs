@@ -13,7 +13,7 @@ use transport::listen::TcpListener;
 use crate::connection;
 use crate::inspect::Seen;
 use crate::live::{ListenerPlan, Snapshot};
-use crate::worker::{Load, Worker};
+use crate::worker::Worker;
 
 /// What tells one listening socket from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, plan: Rc<Ref
 
 /// Begins a connection on this worker.
 pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>) {
-    let counted = Counted::new(worker.load(), plan.config.direction);
+    let counted = Counted::new(worker, plan.config.direction);
     let Some(seen) = destination(&stream, source, &plan) else { return };
     let plan = hand_over(&worker.view().snapshot, plan, seen.destination);
     tokio::task::spawn_local(connection::run(worker.clone(), stream, plan, seen, counted));
@@ -60,21 +60,22 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, pla
 
 /// Counts a connection for as long as it is held.
 struct Counted {
-    load: Arc<Load>,
+    worker: Rc<Worker>,
     direction: Direction,
 }
 
 impl Counted {
-    fn new(load: &Arc<Load>, direction: Direction) -> Self {
-        let counted = Self { load: load.clone(), direction };
+    fn new(worker: &Rc<Worker>, direction: Direction) -> Self {
+        let counted = Self { worker: worker.clone(), direction };
         counted.counter().fetch_add(1, Relaxed);
+        worker.connection_begins();
         counted
     }
 
     fn counter(&self) -> &AtomicUsize {
         match self.direction {
-            Direction::Outbound => &self.load.outbound,
-            Direction::Inbound | Direction::Unspecified => &self.load.inbound,
+            Direction::Outbound => &self.worker.load().outbound,
+            Direction::Inbound | Direction::Unspecified => &self.worker.load().inbound,
         }
     }
 }
@@ -82,6 +83,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.counter().fetch_sub(1, Relaxed);
+        self.worker.connection_ends();
     }
 }
 

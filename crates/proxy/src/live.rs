@@ -74,12 +74,12 @@ pub(crate) struct Chain {
 }
 
 /// The last filter of a chain, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Filter {
     /// HTTP.
     Http(Arc<HttpPlan>),
     /// Raw TCP.
-    Tcp(TcpPlan),
+    Tcp(Arc<TcpPlan>),
 }
 
 /// Raw TCP, compiled.

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use model::Config;
 use telemetry::Registry;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use transport::listen::BindError;
+use transport::memory;
 use transport::tls::LiveCert;
 use upstream::dns::{Resolve, SystemResolver};
 
@@ -191,7 +192,12 @@ pub(crate) struct Side {
     /// It has been told what to run, by whomever.
     configured: Cell<bool>,
     threads: Cell<Option<Threads>>,
+    /// A change was applied, which leaves memory behind.
+    changed: Notify,
 }
+
+/// How long after a change memory is given back: changes often come together.
+const TIDY: Duration = Duration::from_secs(1);
 
 impl Side {
     async fn build(
@@ -238,6 +244,7 @@ impl Side {
             demand: RefCell::new(Demand::new(&bootstrap.on_demand)),
             configured: Cell::new(false),
             threads: Cell::new(Some(threads)),
+            changed: Notify::new(),
         });
         if let Some(dns) = &bootstrap.dns {
             dns::Server::start(dns, bootstrap.netns.as_ref(), live.names.clone())?;
@@ -330,6 +337,7 @@ impl Side {
     /// Follows commands until it is told to end.
     async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut end: Option<Instant> = None;
+        tokio::task::spawn_local(self.clone().tidy());
         loop {
             let due = self.applier.borrow().deadline();
             tokio::select! {
@@ -360,7 +368,19 @@ impl Side {
             tracing::warn!("{kind}: {reason}");
         }
         self.settled();
+        self.changed.notify_one();
         rejected
+    }
+
+    /// Gives back what starting and changing took, a moment later.
+    async fn tidy(self: Rc<Self>) {
+        sleep(TIDY).await;
+        memory::forget_start();
+        loop {
+            memory::give_back();
+            self.changed.notified().await;
+            sleep(TIDY).await;
+        }
     }
 
     fn replace(&self, config: Config) -> Vec<Rejected> {

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use telemetry::ResponseFlags;
 use tokio::time::interval;
@@ -19,11 +20,22 @@ use crate::series::REPORT;
 use crate::worker::Worker;
 
 /// Carries a connection to its end.
-pub(crate) async fn run(worker: &Rc<Worker>, plan: &TcpPlan, chain: &Chain, stream: Stream, downstream: Downstream) {
-    let counters = Counters::default();
-    let mut record = TcpRecord::open(worker, plan, chain.direction, &downstream, &counters);
-    let end = through(worker, plan, chain, stream, &mut record).await;
-    record.close(end);
+// Functions that return a block, here and below: async functions would hold their arguments twice.
+pub(crate) fn run(
+    worker: Rc<Worker>,
+    plan: Arc<TcpPlan>,
+    chain: Arc<Chain>,
+    stream: Stream,
+    downstream: Downstream,
+    counted: impl Sized,
+) -> impl Future<Output = ()> {
+    async move {
+        let _counted = &counted;
+        let counters = Counters::default();
+        let mut record = TcpRecord::open(&worker, &plan, chain.direction, &downstream, &counters);
+        let end = through(&worker, &plan, &chain, stream, &mut record).await;
+        record.close(end);
+    }
 }
 
 /// How a connection ended.
@@ -42,40 +54,47 @@ impl End {
     }
 }
 
-async fn through(
+fn through(
     worker: &Rc<Worker>,
     plan: &TcpPlan,
     chain: &Chain,
     stream: Stream,
     record: &mut TcpRecord<'_>,
-) -> End {
+) -> impl Future<Output = End> {
+    async move {
+        // Boxed: a connection that is made does not hold the room for making it.
+        let upstream = match Box::pin(connect(worker, plan, record)).await {
+            Ok(upstream) => upstream,
+            Err(end) => {
+                // A reset, so that the caller can tell it from an answer that is empty.
+                stream.reset();
+                return end;
+            }
+        };
+        let mut carrying = pin!(carry(worker, plan, record, stream, upstream));
+        let mut overdue = pin!(overdue(worker, chain));
+        let mut ticks = interval(REPORT);
+        loop {
+            tokio::select! {
+                biased;
+                end = &mut carrying => return end,
+                () = &mut overdue => return End::new(ResponseFlags::NONE, "drained"),
+                _ = ticks.tick() => record.report(),
+            }
+        }
+    }
+}
+
+async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>) -> Result<Stream, End> {
     let cluster = plan.proxy.pick(rand::random());
     let Some(pools) = cluster.and_then(|name| worker.view().pools(record.toward(name))) else {
-        stream.reset();
-        return End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found");
+        return Err(End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found"));
     };
     let destination = record.downstream.destination;
     let pick = Pick { original_destination: Some(destination), ..Pick::new(rand::random()) };
-    let connected = match pools.connect(&pick).await {
-        Ok(connected) => connected,
-        Err(failure) => {
-            // A reset, so that the caller can tell it from an answer that is empty.
-            stream.reset();
-            return not_connected(&failure);
-        }
-    };
+    let connected = pools.connect(&pick).await.map_err(|failure| not_connected(&failure))?;
     record.opened(pools.config(), connected.exchange);
-    let mut carrying = pin!(carry(worker, plan, record, stream, connected.stream));
-    let mut overdue = pin!(overdue(worker, chain));
-    let mut ticks = interval(REPORT);
-    loop {
-        tokio::select! {
-            biased;
-            end = &mut carrying => return end,
-            () = &mut overdue => return End::new(ResponseFlags::NONE, "drained"),
-            _ = ticks.tick() => record.report(),
-        }
-    }
+    Ok(connected.stream)
 }
 
 fn not_connected(failure: &Failure) -> End {
@@ -83,30 +102,32 @@ fn not_connected(failure: &Failure) -> End {
     End { flags, details: "upstream_connect_failed", reason: failure.to_string() }
 }
 
-async fn carry(
+fn carry(
     worker: &Worker,
     plan: &TcpPlan,
     record: &TcpRecord<'_>,
     mut downstream: Stream,
     mut upstream: Stream,
-) -> End {
-    if record.downstream.silent && server_speaks_first(&mut downstream, &mut upstream).await {
-        worker.quiet.note(record.downstream.destination);
-    }
-    match copy::both(downstream, upstream, record.counters, plan.proxy.idle_timeout).await {
-        Ok(()) => End::new(ResponseFlags::NONE, ""),
-        Err(CopyError::Idle(_)) => End::new(ResponseFlags::STREAM_IDLE_TIMEOUT, "idle_timeout"),
-        Err(CopyError::Failed { side, operation, source }) => {
-            let (flags, details) = match (side, operation) {
-                (Side::Downstream, _) => {
-                    (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect")
-                }
-                (Side::Upstream, Operation::Read | Operation::Write) => {
-                    (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, "upstream_remote_disconnect")
-                }
-            };
-            let reason = TlsError::from_stream_error(&source).map_or_else(|| source.to_string(), |tls| tls.reason);
-            End { flags, details, reason }
+) -> impl Future<Output = End> {
+    async move {
+        if record.downstream.silent && server_speaks_first(&mut downstream, &mut upstream).await {
+            worker.quiet.note(record.downstream.destination);
+        }
+        match copy::both(downstream, upstream, record.counters, plan.proxy.idle_timeout).await {
+            Ok(()) => End::new(ResponseFlags::NONE, ""),
+            Err(CopyError::Idle(_)) => End::new(ResponseFlags::STREAM_IDLE_TIMEOUT, "idle_timeout"),
+            Err(CopyError::Failed { side, operation, source }) => {
+                let (flags, details) = match (side, operation) {
+                    (Side::Downstream, _) => {
+                        (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect")
+                    }
+                    (Side::Upstream, Operation::Read | Operation::Write) => {
+                        (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, "upstream_remote_disconnect")
+                    }
+                };
+                let reason = TlsError::from_stream_error(&source).map_or_else(|| source.to_string(), |tls| tls.reason);
+                End { flags, details, reason }
+            }
         }
     }
 }

@@ -10,12 +10,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use telemetry::DeclareError;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use transport::Stream;
+use tokio::time::sleep;
 use transport::listen::Bound;
+use transport::{Stream, memory};
 
 use crate::inspect::Quiet;
 use crate::limits::Alarms;
@@ -92,12 +94,27 @@ pub(crate) struct Worker {
     /// Timers for exchanges.
     pub alarms: Alarms,
     load: Arc<Load>,
+    ebb: Ebb,
     upstream: Rc<upstream::Worker>,
     view: RefCell<Rc<View>>,
     everyone: Vec<WorkerLink>,
     accepting: RefCell<HashMap<SocketKey, Accepting>>,
     connections: Cell<u64>,
 }
+
+/// Watches the number of connections fall.
+#[derive(Debug, Default)]
+struct Ebb {
+    /// The most connections since memory was last given back.
+    highest: Cell<usize>,
+    /// It will be given back soon.
+    waiting: Cell<bool>,
+}
+
+/// Fewer connections leave nothing that is worth giving back.
+const MANY: usize = 100;
+/// The wait after most connections have gone, so that all that go together are through.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A socket on which the first worker accepts.
 struct Accepting {
@@ -179,6 +196,7 @@ impl Worker {
             peers: Peers::default(),
             alarms: Alarms::default(),
             load: everyone[number].load.clone(),
+            ebb: Ebb::default(),
             view: RefCell::new(Rc::new(View::new(Arc::default(), upstream.clone()))),
             upstream,
             everyone,
@@ -202,6 +220,26 @@ impl Worker {
     /// How busy this worker is.
     pub(crate) fn load(&self) -> &Arc<Load> {
         &self.load
+    }
+
+    /// A connection has been counted.
+    pub(crate) fn connection_begins(&self) {
+        self.ebb.highest.set(self.ebb.highest.get().max(self.load.total()));
+    }
+
+    /// A connection is counted no more. When most are gone, what they held goes back to the system, once it is quiet.
+    pub(crate) fn connection_ends(self: &Rc<Self>) {
+        let gone = self.load.total() * 2 <= self.ebb.highest.get();
+        if !gone || self.ebb.highest.get() < MANY || self.ebb.waiting.replace(true) {
+            return;
+        }
+        let worker = self.clone();
+        tokio::task::spawn_local(async move {
+            sleep(QUIET).await;
+            worker.ebb.waiting.set(false);
+            worker.ebb.highest.set(worker.load.total());
+            memory::give_back();
+        });
     }
 
     /// Follows orders until it is told to stop.

@@ -83,28 +83,31 @@ pub enum CopyError {
 ///
 /// # Errors
 /// [`CopyError`]. On return, and when the future is dropped (drain), both streams are closed.
-pub async fn both(
+// A function that returns a block: an async function would hold its arguments twice.
+pub fn both(
     mut downstream: Stream,
     mut upstream: Stream,
     counters: &Counters,
     idle: Option<Duration>,
-) -> Result<(), CopyError> {
-    let mut up = Direction::new(Side::Downstream, &counters.to_upstream);
-    let mut down = Direction::new(Side::Upstream, &counters.to_downstream);
-    let mut alarm = pin!(idle.map(IdleAlarm::new));
-    poll_fn(|cx| {
-        let up_over = up.poll(cx, &mut downstream, &mut upstream)?.is_ready();
-        let down_over = down.poll(cx, &mut upstream, &mut downstream)?.is_ready();
-        if up_over && down_over {
-            return Poll::Ready(Ok(()));
-        }
-        let moved = std::mem::take(&mut up.moved) | std::mem::take(&mut down.moved);
-        match alarm.as_mut().as_pin_mut() {
-            Some(alarm) => alarm.poll_idle(cx, moved).map(Err),
-            None => Poll::Pending,
-        }
-    })
-    .await
+) -> impl Future<Output = Result<(), CopyError>> {
+    async move {
+        let mut up = Direction::new(Side::Downstream, &counters.to_upstream);
+        let mut down = Direction::new(Side::Upstream, &counters.to_downstream);
+        let mut alarm = pin!(idle.map(IdleAlarm::new));
+        poll_fn(|cx| {
+            let up_over = up.poll(cx, &mut downstream, &mut upstream)?.is_ready();
+            let down_over = down.poll(cx, &mut upstream, &mut downstream)?.is_ready();
+            if up_over && down_over {
+                return Poll::Ready(Ok(()));
+            }
+            let moved = std::mem::take(&mut up.moved) | std::mem::take(&mut down.moved);
+            match alarm.as_mut().as_pin_mut() {
+                Some(alarm) => alarm.poll_idle(cx, moved).map(Err),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
 }
 
 /// Rings after a time without movement. The timer is set anew when it fires, not with every byte.

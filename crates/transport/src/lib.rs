@@ -3,8 +3,8 @@
 //! Owns sockets and what is done to their bytes before anybody knows the protocol: bind, accept, the original
 //! destination, connect (also out of a workload's network namespace), peek, the PROXY header, the TLS ClientHello, TLS
 //! with proven identity and live certificates, and copying both ways. Knows neither HTTP nor the model, and no
-//! configuration format. It is the only crate of the house that may hold `unsafe` (one place: sockets inherited over
-//! `exec`).
+//! configuration format. It is the only crate of the house that may hold `unsafe` (two places: sockets inherited over
+//! `exec`, and memory given back to the system).
 //!
 //! Everything works on a tokio `current_thread` runtime. Nothing here takes a lock per request or per byte; a new
 //! connection may take one for a moment (the stock of a namespace's sockets, a client's TLS sessions).
@@ -26,6 +26,7 @@ pub mod copy;
 pub mod fdpass;
 pub mod inherited;
 pub mod listen;
+pub mod memory;
 pub mod netns;
 pub mod original_dst;
 pub mod peek;

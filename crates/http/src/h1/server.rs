@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -58,34 +58,30 @@ where
     let mut timer = Timer::default();
     let mut spare = HeaderMap::new();
     loop {
-        let head = match next_head(&conn, options, limits, &mut drain, &mut timer, std::mem::take(&mut spare)).await {
-            Ok(head) => head,
-            Err(Stop::Refuse(status, end)) => return conn.refuse(status, end, options, &mut timer).await,
-            Err(Stop::End(end)) => return end,
+        let head = next_head(&conn, options, limits, &mut drain, &mut timer, std::mem::take(&mut spare)).await;
+        let stop = match head.and_then(|head| version_allowed(head, options)) {
+            // Boxed: a connection that waits for a request does not hold the room for one.
+            Ok(head) => match Box::pin(exchange(&conn, &mut drain, handler, head, limits)).await {
+                Ok(Next::Again(headers)) => {
+                    spare = headers;
+                    continue;
+                }
+                Ok(Next::Close(end)) => Stop::Close(end),
+                Err(end) => return end,
+            },
+            Err(stop) => stop,
         };
-        if head.request.version() == Version::HTTP_10 && !options.http10 {
-            let end = ServeEnd::Protocol("HTTP/1.0 is not allowed here".into());
-            return conn.refuse(StatusCode::UPGRADE_REQUIRED, end, options, &mut timer).await;
-        }
-        let upgrade = head.upgrade;
-        let (request, asked) = conn.begin(head, limits);
-        // Boxed: a connection that waits for a request does not hold the room for one.
-        let answer = answer(&conn, &mut drain, Box::pin(handler(request))).await;
-        let next = match answer {
-            Ok(Answer::Response(response)) => respond(&conn, &mut drain, response, asked, upgrade).await,
-            Ok(Answer::Reset(_) | Answer::Close) => Err(ServeEnd::Aborted),
-            Err(end) => Err(end),
-        };
-        match next {
-            Ok(Next::Again(headers)) => spare = headers,
-            Ok(Next::Close(end)) => return conn.say_goodbye(end, options, &mut timer).await,
-            Err(end) => return end,
-        }
+        return Box::pin(conn.stop(stop, options, timer)).await;
     }
 }
 
+/// Why there is no further request.
 enum Stop {
+    /// It cannot be understood; it is answered with this status.
     Refuse(StatusCode, ServeEnd),
+    /// The last answer said so.
+    Close(ServeEnd),
+    /// The connection is over as it is.
     End(ServeEnd),
 }
 
@@ -180,16 +176,45 @@ fn refusal(refused: parse::Refusal) -> Stop {
     Stop::Refuse(refused.status, ServeEnd::Protocol(refused.text.into()))
 }
 
-/// Lets the handler answer a request, for as long as the peer is there.
-async fn answer<D, F>(
-    conn: &Connection,
-    drain: &mut Drain<'_, D>,
-    mut handling: Pin<Box<F>>,
-) -> Result<Answer, ServeEnd>
+fn version_allowed(head: RequestHead, options: &ServerOptions) -> Result<RequestHead, Stop> {
+    if head.request.version() == Version::HTTP_10 && !options.http10 {
+        let end = ServeEnd::Protocol("HTTP/1.0 is not allowed here".into());
+        return Err(Stop::Refuse(StatusCode::UPGRADE_REQUIRED, end));
+    }
+    Ok(head)
+}
+
+/// From a request's head to the end of its response.
+// A function that returns a block: an async function would hold its arguments twice.
+fn exchange<'a, D, H, F>(
+    conn: &'a Rc<Connection>,
+    drain: &'a mut Drain<'_, D>,
+    handler: &'a H,
+    head: RequestHead,
+    limits: Limits,
+) -> impl Future<Output = Result<Next, ServeEnd>>
 where
     D: Future<Output = ()>,
+    H: Fn(Request<Body>) -> F,
     F: Future<Output: Into<Answer>>,
 {
+    let upgrade = head.upgrade;
+    let (request, asked) = conn.begin(head, limits);
+    async move {
+        let answer = answer(conn, drain, pin!(handler(request))).await?;
+        match answer {
+            Answer::Response(response) => respond(conn, drain, response, asked, upgrade).await,
+            Answer::Reset(_) | Answer::Close => Err(ServeEnd::Aborted),
+        }
+    }
+}
+
+/// Lets the handler answer a request, for as long as the peer is there.
+async fn answer<D: Future<Output = ()>>(
+    conn: &Connection,
+    drain: &mut Drain<'_, D>,
+    mut handling: Pin<&mut impl Future<Output: Into<Answer>>>,
+) -> Result<Answer, ServeEnd> {
     poll_fn(|cx| {
         drain.poll_begun(cx);
         if let Poll::Ready(answer) = handling.as_mut().poll(cx) {
@@ -317,17 +342,25 @@ impl Connection {
         }
     }
 
-    /// Answers what could not be understood, then closes.
-    async fn refuse(&self, status: StatusCode, end: ServeEnd, options: &ServerOptions, timer: &mut Timer) -> ServeEnd {
-        let reason = status.canonical_reason().unwrap_or("");
-        let text = format!("HTTP/1.1 {} {reason}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", status.as_str());
-        self.wire.borrow_mut().out.small().extend_from_slice(text.as_bytes());
-        self.say_goodbye(end, options, timer).await
+    /// Ends the connection.
+    async fn stop(&self, stop: Stop, options: &ServerOptions, mut timer: Timer) -> ServeEnd {
+        let end = match stop {
+            Stop::End(end) => return end,
+            Stop::Close(end) => end,
+            Stop::Refuse(status, end) => {
+                let (code, reason) = (status.as_str(), status.canonical_reason().unwrap_or(""));
+                let text = format!("HTTP/1.1 {code} {reason}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                self.wire.borrow_mut().out.small().extend_from_slice(text.as_bytes());
+                end
+            }
+        };
+        self.say_goodbye(options, &mut timer).await;
+        end
     }
 
     /// Writes what is left, closes our half and waits a little for the peer's: closing with unread bytes would make
     /// the kernel reset the connection, and the last answer with it.
-    async fn say_goodbye(&self, end: ServeEnd, options: &ServerOptions, timer: &mut Timer) -> ServeEnd {
+    async fn say_goodbye(&self, options: &ServerOptions, timer: &mut Timer) {
         let since = Instant::now();
         let (mut flushed, mut shut) = (false, false);
         poll_fn(|cx| {
@@ -353,7 +386,6 @@ impl Connection {
             timer.poll_after(cx, since, Some(options.delayed_close))
         })
         .await;
-        end
     }
 }
 
