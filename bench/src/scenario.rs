@@ -164,6 +164,8 @@ impl Measure {
         match self {
             Self::Traffic(shape) | Self::Bytes(shape) | Self::Hosts(shape) => shape.exchange,
             Self::Connections(connecting) => connecting.exchange,
+            // What a mesh answers itself, to those whom it does not know.
+            Self::Mesh(_) => Exchange::get(0),
             _ => Exchange::get(KB),
         }
     }

@@ -78,7 +78,7 @@ impl ServeEnd {
 /// HTTP/1 finishes the current exchange with `Connection: close` and HTTP/2 says GOAWAY and finishes its streams.
 /// Dropping the returned future closes the connection at once.
 // A function that returns a block: an async function would hold its arguments twice.
-pub fn serve<I, D, H, F>(io: I, options: &ServerOptions, mut drain: D, handler: H) -> impl Future<Output = ServeEnd>
+pub fn serve<I, D, H, F>(io: I, options: &ServerOptions, drain: D, handler: H) -> impl Future<Output = ServeEnd>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     D: Future<Output = ()>,

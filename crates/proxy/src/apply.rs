@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use model::{
-    Address, Config, Direction, EndpointSet, FilterChain, Listener, NetworkFilter, ResourceKind, RouteConfiguration,
-};
+use model::{Address, Config, Direction, FilterChain, Listener, NetworkFilter, ResourceKind, RouteConfiguration};
 use tokio::time::Instant;
 use transport::Netns;
 use transport::listen::{self, Bound};
@@ -281,14 +279,14 @@ impl Applier {
         rejected: &mut Vec<Rejected>,
     ) -> HashMap<Arc<str>, Arc<Cluster>> {
         let mut clusters = HashMap::with_capacity(config.clusters.len());
+        let none = Arc::default();
         for (name, settings) in &config.clusters {
             let old = before.clusters.get(name);
             match Cluster::build(settings.clone(), old, &*self.secrets) {
                 Ok(cluster) => {
                     cluster.resolve_on(&tokio::runtime::Handle::current(), self.resolver.clone());
                     if let model::cluster::Discovery::Eds(endpoints) = &settings.discovery {
-                        let none = EndpointSet::default();
-                        cluster.set_endpoints(config.endpoints.get(endpoints).map_or(&none, |e| e));
+                        cluster.set_endpoints(config.endpoints.get(endpoints).unwrap_or(&none));
                     }
                     clusters.insert(name.clone(), cluster);
                 }

@@ -375,7 +375,7 @@ impl Side {
     /// Gives back what starting and changing took, a moment later.
     async fn tidy(self: Rc<Self>) {
         sleep(TIDY).await;
-        memory::forget_start();
+        memory::forget_code();
         loop {
             memory::give_back();
             self.changed.notified().await;

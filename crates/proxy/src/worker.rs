@@ -238,7 +238,11 @@ impl Worker {
             sleep(QUIET).await;
             worker.ebb.waiting.set(false);
             worker.ebb.highest.set(worker.load.total());
+            worker.upstream.trim();
+            // What the closed connections hold goes with their own tasks.
+            tokio::task::yield_now().await;
             memory::give_back();
+            memory::forget_code();
         });
     }
 

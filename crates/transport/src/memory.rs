@@ -14,9 +14,10 @@ pub fn give_back() {
     }
 }
 
-/// Lets go of the pages of the program's own code: those that only its start needed stay away, those still in use come
-/// back from the system's cache when they are next run. For the moment when a program has started.
-pub fn forget_start() {
+/// Lets go of the pages of the program's own code. Those still in use come back from the system's cache when they are
+/// next run; those that only the start, or what is over now, needed stay away. For moments when a program has become
+/// quiet.
+pub fn forget_code() {
     let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
     let Ok(program) = fs::read_link("/proc/self/exe") else { return };
     for (start, length) in code(&maps, &program.to_string_lossy()) {
@@ -62,7 +63,7 @@ mod tests {
     #[test]
     fn the_program_goes_on() {
         let before: Vec<u64> = (0..10_000).collect();
-        forget_start();
+        forget_code();
         give_back();
         assert_eq!(before.iter().sum::<u64>(), 49_995_000);
     }

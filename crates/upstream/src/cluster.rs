@@ -1,10 +1,11 @@
 //! A cluster as all workers share it: its settings, its table of endpoints, its prepared TLS.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use model::EndpointSet;
 use model::cluster::{Discovery, Transport};
 use tokio::sync::Notify;
@@ -25,15 +26,17 @@ pub(crate) struct Core {
     /// Names its pools in every worker.
     pub(crate) id: u64,
     pub(crate) config: Arc<model::Cluster>,
-    pub(crate) table: ArcSwap<EndpointTable>,
-    pub(crate) tls: Option<TlsSide>,
+    table: ArcSwap<EndpointTable>,
+    /// The table follows what is given. Until a cluster is first used, it is not made: most of a mesh are never used.
+    used: AtomicBool,
+    pub(crate) tls: Option<Box<TlsSide>>,
     /// The endpoints as they were given, host names included. Also the lock of writers to `table`.
-    pub(crate) given: Mutex<Arc<EndpointSet>>,
+    given: Mutex<Arc<EndpointSet>>,
     pub(crate) warm: AtomicBool,
     pub(crate) retired: AtomicBool,
     pub(crate) resolving: AtomicBool,
-    /// Woken when the names to resolve have changed, or nobody needs them any more.
-    pub(crate) renamed: Arc<Notify>,
+    /// Where names are resolved: woken when they have changed, or nobody needs them any more.
+    pub(crate) renamed: Option<Arc<Notify>>,
 }
 
 /// Why a cluster cannot run.
@@ -75,28 +78,31 @@ impl Cluster {
             && same_apart_from_endpoints(&same.core.config, &config)
         {
             if let Discovery::Static(set) | Discovery::StrictDns(set) | Discovery::LogicalDns(set) = &config.discovery {
-                same.set_endpoints(set);
+                same.core.set_endpoints(&Arc::new(set.clone()));
             }
             return Ok(same.clone());
         }
         let tls = match &config.transport {
             Transport::Plain => None,
             Transport::Tls(settings) | Transport::MeshTls(settings) => {
-                Some(TlsSide::new(&config.name, settings, secrets)?)
+                Some(Box::new(TlsSide::new(&config.name, settings, secrets)?))
             }
         };
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let inherited = previous.map(|p| p.core.table.load_full()).unwrap_or_default();
+        let inherited = previous.map_or_else(nobody, |p| p.core.table.load_full());
+        let by_name = matches!(config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_));
+        let given_later = matches!(config.discovery, Discovery::Eds(_) | Discovery::Static(_));
         let same_discovery = previous.is_some_and(|p| p.core.config.discovery == config.discovery);
         let core = Core {
             id: NEXT.fetch_add(1, Relaxed),
             table: ArcSwap::new(inherited),
+            used: AtomicBool::new(!given_later || previous.is_some_and(|p| p.core.used.load(Relaxed))),
             tls,
-            given: Mutex::default(),
+            given: Mutex::new(previous.filter(|_| same_discovery).map_or_else(none, |p| p.core.lock().clone())),
             warm: AtomicBool::new(previous.is_some_and(|p| same_discovery && p.is_warm())),
             retired: AtomicBool::new(false),
             resolving: AtomicBool::new(false),
-            renamed: Arc::default(),
+            renamed: by_name.then(Arc::default),
             config,
         };
         core.begin(same_discovery);
@@ -115,13 +121,13 @@ impl Cluster {
 
     /// Takes a new set of endpoints: as endpoint discovery delivers it, or names to be resolved. Runs off the
     /// workers' way; requests see it from their next pick on.
-    pub fn set_endpoints(&self, set: &EndpointSet) {
+    pub fn set_endpoints(&self, set: &Arc<EndpointSet>) {
         self.core.set_endpoints(set);
     }
 
     /// The endpoints now, with what was counted on them (Envoy's `/clusters`).
     pub fn endpoints(&self) -> Arc<EndpointTable> {
-        self.core.table.load_full()
+        Guard::into_inner(self.core.table())
     }
 
     /// Is it known which endpoints there are (perhaps none)? Until then requests should rather wait than fail.
@@ -137,7 +143,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.core.retired.store(true, Relaxed);
-        self.core.renamed.notify_one();
+        self.core.tell_resolver();
     }
 }
 
@@ -151,7 +157,7 @@ impl Core {
     /// The first endpoints.
     fn begin(&self, keep: bool) {
         match &self.config.discovery {
-            Discovery::Static(set) => self.set_endpoints(set),
+            Discovery::Static(set) => self.set_endpoints(&Arc::new(set.clone())),
             Discovery::StrictDns(set) | Discovery::LogicalDns(set) => {
                 *self.lock() = Arc::new(set.clone());
             }
@@ -159,25 +165,51 @@ impl Core {
             Discovery::OriginalDestination => self.warm.store(true, Relaxed),
         }
         if !keep && !matches!(self.config.discovery, Discovery::Static(_)) {
-            self.table.store(Arc::default());
+            self.table.store(nobody());
         }
     }
 
-    fn set_endpoints(&self, set: &EndpointSet) {
+    fn set_endpoints(&self, set: &Arc<EndpointSet>) {
         let mut given = self.lock();
-        if **given == *set && self.warm.load(Relaxed) {
+        if *given == *set && self.warm.load(Relaxed) {
             return;
         }
-        *given = Arc::new(set.clone());
+        *given = set.clone();
         match &self.config.discovery {
             // Host names come into the table by way of the resolver.
-            Discovery::StrictDns(_) | Discovery::LogicalDns(_) => self.renamed.notify_one(),
+            Discovery::StrictDns(_) | Discovery::LogicalDns(_) => self.tell_resolver(),
             _ => {
-                let table = EndpointTable::new(set, &self.table.load());
-                self.table.store(Arc::new(table));
+                if self.used.load(Relaxed) {
+                    self.follow(&given);
+                }
                 self.warm.store(true, Relaxed);
             }
         }
+    }
+
+    /// The table, from now on kept.
+    pub(crate) fn table(&self) -> Guard<Arc<EndpointTable>> {
+        if !self.used.load(Acquire) {
+            let given = self.lock();
+            self.follow(&given);
+            self.used.store(true, Release);
+        }
+        self.table.load()
+    }
+
+    /// Makes the table anew of what is given. Under the lock.
+    fn follow(&self, given: &MutexGuard<'_, Arc<EndpointSet>>) {
+        let table = EndpointTable::new(given, &self.table.load());
+        self.table.store(Arc::new(table));
+    }
+
+    /// Puts a table in place whose names were resolved. Under the lock.
+    pub(crate) fn resolved(&self, _given: &MutexGuard<'_, Arc<EndpointSet>>, table: EndpointTable) {
+        self.table.store(Arc::new(table));
+    }
+
+    fn tell_resolver(&self) {
+        self.renamed.iter().for_each(|renamed| renamed.notify_one());
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Arc<EndpointSet>> {
@@ -188,9 +220,20 @@ impl Core {
     pub(crate) fn tls_to(&self, endpoint: &Endpoint) -> Option<&TlsSide> {
         match &self.config.transport {
             Transport::MeshTls(_) if !endpoint.mesh_tls() => None,
-            _ => self.tls.as_ref(),
+            _ => self.tls.as_deref(),
         }
     }
+}
+
+/// The table without endpoints, and the set without any: one for all clusters.
+fn nobody() -> Arc<EndpointTable> {
+    static NOBODY: LazyLock<Arc<EndpointTable>> = LazyLock::new(Arc::default);
+    NOBODY.clone()
+}
+
+fn none() -> Arc<EndpointSet> {
+    static NONE: LazyLock<Arc<EndpointSet>> = LazyLock::new(Arc::default);
+    NONE.clone()
 }
 
 fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {

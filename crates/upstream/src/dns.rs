@@ -64,7 +64,7 @@ impl Cluster {
 }
 
 async fn keep_resolved(core: Weak<Core>, resolver: Arc<dyn Resolve>) {
-    let Some(renamed) = core.upgrade().map(|core| core.renamed.clone()) else { return };
+    let Some(renamed) = core.upgrade().and_then(|core| core.renamed.clone()) else { return };
     let mut backoff = Backoff::new(AFTER_FAILURE.0, AFTER_FAILURE.1);
     loop {
         let whole = match core.upgrade().filter(|core| !core.retired.load(Relaxed)) {
@@ -104,11 +104,11 @@ impl Core {
         }
         let still = self.lock();
         if Arc::ptr_eq(&still, &given) {
-            let previous = self.table.load_full();
+            let previous = self.table();
             let first_only = matches!(self.config.discovery, Discovery::LogicalDns(_));
             let table = resolved(&given, &found, &previous, first_only);
             if !same(&table, &previous) {
-                self.table.store(Arc::new(table));
+                self.resolved(&still, table);
             }
             self.warm.store(true, Relaxed);
         }

@@ -321,14 +321,26 @@ impl Pool {
         let Some(limit) = self.shared.core.config.idle_timeout else { return };
         let now = self.shared.now.get();
         let late = |since: Instant| now.saturating_duration_since(since) >= limit;
+        self.close_idle(|connection| late(connection.idle_since.get()), 0);
+        self.http2.borrow_mut().retain(|c| c.sender.in_flight() > 0 || !late(c.idle_since.get()));
+    }
+
+    /// Closes the connections that a burst has left: those without an exchange since the last round, save the last used.
+    pub(crate) fn trim(&self) {
+        let round = self.shared.now.get();
+        self.close_idle(|connection| connection.idle_since.get() < round, 1);
+    }
+
+    /// Closes idle HTTP/1.1 connections of which `unwanted` holds, but none of the `kept` that were used last.
+    fn close_idle(&self, unwanted: impl Fn(&Http1) -> bool, kept: usize) {
         let slots = self.slots.borrow();
-        let find = |slot: &usize| slots.get(*slot).cloned().flatten().filter(|c| late(c.idle_since.get()));
-        let old: Vec<_> = self.idle.borrow().iter().filter_map(|slot| Some((find(slot)?, *slot))).collect();
-        drop(slots);
+        let find = |slot: &usize| slots.get(*slot).cloned().flatten().filter(|c| unwanted(c));
+        let idle = self.idle.borrow();
+        let old: Vec<_> = idle.iter().rev().skip(kept).filter_map(|slot| Some((find(slot)?, *slot))).collect();
+        drop((slots, idle));
         for (connection, slot) in old {
             self.forget_http1(&connection, slot);
         }
-        self.http2.borrow_mut().retain(|c| c.sender.in_flight() > 0 || !late(c.idle_since.get()));
     }
 
     /// Closes what is idle; what is in flight finishes and is not kept.

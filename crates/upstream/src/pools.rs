@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use http::uri::Authority;
 use http::{Method, Request, Uri, Version, header};
 use mesh_http::{Body, Progress};
@@ -93,7 +94,7 @@ pub struct ClusterPools {
 impl ClusterPools {
     pub(crate) fn new(shared: Shared) -> Rc<Self> {
         Rc::new(Self {
-            seen: RefCell::new(shared.core.table.load_full()),
+            seen: RefCell::new(Guard::into_inner(shared.core.table())),
             shared: Rc::new(shared),
             pools: RefCell::default(),
             originals: RefCell::default(),
@@ -209,7 +210,7 @@ impl ClusterPools {
         if let Discovery::OriginalDestination = core.config.discovery {
             return pick.original_destination.map(|addr| self.original(addr));
         }
-        let table = core.table.load();
+        let table = core.table();
         if !Arc::ptr_eq(&table, &self.seen.borrow()) {
             self.reconcile(&table);
         }
@@ -271,18 +272,22 @@ impl ClusterPools {
 
     /// Closes what has been idle for too long or belongs to nobody any more. Says whether anything is left.
     pub(crate) fn maintain(&self) -> bool {
-        let table = self.shared.core.table.load();
+        let table = self.shared.core.table();
         if !Arc::ptr_eq(&table, &self.seen.borrow()) {
             self.reconcile(&table);
         }
-        let all: Vec<_> = {
-            let (pools, originals) = (self.pools.borrow(), self.originals.borrow());
-            pools.values().chain(originals.values()).cloned().collect()
-        };
-        all.iter().for_each(|pool| pool.maintain());
-        drop(all);
+        self.all().iter().for_each(|pool| pool.maintain());
         self.originals.borrow_mut().retain(|_, pool| !pool.is_empty() || Rc::strong_count(pool) > 1);
         self.has_connections()
+    }
+
+    /// Closes the idle connections that a burst has left.
+    pub(crate) fn trim(&self) {
+        self.all().iter().for_each(|pool| pool.trim());
+    }
+
+    fn all(&self) -> Vec<Rc<Pool>> {
+        self.pools.borrow().values().chain(self.originals.borrow().values()).cloned().collect()
     }
 
     pub(crate) fn has_connections(&self) -> bool {

@@ -90,6 +90,13 @@ impl Worker {
         left
     }
 
+    /// Closes the idle HTTP/1.1 connections that a burst has left: those that nobody has used since the last round, save
+    /// one for each endpoint. For when the downstream has become quiet.
+    pub fn trim(&self) {
+        let all: Vec<_> = self.clusters.borrow().values().cloned().collect();
+        all.iter().for_each(|pools| pools.trim());
+    }
+
     /// Makes rounds until no connection is left.
     fn wake(&self) {
         if self.awake.replace(true) {

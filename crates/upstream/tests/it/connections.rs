@@ -1,6 +1,7 @@
 //! Connections: kept, shared, lost, replaced.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -259,7 +260,7 @@ fn no_connection() {
         let nowhere = Address::Socket { addr, netns: Some("nowhere".into()) };
         let (_worker, cluster, outside) = pools(config(&[], |_| {}));
         let group = LocalityEndpoints { endpoints: vec![model::Endpoint::plain(nowhere)], ..Default::default() };
-        cluster.set_endpoints(&EndpointSet { name: "e".into(), localities: vec![group] });
+        cluster.set_endpoints(&Arc::new(EndpointSet { name: "e".into(), localities: vec![group] }));
         let failure = send(&outside, get("/")).await.unwrap_err();
         assert!(failure.reason.contains("`nowhere`"), "{}", failure.reason);
 
@@ -267,6 +268,23 @@ fn no_connection() {
         let failure = send(&pools, get("/")).await.unwrap_err();
         assert_eq!((failure.kind, failure.kind.flag()), (FailureKind::NoEndpoint, Some("UH")));
         assert!(failure.whole && failure.endpoint.is_none());
+    });
+}
+
+#[test]
+fn what_a_burst_leaves_is_trimmed() {
+    run(async {
+        let (origin, addr) = Origin::plain().await;
+        let (worker, cluster, pools) = pools(config(&[addr], |_| {}));
+        let active = || cluster.endpoints().endpoints()[0].counts().connections_active;
+        tokio::join!(fetch(&pools, "/"), fetch(&pools, "/"), fetch(&pools, "/"));
+        assert_eq!((origin.connections.get(), active()), (3, 3));
+        worker.trim();
+        assert_eq!(active(), 3, "they were used since the last round");
+        worker.maintain();
+        worker.trim();
+        until(|| active() == 1).await;
+        assert!(fetch(&pools, "/").await.1, "the last used is still there");
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_http::ServerOptions;
@@ -87,14 +88,14 @@ fn mesh_tls_only_to_those_who_take_it() {
             endpoints[0].mesh_tls = true;
             EndpointSet { name: "e".into(), localities: vec![LocalityEndpoints { endpoints, ..Default::default() }] }
         };
-        cluster.set_endpoints(&set(with, without));
+        cluster.set_endpoints(&Arc::new(set(with, without)));
         for _ in 0..4 {
             let sent = send(&pools, get("/")).await.unwrap();
             let is_tls = sent.exchange.connection().unwrap().tls.is_some();
             assert_eq!(is_tls, sent.exchange.endpoint().address().socket_addr() == Some(with));
         }
         // The same address, now without: the connections of before are not used any more.
-        cluster.set_endpoints(&at(&[with]));
+        cluster.set_endpoints(&Arc::new(at(&[with])));
         let kind = send(&pools, get("/")).await.unwrap_err().kind;
         assert!(matches!(kind, FailureKind::Closed | FailureKind::Protocol), "{kind:?}");
         worker.maintain();

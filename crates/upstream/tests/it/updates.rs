@@ -34,9 +34,9 @@ fn discovered_endpoints_are_waited_for_and_taken_over() {
     };
     let first = build(eds(1));
     assert!(!first.is_warm());
-    first.set_endpoints(&at(&[]));
+    first.set_endpoints(&Arc::new(at(&[])));
     assert!(first.is_warm(), "no endpoints is an answer too");
-    first.set_endpoints(&at(&[([127, 0, 0, 1], 1).into()]));
+    first.set_endpoints(&Arc::new(at(&[([127, 0, 0, 1], 1).into()])));
     let second = Cluster::build(eds(2).into(), Some(&first), &OneSecret(None)).unwrap();
     assert!(second.is_warm());
     assert_eq!(second.endpoints().endpoints().len(), 1);
@@ -65,7 +65,7 @@ fn connections_of_removed_endpoints_and_clusters_end() {
             fetch(&pools, "/").await;
         }
         let before = cluster.endpoints();
-        cluster.set_endpoints(&at(&[stays]));
+        cluster.set_endpoints(&Arc::new(at(&[stays])));
         assert!(worker.maintain());
         until(|| before.endpoints()[0].counts().connections_active == 0).await;
         assert_eq!(before.endpoints()[1].counts().connections_active, 1);
@@ -84,7 +84,7 @@ fn what_is_in_flight_finishes() {
         let held = fetch(&pools, "/hold");
         let update = async {
             until(|| old.requests.get() == 1).await;
-            cluster.set_endpoints(&at(&[stays]));
+            cluster.set_endpoints(&Arc::new(at(&[stays])));
             worker.maintain();
             assert_eq!(fetch(&pools, "/").await.0, stays.port().to_string());
             old.release.notify_waiters();
@@ -116,7 +116,7 @@ fn updates_under_load_fail_no_request() {
                 round += 1;
                 let mut some = addrs.clone();
                 some.remove(round % 3);
-                cluster.set_endpoints(&at(&some));
+                cluster.set_endpoints(&Arc::new(at(&some)));
                 if round % 2 == 0 {
                     worker.maintain();
                 }

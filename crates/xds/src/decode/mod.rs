@@ -87,7 +87,12 @@ fn type_name(url: &str) -> &str {
 
 /// The elements of a list, each read at its own place.
 fn each<T, U>(list: Vec<T>, at: &At<'_>, read: impl Fn(T, &At<'_>) -> Decoded<U>) -> Decoded<Vec<U>> {
-    list.into_iter().enumerate().map(|(index, element)| read(element, &at.index(index))).collect()
+    // Not collected: that would keep the list's own memory, in which the wire's large elements lay with room for more.
+    let mut all = Vec::with_capacity(list.len());
+    for (index, element) in list.into_iter().enumerate() {
+        all.push(read(element, &at.index(index))?);
+    }
+    Ok(all)
 }
 
 fn required<T>(value: Option<T>, at: &At<'_>) -> Decoded<T> {

@@ -88,7 +88,7 @@ fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
     }
     Ok(VirtualHost {
         name: name.into(),
-        domains: domains.into_iter().map(|domain| domain.to_lowercase()).collect(),
+        domains: domains.iter().map(|domain| domain.to_lowercase()).collect(),
         routes: each(routes, &at.field("routes"), one_route)?,
         request_headers: changes(request_headers_to_add, request_headers_to_remove, at, REQUEST)?,
         response_headers: changes(response_headers_to_add, response_headers_to_remove, at, RESPONSE)?,
