@@ -96,9 +96,11 @@ fn destination(stream: &Stream, source: SocketAddr, plan: &ListenerPlan) -> Opti
         }
         _ => None,
     };
-    let destination = match redirected {
-        Some(addr) => addr,
-        None => stream.local_addr().ok()?.ip()?,
+    let destination = match (redirected, &config.address) {
+        (Some(addr), _) => addr,
+        // Known without asking the socket.
+        (None, Address::Socket { addr, .. }) if addr.port() != 0 && !addr.ip().is_unspecified() => *addr,
+        (None, _) => stream.local_addr().ok()?.ip()?,
     };
     Some(Seen::new(source, destination))
 }

@@ -20,7 +20,7 @@ use crate::series::REPORT;
 use crate::worker::Worker;
 
 /// Carries a connection to its end.
-// Functions that return a block, here and below: async functions would hold their arguments twice.
+#[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
 pub(crate) fn run(
     worker: Rc<Worker>,
     plan: Arc<TcpPlan>,
@@ -54,6 +54,7 @@ impl End {
     }
 }
 
+#[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
 fn through(
     worker: &Rc<Worker>,
     plan: &TcpPlan,
@@ -102,6 +103,7 @@ fn not_connected(failure: &Failure) -> End {
     End { flags, details: "upstream_connect_failed", reason: failure.to_string() }
 }
 
+#[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
 fn carry(
     worker: &Worker,
     plan: &TcpPlan,

@@ -229,14 +229,17 @@ impl Worker {
 
     /// A connection is counted no more. When most are gone, what they held goes back to the system, once it is quiet.
     pub(crate) fn connection_ends(self: &Rc<Self>) {
-        let gone = self.load.total() * 2 <= self.ebb.highest.get();
-        if !gone || self.ebb.highest.get() < MANY || self.ebb.waiting.replace(true) {
+        if !self.is_low() || self.ebb.waiting.replace(true) {
             return;
         }
         let worker = self.clone();
         tokio::task::spawn_local(async move {
-            sleep(QUIET).await;
+            // Where connections come and go, what one leaves the next one needs.
+            while worker.begins_within(QUIET).await > MANY as u64 / 10 {}
             worker.ebb.waiting.set(false);
+            if !worker.is_low() {
+                return;
+            }
             worker.ebb.highest.set(worker.load.total());
             worker.upstream.trim();
             // What the closed connections hold goes with their own tasks.
@@ -244,6 +247,19 @@ impl Worker {
             memory::give_back();
             memory::forget_code();
         });
+    }
+
+    /// Have most of many connections gone?
+    fn is_low(&self) -> bool {
+        let highest = self.ebb.highest.get();
+        highest >= MANY && self.load.total() * 2 <= highest
+    }
+
+    /// How many connections begin within a time from now.
+    async fn begins_within(&self, time: Duration) -> u64 {
+        let before = self.connections.get();
+        sleep(time).await;
+        self.connections.get() - before
     }
 
     /// Follows orders until it is told to stop.

@@ -1,15 +1,15 @@
-//! What an idle cluster costs in memory: its endpoints, its virtual host and route among it, from what discovery delivers
-//! to what runs.
+//! What an idle cluster costs in memory: with its endpoints, its virtual host and its route, from what discovery delivers
+//! to what runs, and with what the control plane keeps of the session.
 //!
-//! A test program of its own, with one test: what is counted is the whole process.
+//! A test program of its own: what is counted is the whole process.
 
 #[allow(dead_code, reason = "this program needs little of it")]
 #[path = "it/rig.rs"]
 mod rig;
 
 #[allow(dead_code, reason = "this program needs little of it")]
-#[path = "it/control.rs"]
-mod control;
+#[path = "it/plane.rs"]
+mod plane;
 
 use std::alloc::System;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CLUSTERS: usize = 1000;
+/// Bytes for each cluster that are accepted. Lower it when the code becomes better; raise it only with a reason.
+const BOUND: usize = 4700;
 
 fn held() -> usize {
     let stats = ALLOCATOR.stats();
@@ -51,26 +53,18 @@ fn config(clusters: usize) -> Config {
 #[test]
 fn an_idle_cluster_holds_little() {
     rig::run(async {
-        let at = rig::free_address();
         let mut all = config(CLUSTERS);
-        let skip = std::env::var("SKIP").unwrap_or_default();
-        if skip.contains('h') {
-            all.routes = config(1).routes;
-        }
-        if skip.contains('c') {
-            all.clusters = config(1).clusters;
-        }
         let http = HttpProxy::new("http", RouteSource::Rds("80".into()));
-        let listener = rig::listener("l", at, Direction::Outbound, vec![rig::http_chain(http)]);
+        let listener = rig::listener("l", rig::free_address(), Direction::Outbound, vec![rig::http_chain(http)]);
         all.listeners.insert(listener.name.clone(), Arc::new(listener));
-        let plane = control::plane(&all, None, testkit::TestCa::default());
+        let control = plane::plane(&all, None, testkit::TestCa::default());
         drop(all);
         let before = held();
-        let bootstrap = control::bootstrap(plane.at, r#", "tls": false"#);
+        let bootstrap = plane::bootstrap(control.at, r#", "tls": false"#);
         let proxy = proxy::Proxy::start(bootstrap, proxy::Options::default()).unwrap();
-        control::until_status(proxy.handle().admin.unwrap(), "/ready", 200).await;
-        eprintln!("all {}", (held() as f64 - before as f64) / CLUSTERS as f64);
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-        eprintln!("later {}", (held() as f64 - before as f64) / CLUSTERS as f64);
+        plane::until_status(proxy.handle().admin.unwrap(), "/ready", 200).await;
+        let each = held().saturating_sub(before) / CLUSTERS;
+        eprintln!("{each} bytes for each cluster");
+        assert!(each <= BOUND, "{each} bytes for each cluster: expected at most {BOUND}");
     });
 }

@@ -83,7 +83,7 @@ pub enum CopyError {
 ///
 /// # Errors
 /// [`CopyError`]. On return, and when the future is dropped (drain), both streams are closed.
-// A function that returns a block: an async function would hold its arguments twice.
+#[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
 pub fn both(
     mut downstream: Stream,
     mut upstream: Stream,

@@ -178,6 +178,8 @@ impl Bound {
     /// The runtime's reactor refuses the socket.
     pub fn start(self) -> io::Result<TcpListener> {
         let addr = self.0.local_addr()?;
+        // Accepted sockets inherit it: that saves each of them a call.
+        socket2::SockRef::from(&self.0).set_tcp_nodelay(true)?;
         let inner = tokio::net::TcpListener::from_std(self.0)?;
         Ok(TcpListener { inner, addr, backoff: RefCell::new(Backoff::new(PAUSE.0, PAUSE.1)) })
     }
@@ -234,8 +236,6 @@ impl TcpListener {
             let error = match self.inner.accept().await {
                 Ok((stream, peer)) => {
                     self.backoff.borrow_mut().reset();
-                    // Fails only if the peer is gone already, which the first read will say.
-                    let _ = stream.set_nodelay(true);
                     return Ok(Accepted { stream: stream.into(), peer: unmapped(peer) });
                 }
                 Err(error) => error,

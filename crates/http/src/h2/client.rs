@@ -24,7 +24,7 @@ use super::ping::Pinger;
 use super::pump::{Cancel, Detached, Pump, Stuck};
 use crate::body::Body;
 use crate::error::{Code, Progress, SendError, SendErrorKind, Side};
-use crate::head::{strip_for_h2, to_h2};
+use crate::head::{keep_out_of_table, strip_for_h2, to_h2};
 use crate::options::ClientOptions;
 use crate::upgrade::ExtendedConnect;
 
@@ -49,6 +49,7 @@ where
     let pinger = Pinger::new(connection.ping_pong(), options.keep_alive);
     let shared = Rc::new(Shared {
         in_flight: Cell::new(0),
+        sent: Cell::new(0),
         closed: Cell::new(None),
         detached: RefCell::new(Vec::new()),
         driver: RefCell::new(None),
@@ -98,8 +99,14 @@ pub enum H2End {
     GoAway(Code),
 }
 
+/// Every so many requests, the first among them, values that do not repeat may enter HPACK's table, for the sake of their
+/// names, which do.
+const NAMES_ANEW: u32 = 64;
+
 struct Shared {
     in_flight: Cell<usize>,
+    /// Requests sent; counts round and round.
+    sent: Cell<u32>,
     closed: Cell<Option<H2End>>,
     /// Request bodies on their way to the driver.
     detached: RefCell<Vec<Detached>>,
@@ -210,6 +217,10 @@ async fn exchange(
     let shared = &sender.shared;
     if to_h2(request, sender.scheme.clone()).is_err() {
         return Err(SendError::unsent(SendErrorKind::Protocol("the request names no host")));
+    }
+    let sent = shared.sent.replace(shared.sent.get().wrapping_add(1));
+    if !sent.is_multiple_of(NAMES_ANEW) {
+        keep_out_of_table(request.headers_mut());
     }
     let mut send = sender.send.clone();
     let refused = match shared.closed.get() {

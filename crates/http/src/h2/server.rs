@@ -22,7 +22,7 @@ use super::tunnel::Tunnel;
 use crate::body::Body;
 use crate::error::Side;
 use crate::h1::is_authority;
-use crate::head::fit_for_h2;
+use crate::head::strip_for_h2;
 use crate::io::Io;
 use crate::options::ServerOptions;
 use crate::server::{Answer, Drain, ServeEnd};
@@ -265,7 +265,7 @@ fn check_host(parts: &mut http::request::Parts) -> Result<(), StatusCode> {
 /// Drops what HTTP/2 forbids, and declares a length that is known.
 fn prepare(response: Response<Body>) -> (Response<()>, Body) {
     let (mut parts, body) = response.into_parts();
-    fit_for_h2(&mut parts.headers);
+    strip_for_h2(&mut parts.headers);
     parts.version = http::Version::HTTP_2;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS || parts.status.is_informational() {
         parts.status = StatusCode::BAD_GATEWAY;

@@ -5,6 +5,7 @@ mod http;
 mod life;
 mod mesh;
 mod on_demand;
+mod plane;
 mod report;
 mod rig;
 mod tcp;

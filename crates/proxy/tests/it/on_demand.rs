@@ -11,7 +11,7 @@ use proxy::{Options, Proxy};
 use tokio::task::spawn_local;
 use xds::server::Snapshot;
 
-use crate::control::{Plane, bootstrap, plane, plane_at, until_status};
+use crate::plane::{Plane, bootstrap, plane, plane_at, until_status};
 use crate::rig::*;
 
 /// Services, each with a virtual host and a cluster of its name; anybody else goes to the cluster `other`.
