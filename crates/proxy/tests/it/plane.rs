@@ -196,7 +196,8 @@ pub fn bootstrap(plane: SocketAddr, more: &str) -> Bootstrap {
 /// Waits until `path` is answered with this status.
 pub async fn until_status(at: SocketAddr, path: &str, status: u16) {
     loop {
-        if tokio::net::TcpStream::connect(at).await.is_ok() && fetch(at, path).await.status.as_u16() == status {
+        // Until it listens, the address may be anybody's.
+        if try_send(at, get("test", path)).await.is_ok_and(|answer| answer.status.as_u16() == status) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -103,10 +103,15 @@ pub struct Answer {
 
 /// Sends one request on a connection of its own.
 pub async fn send(to: SocketAddr, request: Request<Body>) -> Answer {
-    let stream = TcpStream::connect(to).await.unwrap();
+    try_send(to, request).await.unwrap()
+}
+
+/// The same, where perhaps nobody answers yet.
+pub async fn try_send(to: SocketAddr, request: Request<Body>) -> Result<Answer, Box<dyn std::error::Error>> {
+    let stream = TcpStream::connect(to).await?;
     let (sender, driver) = h1::connect(stream, &Default::default());
     spawn_local(driver);
-    read(sender.send(request).await.unwrap()).await
+    Ok(read(sender.send(request).await?).await)
 }
 
 /// Reads a response whole.
