@@ -199,6 +199,7 @@ fn workload(app: &str, index: usize) -> Workload {
 
 fn node(workload: &Workload, role: Role) -> Node {
     Node {
+        on_demand: false,
         id: workload.name.clone(),
         role,
         namespace: workload.namespace.clone(),
