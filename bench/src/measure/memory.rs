@@ -48,10 +48,25 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Connections that come, carry requests in turn, and go.
+    /// Connections that come, carry requests in turn, and go. A few have done so before: what the first requests of a
+    /// proxy's life make is not the burst's.
     pub(super) fn burst(&self, running: &mut Running, count: usize, samples: &mut Samples) -> anyhow::Result<()> {
+        self.come_and_go(running, UNDER_WAY)?;
         self.stop.pause(SETTLE)?;
         let before = running.memory().rss as f64;
+        let during = self.come_and_go(running, count)?;
+        self.stop.pause(AFTERWARDS)?;
+        let after = running.memory().rss as f64;
+        samples.add(Figure::RssBefore, before / MB);
+        samples.add(Figure::RssDuring, during / MB);
+        samples.add(Figure::RssAfter, after / MB);
+        samples.add(Figure::AfterBurst, after / before);
+        samples.add(Figure::PerConnection, (during - before).max(0.0) / 1024.0 / count as f64);
+        Ok(())
+    }
+
+    /// The RSS when all have carried their requests and none has gone.
+    fn come_and_go(&self, running: &mut Running, count: usize) -> anyhow::Result<f64> {
         let exchange = self.scenario.measure.exchange();
         let shape = Shape { wire: self.scenario.path.downstream(), connections: count, streams: 1, exchange };
         let load = Load::start(running.entry, shape, Pace::AtMost(UNDER_WAY))?;
@@ -66,16 +81,9 @@ impl Bench<'_> {
         let failed = load.failed();
         load.finish()?;
         if failed > 0 {
-            bail!("{failed} requests failed in the burst");
+            bail!("{failed} of the requests failed");
         }
-        self.stop.pause(AFTERWARDS)?;
-        let after = running.memory().rss as f64;
-        samples.add(Figure::RssBefore, before / MB);
-        samples.add(Figure::RssDuring, during / MB);
-        samples.add(Figure::RssAfter, after / MB);
-        samples.add(Figure::AfterBurst, after / before);
-        samples.add(Figure::PerConnection, (during - before).max(0.0) / 1024.0 / count as f64);
-        Ok(())
+        Ok(during)
     }
 
     /// Nothing to do.

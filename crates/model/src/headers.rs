@@ -2,13 +2,15 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Changes to the headers of a request or response: removals first, then writes in their order, as Envoy does.
+/// Changes to the headers of a request or response: removals first, then writes in their order, as Envoy does. Most routes
+/// make none, and hold no room for any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HeaderChanges {
-    /// Headers to drop.
-    pub remove: Vec<HeaderName>,
-    /// Headers to set or add, in order.
-    pub write: Vec<HeaderWrite>,
+pub struct HeaderChanges(Option<Box<Changes>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Changes {
+    remove: Vec<HeaderName>,
+    write: Vec<HeaderWrite>,
 }
 
 /// One header to write. Values are literal: `%` has no meaning here.
@@ -34,17 +36,33 @@ pub enum WriteAction {
 }
 
 impl HeaderChanges {
+    /// Drops these headers, then sets or adds those, in order.
+    pub fn new(remove: Vec<HeaderName>, write: Vec<HeaderWrite>) -> Self {
+        let any = !remove.is_empty() || !write.is_empty();
+        Self(any.then(|| Box::new(Changes { remove, write })))
+    }
+
     /// Is there nothing to do?
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.write.is_empty()
+        self.0.is_none()
+    }
+
+    /// Headers to drop.
+    pub fn remove(&self) -> &[HeaderName] {
+        self.0.as_ref().map_or(&[], |changes| &changes.remove)
+    }
+
+    /// Headers to set or add, in order.
+    pub fn write(&self) -> &[HeaderWrite] {
+        self.0.as_ref().map_or(&[], |changes| &changes.write)
     }
 
     /// Makes the changes. Removals come first, as in Envoy, so that a name can be removed and written anew.
     pub fn apply(&self, headers: &mut HeaderMap) {
-        for name in &self.remove {
+        for name in self.remove() {
             headers.remove(name);
         }
-        for write in &self.write {
+        for write in self.write() {
             match write.action {
                 WriteAction::Append => {
                     headers.append(&write.name, write.value.clone());
@@ -72,15 +90,15 @@ mod tests {
             value: HeaderValue::from_static(value),
             action,
         };
-        let changes = HeaderChanges {
-            remove: vec![HeaderName::from_static("a")],
-            write: vec![
+        let changes = HeaderChanges::new(
+            vec![HeaderName::from_static("a")],
+            vec![
                 write("a", "new", WriteAction::Append),
                 write("b", "2", WriteAction::Append),
                 write("c", "2", WriteAction::Overwrite),
                 write("d", "2", WriteAction::AddIfAbsent),
             ],
-        };
+        );
         let mut headers = HeaderMap::new();
         for name in ["a", "b", "c", "d"] {
             headers.insert(name, HeaderValue::from_static("1"));

@@ -18,18 +18,15 @@ pub fn changes(operations: Option<&HeaderOperations>) -> HeaderChanges {
     };
     let set = operations.set.iter().filter_map(|pair| write(pair, WriteAction::Overwrite));
     let add = operations.add.iter().filter_map(|pair| write(pair, WriteAction::Append));
-    HeaderChanges {
-        remove: operations.remove.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect(),
-        write: set.chain(add).collect(),
-    }
+    let remove = operations.remove.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+    HeaderChanges::new(remove.collect(), set.chain(add).collect())
 }
 
 /// Both changes, the second one after the first.
-pub fn followed_by(mut first: HeaderChanges, second: HeaderChanges) -> HeaderChanges {
-    first.write.retain(|write| !second.remove.contains(&write.name));
-    first.remove.extend(second.remove);
-    first.write.extend(second.write);
-    first
+pub fn followed_by(first: HeaderChanges, second: HeaderChanges) -> HeaderChanges {
+    let stays = first.write().iter().filter(|write| !second.remove().contains(&write.name));
+    let write = stays.chain(second.write()).cloned().collect();
+    HeaderChanges::new([first.remove(), second.remove()].concat(), write)
 }
 
 /// `:authority` is written as `Host`, which the proxy turns into whatever the upstream's protocol calls it.

@@ -138,8 +138,9 @@ fn header_changes(http: &str) -> (Vec<String>, Vec<String>) {
     let host = config.routes["9080"].hosts.iter().find(|h| h.name.starts_with("reviews")).unwrap();
     let model::route::Action::Forward(forward) = &host.routes[0].action else { panic!("{host:?}") };
     let text = |changes: &model::HeaderChanges| {
-        let removed = changes.remove.iter().map(|name| format!("-{name}"));
-        let written = changes.write.iter().map(|w| format!("{}={} {:?}", w.name, w.value.to_str().unwrap(), w.action));
+        let removed = changes.remove().iter().map(|name| format!("-{name}"));
+        let written =
+            changes.write().iter().map(|w| format!("{}={} {:?}", w.name, w.value.to_str().unwrap(), w.action));
         removed.chain(written).collect()
     };
     (text(&host.routes[0].request_headers), text(&forward.clusters[0].request_headers))

@@ -1,6 +1,7 @@
 //! Clusters.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
@@ -59,12 +60,13 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
     lookup_family(dns_lookup_family, &at.field("dns_lookup_family"))?;
     balancing::no_limits(circuit_breakers, &at.field("circuit_breakers"))?;
     locality_balancing(common_lb_config, &at.field("common_lb_config"))?;
+    let name: Arc<str> = name.into();
     let discovery = discovery(cluster_discovery_type, &name, eds_cluster_config, load_assignment, at)?;
     let by_itself = discovery == Discovery::OriginalDestination;
     let balancing = balancing::balancing(lb_policy, lb_config, load_balancing_policy, at)?;
     let http = http_options::http_options(typed_extension_protocol_options, at)?;
     Ok(Cluster {
-        name: name.into(),
+        name,
         discovery,
         balancing: if by_itself { Balancing::Provided } else { balancing },
         connect_timeout: connect(connect_timeout, &at.field("connect_timeout"))?,
@@ -88,7 +90,7 @@ fn connect(value: Option<proto::google::protobuf::Duration>, at: &At<'_>) -> Dec
 
 fn discovery(
     kind: Option<ClusterDiscoveryType>,
-    name: &str,
+    name: &Arc<str>,
     eds: Option<EdsClusterConfig>,
     assignment: Option<ClusterLoadAssignment>,
     at: &At<'_>,
@@ -115,7 +117,9 @@ fn discovery(
             let at = at.field("eds_cluster_config");
             let eds = required(eds, &at)?;
             ads(eds.eds_config, &at.field("eds_config"))?;
-            Discovery::Eds(if eds.service_name.is_empty() { name.into() } else { eds.service_name.into() })
+            // Mostly they are the same: then there is one of them.
+            let same = eds.service_name.is_empty() || *eds.service_name == **name;
+            Discovery::Eds(if same { name.clone() } else { eds.service_name.into() })
         }
     })
 }

@@ -18,10 +18,8 @@ pub(super) fn changes(
     [add_field, remove_field]: [&str; 2],
 ) -> Decoded<HeaderChanges> {
     let written = each(write, &at.field(add_field), header_write)?;
-    Ok(HeaderChanges {
-        remove: each(remove, &at.field(remove_field), |text, at| name(&text, at))?,
-        write: written.into_iter().flatten().collect(),
-    })
+    let removed = each(remove, &at.field(remove_field), |text, at| name(&text, at))?;
+    Ok(HeaderChanges::new(removed, written.into_iter().flatten().collect()))
 }
 
 /// The lists of requests and responses, as nearly every message of routes names them.

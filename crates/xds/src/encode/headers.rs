@@ -7,11 +7,11 @@ use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 
 pub(super) fn writes(changes: &HeaderChanges) -> Vec<HeaderValueOption> {
-    changes.write.iter().map(write).collect()
+    changes.write().iter().map(write).collect()
 }
 
 pub(super) fn removals(changes: &HeaderChanges) -> Vec<String> {
-    changes.remove.iter().map(HeaderName::to_string).collect()
+    changes.remove().iter().map(HeaderName::to_string).collect()
 }
 
 fn write(write: &HeaderWrite) -> HeaderValueOption {

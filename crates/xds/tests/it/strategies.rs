@@ -113,7 +113,7 @@ fn header_changes() -> impl Strategy<Value = HeaderChanges> {
     let action = select(vec![WriteAction::Append, WriteAction::Overwrite, WriteAction::AddIfAbsent]);
     let write =
         (header_name(), header_value(), action).prop_map(|(name, value, action)| HeaderWrite { name, value, action });
-    (vec(header_name(), 0..2), vec(write, 0..3)).prop_map(|(remove, write)| HeaderChanges { remove, write })
+    (vec(header_name(), 0..2), vec(write, 0..3)).prop_map(|(remove, write)| HeaderChanges::new(remove, write))
 }
 
 fn header_match() -> impl Strategy<Value = HeaderMatch> {
