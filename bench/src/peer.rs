@@ -12,7 +12,6 @@ mod services;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -25,7 +24,7 @@ use crate::stop::Stop;
 
 pub use discovery::Discovery;
 pub use identity::Identities;
-pub use mesh::{Mesh, Plane};
+pub use mesh::Mesh;
 pub use program::{Program, find};
 
 /// What a peer is set up with.
@@ -52,10 +51,8 @@ pub struct Deployment {
     pub entry: SocketAddr,
     /// The processes.
     pub launches: Vec<Launch>,
-    /// Whoever tells it what to do, as long as it runs.
+    /// Its control plane, if it has one, as long as it runs.
     pub control: Option<Discovery>,
-    /// The control plane, if there is one.
-    pub plane: Option<Arc<Plane>>,
 }
 
 /// Writes the configuration of a peer. None with a reason: it cannot do this.
@@ -97,7 +94,6 @@ pub struct Running {
     processes: Vec<Process>,
     family: Vec<u32>,
     _control: Option<Discovery>,
-    _plane: Option<Arc<Plane>>,
     /// From exec of its last process to its first answer.
     pub to_ready: Duration,
 }
@@ -134,8 +130,7 @@ impl Running {
         }
         let to_ready = started.elapsed();
         let family = processes.iter().flat_map(Process::family).collect();
-        let (_control, _plane) = (deployment.control, deployment.plane);
-        Ok(Self { peer, entry, processes, family, _control, _plane, to_ready })
+        Ok(Self { peer, entry, processes, family, _control: deployment.control, to_ready })
     }
 
     /// Whether all of it still runs.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::{Bench, Field, WARM_UP};
+use super::{Bench, Entrant, Field, WARM_UP};
 use crate::figures::Samples;
 use crate::load::{Connecting, Load, Pace, Shape};
 use crate::machine;
@@ -28,14 +28,8 @@ impl Bench<'_> {
         field: &mut Field,
         report: &mut ScenarioReport,
     ) -> anyhow::Result<()> {
-        let mut all = self.start_all(origin, field)?;
-        for round in 1..=self.plan.rounds {
-            all = self.round(all, field, |running, samples| {
-                let spent = self.full_load(origin, running, |to| Load::start(to, shape, Pace::Full))?;
-                spent.add_requests(samples)
-            })?;
-            self.say(round, "full load", field, Figure::CpuPerRequest);
-        }
+        let load = |to| Load::start(to, shape, Pace::Full);
+        let mut all = self.under_full_load(origin, field, load, Spent::add_requests, Figure::CpuPerRequest)?;
         let slowest = field.rows.iter().filter_map(|(_, s)| s.median(Figure::RequestsPerSecond)).reduce(f64::min);
         let Some(rate) = slowest.map(|slowest| (slowest * PART_LOAD).round().max(1.0)) else { return Ok(()) };
         report.rate = Some(rate);
@@ -57,28 +51,31 @@ impl Bench<'_> {
 
     /// Large bodies.
     pub(super) fn bytes(&self, origin: &Origin, shape: Shape, field: &mut Field) -> anyhow::Result<()> {
-        let mut all = self.start_all(origin, field)?;
-        for round in 1..=self.plan.rounds {
-            all = self.round(all, field, |running, samples| {
-                let spent = self.full_load(origin, running, |to| Load::start(to, shape, Pace::Full))?;
-                spent.add_bytes(samples)
-            })?;
-            self.say(round, "full load", field, Figure::CpuPerMegabyte);
-        }
-        Ok(())
+        let load = |to| Load::start(to, shape, Pace::Full);
+        self.under_full_load(origin, field, load, Spent::add_bytes, Figure::CpuPerMegabyte).map(drop)
     }
 
     /// New connections.
     pub(super) fn connections(&self, origin: &Origin, connecting: Connecting, field: &mut Field) -> anyhow::Result<()> {
+        let load = |to| Load::connecting(to, connecting);
+        self.under_full_load(origin, field, load, Spent::add_connections, Figure::CpuPerConnection).map(drop)
+    }
+
+    /// All rounds under full load, with `figure` told after each; gives back who still runs.
+    fn under_full_load(
+        &self,
+        origin: &Origin,
+        field: &mut Field,
+        load: impl Fn(SocketAddr) -> anyhow::Result<Load>,
+        add: impl Fn(&Spent, &mut Samples) -> anyhow::Result<()>,
+        figure: Figure,
+    ) -> anyhow::Result<Vec<Entrant>> {
         let mut all = self.start_all(origin, field)?;
         for round in 1..=self.plan.rounds {
-            all = self.round(all, field, |running, samples| {
-                let spent = self.full_load(origin, running, |to| Load::connecting(to, connecting))?;
-                spent.add_connections(samples)
-            })?;
-            self.say(round, "full load", field, Figure::CpuPerConnection);
+            all = self.round(all, field, |running, samples| add(&self.full_load(origin, running, &load)?, samples))?;
+            self.say(round, "full load", field, figure);
         }
-        Ok(())
+        Ok(all)
     }
 
     /// What a peer spends under full load, once it is warm.

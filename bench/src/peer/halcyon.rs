@@ -85,7 +85,7 @@ pub fn deploy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
             control = Some(plane);
         }
     }
-    Ok(Deployment { entry: loopback(entry), launches, control, plane: None })
+    Ok(Deployment { entry: loopback(entry), launches, control })
 }
 
 /// Where a proxy's configuration comes from.
@@ -141,7 +141,8 @@ fn resource(listener: Listener) -> Resource {
     Resource::Listener(Arc::new(listener))
 }
 
-fn listener(port: u16, filter: NetworkFilter) -> Listener {
+/// A listener on loopback, without TLS.
+pub fn listener(port: u16, filter: NetworkFilter) -> Listener {
     let chain = FilterChain { name: "outbound".into(), matches: ChainMatch::default(), tls: None, filter };
     Listener {
         name: "outbound".into(),
@@ -175,7 +176,8 @@ fn forward(cluster: &str) -> Forward {
     }
 }
 
-fn outbound(routes: RouteSource) -> NetworkFilter {
+/// HTTP as a sidecar has it for its program's calls.
+pub fn outbound(routes: RouteSource) -> NetworkFilter {
     NetworkFilter::Http(Box::new(HttpProxy {
         filters: vec![HttpFilter::Fault(None)],
         upgrades: vec!["websocket".into()],

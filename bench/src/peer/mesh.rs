@@ -5,28 +5,21 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use model::chain::ChainMatch;
-use model::http_proxy::{HttpFilter, RouteSource};
-use model::listener::Inspect;
+use model::http_proxy::RouteSource;
 use model::route::{Action, DirectResponse, PathMatch};
 use model::secret::SecretValue;
 use model::tls::OWN_CERTIFICATE;
-use model::{Config, Direction, FilterChain, HttpProxy, Listener, Locality, NetworkFilter, Route, Secret};
-use proto::envoy::config::core::v3::Node as WireNode;
+use model::{Config, Locality, Route, Secret};
 use serde_json::json;
-use tokio::sync::{oneshot, watch};
-use tokio_stream::wrappers::TcpListenerStream;
 use translate::{Capture, Inputs, Node, Role, World};
-use xds::client::Variant;
-use xds::server::Snapshot;
-use xds::shell::{Ads, Opened, Peer, Sessions};
 
-use super::{Deployment, Setup, free_ports, loopback, write};
+use super::halcyon::{listener, outbound};
+use super::{Deployment, Discovery, Setup, free_ports, loopback, write};
 use crate::process::Launch;
 
 /// The port of every service.
@@ -45,22 +38,16 @@ pub struct Mesh {
     pub on_demand: bool,
 }
 
-/// A control plane, until it is dropped.
-#[derive(Debug)]
-pub struct Plane {
-    _end: oneshot::Sender<()>,
-}
-
 /// Starts the control plane and writes the proxy's bootstrap.
 ///
 /// # Errors
 /// When a file cannot be written, or a socket opened.
 pub fn deploy(setup: &Setup<'_>, mesh: Mesh) -> anyhow::Result<Deployment> {
     let [entry, admin, dns] = free_ports()?;
-    let (control, plane) = Plane::start(Arc::new(Snapshot::of(&config(setup, mesh, entry)?)))?;
+    let control = Discovery::start(&config(setup, mesh, entry)?)?;
     let mut bootstrap = json!({
         "node": { "id": "sidecar~127.0.0.1~caller.default~default.svc.cluster.local" },
-        "control_plane": { "address": control, "tls": false },
+        "control_plane": { "address": control.address, "tls": false },
         "workers": 1,
         "admin": { "address": loopback(admin) },
         "dns": { "udp": [loopback(dns)], "resolvers": [] },
@@ -71,7 +58,7 @@ pub fn deploy(setup: &Setup<'_>, mesh: Mesh) -> anyhow::Result<Deployment> {
     let bootstrap = write(setup.dir, "proxy.json", serde_json::to_vec_pretty(&bootstrap)?)?;
     let arguments = vec!["--bootstrap".to_owned(), bootstrap.to_string_lossy().into_owned()];
     let launches = vec![Launch { program: setup.program.path.clone(), arguments }];
-    Ok(Deployment { entry: loopback(entry), launches, control: None, plane: Some(Arc::new(plane)) })
+    Ok(Deployment { entry: loopback(entry), launches, control: Some(control) })
 }
 
 impl Mesh {
@@ -107,7 +94,8 @@ fn name(number: usize) -> String {
 /// What the control plane has to offer.
 fn config(setup: &Setup<'_>, mesh: Mesh, entry: u16) -> anyhow::Result<Config> {
     let mut config = translate::translate(&world(setup, mesh)?, &node(mesh));
-    config.listeners = [("outbound".into(), Arc::new(listener(entry)))].into();
+    let listener = listener(entry, outbound(RouteSource::Rds(PORT.to_string().into())));
+    config.listeners = [(listener.name.clone(), Arc::new(listener))].into();
     let secret = SecretValue::Certificate {
         chain: setup.identities.client.chain.clone().into_bytes(),
         private_key: setup.identities.client.key.clone().into_bytes(),
@@ -161,60 +149,5 @@ fn node(mesh: Mesh) -> Node {
         workload: super::halcyon::workload("caller"),
         ours: true,
         on_demand: mesh.on_demand,
-    }
-}
-
-fn listener(entry: u16) -> Listener {
-    let http = HttpProxy {
-        filters: vec![HttpFilter::Fault(None)],
-        upgrades: vec!["websocket".into()],
-        tracing: true,
-        ..HttpProxy::new("outbound_80", RouteSource::Rds(PORT.to_string().into()))
-    };
-    let filter = NetworkFilter::Http(Box::new(http));
-    Listener {
-        name: "outbound".into(),
-        address: loopback(entry).into(),
-        bind: true,
-        use_original_destination: false,
-        direction: Direction::Outbound,
-        inspect: Inspect::default(),
-        chains: vec![FilterChain { name: "outbound".into(), matches: ChainMatch::default(), tls: None, filter }],
-        default_chain: None,
-        access_logs: Vec::new(),
-    }
-}
-
-impl Plane {
-    fn start(snapshot: Arc<Snapshot>) -> anyhow::Result<(SocketAddr, Self)> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (end, ended) = oneshot::channel::<()>();
-        std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            runtime.block_on(async move {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-                let (_offer, snapshots) = watch::channel(snapshot);
-                let serving = tonic::transport::Server::builder()
-                    .add_service(Ads::service(Arc::new(Everyone(snapshots))))
-                    .serve_with_incoming(TcpListenerStream::new(listener));
-                tokio::select! {
-                    _ = serving => {}
-                    _ = ended => {}
-                }
-            });
-        })?;
-        Ok((address, Self { _end: end }))
-    }
-}
-
-/// Offers everybody the same.
-struct Everyone(watch::Receiver<Arc<Snapshot>>);
-
-#[tonic::async_trait]
-impl Sessions for Everyone {
-    async fn open(&self, _peer: &Peer, _node: &WireNode, _variant: Variant) -> Result<Opened, tonic::Status> {
-        Ok(Opened { snapshots: self.0.clone(), on_status: Box::new(|_| {}) })
     }
 }

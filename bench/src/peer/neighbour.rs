@@ -4,12 +4,11 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use anyhow::bail;
-use model::chain::ChainMatch;
 use model::http_proxy::RouteSource;
-use model::listener::Inspect;
 use model::route::{Action, Forward, PathMatch};
-use model::{Cluster, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route};
+use model::{Cluster, HttpProxy, NetworkFilter, Route};
 
+use super::halcyon::listener;
 use super::services::{self, Services};
 use super::{Deployment, Discovery, Setup, free_ports, loopback, write};
 use crate::process::Launch;
@@ -83,23 +82,7 @@ pub fn envoy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
 /// Envoy's control plane. The routes and clusters are those that ours gets; the listener is plain, as in the templates.
 fn envoy_control(setup: &Setup<'_>, listen: u16, services: Services) -> anyhow::Result<Discovery> {
     let http = HttpProxy::new("in", RouteSource::Rds(services::ROUTES.into()));
-    let chain = FilterChain {
-        name: "in".into(),
-        matches: ChainMatch::default(),
-        tls: None,
-        filter: NetworkFilter::Http(Box::new(http)),
-    };
-    let listener = Listener {
-        name: "in".into(),
-        address: loopback(listen).into(),
-        bind: true,
-        use_original_destination: false,
-        direction: Direction::Outbound,
-        inspect: Inspect::default(),
-        chains: vec![chain],
-        default_chain: None,
-        access_logs: Vec::new(),
-    };
+    let listener = listener(listen, NetworkFilter::Http(Box::new(http)));
     let route =
         |cluster: &str| Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(Forward::to(cluster))));
     Discovery::start(&services.config(setup, listener, |name, found| Cluster::new(name, found), route))
@@ -194,7 +177,7 @@ fn neighbour(
         arguments.push(file.to_string_lossy().into_owned());
         launches.push(Launch { program: setup.program.path.clone(), arguments });
     }
-    Ok(Deployment { entry, launches, control: None, plane: None })
+    Ok(Deployment { entry, launches, control: None })
 }
 
 /// Puts values in the place of `@name@`.

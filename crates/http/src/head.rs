@@ -23,8 +23,6 @@ impl Marks {
     pub(crate) const EXPECT: Self = Self(1 << 6);
     /// Older words about the connection.
     const OTHER_HOP: Self = Self(1 << 7);
-    /// What has another value in every message.
-    const UNIQUE: Self = Self(1 << 8);
     /// What concerns one connection only.
     const HOP_BY_HOP: Self =
         Self(Self::CONNECTION.0 | Self::TE.0 | Self::UPGRADE.0 | Self::TRANSFER_ENCODING.0 | Self::OTHER_HOP.0);
@@ -36,11 +34,7 @@ impl Marks {
     }
 
     pub(crate) fn add(&mut self, name: &HeaderName) {
-        self.0 |= Self::mark(name).0;
-    }
-
-    fn mark(name: &HeaderName) -> Self {
-        match name.as_str() {
+        let mark = match name.as_str() {
             "connection" => Self::CONNECTION,
             "te" => Self::TE,
             "upgrade" => Self::UPGRADE,
@@ -49,10 +43,9 @@ impl Marks {
             "host" => Self::HOST,
             "expect" => Self::EXPECT,
             "keep-alive" | "proxy-connection" => Self::OTHER_HOP,
-            "x-request-id" | "traceparent" | "b3" | "x-b3-traceid" | "x-b3-spanid" | "x-b3-parentspanid"
-            | "grpc-timeout" => Self::UNIQUE,
-            _ => Self::default(),
-        }
+            _ => return,
+        };
+        self.0 |= mark.0;
     }
 
     /// Is any of `wanted` there?
@@ -130,9 +123,13 @@ pub fn to_h2<B>(request: &mut Request<B>, scheme: Scheme) -> Result<(), NoAuthor
 /// Keeps values that no other message has out of the table by which HPACK shortens what repeats (RFC 7541, section
 /// 6.2.3). There they would only drive out what does repeat, and make every look-up longer.
 pub(crate) fn keep_out_of_table(headers: &mut HeaderMap) {
-    let unique = headers.iter_mut().filter(|(name, _)| Marks::mark(name) == Marks::UNIQUE);
+    let unique = headers.iter_mut().filter(|(name, _)| UNIQUE.contains(&name.as_str()));
     unique.for_each(|(_, value)| value.set_sensitive(true));
 }
+
+/// Fields that have another value in every message.
+const UNIQUE: [&str; 7] =
+    ["x-request-id", "traceparent", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "grpc-timeout"];
 
 /// Removes the fields that HTTP/2 forbids (RFC 9113, section 8.2.2); for responses too.
 pub fn strip_for_h2(headers: &mut HeaderMap) {

@@ -113,6 +113,8 @@ struct Ebb {
 
 /// Fewer connections leave nothing that is worth giving back.
 const MANY: usize = 100;
+/// As many beginning within [`QUIET`] still count as quiet.
+const FEW: u64 = 10;
 /// The wait after most connections have gone, so that all that go together are through.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -235,7 +237,7 @@ impl Worker {
         let worker = self.clone();
         tokio::task::spawn_local(async move {
             // Where connections come and go, what one leaves the next one needs.
-            while worker.begins_within(QUIET).await > MANY as u64 / 10 {}
+            while worker.begins_within(QUIET).await > FEW {}
             worker.ebb.waiting.set(false);
             if !worker.is_low() {
                 return;

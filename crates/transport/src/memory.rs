@@ -35,8 +35,9 @@ pub fn forget_code() {
 /// Start and length of the code of `program`, from the lines of `/proc/self/maps`.
 fn code<'a>(maps: &'a str, program: &'a str) -> impl Iterator<Item = (usize, usize)> {
     maps.lines().filter_map(move |line| {
-        let (range, rest) = line.split_once(' ')?;
-        let is_code = rest.starts_with("r-xp ") && rest.ends_with(program) && !program.is_empty();
+        let mut fields = line.splitn(6, ' ');
+        let (range, rights, path) = (fields.next()?, fields.next()?, fields.last()?.trim_start());
+        let is_code = rights == "r-xp" && path == program;
         let (start, end) = range.split_once('-').filter(|_| is_code)?;
         let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16));
         let start = start.ok()?;
@@ -54,10 +55,12 @@ mod tests {
 55d000000000-55d000200000 r--p 00000000 fe:00 7 /bin/proxy\n\
 55d000200000-55d000300000 r-xp 00200000 fe:00 7 /bin/proxy\n\
 55d000300000-55d000310000 rw-p 00300000 fe:00 7 /bin/proxy\n\
-7f0000000000-7f0000100000 r-xp 00000000 fe:00 8 /lib/libc.so.6\n\
+7f0000000000-7f0000100000 r-xp 00000000 fe:00 8                          /lib/libc.so.6\n\
+7f0000200000-7f0000300000 r-xp 00000000 fe:00 9                          /other/bin/proxy\n\
 7ffd00000000-7ffd00001000 r-xp 00000000 00:00 0 [vdso]\n";
         assert_eq!(code(maps, "/bin/proxy").collect::<Vec<_>>(), [(0x55d0_0020_0000, 0x10_0000)]);
         assert_eq!(code(maps, "").count(), 0);
+        assert_eq!(code(maps, "/lib/libc.so.6").count(), 1);
     }
 
     #[test]

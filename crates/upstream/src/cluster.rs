@@ -91,12 +91,12 @@ impl Cluster {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let inherited = previous.map_or_else(nobody, |p| p.core.table.load_full());
         let by_name = matches!(config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_));
-        let given_later = matches!(config.discovery, Discovery::Eds(_) | Discovery::Static(_));
+        let by_address = matches!(config.discovery, Discovery::Eds(_) | Discovery::Static(_));
         let same_discovery = previous.is_some_and(|p| p.core.config.discovery == config.discovery);
         let core = Core {
             id: NEXT.fetch_add(1, Relaxed),
             table: ArcSwap::new(inherited),
-            used: AtomicBool::new(!given_later || previous.is_some_and(|p| p.core.used.load(Relaxed))),
+            used: AtomicBool::new(!by_address || previous.is_some_and(|p| p.core.used.load(Relaxed))),
             tls,
             given: Mutex::new(previous.filter(|_| same_discovery).map_or_else(none, |p| p.core.lock().clone())),
             warm: AtomicBool::new(previous.is_some_and(|p| same_discovery && p.is_warm())),
@@ -198,13 +198,12 @@ impl Core {
     }
 
     /// Makes the table anew of what is given. Under the lock.
-    fn follow(&self, given: &MutexGuard<'_, Arc<EndpointSet>>) {
-        let table = EndpointTable::new(given, &self.table.load());
-        self.table.store(Arc::new(table));
+    fn follow(&self, given: &EndpointSet) {
+        self.swap(EndpointTable::new(given, &self.table.load()));
     }
 
-    /// Puts a table in place whose names were resolved. Under the lock.
-    pub(crate) fn resolved(&self, _given: &MutexGuard<'_, Arc<EndpointSet>>, table: EndpointTable) {
+    /// Puts a table in place. Under the lock.
+    pub(crate) fn swap(&self, table: EndpointTable) {
         self.table.store(Arc::new(table));
     }
 

@@ -108,7 +108,7 @@ impl Core {
             let first_only = matches!(self.config.discovery, Discovery::LogicalDns(_));
             let table = resolved(&given, &found, &previous, first_only);
             if !same(&table, &previous) {
-                self.resolved(&still, table);
+                self.swap(table);
             }
             self.warm.store(true, Relaxed);
         }
