@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use crate::code::Code;
 use crate::decode::{Decode, Fields, Naming, nearest, one_of, wrong_shape};
 use crate::enforced;
 use crate::kind::{Kind, Support};
@@ -64,7 +65,9 @@ pub fn check_set(resources: &[Arc<Resource>]) -> Vec<Problem> {
         let key = resource.key();
         if let Some(origin) = first.get(&key) {
             let message = format!("{key} is written twice; the first is at {origin}");
-            let problem = Problem::error(message).hint("remove one of the two, or give it another name");
+            let problem = Problem::error(message)
+                .code(Code::DuplicateResource)
+                .hint("remove one of the two, or give it another name");
             problems.push(resource.problem(problem, yaml::Span::default()));
         } else {
             first.insert(key, &resource.origin);
@@ -269,10 +272,11 @@ fn opaque(kind: Kind, report: &mut Report) {
     let name = kind.name();
     report.field("kind", |r| {
         if kind.support() == Support::NotEnforced {
-            r.warning(format!("{name} is not enforced yet: the document is kept, and changes nothing"));
+            r.warning(format!("{name} is not enforced yet: the document is kept, and changes nothing"))
         } else {
-            r.warning(format!("{name} is not read by Halcyon: the document is kept, and changes nothing"));
+            r.warning(format!("{name} is not read by Halcyon: the document is kept, and changes nothing"))
         }
+        .code(Code::NotEnforced);
     });
 }
 

@@ -3,6 +3,7 @@
 
 mod table;
 
+use crate::code::Code;
 use crate::kind::Kind;
 use crate::report::{Report, Step, find};
 use crate::yaml::{Node, Value};
@@ -95,7 +96,7 @@ fn parts(path: &'static str) -> Vec<Part> {
 fn walk(parts: &[Part], value: Is, instead: &str, node: &Node, report: &mut Report) {
     let Some((part, rest)) = parts.split_first() else {
         if is_meant(node, value) {
-            report.warning(format!("this is not enforced yet: {instead}"));
+            report.warning(format!("this is not enforced yet: {instead}")).code(Code::NotEnforced);
         }
         return;
     };

@@ -22,6 +22,7 @@
 //!      (expected `destination`, `weight` or `headers`; did you mean `weight`?)");
 //! ```
 
+mod code;
 mod decode;
 mod document;
 pub mod enforced;
@@ -36,6 +37,7 @@ pub mod source;
 mod syntax;
 pub mod yaml;
 
+pub use code::Code;
 pub use decode::{Bytes, IntOrString, Spanned, StringMatch, Unread};
 pub use document::{Parsed, check_set, parse, parse_in};
 pub use kind::{Kind, Support};

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::code::Code;
 use crate::kind::Kind;
 use crate::meta::ResourceKey;
 use crate::yaml::Span;
@@ -13,6 +14,8 @@ use crate::yaml::Span;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
+    /// Worth knowing. Only analysis tells it.
+    Info,
     /// The document is taken, but does not do all that it says, or most likely not what was meant.
     Warning,
     /// The document is refused.
@@ -22,6 +25,7 @@ pub enum Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Info => "info",
             Self::Warning => "warning",
             Self::Error => "error",
         })
@@ -33,6 +37,8 @@ impl fmt::Display for Level {
 pub struct Problem {
     /// Refused, or only warned about.
     pub level: Level,
+    /// What kind of problem it is.
+    pub code: Code,
     /// The file as the user named it; empty if the document does not come from a file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub file: String,
@@ -59,11 +65,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem whose place is not known yet.
+    /// A problem whose place is not known yet. Its code is that of a document that is not right by itself.
     pub fn new(level: Level, message: impl Into<String>) -> Self {
         let (file, path) = (String::new(), String::new());
+        let code = if level == Level::Error { Code::SchemaValidationError } else { Code::SchemaWarning };
         Self {
             level,
+            code,
             file,
             line: 0,
             column: 0,
@@ -83,6 +91,12 @@ impl Problem {
     /// A warning whose place is not known yet.
     pub fn warning(message: impl Into<String>) -> Self {
         Self::new(Level::Warning, message)
+    }
+
+    /// Sets what kind of problem it is.
+    pub fn code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
     }
 
     /// Sets file, line and column.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::code::Code;
 use crate::meta::ResourceKey;
 use crate::problem::Problem;
 use crate::yaml::{Node, Span, Value};
@@ -176,6 +177,12 @@ impl<'a> Report<'a> {
 pub(crate) struct Found<'r>(&'r mut Problem);
 
 impl Found<'_> {
+    /// What kind of problem it is, if not one of the document's form.
+    pub fn code(self, code: Code) -> Self {
+        self.0.code = code;
+        self
+    }
+
     /// What would have been right.
     pub fn expected(self, text: impl Into<String>) -> Self {
         self.0.expected = Some(text.into());

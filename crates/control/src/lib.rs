@@ -19,6 +19,7 @@ mod certificates;
 mod control;
 mod doors;
 mod error;
+pub mod explain;
 mod files;
 mod options;
 mod push;

@@ -30,6 +30,7 @@ use crate::registry::Desk;
 use crate::store::{Step, Store};
 
 use graph::Graph;
+pub(crate) use graph::config;
 pub(crate) use proxies::{Made, Proxies};
 
 /// What every stream works with. Cheap to clone.

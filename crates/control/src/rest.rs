@@ -4,6 +4,7 @@
 //! word on the peer is asked besides.
 
 mod documents;
+mod explain;
 mod join;
 mod status;
 
@@ -52,6 +53,9 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/v1/delete", post(documents::delete))
         .route("/v1/resources", get(documents::list).delete(documents::delete_named))
         .route("/v1/problems", get(documents::problems))
+        .route("/v1/analysis", get(documents::analysis))
+        .route("/v1/explain", post(explain::explain))
+        .route("/v1/plan", post(explain::plan))
         .route("/v1/status", get(status::status))
         .route("/v1/proxies/{node}/config", get(status::config))
         .route("/v1/version", get(status::version))

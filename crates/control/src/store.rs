@@ -112,6 +112,8 @@ pub(crate) struct Done {
     pub results: Vec<Applied>,
     /// Warnings.
     pub problems: Vec<Problem>,
+    /// Everything as it is with the set, also if it was only a question.
+    pub world: Arc<World>,
 }
 
 /// Why a set did nothing.

@@ -1,11 +1,10 @@
 //! A configuration for people: the names of its resources, and a few lines on what each says. Never a secret.
 
-use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::cluster::{Discovery, Transport, UpstreamProtocol};
 use model::endpoint::Health;
 use model::http_proxy::RouteSource;
 use model::listener::{Direction, FilterChain, NetworkFilter};
-use model::matcher::{StringMatch, ValueMatch};
-use model::route::{Action, PathMatch, Route};
+use model::route::{Action, Route};
 use model::secret::SecretValue;
 use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret, VirtualHost};
 
@@ -59,13 +58,7 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         Transport::Tls(tls) => format!("always{}", sni(tls.sni.as_deref())),
         Transport::MeshTls(tls) => format!("mutual, to endpoints of the mesh{}", sni(tls.sni.as_deref())),
     };
-    let balancing = match &cluster.balancing {
-        Balancing::RoundRobin => "round robin".to_owned(),
-        Balancing::LeastRequest { choices } => format!("least requests of {choices}"),
-        Balancing::Random => "random".to_owned(),
-        Balancing::Provided => "the one endpoint".to_owned(),
-    };
-    vec![discovery, format!("TLS: {tls}"), format!("protocol: {protocol}"), format!("balancing: {balancing}")]
+    vec![discovery, format!("TLS: {tls}"), format!("protocol: {protocol}"), format!("balancing: {}", cluster.balancing)]
 }
 
 fn sni(name: Option<&str>) -> String {
@@ -173,19 +166,12 @@ fn virtual_host(host: &VirtualHost) -> Vec<String> {
 
 fn route(route: &Route) -> String {
     let matches = &route.matches;
-    let mut line = match &matches.path {
-        PathMatch::Prefix(path) => format!("{path}*"),
-        PathMatch::SegmentPrefix(path) => format!("{path}/*"),
-        PathMatch::Exact(path) => path.clone(),
-        PathMatch::Regex(pattern) => format!("~{}", pattern.as_str()),
-        PathMatch::Connect => "CONNECT".to_owned(),
-    };
+    let mut line = matches.path.to_string();
     for header in &matches.headers {
-        let negated = if header.invert { "not " } else { "" };
-        line += &format!(" if {negated}{} {}", header.key.as_str(), condition(&header.value));
+        line += &format!(" if {header}");
     }
-    if !matches.query.is_empty() {
-        line += &format!(" with {} query conditions", matches.query.len());
+    for query in &matches.query {
+        line += &format!(" if the query's {query}");
     }
     line += " -> ";
     line += &match &route.action {
@@ -203,21 +189,6 @@ fn route(route: &Route) -> String {
     }
     line += if route.fault.is_some() { ", with faults" } else { "" };
     line
-}
-
-fn condition(value: &ValueMatch) -> String {
-    match value {
-        ValueMatch::Present(true) => "is there".to_owned(),
-        ValueMatch::Present(false) => "is not there".to_owned(),
-        ValueMatch::Range { start, end } => format!("is from {start} to {}", end.saturating_sub(1)),
-        ValueMatch::Text(text) => match text {
-            StringMatch::Exact { value, .. } => format!("is `{value}`"),
-            StringMatch::Prefix { value, .. } => format!("begins with `{value}`"),
-            StringMatch::Suffix { value, .. } => format!("ends with `{value}`"),
-            StringMatch::Contains { value, .. } => format!("has `{value}`"),
-            StringMatch::Regex(pattern) => format!("matches `{}`", pattern.as_str()),
-        },
-    }
 }
 
 fn secret(secret: &Secret) -> Vec<String> {

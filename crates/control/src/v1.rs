@@ -16,11 +16,17 @@
 //!
 //! Everything else, and every fault, gives a [`Failure`]. Times are RFC 3339 in UTC.
 
+mod explain;
+mod plan;
+
 use std::net::{IpAddr, SocketAddr};
 
 use api::{Origin, Problem, ResourceKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+
+pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
+pub use plan::{ConfigChange, Plan, PlanGroup};
 
 /// A file as the user named it, and its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -47,6 +47,13 @@ pub enum Command {
     Diff(FilesArgs),
     /// Check documents without a control plane: exit code 0 if accepted, 1 if refused.
     Validate(ValidateArgs),
+    /// Look for what cannot work: names that lead nowhere, rules that are never reached or contradict each other, by
+    /// Istio's codes. Exit code 1 if there is an error.
+    Analyze(AnalyzeArgs),
+    /// What a request would meet: listener, route, cluster, endpoints and policies, and why each other rule was passed over.
+    Explain(ExplainArgs),
+    /// What applying files would do to routes and proxies. Nothing is changed.
+    Plan(PlanArgs),
     /// Every proxy: what it runs, and what it refused.
     Status(StatusArgs),
     /// What one proxy really runs.
@@ -386,6 +393,109 @@ pub struct ValidateArgs {
     /// The form of the answer.
     #[arg(long, short, value_enum, default_value_t = Form::Text)]
     pub output: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// Files to look at, without a control plane; otherwise all that is applied.
+    #[arg(long = "filename", short = 'f', value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+    /// More files.
+    #[arg(value_name = "FILE|DIR|-")]
+    pub more: Vec<PathBuf>,
+    /// The namespace of documents that name none.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// Leave out a code, or a code of one resource: `IST0118`, `IST0101=VirtualService/default/reviews`; `*` stands for any
+    /// text. May be said several times.
+    #[arg(long, value_name = "CODE[=RESOURCE]")]
+    pub suppress: Vec<String>,
+    /// From which level on the exit code is 1.
+    #[arg(long, value_enum, default_value_t = Threshold::Error)]
+    pub failure_threshold: Threshold,
+    /// Only list the codes and what they mean.
+    #[arg(long, short = 'L')]
+    pub list_all: bool,
+    /// The form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Who sends the request: a workload, a service (any of its workloads), or a gateway.
+    #[arg(long, value_name = "NAME")]
+    pub from: String,
+    /// Where to, `ratings:9080`; the port may be left out if the service has only one.
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = target)]
+    pub to: Target,
+    /// The namespace of the caller.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// The method.
+    #[arg(long, short = 'X', default_value = "GET")]
+    pub method: String,
+    /// The path, with its query.
+    #[arg(long, default_value = "/")]
+    pub path: String,
+    /// A header. May be said several times.
+    #[arg(long = "header", short = 'H', value_name = "NAME:VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// The authority (`Host`), if it is not the host.
+    #[arg(long, value_name = "HOST")]
+    pub authority: Option<String>,
+    /// The server name, for a caller that speaks TLS.
+    #[arg(long, value_name = "HOST")]
+    pub sni: Option<String>,
+    /// Ask about these files, without a control plane.
+    #[arg(long = "filename", short = 'f', value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+    /// The form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub host: String,
+    pub port: Option<u16>,
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let bad = || format!("`{text}` is no destination; expected `ratings` or `ratings:9080`");
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, Some(port.parse().map_err(|_| bad())?))
+        }
+        _ => (text, None),
+    };
+    if host.is_empty() { Err(bad()) } else { Ok(Target { host: host.to_owned(), port }) }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("`{text}` is no header; expected `name:value`"))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub files: FilesArgs,
+    /// The namespace of documents that name none.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// The form of the answer.
+    #[arg(long, short, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+}
+
+/// How bad a problem has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Threshold {
+    Info,
+    Warning,
+    Error,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use control::v1::{
-    ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest, Document, Failure, ProxyConfig,
-    ResourceQuery, Resources, Status, TokenRequest, TrustBundle, Version,
+    ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest, Document, ExplainRequest, Explanation,
+    Failure, Plan, ProxyConfig, ResourceQuery, Resources, Status, TokenRequest, TrustBundle, Version,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -53,6 +53,21 @@ impl Client {
         }
     }
 
+    /// What a set would do. A set that is refused is no error of the call.
+    pub async fn plan(&self, request: &ApplyRequest) -> Result<Result<Plan, Failure>> {
+        let (status, body) = self.exchange(Method::POST, "/v1/plan", Some(request)).await?;
+        match status {
+            200 => Ok(Ok(read(&body)?)),
+            422 => Ok(Err(read(&body)?)),
+            status => Err(failure(status, &body)),
+        }
+    }
+
+    /// What a request would meet.
+    pub async fn explain(&self, request: &ExplainRequest) -> Result<Explanation> {
+        self.call(Method::POST, "/v1/explain", Some(request)).await
+    }
+
     /// Applies texts that are known to be right.
     pub async fn apply_texts(&self, documents: &[Document]) -> Result<ApplyResponse> {
         let request = ApplyRequest { documents: documents.to_vec(), ..ApplyRequest::default() };
@@ -83,6 +98,11 @@ impl Client {
     /// What stands and cannot work.
     pub async fn problems(&self) -> Result<control::v1::Problems> {
         self.call(Method::GET, "/v1/problems", None::<&()>).await
+    }
+
+    /// All that there is to say of what stands.
+    pub async fn analysis(&self) -> Result<control::v1::Problems> {
+        self.call(Method::GET, "/v1/analysis", None::<&()>).await
     }
 
     /// The control plane and every proxy.

@@ -1,12 +1,15 @@
 //! One file for each command.
 
+mod analyze;
 mod apply;
 mod control;
 mod delete;
 mod diff;
+mod explain;
 mod files;
 mod gateway;
 mod get;
+mod plan;
 mod proxy_config;
 mod run;
 mod status;
@@ -36,6 +39,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Delete(args) => wait(delete::run(client(place)?, args)),
         Command::Diff(args) => wait(diff::run(client(place)?, args)),
         Command::Validate(args) => validate::run(args),
+        Command::Analyze(args) => wait(analyze::run(place, args)),
+        Command::Explain(args) => wait(explain::run(place, args)),
+        Command::Plan(args) => wait(plan::run(client(place)?, args)),
         Command::Status(args) => wait(status::run(client(place)?, args)),
         Command::ProxyConfig(args) => wait(proxy_config::run(client(place)?, args)),
         Command::Token(args) => wait(token::run(client(place)?, args)),

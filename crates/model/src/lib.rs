@@ -35,7 +35,8 @@ pub mod route;
 pub mod secret;
 pub mod tcp_proxy;
 pub mod tls;
-pub mod workload;
+pub mod words;
+mod workload;
 
 pub use access_log::AccessLog;
 pub use address::Address;

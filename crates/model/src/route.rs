@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy};
 
-pub use find::{Found, HostIndex, NotFound, find, find_host, find_in, host_name, path_matches};
+pub use find::{Found, HostIndex, Mismatch, NotFound, find, find_host, find_in, host_name, path_matches};
 pub use rewrite::{redirect_location, rewritten_path};
 
 /// A table of routes (xDS `RouteConfiguration`).

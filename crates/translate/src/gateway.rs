@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::istio::{ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService};
+use api::istio::{Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService};
 use base::HostPattern;
 use model::chain::ChainMatch;
 use model::http_proxy::{ForwardClientCert, RouteSource};
@@ -31,12 +31,16 @@ const HTTPS_REDIRECT: &str = "https-redirect";
 
 /// Adds the listeners and routes of every `Gateway` that selects the proxy.
 pub fn add(config: &mut Config, world: &World, node: &Node, bind: IpAddr, ports: &BTreeMap<u16, u16>) {
-    let selecting = world.gateways.iter().filter(|g| selected(&g.spec().selector, &node.labels));
-    let (by_port, _) = servers::open(selecting);
+    let (by_port, _) = servers::open(selecting(world, node));
     for (port, servers) in by_port {
         let at = SocketAddr::new(bind, ports.get(&port).copied().unwrap_or(port));
         add_port(config, world, node, at, port, &servers);
     }
+}
+
+/// The gateways that select the proxy, the oldest first.
+pub fn selecting<'a>(world: &'a World, node: &'a Node) -> impl Iterator<Item = &'a Document<Gateway>> {
+    world.gateways.iter().filter(|gateway| selected(&gateway.spec().selector, &node.labels))
 }
 
 fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, port: u16, servers: &[Open<'_>]) {
@@ -143,7 +147,11 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
 }
 
 /// The rules that are bound to a gateway.
-fn bound<'a>(world: &'a World, node: &'a Node, gateway: &'a str) -> impl Iterator<Item = &'a Document<VirtualService>> {
+pub fn bound<'a>(
+    world: &'a World,
+    node: &'a Node,
+    gateway: &'a str,
+) -> impl Iterator<Item = &'a Document<VirtualService>> {
     world.virtual_services.iter().filter(move |rule| {
         let names = &rule.spec().gateways;
         let named = names.iter().any(|name| complete_gateway(&name.value, rule.namespace()) == gateway);
@@ -151,15 +159,25 @@ fn bound<'a>(world: &'a World, node: &'a Node, gateway: &'a str) -> impl Iterato
     })
 }
 
+/// Does any server of a gateway open a rule's host?
+pub fn opens(gateway: &Document<Gateway>, rule_namespace: &str, host: &str) -> bool {
+    let mut servers = gateway.spec().servers.iter();
+    servers.any(|server| !opened_by(server, gateway.namespace(), rule_namespace, host).is_empty())
+}
+
+fn opened(open: &Open<'_>, rule_namespace: &str, host: &str) -> Vec<String> {
+    opened_by(open.server, open.gateway.namespace(), rule_namespace, host)
+}
+
 /// What of a rule's host a server opens: the narrower of the two names, if one covers the other. A server's host may be
 /// for rules of one namespace only.
-fn opened(open: &Open<'_>, rule_namespace: &str, host: &str) -> Vec<String> {
+fn opened_by(server: &Server, gateway_namespace: &str, rule_namespace: &str, host: &str) -> Vec<String> {
     let Ok(wanted) = host.parse::<HostPattern>() else { return Vec::new() };
-    let narrow = open.server.hosts.iter().filter_map(|written| {
+    let narrow = server.hosts.iter().filter_map(|written| {
         let namespace = written.value.split_once('/').map(|(namespace, _)| namespace);
         let for_rule = match namespace {
             None | Some("*") => true,
-            Some(".") => rule_namespace == open.gateway.namespace(),
+            Some(".") => rule_namespace == gateway_namespace,
             Some(namespace) => rule_namespace == namespace,
         };
         let offered: HostPattern = host_part(&written.value).parse().ok()?;

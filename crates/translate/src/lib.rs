@@ -8,6 +8,7 @@
 
 mod check;
 mod clusters;
+pub mod explain;
 mod gateway;
 mod inbound;
 mod names;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 use model::{Config, EndpointSet, NameTable};
 
-pub use check::check;
+pub use check::{analyze, by_code, check, check_selection};
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
 pub use peer_authentication::Mode;
 pub use protocol::Protocol;

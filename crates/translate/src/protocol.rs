@@ -23,6 +23,22 @@ pub enum Protocol {
     Auto,
 }
 
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Http => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+            Self::Grpc => "gRPC",
+            Self::GrpcWeb => "gRPC-Web",
+            Self::Https => "HTTPS",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Auto => "what is found in the first bytes",
+        })
+    }
+}
+
 /// Ports that are never looked into, since there the server speaks first.
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 

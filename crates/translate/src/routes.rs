@@ -18,7 +18,9 @@ use crate::node::Node;
 use crate::service::{Service, Visibility, selected};
 use crate::world::{Document, World};
 
-pub use http_rule::{Reading, cluster, default_route, names_gateway, routes, takes_all};
+pub use http_rule::{
+    NotMeant, Reading, cluster, concern, condition_route, default_route, names_gateway, routes, takes_all,
+};
 
 /// The virtual host of a service in the mesh, on one port: its forms and addresses, and the rules for it.
 pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> VirtualHost {
@@ -134,14 +136,23 @@ impl World {
 
     /// The HTTP rules of a VirtualService, with those of its delegates in their place.
     pub(crate) fn http_rules(&self, document: &Document<VirtualService>) -> Vec<HttpRoute> {
+        self.http_rules_of(document).into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    /// The same, each with the document that it stands in: a delegate's is its own.
+    pub(crate) fn http_rules_of<'a>(
+        &'a self,
+        document: &'a Document<VirtualService>,
+    ) -> Vec<(&'a Document<VirtualService>, HttpRoute)> {
         let mut rules = Vec::new();
         for rule in &document.spec().http {
             match &rule.delegate {
                 Some(delegate) => {
-                    let found = self.delegate(document, delegate);
-                    rules.extend(found.into_iter().flat_map(|d| delegated(rule, &self.with_whole_hosts(d))));
+                    let found = self.delegate(document, delegate).into_iter();
+                    let under = |d| delegated(rule, &self.with_whole_hosts(d)).into_iter().map(move |rule| (d, rule));
+                    rules.extend(found.flat_map(under));
                 }
-                None => rules.push(rule.clone()),
+                None => rules.push((document, rule.clone())),
             }
         }
         rules

@@ -7,14 +7,15 @@ mod edit;
 mod rules;
 mod services;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::istio::{DestinationRule, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{Deployment, Secret};
+use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
+use model::Locality;
 
 use crate::node::Node;
 use crate::peer_authentication::Mode;
@@ -75,6 +76,7 @@ pub struct World {
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
     deployments: Arc<Vec<Document<Deployment>>>,
+    pods: Arc<Vec<Document<Pod>>>,
     /// Rules by the hosts that they are for.
     virtual_by_host: Arc<Rules>,
     destination_by_host: Arc<Rules>,
@@ -106,6 +108,7 @@ impl World {
             peer_authentications: Document::all(&resources),
             secrets: Document::all(&resources),
             deployments: Document::all(&resources),
+            pods: Document::all(&resources),
             settings: Arc::new(settings),
             trust_bundle: Arc::new(trust_bundle),
             vips: Arc::new(vips),
@@ -154,6 +157,59 @@ impl World {
     /// The workloads that are instances of a service.
     pub fn workloads_of(&self, service: &Service) -> impl Iterator<Item = &Arc<Workload>> {
         self.known(&service.host).into_iter().flat_map(|known| known.members.iter())
+    }
+
+    /// The documents that define services: a Service or ServiceEntry each.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.kubernetes.iter().chain(self.entries.iter())
+    }
+
+    /// The hosts of the services that a document defines.
+    pub(crate) fn hosts_of<'a>(&'a self, resource: &'a Resource) -> impl Iterator<Item = Arc<str>> + 'a {
+        services::hosts(resource, &self.settings)
+    }
+
+    /// The labels of the workloads that Deployments and Pods of a namespace describe.
+    pub(crate) fn described<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a BTreeMap<String, String>> {
+        let deployments = self.deployments.iter().filter(move |d| d.namespace() == namespace);
+        let pods = self.pods.iter().filter(move |pod| pod.namespace() == namespace);
+        deployments.map(|d| &d.spec().template.metadata.labels).chain(pods.map(|pod| &pod.resource.meta.labels))
+    }
+
+    /// The labels of a caller by its name, and where it runs: a workload, a Deployment, a Pod, or what a service selects.
+    pub(crate) fn labels_of_caller(&self, namespace: &str, name: &str) -> Option<(BTreeMap<String, String>, Locality)> {
+        let near = || self.workloads.iter().filter(|workload| workload.namespace == namespace);
+        let running = near().find(|w| *w.name == *name || *w.reference.name == *name);
+        if let Some(workload) = running.or_else(|| near().find(|w| w.labels.get("app").is_some_and(|app| app == name)))
+        {
+            return Some((workload.labels.clone(), workload.locality.clone()));
+        }
+        let of_deployment = self.deployments.iter().find(|d| d.namespace() == namespace && d.name() == name);
+        let of_pod = self.pods.iter().find(|pod| pod.namespace() == namespace && pod.name() == name);
+        let labels =
+            of_deployment.map(|d| &d.spec().template.metadata.labels).or(of_pod.map(|pod| &pod.resource.meta.labels));
+        if let Some(labels) = labels {
+            return Some((labels.clone(), Locality::default()));
+        }
+        let host = crate::names::complete_host(name, namespace, &self.settings.dns_domain);
+        let service = self.service_named(&host)?;
+        let Backing::Workloads(selector) = &service.backing else { return None };
+        let described = self.described(&service.namespace).find(|labels| selected(selector, labels));
+        Some((described.unwrap_or(selector).clone(), Locality::default()))
+    }
+
+    /// The namespaces in which a workload runs or is described.
+    pub(crate) fn namespaces(&self) -> Vec<&str> {
+        let running = self.workloads.iter().map(|workload| workload.namespace.as_str());
+        let described =
+            self.deployments.iter().map(Document::namespace).chain(self.pods.iter().map(Document::namespace));
+        let all: BTreeSet<&str> = running.chain(described).collect();
+        all.into_iter().collect()
+    }
+
+    /// The labels of the workloads that run in a namespace.
+    pub(crate) fn running<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a BTreeMap<String, String>> {
+        self.workloads.iter().filter(move |workload| workload.namespace == namespace).map(|workload| &workload.labels)
     }
 
     /// The identities that a server of this service may have: those of its workloads, running or described.
@@ -223,11 +279,22 @@ impl World {
     /// The rules for a service as `node` sees them: the client's namespace, then the service's, then the root's; the
     /// first of them that has a rule decides, and there the most specific host.
     pub(crate) fn policies(&self, service: &Service, node: &Node) -> Policies<'_> {
-        let levels = [node.namespace.as_str(), &service.namespace, &self.settings.root_namespace];
-        levels.into_iter().find_map(|level| self.policies_in(level, service, node)).unwrap_or_default()
+        let rules: Vec<_> = self.policy_documents(service, node).into_iter().map(Document::spec).collect();
+        let mut names = BTreeSet::new();
+        Policies {
+            whole: rules.iter().find_map(|rule| rule.traffic_policy.as_ref()),
+            subsets: rules.iter().flat_map(|rule| &rule.subsets).filter(|s| names.insert(s.name.as_str())).collect(),
+        }
     }
 
-    fn policies_in(&self, level: &str, service: &Service, node: &Node) -> Option<Policies<'_>> {
+    /// The documents that [`World::policies`] are made of, the oldest first.
+    pub(crate) fn policy_documents(&self, service: &Service, node: &Node) -> Vec<&Document<DestinationRule>> {
+        let levels = [node.namespace.as_str(), &service.namespace, &self.settings.root_namespace];
+        let of_level = |level| Some(self.documents_in(level, service, node)).filter(|found| !found.is_empty());
+        levels.into_iter().find_map(of_level).unwrap_or_default()
+    }
+
+    fn documents_in(&self, level: &str, service: &Service, node: &Node) -> Vec<&Document<DestinationRule>> {
         let of_host = self.policies_for(&service.host);
         let of_level = of_host.filter(|d| d.namespace() == level && sees(d, node));
         let ranked = of_level.filter_map(|d| {
@@ -235,13 +302,8 @@ impl World {
             pattern.matches(&service.host).then(|| (pattern.specificity(), d))
         });
         let ranked: Vec<_> = ranked.collect();
-        let best = ranked.iter().map(|(rank, _)| *rank).max()?;
-        let rules: Vec<_> = ranked.into_iter().filter(|(rank, _)| *rank == best).map(|(_, d)| d.spec()).collect();
-        let mut names = BTreeSet::new();
-        Some(Policies {
-            whole: rules.iter().find_map(|rule| rule.traffic_policy.as_ref()),
-            subsets: rules.iter().flat_map(|rule| &rule.subsets).filter(|s| names.insert(s.name.as_str())).collect(),
-        })
+        let best = ranked.iter().map(|(rank, _)| *rank).max();
+        ranked.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|(_, document)| document).collect()
     }
 }
 

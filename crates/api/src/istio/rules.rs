@@ -6,6 +6,7 @@ use std::time::Duration;
 use base::HostPattern;
 
 use super::{Destination, Headers, Percent};
+use crate::code::Code;
 use crate::decode::{Spanned, StringMatch, nearest, one_of};
 use crate::meta::{DNS_LABEL, Meta};
 use crate::problem::quoted;
@@ -175,6 +176,7 @@ pub(super) fn check_regex(regex: &str, report: &mut Report) {
     if let Some(reason) = regex_error(regex) {
         report
             .error(reason)
+            .code(Code::InvalidRegexp)
             .expected("a regular expression in RE2's language")
             .hint("look-around and back-references do not exist there");
     }

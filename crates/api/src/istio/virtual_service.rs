@@ -2,6 +2,7 @@
 
 mod check;
 mod check_http;
+mod reach;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

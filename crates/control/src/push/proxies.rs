@@ -104,6 +104,30 @@ impl Proxies {
         Some(Made { node: node.id.to_string(), version: versioned.version, on_demand: node.on_demand, config })
     }
 
+    /// A connected proxy of the namespace: by node id, instance, workload, or the service that its workload is of. Of
+    /// several the first by node id.
+    pub fn node(&self, namespace: &str, name: &str) -> Option<Node> {
+        let table = self.lock();
+        let mut all: Vec<&Connected> =
+            table.connected.values().filter(|connected| connected.node.namespace == namespace).collect();
+        all.sort_by(|a, b| a.node.id.cmp(&b.node.id));
+        let instance = |c: &&&Connected| c.metadata.halcyon.as_ref().is_some_and(|r| r.instance == name);
+        let app =
+            |c: &&&Connected| ["app", "istio"].iter().any(|key| c.node.labels.get(*key).is_some_and(|v| v == name));
+        let by_id = all.iter().find(|c| *c.node.id == *name).or_else(|| all.iter().find(instance));
+        let found =
+            by_id.or_else(|| all.iter().find(|c| c.metadata.workload_name == name)).or_else(|| all.iter().find(app));
+        found.map(|connected| connected.node.clone())
+    }
+
+    /// Every connected proxy, by node id, and whether its connection is one of TLS.
+    pub fn nodes(&self) -> Vec<(Node, bool)> {
+        let mut all: Vec<(Node, bool)> =
+            self.lock().connected.values().map(|connected| (connected.node.clone(), connected.is_tls)).collect();
+        all.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+        all
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@ use axum::extract::{Json, Query, State};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{Answer, Refused, Shared, body, failure, query};
+use super::{Answer, Parts, Refused, Shared, body, failure, query};
 use crate::store::{ChangeError, Done, Set, Stored};
 use crate::v1::{
     ApplyRequest, ApplyResponse, DeleteRequest, Document, Failure, Problems, ResourceQuery, ResourceView, Resources,
@@ -16,13 +16,18 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
 pub async fn apply(State(parts): Shared, request: Body<ApplyRequest>) -> Answer<Json<ApplyResponse>> {
-    let ApplyRequest { documents, namespace, dry_run, strict } = body(request)?;
+    apply_set(&parts, body(request)?).await.map(done)
+}
+
+/// Reads a set and gives it to the store.
+pub async fn apply_set(parts: &Parts, request: ApplyRequest) -> Answer<Done> {
+    let ApplyRequest { documents, namespace, dry_run, strict } = request;
     let (resources, problems) = parse(documents, namespace).await?;
     if problems.iter().any(Problem::is_error) || strict && !problems.is_empty() {
         return Err(refused(problems));
     }
     let set = Set { resources, warnings: problems, dry_run, strict };
-    parts.store.apply(set).await.map(done).map_err(Refused::from)
+    parts.store.apply(set).await.map_err(Refused::from)
 }
 
 pub async fn delete(State(parts): Shared, request: Body<DeleteRequest>) -> Answer<Json<ApplyResponse>> {
@@ -77,6 +82,18 @@ pub async fn problems(State(parts): Shared) -> Json<Problems> {
     Json(Problems { version: now.version, problems })
 }
 
+/// All that there is to say of what is applied; made when it is asked for.
+pub async fn analysis(State(parts): Shared) -> Answer<Json<Problems>> {
+    let now = parts.store.now();
+    let analyze = move || {
+        let resources: Vec<_> = now.resources.values().map(|stored| stored.resource.clone()).collect();
+        let of_sources = now.source_problems.iter().cloned().map(translate::by_code);
+        let problems = of_sources.chain(translate::analyze(&now.world, &resources)).collect();
+        Json(Problems { version: now.version, problems })
+    };
+    tokio::task::spawn_blocking(analyze).await.map_err(stopping)
+}
+
 /// Reads the files of a call, off the runtime's thread.
 async fn parse(
     documents: Vec<Document>,
@@ -92,8 +109,11 @@ async fn parse(
         }
         (resources, problems)
     };
-    let stopping = |_| failure(StatusCode::SERVICE_UNAVAILABLE, "the control plane is stopping", "try again");
     tokio::task::spawn_blocking(read).await.map_err(stopping)
+}
+
+pub fn stopping(_: tokio::task::JoinError) -> Refused {
+    failure(StatusCode::SERVICE_UNAVAILABLE, "the control plane is stopping", "try again")
 }
 
 fn done(done: Done) -> Json<ApplyResponse> {

@@ -190,13 +190,17 @@ impl Owner {
             problem.resource.as_ref().is_some_and(|key| of_set.contains(key)) || !before.contains(problem)
         };
         warnings.extend(built.problems.iter().filter(concerns).cloned());
+        // Which workloads there are changes by itself: of these only what was written now is of interest.
+        let of_set = |problem: &Problem| problem.resource.as_ref().is_some_and(|key| of_set.contains(key));
+        warnings.extend(translate::check_selection(&built.world).into_iter().filter(of_set));
         if strict && !warnings.is_empty() {
             return Err(ChangeError::Refused(warnings));
         }
+        let world = built.world.clone();
         if !dry_run && !draft.changes.is_empty() {
             self.commit(draft.changes, built, |owner| owner.resources = draft.resources)?;
         }
-        Ok(Done { version: self.version, results: draft.results, problems: warnings })
+        Ok(Done { version: self.version, results: draft.results, problems: warnings, world })
     }
 
     /// Takes what the watched directory holds. What it holds counts more than what was applied.

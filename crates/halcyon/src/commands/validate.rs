@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use api::{Problem, Resource};
+use control::v1::Document;
 use serde_json::json;
 use translate::{Inputs, World};
 
@@ -17,20 +18,10 @@ use crate::print::{self, Colour};
 /// Exit code 0 if everything is accepted, 1 if something is refused.
 pub fn run(args: ValidateArgs) -> Result<ExitCode> {
     let documents = files::read(&args.files.files)?;
-    let mut resources: Vec<Arc<Resource>> = Vec::new();
-    let mut problems: Vec<Problem> = Vec::new();
-    for document in &documents {
-        let parsed = api::parse(&document.file, &document.text);
-        problems.extend(parsed.problems);
-        resources.extend(parsed.resources);
-    }
-    for problem in api::check_set(&resources) {
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
+    let (resources, mut problems) = parse(&documents, api::DEFAULT_NAMESPACE);
     let world = World::new(Inputs { resources: resources.clone(), ..Inputs::default() });
     problems.extend(translate::check(&world));
+    problems.extend(translate::check_selection(&world));
     let refused = problems.iter().any(|p| p.is_error()) || (args.strict && !problems.is_empty());
     match args.output {
         Form::Json => {
@@ -50,6 +41,23 @@ pub fn run(args: ValidateArgs) -> Result<ExitCode> {
         }
     }
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The resources of some files, and what is wrong with each of them and with the set.
+pub fn parse(documents: &[Document], namespace: &str) -> (Vec<Arc<Resource>>, Vec<Problem>) {
+    let mut resources: Vec<Arc<Resource>> = Vec::new();
+    let mut problems: Vec<Problem> = Vec::new();
+    for document in documents {
+        let parsed = api::parse_in(namespace, &document.file, &document.text);
+        problems.extend(parsed.problems);
+        resources.extend(parsed.resources);
+    }
+    for problem in api::check_set(&resources) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    (resources, problems)
 }
 
 /// Prints problems with the source line that each of them is about.

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use base::host::split_authority;
 
 use super::{PathMatch, RequestView, Route, RouteConfiguration, RouteMatch, VirtualHost};
-use crate::matcher::{HeaderKey, HeaderMatch, header_text, starts_with};
+use crate::Fraction;
+use crate::matcher::{HeaderKey, HeaderMatch, QueryMatch, header_text, starts_with};
 
 /// Finds virtual hosts by name without walking through them: exact names by hash, wildcards by length.
 #[derive(Debug, Clone, Default)]
@@ -119,13 +120,37 @@ pub fn host_name<'n>(table: &RouteConfiguration, authority: &'n str) -> &'n str 
     if table.ignore_port { split_authority(authority).0 } else { authority }
 }
 
+/// The condition that a request does not meet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mismatch<'a> {
+    /// That on its path.
+    Path(&'a PathMatch),
+    /// One on a header.
+    Header(&'a HeaderMatch),
+    /// One on a query parameter.
+    Query(&'a QueryMatch),
+    /// It is not of the share.
+    Share(Fraction),
+}
+
 impl RouteMatch {
     /// Does the request meet all conditions?
     pub fn matches(&self, request: &RequestView<'_>, draw: u64) -> bool {
-        path_matches(&self.path, self.ignore_case, request)
-            && self.headers.iter().all(|h| header_matches(h, request))
-            && self.query.iter().all(|q| q.matches(request.query))
-            && self.share.is_none_or(|share| share.takes(draw))
+        self.mismatch(request, draw).is_none()
+    }
+
+    /// The first condition that the request does not meet.
+    pub fn mismatch(&self, request: &RequestView<'_>, draw: u64) -> Option<Mismatch<'_>> {
+        if !path_matches(&self.path, self.ignore_case, request) {
+            return Some(Mismatch::Path(&self.path));
+        }
+        if let Some(header) = self.headers.iter().find(|h| !header_matches(h, request)) {
+            return Some(Mismatch::Header(header));
+        }
+        if let Some(query) = self.query.iter().find(|q| !q.matches(request.query)) {
+            return Some(Mismatch::Query(query));
+        }
+        self.share.filter(|share| !share.takes(draw)).map(Mismatch::Share)
     }
 }
 

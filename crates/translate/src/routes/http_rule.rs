@@ -63,7 +63,7 @@ pub fn takes_all(matches: &RouteMatch) -> bool {
 fn rule_routes(rule: &HttpRoute, action: &Action, reading: Reading<'_>) -> Vec<Route> {
     let everything = [HttpMatchRequest::default()];
     let conditions = if rule.match_.is_empty() { &everything[..] } else { &rule.match_[..] };
-    let concerned = conditions.iter().filter(|condition| concerns(condition, reading));
+    let concerned = conditions.iter().filter(|condition| concern(condition, reading).is_ok());
     // A lone destination's changes come after the rule's, since there is no choice that they would depend on.
     let lone = if let [only] = &rule.route[..] { only.headers.as_ref() } else { None };
     let both = |way: fn(&Headers) -> Option<&HeaderOperations>| {
@@ -90,22 +90,50 @@ fn route_name(rule: &str, condition: &str) -> Arc<str> {
     }
 }
 
-/// Is the condition meant for this caller, gateway and port? When it lists gateways, a hit on their name is enough:
-/// the caller's labels and namespace are not looked at then (Istio's behaviour).
-fn concerns(condition: &HttpMatchRequest, reading: Reading<'_>) -> bool {
-    if condition.port.as_ref().is_some_and(|port| port.value != u32::from(reading.port)) {
-        return false;
+/// The route of a single condition of a rule; none if it is not for this caller, gateway and port.
+pub fn condition_route(rule: &HttpRoute, condition: usize, reading: Reading<'_>) -> Option<Route> {
+    let alone = HttpRoute { match_: rule.match_.get(condition).cloned().into_iter().collect(), ..rule.clone() };
+    rule_routes(&alone, &action(&alone, reading)?, reading).pop()
+}
+
+/// Is the condition meant for this caller, gateway and port, or why not? When it lists gateways, a hit on their name is
+/// enough: the caller's labels and namespace are not looked at then (Istio's behaviour).
+pub fn concern<'c>(condition: &'c HttpMatchRequest, reading: Reading<'_>) -> Result<(), NotMeant<'c>> {
+    if let Some(port) = condition.port.as_ref().filter(|port| port.value != u32::from(reading.port)) {
+        return Err(NotMeant::Port(port.value));
     }
     // Such as the claims of a token, which nothing reads yet. To leave the condition out would open the rule to all.
     let mut names = condition.headers.keys().chain(condition.without_headers.keys());
-    if names.any(|name| HeaderKey::parse(name).is_none()) {
-        return false;
+    if let Some(name) = names.find(|name| HeaderKey::parse(name).is_none()) {
+        return Err(NotMeant::Unread(name));
     }
     if !condition.gateways.is_empty() {
-        return condition.gateways.iter().any(|g| names_gateway(&g.value, reading));
+        let named = condition.gateways.iter().any(|g| names_gateway(&g.value, reading));
+        return if named { Ok(()) } else { Err(NotMeant::Gateways(&condition.gateways)) };
     }
-    selected(&condition.source_labels, &reading.node.labels)
-        && (condition.source_namespace.is_empty() || condition.source_namespace == reading.node.namespace)
+    if !selected(&condition.source_labels, &reading.node.labels) {
+        return Err(NotMeant::Labels(&condition.source_labels));
+    }
+    match condition.source_namespace.as_str() {
+        "" => Ok(()),
+        namespace if namespace == reading.node.namespace => Ok(()),
+        namespace => Err(NotMeant::Namespace(namespace)),
+    }
+}
+
+/// Why a condition is not for a caller: what it asks for.
+#[derive(Debug, Clone, Copy)]
+pub enum NotMeant<'c> {
+    /// Another port.
+    Port(u32),
+    /// Something that is not read here.
+    Unread(&'c str),
+    /// Other gateways.
+    Gateways(&'c [Spanned<String>]),
+    /// A caller with these labels.
+    Labels(&'c BTreeMap<String, String>),
+    /// A caller of this namespace.
+    Namespace(&'c str),
 }
 
 /// Is this the gateway, or the word for all sidecars, through which the rule is read?

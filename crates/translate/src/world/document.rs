@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::istio::{DestinationRule, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{Deployment, Secret};
+use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
 
 /// A resource of a known kind.
@@ -26,7 +26,7 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(VirtualService DestinationRule Gateway Sidecar PeerAuthentication Secret Deployment);
+of_kind!(VirtualService DestinationRule Gateway Sidecar PeerAuthentication Secret Deployment Pod);
 
 impl<T: OfKind> Document<T> {
     /// A resource, if it is of this kind.

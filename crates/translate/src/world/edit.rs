@@ -71,6 +71,7 @@ impl World {
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.deployments.iter().for_each(|d| take(&d.resource));
+        self.pods.iter().for_each(|pod| take(&pod.resource));
         for (old, new) in edit.resources {
             old.iter().for_each(|old| _ = resources.remove(&old.key()));
             new.into_iter().for_each(|new| _ = resources.insert(new.key(), new));
@@ -125,8 +126,14 @@ impl<'a> Editing<'a> {
         let (world, change) = (&mut self.new, &mut self.change);
         let Some(any) = new.or(old) else { return false };
         match &any.spec {
-            Spec::Service(_) => replace(&mut world.kubernetes, old, new),
-            Spec::ServiceEntry(_) => replace(&mut world.entries, old, new),
+            Spec::Service(_) => {
+                change.problems = true;
+                replace(&mut world.kubernetes, old, new);
+            }
+            Spec::ServiceEntry(_) => {
+                change.problems = true;
+                replace(&mut world.entries, old, new);
+            }
             Spec::WorkloadEntry(_) => {
                 replace(&mut world.workload_entries, old, new);
                 self.workload_entry(old.into_iter().chain(new));
@@ -161,8 +168,9 @@ impl<'a> Editing<'a> {
                 let of_namespace = world.known.iter().filter(|known| known.service.namespace == any.namespace());
                 self.touched.extend(of_namespace.map(|known| known.service.host.clone()));
             }
+            Spec::Pod(_) => _ = Document::replace(&mut world.pods, old, new),
             // Kinds that no configuration is made of.
-            Spec::Pod(_) | Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
+            Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
         }
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);

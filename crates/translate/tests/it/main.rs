@@ -1,7 +1,9 @@
 //! YAML in, configuration out: tables and goldens at translate's border.
 
+mod analysis;
 mod connections;
 mod delegates;
+mod explain;
 mod gateways;
 mod incremental;
 mod mesh;

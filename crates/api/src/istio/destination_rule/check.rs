@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::super::rules::*;
 use super::*;
+use crate::code::Code;
 use crate::meta::{Meta, check_labels, check_selector};
 use crate::problem::quoted;
 use crate::report::{Report, Step};
@@ -405,8 +406,13 @@ impl ClientTlsSettings {
                 }
             }
         } else if self.ca_certificates.is_empty() && !has_credential {
+            let code = match report.here().contains("portLevelSettings") {
+                true => Code::NoServerCertificateVerificationPortLevel,
+                false => Code::NoServerCertificateVerificationDestinationLevel,
+            };
             report
                 .warning("no authority is named that the server's certificate has to come from")
+                .code(code)
                 .hint("add `caCertificates` or `credentialName`");
         }
     }

@@ -1,11 +1,9 @@
 //! The rules for a VirtualService as a whole, and for its TLS and TCP rules.
 
-use std::collections::HashMap;
-
 use base::HostPattern;
 
 use super::super::rules::*;
-use super::{Destination, HttpMatchRequest, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute, VirtualService};
+use super::{Destination, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute, VirtualService};
 use crate::decode::Spanned;
 use crate::meta::{Meta, check_labels};
 use crate::problem::quoted;
@@ -26,7 +24,6 @@ impl VirtualService {
         report.each("tls", &self.tls, |route, r| check_tls(route, &hosts, r));
         report.each("tcp", &self.tcp, check_tcp);
         self.check_reach(report);
-        self.check_repeats(report);
     }
 
     /// Checks the hosts and gives those that can be read.
@@ -64,40 +61,6 @@ impl VirtualService {
                 });
             }
         }
-    }
-
-    /// Rules behind one that takes everything are never reached.
-    fn check_reach(&self, report: &mut Report) {
-        let all = |takes: Vec<bool>| takes.iter().position(|t| *t).filter(|i| i + 1 < takes.len());
-        for (name, first) in [
-            ("http", all(self.http.iter().map(|route| route.match_.is_empty()).collect())),
-            ("tcp", all(self.tcp.iter().map(|route| route.match_.is_empty()).collect())),
-        ] {
-            if let Some(first) = first {
-                let next = first + 1;
-                report.along(vec![Step::Field(name), Step::Index(next)], |r| {
-                    let message = format!("this rule and those below are never reached: {name}[{first}] has no `match` and takes everything");
-                    r.warning(message).hint(format!("give {name}[{first}] a `match`, or put it last"));
-                });
-            }
-        }
-    }
-
-    /// The first match wins: the same one further down is never reached.
-    fn check_repeats(&self, report: &mut Report) {
-        let mut seen = HashMap::new();
-        report.each("http", &self.http, |route, r| {
-            r.each("match", &route.match_, |m, r| {
-                let place = r.here();
-                let unnamed = HttpMatchRequest { name: String::new(), stat_prefix: String::new(), ..m.clone() };
-                if let Some(first) = seen.get(&format!("{unnamed:?}")) {
-                    let found = r.warning(format!("this is never reached: it is the same as {first}"));
-                    found.hint("remove it, or make it different");
-                } else {
-                    seen.insert(format!("{unnamed:?}"), place);
-                }
-            });
-        });
     }
 }
 

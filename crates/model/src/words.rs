@@ -1,0 +1,104 @@
+//! Conditions in words, for people: `begins with /api`, `header x-user is `jason``.
+
+use std::fmt;
+
+use crate::cluster::Balancing;
+use crate::matcher::{Fraction, HeaderMatch, QueryMatch, QueryValue, StringMatch, ValueMatch};
+use crate::route::PathMatch;
+
+/// `/api*` for a prefix, `/api/*` for whole segments, `~/a+` for an expression, the path itself, or `CONNECT`.
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(path) => write!(f, "{path}*"),
+            Self::SegmentPrefix(path) => write!(f, "{path}/*"),
+            Self::Exact(path) => f.write_str(path),
+            Self::Regex(pattern) => write!(f, "~{}", pattern.as_str()),
+            Self::Connect => f.write_str("CONNECT"),
+        }
+    }
+}
+
+/// `is `jason``, `begins with `a``, ...
+impl fmt::Display for StringMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact { value, .. } => write!(f, "is `{value}`"),
+            Self::Prefix { value, .. } => write!(f, "begins with `{value}`"),
+            Self::Suffix { value, .. } => write!(f, "ends with `{value}`"),
+            Self::Contains { value, .. } => write!(f, "has `{value}`"),
+            Self::Regex(pattern) => write!(f, "matches `{}`", pattern.as_str()),
+        }
+    }
+}
+
+/// `is there`, `is from 1 to 9`, or what is asked of the text.
+impl fmt::Display for ValueMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present(true) => f.write_str("is there"),
+            Self::Present(false) => f.write_str("is not there"),
+            Self::Range { start, end } => write!(f, "is from {start} to {}", end.saturating_sub(1)),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+/// `x-user is `jason``, `not x-user is there`
+impl fmt::Display for HeaderMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let not = if self.invert { "not " } else { "" };
+        write!(f, "{not}{} {}", self.key.as_str(), self.value)
+    }
+}
+
+/// `least requests of 2`
+impl fmt::Display for Balancing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RoundRobin => f.write_str("round robin"),
+            Self::LeastRequest { choices } => write!(f, "least requests of {choices}"),
+            Self::Random => f.write_str("random"),
+            Self::Provided => f.write_str("the one endpoint"),
+        }
+    }
+}
+
+/// `12.5 %`
+impl fmt::Display for Fraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", f64::from(self.as_millionths()) / 1e4)
+    }
+}
+
+/// `page is `1``
+impl fmt::Display for QueryMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            QueryValue::Present(true) => write!(f, "{} is there", self.name),
+            QueryValue::Present(false) => write!(f, "{} is not there", self.name),
+            QueryValue::Text(text) => write!(f, "{} {text}", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matcher::HeaderKey;
+
+    #[test]
+    fn in_words() {
+        let user = HeaderMatch::text(HeaderKey::parse("x-user").unwrap(), StringMatch::exact("jason"));
+        for (found, expected) in [
+            (user.to_string(), "x-user is `jason`"),
+            (HeaderMatch { invert: true, ..user }.to_string(), "not x-user is `jason`"),
+            (ValueMatch::Range { start: 1, end: 10 }.to_string(), "is from 1 to 9"),
+            (PathMatch::SegmentPrefix("/api".into()).to_string(), "/api/*"),
+            (Fraction::percent(12.5).to_string(), "12.5 %"),
+            (QueryMatch { name: "page".into(), value: QueryValue::Present(true) }.to_string(), "page is there"),
+        ] {
+            assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Documents of kinds that translation does not read yet, as far as analysis has something to say of them: selectors that
+//! take nobody, claims of tokens that nobody reads, patches of EnvoyFilters that do not take.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::{Code, Kind, Problem, Resource};
+use serde_json::Value;
+
+use super::selection::pairs;
+use crate::names::complete_gateway;
+use crate::service::selected;
+use crate::world::World;
+
+pub fn check(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
+    check_selectors(world, resources, problems);
+    check_telemetries(world, resources, problems);
+    check_claims(world, resources, problems);
+    resources.iter().filter(|r| r.kind == Kind::EnvoyFilter).for_each(|filter| check_patches(filter, problems));
+}
+
+/// The labels that a document selects by.
+fn selector(resource: &Resource) -> BTreeMap<String, String> {
+    let labels = resource.document().pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect()
+}
+
+/// Namespaces in which a document's selector takes workloads: every one for documents of the root namespace.
+fn takes_nobody(world: &World, resource: &Resource, labels: &BTreeMap<String, String>) -> bool {
+    let of_root = resource.namespace() == world.settings.root_namespace;
+    let namespaces: Vec<&str> = if of_root { world.namespaces() } else { vec![resource.namespace()] };
+    let mut all = namespaces.iter().flat_map(|namespace| world.described(namespace).chain(world.running(namespace)));
+    !all.any(|own| selected(labels, own))
+}
+
+fn check_selectors(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
+    const KINDS: [Kind; 4] =
+        [Kind::AuthorizationPolicy, Kind::RequestAuthentication, Kind::PeerAuthentication, Kind::WasmPlugin];
+    for resource in resources.iter().filter(|resource| KINDS.contains(&resource.kind)) {
+        let labels = selector(resource);
+        let by_target = ["targetRef", "targetRefs"].iter().any(|name| resource.document()["spec"].get(name).is_some());
+        if !by_target && takes_nobody(world, resource, &labels) {
+            let message = match labels.is_empty() {
+                true => format!("there is no workload in the namespace `{}`", resource.namespace()),
+                false => format!("no workload has {}", pairs(&labels)),
+            };
+            let problem = Problem::warning(message)
+                .code(Code::NoMatchingWorkloadsFound)
+                .path(if labels.is_empty() { "metadata.namespace" } else { "spec.selector.matchLabels" })
+                .hint("it has no effect until there is one");
+            problems.push(resource.problem(problem, Default::default()));
+        }
+    }
+}
+
+/// Of the Telemetries of a namespace one has no selector, and each workload is selected by one.
+fn check_telemetries(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
+    let all: Vec<(&Arc<Resource>, BTreeMap<String, String>)> =
+        resources.iter().filter(|r| r.kind == Kind::Telemetry).map(|r| (r, selector(r))).collect();
+    for (resource, labels) in &all {
+        let together = |own: &BTreeMap<String, String>| {
+            let mut workloads = world.described(resource.namespace()).chain(world.running(resource.namespace()));
+            workloads.any(|workload| selected(labels, workload) && selected(own, workload))
+        };
+        let rivals: Vec<String> = all
+            .iter()
+            .filter(|(other, _)| other.namespace() == resource.namespace() && other.key() != resource.key())
+            .filter(|(_, own)| own.is_empty() == labels.is_empty() && (labels.is_empty() || together(own)))
+            .map(|(other, _)| format!("`{}` ({})", other.key(), other.origin))
+            .collect();
+        if !rivals.is_empty() {
+            let (what, code) = match labels.is_empty() {
+                true => ("have no selector either", Code::MultipleTelemetriesWithoutWorkloadSelectors),
+                false => ("select the same workloads", Code::ConflictingTelemetryWorkloadSelectors),
+            };
+            let problem = Problem::warning(format!("other Telemetries {what}: {}", rivals.join(", ")));
+            let problem = problem.code(code).hint("put them into one document");
+            problems.push(resource.problem(problem, Default::default()));
+        }
+    }
+}
+
+/// Claims are those of tokens that a RequestAuthentication reads at the gateway.
+fn check_claims(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
+    let readers: Vec<&Arc<Resource>> = resources.iter().filter(|r| r.kind == Kind::RequestAuthentication).collect();
+    for rule in world.virtual_services.iter() {
+        let conditions = rule.spec().http.iter().enumerate();
+        let mut claims = conditions.flat_map(|(i, http)| {
+            let names = http.match_.iter().flat_map(|m| m.headers.keys().chain(m.without_headers.keys()));
+            names
+                .filter(|name| name.starts_with("@request.auth.claims") || name.starts_with("[@request.auth.claims]"))
+                .map(move |n| (i, n))
+        });
+        let Some((i, claim)) = claims.next() else { continue };
+        for name in rule.spec().gateways.iter().filter(|name| name.value != "mesh") {
+            let whole = complete_gateway(&name.value, rule.namespace());
+            let mut gateways = world.gateways.iter();
+            let Some(gateway) = gateways.find(|g| format!("{}/{}", g.namespace(), g.name()) == whole) else { continue };
+            let reads = |reader: &&&Arc<Resource>| {
+                let near =
+                    reader.namespace() == gateway.namespace() || reader.namespace() == world.settings.root_namespace;
+                near && selected(&selector(reader), &gateway.spec().selector)
+            };
+            if readers.iter().find(reads).is_none() {
+                let message = format!(
+                    "the rule asks for the claim `{claim}`, and no RequestAuthentication reads tokens at `{whole}`"
+                );
+                let problem = Problem::warning(message)
+                    .code(Code::JwtClaimBasedRoutingWithoutRequestAuthN)
+                    .path(format!("spec.http[{i}].match"))
+                    .expected(format!("a RequestAuthentication that selects {}", pairs(&gateway.spec().selector)))
+                    .hint("the rule never matches");
+                problems.push(rule.resource.problem(problem, name.span));
+            }
+        }
+    }
+}
+
+/// Patches that do nothing, or only for as long as others stand where they do (Istio's rules).
+fn check_patches(filter: &Resource, problems: &mut Vec<Problem>) {
+    let spec = &filter.document()["spec"];
+    let has_priority = spec["priority"].as_i64().is_some_and(|priority| priority != 0);
+    let patches = spec["configPatches"].as_array().map_or(&[][..], Vec::as_slice);
+    for (i, patch) in patches.iter().enumerate() {
+        let place = patch["applyTo"].as_str().unwrap_or_default();
+        let operation = patch["patch"]["operation"].as_str().unwrap_or_default();
+        let relative = matches!(operation, "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE" | "MERGE" | "REMOVE");
+        let of_version = patch["match"]["proxy"]["proxyVersion"].as_str().is_some_and(|version| !version.is_empty());
+        let on_routes = matches!(place, "ROUTE_CONFIGURATION" | "HTTP_ROUTE");
+        let filters = matches!(place, "HTTP_FILTER" | "NETWORK_FILTER");
+        let inserts = matches!(operation, "INSERT_BEFORE" | "INSERT_AFTER");
+        let found = [
+            (relative && of_version && !has_priority, Code::EnvoyFilterUsesRelativeOperationWithProxyVersion),
+            (inserts && !has_priority, Code::EnvoyFilterUsesRelativeOperation),
+            (operation == "REPLACE" && !filters, Code::EnvoyFilterUsesReplaceOperationIncorrectly),
+            (operation == "ADD" && on_routes, Code::EnvoyFilterUsesAddOperationIncorrectly),
+            (operation == "REMOVE" && on_routes, Code::EnvoyFilterUsesRemoveOperationIncorrectly),
+        ];
+        for (_, code) in found.iter().filter(|(is_so, _)| *is_so) {
+            let problem = Problem::warning(format!("{operation} on {place}: {}", code.summary()))
+                .code(*code)
+                .path(format!("spec.configPatches[{i}].patch.operation"));
+            problems.push(filter.problem(problem, Default::default()));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Where a request goes in the end: clusters by weight, their endpoints, and the policies on the way.
+
+use std::sync::Arc;
+
+use model::cluster::{Discovery, Transport};
+use model::endpoint::Health;
+use model::{Cluster, EndpointSet};
+
+use super::{Step, Walk};
+use crate::names::{BLACK_HOLE, PASSTHROUGH};
+use crate::peer_authentication::Mode;
+use crate::service::{Service, ServicePort};
+
+impl<'a> Walk<'a> {
+    /// The clusters among which the weights decide.
+    pub fn clusters(
+        &mut self,
+        targets: &[(&Arc<str>, u32)],
+        service: Option<&'a Arc<Service>>,
+        what: &str,
+    ) -> (String, bool) {
+        let total: u64 = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut reached = Vec::new();
+        for (name, weight) in targets {
+            let share = 100.0 * f64::from(*weight) / total.max(1) as f64;
+            let share = if targets.len() > 1 { format!(" ({share:.0} %)") } else { String::new() };
+            if let Some(endpoints) = self.cluster(name, &share) {
+                reached.push(format!("`{name}`{share}: {endpoints}"));
+            }
+        }
+        if let Some(service) = service {
+            self.policies(service);
+        }
+        match reached.is_empty() {
+            true => (format!("{what} finds nobody: answered 503, or closed if it is no HTTP"), false),
+            false => (format!("{what} goes to {}", reached.join("; ")), true),
+        }
+    }
+
+    /// One of them; how many can take the request, in words, if anybody can.
+    fn cluster(&mut self, name: &Arc<str>, share: &str) -> Option<String> {
+        let Some(cluster) = self.config.clusters.get(name).cloned() else {
+            let step = Step::new("cluster", format!("{name}{share}"));
+            self.steps.push(step.fact("does not exist: no such host, port or subset; answered 503 (flag NC)"));
+            return None;
+        };
+        let step = Step::new("cluster", format!("{name}{share}")).fact(transport(&cluster));
+        self.steps.push(step.fact(format!("balancing: {}", cluster.balancing)));
+        let set = match &cluster.discovery {
+            Discovery::Eds(name) => self.config.endpoints.get(name).cloned().unwrap_or_default(),
+            Discovery::Static(set) | Discovery::StrictDns(set) | Discovery::LogicalDns(set) => Arc::new(set.clone()),
+            Discovery::OriginalDestination => return Some(self.as_dialled(&cluster)),
+        };
+        self.endpoints(&set)
+    }
+
+    fn as_dialled(&mut self, cluster: &Cluster) -> String {
+        let words = match &*cluster.name {
+            PASSTHROUGH => "the address that the caller dialled, as an unknown destination (ALLOW_ANY)",
+            BLACK_HOLE => "nowhere: unknown destinations are refused (REGISTRY_ONLY)",
+            _ => "the address that the caller dialled",
+        };
+        self.steps.push(Step::new("endpoints", words));
+        words.to_owned()
+    }
+
+    fn endpoints(&mut self, set: &EndpointSet) -> Option<String> {
+        let mut step = Step::new("endpoints", format!("{} of {}", set.iter().count(), set.name));
+        let mut able = 0;
+        for endpoint in set.iter() {
+            let health = match endpoint.health {
+                Health::Healthy => "",
+                Health::Unhealthy => ", unhealthy",
+                Health::Draining => ", draining",
+                Health::Degraded => ", degraded",
+            };
+            able += usize::from(matches!(endpoint.health, Health::Healthy | Health::Degraded));
+            let who = endpoint.workload.as_ref().map_or_else(String::new, |w| format!(" {}.{}", w.name, w.namespace));
+            let tls = if endpoint.mesh_tls { ", takes the mesh's TLS" } else { "" };
+            step = step.fact(format!("{}{who}{tls}{health}", endpoint.address));
+        }
+        if able == 0 {
+            step = step.fact("none can take a request: answered 503 (flag UH)");
+        }
+        self.steps.push(step);
+        (able > 0).then(|| if able == 1 { "1 endpoint".to_owned() } else { format!("one of {able} endpoints") })
+    }
+
+    /// The documents that shape how the destination is called, and how it takes calls.
+    fn policies(&mut self, service: &'a Service) {
+        let rules = self.world.policy_documents(service, self.node);
+        for rule in &rules {
+            self.steps.push(Step::new("policy", format!("{} ({})", rule.resource.key(), rule.resource.origin)));
+        }
+        let Some(port) = service.port(self.question.port) else { return };
+        let mut modes: Vec<String> = self.modes(service, port).collect();
+        modes.sort();
+        modes.dedup();
+        if !modes.is_empty() {
+            self.steps.push(modes.into_iter().fold(Step::new("policy", "mutual TLS at the server"), Step::fact));
+        }
+    }
+
+    fn modes<'s>(&'s self, service: &'s Service, port: &'s ServicePort) -> impl Iterator<Item = String> + 's {
+        self.world.workloads_of(service).filter_map(move |workload| {
+            let target = port.on(workload)?;
+            let mode = match self.world.mutual_tls_of(&workload.namespace, &workload.labels, target) {
+                Mode::Disable => "DISABLE: plain text only",
+                Mode::Permissive => "PERMISSIVE: plain text and mutual TLS",
+                Mode::Strict => "STRICT: mutual TLS only",
+            };
+            Some(format!("{}: {mode}", workload.reference.name))
+        })
+    }
+}
+
+fn transport(cluster: &Cluster) -> String {
+    match &cluster.transport {
+        Transport::Plain => "plain text".to_owned(),
+        Transport::Tls(tls) => format!("TLS to every endpoint{}", asking(tls.sni.as_deref())),
+        Transport::MeshTls(_) => "the mesh's mutual TLS to endpoints that take it".to_owned(),
+    }
+}
+
+fn asking(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(", asking for {name}"))
+}

@@ -1,0 +1,286 @@
+//! What analysis finds: one document set for each code, and sets in which it must find nothing.
+
+use std::sync::Arc;
+
+use api::{Code, Problem, Resource};
+use translate::{Inputs, World};
+
+use super::mesh::BOOKINFO;
+
+/// `CODE Kind/namespace/name path: message` of everything that analysis finds beside the codes of the setting.
+fn analyze(documents: &str) -> Vec<String> {
+    let parsed = api::parse("test.yaml", documents);
+    let errors: Vec<_> = parsed.problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    let resources: Vec<Arc<Resource>> = parsed.resources;
+    let world = World::new(Inputs { resources: resources.clone(), ..Inputs::default() });
+    let found = parsed.problems.into_iter().map(translate::by_code).chain(translate::analyze(&world, &resources));
+    let told = |p: &Problem| !matches!(p.code, Code::NotEnforced | Code::SchemaWarning);
+    let of = |p: &Problem| p.resource.as_ref().map_or_else(String::new, ToString::to_string);
+    let line = |p: Problem| format!("{} {} {}: {}", p.code, of(&p), p.path, without_lines(&p.message));
+    found.filter(told).map(line).collect()
+}
+
+/// Line numbers are those of the setting: `test.yaml:12` becomes `test.yaml:_`.
+fn without_lines(message: &str) -> String {
+    let mut parts = message.split("test.yaml:");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| all + "test.yaml:_" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+fn check(documents: &str, expected: &[&str]) {
+    assert_eq!(analyze(&format!("{BOOKINFO}\n---\n{documents}")), expected, "{documents}");
+}
+
+fn rule(name: &str, spec: &str) -> String {
+    format!("apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n")
+}
+
+#[test]
+fn what_works_is_not_complained_about() {
+    let rules = ["all-v1", "gateway", "reviews-80-20", "strict-mtls"];
+    for name in rules {
+        let path = format!("{}/../../samples/bookinfo/mesh/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let subsets = include_str!("../../../../samples/bookinfo/mesh/destination-rules.yaml");
+        let found = analyze(&format!("{BOOKINFO}\n---\n{}\n---\n{subsets}", std::fs::read_to_string(path).unwrap()));
+        // Subsets that nothing is deployed for, and no rule names.
+        let others: Vec<_> = found.iter().filter(|line| !line.starts_with("IST0173")).collect();
+        assert_eq!(others, Vec::<&String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn references() {
+    check(
+        &rule("r", "{hosts: [reviews], gateways: [nowhere], http: [{route: [{destination: {host: absent}}]}]}"),
+        &[
+            "IST0101 VirtualService/default/r spec.gateways[0]: the gateway `nowhere` is not known",
+            "IST0101 VirtualService/default/r spec.http[0].route[0].destination.host: no service has the host `absent` (that is `absent.default.svc.cluster.local`)",
+        ],
+    );
+    let two_ports = "apiVersion: v1\nkind: Service\nmetadata: {name: two}\nspec: {ports: [{name: http-a, port: 80}, {name: http-b, port: 81}]}\n---\n";
+    check(
+        &format!("{two_ports}{}", rule("r", "{hosts: [two], http: [{route: [{destination: {host: two}}]}]}")),
+        &[
+            "IST0112 VirtualService/default/r spec.http[0].route[0].destination.port: `two.default.svc.cluster.local` has several ports, and the destination says none",
+        ],
+    );
+    check(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: absent}",
+        &[
+            "IST0174 DestinationRule/default/d spec.host: no service has the host `absent` (that is `absent.default.svc.cluster.local`)",
+        ],
+    );
+}
+
+#[test]
+fn hosts() {
+    let to = "http: [{route: [{destination: {host: reviews}}]}]";
+    check(
+        &format!(
+            "{}{}",
+            rule("a", &format!("{{hosts: [reviews], {to}}}")),
+            rule("b", &format!("{{hosts: [reviews.default.svc.cluster.local], {to}}}"))
+        ),
+        &[
+            "IST0109 VirtualService/default/a spec.hosts[0]: the host `reviews.default.svc.cluster.local` has rules in `VirtualService/default/b` (test.yaml:_) too",
+            "IST0109 VirtualService/default/b spec.hosts[0]: the host `reviews.default.svc.cluster.local` has rules in `VirtualService/default/a` (test.yaml:_) too",
+        ],
+    );
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [shop.example.org]}]}\n---\n";
+    check(
+        &format!("{gateway}{}", rule("a", &format!("{{hosts: [blog.example.org], gateways: [g], {to}}}"))),
+        &["IST0132 VirtualService/default/a spec.gateways[0]: the gateway `g` opens none of the hosts of these rules"],
+    );
+    check(&format!("{gateway}{}", rule("a", &format!("{{hosts: ['*.example.org'], gateways: [g], {to}}}"))), &[]);
+    let split = "http: [{route: [{destination: {host: reviews, subset: v1}}]}]";
+    let subsets = include_str!("../../../../samples/bookinfo/mesh/destination-rules.yaml");
+    check(
+        &format!(
+            "{subsets}\n---\n{gateway}{}{}",
+            rule("a", &format!("{{hosts: [reviews], {split}}}")),
+            rule("b", &format!("{{hosts: [shop.example.org], gateways: [g], {to}}}"))
+        ),
+        &[
+            "IST0140 VirtualService/default/b spec.http[0].route[0].destination: the subsets that `VirtualService/default/a` chooses do not count here",
+            "IST0173 DestinationRule/default/details spec.subsets[1].labels: the subset `v2` selects no workload of `details.default.svc.cluster.local`",
+            "IST0173 DestinationRule/default/ratings spec.subsets[1].labels: the subset `v2` selects no workload of `ratings.default.svc.cluster.local`",
+        ],
+    );
+}
+
+#[test]
+fn reach() {
+    let to = "route: [{destination: {host: reviews}}]";
+    check(
+        &rule(
+            "r",
+            &format!(
+                "{{hosts: [reviews], http: [{{match: [{{uri: {{prefix: /a}}}}], {to}}}, {{match: [{{uri: {{exact: /a/b}}, method: {{exact: GET}}}}], {to}}}]}}"
+            ),
+        ),
+        &[
+            "IST0130 VirtualService/default/r spec.http[1]: this rule is never reached: earlier rules take all of its matches",
+            "IST0131 VirtualService/default/r spec.http[1].match[0]: this is never reached: all of it goes to spec.http[0].match[0]",
+        ],
+    );
+    for narrower in
+        ["uri: {prefix: /ab}", "method: {exact: GET}", "uri: {regex: /a.*}", "uri: {exact: /b}, headers: {x: {}}"]
+    {
+        let wide = if narrower.starts_with("uri: {prefix") { "{prefix: /abc}" } else { "{exact: /a}" };
+        check(
+            &rule(
+                "r",
+                &format!(
+                    "{{hosts: [reviews], http: [{{match: [{{uri: {wide}}}], {to}}}, {{match: [{{{narrower}}}], {to}}}]}}"
+                ),
+            ),
+            &[],
+        );
+    }
+}
+
+#[test]
+fn gateways_and_certificates() {
+    let gateway = |name: &str, port: u16, tls: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec: {{selector: {{istio: ingressgateway}}, servers: [{{port: {{number: {port}, name: https, protocol: HTTPS}}, hosts: [a.example.org], tls: {tls}}}]}}\n---\n"
+        )
+    };
+    let secret =
+        |data: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: cert}}\nstringData: {data}\n---\n");
+    let good = secret("{tls.crt: '-----BEGIN CERTIFICATE-----', tls.key: '-----BEGIN PRIVATE KEY-----'}");
+    let tls = "{mode: SIMPLE, credentialName: cert}";
+    check(&format!("{good}{}", gateway("a", 443, tls)), &[]);
+    check(
+        &gateway("a", 443, tls),
+        &["IST0101 Gateway/default/a spec.servers[0].tls.credentialName: there is no Secret `cert`"],
+    );
+    check(
+        &format!("{}{}", secret("{tls.crt: no}"), gateway("a", 443, tls)),
+        &[
+            "IST0161 Gateway/default/a spec.servers[0].tls.credentialName: the Secret `cert` holds no certificate with its key in PEM",
+        ],
+    );
+    check(
+        &format!("{good}{}{}", gateway("a", 443, tls), gateway("b", 8443, tls)),
+        &[
+            "IST0138 Gateway/default/a spec.servers[0].tls: the Gateway `Gateway/default/b` shows the certificate `cert` too",
+            "IST0138 Gateway/default/b spec.servers[0].tls: the Gateway `Gateway/default/a` shows the certificate `cert` too",
+        ],
+    );
+    let codes = |documents: &str| -> Vec<String> {
+        analyze(documents).iter().map(|line| line.split(" spec").next().unwrap().to_owned()).collect()
+    };
+    let both =
+        format!("{good}{}{}", gateway("a", 443, tls), gateway("b", 443, "{mode: SIMPLE, credentialName: cert2}"));
+    assert_eq!(
+        codes(&both),
+        ["IST0145 Gateway/default/b", "IST0101 Gateway/default/b", "IST0145 Gateway/default/a"],
+        "both sides of a clash are told"
+    );
+}
+
+#[test]
+fn selection() {
+    check(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: reviews, subsets: [{name: v9, labels: {version: v9}}, {name: v1, labels: {version: v1}}]}",
+        &[
+            "IST0173 DestinationRule/default/d spec.subsets[0].labels: the subset `v9` selects no workload of `reviews.default.svc.cluster.local`",
+        ],
+    );
+    let sidecar = |name: &str, selector: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}}}\nspec: {{{selector} egress: [{{hosts: ['./*']}}]}}\n---\n"
+        )
+    };
+    let of = |labels: &str| format!("workloadSelector: {{labels: {labels}}},");
+    check(
+        &format!("{}{}", sidecar("a", ""), sidecar("b", "")),
+        &[
+            "IST0111 Sidecar/default/a : the namespace `default` has other Sidecars without a selector: `Sidecar/default/b` (test.yaml:_)",
+            "IST0111 Sidecar/default/b : the namespace `default` has other Sidecars without a selector: `Sidecar/default/a` (test.yaml:_)",
+        ],
+    );
+    check(
+        &format!(
+            "{}{}{}",
+            sidecar("a", &of("{app: reviews}")),
+            sidecar("b", &of("{app: reviews, version: v1}")),
+            sidecar("c", &of("{app: absent}"))
+        ),
+        &[
+            "IST0110 Sidecar/default/a spec.workloadSelector.labels: other Sidecars select the same workloads: `Sidecar/default/b` (test.yaml:_)",
+            "IST0110 Sidecar/default/b spec.workloadSelector.labels: other Sidecars select the same workloads: `Sidecar/default/a` (test.yaml:_)",
+            "IST0101 Sidecar/default/c spec.workloadSelector.labels: no workload of the namespace `default` has `app=absent`",
+        ],
+    );
+    check(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\nspec: {selector: {matchLabels: {app: absent}}}",
+        &["IST0127 AuthorizationPolicy/default/p spec.selector.matchLabels: no workload has `app=absent`"],
+    );
+}
+
+#[test]
+fn services() {
+    let service = |name: &str, ports: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{app: reviews}}, ports: [{ports}]}}\n---\n"
+        )
+    };
+    check(
+        &service("odd", "{name: web, port: 9080}"),
+        &["IST0118 Service/default/odd spec.ports[0].name: the name `web` of port 9080 does not tell its protocol"],
+    );
+    check(
+        &service("odd", "{name: http, port: 80, targetPort: 9080}"),
+        &[
+            "IST0137 Deployment/default/reviews-v1 : its services lead from the ports 80 and 9080 to port 9080: `Service/default/reviews` (test.yaml:_) and `Service/default/odd` (test.yaml:_)",
+            "IST0137 Deployment/default/reviews-v2 : its services lead from the ports 80 and 9080 to port 9080: `Service/default/reviews` (test.yaml:_) and `Service/default/odd` (test.yaml:_)",
+            "IST0137 Deployment/default/reviews-v3 : its services lead from the ports 80 and 9080 to port 9080: `Service/default/reviews` (test.yaml:_) and `Service/default/odd` (test.yaml:_)",
+        ],
+    );
+    check(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec: {hosts: [reviews.default.svc.cluster.local], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}",
+        &[
+            "HAL0003 ServiceEntry/default/e : `Service/default/reviews` defines a service of the host `reviews.default.svc.cluster.local` already",
+        ],
+    );
+}
+
+#[test]
+fn kinds_that_are_not_read() {
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n---\n";
+    let by_claim = rule(
+        "r",
+        "{hosts: ['*'], gateways: [g], http: [{match: [{headers: {'@request.auth.claims.group': {exact: a}}}], route: [{destination: {host: reviews}}]}]}",
+    );
+    check(
+        &format!("{gateway}{by_claim}"),
+        &[
+            "IST0149 VirtualService/default/r spec.http[0].match: the rule asks for the claim `@request.auth.claims.group`, and no RequestAuthentication reads tokens at `default/g`",
+        ],
+    );
+    let filter = |operation: &str, place: &str, more: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{name: f}}\nspec: {{{more} configPatches: [{{applyTo: {place}, patch: {{operation: {operation}}}}}]}}"
+        )
+    };
+    let code = |documents: &str| -> Vec<String> {
+        analyze(documents).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    for (operation, place, more, expected) in [
+        ("INSERT_BEFORE", "HTTP_FILTER", "", &["IST0151"][..]),
+        ("INSERT_BEFORE", "HTTP_FILTER", "priority: 10,", &[]),
+        ("INSERT_FIRST", "HTTP_FILTER", "", &[]),
+        ("REPLACE", "CLUSTER", "", &["IST0152"]),
+        ("ADD", "HTTP_ROUTE", "", &["IST0153"]),
+        ("REMOVE", "ROUTE_CONFIGURATION", "", &["IST0154"]),
+    ] {
+        assert_eq!(code(&filter(operation, place, more)), expected, "{operation} {place}");
+    }
+    let telemetry = |name: &str| {
+        format!("apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: {name}}}\nspec: {{}}\n---\n")
+    };
+    assert_eq!(code(&format!("{}{}", telemetry("a"), telemetry("b"))), ["IST0160", "IST0160"]);
+}
