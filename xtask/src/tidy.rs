@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cargo::{self, root};
 
 /// The crates of the house and the floor each stands on. Dependencies run downwards only.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("base", 1),
     ("proto", 1),
     ("model", 2),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 18] = [
     ("upstream", 3),
     ("proxy", 4),
     ("control", 4),
+    ("envoyfile", 4),
     ("launch", 4),
     ("halcyon", 5),
     ("halcyon-proxy-bin", 5),

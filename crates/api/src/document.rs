@@ -20,6 +20,8 @@ use crate::yaml::{self, Limits, Node, Value};
 pub struct Parsed {
     /// The documents without an error, in the order of the file.
     pub resources: Vec<Arc<Resource>>,
+    /// Documents that are refused, and can be read all the same: so that what refers to them is not complained about too.
+    pub refused: Vec<Arc<Resource>>,
     /// Everything that is wrong with the file, in its order.
     pub problems: Vec<Problem>,
 }
@@ -40,12 +42,14 @@ pub fn parse(file: &str, text: &str) -> Parsed {
 /// As [`parse`], with another namespace for documents that name none.
 pub fn parse_in(namespace: &str, file: &str, text: &str) -> Parsed {
     let stream = yaml::read(file, text, &Limits::default());
-    let mut parsed = Parsed { resources: Vec::new(), problems: stream.problems };
+    let mut parsed = Parsed { problems: stream.problems, ..Parsed::default() };
     for root in &stream.documents {
         for (path, item, kind) in flatten(root) {
             let origin = Origin { file: file.to_owned(), line: item.span.line };
             let (resource, problems) = read_document(root, path, item, kind, namespace, origin);
-            parsed.resources.extend(resource.map(Arc::new));
+            let good = !problems.iter().any(Problem::is_error);
+            let list = if good { &mut parsed.resources } else { &mut parsed.refused };
+            list.extend(resource.map(Arc::new));
             parsed.problems.extend(problems);
         }
     }
@@ -83,7 +87,8 @@ fn keep_first(resources: &mut Vec<Arc<Resource>>) {
 
 /// Reads a single document that is no list.
 pub(crate) fn read_one(root: &Node, origin: Origin) -> (Option<Resource>, Vec<Problem>) {
-    read_document(root, Vec::new(), root, None, DEFAULT_NAMESPACE, origin)
+    let (resource, problems) = read_document(root, Vec::new(), root, None, DEFAULT_NAMESPACE, origin);
+    (resource.filter(|_| !problems.iter().any(Problem::is_error)), problems)
 }
 
 /// The documents inside a document: itself, or the items of a `List`, each with its path and with the kind that the
@@ -129,9 +134,7 @@ fn read_document(
     let mut report = Report::new(&file, root);
     let read = report.along(path, |r| read_resource(node, inherited, namespace, origin, r));
     let key = read.as_ref().ok().map(Resource::key).or_else(|| read.as_ref().err().cloned().flatten());
-    let problems = report.finish(key.as_ref());
-    let good = !problems.iter().any(Problem::is_error);
-    (read.ok().filter(|_| good), problems)
+    (read.ok(), report.finish(key.as_ref()))
 }
 
 /// Reads one document. If its body cannot be read, its key is given, as far as that is known.

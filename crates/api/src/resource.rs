@@ -1,5 +1,6 @@
 //! One resource as a value: metadata, origin, its typed fields, and the document as it was written.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value as Json;
@@ -91,6 +92,32 @@ impl Resource {
     /// The document as it was written, its namespace filled in. A Secret's holds its data.
     pub fn document(&self) -> &Json {
         &self.document
+    }
+
+    /// The text at a place of the document, by JSON pointer (RFC 6901): for kinds that are kept unread.
+    pub fn text_at(&self, pointer: &str) -> Option<&str> {
+        self.document.pointer(pointer)?.as_str()
+    }
+
+    /// The whole number at a place of the document.
+    pub fn number_at(&self, pointer: &str) -> Option<i64> {
+        self.document.pointer(pointer)?.as_i64()
+    }
+
+    /// Is there anything at this place of the document?
+    pub fn has(&self, pointer: &str) -> bool {
+        self.document.pointer(pointer).is_some_and(|value| !value.is_null())
+    }
+
+    /// How long the list at a place of the document is; 0 if there is none.
+    pub fn length_at(&self, pointer: &str) -> usize {
+        self.document.pointer(pointer).and_then(Json::as_array).map_or(0, Vec::len)
+    }
+
+    /// The texts by key at a place of the document, such as labels.
+    pub fn texts_at(&self, pointer: &str) -> BTreeMap<String, String> {
+        let map = self.document.pointer(pointer).and_then(Json::as_object).into_iter().flatten();
+        map.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
     }
 
     /// The document as YAML: `apiVersion`, `kind` and `metadata` first, `status` last, the rest as it was written.

@@ -1,5 +1,7 @@
 //! The data plane as a program: reads its bootstrap file, sets up its log, runs the library, ends with its signals.
 
+mod envoy;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,10 +22,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "halcyon-proxy", version)]
 struct Arguments {
     /// The bootstrap file (JSON): who this proxy is and where its control plane is.
-    #[arg(long, value_name = "FILE")]
-    bootstrap: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["config_path", "config_yaml"])]
+    bootstrap: Option<PathBuf>,
+    #[command(flatten)]
+    envoy: envoy::Arguments,
     /// What is logged: error, warn, info, debug or trace, also per part, such as `info,proxy::tcp=debug`.
-    #[arg(long, value_name = "LEVEL", env = "HALCYON_LOG", default_value = "info")]
+    #[arg(long, short, visible_alias = "log-level", value_name = "LEVEL", env = "HALCYON_LOG", default_value = "info")]
     log: String,
     /// Log lines as JSON objects.
     #[arg(long)]
@@ -47,7 +51,14 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let log_level = begin_log(&arguments)?;
-    let bootstrap = Bootstrap::load(&arguments.bootstrap)?;
+    let bootstrap = match &arguments.bootstrap {
+        Some(path) => Bootstrap::load(path)?,
+        None => envoy::bootstrap(&arguments.envoy)?,
+    };
+    if arguments.envoy.only_validates() {
+        println!("configuration OK");
+        return Ok(());
+    }
     let options = Options { log_level: Some(log_level), signals: true, lifeline: arguments.lifeline_fd };
     let proxy = Proxy::start(bootstrap, options)?;
     proxy.wait();

@@ -165,10 +165,19 @@ pub struct Bootstrap {
     pub dns: Option<Dns>,
     /// When the program behind this sidecar is ready, for the control plane; none: that is not asked.
     pub program_ready: Option<ReadyCheck>,
-    /// A file with resources to run before, or without, a control plane.
-    pub static_resources: Option<PathBuf>,
+    /// Resources to run before, or without, a control plane.
+    pub static_resources: Option<StaticResources>,
     /// How virtual hosts are found when they are needed.
     pub on_demand: OnDemand,
+}
+
+/// Resources to run before, or without, a control plane.
+#[derive(Debug, Clone)]
+pub enum StaticResources {
+    /// In a file: a protobuf `DiscoveryResponse`.
+    File(PathBuf),
+    /// Given.
+    Given(Vec<xds::Resource>),
 }
 
 /// Who this proxy is to its control plane (xDS `Node`).
@@ -388,7 +397,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         drain,
         dns: file.dns.map(|d| Dns { udp: d.udp, tcp: d.tcp, resolvers: d.resolvers }),
         program_ready: file.program_ready.map(|ready| ready_check(path, ready)).transpose()?,
-        static_resources: file.static_resources,
+        static_resources: file.static_resources.map(StaticResources::File),
         on_demand: file.on_demand.map(|on_demand| on_demand.resolve(path)).transpose()?.unwrap_or_default(),
     })
 }

@@ -21,7 +21,7 @@ use upstream::dns::{Resolve, SystemResolver};
 
 use crate::admin::{Admin, Offer};
 use crate::apply::{Applier, Changes, Discovery, Rejected};
-use crate::bootstrap::{Bootstrap, Mode};
+use crate::bootstrap::{Bootstrap, Mode, StaticResources};
 use crate::demand::Demand;
 use crate::link::Links;
 use crate::live::Live;
@@ -262,8 +262,12 @@ impl Side {
 
     /// Runs the static resources.
     fn first_configuration(&self, bootstrap: &Bootstrap) -> Result<(), StartError> {
-        if let Some(path) = &bootstrap.static_resources {
-            self.apply(Changes { set: state::read_resources(path)?, removed: Vec::new() });
+        if let Some(given) = &bootstrap.static_resources {
+            let set = match given {
+                StaticResources::File(path) => state::read_resources(path)?,
+                StaticResources::Given(resources) => resources.clone(),
+            };
+            self.apply(Changes { set, removed: Vec::new() });
         }
         if bootstrap.control_plane.is_none() || bootstrap.static_resources.is_some() {
             self.has_configuration();

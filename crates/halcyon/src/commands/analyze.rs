@@ -53,7 +53,7 @@ pub async fn run(place: &Place, args: AnalyzeArgs) -> Result<ExitCode> {
 }
 
 fn of_files(documents: &[Document], namespace: &str) -> Vec<Problem> {
-    let (resources, problems) = parse(documents, namespace);
+    let (resources, problems) = parse(documents, namespace, true);
     let world = World::new(Inputs { resources: resources.clone(), ..Inputs::default() });
     problems.into_iter().map(translate::by_code).chain(translate::analyze(&world, &resources)).collect()
 }

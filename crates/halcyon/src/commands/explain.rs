@@ -36,7 +36,7 @@ pub async fn run(place: &Place, args: ExplainArgs) -> Result<ExitCode> {
 }
 
 fn of_files(documents: &[control::v1::Document], request: &ExplainRequest) -> Result<Explanation> {
-    let (resources, problems) = parse(documents, &request.namespace);
+    let (resources, problems) = parse(documents, &request.namespace, false);
     if problems.iter().any(|problem| problem.is_error()) {
         let sources = documents.iter().map(|d| (d.file.as_str(), d.text.as_str())).collect();
         print_problems(&problems, &sources);

@@ -18,7 +18,7 @@ use crate::print::{self, Colour};
 /// Exit code 0 if everything is accepted, 1 if something is refused.
 pub fn run(args: ValidateArgs) -> Result<ExitCode> {
     let documents = files::read(&args.files.files)?;
-    let (resources, mut problems) = parse(&documents, api::DEFAULT_NAMESPACE);
+    let (resources, mut problems) = parse(&documents, api::DEFAULT_NAMESPACE, false);
     let world = World::new(Inputs { resources: resources.clone(), ..Inputs::default() });
     problems.extend(translate::check(&world));
     problems.extend(translate::check_selection(&world));
@@ -43,14 +43,16 @@ pub fn run(args: ValidateArgs) -> Result<ExitCode> {
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The resources of some files, and what is wrong with each of them and with the set.
-pub fn parse(documents: &[Document], namespace: &str) -> (Vec<Arc<Resource>>, Vec<Problem>) {
+/// The resources of some files, and what is wrong with each of them and with the set. With `refused` those that have an
+/// error and can be read all the same are among them.
+pub fn parse(documents: &[Document], namespace: &str, refused: bool) -> (Vec<Arc<Resource>>, Vec<Problem>) {
     let mut resources: Vec<Arc<Resource>> = Vec::new();
     let mut problems: Vec<Problem> = Vec::new();
     for document in documents {
         let parsed = api::parse_in(namespace, &document.file, &document.text);
         problems.extend(parsed.problems);
         resources.extend(parsed.resources);
+        resources.extend(parsed.refused.into_iter().filter(|_| refused));
     }
     for problem in api::check_set(&resources) {
         if !problems.contains(&problem) {

@@ -143,6 +143,11 @@ fn check_destination(
         let problem = unknown_host(world, &to.host.value, &whole).path(format!("{path}.host"));
         return report(problem.hint(format!("until it is there, {}", sent.fate())), &to.host);
     };
+    if !service.visible.includes(rule.namespace()) {
+        let message = format!("the service `{}` is not exported to the namespace `{}`", service.host, rule.namespace());
+        let problem = unknown(message).path(format!("{path}.host"));
+        return report(problem.hint(format!("clients there do not see it: {}", sent.fate())), &to.host);
+    }
     if !to.subset.is_empty() && !knows_subset(world, service, &to.subset.value) {
         let message = format!("no DestinationRule for `{}` defines the subset `{}`", service.host, to.subset);
         let problem = unknown(message).path(format!("{path}.subset")).expected(subsets(world, service));

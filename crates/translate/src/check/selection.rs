@@ -18,13 +18,14 @@ pub fn check(world: &World, whole: bool, problems: &mut Vec<Problem>) {
     check_sidecars(world, problems);
 }
 
-/// A subset that takes none of its host's workloads answers 503. Of a host without any workload nothing can be said.
+/// A subset that takes none of its host's workloads answers 503. Of a host without any workload there is less to say: they
+/// may be started yet.
 fn check_subsets(world: &World, whole: bool, problems: &mut Vec<Problem>) {
     for rule in world.destination_rules.iter().filter(|rule| !rule.spec().subsets.is_empty()) {
         let pattern = world.host_pattern(&rule.spec().host.value, rule.namespace());
         let Some(service) = pattern.and_then(|pattern| world.service_named(&pattern.to_string())) else { continue };
         let members = labels_of(world, service);
-        if members.is_empty() {
+        if members.is_empty() && !(whole && matches!(service.backing, Backing::Workloads(_))) {
             continue;
         }
         for (i, subset) in rule.spec().subsets.iter().enumerate() {

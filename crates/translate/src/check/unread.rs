@@ -1,11 +1,10 @@
 //! Documents of kinds that translation does not read yet, as far as analysis has something to say of them: selectors that
 //! take nobody, claims of tokens that nobody reads, patches of EnvoyFilters that do not take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::{Code, Kind, Problem, Resource};
-use serde_json::Value;
 
 use super::selection::pairs;
 use crate::names::complete_gateway;
@@ -14,6 +13,7 @@ use crate::world::World;
 
 pub fn check(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
     check_selectors(world, resources, problems);
+    check_namespaces(world, resources, problems);
     check_telemetries(world, resources, problems);
     check_claims(world, resources, problems);
     resources.iter().filter(|r| r.kind == Kind::EnvoyFilter).for_each(|filter| check_patches(filter, problems));
@@ -21,9 +21,7 @@ pub fn check(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Prob
 
 /// The labels that a document selects by.
 fn selector(resource: &Resource) -> BTreeMap<String, String> {
-    let labels = resource.document().pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect()
+    resource.texts_at("/spec/selector/matchLabels")
 }
 
 /// Namespaces in which a document's selector takes workloads: every one for documents of the root namespace.
@@ -39,7 +37,7 @@ fn check_selectors(world: &World, resources: &[Arc<Resource>], problems: &mut Ve
         [Kind::AuthorizationPolicy, Kind::RequestAuthentication, Kind::PeerAuthentication, Kind::WasmPlugin];
     for resource in resources.iter().filter(|resource| KINDS.contains(&resource.kind)) {
         let labels = selector(resource);
-        let by_target = ["targetRef", "targetRefs"].iter().any(|name| resource.document()["spec"].get(name).is_some());
+        let by_target = resource.has("/spec/targetRef") || resource.has("/spec/targetRefs");
         if !by_target && takes_nobody(world, resource, &labels) {
             let message = match labels.is_empty() {
                 true => format!("there is no workload in the namespace `{}`", resource.namespace()),
@@ -50,6 +48,30 @@ fn check_selectors(world: &World, resources: &[Arc<Resource>], problems: &mut Ve
                 .path(if labels.is_empty() { "metadata.namespace" } else { "spec.selector.matchLabels" })
                 .hint("it has no effect until there is one");
             problems.push(resource.problem(problem, Default::default()));
+        }
+    }
+}
+
+/// Namespaces that an AuthorizationPolicy names.
+fn check_namespaces(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
+    let written = resources.iter().filter(|resource| resource.kind == Kind::Namespace).map(|r| r.meta.name.as_str());
+    let known: BTreeSet<&str> =
+        written.chain(resources.iter().map(|r| r.namespace())).chain(world.namespaces()).collect();
+    for policy in resources.iter().filter(|resource| resource.kind == Kind::AuthorizationPolicy) {
+        for i in 0..policy.length_at("/spec/rules") {
+            for j in 0..policy.length_at(&format!("/spec/rules/{i}/from")) {
+                for list in ["namespaces", "notNamespaces"] {
+                    let path = format!("/spec/rules/{i}/from/{j}/source/{list}");
+                    let names =
+                        (0..policy.length_at(&path)).filter_map(|k| Some((k, policy.text_at(&format!("{path}/{k}"))?)));
+                    for (k, name) in names.filter(|(_, name)| !name.contains('*') && !known.contains(name)) {
+                        let problem = Problem::warning(format!("there is no namespace `{name}`"))
+                            .code(Code::ReferencedResourceNotFound)
+                            .path(format!("spec.rules[{i}].from[{j}].source.{list}[{k}]"));
+                        problems.push(policy.problem(problem, Default::default()));
+                    }
+                }
+            }
         }
     }
 }
@@ -119,29 +141,32 @@ fn check_claims(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<P
 
 /// Patches that do nothing, or only for as long as others stand where they do (Istio's rules).
 fn check_patches(filter: &Resource, problems: &mut Vec<Problem>) {
-    let spec = &filter.document()["spec"];
-    let has_priority = spec["priority"].as_i64().is_some_and(|priority| priority != 0);
-    let patches = spec["configPatches"].as_array().map_or(&[][..], Vec::as_slice);
-    for (i, patch) in patches.iter().enumerate() {
-        let place = patch["applyTo"].as_str().unwrap_or_default();
-        let operation = patch["patch"]["operation"].as_str().unwrap_or_default();
-        let relative = matches!(operation, "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE" | "MERGE" | "REMOVE");
-        let of_version = patch["match"]["proxy"]["proxyVersion"].as_str().is_some_and(|version| !version.is_empty());
+    let has_priority = filter.number_at("/spec/priority").is_some_and(|priority| priority != 0);
+    let mut of_version: Vec<&str> = Vec::new();
+    for i in 0..filter.length_at("/spec/configPatches") {
+        let text = |path: &str| filter.text_at(&format!("/spec/configPatches/{i}/{path}")).unwrap_or_default();
+        let (place, operation, name) = (text("applyTo"), text("patch/operation"), text("patch/value/name"));
         let on_routes = matches!(place, "ROUTE_CONFIGURATION" | "HTTP_ROUTE");
-        let filters = matches!(place, "HTTP_FILTER" | "NETWORK_FILTER");
-        let inserts = matches!(operation, "INSERT_BEFORE" | "INSERT_AFTER");
-        let found = [
-            (relative && of_version && !has_priority, Code::EnvoyFilterUsesRelativeOperationWithProxyVersion),
-            (inserts && !has_priority, Code::EnvoyFilterUsesRelativeOperation),
-            (operation == "REPLACE" && !filters, Code::EnvoyFilterUsesReplaceOperationIncorrectly),
-            (operation == "ADD" && on_routes, Code::EnvoyFilterUsesAddOperationIncorrectly),
-            (operation == "REMOVE" && on_routes, Code::EnvoyFilterUsesRemoveOperationIncorrectly),
-        ];
-        for (_, code) in found.iter().filter(|(is_so, _)| *is_so) {
+        let replaceable = matches!(place, "HTTP_FILTER" | "NETWORK_FILTER" | "VIRTUAL_HOST");
+        let code = match operation {
+            "ADD" if on_routes => Some(Code::EnvoyFilterUsesAddOperationIncorrectly),
+            "REMOVE" if on_routes => Some(Code::EnvoyFilterUsesRemoveOperationIncorrectly),
+            "REPLACE" if !replaceable => Some(Code::EnvoyFilterUsesReplaceOperationIncorrectly),
+            "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE" | "REMOVE" if has_priority => None,
+            "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE" | "REMOVE" if of_version.contains(&name) => {
+                Some(Code::EnvoyFilterUsesRelativeOperationWithProxyVersion)
+            }
+            "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE" | "REMOVE" => Some(Code::EnvoyFilterUsesRelativeOperation),
+            _ => None,
+        };
+        if let Some(code) = code {
             let problem = Problem::warning(format!("{operation} on {place}: {}", code.summary()))
-                .code(*code)
+                .code(code)
                 .path(format!("spec.configPatches[{i}].patch.operation"));
             problems.push(filter.problem(problem, Default::default()));
+        }
+        if !text("match/proxy/proxyVersion").is_empty() {
+            of_version.push(name);
         }
     }
 }

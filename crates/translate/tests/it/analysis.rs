@@ -65,6 +65,16 @@ fn references() {
             "IST0112 VirtualService/default/r spec.http[0].route[0].destination.port: `two.default.svc.cluster.local` has several ports, and the destination says none",
         ],
     );
+    let hidden = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: other}\nspec: {hosts: [a.example.org], exportTo: ['.'], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n---\n";
+    check(
+        &format!(
+            "{hidden}{}",
+            rule("r", "{hosts: [reviews], http: [{route: [{destination: {host: a.example.org}}]}]}")
+        ),
+        &[
+            "IST0101 VirtualService/default/r spec.http[0].route[0].destination.host: the service `a.example.org` is not exported to the namespace `default`",
+        ],
+    );
     check(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec: {host: absent}",
         &[
@@ -215,6 +225,13 @@ fn selection() {
             "IST0101 Sidecar/default/c spec.workloadSelector.labels: no workload of the namespace `default` has `app=absent`",
         ],
     );
+    let by_namespace = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\nspec: {rules: [{from: [{source: {namespaces: [absent, default, 'a*']}}]}]}";
+    check(
+        by_namespace,
+        &[
+            "IST0101 AuthorizationPolicy/default/p spec.rules[0].from[0].source.namespaces[0]: there is no namespace `absent`",
+        ],
+    );
     check(
         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\nspec: {selector: {matchLabels: {app: absent}}}",
         &["IST0127 AuthorizationPolicy/default/p spec.selector.matchLabels: no workload has `app=absent`"],
@@ -273,7 +290,9 @@ fn kinds_that_are_not_read() {
         ("INSERT_BEFORE", "HTTP_FILTER", "", &["IST0151"][..]),
         ("INSERT_BEFORE", "HTTP_FILTER", "priority: 10,", &[]),
         ("INSERT_FIRST", "HTTP_FILTER", "", &[]),
+        ("REPLACE", "VIRTUAL_HOST", "", &["IST0151"]),
         ("REPLACE", "CLUSTER", "", &["IST0152"]),
+        ("REMOVE", "HTTP_FILTER", "", &["IST0151"]),
         ("ADD", "HTTP_ROUTE", "", &["IST0153"]),
         ("REMOVE", "ROUTE_CONFIGURATION", "", &["IST0154"]),
     ] {

@@ -2,6 +2,7 @@
 //! stands in an explicit list of fields that change nothing for a request; nothing is dropped in silence.
 
 mod access_log;
+mod bootstrap;
 mod cluster;
 mod endpoint;
 mod fault;
@@ -30,6 +31,7 @@ use proto::google::protobuf::{self, Any, BoolValue, value::Kind};
 
 use crate::{Resource, type_url};
 
+pub use bootstrap::{Bootstrap, Control, bootstrap};
 pub use cluster::cluster;
 pub use endpoint::endpoints;
 pub use listener::listener;
