@@ -15,7 +15,7 @@
 //! let bootstrap = envoyfile::parse("envoy.yaml", text).unwrap();
 //! assert_eq!(bootstrap.resources.len(), 1);
 //! let error = envoyfile::parse("envoy.yaml", "admin: {adress: {}}").unwrap_err();
-//! assert!(error.to_string().starts_with("envoy.yaml: admin.adress: "), "{error}");
+//! assert!(error.to_string().starts_with("envoy.yaml: admin: unrecognized field name"), "{error}");
 //! ```
 
 use std::path::{Path, PathBuf};
