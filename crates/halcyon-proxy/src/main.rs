@@ -2,7 +2,7 @@
 
 mod envoy;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,8 +56,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         None => envoy::bootstrap(&arguments.envoy)?,
     };
     if arguments.envoy.only_validates() {
-        println!("configuration OK");
-        return Ok(());
+        return Ok(writeln!(std::io::stdout(), "configuration OK")?);
     }
     let options = Options { log_level: Some(log_level), signals: true, lifeline: arguments.lifeline_fd };
     let proxy = Proxy::start(bootstrap, options)?;
