@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::ConnectionOptions;
 use crate::tls::UpstreamTls;
-use crate::{DestinationService, EndpointSet};
+use crate::{CircuitBreakers, DestinationService, EndpointSet, HealthCheck, OutlierDetection, SlowStart};
 
 /// A cluster (xDS `Cluster`).
 #[derive(Debug, Clone, PartialEq)]
@@ -25,12 +26,28 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// Exchanges after which a connection is replaced; none: no limit.
     pub max_requests_per_connection: Option<u32>,
+    /// What few clusters say of their connections; none: nothing.
+    pub connections: Option<Box<ConnectionOptions>>,
+    /// How much at once; none: no limits.
+    pub circuit_breakers: Option<Box<CircuitBreakers>>,
+    /// When an endpoint that fails is left out; none: never.
+    pub outlier_detection: Option<Box<OutlierDetection>>,
+    /// The active health check of every endpoint.
+    pub health_check: Option<Box<HealthCheck>>,
+    /// How the share of a new endpoint grows; none: it has all of it at once.
+    pub slow_start: Option<Box<SlowStart>>,
+    /// Below this share of available endpoints, in percent, a priority uses all of its endpoints; 0: never.
+    pub panic_percent: u8,
     /// The service behind it, for telemetry.
     pub service: Option<DestinationService>,
 }
 
+/// Envoy's default of [`Cluster::panic_percent`].
+pub const PANIC_PERCENT: u8 = 50;
+
 impl Cluster {
-    /// A cluster with Envoy's defaults: round robin, HTTP/1.1, plain text, 5 s to connect.
+    /// A cluster with Envoy's defaults: round robin, HTTP/1.1, plain text, 5 s to connect; but without limits to
+    /// concurrency.
     pub fn new(name: impl Into<Arc<str>>, discovery: Discovery) -> Self {
         Self {
             name: name.into(),
@@ -41,6 +58,12 @@ impl Cluster {
             transport: Transport::Plain,
             idle_timeout: Some(Duration::from_secs(3600)),
             max_requests_per_connection: None,
+            connections: None,
+            circuit_breakers: None,
+            outlier_detection: None,
+            health_check: None,
+            slow_start: None,
+            panic_percent: PANIC_PERCENT,
             service: None,
         }
     }

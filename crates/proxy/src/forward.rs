@@ -166,6 +166,8 @@ impl Tries<'_> {
         let policy = self.to.retry.as_ref();
         let mut left = policy.map_or(0, |p| p.attempts);
         let mut backoff = None;
+        // The place of a further try among those that may be under way at once.
+        let mut place = None;
         let mut tried: Vec<EndpointId> = Vec::new();
         loop {
             let begun = Instant::now();
@@ -184,6 +186,12 @@ impl Tries<'_> {
                 Some(policy) if left > 0 && ended.is_retriable(&policy.on) && self.restore(request, &ended) => policy,
                 _ => return self.give_up(ended, policy.is_some_and(|p| p.attempts > 0 && left == 0)),
             };
+            drop(place.take());
+            place = self.pools.retry();
+            if place.is_none() {
+                self.record.tries_overflow();
+                return self.give_up(ended, false);
+            }
             tried.extend(ended.endpoint());
             self.record.tries_again(self.pools);
             drop(ended);
@@ -229,10 +237,14 @@ impl Tries<'_> {
             Ok(Err(failure)) => Ok(Err(Ended::Failed(failure))),
             Err(Over::Try) => {
                 self.pools.stats().count(Event::PerTryTimeout);
+                self.pools.too_late(&endpoint);
                 Ok(Err(Ended::TooLong(endpoint.id())))
             }
             Err(over) => {
-                self.pools.stats().count(Event::RequestTimeout);
+                if over == Over::Whole {
+                    self.pools.stats().count(Event::RequestTimeout);
+                    self.pools.too_late(&endpoint);
+                }
                 Err(out_of_time(over))
             }
         }

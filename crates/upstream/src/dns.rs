@@ -19,7 +19,7 @@ use model::{Address, EndpointSet};
 use tokio::runtime::Handle;
 
 use crate::cluster::{Cluster, Core};
-use crate::table::EndpointTable;
+use crate::table::{EndpointTable, Shares};
 
 /// Time between two lookups of the same name (Istio's `dnsRefreshRate`).
 pub const REFRESH: Duration = Duration::from_secs(60);
@@ -106,7 +106,7 @@ impl Core {
         if Arc::ptr_eq(&still, &given) {
             let previous = self.table();
             let first_only = matches!(self.config.discovery, Discovery::LogicalDns(_));
-            let table = resolved(&given, &found, &previous, first_only);
+            let table = resolved(&given, &found, &previous, first_only, self.shares());
             if !same(&table, &previous) {
                 self.swap(table);
             }
@@ -139,6 +139,7 @@ fn resolved(
     found: &[(&str, u16, Vec<SocketAddr>)],
     previous: &EndpointTable,
     first_only: bool,
+    shares: Shares<'_>,
 ) -> EndpointTable {
     let groups = given.localities.iter().map(|group| {
         let mut members = Vec::new();
@@ -162,7 +163,7 @@ fn resolved(
         }
         (group.priority, Arc::new(group.locality.clone()), members)
     });
-    EndpointTable::of(groups, previous)
+    EndpointTable::of(groups, previous, shares)
 }
 
 fn known_addresses(table: &EndpointTable, host: &str, port: u16) -> Vec<SocketAddr> {

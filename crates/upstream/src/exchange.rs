@@ -8,11 +8,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::Response;
 use mesh_http::Body;
+use tokio::time::Instant;
 use transport::Stream;
 use transport::tls::Peer;
 
+use crate::breaker::{Held, Resource};
 use crate::endpoint::{Endpoint, Live};
-use crate::stats::ClusterStats;
+use crate::stats::{ClusterStats, Event};
 
 /// A response whose head is there.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Connection {
     /// HTTP/2 is spoken on it.
     pub http2: bool,
     pub(crate) requests: Cell<u32>,
+    /// When it was made, by the worker's coarse clock.
+    pub(crate) born: Instant,
 }
 
 /// One request on its endpoint. Active until it is dropped.
@@ -52,6 +56,8 @@ pub struct Exchange {
     stats: Rc<ClusterStats>,
     connection: Option<Rc<Connection>>,
     reused: bool,
+    /// It has its connection, and is counted.
+    attached: bool,
     /// The count of a connection that is this exchange's alone.
     open: Option<Open>,
 }
@@ -60,9 +66,24 @@ impl Exchange {
     /// Active from now on; its connection comes later.
     pub(crate) fn begin(endpoint: Arc<Endpoint>, stats: Rc<ClusterStats>) -> Self {
         endpoint.live().active.fetch_add(1, Relaxed);
-        endpoint.live().requests.fetch_add(1, Relaxed);
-        stats.begin();
-        Self { endpoint, stats, connection: None, reused: false, open: None }
+        Self { endpoint, stats, connection: None, reused: false, attached: false, open: None }
+    }
+
+    /// A connection is there for it, so it counts as a request, unless as many as may be are under way.
+    pub(crate) fn attach(&mut self) -> bool {
+        if !self.attached && !self.stats.has_room(Resource::Requests) {
+            self.stats.count(Event::PendingOverflow);
+            return false;
+        }
+        self.count();
+        true
+    }
+
+    fn count(&mut self) {
+        if !std::mem::replace(&mut self.attached, true) {
+            self.endpoint.live().requests.fetch_add(1, Relaxed);
+            self.stats.begin();
+        }
     }
 
     pub(crate) fn on(&mut self, connection: Rc<Connection>) {
@@ -73,8 +94,10 @@ impl Exchange {
     }
 
     /// Takes a connection for itself.
-    pub(crate) fn own(&mut self, connection: Connection) {
-        self.open = Some(Open::new(&self.endpoint, self.stats.clone(), None));
+    pub(crate) fn own(&mut self, connection: Connection, held: Held) {
+        // The number of requests limits no raw connections.
+        self.count();
+        self.open = Some(Open::new(&self.endpoint, self.stats.clone(), None, held));
         self.on(Rc::new(connection));
     }
 
@@ -104,7 +127,9 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.endpoint.live().active.fetch_sub(1, Relaxed);
-        self.stats.end();
+        if self.attached {
+            self.stats.end();
+        }
     }
 }
 
@@ -122,15 +147,16 @@ impl fmt::Debug for Exchange {
 pub(crate) struct Open {
     live: Arc<Live>,
     stats: Rc<ClusterStats>,
+    _held: Held,
 }
 
 impl Open {
-    pub(crate) fn new(endpoint: &Endpoint, stats: Rc<ClusterStats>, http2: Option<bool>) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, stats: Rc<ClusterStats>, http2: Option<bool>, held: Held) -> Self {
         let live = endpoint.live().clone();
         live.connections.fetch_add(1, Relaxed);
         live.connections_made.fetch_add(1, Relaxed);
         stats.connected(http2);
-        Self { live, stats }
+        Self { live, stats, _held: held }
     }
 }
 

@@ -7,9 +7,6 @@
 /// A priority counts as whole while this many percent of its healthy share reach 100 (Envoy's default 140).
 pub const OVERPROVISIONING_PERCENT: u64 = 140;
 
-/// Below this share of available endpoints a priority panics (Envoy's default 50).
-pub const PANIC_PERCENT: u64 = 50;
-
 /// The endpoints of one priority, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
@@ -41,13 +38,15 @@ pub struct Loads {
 }
 
 impl Loads {
-    /// The loads of priorities that are filled like this, the first being priority 0.
-    pub fn new(counts: &[Count]) -> Self {
+    /// The loads of priorities that are filled like this, the first being priority 0. A priority panics below a share of
+    /// `panic_percent` of available endpoints; 0: never.
+    pub fn new(counts: &[Count], panic_percent: u8) -> Self {
         let available = |count: &Count, of: u64| (OVERPROVISIONING_PERCENT * of).checked_div(count.total).unwrap_or(0);
         let healthy: Vec<u64> = counts.iter().map(|c| available(c, c.healthy).min(100)).collect();
         let degraded: Vec<u64> = counts.iter().map(|c| available(c, c.degraded).min(100)).collect();
         let whole = (healthy.iter().sum::<u64>() + degraded.iter().sum::<u64>()).min(100);
-        let panics = |c: &Count| whole < 100 && 100 * (c.healthy + c.degraded) < PANIC_PERCENT * c.total.max(1);
+        let panics =
+            |c: &Count| whole < 100 && 100 * (c.healthy + c.degraded) < u64::from(panic_percent) * c.total.max(1);
         let panic: Box<[bool]> = counts.iter().map(panics).collect();
         if panic.iter().all(|p| *p) {
             return Self { healthy: by_size(counts), degraded: vec![0; counts.len()].into(), panic };
@@ -122,7 +121,11 @@ mod tests {
 
     /// The share in percent of each priority's healthy and degraded tier, panic shown as `P`.
     fn check(counts: &[Count], expected: &[&str]) {
-        let loads = Loads::new(counts);
+        check_below(counts, 50, expected);
+    }
+
+    fn check_below(counts: &[Count], panic_percent: u8, expected: &[&str]) {
+        let loads = Loads::new(counts, panic_percent);
         let mut seen = std::collections::BTreeMap::new();
         for draw in 0..100 {
             if let Some(key) = loads.pick(draw) {
@@ -151,5 +154,16 @@ mod tests {
         check(&[count(0, 0, 0), count(3, 3, 0)], &["1Healthy 100"]);
         check(&[count(0, 0, 0)], &[]);
         check(&[], &[]);
+    }
+
+    #[test]
+    fn panic_by_another_share_or_never() {
+        check_below(&[count(4, 1, 0)], 0, &["0Healthy 100"]);
+        check_below(&[count(4, 0, 0)], 0, &[]);
+        check_below(&[count(4, 0, 0), count(4, 1, 0)], 0, &["1Healthy 100"]);
+        check_below(&[count(4, 1, 0)], 25, &["0Healthy 100"]);
+        check_below(&[count(4, 1, 0)], 26, &["0Panic 100"]);
+        check_below(&[count(4, 3, 0)], 100, &["0Healthy 100"]);
+        check_below(&[count(4, 2, 0)], 100, &["0Panic 100"]);
     }
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::endpoint::Health;
-use model::{Address, EndpointSet};
+use model::{Address, EndpointSet, SlowStart};
+use tokio::time::Instant;
 
 use crate::balance::{Group, mix};
-use crate::endpoint::{Endpoint, EndpointId, Place};
+use crate::endpoint::{Endpoint, EndpointId, Flag, Place};
 use crate::priority::{Count, Loads, Tier};
 
 /// The endpoints of one cluster. Immutable; an update makes a new one.
@@ -38,21 +39,39 @@ pub enum Order {
     Random,
 }
 
+/// What a cluster says of the shares of its endpoints.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shares<'a> {
+    /// Below this share of available endpoints a priority uses all of its endpoints, in percent; 0: never.
+    pub panic_percent: u8,
+    /// How the share of a new endpoint grows.
+    pub slow_start: Option<&'a SlowStart>,
+    /// New endpoints take no traffic before they have passed an active health check.
+    pub checked: bool,
+}
+
+impl Default for Shares<'_> {
+    fn default() -> Self {
+        Self { panic_percent: model::cluster::PANIC_PERCENT, slow_start: None, checked: false }
+    }
+}
+
 impl EndpointTable {
     /// The endpoints of `set`. Those whose address stands in `previous` keep their id and counts. Of an address that
     /// stands twice the first counts, as in Envoy. Host names are left out: they have to be resolved first.
-    pub fn new(set: &EndpointSet, previous: &Self) -> Self {
+    pub fn new(set: &EndpointSet, previous: &Self, shares: Shares<'_>) -> Self {
         let resolved = set.localities.iter().map(|group| {
             let locality = Arc::new(group.locality.clone());
             let members = group.endpoints.iter().filter(|e| !matches!(e.address, Address::Host { .. }));
             (group.priority, locality, members.map(|e| (e.clone(), None)).collect())
         });
-        Self::of(resolved, previous)
+        Self::of(resolved, previous, shares)
     }
 
     pub(crate) fn of(
         groups: impl Iterator<Item = (u32, Arc<model::Locality>, Vec<(model::Endpoint, Option<Arc<str>>)>)>,
         previous: &Self,
+        shares: Shares<'_>,
     ) -> Self {
         let known: HashMap<&Address, &Arc<Endpoint>> = previous.endpoints.iter().map(|e| (e.address(), e)).collect();
         let mut seen = std::collections::HashSet::new();
@@ -62,21 +81,32 @@ impl EndpointTable {
                 if seen.insert(model.address.clone()) {
                     let known = known.get(&model.address).copied();
                     let place = Place { priority, locality: locality.clone(), host };
-                    endpoints.push(Endpoint::new(model, place, known));
+                    let endpoint = Endpoint::new(model, place, known);
+                    if shares.checked && known.is_none() {
+                        endpoint.live().flag(Flag::FailedHealthCheck, true);
+                        endpoint.live().flag(Flag::PendingHealthCheck, true);
+                    }
+                    endpoints.push(endpoint);
                 }
             }
         }
-        Self::prepare(endpoints)
+        Self::prepare(endpoints.into(), shares)
     }
 
-    fn prepare(endpoints: Vec<Arc<Endpoint>>) -> Self {
+    /// The same endpoints, with the health and the shares that they have now.
+    pub(crate) fn anew(&self, shares: Shares<'_>) -> Self {
+        Self::prepare(self.endpoints.clone(), shares)
+    }
+
+    fn prepare(endpoints: Box<[Arc<Endpoint>]>, shares: Shares<'_>) -> Self {
         // Priorities need not be dense: they are taken in order, so a huge number costs nothing.
         let mut priorities: Vec<u32> = endpoints.iter().map(|e| e.priority()).collect();
         priorities.sort_unstable();
         priorities.dedup();
-        let levels: Box<[Level]> = priorities.iter().map(|p| Level::new(&endpoints, *p)).collect();
+        let weights = Weights::new(&endpoints, shares.slow_start);
+        let levels: Box<[Level]> = priorities.iter().map(|p| Level::new(&endpoints, *p, &weights)).collect();
         let counts: Vec<Count> = levels.iter().zip(&priorities).map(|(l, p)| l.count(&endpoints, *p)).collect();
-        Self { endpoints: endpoints.into(), levels, loads: Loads::new(&counts) }
+        Self { loads: Loads::new(&counts, shares.panic_percent), endpoints, levels }
     }
 
     /// All endpoints, the sick too.
@@ -84,7 +114,7 @@ impl EndpointTable {
         &self.endpoints
     }
 
-    /// How many discovery says are healthy.
+    /// How many are healthy.
     pub fn healthy(&self) -> usize {
         self.levels.iter().map(|l| l.healthy.len()).sum()
     }
@@ -130,10 +160,10 @@ impl EndpointTable {
 }
 
 impl Level {
-    fn new(endpoints: &[Arc<Endpoint>], priority: u32) -> Self {
+    fn new(endpoints: &[Arc<Endpoint>], priority: u32, weights: &Weights<'_>) -> Self {
         let group = |fits: &dyn Fn(Health) -> bool| {
             let members = endpoints.iter().enumerate().filter(|(_, e)| e.priority() == priority && fits(e.health()));
-            Group::new(members.map(|(at, e)| (at as u32, e.weight())))
+            Group::new(members.map(|(at, e)| (at as u32, weights.of(e))))
         };
         let mut all = group(&|health| health != Health::Draining);
         if all.is_empty() {
@@ -152,6 +182,28 @@ impl Level {
             healthy: self.healthy.len() as u64,
             degraded: self.degraded.len() as u64,
         }
+    }
+}
+
+/// The weights of endpoints, in slow start too.
+struct Weights<'a> {
+    /// None while nobody is new.
+    growing: Option<(&'a SlowStart, Instant)>,
+}
+
+impl<'a> Weights<'a> {
+    /// So fine are the steps of a weight that grows.
+    const SCALE: f64 = 1000.0;
+
+    fn new(endpoints: &[Arc<Endpoint>], slow_start: Option<&'a SlowStart>) -> Self {
+        let growing = slow_start.map(|start| (start, Instant::now()));
+        Self { growing: growing.filter(|(start, now)| endpoints.iter().any(|e| e.live().age(*now) < start.window)) }
+    }
+
+    fn of(&self, endpoint: &Endpoint) -> u32 {
+        let Some((start, now)) = self.growing else { return endpoint.weight() };
+        let share = f64::from(endpoint.weight()) * start.factor(endpoint.live().age(now));
+        (share * Self::SCALE).round().max(1.0) as u32
     }
 }
 
@@ -198,7 +250,7 @@ mod tests {
             (&[(0, &[])], &[]),
             (&[], &[]),
         ] {
-            let table = EndpointTable::new(&set(groups), &EndpointTable::default());
+            let table = EndpointTable::new(&set(groups), &EndpointTable::default(), Shares::default());
             for order in [Order::Turn as fn(u64) -> Order, |_| Order::Random, |_| Order::Least(2)] {
                 assert_eq!(ports(&table, order), expected, "{groups:?}");
             }
@@ -208,20 +260,29 @@ mod tests {
     #[test]
     fn identity_outlives_updates() {
         use Health::{Healthy, Unhealthy};
-        let first = EndpointTable::new(&set(&[(0, &[(1, Healthy), (2, Healthy)])]), &EndpointTable::default());
-        let second = EndpointTable::new(&set(&[(0, &[(3, Healthy), (1, Unhealthy), (2, Healthy)])]), &first);
+        let first = EndpointTable::new(
+            &set(&[(0, &[(1, Healthy), (2, Healthy)])]),
+            &EndpointTable::default(),
+            Shares::default(),
+        );
+        let second =
+            EndpointTable::new(&set(&[(0, &[(3, Healthy), (1, Unhealthy), (2, Healthy)])]), &first, Shares::default());
         let id = |table: &EndpointTable, at: usize| table.endpoints()[at].id();
         assert_eq!((id(&first, 0), id(&first, 1)), (id(&second, 1), id(&second, 2)));
         assert!(Arc::ptr_eq(&first.endpoints()[1], &second.endpoints()[2]), "an unchanged endpoint is the same one");
         assert!(!Arc::ptr_eq(&first.endpoints()[0], &second.endpoints()[1]));
-        let doubled = EndpointTable::new(&set(&[(0, &[(1, Healthy), (1, Healthy)])]), &second);
+        let doubled = EndpointTable::new(&set(&[(0, &[(1, Healthy), (1, Healthy)])]), &second, Shares::default());
         assert_eq!(doubled.endpoints().len(), 1);
     }
 
     #[test]
     fn the_tried_are_avoided() {
         use Health::Healthy;
-        let table = EndpointTable::new(&set(&[(0, &[(1, Healthy), (2, Healthy)])]), &EndpointTable::default());
+        let table = EndpointTable::new(
+            &set(&[(0, &[(1, Healthy), (2, Healthy)])]),
+            &EndpointTable::default(),
+            Shares::default(),
+        );
         let tried = [table.endpoints()[0].id()];
         let mut turn = 0;
         let mut order = || {

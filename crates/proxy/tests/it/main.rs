@@ -7,5 +7,6 @@ mod mesh;
 mod on_demand;
 mod plane;
 mod report;
+mod resilience;
 mod rig;
 mod tcp;

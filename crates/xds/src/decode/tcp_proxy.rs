@@ -17,11 +17,14 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub(super) fn tcp_proxy(value: wire::TcpProxy, at: &At<'_>) -> Decoded<TcpProxy> {
     // One attempt to connect is the default, and how long to wait between more of them has no meaning then.
     take!(value, at, wire::TcpProxy {
-        used { stat_prefix, cluster_specifier, idle_timeout, access_log, max_connect_attempts }
+        used {
+            stat_prefix, cluster_specifier, idle_timeout, access_log, max_connect_attempts,
+            max_downstream_connection_duration,
+        }
         harmless { backoff_options, max_early_data_bytes, check_drain_close, proxy_protocol_tlv_merge_policy }
         refused {
             on_demand, metadata_match, downstream_idle_timeout, upstream_idle_timeout, hash_policy, tunneling_config,
-            max_downstream_connection_duration, max_downstream_connection_duration_jitter_percentage,
+            max_downstream_connection_duration_jitter_percentage,
             access_log_flush_interval, flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
             upstream_connect_mode,
         }
@@ -39,6 +42,7 @@ pub(super) fn tcp_proxy(value: wire::TcpProxy, at: &At<'_>) -> Decoded<TcpProxy>
         stat_prefix: stat_prefix.into(),
         clusters,
         idle_timeout: limit(idle_timeout, Some(IDLE), &at.field("idle_timeout"))?,
+        max_duration: limit(max_downstream_connection_duration, None, &at.field("max_downstream_connection_duration"))?,
         access_logs: access_logs(access_log, &at.field("access_log"))?,
     })
 }

@@ -9,7 +9,7 @@ use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weight
 use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{ClusterSpecifier, WeightedCluster};
 use proto::google::protobuf::Any;
 
-use super::{access_log::access_logs, limit, pack};
+use super::{access_log::access_logs, duration, limit, pack};
 
 /// Envoy's default for connections with nothing to carry.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -31,6 +31,7 @@ pub(super) fn tcp_proxy(tcp: &TcpProxy) -> Any {
         stat_prefix: tcp.stat_prefix.to_string(),
         cluster_specifier: Some(specifier),
         idle_timeout: limit(tcp.idle_timeout, Some(IDLE)),
+        max_downstream_connection_duration: tcp.max_duration.map(duration),
         access_log: access_logs(&tcp.access_logs),
         ..wire::TcpProxy::default()
     })

@@ -119,18 +119,47 @@ fn clusters() {
             "c: lb_policy: is 99; expected ROUND_ROBIN, LEAST_REQUEST, RANDOM, or CLUSTER_PROVIDED".into(),
         ),
         (
-            a_cluster(|c| c.outlier_detection = Some(cluster::OutlierDetection::default())),
-            format!("c: outlier_detection: {unsupported} the field to be absent"),
+            a_cluster(|c| {
+                let enforcing_success_rate = Some(UInt32Value { value: 101 });
+                let detection = cluster::OutlierDetection { enforcing_success_rate, ..Default::default() };
+                c.outlier_detection = Some(detection);
+            }),
+            "c: outlier_detection.enforcing_success_rate: is 101; expected a percentage from 0 to 100".into(),
+        ),
+        (
+            a_cluster(|c| {
+                let time = |seconds| Some(Duration { seconds, nanos: 0 });
+                let (base_ejection_time, max_ejection_time) = (time(60), time(30));
+                let detection =
+                    cluster::OutlierDetection { base_ejection_time, max_ejection_time, ..Default::default() };
+                c.outlier_detection = Some(detection);
+            }),
+            "c: outlier_detection.max_ejection_time: is shorter than `base_ejection_time`; expected at least as much"
+                .into(),
+        ),
+        (
+            a_cluster(|c| c.health_checks = vec![core::HealthCheck::default()]),
+            "c: health_checks[0].unhealthy_threshold: is missing; expected a value".into(),
+        ),
+        (
+            a_cluster(|c| {
+                let healthy_panic_threshold = Some(proto::envoy::r#type::v3::Percent { value: 120.0 });
+                c.common_lb_config =
+                    Some(cluster::cluster::CommonLbConfig { healthy_panic_threshold, ..Default::default() });
+            }),
+            "c: common_lb_config.healthy_panic_threshold: is 120; expected a percentage from 0 to 100".into(),
         ),
         (
             a_cluster(|c| {
                 let limit = cluster::circuit_breakers::Thresholds {
-                    max_requests: Some(UInt32Value { value: 10 }),
+                    max_connection_pools: Some(UInt32Value { value: 10 }),
                     ..Default::default()
                 };
                 c.circuit_breakers = Some(cluster::CircuitBreakers { thresholds: vec![limit], ..Default::default() });
             }),
-            format!("c: circuit_breakers.thresholds[0].max_requests: {unsupported} 4294967295, which is no limit"),
+            format!(
+                "c: circuit_breakers.thresholds[0].max_connection_pools: {unsupported} 4294967295, which is no limit"
+            ),
         ),
         (
             a_cluster(|c| c.connect_timeout = Some(Duration { seconds: -1, nanos: 0 })),
@@ -224,6 +253,12 @@ fn defaults_are_envoys() {
     let cluster = decode::cluster(&any).expect("a cluster");
     assert_eq!(cluster.connect_timeout.as_secs(), 5);
     assert_eq!(cluster.idle_timeout.map(|it| it.as_secs()), Some(3600));
+    // 1024 of most, but 3 retries.
+    assert_eq!(cluster.circuit_breakers.as_deref(), Some(&model::CircuitBreakers::default()));
+    assert_eq!((cluster.panic_percent, &cluster.outlier_detection, &cluster.connections), (50, &None, &None));
+    let any = a_cluster(|c| c.outlier_detection = Some(cluster::OutlierDetection::default()));
+    let found = decode::cluster(&any).expect("a cluster").outlier_detection;
+    assert_eq!(found.as_deref(), Some(&model::OutlierDetection::default()));
     let forward = |timeout| {
         let table = a_route(|it| {
             it.action = Some(route::route::Action::Route(route::RouteAction {

@@ -1,9 +1,8 @@
 //! How an endpoint is chosen, in both of the forms in which xDS says it.
 
 use model::cluster::Balancing;
-use proto::envoy::config::cluster::v3::circuit_breakers::Thresholds;
+use proto::envoy::config::cluster::v3::LoadBalancingPolicy;
 use proto::envoy::config::cluster::v3::cluster::{LbConfig, LbPolicy, LeastRequestLbConfig, OriginalDstLbConfig};
-use proto::envoy::config::cluster::v3::{CircuitBreakers, LoadBalancingPolicy};
 use proto::envoy::extensions::load_balancing_policies::least_request::v3::LeastRequest;
 use proto::envoy::extensions::load_balancing_policies::random::v3::Random;
 use proto::envoy::extensions::load_balancing_policies::round_robin::v3::RoundRobin;
@@ -23,12 +22,7 @@ pub(super) fn balancing(
     }
     let at_policy = at.field("lb_policy");
     Ok(match LbPolicy::try_from(policy) {
-        Ok(LbPolicy::RoundRobin) => {
-            if let Some(LbConfig::RoundRobinLbConfig(config)) = config {
-                at.field("round_robin_lb_config").refuse("slow_start_config", &config.slow_start_config)?;
-            }
-            Balancing::RoundRobin
-        }
+        Ok(LbPolicy::RoundRobin) => Balancing::RoundRobin,
         Ok(LbPolicy::Random) => Balancing::Random,
         Ok(LbPolicy::ClusterProvided) => {
             if let Some(LbConfig::OriginalDstLbConfig(config)) = config {
@@ -53,10 +47,11 @@ const POLICIES: &str = "ROUND_ROBIN, LEAST_REQUEST, RANDOM, or CLUSTER_PROVIDED"
 const CHOICES: u32 = 2;
 
 fn least_request(value: LeastRequestLbConfig, at: &At<'_>) -> Decoded<Balancing> {
+    // Slow start is read apart.
     take!(value, at, LeastRequestLbConfig {
         used { choice_count }
-        harmless {}
-        refused { active_request_bias, slow_start_config }
+        harmless { slow_start_config }
+        refused { active_request_bias }
     });
     drawn(choice_count, at)
 }
@@ -85,7 +80,7 @@ fn typed_policy(value: LoadBalancingPolicy, at: &At<'_>) -> Decoded<Balancing> {
 
 #[allow(deprecated)]
 fn one_policy(any: &Any, at: &At<'_>) -> Decoded<Option<Balancing>> {
-    // Weights of localities count wherever they are given.
+    // Weights of localities count wherever they are given; slow start is read apart.
     Ok(Some(match type_name(&any.type_url) {
         "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided" => Balancing::Provided,
         "envoy.extensions.load_balancing_policies.random.v3.Random" => {
@@ -95,47 +90,19 @@ fn one_policy(any: &Any, at: &At<'_>) -> Decoded<Option<Balancing>> {
         "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => {
             take!(unpack::<RoundRobin>(any, at)?, at, RoundRobin {
                 used {}
-                harmless { locality_lb_config }
-                refused { slow_start_config }
+                harmless { locality_lb_config, slow_start_config }
+                refused {}
             });
             Balancing::RoundRobin
         }
         "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" => {
             take!(unpack::<LeastRequest>(any, at)?, at, LeastRequest {
                 used { choice_count }
-                harmless { locality_lb_config }
-                refused { active_request_bias, slow_start_config, enable_full_scan, selection_method }
+                harmless { locality_lb_config, slow_start_config }
+                refused { active_request_bias, enable_full_scan, selection_method }
             });
             drawn(choice_count, at)?
         }
         _ => return Ok(None),
     }))
-}
-
-/// The model knows no limits to concurrency: they must be absent, or as high as they get.
-pub(super) fn no_limits(value: Option<CircuitBreakers>, at: &At<'_>) -> Decoded<()> {
-    let Some(value) = value else { return Ok(()) };
-    at.refuse("per_host_thresholds", &value.per_host_thresholds)?;
-    let at = at.field("thresholds");
-    for (index, thresholds) in value.thresholds.into_iter().enumerate() {
-        let at = at.index(index);
-        // Whether what is left is shown in statistics.
-        take!(thresholds, at, Thresholds {
-            used { max_connections, max_pending_requests, max_requests, max_retries, max_connection_pools }
-            harmless { priority, track_remaining }
-            refused { retry_budget }
-        });
-        for (name, limit) in [
-            ("max_connections", max_connections),
-            ("max_pending_requests", max_pending_requests),
-            ("max_requests", max_requests),
-            ("max_retries", max_retries),
-            ("max_connection_pools", max_connection_pools),
-        ] {
-            if limit.is_some_and(|limit| limit.value != u32::MAX) {
-                return Err(at.field(name).unsupported("4294967295, which is no limit"));
-            }
-        }
-    }
-    Ok(())
 }
