@@ -79,16 +79,19 @@ fn cluster(
 ) -> Cluster {
     let passthrough = matches!(discovery, Discovery::OriginalDestination);
     let protocol = protocol(node, port, policy, service.external);
-    Cluster {
+    let mut cluster = Cluster {
         balancing: if passthrough { Balancing::Provided } else { policy.balancing.clone() },
-        connect_timeout: policy.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        connect_timeout: policy.pool.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         protocol,
         transport: transport(world, service, mesh_alpn(port, protocol), policy, &name),
-        idle_timeout: Some(policy.idle_timeout.unwrap_or(Duration::from_secs(3600))),
-        max_requests_per_connection: policy.max_requests_per_connection,
+        outlier_detection: policy.outlier_detection.clone().map(Box::new),
+        slow_start: policy.slow_start.filter(|_| !passthrough).map(Box::new),
+        panic_percent: policy.panic_percent,
         service: Some(service.reference()),
         ..Cluster::new(name, discovery)
-    }
+    };
+    policy.pool.apply(&mut cluster);
+    cluster
 }
 
 /// Inside the mesh declared HTTP/1.1 travels over HTTP/2 wherever the other side agrees by ALPN, since the other side

@@ -17,6 +17,7 @@ mod outbound;
 mod peer_authentication;
 mod policy;
 mod protocol;
+mod raw;
 mod routes;
 mod scope;
 mod secrets;

@@ -1,16 +1,19 @@
 //! What DestinationRules make of a cluster: balancing, pool, TLS; by service, subset and port.
 
-use std::time::Duration;
-
 use api::istio::{
-    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, H2UpgradePolicy, LoadBalancerSettings, SimpleLb, Subset,
-    TrafficPolicy,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection,
+    RetryBudget, SimpleLb, Subset, TrafficPolicy,
 };
-use model::StringMatch;
 use model::cluster::Balancing;
 use model::tls::{TlsVersions, UpstreamTls, Validation};
+use model::{SlowStart, StringMatch};
 
 use crate::service::ServicePort;
+
+mod limits;
+mod outlier;
+
+pub use limits::Pool;
 
 /// The policies for one service, as one client sees them.
 #[derive(Debug, Clone, Default)]
@@ -28,12 +31,14 @@ pub struct Policy {
     pub balancing: Balancing,
     /// Dial what the client dialled, whatever the endpoints (`PASSTHROUGH`).
     pub passthrough: bool,
-    /// Limit for making a connection.
-    pub connect_timeout: Option<Duration>,
-    /// A connection without exchanges is closed after this.
-    pub idle_timeout: Option<Duration>,
-    /// Exchanges per connection.
-    pub max_requests_per_connection: Option<u32>,
+    /// Limits, and how connections are kept.
+    pub pool: Pool,
+    /// When a workload that fails is left out.
+    pub outlier_detection: Option<model::OutlierDetection>,
+    /// Below this share of available workloads, in percent, all of them are used.
+    pub panic_percent: u8,
+    /// How the share of a new workload grows.
+    pub slow_start: Option<SlowStart>,
     /// Speak HTTP/2, though the port is declared HTTP/1.1.
     pub h2_upgrade: bool,
     /// Speak what the client speaks.
@@ -63,7 +68,9 @@ pub enum TlsChoice {
 struct Blocks<'a> {
     balancer: Option<&'a LoadBalancerSettings>,
     pool: Option<&'a ConnectionPoolSettings>,
+    outliers: Option<&'a OutlierDetection>,
     tls: Option<&'a ClientTlsSettings>,
+    budget: Option<&'a RetryBudget>,
 }
 
 impl<'a> Policies<'a> {
@@ -86,31 +93,38 @@ impl<'a> Blocks<'a> {
         let is_for = |number: u32| number == u32::from(port.number);
         let own = policy.port_level_settings.iter().find(|p| p.port.as_ref().is_some_and(|s| is_for(s.number.value)));
         match own {
-            Some(own) => {
-                Self { balancer: own.load_balancer.as_ref(), pool: own.connection_pool.as_ref(), tls: own.tls.as_ref() }
-            }
+            Some(own) => Self {
+                balancer: own.load_balancer.as_ref(),
+                pool: own.connection_pool.as_ref(),
+                outliers: own.outlier_detection.as_ref(),
+                tls: own.tls.as_ref(),
+                budget: None,
+            },
             None => Self {
                 balancer: policy.load_balancer.as_ref().or(self.balancer),
                 pool: policy.connection_pool.as_ref().or(self.pool),
+                outliers: policy.outlier_detection.as_ref().or(self.outliers),
                 tls: policy.tls.as_ref().or(self.tls),
+                budget: policy.retry_budget.as_ref().or(self.budget),
             },
         }
     }
 
     fn resolve(self) -> Policy {
-        let tcp = self.pool.and_then(|p| p.tcp.as_ref());
         let http = self.pool.and_then(|p| p.http.as_ref());
         let simple = self.balancer.and_then(|b| b.simple);
+        let balancing = match simple {
+            Some(SimpleLb::RoundRobin) => Balancing::RoundRobin,
+            Some(SimpleLb::Random) => Balancing::Random,
+            _ => Balancing::LeastRequest { choices: 2 },
+        };
         Policy {
-            balancing: match simple {
-                Some(SimpleLb::RoundRobin) => Balancing::RoundRobin,
-                Some(SimpleLb::Random) => Balancing::Random,
-                _ => Balancing::LeastRequest { choices: 2 },
-            },
+            slow_start: outlier::slow_start(self.balancer, &balancing),
+            balancing,
             passthrough: simple == Some(SimpleLb::Passthrough),
-            connect_timeout: tcp.and_then(|t| t.connect_timeout),
-            idle_timeout: http.and_then(|h| h.idle_timeout),
-            max_requests_per_connection: http.and_then(|h| h.max_requests_per_connection).filter(|max| *max > 0),
+            pool: Pool::read(self.pool, self.budget),
+            outlier_detection: self.outliers.map(outlier::outlier_detection),
+            panic_percent: outlier::panic_percent(self.outliers),
             h2_upgrade: http.is_some_and(|h| h.h2_upgrade_policy == H2UpgradePolicy::Upgrade),
             use_client_protocol: http.is_some_and(|h| h.use_client_protocol),
             tls: self.tls.map(tls),

@@ -59,25 +59,16 @@ const POLICY: &[NotEnforced] = at_each_policy! {
     "loadBalancer.localityLbSetting.failoverPriority": "labels do not count: workloads near the client are not preferred";
     "loadBalancer.localityLbSetting.enabled": NO_LOCALITY;
     "loadBalancer.zoneAwareLbSetting{}": "zones do not count: workloads near the client are not preferred";
-    "loadBalancer.warmup{}": "a new workload gets its whole share at once";
-    "loadBalancer.warmupDurationSecs": "a new workload gets its whole share at once";
-    "connectionPool.tcp.maxConnections": "the number of connections is not limited";
-    "connectionPool.tcp.tcpKeepalive{}": "no probes are sent on silent connections";
-    "connectionPool.tcp.maxConnectionDuration": "a connection may live for any time";
-    "connectionPool.tcp.idleTimeout": "a TCP connection is closed after 1 hour of silence";
-    "connectionPool.http.http1MaxPendingRequests": "the number of waiting requests is not limited";
-    "connectionPool.http.http2MaxRequests": "the number of requests under way is not limited";
-    "connectionPool.http.maxRetries": "the number of retries under way is not limited";
     "connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE":
         "between proxies HTTP/1.1 is carried over HTTP/2 all the same; programs see HTTP/1.1";
-    "connectionPool.http.maxConcurrentStreams": "a connection carries as many streams as the other side allows";
-    "connectionPool.http.http2KeepAlive{}": "no pings are sent on HTTP/2 connections";
-    "outlierDetection{}": "a failing workload keeps getting its share of the requests";
+    "outlierDetection.consecutiveErrors": "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are";
     "tls.clientCertificate": NO_FILES;
     "tls.privateKey": NO_FILES;
     "tls.caCertificates": NO_FILES;
     "tls.caCrl": REVOKED;
 };
+
+const UNDER_WAY: &str = "the budget is a share of the requests that are under way, not of those of some time";
 
 /// Fields that a policy for a single port cannot have.
 const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
@@ -88,8 +79,8 @@ const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
         "spec.subsets[].trafficPolicy.proxyProtocol{}",
         "no PROXY header is sent, so the host does not learn the client's address",
     ),
-    ("spec.trafficPolicy.retryBudget{}", "the share of retries is not limited"),
-    ("spec.subsets[].trafficPolicy.retryBudget{}", "the share of retries is not limited"),
+    ("spec.trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
+    ("spec.subsets[].trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
 ];
 
 const ANY_CERTIFICATE: &str = "any certificate is taken that a known authority vouches for";
@@ -135,7 +126,6 @@ const AS_STARTED: &str = "outgoing connections are captured in the way that the 
 
 const SIDECAR: &[NotEnforced] = &[
     ("spec.ingress", "the ports that the workload registered are served, as its services describe them"),
-    ("spec.inboundConnectionPool{}", "the number of incoming connections and requests is not limited"),
     ("spec.egress[].port", "the hosts are reached at all of their ports"),
     ("spec.egress[].bind", "nothing listens at this address"),
     ("spec.egress[].captureMode=IPTABLES", AS_STARTED),

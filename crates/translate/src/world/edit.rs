@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::istio::{Destination, VirtualService};
+use api::istio::{Destination, DestinationRule, VirtualService};
 use api::{Resource, Spec};
 use base::HostPattern;
 
@@ -306,16 +306,19 @@ impl<'a> Editing<'a> {
     fn rules(&mut self, edited: &[(Option<Arc<Resource>>, Option<Arc<Resource>>)]) {
         let mut rules = Vec::new();
         for resource in edited.iter().flat_map(|(old, new)| old.iter().chain(new)) {
-            if let Some(policy) = Document::<api::istio::DestinationRule>::of(resource) {
-                self.concern(self.new.host_pattern(&policy.spec().host.value, policy.namespace()));
+            if let Some(policy) = Document::<DestinationRule>::of(resource) {
+                let pattern = self.new.host_pattern(&policy.spec().host.value, policy.namespace());
+                self.servers(pattern.as_ref());
+                self.concern(pattern);
             }
             rules.extend(Document::<VirtualService>::of(resource));
         }
-        if !self.change.hosts.is_empty() {
+        if !(self.change.hosts.is_empty() && self.change.patterns.is_empty()) {
             let names = |rule: &&Document<VirtualService>| {
                 destinations(rule.spec()).any(|to| {
                     let host = complete_host(&to.host.value, rule.namespace(), &self.new.settings.dns_domain);
-                    self.change.hosts.contains(host.as_str())
+                    let by_pattern = self.change.patterns.iter().any(|pattern| pattern.matches(&host));
+                    by_pattern || self.change.hosts.contains(host.as_str())
                 })
             };
             rules.extend(self.new.virtual_services.iter().filter(names).cloned());
@@ -329,6 +332,14 @@ impl<'a> Editing<'a> {
             hosts.iter().for_each(|host| self.concern(self.new.host_pattern(&host.value, rule.namespace())));
             self.change.gateways |= rule.spec().gateways.iter().any(|gateway| gateway.value != "mesh");
         }
+    }
+
+    /// Limits on connections hold for those who serve a host too. A rule without any may stand before one that has some.
+    fn servers(&mut self, hosts: Option<&HostPattern>) {
+        let Some(hosts) = hosts else { return };
+        let servers = self.new.known.iter().filter(|known| hosts.matches(&known.service.host));
+        let namespaces: Vec<String> = servers.map(|known| known.service.namespace.clone()).collect();
+        self.change.namespaces.extend(namespaces);
     }
 
     fn concern(&mut self, pattern: Option<HostPattern>) {

@@ -9,6 +9,7 @@ mod incremental;
 mod mesh;
 mod on_demand;
 mod outline;
+mod resilience;
 mod rules;
 mod scope;
 mod security;
