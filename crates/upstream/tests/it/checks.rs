@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use mesh_http::{Body, ServerOptions};
+use mesh_http::{Answer, Body, ServerOptions};
 use model::HealthCheck;
 use model::cluster::Discovery;
 use model::health_check::{HttpProbe, Probe};
@@ -58,7 +58,7 @@ async fn origin(answer: impl Fn(Request<Body>) -> Response<Body> + 'static) -> S
                 let options = ServerOptions::default();
                 let handle = |request| {
                     let answer = answer.clone();
-                    async move { answer(request).into() }
+                    async move { Answer::from(answer(request)) }
                 };
                 mesh_http::serve(stream, &options, std::future::pending(), handle).await;
             });

@@ -101,11 +101,10 @@ fn endpoint(value: wire::LbEndpoint, at: &At<'_>) -> Decoded<Endpoint> {
 }
 
 fn host_address(value: wire::Endpoint, at: &At<'_>) -> Decoded<Address> {
-    // Health checks are refused at the cluster.
     take!(value, at, wire::Endpoint {
         used { address, hostname }
-        harmless { health_check_config, observability_name }
-        refused { additional_addresses }
+        harmless { observability_name }
+        refused { additional_addresses, health_check_config }
     });
     let address = super::address(address, &at.field("address"))?;
     let same = matches!(&address, Address::Host { host, .. } if **host == *hostname);

@@ -181,6 +181,49 @@ fn clusters() {
     }
 }
 
+/// What a foreign control plane may say in a form that ours does not write.
+#[test]
+fn limits_in_other_words() {
+    use model::limits::{RetryBudget, TcpKeepalive};
+    use proto::envoy::extensions::load_balancing_policies as policies;
+    let number = |value| Some(UInt32Value { value });
+    let limits = |thresholds: Vec<cluster::circuit_breakers::Thresholds>| {
+        let any = a_cluster(|c| {
+            c.circuit_breakers = Some(cluster::CircuitBreakers { thresholds, ..Default::default() });
+        });
+        *decode::cluster(&any).expect("a cluster").circuit_breakers.expect("limits")
+    };
+    let thresholds = cluster::circuit_breakers::Thresholds::default;
+    let high = cluster::circuit_breakers::Thresholds { priority: 1, max_retries: number(9), ..thresholds() };
+    assert_eq!(limits(vec![high]), model::CircuitBreakers::default(), "another priority is not ours");
+    let budget = cluster::circuit_breakers::Thresholds { retry_budget: Some(Default::default()), ..thresholds() };
+    assert_eq!(limits(vec![budget, thresholds()]).retry_budget, Some(RetryBudget::default()), "the first counts");
+
+    let keepalive = |keepalive_probes, keepalive_time| {
+        let tcp_keepalive = Some(core::TcpKeepalive { keepalive_probes, keepalive_time, keepalive_interval: None });
+        let options = cluster::UpstreamConnectionOptions { tcp_keepalive, ..Default::default() };
+        let any = a_cluster(|c| c.upstream_connection_options = Some(options));
+        decode::cluster(&any).expect("a cluster").connections.and_then(|options| options.tcp_keepalive)
+    };
+    let probes = Some(TcpKeepalive { probes: Some(3), ..TcpKeepalive::default() });
+    assert_eq!((keepalive(number(3), None), keepalive(number(3), number(0))), (probes, None), "zero switches it off");
+
+    let slow_start_config = Some(policies::common::v3::SlowStartConfig {
+        slow_start_window: Some(Duration { seconds: 60, nanos: 0 }),
+        aggression: Some(core::RuntimeDouble { default_value: -1.0, runtime_key: "a".into() }),
+        ..Default::default()
+    });
+    let policy = policies::round_robin::v3::RoundRobin { slow_start_config, ..Default::default() };
+    let any = a_cluster(|c| {
+        let typed_config = Some(pack(&policy));
+        let config = core::TypedExtensionConfig { name: "p".into(), typed_config };
+        let policy = cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) };
+        c.load_balancing_policy = Some(cluster::LoadBalancingPolicy { policies: vec![policy] });
+    });
+    let found = decode::cluster(&any).expect("a cluster").slow_start;
+    assert_eq!(found.as_deref(), Some(&model::SlowStart::new(std::time::Duration::from_secs(60))));
+}
+
 #[test]
 fn routes_in_listeners() {
     let at = "l: filter_chains[1].filters[0].typed_config";
