@@ -14,6 +14,8 @@ pub struct TcpProxy {
     pub clusters: Vec<WeightedTarget>,
     /// A connection with nothing to carry is closed after this (Envoy's default: one hour).
     pub idle_timeout: Option<Duration>,
+    /// The client's address decides which endpoint takes a connection, where the cluster chooses by a hash.
+    pub hash_source: bool,
     /// Logs.
     pub access_logs: Vec<AccessLog>,
 }
@@ -35,6 +37,7 @@ impl TcpProxy {
             stat_prefix: cluster.clone(),
             clusters: vec![WeightedTarget { cluster, weight: 1 }],
             idle_timeout: Some(Duration::from_secs(3600)),
+            hash_source: false,
             access_logs: Vec::new(),
         }
     }

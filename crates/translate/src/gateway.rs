@@ -16,7 +16,7 @@ use model::{
     Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy,
 };
 
-use crate::clusters::TRUST_BUNDLE;
+use crate::clusters::{TRUST_BUNDLE, hashes_source};
 use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::outbound::{http_proxy, logs};
@@ -87,7 +87,7 @@ fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>
         (_, tls) => {
             let clusters = tcp_targets(world, node, open);
             let matches = ChainMatch { server_names, ..ChainMatch::default() };
-            if clusters.is_empty() { Vec::new() } else { vec![chain(&name, matches, tls, raw(world, clusters))] }
+            if clusters.is_empty() { Vec::new() } else { vec![chain(&name, matches, tls, raw(world, node, clusters))] }
         }
     }
 }
@@ -96,9 +96,10 @@ fn chain(name: &str, matches: ChainMatch, tls: Option<DownstreamTls>, filter: Ne
     FilterChain { name: name.into(), matches, tls, filter }
 }
 
-fn raw(world: &World, clusters: Vec<WeightedTarget>) -> NetworkFilter {
+fn raw(world: &World, node: &Node, clusters: Vec<WeightedTarget>) -> NetworkFilter {
     let first = clusters[0].cluster.clone();
-    NetworkFilter::Tcp(TcpProxy { clusters, access_logs: logs(world), ..TcpProxy::to(first) })
+    let hash_source = hashes_source(world, node, &clusters);
+    NetworkFilter::Tcp(TcpProxy { clusters, hash_source, access_logs: logs(world), ..TcpProxy::to(first) })
 }
 
 fn http(world: &World, routes: Arc<str>) -> NetworkFilter {
@@ -216,7 +217,7 @@ fn passed_through(world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain
             server_names.retain(|sni| !opened(&open, rule.namespace(), sni).is_empty());
             if !server_names.is_empty() {
                 let matches = ChainMatch { server_names, ..ChainMatch::default() };
-                chains.push(chain(&format!("tls.{}", rule.name()), matches, None, raw(world, clusters)));
+                chains.push(chain(&format!("tls.{}", rule.name()), matches, None, raw(world, node, clusters)));
             }
         }
     }

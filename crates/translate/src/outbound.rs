@@ -18,6 +18,7 @@ use model::{
     TcpProxy, VirtualHost,
 };
 
+use crate::clusters::hashes_source;
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
@@ -208,7 +209,12 @@ fn chains(
     let http = || NetworkFilter::Http(Box::new(http_proxy(world, RouteSource::Rds(routes.clone()))));
     let raw = || {
         let clusters = raw_targets(world, node, service, port.number);
-        NetworkFilter::Tcp(TcpProxy { clusters, ..tcp_proxy(world, names::outbound(port.number, "", &service.host)) })
+        let hash_source = hashes_source(world, node, &clusters);
+        NetworkFilter::Tcp(TcpProxy {
+            clusters,
+            hash_source,
+            ..tcp_proxy(world, names::outbound(port.number, "", &service.host))
+        })
     };
     match port.protocol {
         p if p.is_http() => (vec![chain("http", ChainMatch::default(), http())], None),
@@ -220,7 +226,8 @@ fn chains(
         Protocol::Tls | Protocol::Https => {
             let by_name = tls_targets(world, node, service, port.number).into_iter().map(|(server_names, clusters)| {
                 let to = clusters[0].cluster.clone();
-                let filter = NetworkFilter::Tcp(TcpProxy { clusters, ..tcp_proxy(world, to) });
+                let hash_source = hashes_source(world, node, &clusters);
+                let filter = NetworkFilter::Tcp(TcpProxy { clusters, hash_source, ..tcp_proxy(world, to) });
                 chain("tls", ChainMatch { server_names, ..ChainMatch::default() }, filter)
             });
             (by_name.chain([chain("tcp", ChainMatch::default(), raw())]).collect(), None)

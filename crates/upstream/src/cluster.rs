@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use transport::tls::ConfigError;
 
 use crate::endpoint::Endpoint;
-use crate::table::EndpointTable;
+use crate::table::{EndpointTable, Rules};
 use crate::tls::{Secrets, TlsSide};
 
 /// A cluster at run time. Snapshots hold it; when the last one lets go, its pools close what is idle and let what is
@@ -106,6 +106,9 @@ impl Cluster {
             config,
         };
         core.begin(same_discovery);
+        if let Some(previous) = previous.filter(|_| same_discovery) {
+            core.heed(&previous.core.config);
+        }
         Ok(Arc::new(Self { core: Arc::new(core) }))
     }
 
@@ -169,6 +172,19 @@ impl Core {
         }
     }
 
+    /// Makes a table that was taken over anew, if it was made by other rules.
+    fn heed(&self, previous: &model::Cluster) {
+        let same = previous.balancing == self.config.balancing && previous.localities == self.config.localities;
+        if !same && self.used.load(Relaxed) {
+            let given = self.lock();
+            match &self.config.discovery {
+                Discovery::StrictDns(_) | Discovery::LogicalDns(_) => self.follow_known(&given),
+                Discovery::Eds(_) | Discovery::Static(_) => self.follow(&given),
+                Discovery::OriginalDestination => {}
+            }
+        }
+    }
+
     fn set_endpoints(&self, set: &Arc<EndpointSet>) {
         let mut given = self.lock();
         if *given == *set && self.warm.load(Relaxed) {
@@ -199,7 +215,7 @@ impl Core {
 
     /// Makes the table anew of what is given. Under the lock.
     fn follow(&self, given: &EndpointSet) {
-        self.swap(EndpointTable::new(given, &self.table.load()));
+        self.swap(EndpointTable::new(given, Rules::of(&self.config), &self.table.load()));
     }
 
     /// Puts a table in place. Under the lock.
@@ -241,6 +257,7 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
         name,
         discovery,
         balancing,
+        localities,
         connect_timeout,
         protocol,
         transport,
@@ -257,6 +274,7 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
     same_discovery
         && *name == b.name
         && *balancing == b.balancing
+        && *localities == b.localities
         && *connect_timeout == b.connect_timeout
         && *protocol == b.protocol
         && *transport == b.transport

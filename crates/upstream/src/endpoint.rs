@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use model::endpoint::Health;
 use model::{Address, Locality, WorkloadRef};
 
+use crate::ewma::Estimate;
+
 /// Names an endpoint for the life of the process, however often its weight or health changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(u64);
@@ -48,6 +50,8 @@ pub(crate) struct Live {
     pub(crate) errors: AtomicU64,
     pub(crate) connections_made: AtomicU64,
     pub(crate) connect_failures: AtomicU64,
+    /// Kept only where the cluster chooses by it.
+    pub(crate) estimate: Estimate,
 }
 
 impl Live {
@@ -61,6 +65,7 @@ impl Live {
             errors: AtomicU64::new(0),
             connections_made: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            estimate: Estimate::default(),
         }
     }
 }
@@ -123,6 +128,10 @@ impl Endpoint {
 
     /// Where it runs.
     pub fn locality(&self) -> &Locality {
+        &self.place.locality
+    }
+
+    pub(crate) fn place(&self) -> &Arc<Locality> {
         &self.place.locality
     }
 

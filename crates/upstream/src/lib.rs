@@ -19,7 +19,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `cluster` | settings, table and TLS of one cluster; what survives an update |
-//! | `table`, `priority`, `balance` | who is picked: pure |
+//! | `table`, `priority`, `locality`, `balance`, `hashing`, `ewma` | who is picked: pure |
 //! | `pools`, `pool` | connections of one worker to one cluster, to one endpoint |
 //! | `dial`, `tls` | one new connection |
 //! | `exchange` | what the caller holds meanwhile |
@@ -32,8 +32,11 @@ mod cluster;
 mod dial;
 pub mod dns;
 mod endpoint;
+pub mod ewma;
 mod exchange;
 mod failure;
+pub mod hashing;
+mod locality;
 mod pool;
 mod pools;
 pub mod priority;
@@ -48,7 +51,8 @@ pub use endpoint::{Counts, Endpoint, EndpointId};
 pub use exchange::{Connected, Connection, Exchange, Sent};
 pub use failure::{Failure, FailureKind};
 pub use pools::{Chosen, ClusterPools, Pick};
+pub use priority::PastPriorities;
 pub use stats::{ClusterStats, Event};
-pub use table::{EndpointTable, Order};
+pub use table::{EndpointTable, Order, Rules};
 pub use tls::Secrets;
 pub use worker::{ROUND, Worker};

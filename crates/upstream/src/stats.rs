@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use model::cluster::{Balancing, PeakEwma};
 use telemetry::{Counter, DeclareError, Desc, Family, Gauge, Shard};
 
 /// What happens to a cluster and is counted. Timeouts and retries only the caller knows of; he counts them.
@@ -80,12 +81,22 @@ pub struct ClusterStats {
     events: [OnceCell<Counter>; EVENTS.len()],
     requests: OnceCell<Gauge>,
     connections: OnceCell<Gauge>,
+    watched: Option<Box<PeakEwma>>,
 }
 
 impl ClusterStats {
-    pub(crate) fn new(families: Rc<Families>, cluster: Arc<str>) -> Self {
+    pub(crate) fn new(families: Rc<Families>, cluster: Arc<str>, balancing: &Balancing) -> Self {
         let (events, requests, connections) = Default::default();
-        Self { families, cluster, events, requests, connections }
+        let watched = match balancing {
+            Balancing::PeakEwma(settings) => Some(Box::new(*settings)),
+            _ => None,
+        };
+        Self { families, cluster, events, requests, connections, watched }
+    }
+
+    /// How the time that exchanges take is to be counted at their endpoints, if it is.
+    pub(crate) fn watches(&self) -> Option<&PeakEwma> {
+        self.watched.as_deref()
     }
 
     /// Counts one.
@@ -151,8 +162,8 @@ mod tests {
         assert!(EVENTS.iter().enumerate().all(|(at, (event, ..))| *event as usize == at));
         let registry = Registry::new();
         let families = Rc::new(Families::new(&registry.shard()).unwrap());
-        let stats = ClusterStats::new(families.clone(), "outbound|80||a".into());
-        let _unused = ClusterStats::new(families, "outbound|80||b".into());
+        let stats = ClusterStats::new(families.clone(), "outbound|80||a".into(), &Balancing::Random);
+        let _unused = ClusterStats::new(families, "outbound|80||b".into(), &Balancing::Random);
         stats.begin();
         stats.connected(Some(true));
         stats.count(Event::Retry);

@@ -8,4 +8,5 @@ mod on_demand;
 mod plane;
 mod report;
 mod rig;
+mod sticky;
 mod tcp;

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::cluster::{Discovery, Localities, Transport, UpstreamProtocol};
 use model::{Cluster, DestinationService};
 use prost::Message;
 use proto::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use proto::envoy::config::cluster::v3::cluster::common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
 use proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbConfig, LbPolicy,
-    LeastRequestLbConfig, TransportSocketMatch,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
 };
 use proto::envoy::config::cluster::v3::{self as wire, CircuitBreakers};
 use proto::envoy::config::core::v3 as core;
@@ -19,7 +18,7 @@ use proto::envoy::extensions::upstreams::http::v3::http_protocol_options as opti
 use proto::google::protobuf::{Any, Struct, Value, value::Kind as ValueKind};
 
 use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
-use super::{ads, duration, endpoint, limit, number, pack, packed, tls};
+use super::{ads, balancing, duration, endpoint, limit, number, pack, packed, tls};
 
 /// Envoy's default for idle upstream connections.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -34,7 +33,7 @@ pub fn cluster(cluster: &Cluster) -> Any {
         Discovery::OriginalDestination => (DiscoveryType::OriginalDst, None),
     };
     let by_name = matches!(kind, DiscoveryType::StrictDns | DiscoveryType::LogicalDns);
-    let (lb_policy, lb_config) = balancing(cluster);
+    let (lb_policy, lb_config) = balancing::balancing(cluster);
     let (transport_socket, transport_socket_matches) = transport(&cluster.transport);
     let head = wire::Cluster {
         name: cluster.name.to_string(),
@@ -43,7 +42,8 @@ pub fn cluster(cluster: &Cluster) -> Any {
         connect_timeout: Some(duration(cluster.connect_timeout)),
         lb_policy: lb_policy as i32,
         lb_config,
-        common_lb_config: endpoints_have_localities(cluster),
+        load_balancing_policy: balancing::typed(cluster),
+        common_lb_config: weighted_localities(cluster),
         // A host with addresses of both families is asked by the family that is more often routed.
         dns_lookup_family: if by_name { DnsLookupFamily::V4Preferred as i32 } else { 0 },
         circuit_breakers: Some(no_limits()),
@@ -67,25 +67,13 @@ fn eds_config(cluster: &Cluster) -> Option<EdsClusterConfig> {
     Some(EdsClusterConfig { eds_config: ads(), service_name })
 }
 
-/// Makes Envoy heed the weights of localities, where there are any.
-fn endpoints_have_localities(cluster: &Cluster) -> Option<CommonLbConfig> {
-    (cluster.discovery != Discovery::OriginalDestination).then(|| CommonLbConfig {
+/// Makes the weights of localities count.
+fn weighted_localities(cluster: &Cluster) -> Option<CommonLbConfig> {
+    let chooses = cluster.discovery != Discovery::OriginalDestination;
+    (chooses && cluster.localities == Localities::Weighted).then(|| CommonLbConfig {
         locality_config_specifier: Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})),
         ..CommonLbConfig::default()
     })
-}
-
-/// Envoy demands that clusters of the original destination, and only they, choose by themselves.
-fn balancing(cluster: &Cluster) -> (LbPolicy, Option<LbConfig>) {
-    match (&cluster.discovery, &cluster.balancing) {
-        (Discovery::OriginalDestination, _) => (LbPolicy::ClusterProvided, None),
-        (_, Balancing::RoundRobin | Balancing::Provided) => (LbPolicy::RoundRobin, None),
-        (_, Balancing::Random) => (LbPolicy::Random, None),
-        (_, Balancing::LeastRequest { choices }) => {
-            let config = LeastRequestLbConfig { choice_count: number(*choices), ..LeastRequestLbConfig::default() };
-            (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config)))
-        }
-    }
 }
 
 /// The model sets no limits to concurrency; Envoy would, at 1024.
