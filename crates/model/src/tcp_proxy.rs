@@ -16,6 +16,8 @@ pub struct TcpProxy {
     pub idle_timeout: Option<Duration>,
     /// A connection is closed after this, whatever it carries.
     pub max_duration: Option<Duration>,
+    /// The client's address decides which endpoint takes a connection, where the cluster chooses by a hash.
+    pub hash_source: bool,
     /// Logs.
     pub access_logs: Vec<AccessLog>,
 }
@@ -38,6 +40,7 @@ impl TcpProxy {
             clusters: vec![WeightedTarget { cluster, weight: 1 }],
             idle_timeout: Some(Duration::from_secs(3600)),
             max_duration: None,
+            hash_source: false,
             access_logs: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use model::route::hash_of_source;
 use telemetry::ResponseFlags;
 use tokio::time::{Sleep, interval, sleep};
 use transport::Stream;
@@ -104,7 +105,8 @@ async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>
         return Err(End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found"));
     };
     let destination = record.downstream.destination;
-    let pick = Pick { original_destination: Some(destination), ..Pick::new(rand::random()) };
+    let hash = plan.proxy.hash_source.then(|| hash_of_source(record.downstream.source.ip()));
+    let pick = Pick { original_destination: Some(destination), hash, ..Pick::new(rand::random()) };
     let connected = pools.connect(&pick).await.map_err(|failure| not_connected(&failure))?;
     record.opened(pools.config(), connected.exchange);
     Ok(connected.stream)

@@ -11,6 +11,7 @@ mod clusters;
 pub mod explain;
 mod gateway;
 mod inbound;
+pub mod locality;
 mod names;
 mod node;
 mod outbound;

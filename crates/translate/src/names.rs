@@ -12,8 +12,8 @@ pub fn outbound(port: u16, subset: &str, host: &str) -> Arc<str> {
     format!("outbound|{port}|{subset}|{host}").into()
 }
 
-/// Port, subset and host of the name of an [`outbound`] cluster.
-pub fn parts_of_outbound(cluster: &str) -> Option<(u16, &str, &str)> {
+/// The port, subset and host of such a name.
+pub fn parts(cluster: &str) -> Option<(u16, &str, &str)> {
     let mut parts = cluster.strip_prefix("outbound|")?.splitn(3, '|');
     Some((parts.next()?.parse().ok()?, parts.next()?, parts.next()?))
 }
@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn taken_apart() {
-        assert_eq!(parts_of_outbound(&outbound(80, "v1", "a.b")), Some((80, "v1", "a.b")));
-        assert_eq!(parts_of_outbound(&outbound(80, "", "*.b")), Some((80, "", "*.b")));
-        assert_eq!((parts_of_outbound(&inbound(80)), parts_of_outbound(PASSTHROUGH)), (None, None));
+        assert_eq!(parts(&outbound(80, "v1", "a.b")), Some((80, "v1", "a.b")));
+        assert_eq!(parts(&outbound(80, "", "*.b")), Some((80, "", "*.b")));
+        assert_eq!((parts(&inbound(80)), parts(PASSTHROUGH)), (None, None));
     }
 
     #[test]

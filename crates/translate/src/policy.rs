@@ -1,13 +1,16 @@
 //! What DestinationRules make of a cluster: balancing, pool, TLS; by service, subset and port.
 
 use api::istio::{
-    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, H2UpgradePolicy, LoadBalancerSettings, OutlierDetection,
-    RetryBudget, SimpleLb, Subset, TrafficPolicy,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, LoadBalancerSettings,
+    OutlierDetection, RetryBudget, SimpleLb, Subset, TrafficPolicy,
 };
+use http::HeaderName;
 use model::cluster::Balancing;
+use model::route::{HashCookie, HashKey};
 use model::tls::{TlsVersions, UpstreamTls, Validation};
 use model::{SlowStart, StringMatch};
 
+use crate::locality::{Distribution, Near};
 use crate::service::ServicePort;
 
 mod limits;
@@ -22,6 +25,17 @@ pub struct Policies<'a> {
     pub whole: Option<&'a TrafficPolicy>,
     /// The subsets of all merged rules; of two with one name the first.
     pub subsets: Vec<&'a Subset>,
+    /// What the service itself says.
+    pub service: Asked,
+}
+
+/// What a service says of the choice of its endpoints, for where no rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// Where requests prefer to go.
+    pub distribution: Distribution,
+    /// A client stays with one endpoint (`sessionAffinity: ClientIP`).
+    pub sticky: bool,
 }
 
 /// The policy for one cluster.
@@ -29,6 +43,10 @@ pub struct Policies<'a> {
 pub struct Policy {
     /// How an endpoint is chosen.
     pub balancing: Balancing,
+    /// What of a request decides that, if a hash of it does.
+    pub hash: Option<HashKey>,
+    /// What localities have to do with it.
+    pub near: Near,
     /// Dial what the client dialled, whatever the endpoints (`PASSTHROUGH`).
     pub passthrough: bool,
     /// Limits, and how connections are kept.
@@ -76,12 +94,12 @@ struct Blocks<'a> {
 impl<'a> Policies<'a> {
     /// The policy for a port of the whole service.
     pub fn of_port(&self, port: &ServicePort) -> Policy {
-        Blocks::default().with(self.whole, port).resolve()
+        Blocks::default().with(self.whole, port).resolve(self.service)
     }
 
     /// The policy for a port of a subset.
     pub fn of_subset(&self, subset: &'a Subset, port: &ServicePort) -> Policy {
-        Blocks::default().with(self.whole, port).with(subset.traffic_policy.as_ref(), port).resolve()
+        Blocks::default().with(self.whole, port).with(subset.traffic_policy.as_ref(), port).resolve(self.service)
     }
 }
 
@@ -110,17 +128,15 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    fn resolve(self) -> Policy {
+    fn resolve(self, service: Asked) -> Policy {
         let http = self.pool.and_then(|p| p.http.as_ref());
         let simple = self.balancer.and_then(|b| b.simple);
-        let balancing = match simple {
-            Some(SimpleLb::RoundRobin) => Balancing::RoundRobin,
-            Some(SimpleLb::Random) => Balancing::Random,
-            _ => Balancing::LeastRequest { choices: 2 },
-        };
+        let (balancing, hash) = self.balancing(service);
         Policy {
             slow_start: outlier::slow_start(self.balancer, &balancing),
             balancing,
+            hash,
+            near: Near::of(self.balancer, service.distribution, self.outliers.is_some()),
             passthrough: simple == Some(SimpleLb::Passthrough),
             pool: Pool::read(self.pool, self.budget),
             outlier_detection: self.outliers.map(outlier::outlier_detection),
@@ -130,6 +146,55 @@ impl<'a> Blocks<'a> {
             tls: self.tls.map(tls),
         }
     }
+
+    fn balancing(self, service: Asked) -> (Balancing, Option<HashKey>) {
+        let by_hash = self.balancer.and_then(|b| b.consistent_hash.as_ref());
+        match (by_hash, self.balancer.and_then(|b| b.simple)) {
+            (Some(hash), _) => (hashed(hash), hash_key(hash)),
+            (None, Some(SimpleLb::RoundRobin)) => (Balancing::RoundRobin, None),
+            (None, Some(SimpleLb::Random)) => (Balancing::Random, None),
+            _ if self.balancer.is_none() && service.sticky => (ring(None), Some(HashKey::SourceIp)),
+            _ => (Balancing::LeastRequest { choices: 2 }, None),
+        }
+    }
+}
+
+/// The algorithm: a ring, unless Maglev is asked for.
+fn hashed(written: &ConsistentHashLb) -> Balancing {
+    match (&written.maglev, &written.ring_hash) {
+        (Some(maglev), _) => {
+            let table_size = maglev.table_size.filter(|size| *size > 0).unwrap_or(MAGLEV_TABLE);
+            Balancing::Maglev { table_size }
+        }
+        (None, Some(ring_hash)) => ring(ring_hash.minimum_ring_size),
+        (None, None) => ring(written.minimum_ring_size),
+    }
+}
+
+/// Zero means that nothing is said.
+fn ring(min_size: Option<u64>) -> Balancing {
+    let min_size = min_size.filter(|size| *size > 0).unwrap_or(RING).min(LARGEST_RING);
+    Balancing::RingHash { min_size, max_size: LARGEST_RING }
+}
+
+/// Envoy's sizes.
+const RING: u64 = 1024;
+const LARGEST_RING: u64 = 8 * 1024 * 1024;
+const MAGLEV_TABLE: u64 = 65_537;
+
+fn hash_key(written: &ConsistentHashLb) -> Option<HashKey> {
+    if let Some(cookie) = &written.http_cookie {
+        return Some(HashKey::Cookie(HashCookie {
+            name: cookie.name.clone(),
+            ttl: cookie.ttl,
+            path: cookie.path.clone(),
+            attributes: cookie.attributes.iter().map(|it| (it.name.clone(), it.value.clone())).collect(),
+        }));
+    }
+    let header = HeaderName::try_from(written.http_header_name.as_str()).ok().map(HashKey::Header);
+    let parameter = &written.http_query_parameter_name;
+    let query = (!parameter.is_empty()).then(|| HashKey::Query(parameter.clone()));
+    header.or(query).or(written.use_source_ip.then_some(HashKey::SourceIp))
 }
 
 fn tls(written: &ClientTlsSettings) -> TlsChoice {

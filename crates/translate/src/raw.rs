@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::TcpProxy;
 use model::tcp_proxy::WeightedTarget;
 
+use crate::clusters::hashes_source;
 use crate::names;
 use crate::node::Node;
 use crate::outbound::logs;
@@ -19,6 +20,7 @@ pub fn to_clusters(world: &World, node: &Node, stat_prefix: Arc<str>, clusters: 
     TcpProxy {
         idle_timeout: pool.as_ref().map_or(base.idle_timeout, |pool| pool.tcp_idle_timeout),
         max_duration: pool.and_then(|pool| pool.connections.max_duration),
+        hash_source: hashes_source(world, node, &clusters),
         clusters,
         access_logs: logs(world),
         ..base
@@ -27,7 +29,7 @@ pub fn to_clusters(world: &World, node: &Node, stat_prefix: Arc<str>, clusters: 
 
 /// What the policy for a cluster says of connections.
 fn pool_of(world: &World, node: &Node, cluster: &str) -> Option<Pool> {
-    let (port, subset, host) = names::parts_of_outbound(cluster)?;
+    let (port, subset, host) = names::parts(cluster)?;
     let service = world.service_named(host)?;
     let port = service.port(port)?;
     let policies = world.policies(service, node);

@@ -54,7 +54,7 @@ impl World {
             labels: self.pairs.of(&node.namespace, &node.labels),
             identity: None,
             address: Ipv4Addr::UNSPECIFIED.into(),
-            locality: Locality::default(),
+            locality: if self.pairs.localities { node.locality.clone() } else { Locality::default() },
             workload: Arc::default(),
             ..node.clone()
         }

@@ -14,7 +14,7 @@ use transport::tls::ConfigError;
 use crate::breaker::Breakers;
 use crate::endpoint::{Endpoint, Flag};
 use crate::health::{Report, Reports};
-use crate::table::{EndpointTable, Shares};
+use crate::table::{EndpointTable, Rules};
 use crate::tls::{Secrets, TlsSide};
 
 /// A cluster at run time. Snapshots hold it; when the last one lets go, its pools close what is idle and let what is
@@ -115,6 +115,9 @@ impl Cluster {
             config,
         };
         core.begin(same_discovery);
+        if let Some(previous) = previous.filter(|_| same_discovery) {
+            core.heed(&previous.core.config);
+        }
         Ok(Arc::new(Self { core: Arc::new(core) }))
     }
 
@@ -179,6 +182,19 @@ impl Core {
         }
     }
 
+    /// Makes a table that was taken over anew, if it was made by other rules.
+    fn heed(&self, previous: &model::Cluster) {
+        let same = previous.balancing == self.config.balancing && previous.localities == self.config.localities;
+        if !same && self.used.load(Relaxed) {
+            let given = self.lock();
+            match &self.config.discovery {
+                Discovery::StrictDns(_) | Discovery::LogicalDns(_) => self.follow_known(&given),
+                Discovery::Eds(_) | Discovery::Static(_) => self.follow(&given),
+                Discovery::OriginalDestination => {}
+            }
+        }
+    }
+
     fn set_endpoints(&self, set: &Arc<EndpointSet>) {
         let mut given = self.lock();
         if *given == *set && self.warm.load(Relaxed) {
@@ -209,7 +225,7 @@ impl Core {
 
     /// Makes the table anew of what is given. Under the lock.
     fn follow(&self, given: &EndpointSet) {
-        self.swap(EndpointTable::new(given, &self.table.load(), self.shares()));
+        self.swap(EndpointTable::new(given, Rules::of(&self.config), &self.table.load()));
     }
 
     /// Puts a table in place. Under the lock.
@@ -226,7 +242,7 @@ impl Core {
     /// Makes the table anew of the same endpoints, since their health or their shares have changed.
     pub(crate) fn refresh(&self) {
         let _given = self.lock();
-        let table = self.table.load().anew(self.shares());
+        let table = self.table.load().anew(Rules::of(&self.config));
         self.table.store(Arc::new(table));
     }
 
@@ -239,12 +255,11 @@ impl Core {
             heir.health_check.is_none() && endpoint.live().flag(Flag::FailedHealthCheck, false) | pending
         };
         let cleared = table.endpoints().iter().filter(|endpoint| clear(endpoint) | unchecked(endpoint)).count();
-        if cleared == 0 && shares(heir) == self.shares() { table } else { Arc::new(table.anew(shares(heir))) }
-    }
-
-    /// What is said of its endpoints' shares.
-    pub(crate) fn shares(&self) -> Shares<'_> {
-        shares(&self.config)
+        if cleared == 0 && Rules::of(heir) == Rules::of(&self.config) {
+            table
+        } else {
+            Arc::new(table.anew(Rules::of(heir)))
+        }
     }
 
     /// Tells who wants to know of its endpoints' health.
@@ -292,20 +307,13 @@ fn none() -> Arc<EndpointSet> {
     NONE.clone()
 }
 
-fn shares(config: &model::Cluster) -> Shares<'_> {
-    Shares {
-        panic_percent: config.panic_percent,
-        slow_start: config.slow_start.as_deref(),
-        checked: config.health_check.is_some(),
-    }
-}
-
 fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
     // Named one by one, so that a new setting is not forgotten here.
     let model::Cluster {
         name,
         discovery,
         balancing,
+        localities,
         connect_timeout,
         protocol,
         transport,
@@ -328,6 +336,7 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
     same_discovery
         && *name == b.name
         && *balancing == b.balancing
+        && *localities == b.localities
         && *connect_timeout == b.connect_timeout
         && *protocol == b.protocol
         && *transport == b.transport

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::outlier::Monitor;
 
+use crate::ewma::Estimate;
+
 /// Names an endpoint for the life of the process, however often its weight or health changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(u64);
@@ -58,6 +60,8 @@ pub(crate) struct Live {
     monitor: OnceLock<Arc<Monitor>>,
     /// When it came, or last became healthy: slow start begins there.
     since: Mutex<Instant>,
+    /// Kept only where the cluster chooses by it.
+    pub(crate) estimate: Estimate,
 }
 
 /// Something that we found of an endpoint's health.
@@ -85,6 +89,7 @@ impl Live {
             flags: AtomicU8::new(0),
             monitor: OnceLock::new(),
             since: Mutex::new(Instant::now()),
+            estimate: Estimate::default(),
         }
     }
 
@@ -208,6 +213,10 @@ impl Endpoint {
 
     /// Where it runs.
     pub fn locality(&self) -> &Locality {
+        &self.place.locality
+    }
+
+    pub(crate) fn place(&self) -> &Arc<Locality> {
         &self.place.locality
     }
 

@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use http::Response;
 use mesh_http::Body;
@@ -14,6 +16,7 @@ use transport::tls::Peer;
 
 use crate::breaker::{Held, Resource};
 use crate::endpoint::{Endpoint, Live};
+use crate::ewma;
 use crate::stats::{ClusterStats, Event};
 
 /// A response whose head is there.
@@ -58,6 +61,8 @@ pub struct Exchange {
     reused: bool,
     /// It has its connection, and is counted.
     attached: bool,
+    /// When it began, in microseconds that wrap around, as long as how long it takes is waited for.
+    begun: Option<NonZeroU32>,
     /// The count of a connection that is this exchange's alone.
     open: Option<Open>,
 }
@@ -66,7 +71,8 @@ impl Exchange {
     /// Active from now on; its connection comes later.
     pub(crate) fn begin(endpoint: Arc<Endpoint>, stats: Rc<ClusterStats>) -> Self {
         endpoint.live().active.fetch_add(1, Relaxed);
-        Self { endpoint, stats, connection: None, reused: false, attached: false, open: None }
+        let begun = stats.watches().and_then(|_| NonZeroU32::new((ewma::now() as u32).max(1)));
+        Self { endpoint, stats, connection: None, reused: false, attached: false, begun, open: None }
     }
 
     /// A connection is there for it, so it counts as a request, unless as many as may be are under way.
@@ -102,10 +108,20 @@ impl Exchange {
     }
 
     /// Counts its outcome. One that is given up has none.
-    pub(crate) fn outcome(&self, success: bool) {
+    pub(crate) fn outcome(&mut self, success: bool) {
+        self.observe();
         let live = self.endpoint.live();
         let counter = if success { &live.successes } else { &live.errors };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// How long it took counts for whom the next exchanges go to.
+    fn observe(&mut self) {
+        if let (Some(begun), Some(settings)) = (self.begun.take(), self.stats.watches()) {
+            let now = ewma::now();
+            let took = Duration::from_micros((now as u32).wrapping_sub(begun.get()).into());
+            self.endpoint.live().estimate.observe(took, now, settings);
+        }
     }
 
     /// The endpoint that was chosen.
@@ -126,6 +142,8 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        // One that was given up has taken that long at least.
+        self.observe();
         self.endpoint.live().active.fetch_sub(1, Relaxed);
         if self.attached {
             self.stats.end();
@@ -164,5 +182,37 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.live.connections.fetch_sub(1, Relaxed);
         self.stats.disconnected();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::cluster::{Balancing, PeakEwma};
+    use telemetry::Registry;
+
+    use super::*;
+    use crate::stats::Families;
+
+    /// Ends an exchange after 200 ms; what is expected of the next one, in milliseconds.
+    async fn expected_after(balancing: &Balancing, end: impl FnOnce(Exchange)) -> u128 {
+        let families = Rc::new(Families::new(&Registry::new().shard()).unwrap());
+        let stats = Rc::new(ClusterStats::new(families, "c".into(), balancing));
+        let endpoint = Endpoint::original_destination(([127, 0, 0, 1], 1).into());
+        let exchange = Exchange::begin(endpoint.clone(), stats);
+        tokio::time::advance(Duration::from_millis(200)).await;
+        end(exchange);
+        let seconds = endpoint.live().estimate.load(0, ewma::now(), &PeakEwma::default());
+        Duration::from_secs_f32(seconds).as_millis()
+    }
+
+    #[test]
+    fn what_an_exchange_took_is_observed() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let quickest = Balancing::PeakEwma(PeakEwma::default());
+            assert_eq!(expected_after(&quickest, |mut exchange| exchange.outcome(true)).await, 200);
+            assert_eq!(expected_after(&quickest, drop).await, 200, "one that was given up counts too");
+            assert_eq!(expected_after(&Balancing::Random, drop).await, 30, "nobody asks for it");
+        });
     }
 }

@@ -20,7 +20,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `cluster` | settings, table and TLS of one cluster; what survives an update |
-//! | `table`, `priority`, `balance` | who is picked: pure |
+//! | `table`, `priority`, `locality`, `balance`, `hashing`, `ewma` | who is picked: pure |
 //! | `pools`, `pool` | connections of one worker to one cluster, to one endpoint |
 //! | `dial`, `tls` | one new connection |
 //! | `breaker` | how much at once |
@@ -37,9 +37,12 @@ mod cluster;
 mod dial;
 pub mod dns;
 mod endpoint;
+pub mod ewma;
 mod exchange;
 mod failure;
+pub mod hashing;
 mod health;
+mod locality;
 mod outlier;
 mod pool;
 mod pools;
@@ -57,7 +60,8 @@ pub use exchange::{Connected, Connection, Exchange, Sent};
 pub use failure::{Failure, FailureKind};
 pub use health::Watch;
 pub use pools::{Chosen, ClusterPools, Pick};
+pub use priority::PastPriorities;
 pub use stats::{ClusterStats, Event};
-pub use table::{EndpointTable, Order, Shares};
+pub use table::{EndpointTable, Order, Rules};
 pub use tls::Secrets;
 pub use worker::{ROUND, Worker};

@@ -18,11 +18,13 @@ use crate::breaker::{Resource, Retry};
 use crate::cluster::Core;
 use crate::dial::DialError;
 use crate::endpoint::{Endpoint, EndpointId};
+use crate::ewma;
 use crate::exchange::{Connected, Connection, Exchange, Sent};
 use crate::failure::{Failure, FailureKind};
 use crate::health::Report;
 use crate::outlier::Outcome;
 use crate::pool::{Pool, Shared};
+use crate::priority::PastPriorities;
 use crate::stats::{ClusterStats, Event};
 use crate::table::{EndpointTable, Order};
 use crate::tls::Speak;
@@ -37,6 +39,10 @@ pub struct Pick<'a> {
     /// How often to pick again while the choice falls on one of `tried`
     /// ([`RetryPolicy::host_selection_attempts`](model::RetryPolicy)).
     pub repicks: u32,
+    /// What the request is known by, for clusters that choose by a hash; none: they choose by the draw.
+    pub hash: Option<u64>,
+    /// Where the tries before went to, if their priorities are to be left out after some of them.
+    pub past: Option<&'a PastPriorities>,
     /// Where the downstream wanted to go: the endpoint of `ORIGINAL_DST` clusters.
     pub original_destination: Option<SocketAddr>,
     /// What the downstream speaks: for clusters that speak the same.
@@ -57,6 +63,8 @@ impl Pick<'_> {
             draw,
             tried: &[],
             repicks: 0,
+            hash: None,
+            past: None,
             original_destination: None,
             downstream: Version::HTTP_11,
             upgrade: false,
@@ -264,7 +272,8 @@ impl ClusterPools {
         if !Arc::ptr_eq(&table, &self.seen.borrow()) {
             self.reconcile(&table);
         }
-        let endpoint = table.pick_untried(|| self.order(core), pick.draw, pick.tried, pick.repicks)?;
+        let order = |attempt| self.order(core, pick, attempt);
+        let endpoint = table.pick_untried(order, pick.draw, pick.tried, pick.repicks, pick.past)?;
         if let Some(pool) = self.pools.borrow().get(&endpoint.id()) {
             return Some(pool.clone());
         }
@@ -273,8 +282,13 @@ impl ClusterPools {
         Some(pool)
     }
 
-    fn order(&self, core: &Core) -> Order {
+    fn order(&self, core: &Core, pick: &Pick<'_>, attempt: u32) -> Order {
         match core.config.balancing {
+            Balancing::RingHash { .. } | Balancing::Maglev { .. } => {
+                Order::Hash(pick.hash.unwrap_or(pick.draw), attempt)
+            }
+            Balancing::PeakEwma(settings) => Order::Quickest(ewma::now(), settings),
+            Balancing::BiasedLeastRequest { choices, bias } => Order::Biased(choices, bias),
             Balancing::LeastRequest { choices } => Order::Least(choices),
             Balancing::Random => Order::Random,
             Balancing::RoundRobin | Balancing::Provided => {
@@ -401,17 +415,20 @@ fn rewrite_host(request: &mut Request<Body>, endpoint: &Endpoint) {
 
 #[cfg(test)]
 mod tests {
+    use model::endpoint::Spread;
     use model::{Address, EndpointSet, LocalityEndpoints};
 
     use super::*;
-    use crate::table::Shares;
+    use crate::table::{Given, Rules};
 
     #[test]
     fn host_names_of_endpoints_become_the_authority() {
         let named = |host: Option<&str>| {
             let endpoint = model::Endpoint::plain(Address::socket(([10, 0, 0, 1], 80).into()));
-            let group = (0, Arc::default(), vec![(endpoint, host.map(Arc::from))]);
-            EndpointTable::of([group].into_iter(), &EndpointTable::default(), Shares::default()).endpoints()[0].clone()
+            let members = vec![(endpoint, host.map(Arc::from))];
+            let group = Given { priority: 0, locality: Arc::default(), weight: None, members };
+            let none = EndpointTable::default();
+            EndpointTable::of([group].into_iter(), Spread::default(), Rules::default(), &none).endpoints()[0].clone()
         };
         for (target, host, endpoint, expected) in [
             ("/a?b", Some("old"), Some("api.example.org"), "/a?b api.example.org"),
@@ -433,7 +450,7 @@ mod tests {
     fn names_are_not_dialled_before_they_are_resolved() {
         let endpoint = model::Endpoint::plain(Address::Host { host: "a".into(), port: 80 });
         let group = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
-        let set = EndpointSet { name: "s".into(), localities: vec![group] };
-        assert!(EndpointTable::new(&set, &EndpointTable::default(), Shares::default()).endpoints().is_empty());
+        let set = EndpointSet::new("s", vec![group]);
+        assert!(EndpointTable::new(&set, Rules::default(), &EndpointTable::default()).endpoints().is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use model::cluster::{Balancing, PeakEwma};
 use telemetry::{Counter, DeclareError, Desc, Family, Gauge, Shard};
 
 use crate::breaker::{Breakers, Held, Resource};
@@ -107,6 +108,7 @@ pub struct ClusterStats {
     connections: OnceCell<Gauge>,
     /// Most clusters have no limits.
     limits: Option<Box<Limits>>,
+    watched: Option<Box<PeakEwma>>,
 }
 
 /// Limits to what is counted, and whether they are reached.
@@ -116,10 +118,14 @@ struct Limits {
 }
 
 impl ClusterStats {
-    pub(crate) fn new(families: Rc<Families>, cluster: Arc<str>, breakers: Option<Arc<Breakers>>) -> Self {
+    pub(crate) fn new(families: Rc<Families>, config: &model::Cluster, breakers: Option<Arc<Breakers>>) -> Self {
         let (events, requests, connections) = Default::default();
+        let watched = match &config.balancing {
+            Balancing::PeakEwma(settings) => Some(Box::new(*settings)),
+            _ => None,
+        };
         let limits = breakers.map(|breakers| Box::new(Limits { breakers, open: Default::default() }));
-        Self { families, cluster, events, requests, connections, limits }
+        Self { families, cluster: config.name.clone(), events, requests, connections, limits, watched }
     }
 
     /// Is there room for one more?
@@ -158,6 +164,11 @@ impl ClusterStats {
     fn open<'a>(&self, limits: &'a Limits, of: Resource) -> &'a Gauge {
         let at = of as usize;
         limits.open[at].get_or_init(|| self.families.open[at].with(&[&self.cluster]))
+    }
+
+    /// How the time that exchanges take is to be counted at their endpoints, if it is.
+    pub(crate) fn watches(&self) -> Option<&PeakEwma> {
+        self.watched.as_deref()
     }
 
     /// Counts one.
@@ -225,8 +236,9 @@ mod tests {
         assert!(EVENTS.iter().enumerate().all(|(at, (event, ..))| *event as usize == at));
         let registry = Registry::new();
         let families = Rc::new(Families::new(&registry.shard()).unwrap());
-        let stats = ClusterStats::new(families.clone(), "outbound|80||a".into(), None);
-        let _unused = ClusterStats::new(families, "outbound|80||b".into(), None);
+        let cluster = |name: &str| model::Cluster::new(name, model::cluster::Discovery::OriginalDestination);
+        let stats = ClusterStats::new(families.clone(), &cluster("outbound|80||a"), None);
+        let _unused = ClusterStats::new(families, &cluster("outbound|80||b"), None);
         stats.begin();
         stats.connected(Some(true));
         stats.count(Event::Retry);

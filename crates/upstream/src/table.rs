@@ -1,15 +1,18 @@
 //! All endpoints of a cluster as of one update, prepared so that a pick allocates nothing and looks at few of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use model::endpoint::Health;
-use model::{Address, EndpointSet, SlowStart};
+use model::cluster::{Balancing, Localities, PANIC_PERCENT, PeakEwma};
+use model::endpoint::{Health, Spread};
+use model::{Address, EndpointSet, Locality, SlowStart};
 use tokio::time::Instant;
 
 use crate::balance::{Group, mix};
 use crate::endpoint::{Endpoint, EndpointId, Flag, Place};
-use crate::priority::{Count, Loads, Tier};
+use crate::hashing::HashTable;
+use crate::locality::{Parts, Weights, hash_members};
+use crate::priority::{Count, Filled, Loads, PastPriorities, Tier};
 
 /// The endpoints of one cluster. Immutable; an update makes a new one.
 #[derive(Debug, Default)]
@@ -17,15 +20,64 @@ pub struct EndpointTable {
     endpoints: Box<[Arc<Endpoint>]>,
     levels: Box<[Level]>,
     loads: Loads,
+    spread: Spread,
+    /// The weights of localities by priority, where they have shares.
+    weights: BTreeMap<u32, Weights>,
 }
 
 /// One priority.
 #[derive(Debug, Default)]
 struct Level {
+    priority: u32,
+    filled: Filled,
     healthy: Group,
     degraded: Group,
     /// Those that serve in panic: all, save the draining, unless there are only such.
     all: Group,
+    /// Where localities have shares: the healthy and the degraded of each.
+    parts: Option<Box<[Parts; 2]>>,
+    /// Where the cluster chooses by a hash.
+    hashes: Option<Box<HashTable>>,
+}
+
+/// What of a cluster's settings its table depends on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules<'a> {
+    /// How one endpoint is chosen.
+    pub balancing: &'a Balancing,
+    /// What localities have to do with it.
+    pub localities: Localities,
+    /// Below this share of available endpoints a priority uses all of its endpoints, in percent; 0: never.
+    pub panic_percent: u8,
+    /// How the share of a new endpoint grows.
+    pub slow_start: Option<&'a SlowStart>,
+    /// New endpoints take no traffic before they have passed an active health check.
+    pub checked: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// Those of a cluster.
+    pub fn of(config: &'a model::Cluster) -> Self {
+        Self {
+            balancing: &config.balancing,
+            localities: config.localities,
+            panic_percent: config.panic_percent,
+            slow_start: config.slow_start.as_deref(),
+            checked: config.health_check.is_some(),
+        }
+    }
+}
+
+impl Default for Rules<'_> {
+    fn default() -> Self {
+        Self {
+            balancing: &Balancing::RoundRobin,
+            localities: Localities::Alike,
+            panic_percent: PANIC_PERCENT,
+            slow_start: None,
+            checked: false,
+        }
+    }
 }
 
 /// How one endpoint of a table is picked.
@@ -35,54 +87,55 @@ pub enum Order {
     Turn(u64),
     /// The least busy of so many.
     Least(u32),
+    /// The least busy of so many; where weights differ, by them and this bias.
+    Biased(u32, f64),
     /// By chance.
     Random,
+    /// The one that promises the quicker answer, now (in microseconds).
+    Quickest(u64, PeakEwma),
+    /// By a hash; further attempts to choose give others.
+    Hash(u64, u32),
 }
 
-/// What a cluster says of the shares of its endpoints.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Shares<'a> {
-    /// Below this share of available endpoints a priority uses all of its endpoints, in percent; 0: never.
-    pub panic_percent: u8,
-    /// How the share of a new endpoint grows.
-    pub slow_start: Option<&'a SlowStart>,
-    /// New endpoints take no traffic before they have passed an active health check.
-    pub checked: bool,
-}
-
-impl Default for Shares<'_> {
-    fn default() -> Self {
-        Self { panic_percent: model::cluster::PANIC_PERCENT, slow_start: None, checked: false }
-    }
+/// Endpoints of one locality and priority, ready to be dialled, with the names that they were resolved from.
+pub(crate) struct Given {
+    pub priority: u32,
+    pub locality: Arc<Locality>,
+    pub weight: Option<u32>,
+    pub members: Vec<(model::Endpoint, Option<Arc<str>>)>,
 }
 
 impl EndpointTable {
     /// The endpoints of `set`. Those whose address stands in `previous` keep their id and counts. Of an address that
     /// stands twice the first counts, as in Envoy. Host names are left out: they have to be resolved first.
-    pub fn new(set: &EndpointSet, previous: &Self, shares: Shares<'_>) -> Self {
-        let resolved = set.localities.iter().map(|group| {
-            let locality = Arc::new(group.locality.clone());
-            let members = group.endpoints.iter().filter(|e| !matches!(e.address, Address::Host { .. }));
-            (group.priority, locality, members.map(|e| (e.clone(), None)).collect())
+    pub fn new(set: &EndpointSet, rules: Rules<'_>, previous: &Self) -> Self {
+        let resolved = set.localities.iter().map(|group| Given {
+            priority: group.priority,
+            locality: Arc::new(group.locality.clone()),
+            weight: group.weight,
+            members: {
+                let members = group.endpoints.iter().filter(|e| !matches!(e.address, Address::Host { .. }));
+                members.map(|e| (e.clone(), None)).collect()
+            },
         });
-        Self::of(resolved, previous, shares)
+        Self::of(resolved, set.spread, rules, previous)
     }
 
-    pub(crate) fn of(
-        groups: impl Iterator<Item = (u32, Arc<model::Locality>, Vec<(model::Endpoint, Option<Arc<str>>)>)>,
-        previous: &Self,
-        shares: Shares<'_>,
-    ) -> Self {
+    pub(crate) fn of(groups: impl Iterator<Item = Given>, spread: Spread, rules: Rules<'_>, previous: &Self) -> Self {
         let known: HashMap<&Address, &Arc<Endpoint>> = previous.endpoints.iter().map(|e| (e.address(), e)).collect();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut endpoints = Vec::new();
-        for (priority, locality, members) in groups {
+        let mut weights: BTreeMap<u32, Weights> = BTreeMap::new();
+        for Given { priority, locality, weight, members } in groups {
+            if let (Localities::Weighted, Some(weight)) = (rules.localities, weight) {
+                weights.entry(priority).or_default().insert(locality.clone(), weight);
+            }
             for (model, host) in members {
                 if seen.insert(model.address.clone()) {
                     let known = known.get(&model.address).copied();
                     let place = Place { priority, locality: locality.clone(), host };
                     let endpoint = Endpoint::new(model, place, known);
-                    if shares.checked && known.is_none() {
+                    if rules.checked && known.is_none() {
                         endpoint.live().flag(Flag::FailedHealthCheck, true);
                         endpoint.live().flag(Flag::PendingHealthCheck, true);
                     }
@@ -90,23 +143,47 @@ impl EndpointTable {
                 }
             }
         }
-        Self::prepare(endpoints.into(), shares)
+        Self::prepare(endpoints.into(), weights, spread, rules)
     }
 
     /// The same endpoints, with the health and the shares that they have now.
-    pub(crate) fn anew(&self, shares: Shares<'_>) -> Self {
-        Self::prepare(self.endpoints.clone(), shares)
+    pub(crate) fn anew(&self, rules: Rules<'_>) -> Self {
+        Self::prepare(self.endpoints.clone(), self.weights.clone(), self.spread, rules)
     }
 
-    fn prepare(endpoints: Box<[Arc<Endpoint>]>, shares: Shares<'_>) -> Self {
+    fn prepare(
+        endpoints: Box<[Arc<Endpoint>]>,
+        weights: BTreeMap<u32, Weights>,
+        spread: Spread,
+        rules: Rules<'_>,
+    ) -> Self {
         // Priorities need not be dense: they are taken in order, so a huge number costs nothing.
         let mut priorities: Vec<u32> = endpoints.iter().map(|e| e.priority()).collect();
         priorities.sort_unstable();
         priorities.dedup();
-        let weights = Weights::new(&endpoints, shares.slow_start);
-        let levels: Box<[Level]> = priorities.iter().map(|p| Level::new(&endpoints, *p, &weights)).collect();
-        let counts: Vec<Count> = levels.iter().zip(&priorities).map(|(l, p)| l.count(&endpoints, *p)).collect();
-        Self { loads: Loads::new(&counts, shares.panic_percent), endpoints, levels }
+        let growth = Growth::new(&endpoints, rules.slow_start);
+        let mut levels: Box<[Level]> = priorities.iter().map(|p| Level::new(&endpoints, *p, &growth)).collect();
+        let filled: Vec<Filled> = levels.iter().map(|level| level.filled).collect();
+        let loads = Loads::new(&filled, spread, rules.panic_percent);
+        let none = Weights::new();
+        for (at, level) in levels.iter_mut().enumerate() {
+            let weights = match rules.localities {
+                Localities::Alike => None,
+                Localities::Weighted => Some(weights.get(&level.priority).unwrap_or(&none)),
+            };
+            level.divide(&endpoints, weights, spread, &growth);
+            level.hash(&endpoints, weights, rules.balancing, loads.panics(at));
+        }
+        Self { endpoints, levels, loads, spread, weights }
+    }
+
+    /// Is it made of the same endpoints and weights?
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<Endpoint>, &Arc<Endpoint>)| Arc::ptr_eq(a, b);
+        self.endpoints.len() == other.endpoints.len()
+            && self.endpoints.iter().zip(&other.endpoints).all(same)
+            && self.spread == other.spread
+            && self.weights == other.weights
     }
 
     /// All endpoints, the sick too.
@@ -121,77 +198,140 @@ impl EndpointTable {
 
     /// The endpoint for one draw; none if nobody can take it.
     pub fn pick(&self, order: Order, draw: u64) -> Option<&Arc<Endpoint>> {
-        let (priority, tier) = self.loads.pick(draw)?;
-        let level = self.levels.get(priority)?;
-        let group = match tier {
-            Tier::Healthy => &level.healthy,
-            Tier::Degraded => &level.degraded,
-            Tier::Panic => &level.all,
-        };
+        self.pick_with(&self.loads, order, draw)
+    }
+
+    fn pick_with(&self, loads: &Loads, order: Order, draw: u64) -> Option<&Arc<Endpoint>> {
+        // A hash decides everything: draws would tear apart what belongs together.
+        let draw = if let Order::Hash(hash, _) = order { hash } else { draw };
+        let (at, tier) = loads.pick(draw)?;
+        let level = self.levels.get(at)?;
         let within = mix(draw);
+        let group = level.group(tier, within);
+        let active = |at: u32| self.endpoints[at as usize].active();
         let at = match order {
             Order::Turn(turn) => group.in_turn(turn),
             Order::Random => group.at_random(within),
-            Order::Least(choices) => group.least(choices, within, |at| self.endpoints[at as usize].active()),
+            Order::Least(choices) => group.least(choices, within, active),
+            Order::Biased(choices, bias) => {
+                group.biased(bias, within, active).or_else(|| group.least(choices, within, active))
+            }
+            Order::Quickest(now, settings) => {
+                let load = |at: u32| self.endpoints[at as usize].live().estimate.load(active(at), now, &settings);
+                group.quickest(within, load)
+            }
+            Order::Hash(hash, attempt) => level.hashes.as_ref()?.pick(hash, attempt),
         }?;
         self.endpoints.get(at as usize)
     }
 
     /// Like [`EndpointTable::pick`], again up to `attempts` times while it falls on one of `tried`; the last one
-    /// counts in any case (Envoy's `previous_hosts`). `turn` counts on for each.
+    /// counts in any case (Envoy's `previous_hosts`). `order` is asked anew for each, with its number. Priorities that the
+    /// tries before went to may have to be spared.
     pub fn pick_untried(
         &self,
-        mut order: impl FnMut() -> Order,
+        mut order: impl FnMut(u32) -> Order,
         draw: u64,
         tried: &[EndpointId],
         attempts: u32,
+        past: Option<&PastPriorities>,
     ) -> Option<&Arc<Endpoint>> {
+        let spared = past.and_then(|past| past.spare(|spared| self.sparing(spared)));
+        let loads = spared.as_ref().unwrap_or(&self.loads);
         let mut draw = draw;
-        let mut endpoint = self.pick(order(), draw)?;
-        for _ in 0..attempts {
+        let mut endpoint = self.pick_with(loads, order(0), draw)?;
+        for attempt in 1..=attempts {
             if !tried.contains(&endpoint.id()) {
                 break;
             }
             draw = mix(draw);
-            endpoint = self.pick(order(), draw)?;
+            endpoint = self.pick_with(loads, order(attempt), draw)?;
         }
         Some(endpoint)
+    }
+
+    fn sparing(&self, priorities: &[u32]) -> Option<Loads> {
+        let filled: Vec<Filled> = self.levels.iter().map(|level| level.filled).collect();
+        self.loads.sparing(&filled, self.spread, |at| priorities.contains(&self.levels[at].priority))
     }
 }
 
 impl Level {
-    fn new(endpoints: &[Arc<Endpoint>], priority: u32, weights: &Weights<'_>) -> Self {
+    fn new(endpoints: &[Arc<Endpoint>], priority: u32, growth: &Growth<'_>) -> Self {
         let group = |fits: &dyn Fn(Health) -> bool| {
-            let members = endpoints.iter().enumerate().filter(|(_, e)| e.priority() == priority && fits(e.health()));
-            Group::new(members.map(|(at, e)| (at as u32, weights.of(e))))
+            let members = of_priority(endpoints, priority).filter(|(_, e)| fits(e.health()));
+            Group::new(members.map(|(at, e)| (at, growth.of(e))))
         };
         let mut all = group(&|health| health != Health::Draining);
         if all.is_empty() {
             all = group(&|_| true);
         }
         Self {
+            priority,
+            filled: filled(endpoints, priority),
             healthy: group(&|health| health == Health::Healthy),
             degraded: group(&|health| health == Health::Degraded),
             all,
+            parts: None,
+            hashes: None,
         }
     }
 
-    fn count(&self, endpoints: &[Arc<Endpoint>], priority: u32) -> Count {
-        Count {
-            total: endpoints.iter().filter(|e| e.priority() == priority).count() as u64,
-            healthy: self.healthy.len() as u64,
-            degraded: self.degraded.len() as u64,
+    /// Divides the endpoints by locality, if localities have shares.
+    fn divide(&mut self, endpoints: &[Arc<Endpoint>], weights: Option<&Weights>, spread: Spread, growth: &Growth<'_>) {
+        self.parts = weights.map(|weights| {
+            let of = |health| Parts::new(of_priority(endpoints, self.priority), weights, spread, health, growth);
+            Box::new([of(Health::Healthy), of(Health::Degraded)])
+        });
+    }
+
+    /// Makes the table of hashes, if the cluster chooses by one: of the healthy ones, or in panic of all.
+    fn hash(&mut self, endpoints: &[Arc<Endpoint>], weights: Option<&Weights>, balancing: &Balancing, panics: bool) {
+        if balancing.hashes() {
+            let takes = |endpoint: &Endpoint| panics || endpoint.health() == Health::Healthy;
+            let members = hash_members(of_priority(endpoints, self.priority), weights, takes);
+            self.hashes = HashTable::new(balancing, members).map(Box::new);
+        }
+    }
+
+    /// The endpoints of a tier: those of one locality, where localities have shares.
+    fn group(&self, tier: Tier, draw: u64) -> &Group {
+        let part = |at: usize| self.parts.as_ref().and_then(|parts| parts[at].pick(mix(draw)));
+        match tier {
+            Tier::Healthy => part(0).unwrap_or(&self.healthy),
+            Tier::Degraded => part(1).unwrap_or(&self.degraded),
+            Tier::Panic => &self.all,
         }
     }
 }
 
+fn of_priority(endpoints: &[Arc<Endpoint>], priority: u32) -> impl Iterator<Item = (u32, &Arc<Endpoint>)> {
+    endpoints.iter().enumerate().filter(move |(_, e)| e.priority() == priority).map(|(at, e)| (at as u32, e))
+}
+
+fn filled(endpoints: &[Arc<Endpoint>], priority: u32) -> Filled {
+    let count = |of: &dyn Fn(&Endpoint) -> u64| {
+        let mut count = Count::default();
+        for (_, endpoint) in of_priority(endpoints, priority) {
+            count.total += of(endpoint);
+            match endpoint.health() {
+                Health::Healthy => count.healthy += of(endpoint),
+                Health::Degraded => count.degraded += of(endpoint),
+                Health::Unhealthy | Health::Draining => {}
+            }
+        }
+        count
+    };
+    Filled { number: count(&|_| 1), weight: count(&|endpoint| u64::from(endpoint.weight())) }
+}
+
 /// The weights of endpoints, in slow start too.
-struct Weights<'a> {
+pub(crate) struct Growth<'a> {
     /// None while nobody is new.
     growing: Option<(&'a SlowStart, Instant)>,
 }
 
-impl<'a> Weights<'a> {
+impl<'a> Growth<'a> {
     /// So fine are the steps of a weight that grows.
     const SCALE: f64 = 1000.0;
 
@@ -200,7 +340,7 @@ impl<'a> Weights<'a> {
         Self { growing: growing.filter(|(start, now)| endpoints.iter().any(|e| e.live().age(*now) < start.window)) }
     }
 
-    fn of(&self, endpoint: &Endpoint) -> u32 {
+    pub(crate) fn of(&self, endpoint: &Endpoint) -> u32 {
         let Some((start, now)) = self.growing else { return endpoint.weight() };
         let share = f64::from(endpoint.weight()) * start.factor(endpoint.live().age(now));
         (share * Self::SCALE).round().max(1.0) as u32
@@ -223,7 +363,7 @@ mod tests {
             endpoints: members.iter().map(|(port, health)| endpoint(*port, *health)).collect(),
             ..LocalityEndpoints::default()
         };
-        EndpointSet { name: "s".into(), localities: groups.iter().map(group).collect() }
+        EndpointSet::new("s", groups.iter().map(group).collect())
     }
 
     fn ports(table: &EndpointTable, order: fn(u64) -> Order) -> Vec<u16> {
@@ -250,7 +390,7 @@ mod tests {
             (&[(0, &[])], &[]),
             (&[], &[]),
         ] {
-            let table = EndpointTable::new(&set(groups), &EndpointTable::default(), Shares::default());
+            let table = EndpointTable::new(&set(groups), Rules::default(), &EndpointTable::default());
             for order in [Order::Turn as fn(u64) -> Order, |_| Order::Random, |_| Order::Least(2)] {
                 assert_eq!(ports(&table, order), expected, "{groups:?}");
             }
@@ -262,16 +402,16 @@ mod tests {
         use Health::{Healthy, Unhealthy};
         let first = EndpointTable::new(
             &set(&[(0, &[(1, Healthy), (2, Healthy)])]),
+            Rules::default(),
             &EndpointTable::default(),
-            Shares::default(),
         );
         let second =
-            EndpointTable::new(&set(&[(0, &[(3, Healthy), (1, Unhealthy), (2, Healthy)])]), &first, Shares::default());
+            EndpointTable::new(&set(&[(0, &[(3, Healthy), (1, Unhealthy), (2, Healthy)])]), Rules::default(), &first);
         let id = |table: &EndpointTable, at: usize| table.endpoints()[at].id();
         assert_eq!((id(&first, 0), id(&first, 1)), (id(&second, 1), id(&second, 2)));
         assert!(Arc::ptr_eq(&first.endpoints()[1], &second.endpoints()[2]), "an unchanged endpoint is the same one");
         assert!(!Arc::ptr_eq(&first.endpoints()[0], &second.endpoints()[1]));
-        let doubled = EndpointTable::new(&set(&[(0, &[(1, Healthy), (1, Healthy)])]), &second, Shares::default());
+        let doubled = EndpointTable::new(&set(&[(0, &[(1, Healthy), (1, Healthy)])]), Rules::default(), &second);
         assert_eq!(doubled.endpoints().len(), 1);
     }
 
@@ -280,19 +420,111 @@ mod tests {
         use Health::Healthy;
         let table = EndpointTable::new(
             &set(&[(0, &[(1, Healthy), (2, Healthy)])]),
+            Rules::default(),
             &EndpointTable::default(),
-            Shares::default(),
         );
         let tried = [table.endpoints()[0].id()];
         let mut turn = 0;
-        let mut order = || {
+        let mut order = |_| {
             turn += 1;
             Order::Turn(turn)
         };
         for _ in 0..10 {
-            assert_eq!(table.pick_untried(&mut order, 0, &tried, 5).unwrap().address().port(), Some(2));
+            assert_eq!(table.pick_untried(&mut order, 0, &tried, 5, None).unwrap().address().port(), Some(2));
         }
         let all: Vec<_> = table.endpoints().iter().map(|e| e.id()).collect();
-        assert!(table.pick_untried(&mut order, 0, &all, 5).is_some(), "better a tried one than none");
+        assert!(table.pick_untried(&mut order, 0, &all, 5, None).is_some(), "better a tried one than none");
+    }
+
+    /// The endpoints by port that a hundred thousand draws fall on, in percent.
+    fn shares(table: &EndpointTable, order: Order) -> Vec<(u16, u64)> {
+        let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
+        let picked = (0..100_000).filter_map(|n| table.pick(order, mix(n)));
+        picked.filter_map(|e| e.address().port()).for_each(|port| *counts.entry(port).or_default() += 1);
+        counts.into_iter().map(|(port, count)| (port, (count + 500) / 1000)).collect()
+    }
+
+    #[test]
+    fn localities_have_shares() {
+        use Health::{Degraded, Healthy, Unhealthy};
+        let group = |region: &str, weight, members: &[(u16, Health)]| LocalityEndpoints {
+            locality: Locality { region: region.into(), ..Locality::default() },
+            weight,
+            endpoints: members.iter().map(|(port, health)| endpoint(*port, *health)).collect(),
+            ..LocalityEndpoints::default()
+        };
+        let whole = [(2, Healthy), (3, Healthy), (4, Healthy)];
+        let half = [(2, Healthy), (3, Unhealthy)];
+        for (groups, alike, weighted) in [
+            (
+                vec![group("a", Some(1), &[(1, Healthy)]), group("b", Some(1), &whole)],
+                vec![(1, 25), (2, 25), (3, 25), (4, 25)],
+                vec![(1, 50), (2, 17), (3, 17), (4, 17)],
+            ),
+            // Half of it times 1.4 is 0.7 of its share.
+            (
+                vec![group("a", Some(3), &[(1, Healthy)]), group("b", Some(10), &half)],
+                vec![(1, 50), (2, 50)],
+                vec![(1, 30), (2, 70)],
+            ),
+            // Who has no weight has no share, unless nobody has one.
+            (
+                vec![group("a", None, &[(1, Healthy)]), group("b", Some(1), &[(2, Healthy)])],
+                vec![(1, 50), (2, 50)],
+                vec![(2, 100)],
+            ),
+            (
+                vec![group("a", None, &[(1, Healthy)]), group("b", None, &[(2, Healthy)])],
+                vec![(1, 50), (2, 50)],
+                vec![(1, 50), (2, 50)],
+            ),
+            (
+                vec![group("a", Some(9), &[(1, Degraded)]), group("b", Some(1), &[(2, Degraded)])],
+                vec![(1, 50), (2, 50)],
+                vec![(1, 90), (2, 10)],
+            ),
+        ] {
+            let set = EndpointSet::new("s", groups);
+            for (localities, expected) in [(Localities::Alike, alike), (Localities::Weighted, weighted)] {
+                let rules = Rules { localities, ..Rules::default() };
+                let table = EndpointTable::new(&set, rules, &EndpointTable::default());
+                assert_eq!(shares(&table, Order::Random), expected, "{set:?} {localities:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn hashes_stay_with_their_endpoint() {
+        use Health::{Healthy, Unhealthy};
+        for balancing in
+            [Balancing::RingHash { min_size: 1024, max_size: 8192 }, Balancing::Maglev { table_size: 65537 }]
+        {
+            let rules = Rules { balancing: &balancing, localities: Localities::Alike };
+            let table =
+                |groups: &[(u32, &[(u16, Health)])]| EndpointTable::new(&set(groups), rules, &EndpointTable::default());
+            let all = table(&[(0, &[(1, Healthy), (2, Healthy), (3, Healthy)]), (1, &[(9, Healthy)])]);
+            let fewer = table(&[(0, &[(1, Healthy), (2, Healthy), (3, Unhealthy)]), (1, &[(9, Healthy)])]);
+            let port = |table: &EndpointTable, n: u64| table.pick(Order::Hash(mix(n), 0), 7).unwrap().address().port();
+            let mut counts = [0; 4];
+            for n in 0..3000 {
+                let before = port(&all, n).unwrap();
+                counts[usize::from(before)] += 1;
+                assert_eq!(port(&all, n), Some(before), "a hash decides alone");
+                // All who were with the others stay; 2/3 x 1.4 is 93 %, and the rest goes to the next priority.
+                let after = port(&fewer, n).unwrap();
+                if balancing != (Balancing::Maglev { table_size: 65537 }) {
+                    assert!(after == 9 || before == 3 || after == before, "{before} {after}");
+                }
+                assert_eq!(after == 9, mix(n) % 100 >= 93);
+            }
+            assert!(counts[1..].iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+            let first = all.endpoints()[0].id();
+            let choose = |n, tried: &[EndpointId]| {
+                all.pick_untried(|attempt| Order::Hash(mix(n), attempt), 0, tried, 5, None).unwrap().id()
+            };
+            for n in (0..300).filter(|n| choose(*n, &[]) == first) {
+                assert_ne!(choose(n, &[first]), first, "a further try goes elsewhere");
+            }
+        }
     }
 }

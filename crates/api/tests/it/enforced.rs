@@ -186,6 +186,12 @@ metadata: {name: y}
 spec: {type: NodePort, clusterIP: None, ipFamilyPolicy: PreferDualStack, ports: [{port: 80}]}
 ";
 
+const NAMESPACE: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: x, annotations: {networking.istio.io/traffic-distribution: PreferSameZone}}
+";
+
 const WORKLOADS: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -256,6 +262,7 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("workload-entry", WORKLOAD_ENTRIES),
         ("sidecar", SIDECAR),
         ("service", SERVICES),
+        ("namespace", NAMESPACE),
         ("workload", WORKLOADS),
         ("secret", SECRETS),
     ];

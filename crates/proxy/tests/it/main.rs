@@ -9,4 +9,5 @@ mod plane;
 mod report;
 mod resilience;
 mod rig;
+mod sticky;
 mod tcp;

@@ -1,11 +1,13 @@
 //! YAML in, configuration out: tables and goldens at translate's border.
 
 mod analysis;
+mod balancing;
 mod connections;
 mod delegates;
 mod explain;
 mod gateways;
 mod incremental;
+mod localities;
 mod mesh;
 mod on_demand;
 mod outline;

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::cluster::{Balancing, Discovery, Localities, Transport, UpstreamProtocol};
 use model::limits::ConnectionOptions;
 use model::{Cluster, DestinationService, EndpointSet, OutlierDetection, ResourceKind};
 use proto::envoy::config::cluster::v3 as wire;
+use proto::envoy::config::cluster::v3::cluster::common_lb_config::{
+    ConsistentHashingLbConfig, LocalityConfigSpecifier, ZoneAwareLbConfig,
+};
 use proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
 };
@@ -19,11 +22,14 @@ use super::endpoint::load_assignment;
 use super::{At, DecodeError, Decoded, ads, duration, each, open, required, take, text, tls, type_name, unpack};
 
 mod balancing;
+mod hashing;
 mod health_check;
 mod http_options;
 mod limits;
 mod outlier;
 mod slow_start;
+
+pub(crate) use balancing::PEAK_EWMA;
 
 /// Envoy's default to connect.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -65,13 +71,16 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
     }
     lookup_family(dns_lookup_family, &at.field("dns_lookup_family"))?;
     let circuit_breakers = limits::circuit_breakers(circuit_breakers, &at.field("circuit_breakers"))?;
-    let panic_percent = locality_balancing(common_lb_config, &at.field("common_lb_config"))?;
+    let (of_cluster, panic_percent) = locality_balancing(common_lb_config, &at.field("common_lb_config"))?;
     let name: Arc<str> = name.into();
     let discovery = discovery(cluster_discovery_type, &name, eds_cluster_config, load_assignment, at)?;
     let by_itself = discovery == Discovery::OriginalDestination;
     let slow_start = slow_start::slow_start(lb_config.as_ref(), load_balancing_policy.as_ref(), at)?;
-    let balancing = balancing::balancing(lb_policy, lb_config, load_balancing_policy, at)?;
-    let grows = matches!(balancing, Balancing::RoundRobin | Balancing::LeastRequest { .. });
+    let (balancing, of_policy) = balancing::balancing(lb_policy, lb_config, load_balancing_policy, at)?;
+    let grows = matches!(
+        balancing,
+        Balancing::RoundRobin | Balancing::LeastRequest { .. } | Balancing::BiasedLeastRequest { .. }
+    );
     let http = http_options::http_options(typed_extension_protocol_options, at)?;
     let connections =
         ConnectionOptions { tcp_keepalive: limits::tcp_keepalive(upstream_connection_options), ..http.connections };
@@ -86,6 +95,7 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         name,
         discovery,
         balancing: if by_itself { Balancing::Provided } else { balancing },
+        localities: of_policy.unwrap_or(of_cluster),
         connect_timeout: connect(connect_timeout, &at.field("connect_timeout"))?,
         protocol: http.protocol,
         transport: transport(transport_socket, transport_socket_matches, at)?,
@@ -155,18 +165,34 @@ fn lookup_family(value: i32, at: &At<'_>) -> Decoded<()> {
     }
 }
 
-/// Weights of localities count wherever they are given; zone awareness needs a cluster of our own kind, which nobody
-/// names. The others concern policies that are refused, and when an endpoint counts before its first health check.
-fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<u8> {
+/// What localities have to do with the choice, and below which share a priority panics. Some of the rest concern policies
+/// that are refused, and when an endpoint counts before its first health check.
+fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<(Localities, u8)> {
     take!(value.unwrap_or_default(), at, CommonLbConfig {
-        used { healthy_panic_threshold }
-        harmless {
-            update_merge_window, ignore_new_hosts_until_first_hc, consistent_hashing_lb_config, override_host_status,
-            locality_config_specifier,
-        }
+        used { healthy_panic_threshold, consistent_hashing_lb_config, locality_config_specifier }
+        harmless { update_merge_window, ignore_new_hosts_until_first_hc, override_host_status }
         refused { close_connections_on_host_set_change }
     });
-    limits::panic_percent(healthy_panic_threshold, &at.field("healthy_panic_threshold"))
+    let at_hashing = at.field("consistent_hashing_lb_config");
+    take!(consistent_hashing_lb_config.unwrap_or_default(), at_hashing, ConsistentHashingLbConfig {
+        used {}
+        harmless {}
+        refused { use_hostname_for_hashing, hash_balance_factor }
+    });
+    let localities = match locality_config_specifier {
+        None => Localities::Alike,
+        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => Localities::Weighted,
+        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zones)) => {
+            // Zones count only in proxies whose bootstrap names the cluster that they stand in, which ours does not.
+            take!(zones, at, ZoneAwareLbConfig {
+                used {}
+                harmless { routing_enabled, min_cluster_size }
+                refused { fail_traffic_on_panic }
+            });
+            Localities::Alike
+        }
+    };
+    Ok((localities, limits::panic_percent(healthy_panic_threshold, &at.field("healthy_panic_threshold"))?))
 }
 
 fn transport(socket: Option<TransportSocket>, matches: Vec<TransportSocketMatch>, at: &At<'_>) -> Decoded<Transport> {

@@ -30,6 +30,7 @@ use proto::google::protobuf::{self, Any, BoolValue, value::Kind};
 
 use crate::{Resource, type_url};
 
+pub(crate) use cluster::PEAK_EWMA;
 pub use cluster::cluster;
 pub use endpoint::endpoints;
 pub use listener::listener;

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use model::cluster::{Balancing, Discovery, PANIC_PERCENT, Transport, UpstreamProtocol};
-use model::{Cluster, DestinationService, SlowStart};
+use model::cluster::{Discovery, Localities, PANIC_PERCENT, Transport, UpstreamProtocol};
+use model::{Cluster, DestinationService};
 use prost::Message;
 use proto::envoy::config::cluster::v3 as wire;
 use proto::envoy::config::cluster::v3::cluster::common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
 use proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbConfig, LbPolicy,
-    LeastRequestLbConfig, RoundRobinLbConfig, SlowStartConfig, TransportSocketMatch,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
 };
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::extensions::upstreams::http::v3 as http;
@@ -18,7 +17,7 @@ use proto::envoy::extensions::upstreams::http::v3::http_protocol_options as opti
 use proto::google::protobuf::{Any, Struct, Value, value::Kind as ValueKind};
 
 use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
-use super::{ads, duration, endpoint, limit, number, pack, packed, tls};
+use super::{ads, balancing, duration, endpoint, limit, number, pack, packed, tls};
 
 mod health_check;
 mod limits;
@@ -37,7 +36,7 @@ pub fn cluster(cluster: &Cluster) -> Any {
         Discovery::OriginalDestination => (DiscoveryType::OriginalDst, None),
     };
     let by_name = matches!(kind, DiscoveryType::StrictDns | DiscoveryType::LogicalDns);
-    let (lb_policy, lb_config) = balancing(cluster);
+    let (lb_policy, lb_config) = balancing::balancing(cluster);
     let (transport_socket, transport_socket_matches) = transport(&cluster.transport);
     let head = wire::Cluster {
         name: cluster.name.to_string(),
@@ -46,6 +45,7 @@ pub fn cluster(cluster: &Cluster) -> Any {
         connect_timeout: Some(duration(cluster.connect_timeout)),
         lb_policy: lb_policy as i32,
         lb_config,
+        load_balancing_policy: balancing::typed(cluster),
         common_lb_config: common_balancing(cluster),
         // A host with addresses of both families is asked by the family that is more often routed.
         dns_lookup_family: if by_name { DnsLookupFamily::V4Preferred as i32 } else { 0 },
@@ -73,11 +73,12 @@ fn eds_config(cluster: &Cluster) -> Option<EdsClusterConfig> {
     Some(EdsClusterConfig { eds_config: ads(), service_name })
 }
 
-/// When all endpoints of a priority are used, and that Envoy heeds the weights of localities, where there are any.
+/// When all endpoints of a priority are used, and that the weights of localities count.
 fn common_balancing(cluster: &Cluster) -> Option<CommonLbConfig> {
-    let localities = || LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {});
+    let chooses = cluster.discovery != Discovery::OriginalDestination;
+    let weighted = || LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {});
     let config = CommonLbConfig {
-        locality_config_specifier: (cluster.discovery != Discovery::OriginalDestination).then(localities),
+        locality_config_specifier: (chooses && cluster.localities == Localities::Weighted).then(weighted),
         healthy_panic_threshold: match cluster.panic_percent {
             PANIC_PERCENT => None,
             percent => limits::percent(percent.into()),
@@ -85,37 +86,6 @@ fn common_balancing(cluster: &Cluster) -> Option<CommonLbConfig> {
         ..CommonLbConfig::default()
     };
     (config != CommonLbConfig::default()).then_some(config)
-}
-
-/// Envoy demands that clusters of the original destination, and only they, choose by themselves.
-fn balancing(cluster: &Cluster) -> (LbPolicy, Option<LbConfig>) {
-    let slow_start = cluster.slow_start.as_deref().map(slow_start);
-    match (&cluster.discovery, &cluster.balancing) {
-        (Discovery::OriginalDestination, _) => (LbPolicy::ClusterProvided, None),
-        (_, Balancing::RoundRobin | Balancing::Provided) => {
-            let config = |config| RoundRobinLbConfig { slow_start_config: Some(config) };
-            (LbPolicy::RoundRobin, slow_start.map(|found| LbConfig::RoundRobinLbConfig(config(found))))
-        }
-        (_, Balancing::Random) => (LbPolicy::Random, None),
-        (_, Balancing::LeastRequest { choices }) => {
-            let config = LeastRequestLbConfig {
-                choice_count: number(*choices),
-                slow_start_config: slow_start,
-                ..LeastRequestLbConfig::default()
-            };
-            (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config)))
-        }
-    }
-}
-
-fn slow_start(start: &SlowStart) -> SlowStartConfig {
-    // Envoy wants a key to go with the value; Istio writes one that nobody can set.
-    let aggression = core::RuntimeDouble { default_value: start.aggression, runtime_key: "(".into() };
-    SlowStartConfig {
-        slow_start_window: Some(duration(start.window)),
-        aggression: Some(aggression),
-        min_weight_percent: limits::percent(start.min_weight_percent),
-    }
 }
 
 /// The options of HTTP, unless they are all Envoy's defaults.
