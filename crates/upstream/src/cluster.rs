@@ -249,10 +249,10 @@ impl Core {
     /// The table for a cluster that takes this one's place. Who was found to fail begins anew, as in Envoy.
     fn bequeath(&self, heir: &model::Cluster) -> Arc<EndpointTable> {
         let table = self.table.load_full();
-        let clear = |endpoint: &Arc<Endpoint>| endpoint.live().flag(Flag::FailedOutlierCheck, false);
+        let clear = |endpoint: &Arc<Endpoint>| endpoint.live().flag(Flag::Ejected, false);
         let unchecked = |endpoint: &Arc<Endpoint>| {
-            let pending = endpoint.live().flag(Flag::PendingHealthCheck, false);
-            heir.health_check.is_none() && endpoint.live().flag(Flag::FailedHealthCheck, false) | pending
+            let pending = endpoint.live().flag(Flag::Unchecked, false);
+            heir.health_check.is_none() && endpoint.live().flag(Flag::FailsChecks, false) | pending
         };
         let cleared = table.endpoints().iter().filter(|endpoint| clear(endpoint) | unchecked(endpoint)).count();
         if cleared == 0 && Rules::of(heir) == Rules::of(&self.config) {

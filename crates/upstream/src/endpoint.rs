@@ -68,11 +68,11 @@ pub(crate) struct Live {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flag {
     /// It fails active health checks, or has not passed any yet.
-    FailedHealthCheck = 1,
+    FailsChecks = 1,
     /// It is ejected by outlier detection.
-    FailedOutlierCheck = 2,
+    Ejected = 2,
     /// No active health check has told anything of it yet.
-    PendingHealthCheck = 4,
+    Unchecked = 4,
 }
 
 impl Live {
@@ -168,7 +168,7 @@ impl Endpoint {
 
     /// What discovery says of its health, unless we found it unhealthy ourselves.
     pub fn health(&self) -> Health {
-        let failed = self.live.has(Flag::FailedHealthCheck) || self.live.has(Flag::FailedOutlierCheck);
+        let failed = self.live.has(Flag::FailsChecks) || self.live.has(Flag::Ejected);
         match self.model.health {
             Health::Draining => Health::Draining,
             _ if failed => Health::Unhealthy,
@@ -183,17 +183,17 @@ impl Endpoint {
 
     /// Does it fail active health checks?
     pub fn fails_health_check(&self) -> bool {
-        self.live.has(Flag::FailedHealthCheck)
+        self.live.has(Flag::FailsChecks)
     }
 
     /// Has no active health check told anything of it yet?
     pub fn awaits_health_check(&self) -> bool {
-        self.live.has(Flag::PendingHealthCheck)
+        self.live.has(Flag::Unchecked)
     }
 
     /// Is it ejected by outlier detection?
     pub fn is_ejected(&self) -> bool {
-        self.live.has(Flag::FailedOutlierCheck)
+        self.live.has(Flag::Ejected)
     }
 
     /// Its success rate in the last interval of outlier detection, in percent, if there was enough to count.

@@ -215,7 +215,7 @@ impl Watched {
         self.stats.count_check(good);
         let endpoint = self.seen.as_ref().and_then(|table| table.endpoints().iter().find(|e| e.id() == id).cloned());
         let Some(endpoint) = endpoint else { return false };
-        endpoint.live().flag(Flag::PendingHealthCheck, false);
+        endpoint.live().flag(Flag::Unchecked, false);
         if good
             && !endpoint.fails_health_check()
             && let Some((detector, _)) = &mut self.outliers
@@ -226,7 +226,7 @@ impl Watched {
         if healthy {
             endpoint.live().recovered(now);
         }
-        endpoint.live().flag(Flag::FailedHealthCheck, !healthy)
+        endpoint.live().flag(Flag::FailsChecks, !healthy)
     }
 
     /// The endpoints of now are watched.
@@ -266,7 +266,7 @@ fn set_flag(table: &EndpointTable, finding: Finding) -> bool {
         Finding::Detected(_) | Finding::Overflow => return false,
     };
     let endpoint = table.endpoints().iter().find(|endpoint| endpoint.id() == id);
-    endpoint.is_some_and(|endpoint| endpoint.live().flag(Flag::FailedOutlierCheck, out))
+    endpoint.is_some_and(|endpoint| endpoint.live().flag(Flag::Ejected, out))
 }
 
 /// The statistics of outlier detection, by Envoy's names.

@@ -136,8 +136,8 @@ impl EndpointTable {
                     let place = Place { priority, locality: locality.clone(), host };
                     let endpoint = Endpoint::new(model, place, known);
                     if rules.checked && known.is_none() {
-                        endpoint.live().flag(Flag::FailedHealthCheck, true);
-                        endpoint.live().flag(Flag::PendingHealthCheck, true);
+                        endpoint.live().flag(Flag::FailsChecks, true);
+                        endpoint.live().flag(Flag::Unchecked, true);
                     }
                     endpoints.push(endpoint);
                 }

@@ -165,7 +165,8 @@ impl Detector {
         let share = 100.0 * (self.ejected + 1) as f64 / self.hosts.len().max(1) as f64;
         let fits = share <= f64::from(settings.max_ejection_percent.min(100));
         let Some(host) = self.hosts.get_mut(&id).filter(|host| host.out.is_none()) else { return };
-        if !fits && !(settings.always_eject_one && self.ejected == 0) {
+        let first = settings.always_eject_one && self.ejected == 0;
+        if !(fits || first) {
             return self.findings.push(Finding::Overflow);
         }
         if draw() % 100 >= u64::from(enforcing(settings, kind)) {
