@@ -175,7 +175,7 @@ impl ClusterPools {
         loop {
             let lease = match pool.lease(speak, fresh).await {
                 Ok(lease) => lease,
-                Err(error) => return Err(self.not_leased(error, &exchange)),
+                Err(error) => return Err(self.not_leased(error, &mut exchange)),
             };
             if !exchange.attach() {
                 return Err(Failure::new(FailureKind::Overflow, "").at(exchange.endpoint()));
@@ -255,7 +255,7 @@ impl ClusterPools {
     }
 
     /// There was no connection for it.
-    fn not_leased(&self, error: DialError, exchange: &Exchange) -> Box<Failure> {
+    fn not_leased(&self, error: DialError, exchange: &mut Exchange) -> Box<Failure> {
         if error.kind != FailureKind::Overflow {
             exchange.outcome(false);
             self.tell(exchange.endpoint(), || Outcome::Failed);
