@@ -1,3 +1,5 @@
+//! Who is left out, and when it returns, in simulated time.
+
 use model::outlier::Enforcing;
 
 use super::*;
