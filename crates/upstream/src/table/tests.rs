@@ -165,9 +165,10 @@ fn hashes_stay_with_their_endpoint() {
         let choose = |n, tried: &[EndpointId]| {
             all.pick_untried(|attempt| Order::Hash(mix(n), attempt), 0, tried, 5, None).unwrap().id()
         };
-        for n in (0..300).filter(|n| choose(*n, &[]) == first) {
-            assert_ne!(choose(n, &[first]), first, "a further try goes elsewhere");
-        }
+        let with_first: Vec<u64> = (0..300).filter(|n| choose(*n, &[]) == first).collect();
+        let stay = with_first.iter().filter(|n| choose(**n, &[first]) == first).count();
+        // Six places in a row may be of one endpoint, as in Envoy.
+        assert!(stay * 20 < with_first.len(), "further tries go elsewhere: {stay} of {}", with_first.len());
     }
 }
 
