@@ -64,9 +64,7 @@ pub(crate) async fn forward(
     cluster.response_headers.apply(headers);
     found.route.response_headers.apply(headers);
     found.host.response_headers.apply(headers);
-    if let Some(sticky) = sticky {
-        sticky.answer(headers);
-    }
+    sticky.into_iter().for_each(|sticky| sticky.answer(headers));
     Ok(response)
 }
 

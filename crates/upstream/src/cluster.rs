@@ -114,10 +114,7 @@ impl Cluster {
             reports: Reports::of(&config),
             config,
         };
-        core.begin(same_discovery);
-        if let Some(previous) = previous.filter(|_| same_discovery) {
-            core.heed(&previous.core.config);
-        }
+        core.begin(previous.filter(|_| same_discovery).map(|p| p.config()));
         Ok(Arc::new(Self { core: Arc::new(core) }))
     }
 
@@ -167,8 +164,8 @@ impl fmt::Debug for Cluster {
 }
 
 impl Core {
-    /// The first endpoints.
-    fn begin(&self, keep: bool) {
+    /// The first endpoints; those of a cluster of these settings are taken over.
+    fn begin(&self, kept: Option<&Arc<model::Cluster>>) {
         match &self.config.discovery {
             Discovery::Static(set) => self.set_endpoints(&Arc::new(set.clone())),
             Discovery::StrictDns(set) | Discovery::LogicalDns(set) => {
@@ -177,8 +174,10 @@ impl Core {
             Discovery::Eds(_) => {}
             Discovery::OriginalDestination => self.warm.store(true, Relaxed),
         }
-        if !keep && !matches!(self.config.discovery, Discovery::Static(_)) {
-            self.table.store(nobody());
+        match kept {
+            Some(kept) => self.heed(kept),
+            None if matches!(self.config.discovery, Discovery::Static(_)) => {}
+            None => self.table.store(nobody()),
         }
     }
 

@@ -194,15 +194,14 @@ mod tests {
     use crate::stats::Families;
 
     /// Ends an exchange after 200 ms; what is expected of the next one, in milliseconds.
-    async fn expected_after(balancing: &Balancing, end: impl FnOnce(Exchange)) -> u128 {
+    async fn expected_after(balancing: &Balancing, end: impl FnOnce(Exchange)) -> f32 {
         let families = Rc::new(Families::new(&Registry::new().shard()).unwrap());
         let stats = Rc::new(ClusterStats::new(families, "c".into(), balancing));
         let endpoint = Endpoint::original_destination(([127, 0, 0, 1], 1).into());
         let exchange = Exchange::begin(endpoint.clone(), stats);
         tokio::time::advance(Duration::from_millis(200)).await;
         end(exchange);
-        let seconds = endpoint.live().estimate.load(0, ewma::now(), &PeakEwma::default());
-        Duration::from_secs_f32(seconds).as_millis()
+        (endpoint.live().estimate.load(0, ewma::now(), &PeakEwma::default()) * 1000.0).round()
     }
 
     #[test]
@@ -210,9 +209,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let quickest = Balancing::PeakEwma(PeakEwma::default());
-            assert_eq!(expected_after(&quickest, |mut exchange| exchange.outcome(true)).await, 200);
-            assert_eq!(expected_after(&quickest, drop).await, 200, "one that was given up counts too");
-            assert_eq!(expected_after(&Balancing::Random, drop).await, 30, "nobody asks for it");
+            assert_eq!(expected_after(&quickest, |mut exchange| exchange.outcome(true)).await, 200.0);
+            assert_eq!(expected_after(&quickest, drop).await, 200.0, "one that was given up counts too");
+            assert_eq!(expected_after(&Balancing::Random, drop).await, 30.0, "nobody asks for it");
         });
     }
 }

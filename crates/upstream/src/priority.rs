@@ -181,7 +181,7 @@ impl PastPriorities {
         if tried.len() < self.every {
             return None;
         }
-        if tried.len() % self.every == 0 {
+        if tried.len().is_multiple_of(self.every) {
             spared.extend(tried.iter());
         }
         let found = find(spared);

@@ -136,8 +136,8 @@ async fn new_rules_and_shares_hold_for_what_was_resolved() {
     after(Duration::ZERO).await;
     assert_eq!(hosts_of(&cluster, Order::Random), "b", "the addresses are the same, the shares are not");
     let ring = Balancing::RingHash { min_size: 64, max_size: 64 };
-    let hashing = build(config(&ring, 1, 1_000_000_000), Some(&cluster));
-    assert_eq!(hosts_of(&hashing, Order::Hash(7, 0)), "b", "the ring is there before anything is resolved anew");
+    let hashing = build(config(&ring, 1_000_000_000, 1), Some(&cluster));
+    assert_eq!(hosts_of(&hashing, Order::Hash(7, 0)), "a", "the ring is there before anything is resolved anew");
 }
 
 #[tokio::test(start_paused = true)]

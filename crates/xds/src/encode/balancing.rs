@@ -53,7 +53,7 @@ pub(super) fn typed(cluster: &Cluster) -> Option<LoadBalancingPolicy> {
     use locality_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
     let is_weighted = cluster.localities == Localities::Weighted;
     let others = LeastRequest {
-        locality_lb_config: is_weighted.then(|| LocalityLbConfig {
+        locality_lb_config: is_weighted.then_some(LocalityLbConfig {
             locality_config_specifier: Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(
                 LocalityWeightedLbConfig {},
             )),
