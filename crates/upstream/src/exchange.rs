@@ -196,7 +196,11 @@ mod tests {
     /// Ends an exchange after 200 ms; what is expected of the next one, in milliseconds.
     async fn expected_after(balancing: &Balancing, end: impl FnOnce(Exchange)) -> f32 {
         let families = Rc::new(Families::new(&Registry::new().shard()).unwrap());
-        let stats = Rc::new(ClusterStats::new(families, "c".into(), balancing));
+        let config = model::Cluster {
+            balancing: balancing.clone(),
+            ..model::Cluster::new("c", model::cluster::Discovery::OriginalDestination)
+        };
+        let stats = Rc::new(ClusterStats::new(families, &config, None));
         let endpoint = Endpoint::original_destination(([127, 0, 0, 1], 1).into());
         let exchange = Exchange::begin(endpoint.clone(), stats);
         tokio::time::advance(Duration::from_millis(200)).await;

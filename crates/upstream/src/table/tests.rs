@@ -142,7 +142,7 @@ fn localities_have_shares() {
 fn hashes_stay_with_their_endpoint() {
     use Health::{Healthy, Unhealthy};
     for balancing in [Balancing::RingHash { min_size: 1024, max_size: 8192 }, Balancing::Maglev { table_size: 65537 }] {
-        let rules = Rules { balancing: &balancing, localities: Localities::Alike };
+        let rules = Rules { balancing: &balancing, ..Rules::default() };
         let table =
             |groups: &[(u32, &[(u16, Health)])]| EndpointTable::new(&set(groups), rules, &EndpointTable::default());
         let all = table(&[(0, &[(1, Healthy), (2, Healthy), (3, Healthy)]), (1, &[(9, Healthy)])]);
@@ -194,7 +194,8 @@ fn endpoints_that_envoy_chose() {
         (&maglev, Localities::Alike, "315352451254251234425252"),
         (&maglev, Localities::Weighted, "345352451254251234425252"),
     ] {
-        let table = EndpointTable::new(&set, Rules { balancing, localities }, &EndpointTable::default());
+        let table =
+            EndpointTable::new(&set, Rules { balancing, localities, ..Rules::default() }, &EndpointTable::default());
         let chosen = (0..24).map(|user| {
             let hash = xxhash_rust::xxh64::xxh64(format!("user{user}").as_bytes(), 0);
             table.pick(Order::Hash(hash, 0), 0).unwrap().address().port().unwrap().to_string()
