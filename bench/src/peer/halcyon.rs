@@ -189,7 +189,7 @@ pub fn outbound(routes: RouteSource) -> NetworkFilter {
 /// A cluster of one endpoint.
 fn to(name: &str, endpoint: Endpoint) -> Cluster {
     let group = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
-    let set = EndpointSet { name: name.into(), localities: vec![group] };
+    let set = EndpointSet::new(name, vec![group]);
     Cluster {
         balancing: Balancing::LeastRequest { choices: 2 },
         service: Some(DestinationService {

@@ -44,7 +44,7 @@ impl Services {
         for number in 0..self.clusters {
             let name = name(number);
             let group = LocalityEndpoints { endpoints: vec![Endpoint::plain(setup.origin)], ..Default::default() };
-            let set = EndpointSet { name: name.as_str().into(), localities: vec![group] };
+            let set = EndpointSet::new(name.as_str(), vec![group]);
             config.endpoints.insert(set.name.clone(), Arc::new(set));
             let cluster = cluster(&name, Discovery::Eds(name.as_str().into()));
             config.clusters.insert(cluster.name.clone(), Arc::new(cluster));

@@ -191,6 +191,10 @@ pub(crate) fn check_selector(name: &'static str, labels: &BTreeMap<String, Strin
     });
 }
 
+/// The annotation that says of a service where its requests prefer to go, and its words.
+const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+
 fn check_annotations(annotations: &BTreeMap<String, String>, report: &mut Report) {
     let size: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if size > MOST_ANNOTATIONS {
@@ -198,7 +202,12 @@ fn check_annotations(annotations: &BTreeMap<String, String>, report: &mut Report
             r.error(format!("the annotations take {size} bytes")).expected(format!("at most {MOST_ANNOTATIONS}"));
         });
     }
-    report.entries("annotations", annotations, |key, _, r| {
+    let is_known = |value: &str| DISTRIBUTIONS.iter().any(|known| known.eq_ignore_ascii_case(value));
+    report.entries("annotations", annotations, |key, value, r| {
+        if key == DISTRIBUTION && !value.is_empty() && !is_known(value) {
+            r.warning(format!("{} is not known, so requests go anywhere", quoted(value)))
+                .expected(format!("one of {}", DISTRIBUTIONS.join(", ")));
+        }
         if !is_label_key(key) {
             r.error(format!("{} is not the key of an annotation", quoted(key))).expected(LABEL_KEY);
         }

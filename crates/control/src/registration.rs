@@ -10,6 +10,7 @@ use std::sync::Arc;
 use base::SpiffeId;
 use model::Locality;
 use serde::{Deserialize, Serialize};
+use translate::locality::locality_of;
 use translate::workload::{ImpliedService, reference};
 use translate::{Capture, InboundPort, LocalUpstream, Node, Role, Workload};
 
@@ -131,7 +132,8 @@ pub struct RegisteredUpstream {
 }
 
 impl NodeMetadata {
-    /// The node that configuration is made for. None if the node did not register with us.
+    /// The node that configuration is made for. None if the node did not register with us. Of a node that does not say
+    /// where it runs, its labels do.
     pub fn node(&self, id: &str, identity: Option<SpiffeId>, locality: Locality) -> Option<Node> {
         let registration = self.halcyon.as_ref()?;
         let role = match &registration.role {
@@ -148,7 +150,7 @@ impl NodeMetadata {
             labels: self.labels.clone(),
             identity,
             address: registration.address,
-            locality,
+            locality: locality_of(locality, &self.labels),
             workload: reference(&self.workload_name, &self.namespace, &self.labels, &self.cluster),
             ours: registration.proxy_version.is_some(),
             on_demand: registration.on_demand && registration.proxy_version.is_some(),
@@ -169,7 +171,7 @@ impl NodeMetadata {
         ports.map(|port| port.bind)
     }
 
-    /// The workload that the node brings into the registry. Gateways bring none.
+    /// The workload that the node brings into the registry, in the place where the node is. Gateways bring none.
     pub fn workload(&self, locality: Locality) -> Option<Workload> {
         let registration = self.halcyon.as_ref()?;
         let RegisteredRole::Sidecar { service, ports, .. } = &registration.role else { return None };
@@ -187,7 +189,7 @@ impl NodeMetadata {
             port_names: ports.iter().filter_map(|p| Some((p.name.clone()?, p.target))).collect(),
             mesh_tls: true,
             weight: registration.weight.max(1),
-            locality,
+            locality: locality_of(locality, &self.labels),
             implied_service,
             reference: reference(&self.workload_name, &self.namespace, &self.labels, &self.cluster),
         })
@@ -233,6 +235,31 @@ mod tests {
         let workload = metadata.workload(Locality::default()).unwrap();
         assert_eq!(workload.reference.version.as_ref(), "v2");
         assert_eq!(workload.implied_service.unwrap().ports, [(9080, Some("http".to_owned()))]);
+    }
+
+    #[test]
+    fn where_it_runs() {
+        let at =
+            |region: &str, zone: &str| Locality { region: region.into(), zone: zone.into(), sub_zone: String::new() };
+        let topology = r#""topology.kubernetes.io/region": "eu", "topology.kubernetes.io/zone": "z1""#;
+        for (told, labels, expected) in [
+            (Locality::default(), topology.to_owned(), at("eu", "z1")),
+            (at("us", ""), topology.to_owned(), at("us", "")),
+            (Locality::default(), format!(r#"{topology}, "istio-locality": "asia.z9""#), at("asia", "z9")),
+            (Locality::default(), r#""app": "a""#.to_owned(), Locality::default()),
+        ] {
+            let text = format!(
+                r#"{{"LABELS": {{{labels}}}, "HALCYON": {{"instance": "a", "address": "127.64.0.9",
+                "role": {{"sidecar": {{"capture": {{"upstreams": []}}}}}}}}}}"#
+            );
+            let metadata: NodeMetadata = serde_json::from_str(&text).unwrap();
+            let node = metadata.node("n", None, told.clone()).unwrap();
+            assert_eq!(
+                (&node.locality, metadata.workload(told).unwrap().locality),
+                (&expected, expected.clone()),
+                "{labels}"
+            );
+        }
     }
 
     #[test]

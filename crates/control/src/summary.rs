@@ -1,6 +1,6 @@
 //! A configuration for people: the names of its resources, and a few lines on what each says. Never a secret.
 
-use model::cluster::{Discovery, Transport, UpstreamProtocol};
+use model::cluster::{Discovery, Localities, Transport, UpstreamProtocol};
 use model::endpoint::Health;
 use model::http_proxy::RouteSource;
 use model::listener::{Direction, FilterChain, NetworkFilter};
@@ -58,7 +58,9 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         Transport::Tls(tls) => format!("always{}", sni(tls.sni.as_deref())),
         Transport::MeshTls(tls) => format!("mutual, to endpoints of the mesh{}", sni(tls.sni.as_deref())),
     };
-    vec![discovery, format!("TLS: {tls}"), format!("protocol: {protocol}"), format!("balancing: {}", cluster.balancing)]
+    let localities = if cluster.localities == Localities::Weighted { ", localities by weight" } else { "" };
+    let balancing = format!("balancing: {}{localities}", cluster.balancing);
+    vec![discovery, format!("TLS: {tls}"), format!("protocol: {protocol}"), balancing]
 }
 
 fn sni(name: Option<&str>) -> String {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
 /// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.
 #[derive(Debug, Parser)]
@@ -184,6 +185,10 @@ pub struct RunArgs {
     /// A further label of the workload.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// Where it runs, `region/zone/subzone` or the first parts of it (default: what the labels topology.kubernetes.io/region,
+    /// topology.kubernetes.io/zone and topology.istio.io/subzone say).
+    #[arg(long, value_name = "REGION[/ZONE[/SUBZONE]]", value_parser = locality)]
+    pub locality: Option<Locality>,
     /// How its outgoing connections reach the sidecar.
     #[arg(long, value_enum, default_value_t = Capture::Auto)]
     pub capture: Capture,
@@ -301,6 +306,23 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// Where a proxy runs, in the words of xDS.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Locality {
+    pub region: String,
+    pub zone: String,
+    pub sub_zone: String,
+}
+
+fn locality(text: &str) -> Result<Locality, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    if parts.len() > 3 || parts.iter().any(|part| part.is_empty() || part.contains('*')) {
+        return Err(format!("`{text}` is not a locality; expected `region/zone/subzone`, or its first parts"));
+    }
+    let part = |at: usize| parts.get(at).map_or_else(String::new, |part| (*part).to_owned());
+    Ok(Locality { region: part(0), zone: part(1), sub_zone: part(2) })
+}
+
 /// An upstream under a local port.
 #[derive(Debug, Clone)]
 pub struct Upstream {
@@ -330,6 +352,10 @@ pub struct GatewayArgs {
     /// Labels that `Gateway` documents select it by (default: istio=NAME).
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// Where it runs, `region/zone/subzone` or the first parts of it (default: what the labels topology.kubernetes.io/region,
+    /// topology.kubernetes.io/zone and topology.istio.io/subzone say).
+    #[arg(long, value_name = "REGION[/ZONE[/SUBZONE]]", value_parser = locality)]
+    pub locality: Option<Locality>,
     /// The address on which the ports of `Gateway` documents are opened.
     #[arg(long, default_value = "127.0.0.1")]
     pub bind: IpAddr,

@@ -14,6 +14,8 @@ use anyhow::{Context, Result};
 use control::registration::{NodeMetadata, RegisteredRole, Registration};
 use launch::{Drain, HttpTarget, SidecarOutput, SidecarSpec};
 
+use crate::cli::Locality;
+
 pub use envoy::Envoy;
 pub use own::Inside;
 pub use ticket::Ticket;
@@ -46,6 +48,8 @@ pub struct ProxySetup {
     pub instance: String,
     /// Labels of the workload.
     pub labels: BTreeMap<String, String>,
+    /// Where it runs; none: as the labels say.
+    pub locality: Locality,
     /// Sidecar or gateway.
     pub role: RegisteredRole,
     /// The address at which others reach it.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::ConnectionOptions;
 use crate::tls::UpstreamTls;
-use crate::{DestinationService, EndpointSet};
+use crate::{CircuitBreakers, DestinationService, EndpointSet, HealthCheck, OutlierDetection, SlowStart};
 
 /// A cluster (xDS `Cluster`).
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,8 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How one endpoint is chosen.
     pub balancing: Balancing,
+    /// What localities have to do with it.
+    pub localities: Localities,
     /// Limit for making a connection, TLS included.
     pub connect_timeout: Duration,
     /// What is spoken to the endpoints.
@@ -25,22 +28,45 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// Exchanges after which a connection is replaced; none: no limit.
     pub max_requests_per_connection: Option<u32>,
+    /// What few clusters say of their connections; none: nothing.
+    pub connections: Option<Box<ConnectionOptions>>,
+    /// How much at once; none: no limits.
+    pub circuit_breakers: Option<Box<CircuitBreakers>>,
+    /// When an endpoint that fails is left out; none: never.
+    pub outlier_detection: Option<Box<OutlierDetection>>,
+    /// The active health check of every endpoint.
+    pub health_check: Option<Box<HealthCheck>>,
+    /// How the share of a new endpoint grows; none: it has all of it at once.
+    pub slow_start: Option<Box<SlowStart>>,
+    /// Below this share of available endpoints, in percent, a priority uses all of its endpoints; 0: never.
+    pub panic_percent: u8,
     /// The service behind it, for telemetry.
     pub service: Option<DestinationService>,
 }
 
+/// Envoy's default of [`Cluster::panic_percent`].
+pub const PANIC_PERCENT: u8 = 50;
+
 impl Cluster {
-    /// A cluster with Envoy's defaults: round robin, HTTP/1.1, plain text, 5 s to connect.
+    /// A cluster with Envoy's defaults: round robin, HTTP/1.1, plain text, 5 s to connect; but without limits to
+    /// concurrency.
     pub fn new(name: impl Into<Arc<str>>, discovery: Discovery) -> Self {
         Self {
             name: name.into(),
             discovery,
             balancing: Balancing::RoundRobin,
+            localities: Localities::Alike,
             connect_timeout: Duration::from_secs(5),
             protocol: UpstreamProtocol::Http1,
             transport: Transport::Plain,
             idle_timeout: Some(Duration::from_secs(3600)),
             max_requests_per_connection: None,
+            connections: None,
+            circuit_breakers: None,
+            outlier_detection: None,
+            health_check: None,
+            slow_start: None,
+            panic_percent: PANIC_PERCENT,
             service: None,
         }
     }
@@ -62,7 +88,7 @@ pub enum Discovery {
 }
 
 /// How one endpoint is chosen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Balancing {
     /// In turn, by weight.
     RoundRobin,
@@ -71,10 +97,65 @@ pub enum Balancing {
         /// How many are drawn.
         choices: u32,
     },
+    /// Like the least busy, but where endpoints differ in weight each counts as `weight / (busy + 1) ^ bias`; a bias of
+    /// one is [`Balancing::LeastRequest`].
+    BiasedLeastRequest {
+        /// How many are drawn where weights do not differ.
+        choices: u32,
+        /// Zero or more; zero is by weight alone.
+        bias: f64,
+    },
     /// By chance.
     Random,
+    /// By a hash of the request, on a ring on which endpoints have places by their weight.
+    RingHash {
+        /// The least number of places.
+        min_size: u64,
+        /// The largest number of places.
+        max_size: u64,
+    },
+    /// By a hash of the request, in a table of a prime number of places.
+    Maglev {
+        /// The number of places.
+        table_size: u64,
+    },
+    /// The one of two drawn at random that promises the quicker answer, by what the last ones took and how many are on
+    /// their way (Linkerd's peak EWMA).
+    PeakEwma(PeakEwma),
     /// As the cluster's discovery says: for [`Discovery::OriginalDestination`].
     Provided,
+}
+
+impl Balancing {
+    /// Does what a request is known by decide?
+    pub fn hashes(&self) -> bool {
+        matches!(self, Self::RingHash { .. } | Self::Maglev { .. })
+    }
+}
+
+/// Settings of the peak EWMA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeakEwma {
+    /// After this time an observation counts `1/e`.
+    pub decay: Duration,
+    /// What an endpoint is taken to need before it was observed.
+    pub initial: Duration,
+}
+
+impl Default for PeakEwma {
+    /// Linkerd's values.
+    fn default() -> Self {
+        Self { decay: Duration::from_secs(10), initial: Duration::from_millis(30) }
+    }
+}
+
+/// What localities have to do with the choice of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Localities {
+    /// Nothing, beyond their priority.
+    Alike,
+    /// They have shares, by their weights.
+    Weighted,
 }
 
 /// What is spoken to the endpoints.

@@ -11,12 +11,34 @@ pub struct EndpointSet {
     pub name: Arc<str>,
     /// The groups.
     pub localities: Vec<LocalityEndpoints>,
+    /// How the load is spread over priorities.
+    pub spread: Spread,
 }
 
 impl EndpointSet {
+    /// A set with Envoy's defaults.
+    pub fn new(name: impl Into<Arc<str>>, localities: Vec<LocalityEndpoints>) -> Self {
+        Self { name: name.into(), localities, spread: Spread::default() }
+    }
+
     /// Every endpoint, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
         self.localities.iter().flat_map(|group| &group.endpoints)
+    }
+}
+
+/// How the load is spread over priorities (xDS `ClusterLoadAssignment.Policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    /// A priority counts as whole while this many percent of its healthy share reach 100 (Envoy's default 140).
+    pub overprovisioning: u32,
+    /// A share is one of weights; otherwise one of endpoints.
+    pub weighted: bool,
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self { overprovisioning: 140, weighted: false }
     }
 }
 
@@ -38,7 +60,8 @@ pub struct LocalityEndpoints {
     pub locality: Locality,
     /// Zero comes first; higher ones take what the lower cannot.
     pub priority: u32,
-    /// The share of this locality among those of its priority; none: by its endpoints.
+    /// The share of this locality among those of its priority, where the cluster says that localities have one; none: no
+    /// share.
     pub weight: Option<u32>,
     /// The endpoints.
     pub endpoints: Vec<Endpoint>,

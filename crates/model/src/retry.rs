@@ -1,5 +1,6 @@
 //! When a request is tried again, and how often (xDS `RetryPolicy`).
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// A retry policy. Semantics are Envoy's: the route's timeout covers all tries together.
@@ -19,6 +20,8 @@ pub struct RetryPolicy {
     pub host_selection_attempts: u32,
     /// Prefer endpoints that were not tried before.
     pub avoid_previous_hosts: bool,
+    /// After each so many tries, the priorities that they went to are left out (Envoy's `previous_priorities`).
+    pub avoid_previous_priorities: Option<NonZeroU32>,
 }
 
 impl RetryPolicy {
@@ -39,6 +42,7 @@ impl RetryPolicy {
             max_interval: Duration::from_millis(250),
             host_selection_attempts: 5,
             avoid_previous_hosts: true,
+            avoid_previous_priorities: None,
         }
     }
 }

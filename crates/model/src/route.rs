@@ -1,6 +1,7 @@
 //! Route configurations, virtual hosts and routes, and how a request finds its route.
 
 mod find;
+mod hash;
 mod rewrite;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy};
 
 pub use find::{Found, HostIndex, Mismatch, NotFound, find, find_host, find_in, host_name, path_matches};
+pub use hash::{HashCookie, HashKey, HashPolicy, hash_of, hash_of_source, hash_of_text};
 pub use rewrite::{redirect_location, rewritten_path};
 
 /// A table of routes (xDS `RouteConfiguration`).
@@ -166,6 +168,8 @@ pub struct Forward {
     pub host_rewrite: Option<HostRewrite>,
     /// Copies that go elsewhere.
     pub mirrors: Vec<Mirror>,
+    /// What of a request decides which endpoint takes it, where the cluster chooses by a hash.
+    pub hash: Box<[HashPolicy]>,
 }
 
 impl Forward {
@@ -180,6 +184,7 @@ impl Forward {
             path_rewrite: None,
             host_rewrite: None,
             mirrors: Vec::new(),
+            hash: Box::default(),
         }
     }
 

@@ -14,6 +14,10 @@ pub struct TcpProxy {
     pub clusters: Vec<WeightedTarget>,
     /// A connection with nothing to carry is closed after this (Envoy's default: one hour).
     pub idle_timeout: Option<Duration>,
+    /// A connection is closed after this, whatever it carries.
+    pub max_duration: Option<Duration>,
+    /// The client's address decides which endpoint takes a connection, where the cluster chooses by a hash.
+    pub hash_source: bool,
     /// Logs.
     pub access_logs: Vec<AccessLog>,
 }
@@ -35,6 +39,8 @@ impl TcpProxy {
             stat_prefix: cluster.clone(),
             clusters: vec![WeightedTarget { cluster, weight: 1 }],
             idle_timeout: Some(Duration::from_secs(3600)),
+            max_duration: None,
+            hash_source: false,
             access_logs: Vec::new(),
         }
     }

@@ -58,7 +58,13 @@ impl fmt::Display for Balancing {
         match self {
             Self::RoundRobin => f.write_str("round robin"),
             Self::LeastRequest { choices } => write!(f, "least requests of {choices}"),
+            Self::BiasedLeastRequest { choices, bias } => {
+                write!(f, "least requests of {choices}, with a bias of {bias}")
+            }
             Self::Random => f.write_str("random"),
+            Self::RingHash { min_size, .. } => write!(f, "by a hash, on a ring of {min_size} places or more"),
+            Self::Maglev { table_size } => write!(f, "by a hash, in a Maglev table of {table_size} places"),
+            Self::PeakEwma(_) => f.write_str("the quicker one of 2 (peak EWMA)"),
             Self::Provided => f.write_str("the one endpoint"),
         }
     }

@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use model::{Address, Config, Direction, FilterChain, Listener, NetworkFilter, ResourceKind, RouteConfiguration};
+use telemetry::DeclareError;
 use tokio::time::Instant;
 use transport::Netns;
 use transport::listen::{self, Bound};
-use upstream::Cluster;
 use upstream::dns::Resolve;
+use upstream::{Cluster, Watch};
 use xds::Resource;
 
 use crate::http_plan::HttpPlan;
@@ -67,6 +68,8 @@ pub(crate) struct Applier {
     sockets: HashMap<SocketKey, Bound>,
     netns: Option<Netns>,
     resolver: Arc<dyn Resolve>,
+    /// Where the health of endpoints is found out.
+    watch: Watch,
     /// Where filters count, which are the same for all workers.
     shard: telemetry::Shard,
     /// TLS ends have to be built anew, since a secret is of another kind than before.
@@ -83,8 +86,10 @@ impl Applier {
         netns: Option<Netns>,
         resolver: Arc<dyn Resolve>,
         discovery: Discovery,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, DeclareError> {
+        let watch = Watch::new(shared.dialer(), &shared.registry.shard())?;
+        Ok(Self {
+            watch,
             wanted: Config::default(),
             waits: Waits::new(),
             absent: BTreeSet::new(),
@@ -98,7 +103,7 @@ impl Applier {
             netns,
             resolver,
             stale_tls: false,
-        }
+        })
     }
 
     /// What the control plane wants to run.
@@ -285,6 +290,7 @@ impl Applier {
             match Cluster::build(settings.clone(), old, &*self.secrets) {
                 Ok(cluster) => {
                     cluster.resolve_on(&tokio::runtime::Handle::current(), self.resolver.clone());
+                    cluster.watch(&self.watch);
                     if let model::cluster::Discovery::Eds(endpoints) = &settings.discovery {
                         cluster.set_endpoints(config.endpoints.get(endpoints).unwrap_or(&none));
                     }

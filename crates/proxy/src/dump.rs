@@ -183,7 +183,7 @@ mod tests {
     fn a_cluster() {
         let endpoint = Endpoint::plain("[::1]:80".parse::<std::net::SocketAddr>().unwrap());
         let group = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
-        let set = EndpointSet { name: "a \"b\"\n".into(), localities: vec![group] };
+        let set = EndpointSet::new("a \"b\"\n", vec![group]);
         let dump = json_of(&Cluster::new("c", model::cluster::Discovery::Static(set)));
         assert_eq!(dump["name"], "c");
         assert_eq!(dump["connect_timeout"], "5s");

@@ -13,7 +13,7 @@ use model::cluster::Transport;
 use model::retry::RetryOn;
 use model::route::{self, Forward, Found, HostRewrite, WeightedCluster};
 use tokio::time::Instant;
-use upstream::{ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, Pick, Sent};
+use upstream::{ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent};
 
 use crate::http::HttpConnection;
 use crate::limits::{Limits, Over};
@@ -23,6 +23,7 @@ use crate::peer;
 use crate::record::Record;
 use crate::replay::{self, Replay};
 use crate::respond::{self, Fault};
+use crate::sticky::Sticky;
 
 /// Sends a request where its route says.
 pub(crate) async fn forward(
@@ -53,15 +54,24 @@ pub(crate) async fn forward(
     if let Some(replay) = &replay {
         copies.iter().for_each(|mirror| send_copy(view, &mirror.cluster, replay.copy(request)));
     }
+    let sticky = Sticky::of(&to.hash, &pools, conn, request);
+    let hash = sticky.as_ref().map(|sticky| sticky.hash);
     let Sent { mut response, exchange } =
-        Tries { pools: &pools, to, conn, limits, replay, record }.run(request).await?;
+        Tries { pools: &pools, to, conn, limits, replay, hash, past: past(to), record }.run(request).await?;
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
     record.holds(exchange, limits);
     cluster.response_headers.apply(headers);
     found.route.response_headers.apply(headers);
     found.host.response_headers.apply(headers);
+    sticky.into_iter().for_each(|sticky| sticky.answer(headers));
     Ok(response)
+}
+
+/// What further tries are to know of where the ones before went, if that is asked for.
+fn past(to: &Forward) -> Option<Box<PastPriorities>> {
+    let every = to.retry.as_ref()?.avoid_previous_priorities?;
+    Some(Box::new(PastPriorities::new(every)))
 }
 
 fn change_head(
@@ -151,6 +161,8 @@ struct Tries<'a> {
     conn: &'a Rc<HttpConnection>,
     limits: Limits,
     replay: Option<Replay>,
+    hash: Option<u64>,
+    past: Option<Box<PastPriorities>>,
     record: &'a Rc<Record>,
 }
 
@@ -166,6 +178,8 @@ impl Tries<'_> {
         let policy = self.to.retry.as_ref();
         let mut left = policy.map_or(0, |p| p.attempts);
         let mut backoff = None;
+        // The place of a further try among those that may be under way at once.
+        let mut place = None;
         let mut tried: Vec<EndpointId> = Vec::new();
         loop {
             let begun = Instant::now();
@@ -184,6 +198,12 @@ impl Tries<'_> {
                 Some(policy) if left > 0 && ended.is_retriable(&policy.on) && self.restore(request, &ended) => policy,
                 _ => return self.give_up(ended, policy.is_some_and(|p| p.attempts > 0 && left == 0)),
             };
+            drop(place.take());
+            place = self.pools.retry();
+            if place.is_none() {
+                self.record.tries_overflow();
+                return self.give_up(ended, false);
+            }
             tried.extend(ended.endpoint());
             self.record.tries_again(self.pools);
             drop(ended);
@@ -210,6 +230,8 @@ impl Tries<'_> {
             draw: rand::random(),
             tried: if policy.is_some_and(|p| p.avoid_previous_hosts) { tried } else { &[] },
             repicks: policy.map_or(0, |p| p.host_selection_attempts),
+            hash: self.hash,
+            past: self.past.as_deref(),
             original_destination: Some(self.conn.downstream.destination),
             downstream: self.record.version(),
             upgrade: mesh_http::is_upgrade(request),
@@ -221,6 +243,7 @@ impl Tries<'_> {
             Err(failure) => return Ok(Err(Ended::Failed(failure))),
         };
         let endpoint = chosen.endpoint().clone();
+        self.past.iter().for_each(|past| past.tried(endpoint.priority()));
         self.record.tries(&endpoint);
         self.introduce(&endpoint, request);
         let sending = pin!(self.pools.send_to(chosen, request, &pick));
@@ -229,10 +252,14 @@ impl Tries<'_> {
             Ok(Err(failure)) => Ok(Err(Ended::Failed(failure))),
             Err(Over::Try) => {
                 self.pools.stats().count(Event::PerTryTimeout);
+                self.pools.too_late(&endpoint);
                 Ok(Err(Ended::TooLong(endpoint.id())))
             }
             Err(over) => {
-                self.pools.stats().count(Event::RequestTimeout);
+                if over == Over::Whole {
+                    self.pools.stats().count(Event::RequestTimeout);
+                    self.pools.too_late(&endpoint);
+                }
                 Err(out_of_time(over))
             }
         }

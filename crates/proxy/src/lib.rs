@@ -62,6 +62,7 @@ mod series;
 mod sizes;
 mod state;
 mod status;
+mod sticky;
 mod table;
 mod tcp;
 mod trace;

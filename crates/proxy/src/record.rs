@@ -277,6 +277,11 @@ impl Record {
         self.facts.borrow_mut().flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
     }
 
+    /// A further try would be one too many at once.
+    pub(crate) fn tries_overflow(&self) {
+        self.facts.borrow_mut().flags |= ResponseFlags::UPSTREAM_OVERFLOW;
+    }
+
     /// The exchange has its place on an endpoint until its end, within these limits.
     pub(crate) fn holds(&self, exchange: Exchange, limits: Limits) {
         let mut facts = self.facts.borrow_mut();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use mesh_http::grpc::{self, GrpcStatus};
 use mesh_http::{Answer, Body, BodyErrorKind, Code};
 use telemetry::ResponseFlags;
@@ -65,11 +65,24 @@ pub(crate) struct Local {
     pub transport_failure: Cow<'static, str>,
 }
 
+/// Envoy's word to callers that a request was refused since there were too many.
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
+
 /// Makes the answer to a fault.
 pub(crate) fn fault(fault: Fault, caller: Caller) -> Local {
     let Plain { status, flags, details, body, transport_failure } = plain(&fault);
     let refuse = caller.mesh_h2 && matches!(&fault, Fault::Upstream(f) if never_reached(f));
-    let answer = if refuse { Answer::Reset(Code::REFUSED_STREAM) } else { local(status, &body, caller.grpc).into() };
+    let overflow = matches!(&fault, Fault::Upstream(f) if f.kind == FailureKind::Overflow);
+    let answer = match refuse {
+        true => Answer::Reset(Code::REFUSED_STREAM),
+        false => {
+            let mut response = local(status, &body, caller.grpc);
+            if overflow {
+                response.headers_mut().insert(OVERLOADED, HeaderValue::from_static("true"));
+            }
+            response.into()
+        }
+    };
     Local { answer, status, flags, details, transport_failure }
 }
 

@@ -90,6 +90,9 @@ pub enum StartError {
     /// The link to the control plane cannot be set up.
     #[error("control plane: {0}")]
     ControlPlane(String),
+    /// A statistic is declared in two ways.
+    #[error(transparent)]
+    Declare(#[from] telemetry::DeclareError),
     /// The side runtime ended before it was ready.
     #[error("the proxy ended while it started; its log says why")]
     Ended,
@@ -231,7 +234,7 @@ impl Side {
             bootstrap.netns.clone(),
             resolver,
             discovery,
-        );
+        )?;
         let side = Rc::new(Self {
             applier: RefCell::new(applier),
             status: status.clone(),

@@ -1,16 +1,19 @@
 //! A downstream connection whose bytes are carried to a cluster as they are.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
+use model::route::hash_of_source;
 use telemetry::ResponseFlags;
-use tokio::time::interval;
+use tokio::time::{Sleep, interval, sleep};
 use transport::Stream;
 use transport::copy::{self, CopyError, Counters, Operation, Side};
 use transport::peek;
 use transport::tls::TlsError;
-use upstream::{Failure, Pick};
+use upstream::{Failure, FailureKind, Pick};
 
 use crate::connection::Downstream;
 use crate::http::overdue;
@@ -74,6 +77,8 @@ fn through(
         };
         let mut carrying = pin!(carry(worker, plan, record, stream, upstream));
         let mut overdue = pin!(overdue(worker, chain));
+        // Boxed: few have a longest time.
+        let mut longest = plan.proxy.max_duration.map(|d| Box::pin(sleep(d.saturating_sub(record.duration()))));
         let mut ticks = interval(REPORT);
         loop {
             tokio::select! {
@@ -81,9 +86,17 @@ fn through(
                 end = &mut carrying => return end,
                 () = &mut overdue => return End::new(ResponseFlags::NONE, "drained"),
                 _ = ticks.tick() => record.report(),
+                () = too_long(&mut longest) => {
+                    return End::new(ResponseFlags::DURATION_TIMEOUT, "max_connection_duration_reached");
+                }
             }
         }
     }
+}
+
+/// Ends when a connection has lasted for the longest time, if there is such a one.
+fn too_long(longest: &mut Option<Pin<Box<Sleep>>>) -> impl Future<Output = ()> {
+    poll_fn(|cx| longest.as_mut().map_or(Poll::Pending, |end| end.as_mut().poll(cx)))
 }
 
 async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>) -> Result<Stream, End> {
@@ -92,7 +105,8 @@ async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>
         return Err(End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found"));
     };
     let destination = record.downstream.destination;
-    let pick = Pick { original_destination: Some(destination), ..Pick::new(rand::random()) };
+    let hash = plan.proxy.hash_source.then(|| hash_of_source(record.downstream.source.ip()));
+    let pick = Pick { original_destination: Some(destination), hash, ..Pick::new(rand::random()) };
     let connected = pools.connect(&pick).await.map_err(|failure| not_connected(&failure))?;
     record.opened(pools.config(), connected.exchange);
     Ok(connected.stream)
@@ -100,7 +114,8 @@ async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>
 
 fn not_connected(failure: &Failure) -> End {
     let flags = failure.kind.flag().and_then(ResponseFlags::from_short).unwrap_or_default();
-    End { flags, details: "upstream_connect_failed", reason: failure.to_string() }
+    let details = if failure.kind == FailureKind::Overflow { "upstream_overflow" } else { "upstream_connect_failed" };
+    End { flags, details, reason: failure.to_string() }
 }
 
 #[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]

@@ -38,7 +38,7 @@ fn config(clusters: usize) -> Config {
     for number in 0..clusters {
         let name: Arc<str> = format!("outbound|80||s{number}.default.svc.cluster.local").into();
         let group = LocalityEndpoints { endpoints: vec![model::Endpoint::plain(origin.clone())], ..Default::default() };
-        let set = EndpointSet { name: name.clone(), localities: vec![group] };
+        let set = EndpointSet::new(name.clone(), vec![group]);
         config.endpoints.insert(name.clone(), Arc::new(set));
         config.clusters.insert(name.clone(), Arc::new(Cluster::new(name.clone(), Discovery::Eds(name.clone()))));
         let host = format!("s{number}.default.svc.cluster.local");

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::cluster::{Balancing, Discovery, Localities, Transport, UpstreamProtocol};
+use model::route::HashKey;
+use model::tcp_proxy::WeightedTarget;
 use model::tls::{OWN_CERTIFICATE, TlsVersions, UpstreamTls, Validation};
-use model::{
-    Address, Cluster, Config, DestinationService, Endpoint, EndpointSet, Locality, LocalityEndpoints, StringMatch,
-};
+use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet, LocalityEndpoints, StringMatch};
 
+use crate::locality::{Near, Placed};
 use crate::names;
 use crate::node::Node;
 use crate::policy::{Policy, TlsChoice};
@@ -40,10 +41,10 @@ pub fn add_service(config: &mut Config, world: &World, node: &Node, service: &Se
             let members = Members { service, port, labels };
             let discovery = match policy.passthrough {
                 true => Discovery::OriginalDestination,
-                false => members.discovery(world, &name),
+                false => members.discovery((world, node), &policy.near, &name),
             };
             if let Discovery::Eds(_) = discovery {
-                config.endpoints.insert(name.clone(), Arc::new(members.set(world, &name)));
+                config.endpoints.insert(name.clone(), Arc::new(members.set((world, node), &policy.near, &name)));
             }
             let cluster = cluster(name.clone(), discovery, (world, node), service, port, &policy);
             config.clusters.insert(name, Arc::new(cluster));
@@ -61,12 +62,38 @@ pub fn endpoint_sets(world: &World, node: &Node, service: &Service) -> Vec<Endpo
     for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
         let subsets = policies.subsets.iter().map(|s| (s.name.as_str(), Some(&s.labels), policies.of_subset(s, port)));
         let whole = std::iter::once(("", None, policies.of_port(port)));
-        for (subset, labels, _) in whole.chain(subsets).filter(|(.., policy)| !policy.passthrough) {
+        for (subset, labels, policy) in whole.chain(subsets).filter(|(.., policy)| !policy.passthrough) {
             let name = names::outbound(port.number, subset, &service.host);
-            sets.push(Members { service, port, labels }.set(world, &name));
+            sets.push(Members { service, port, labels }.set((world, node), &policy.near, &name));
         }
     }
     sets
+}
+
+/// The policy for a cluster, as `node` sees it; none if its service is not known.
+pub fn policy_of(world: &World, node: &Node, cluster: &str) -> Option<Policy> {
+    let (port, subset, host) = names::parts(cluster)?;
+    let service = world.service_named(host)?;
+    let (port, policies) = (service.port(port)?, world.policies(service, node));
+    match policies.subsets.iter().find(|known| known.name.value == subset) {
+        _ if subset.is_empty() => Some(policies.of_port(port)),
+        Some(subset) => Some(policies.of_subset(subset, port)),
+        None => None,
+    }
+}
+
+/// What of a request to a cluster decides which endpoint takes it, if a hash of it does.
+pub fn hash_key(world: &World, node: &Node, cluster: &str) -> Option<HashKey> {
+    // In most meshes nobody asks for it.
+    if !world.pairs.hashes {
+        return None;
+    }
+    policy_of(world, node, cluster)?.hash
+}
+
+/// Does the client's address decide which endpoint of one of these takes a connection?
+pub fn hashes_source(world: &World, node: &Node, clusters: &[WeightedTarget]) -> bool {
+    clusters.iter().any(|to| hash_key(world, node, &to.cluster) == Some(HashKey::SourceIp))
 }
 
 fn cluster(
@@ -79,16 +106,20 @@ fn cluster(
 ) -> Cluster {
     let passthrough = matches!(discovery, Discovery::OriginalDestination);
     let protocol = protocol(node, port, policy, service.external);
-    Cluster {
+    let mut cluster = Cluster {
         balancing: if passthrough { Balancing::Provided } else { policy.balancing.clone() },
-        connect_timeout: policy.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        localities: if passthrough { Localities::Alike } else { policy.near.localities() },
+        connect_timeout: policy.pool.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         protocol,
         transport: transport(world, service, mesh_alpn(port, protocol), policy, &name),
-        idle_timeout: Some(policy.idle_timeout.unwrap_or(Duration::from_secs(3600))),
-        max_requests_per_connection: policy.max_requests_per_connection,
+        outlier_detection: policy.outlier_detection.clone().map(Box::new),
+        slow_start: policy.slow_start.filter(|_| !passthrough).map(Box::new),
+        panic_percent: policy.panic_percent,
         service: Some(service.reference()),
         ..Cluster::new(name, discovery)
-    }
+    };
+    policy.pool.apply(&mut cluster);
+    cluster
 }
 
 /// Inside the mesh declared HTTP/1.1 travels over HTTP/2 wherever the other side agrees by ALPN, since the other side
@@ -171,41 +202,41 @@ struct Members<'a> {
 }
 
 impl Members<'_> {
-    fn discovery(&self, world: &World, name: &Arc<str>) -> Discovery {
+    fn discovery(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> Discovery {
         match &self.service.backing {
             Backing::Workloads(_) | Backing::Fixed(_) => Discovery::Eds(name.clone()),
             Backing::Passthrough => Discovery::OriginalDestination,
             Backing::Dns(_, first_only) => {
-                let set = EndpointSet { name: name.clone(), localities: self.given(world) };
+                // A name that stands for one address has nothing that it could prefer.
+                let near = if *first_only { &Near::Alike } else { near };
+                let set = EndpointSet::new(name.clone(), near.arrange(self.given(world).into_iter(), node));
                 if *first_only { Discovery::LogicalDns(set) } else { Discovery::StrictDns(set) }
             }
         }
     }
 
-    /// All that are ready.
-    fn set(&self, world: &World, name: &Arc<str>) -> EndpointSet {
-        let mut localities = self.registered(world);
+    /// All that are ready, as the client is to prefer them.
+    fn set(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> EndpointSet {
         let waits = |endpoint: &Endpoint| endpoint.address.socket_addr().is_some_and(|addr| world.withholds(&addr));
-        if localities.iter().any(|group| group.endpoints.iter().any(waits)) {
-            localities.iter_mut().for_each(|group| group.endpoints.retain(|endpoint| !waits(endpoint)));
-            localities.retain(|group| !group.endpoints.is_empty());
-        }
-        EndpointSet { name: name.clone(), localities }
+        let ready = self.registered(world).into_iter().filter(|member| !waits(&member.endpoint));
+        EndpointSet::new(name.clone(), near.arrange(ready, node))
     }
 
-    /// Endpoints of the registry, or given with the service as addresses, by locality.
-    fn registered(&self, world: &World) -> Vec<LocalityEndpoints> {
+    /// Endpoints of the registry, or given with the service as addresses.
+    fn registered<'w>(&'w self, world: &'w World) -> Vec<Placed<'w>> {
         let Backing::Workloads(_) = &self.service.backing else { return self.given(world) };
         let fits = |labels| self.labels.is_none_or(|wanted| crate::service::selected(wanted, labels));
         let members = world.workloads_of(self.service).filter(|w| fits(&w.labels));
-        by_locality(members.filter_map(|w| {
+        let placed = members.filter_map(|w| {
             let endpoint = self.port.endpoint(w)?;
             let mesh_tls = endpoint.mesh_tls && world.takes_mesh_tls(w, self.port.on(w)?);
-            Some((w.locality.clone(), Endpoint { mesh_tls, ..endpoint }))
-        }))
+            let endpoint = Endpoint { mesh_tls, ..endpoint };
+            Some(Placed { locality: &w.locality, endpoint, labels: &w.labels })
+        });
+        placed.collect()
     }
 
-    fn given(&self, world: &World) -> Vec<LocalityEndpoints> {
+    fn given<'w>(&'w self, world: &World) -> Vec<Placed<'w>> {
         let (Backing::Fixed(list) | Backing::Dns(list, _)) = &self.service.backing else { return Vec::new() };
         let fits = |labels| self.labels.is_none_or(|wanted| crate::service::selected(wanted, labels));
         let own = match &self.port.target {
@@ -221,19 +252,11 @@ impl Members<'_> {
                 Err(_) => Address::Host { host: e.address.as_str().into(), port },
             };
             let mesh_tls = !self.service.external && world.is_mesh_address(&e.address, port);
-            (e.locality.clone(), Endpoint { weight: e.weight.max(1), mesh_tls, ..Endpoint::plain(address) })
+            let endpoint = Endpoint { weight: e.weight.max(1), mesh_tls, ..Endpoint::plain(address) };
+            Placed { locality: &e.locality, endpoint, labels: &e.labels }
         });
-        by_locality(members)
+        members.collect()
     }
-}
-
-fn by_locality(members: impl Iterator<Item = (Locality, Endpoint)>) -> Vec<LocalityEndpoints> {
-    let mut groups: BTreeMap<Locality, Vec<Endpoint>> = Default::default();
-    for (locality, endpoint) in members {
-        groups.entry(locality).or_default().push(endpoint);
-    }
-    let group = |(locality, endpoints)| LocalityEndpoints { locality, priority: 0, weight: None, endpoints };
-    groups.into_iter().map(group).collect()
 }
 
 /// The clusters of destinations that nobody knows.
@@ -244,7 +267,7 @@ pub fn add_unknown(config: &mut Config) {
         protocol: UpstreamProtocol::SameAsDownstream,
         ..Cluster::new(names::PASSTHROUGH, Discovery::OriginalDestination)
     };
-    let nowhere = EndpointSet { name: names::BLACK_HOLE.into(), localities: Vec::new() };
+    let nowhere = EndpointSet::new(names::BLACK_HOLE, Vec::new());
     let black_hole = Cluster::new(names::BLACK_HOLE, Discovery::Static(nowhere));
     for cluster in [passthrough, black_hole] {
         config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
@@ -265,6 +288,6 @@ pub fn to_program(node: &Node, target: u16, protocol: Protocol, service: Option<
             _ => UpstreamProtocol::Http1,
         },
         service,
-        ..Cluster::new(name.clone(), Discovery::Static(EndpointSet { name, localities: vec![group] }))
+        ..Cluster::new(name.clone(), Discovery::Static(EndpointSet::new(name, vec![group])))
     }
 }

@@ -12,14 +12,13 @@ use model::listener::Inspect;
 use model::route::{Action, PathMatch, Redirect};
 use model::tcp_proxy::WeightedTarget;
 use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersion, TlsVersions, Validation};
-use model::{
-    Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy,
-};
+use model::{Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration};
 
 use crate::clusters::TRUST_BUNDLE;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::outbound::{http_proxy, logs};
+use crate::raw;
 use crate::routes::{Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
 use crate::secrets::{HELD, ROOTS};
 use crate::servers::{self, Open, host_part, is_plain_http, protocol};
@@ -87,7 +86,7 @@ fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>
         (_, tls) => {
             let clusters = tcp_targets(world, node, open);
             let matches = ChainMatch { server_names, ..ChainMatch::default() };
-            if clusters.is_empty() { Vec::new() } else { vec![chain(&name, matches, tls, raw(world, clusters))] }
+            if clusters.is_empty() { Vec::new() } else { vec![chain(&name, matches, tls, raw(world, node, clusters))] }
         }
     }
 }
@@ -96,9 +95,9 @@ fn chain(name: &str, matches: ChainMatch, tls: Option<DownstreamTls>, filter: Ne
     FilterChain { name: name.into(), matches, tls, filter }
 }
 
-fn raw(world: &World, clusters: Vec<WeightedTarget>) -> NetworkFilter {
+fn raw(world: &World, node: &Node, clusters: Vec<WeightedTarget>) -> NetworkFilter {
     let first = clusters[0].cluster.clone();
-    NetworkFilter::Tcp(TcpProxy { clusters, access_logs: logs(world), ..TcpProxy::to(first) })
+    NetworkFilter::Tcp(raw::to_clusters(world, node, first, clusters))
 }
 
 fn http(world: &World, routes: Arc<str>) -> NetworkFilter {
@@ -216,7 +215,7 @@ fn passed_through(world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain
             server_names.retain(|sni| !opened(&open, rule.namespace(), sni).is_empty());
             if !server_names.is_empty() {
                 let matches = ChainMatch { server_names, ..ChainMatch::default() };
-                chains.push(chain(&format!("tls.{}", rule.name()), matches, None, raw(world, clusters)));
+                chains.push(chain(&format!("tls.{}", rule.name()), matches, None, raw(world, node, clusters)));
             }
         }
     }

@@ -18,7 +18,9 @@ use crate::names;
 use crate::node::{InboundPort, Node};
 use crate::outbound::logs;
 use crate::peer_authentication::Mode;
+use crate::policy::Pool;
 use crate::protocol::Protocol;
+use crate::service::{Service, ServicePort};
 use crate::world::World;
 
 /// How long the first bytes of an undeclared protocol, or of plain text where TLS may come, are waited for.
@@ -34,10 +36,22 @@ pub fn add(config: &mut Config, world: &World, node: &Node, port: &InboundPort) 
     let undeclared = || Protocol::declared(None, None, None, port.target);
     let protocol = service.map_or_else(undeclared, |(_, port)| port.protocol);
     let mode = world.mutual_tls(node, port.target);
-    let cluster = to_program(node, port.target, protocol, service.map(|(service, _)| service.reference()));
+    let mut cluster = to_program(node, port.target, protocol, service.map(|(service, _)| service.reference()));
+    if let Some(pool) = pool(world, node, service) {
+        cluster.connect_timeout = pool.connect_timeout.unwrap_or(cluster.connect_timeout);
+        pool.apply(&mut cluster);
+    }
     config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
     let listener = listener(world, port, protocol, mode);
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
+}
+
+/// Limits on what comes in: those of the `Sidecar`, else those that clients of the service have.
+fn pool(world: &World, node: &Node, service: Option<(&Service, &ServicePort)>) -> Option<Pool> {
+    if let Some(written) = world.inbound_pool(node) {
+        return Some(Pool::read(Some(written), None));
+    }
+    service.map(|(service, port)| world.policies(service, node).of_port(port).pool)
 }
 
 fn listener(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode) -> Listener {

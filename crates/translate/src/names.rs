@@ -12,6 +12,12 @@ pub fn outbound(port: u16, subset: &str, host: &str) -> Arc<str> {
     format!("outbound|{port}|{subset}|{host}").into()
 }
 
+/// The port, subset and host of such a name.
+pub fn parts(cluster: &str) -> Option<(u16, &str, &str)> {
+    let mut parts = cluster.strip_prefix("outbound|")?.splitn(3, '|');
+    Some((parts.next()?.parse().ok()?, parts.next()?, parts.next()?))
+}
+
 /// `inbound|9080||`
 pub fn inbound(port: u16) -> Arc<str> {
     format!("inbound|{port}||").into()
@@ -76,6 +82,13 @@ mod tests {
         ] {
             assert_eq!(complete_host(host, "default", "cluster.local"), expected);
         }
+    }
+
+    #[test]
+    fn taken_apart() {
+        assert_eq!(parts(&outbound(80, "v1", "a.b")), Some((80, "v1", "a.b")));
+        assert_eq!(parts(&outbound(80, "", "*.b")), Some((80, "", "*.b")));
+        assert_eq!((parts(&inbound(80)), parts(PASSTHROUGH)), (None, None));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use model::{
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
+use crate::raw;
 use crate::routes::{mesh_host, raw_targets, tls_targets};
 use crate::service::{Service, ServicePort};
 use crate::settings::OutboundPolicy;
@@ -206,26 +207,27 @@ fn chains(
 ) -> (Vec<FilterChain>, Option<FilterChain>) {
     let chain = |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, filter };
     let http = || NetworkFilter::Http(Box::new(http_proxy(world, RouteSource::Rds(routes.clone()))));
-    let raw = || {
+    let to_service = || {
         let clusters = raw_targets(world, node, service, port.number);
-        NetworkFilter::Tcp(TcpProxy { clusters, ..tcp_proxy(world, names::outbound(port.number, "", &service.host)) })
+        let name = names::outbound(port.number, "", &service.host);
+        NetworkFilter::Tcp(raw::to_clusters(world, node, name, clusters))
     };
     match port.protocol {
         p if p.is_http() => (vec![chain("http", ChainMatch::default(), http())], None),
         Protocol::Auto => {
             let application_protocols = FOUND_HTTP.map(str::to_owned).to_vec();
             let found = ChainMatch { application_protocols, ..ChainMatch::default() };
-            (vec![chain("http", found, http())], Some(chain("tcp", ChainMatch::default(), raw())))
+            (vec![chain("http", found, http())], Some(chain("tcp", ChainMatch::default(), to_service())))
         }
         Protocol::Tls | Protocol::Https => {
             let by_name = tls_targets(world, node, service, port.number).into_iter().map(|(server_names, clusters)| {
                 let to = clusters[0].cluster.clone();
-                let filter = NetworkFilter::Tcp(TcpProxy { clusters, ..tcp_proxy(world, to) });
+                let filter = NetworkFilter::Tcp(raw::to_clusters(world, node, to, clusters));
                 chain("tls", ChainMatch { server_names, ..ChainMatch::default() }, filter)
             });
-            (by_name.chain([chain("tcp", ChainMatch::default(), raw())]).collect(), None)
+            (by_name.chain([chain("tcp", ChainMatch::default(), to_service())]).collect(), None)
         }
-        _ => (vec![chain("tcp", ChainMatch::default(), raw())], None),
+        _ => (vec![chain("tcp", ChainMatch::default(), to_service())], None),
     }
 }
 
@@ -234,12 +236,8 @@ fn unknown_chain(world: &World, node: &Node) -> FilterChain {
         OutboundPolicy::AllowAny => PASSTHROUGH,
         OutboundPolicy::RegistryOnly => BLACK_HOLE,
     };
-    let filter = NetworkFilter::Tcp(tcp_proxy(world, cluster.into()));
+    let filter = NetworkFilter::Tcp(TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) });
     FilterChain { name: "unknown".into(), matches: ChainMatch::default(), tls: None, filter }
-}
-
-fn tcp_proxy(world: &World, cluster: Arc<str>) -> TcpProxy {
-    TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) }
 }
 
 /// HTTP towards upstreams: faults may be injected, upgrades pass, traces go on.

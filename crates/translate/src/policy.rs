@@ -1,16 +1,22 @@
 //! What DestinationRules make of a cluster: balancing, pool, TLS; by service, subset and port.
 
-use std::time::Duration;
-
 use api::istio::{
-    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, H2UpgradePolicy, LoadBalancerSettings, SimpleLb, Subset,
-    TrafficPolicy,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, LoadBalancerSettings,
+    OutlierDetection, RetryBudget, SimpleLb, Subset, TrafficPolicy,
 };
-use model::StringMatch;
+use http::HeaderName;
 use model::cluster::Balancing;
+use model::route::{HashCookie, HashKey};
 use model::tls::{TlsVersions, UpstreamTls, Validation};
+use model::{SlowStart, StringMatch};
 
+use crate::locality::{Distribution, Near};
 use crate::service::ServicePort;
+
+mod limits;
+mod outlier;
+
+pub use limits::Pool;
 
 /// The policies for one service, as one client sees them.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +25,17 @@ pub struct Policies<'a> {
     pub whole: Option<&'a TrafficPolicy>,
     /// The subsets of all merged rules; of two with one name the first.
     pub subsets: Vec<&'a Subset>,
+    /// What the service itself says.
+    pub service: Asked,
+}
+
+/// What a service says of the choice of its endpoints, for where no rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// Where requests prefer to go.
+    pub distribution: Distribution,
+    /// A client stays with one endpoint (`sessionAffinity: ClientIP`).
+    pub sticky: bool,
 }
 
 /// The policy for one cluster.
@@ -26,14 +43,20 @@ pub struct Policies<'a> {
 pub struct Policy {
     /// How an endpoint is chosen.
     pub balancing: Balancing,
+    /// What of a request decides that, if a hash of it does.
+    pub hash: Option<HashKey>,
+    /// What localities have to do with it.
+    pub near: Near,
     /// Dial what the client dialled, whatever the endpoints (`PASSTHROUGH`).
     pub passthrough: bool,
-    /// Limit for making a connection.
-    pub connect_timeout: Option<Duration>,
-    /// A connection without exchanges is closed after this.
-    pub idle_timeout: Option<Duration>,
-    /// Exchanges per connection.
-    pub max_requests_per_connection: Option<u32>,
+    /// Limits, and how connections are kept.
+    pub pool: Pool,
+    /// When a workload that fails is left out.
+    pub outlier_detection: Option<model::OutlierDetection>,
+    /// Below this share of available workloads, in percent, all of them are used.
+    pub panic_percent: u8,
+    /// How the share of a new workload grows.
+    pub slow_start: Option<SlowStart>,
     /// Speak HTTP/2, though the port is declared HTTP/1.1.
     pub h2_upgrade: bool,
     /// Speak what the client speaks.
@@ -63,18 +86,20 @@ pub enum TlsChoice {
 struct Blocks<'a> {
     balancer: Option<&'a LoadBalancerSettings>,
     pool: Option<&'a ConnectionPoolSettings>,
+    outliers: Option<&'a OutlierDetection>,
     tls: Option<&'a ClientTlsSettings>,
+    budget: Option<&'a RetryBudget>,
 }
 
 impl<'a> Policies<'a> {
     /// The policy for a port of the whole service.
     pub fn of_port(&self, port: &ServicePort) -> Policy {
-        Blocks::default().with(self.whole, port).resolve()
+        Blocks::default().with(self.whole, port).resolve(self.service)
     }
 
     /// The policy for a port of a subset.
     pub fn of_subset(&self, subset: &'a Subset, port: &ServicePort) -> Policy {
-        Blocks::default().with(self.whole, port).with(subset.traffic_policy.as_ref(), port).resolve()
+        Blocks::default().with(self.whole, port).with(subset.traffic_policy.as_ref(), port).resolve(self.service)
     }
 }
 
@@ -86,36 +111,90 @@ impl<'a> Blocks<'a> {
         let is_for = |number: u32| number == u32::from(port.number);
         let own = policy.port_level_settings.iter().find(|p| p.port.as_ref().is_some_and(|s| is_for(s.number.value)));
         match own {
-            Some(own) => {
-                Self { balancer: own.load_balancer.as_ref(), pool: own.connection_pool.as_ref(), tls: own.tls.as_ref() }
-            }
+            Some(own) => Self {
+                balancer: own.load_balancer.as_ref(),
+                pool: own.connection_pool.as_ref(),
+                outliers: own.outlier_detection.as_ref(),
+                tls: own.tls.as_ref(),
+                budget: None,
+            },
             None => Self {
                 balancer: policy.load_balancer.as_ref().or(self.balancer),
                 pool: policy.connection_pool.as_ref().or(self.pool),
+                outliers: policy.outlier_detection.as_ref().or(self.outliers),
                 tls: policy.tls.as_ref().or(self.tls),
+                budget: policy.retry_budget.as_ref().or(self.budget),
             },
         }
     }
 
-    fn resolve(self) -> Policy {
-        let tcp = self.pool.and_then(|p| p.tcp.as_ref());
+    fn resolve(self, service: Asked) -> Policy {
         let http = self.pool.and_then(|p| p.http.as_ref());
         let simple = self.balancer.and_then(|b| b.simple);
+        let (balancing, hash) = self.balancing(service);
         Policy {
-            balancing: match simple {
-                Some(SimpleLb::RoundRobin) => Balancing::RoundRobin,
-                Some(SimpleLb::Random) => Balancing::Random,
-                _ => Balancing::LeastRequest { choices: 2 },
-            },
+            slow_start: outlier::slow_start(self.balancer, &balancing),
+            balancing,
+            hash,
+            near: Near::of(self.balancer, service.distribution, self.outliers.is_some()),
             passthrough: simple == Some(SimpleLb::Passthrough),
-            connect_timeout: tcp.and_then(|t| t.connect_timeout),
-            idle_timeout: http.and_then(|h| h.idle_timeout),
-            max_requests_per_connection: http.and_then(|h| h.max_requests_per_connection).filter(|max| *max > 0),
+            pool: Pool::read(self.pool, self.budget),
+            outlier_detection: self.outliers.map(outlier::outlier_detection),
+            panic_percent: outlier::panic_percent(self.outliers),
             h2_upgrade: http.is_some_and(|h| h.h2_upgrade_policy == H2UpgradePolicy::Upgrade),
             use_client_protocol: http.is_some_and(|h| h.use_client_protocol),
             tls: self.tls.map(tls),
         }
     }
+
+    fn balancing(self, service: Asked) -> (Balancing, Option<HashKey>) {
+        let by_hash = self.balancer.and_then(|b| b.consistent_hash.as_ref());
+        match (by_hash, self.balancer.and_then(|b| b.simple)) {
+            (Some(hash), _) => (hashed(hash), hash_key(hash)),
+            (None, Some(SimpleLb::RoundRobin)) => (Balancing::RoundRobin, None),
+            (None, Some(SimpleLb::Random)) => (Balancing::Random, None),
+            _ if self.balancer.is_none() && service.sticky => (ring(None), Some(HashKey::SourceIp)),
+            _ => (Balancing::LeastRequest { choices: 2 }, None),
+        }
+    }
+}
+
+/// The algorithm: a ring, unless Maglev is asked for.
+fn hashed(written: &ConsistentHashLb) -> Balancing {
+    match (&written.maglev, &written.ring_hash) {
+        (Some(maglev), _) => {
+            let table_size = maglev.table_size.filter(|size| *size > 0).unwrap_or(MAGLEV_TABLE);
+            Balancing::Maglev { table_size }
+        }
+        (None, Some(ring_hash)) => ring(ring_hash.minimum_ring_size),
+        (None, None) => ring(written.minimum_ring_size),
+    }
+}
+
+/// Zero means that nothing is said.
+fn ring(min_size: Option<u64>) -> Balancing {
+    let min_size = min_size.filter(|size| *size > 0).unwrap_or(RING).min(LARGEST_RING);
+    Balancing::RingHash { min_size, max_size: LARGEST_RING }
+}
+
+/// Envoy's sizes.
+const RING: u64 = 1024;
+const LARGEST_RING: u64 = 8 * 1024 * 1024;
+const MAGLEV_TABLE: u64 = 65_537;
+
+fn hash_key(written: &ConsistentHashLb) -> Option<HashKey> {
+    if let Some(cookie) = &written.http_cookie {
+        return Some(HashKey::Cookie(HashCookie {
+            name: cookie.name.clone(),
+            ttl: cookie.ttl,
+            path: cookie.path.clone(),
+            attributes: cookie.attributes.iter().map(|it| (it.name.clone(), it.value.clone())).collect(),
+        }));
+    }
+    let header = HeaderName::try_from(written.http_header_name.as_str()).ok().map(HashKey::Header);
+    let parameter = &written.http_query_parameter_name;
+    let query = (!parameter.is_empty()).then(|| HashKey::Query(parameter.clone()));
+    header.or(query).or(written.use_source_ip.then_some(HashKey::SourceIp))
 }
 
 fn tls(written: &ClientTlsSettings) -> TlsChoice {

@@ -13,6 +13,7 @@ use api::istio::{
 use model::tcp_proxy::WeightedTarget;
 use model::{Route, VirtualHost};
 
+use crate::clusters::hash_key;
 use crate::names::{self, complete_host, short_forms, without_dot};
 use crate::node::Node;
 use crate::service::{Service, Visibility, selected};
@@ -34,7 +35,11 @@ pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> Vi
             let reading = Reading { world, node, namespace: rule.namespace(), gateway: None, port };
             routes(&world.http_rules(rule), reading)
         }
-        _ => vec![default_route(names::outbound(port, "", &service.host))],
+        _ => {
+            let cluster = names::outbound(port, "", &service.host);
+            let hash = hash_key(world, node, &cluster);
+            vec![default_route(cluster, hash)]
+        }
     };
     VirtualHost { name: format!("{}:{port}", service.host).into(), domains, routes, ..VirtualHost::default() }
 }

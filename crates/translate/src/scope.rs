@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use api::istio::{OutboundMode, Sidecar};
+use api::istio::{ConnectionPoolSettings, OutboundMode, Sidecar};
 use base::HostPattern;
 use model::Locality;
 
@@ -54,7 +54,7 @@ impl World {
             labels: self.pairs.of(&node.namespace, &node.labels),
             identity: None,
             address: Ipv4Addr::UNSPECIFIED.into(),
-            locality: Locality::default(),
+            locality: if self.pairs.localities { node.locality.clone() } else { Locality::default() },
             workload: Arc::default(),
             ..node.clone()
         }
@@ -68,6 +68,11 @@ impl World {
             Some(OutboundMode::AllowAny) => OutboundPolicy::AllowAny,
             None => self.settings.outbound_policy,
         }
+    }
+
+    /// The limits on what this proxy serves.
+    pub(crate) fn inbound_pool(&self, node: &Node) -> Option<&ConnectionPoolSettings> {
+        self.sidecar(node).and_then(|sidecar| sidecar.spec().inbound_connection_pool.as_ref())
     }
 
     /// The `Sidecar` that applies: one that selects the workload, else the namespace's, else the root namespace's.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use api::ResourceKey;
 use model::{DestinationService, Endpoint, Locality};
 
+use crate::policy::Asked;
 use crate::protocol::Protocol;
 use crate::workload::Workload;
 
@@ -29,6 +30,8 @@ pub struct Service {
     pub visible: Visibility,
     /// It lies outside of the mesh: no mesh TLS, no identities.
     pub external: bool,
+    /// What it says of the choice of its endpoints.
+    pub asked: Asked,
     /// Names that its certificates may carry, beside those of its workloads' accounts.
     pub certificate_names: Vec<String>,
     /// The document that defines it; none if workloads alone imply it.
@@ -139,8 +142,8 @@ impl Service {
 
     /// Is all the same, but for endpoints of its own?
     pub(crate) fn differs_in_endpoints_only(&self, other: &Self) -> bool {
-        let Self { host, name, namespace, ports, addresses, backing, visible, external, certificate_names, defined_by } =
-            self;
+        let Self { host, name, namespace, ports, addresses, backing, visible, external, .. } = self;
+        let Self { asked, certificate_names, defined_by, .. } = self;
         let same_backing = match (backing, &other.backing) {
             (Backing::Fixed(_), Backing::Fixed(_)) => true,
             (own, others) => own == others,
@@ -153,6 +156,7 @@ impl Service {
             && *addresses == other.addresses
             && *visible == other.visible
             && *external == other.external
+            && *asked == other.asked
             && *certificate_names == other.certificate_names
             && *defined_by == other.defined_by
     }

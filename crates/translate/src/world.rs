@@ -284,6 +284,7 @@ impl World {
         Policies {
             whole: rules.iter().find_map(|rule| rule.traffic_policy.as_ref()),
             subsets: rules.iter().flat_map(|rule| &rule.subsets).filter(|s| names.insert(s.name.as_str())).collect(),
+            service: service.asked,
         }
     }
 

@@ -11,15 +11,31 @@ use crate::address::Address;
 use crate::netns::{Family, Netns, NetnsError};
 use crate::stream::Stream;
 
-/// TCP keep-alive probes, to notice a peer that vanished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// TCP keep-alive probes, to notice a peer that vanished. What is not said is as the operating system has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Keepalive {
     /// Idle time before the first probe.
-    pub idle: Duration,
+    pub idle: Option<Duration>,
     /// Time between probes.
-    pub interval: Duration,
+    pub interval: Option<Duration>,
     /// How many probes without an answer end the connection.
-    pub probes: u32,
+    pub probes: Option<u32>,
+}
+
+impl Keepalive {
+    fn probes(&self) -> TcpKeepalive {
+        let mut probes = TcpKeepalive::new();
+        if let Some(idle) = self.idle {
+            probes = probes.with_time(idle);
+        }
+        if let Some(interval) = self.interval {
+            probes = probes.with_interval(interval);
+        }
+        match self.probes {
+            Some(number) => probes.with_retries(number),
+            None => probes,
+        }
+    }
 }
 
 /// How to connect. Built once per cluster, used for every connection.
@@ -104,11 +120,7 @@ impl Connector {
         };
         SockRef::from(&socket).set_tcp_nodelay(self.nodelay)?;
         if let Some(keepalive) = &self.keepalive {
-            let probes = TcpKeepalive::new()
-                .with_time(keepalive.idle)
-                .with_interval(keepalive.interval)
-                .with_retries(keepalive.probes);
-            socket.set_tcp_keepalive(&probes)?;
+            socket.set_tcp_keepalive(&keepalive.probes())?;
         }
         if let Some(from) = self.bind {
             socket.bind(&from.into())?;

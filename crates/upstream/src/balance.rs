@@ -73,6 +73,42 @@ impl Group {
         best.map(|(member, ..)| member)
     }
 
+    /// The one of two different members, drawn by chance, of whom `load` expects less; the first one if they are equal.
+    /// Members of different weights are drawn by weight, and may then be one and the same.
+    pub fn quickest(&self, draw: u64, load: impl Fn(u32) -> f32) -> Option<u32> {
+        let first = self.place(mix(draw));
+        let draw = mix(draw.wrapping_add(1));
+        let second = match self.members.len() as u64 {
+            // The first one is left out of the draw.
+            len @ 2.. if self.sums.is_empty() => {
+                let other = scale(draw, len - 1) as usize;
+                other + usize::from(other >= first)
+            }
+            _ => self.place(draw),
+        };
+        let (first, second) = (*self.members.get(first)?, *self.members.get(second)?);
+        Some(if first != second && load(second) < load(first) { second } else { first })
+    }
+
+    /// Least request where weights differ, with a bias of its own: each member by chance, by `weight / (active + 1) ^ bias`.
+    /// That is the rate at which Envoy's schedule comes to a member. Looks at all of them; none if all weigh the same.
+    pub fn biased(&self, bias: f64, draw: u64, active: impl Fn(u32) -> u32) -> Option<u32> {
+        if self.sums.is_empty() {
+            return None;
+        }
+        let (mut total, mut chosen, mut draw) = (0.0, None, draw);
+        for (place, member) in self.members.iter().enumerate() {
+            let weight = self.weight(place) as f64 / (f64::from(active(*member)) + 1.0).powf(bias);
+            total += weight;
+            draw = mix(draw);
+            // A member takes the place of those before it with its share of what was seen so far.
+            if chosen.is_none() || (draw as f64 / u64::MAX as f64) * total < weight {
+                chosen = Some(*member);
+            }
+        }
+        chosen
+    }
+
     /// Stretches an even draw over the members' weights.
     fn place(&self, draw: u64) -> usize {
         match self.sums.last() {
@@ -96,7 +132,8 @@ impl Group {
 /// 2^64 divided by the golden ratio: its multiples leave the most even gaps of all.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-fn scale(draw: u64, to: u64) -> u64 {
+/// Stretches an even draw over so many.
+pub(crate) fn scale(draw: u64, to: u64) -> u64 {
     ((u128::from(draw) * u128::from(to)) >> 64) as u64
 }
 
@@ -135,6 +172,7 @@ mod tests {
     fn nobody() {
         let none = group(&[]);
         assert_eq!((none.in_turn(3), none.at_random(3), none.least(2, 3, |_| 0)), (None, None, None));
+        assert_eq!((none.quickest(3, |_| 0.0), none.biased(1.0, 3, |_| 0)), (None, None));
     }
 
     #[test]
@@ -150,6 +188,30 @@ mod tests {
         let counts = shares(3, (0..9000).map(|n| group.least(2, mix(n), |at| if at == 0 { 100 } else { 0 })));
         // The busy one is taken only when both choices fall on it: one in nine.
         assert!((800..1200).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn the_quicker_one_of_two() {
+        let equal = group(&[1, 1, 1]);
+        let counts = shares(3, (0..9000).map(|n| equal.quickest(mix(n), |at| if at == 0 { 9.0 } else { 1.0 })));
+        assert_eq!(counts[0], 0, "there is always a quicker one beside it");
+        assert!(counts[1].abs_diff(counts[2]) < 600, "{counts:?}");
+        assert_eq!(group(&[7]).quickest(3, |_| 1.0), Some(0));
+        let weighted = group(&[1, 9]);
+        let counts = shares(2, (0..9000).map(|n| weighted.quickest(mix(n), |_| 1.0)));
+        assert!((800..1000).contains(&counts[0]), "{counts:?}");
+    }
+
+    #[test]
+    fn weights_and_bias() {
+        let group = group(&[1, 3]);
+        for (bias, expected) in [(0.0, 2250..2550), (0.5, 1450..1650), (1.0, 880..1040), (9.0, 0..5)] {
+            let busy = |at| if at == 0 { 2 } else { 0 };
+            let counts = shares(2, (0..9600).map(|n| group.biased(bias, mix(n), busy)));
+            assert!(expected.contains(&counts[0]), "{bias}: {counts:?}");
+        }
+        let equal = Group::new([(0, 5), (1, 5)]);
+        assert_eq!(equal.biased(1.0, 3, |_| 0), None, "equal weights are left to the draw of a few");
     }
 
     proptest! {

@@ -11,8 +11,10 @@ use model::cluster::{Discovery, Transport};
 use tokio::sync::Notify;
 use transport::tls::ConfigError;
 
-use crate::endpoint::Endpoint;
-use crate::table::EndpointTable;
+use crate::breaker::Breakers;
+use crate::endpoint::{Endpoint, Flag};
+use crate::health::{Report, Reports};
+use crate::table::{EndpointTable, Rules};
 use crate::tls::{Secrets, TlsSide};
 
 /// A cluster at run time. Snapshots hold it; when the last one lets go, its pools close what is idle and let what is
@@ -37,6 +39,10 @@ pub(crate) struct Core {
     pub(crate) resolving: AtomicBool,
     /// Where names are resolved: woken when they have changed, or nobody needs them any more.
     pub(crate) renamed: Option<Arc<Notify>>,
+    /// Limits to what is in use, where there are any.
+    pub(crate) breakers: Option<Arc<Breakers>>,
+    /// Where what workers find of its endpoints' health is told, where anybody wants to know.
+    pub(crate) reports: Option<Box<Reports>>,
 }
 
 /// Why a cluster cannot run.
@@ -89,23 +95,26 @@ impl Cluster {
             }
         };
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let inherited = previous.map_or_else(nobody, |p| p.core.table.load_full());
+        let inherited = previous.map_or_else(nobody, |p| p.core.bequeath(&config));
         let by_name = matches!(config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_));
         let by_address = matches!(config.discovery, Discovery::Eds(_) | Discovery::Static(_));
         let same_discovery = previous.is_some_and(|p| p.core.config.discovery == config.discovery);
+        let checked = config.health_check.is_some();
         let core = Core {
             id: NEXT.fetch_add(1, Relaxed),
             table: ArcSwap::new(inherited),
-            used: AtomicBool::new(!by_address || previous.is_some_and(|p| p.core.used.load(Relaxed))),
+            used: AtomicBool::new(checked || !by_address || previous.is_some_and(|p| p.core.used.load(Relaxed))),
             tls,
             given: Mutex::new(previous.filter(|_| same_discovery).map_or_else(none, |p| p.core.lock().clone())),
             warm: AtomicBool::new(previous.is_some_and(|p| same_discovery && p.is_warm())),
             retired: AtomicBool::new(false),
             resolving: AtomicBool::new(false),
             renamed: by_name.then(Arc::default),
+            breakers: config.circuit_breakers.as_deref().map(|limits| Arc::new(Breakers::new(limits.clone()))),
+            reports: Reports::of(&config),
             config,
         };
-        core.begin(same_discovery);
+        core.begin(previous.filter(|_| same_discovery).map(|p| p.config()));
         Ok(Arc::new(Self { core: Arc::new(core) }))
     }
 
@@ -144,6 +153,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.core.retired.store(true, Relaxed);
         self.core.tell_resolver();
+        self.core.report(|| Report::Changed);
     }
 }
 
@@ -154,8 +164,8 @@ impl fmt::Debug for Cluster {
 }
 
 impl Core {
-    /// The first endpoints.
-    fn begin(&self, keep: bool) {
+    /// The first endpoints; those of a cluster of these settings are taken over.
+    fn begin(&self, kept: Option<&Arc<model::Cluster>>) {
         match &self.config.discovery {
             Discovery::Static(set) => self.set_endpoints(&Arc::new(set.clone())),
             Discovery::StrictDns(set) | Discovery::LogicalDns(set) => {
@@ -164,8 +174,23 @@ impl Core {
             Discovery::Eds(_) => {}
             Discovery::OriginalDestination => self.warm.store(true, Relaxed),
         }
-        if !keep && !matches!(self.config.discovery, Discovery::Static(_)) {
-            self.table.store(nobody());
+        match kept {
+            Some(kept) => self.heed(kept),
+            None if matches!(self.config.discovery, Discovery::Static(_)) => {}
+            None => self.table.store(nobody()),
+        }
+    }
+
+    /// Makes a table that was taken over anew, if it was made by other rules.
+    fn heed(&self, previous: &model::Cluster) {
+        let same = previous.balancing == self.config.balancing && previous.localities == self.config.localities;
+        if !same && self.used.load(Relaxed) {
+            let given = self.lock();
+            match &self.config.discovery {
+                Discovery::StrictDns(_) | Discovery::LogicalDns(_) => self.follow_known(&given),
+                Discovery::Eds(_) | Discovery::Static(_) => self.follow(&given),
+                Discovery::OriginalDestination => {}
+            }
         }
     }
 
@@ -199,12 +224,58 @@ impl Core {
 
     /// Makes the table anew of what is given. Under the lock.
     fn follow(&self, given: &EndpointSet) {
-        self.swap(EndpointTable::new(given, &self.table.load()));
+        self.swap(EndpointTable::new(given, Rules::of(&self.config), &self.table.load()));
     }
 
     /// Puts a table in place. Under the lock.
     pub(crate) fn swap(&self, table: EndpointTable) {
+        if self.config.outlier_detection.is_some() {
+            for endpoint in table.endpoints() {
+                endpoint.live().watch();
+            }
+        }
         self.table.store(Arc::new(table));
+        self.report(|| Report::Changed);
+    }
+
+    /// Makes the table anew of the same endpoints, since their health or their shares have changed.
+    pub(crate) fn refresh(&self) {
+        let _given = self.lock();
+        let table = self.table.load().anew(Rules::of(&self.config));
+        self.table.store(Arc::new(table));
+    }
+
+    /// The table for a cluster that takes this one's place. Who was found to fail begins anew, as in Envoy.
+    fn bequeath(&self, heir: &model::Cluster) -> Arc<EndpointTable> {
+        let table = self.table.load_full();
+        let clear = |endpoint: &Arc<Endpoint>| endpoint.live().flag(Flag::Ejected, false);
+        let unchecked = |endpoint: &Arc<Endpoint>| {
+            let pending = endpoint.live().flag(Flag::Unchecked, false);
+            heir.health_check.is_none() && endpoint.live().flag(Flag::FailsChecks, false) | pending
+        };
+        let cleared = table.endpoints().iter().filter(|endpoint| clear(endpoint) | unchecked(endpoint)).count();
+        if cleared == 0 && Rules::of(heir) == Rules::of(&self.config) {
+            table
+        } else {
+            Arc::new(table.anew(Rules::of(heir)))
+        }
+    }
+
+    /// Tells who wants to know of its endpoints' health.
+    pub(crate) fn report(&self, report: impl FnOnce() -> Report) {
+        if let Some(reports) = &self.reports {
+            reports.tell(report());
+        }
+    }
+
+    /// Has it ever been used by a worker?
+    pub(crate) fn has_been_used(&self) -> bool {
+        self.reports.as_ref().is_some_and(|reports| reports.was_used())
+    }
+
+    /// Does no snapshot hold it any more?
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
     }
 
     fn tell_resolver(&self) {
@@ -241,11 +312,18 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
         name,
         discovery,
         balancing,
+        localities,
         connect_timeout,
         protocol,
         transport,
         idle_timeout,
         max_requests_per_connection,
+        connections,
+        circuit_breakers,
+        outlier_detection,
+        health_check,
+        slow_start,
+        panic_percent,
         service,
     } = a;
     let same_discovery = match (discovery, &b.discovery) {
@@ -257,10 +335,17 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
     same_discovery
         && *name == b.name
         && *balancing == b.balancing
+        && *localities == b.localities
         && *connect_timeout == b.connect_timeout
         && *protocol == b.protocol
         && *transport == b.transport
         && *idle_timeout == b.idle_timeout
         && *max_requests_per_connection == b.max_requests_per_connection
+        && *connections == b.connections
+        && *circuit_breakers == b.circuit_breakers
+        && *outlier_detection == b.outlier_detection
+        && *health_check == b.health_check
+        && *slow_start == b.slow_start
+        && *panic_percent == b.panic_percent
         && *service == b.service
 }

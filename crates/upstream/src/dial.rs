@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::Address;
 use model::cluster::Transport;
+use model::limits::TcpKeepalive;
 use transport::tls::{Peer, TlsFailure};
 use transport::{ConnectError, Connector, Keepalive, Netns, Stream};
 
@@ -42,7 +43,9 @@ impl Dialer {
     async fn dial_untimed(&self, core: &Core, endpoint: &Endpoint, speak: Speak) -> Result<Dialed, DialError> {
         let limit = core.config.connect_timeout;
         let (to, netns) = self.target(endpoint)?;
-        let connector = Connector { timeout: limit, keepalive: self.keepalive, netns, ..Connector::default() };
+        let own = core.config.connections.as_ref().and_then(|options| options.tcp_keepalive).map(keepalive);
+        let keepalive = own.or(self.keepalive);
+        let connector = Connector { timeout: limit, keepalive, netns, ..Connector::default() };
         let stream = connector.connect(&to).await.map_err(|e| match e {
             ConnectError::Timeout(..) => DialError::timeout(limit),
             other => DialError::failed(other.to_string()),
@@ -80,6 +83,11 @@ impl Dialer {
     }
 }
 
+fn keepalive(probes: TcpKeepalive) -> Keepalive {
+    let seconds = |n: u32| Duration::from_secs(n.into());
+    Keepalive { idle: probes.time.map(seconds), interval: probes.interval.map(seconds), probes: probes.probes }
+}
+
 /// A connection that stands.
 pub(crate) struct Dialed {
     pub(crate) stream: Stream,
@@ -100,6 +108,11 @@ pub(crate) struct DialError {
 }
 
 impl DialError {
+    /// None was tried: there are as many as may be.
+    pub(crate) fn overflow() -> Self {
+        Self { kind: FailureKind::Overflow, reason: "".into() }
+    }
+
     fn failed(reason: String) -> Self {
         Self { kind: FailureKind::ConnectFailed, reason: reason.into() }
     }

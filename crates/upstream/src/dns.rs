@@ -19,7 +19,7 @@ use model::{Address, EndpointSet};
 use tokio::runtime::Handle;
 
 use crate::cluster::{Cluster, Core};
-use crate::table::EndpointTable;
+use crate::table::{EndpointTable, Given, Rules};
 
 /// Time between two lookups of the same name (Istio's `dnsRefreshRate`).
 pub const REFRESH: Duration = Duration::from_secs(60);
@@ -85,6 +85,13 @@ async fn keep_resolved(core: Weak<Core>, resolver: Arc<dyn Resolve>) {
 }
 
 impl Core {
+    /// Makes the table anew of the addresses that are known. Under the lock.
+    pub(crate) fn follow_known(&self, given: &EndpointSet) {
+        let first_only = matches!(self.config.discovery, Discovery::LogicalDns(_));
+        let previous = self.table();
+        self.swap(resolved(given, &[], Rules::of(&self.config), &previous, first_only));
+    }
+
     /// Looks every name up once and swaps the table if something changed. Says whether all names were resolved.
     async fn resolve_once(&self, resolver: &dyn Resolve) -> bool {
         let given = self.lock().clone();
@@ -106,8 +113,8 @@ impl Core {
         if Arc::ptr_eq(&still, &given) {
             let previous = self.table();
             let first_only = matches!(self.config.discovery, Discovery::LogicalDns(_));
-            let table = resolved(&given, &found, &previous, first_only);
-            if !same(&table, &previous) {
+            let table = resolved(&given, &found, Rules::of(&self.config), &previous, first_only);
+            if !table.is_like(&previous) {
                 self.swap(table);
             }
             self.warm.store(true, Relaxed);
@@ -137,6 +144,7 @@ fn preferred(mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 fn resolved(
     given: &EndpointSet,
     found: &[(&str, u16, Vec<SocketAddr>)],
+    rules: Rules<'_>,
     previous: &EndpointTable,
     first_only: bool,
 ) -> EndpointTable {
@@ -160,17 +168,13 @@ fn resolved(
             let at = |addr: SocketAddr| model::Endpoint { address: addr.into(), ..endpoint.clone() };
             members.extend(addrs.into_iter().map(|addr| (at(addr), Some(host.clone()))));
         }
-        (group.priority, Arc::new(group.locality.clone()), members)
+        let locality = Arc::new(group.locality.clone());
+        Given { priority: group.priority, locality, weight: group.weight, members }
     });
-    EndpointTable::of(groups, previous)
+    EndpointTable::of(groups, given.spread, rules, previous)
 }
 
 fn known_addresses(table: &EndpointTable, host: &str, port: u16) -> Vec<SocketAddr> {
     let of_host = table.endpoints().iter().filter(|e| e.host() == Some(host));
     of_host.filter_map(|e| e.address().socket_addr()).filter(|addr| addr.port() == port).collect()
-}
-
-fn same(a: &EndpointTable, b: &EndpointTable) -> bool {
-    let (a, b) = (a.endpoints(), b.endpoints());
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
 }

@@ -2,18 +2,24 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use model::endpoint::Health;
 use model::{Address, Locality, WorkloadRef};
+use tokio::time::Instant;
+
+use crate::outlier::Monitor;
+
+use crate::ewma::Estimate;
 
 /// Names an endpoint for the life of the process, however often its weight or health changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(u64);
 
 impl EndpointId {
-    fn next() -> Self {
+    pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Relaxed))
     }
@@ -48,6 +54,25 @@ pub(crate) struct Live {
     pub(crate) errors: AtomicU64,
     pub(crate) connections_made: AtomicU64,
     pub(crate) connect_failures: AtomicU64,
+    /// What we found of its health ourselves: a set of [`Flag`]s.
+    flags: AtomicU8,
+    /// What outlier detection counts, where a cluster has any.
+    monitor: OnceLock<Arc<Monitor>>,
+    /// When it came, or last became healthy: slow start begins there.
+    since: Mutex<Instant>,
+    /// Kept only where the cluster chooses by it.
+    pub(crate) estimate: Estimate,
+}
+
+/// Something that we found of an endpoint's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flag {
+    /// It fails active health checks, or has not passed any yet.
+    FailsChecks = 1,
+    /// It is ejected by outlier detection.
+    Ejected = 2,
+    /// No active health check has told anything of it yet.
+    Unchecked = 4,
 }
 
 impl Live {
@@ -61,7 +86,42 @@ impl Live {
             errors: AtomicU64::new(0),
             connections_made: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            flags: AtomicU8::new(0),
+            monitor: OnceLock::new(),
+            since: Mutex::new(Instant::now()),
+            estimate: Estimate::default(),
         }
+    }
+
+    /// Sets or clears a flag. Says whether that changed anything.
+    pub(crate) fn flag(&self, flag: Flag, set: bool) -> bool {
+        let bit = flag as u8;
+        let before = if set { self.flags.fetch_or(bit, Relaxed) } else { self.flags.fetch_and(!bit, Relaxed) };
+        (before & bit != 0) != set
+    }
+
+    pub(crate) fn has(&self, flag: Flag) -> bool {
+        self.flags.load(Relaxed) & flag as u8 != 0
+    }
+
+    /// What outlier detection counts on it, from now on.
+    pub(crate) fn watch(&self) -> &Arc<Monitor> {
+        self.monitor.get_or_init(Arc::default)
+    }
+
+    /// What outlier detection counts on it.
+    pub(crate) fn monitor(&self) -> Option<&Monitor> {
+        self.monitor.get().map(|monitor| &**monitor)
+    }
+
+    /// It became healthy just now.
+    pub(crate) fn recovered(&self, now: Instant) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// How long it has been there, or healthy.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(*self.since.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -106,9 +166,39 @@ impl Endpoint {
         self.model.mesh_tls
     }
 
-    /// What discovery says of its health.
+    /// What discovery says of its health, unless we found it unhealthy ourselves.
     pub fn health(&self) -> Health {
+        let failed = self.live.has(Flag::FailsChecks) || self.live.has(Flag::Ejected);
+        match self.model.health {
+            Health::Draining => Health::Draining,
+            _ if failed => Health::Unhealthy,
+            said => said,
+        }
+    }
+
+    /// What discovery says of its health.
+    pub fn discovered_health(&self) -> Health {
         self.model.health
+    }
+
+    /// Does it fail active health checks?
+    pub fn fails_health_check(&self) -> bool {
+        self.live.has(Flag::FailsChecks)
+    }
+
+    /// Has no active health check told anything of it yet?
+    pub fn awaits_health_check(&self) -> bool {
+        self.live.has(Flag::Unchecked)
+    }
+
+    /// Is it ejected by outlier detection?
+    pub fn is_ejected(&self) -> bool {
+        self.live.has(Flag::Ejected)
+    }
+
+    /// Its success rate in the last interval of outlier detection, in percent, if there was enough to count.
+    pub fn success_rate(&self) -> Option<f64> {
+        self.live.monitor()?.success_rate()
     }
 
     /// Its share among its neighbours.
@@ -123,6 +213,10 @@ impl Endpoint {
 
     /// Where it runs.
     pub fn locality(&self) -> &Locality {
+        &self.place.locality
+    }
+
+    pub(crate) fn place(&self) -> &Arc<Locality> {
         &self.place.locality
     }
 

@@ -30,6 +30,8 @@ pub struct Failure {
 pub enum FailureKind {
     /// The cluster has no endpoint that could take it.
     NoEndpoint,
+    /// A circuit breaker is open: as much is in use as may be.
+    Overflow,
     /// No connection could be made, or its TLS handshake failed.
     ConnectFailed,
     /// No connection stood within the cluster's connect timeout, TLS included.
@@ -53,6 +55,7 @@ impl FailureKind {
     pub fn flag(self) -> Option<&'static str> {
         match self {
             Self::NoEndpoint => Some("UH"),
+            Self::Overflow => Some("UO"),
             Self::ConnectFailed | Self::ConnectTimeout => Some("UF"),
             Self::Closed => Some("UC"),
             Self::Reset(_) | Self::Refused => Some("UR"),
@@ -66,6 +69,7 @@ impl FailureKind {
     pub fn reset_reason(self) -> &'static str {
         match self {
             Self::NoEndpoint => "no healthy upstream",
+            Self::Overflow => "overflow",
             Self::ConnectFailed => "remote connection failure",
             Self::ConnectTimeout => "connection timeout",
             Self::Closed => "connection termination",
@@ -113,10 +117,12 @@ impl Failure {
     }
 
     /// Is it worth another try under these conditions? The rules are those of Envoy's router for resets: without an
-    /// endpoint, and for what the downstream did, never.
+    /// endpoint, at an open circuit breaker, and for what the downstream did, never.
     pub fn retriable(&self, on: &RetryOn) -> bool {
         match self.kind {
-            FailureKind::NoEndpoint | FailureKind::RequestBody(_) | FailureKind::BadRequest => return false,
+            FailureKind::NoEndpoint | FailureKind::Overflow | FailureKind::RequestBody(_) | FailureKind::BadRequest => {
+                return false;
+            }
             _ if on.reset || on.any_5xx || on.gateway_error => return true,
             _ => {}
         }
@@ -162,6 +168,7 @@ mod tests {
             ("reset-before-request", Closed, Progress::Sent, false),
             ("retriable-4xx", Closed, Progress::Sent, false),
             ("5xx", BadRequest, Progress::NotSent, false),
+            ("5xx,reset,connect-failure", Overflow, Progress::NotSent, false),
         ] {
             let verdict = failure(kind, progress).retriable(&RetryOn::parse(on).0);
             assert_eq!(verdict, expected, "{on} on {kind:?} {progress:?}");

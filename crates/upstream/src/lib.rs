@@ -9,6 +9,7 @@
 //! Cluster::build(config, previous, secrets)   off the workers, when the configuration changes
 //! cluster.set_endpoints(set)                  likewise, when endpoint discovery speaks
 //! cluster.resolve_on(runtime, resolver)       for clusters of host names
+//! cluster.watch(watch)                        for clusters that find out about their endpoints' health
 //!
 //! worker.cluster(&cluster)                    in a worker, per request
 //!       .send(request, &pick)                 pick an endpoint -> take a connection -> send -> Sent or Failure
@@ -19,21 +20,30 @@
 //! | file | owns |
 //! |---|---|
 //! | `cluster` | settings, table and TLS of one cluster; what survives an update |
-//! | `table`, `priority`, `balance` | who is picked: pure |
+//! | `table`, `priority`, `locality`, `balance`, `hashing`, `ewma` | who is picked: pure |
 //! | `pools`, `pool` | connections of one worker to one cluster, to one endpoint |
 //! | `dial`, `tls` | one new connection |
+//! | `breaker` | how much at once |
+//! | `health`, `outlier`, `check` | which endpoints we find to fail, off the workers |
 //! | `exchange` | what the caller holds meanwhile |
 //! | `failure` | why there is no response, and what it means for a retry |
 //! | `dns` | host names kept resolved |
 //! | `stats` | Envoy's `cluster.*` statistics |
 
 pub mod balance;
+mod breaker;
+mod check;
 mod cluster;
 mod dial;
 pub mod dns;
 mod endpoint;
+pub mod ewma;
 mod exchange;
 mod failure;
+pub mod hashing;
+mod health;
+mod locality;
+mod outlier;
 mod pool;
 mod pools;
 pub mod priority;
@@ -42,13 +52,16 @@ mod table;
 mod tls;
 mod worker;
 
+pub use breaker::Retry;
 pub use cluster::{BuildError, Cluster};
 pub use dial::Dialer;
 pub use endpoint::{Counts, Endpoint, EndpointId};
 pub use exchange::{Connected, Connection, Exchange, Sent};
 pub use failure::{Failure, FailureKind};
+pub use health::Watch;
 pub use pools::{Chosen, ClusterPools, Pick};
+pub use priority::PastPriorities;
 pub use stats::{ClusterStats, Event};
-pub use table::{EndpointTable, Order};
+pub use table::{EndpointTable, Order, Rules};
 pub use tls::Secrets;
 pub use worker::{ROUND, Worker};

@@ -15,15 +15,17 @@ use http::{Request, Response};
 use mesh_http::h1::H1Sender;
 use mesh_http::h2::H2Sender;
 use mesh_http::{Body, SendError};
+use model::limits::ConnectionOptions;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
+use crate::breaker::{Held, Resource};
 use crate::cluster::Core;
 use crate::dial::{DialError, Dialed, Dialer};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Connection, Open};
 use crate::failure::FailureKind;
-use crate::stats::ClusterStats;
+use crate::stats::{ClusterStats, Event};
 use crate::tls::Speak;
 use waiting::Waiting;
 
@@ -67,13 +69,18 @@ pub(crate) struct Http2 {
     sender: H2Sender,
     facts: Rc<Connection>,
     idle_since: Cell<Instant>,
+    /// Lent to requests that have not begun yet.
+    lent: Cell<usize>,
 }
 
 /// A connection lent for one request.
 pub(crate) enum Lease {
     Http1(Http1Lease),
-    Http2(Rc<Http2>),
+    Http2(Http2Lease),
 }
+
+/// A place on an HTTP/2 connection, kept until its request begins.
+pub(crate) struct Http2Lease(Rc<Http2>);
 
 /// An HTTP/1.1 connection taken out of the idle ones. It goes back when its exchange ends or, if the lease is dropped
 /// unused, at once.
@@ -116,6 +123,9 @@ impl Pool {
         if !fresh && let Some(lease) = self.ready(speak) {
             return Ok(lease);
         }
+        let Some(_waits) = self.shared.stats.room(Resource::Pending, Event::PendingOverflow) else {
+            return Err(DialError::overflow());
+        };
         let turn = self.waiting.borrow_mut().join(speak);
         self.dial_for_the_waiting();
         let gone = || DialError { kind: FailureKind::ConnectFailed, reason: "the endpoint was removed".into() };
@@ -145,7 +155,20 @@ impl Pool {
     /// The first that has room: so the others run dry and close.
     fn open_http2(&self) -> Option<Lease> {
         let all = self.http2.borrow();
-        all.iter().find(|c| c.sender.in_flight() < c.sender.max_streams()).cloned().map(Lease::Http2)
+        all.iter().find(|c| self.streams_left(c) > 0).map(|c| Lease::Http2(Http2Lease::new(c)))
+    }
+
+    /// How many more requests a connection takes: as the other side allows, and as the settings do.
+    fn streams_left(&self, connection: &Http2) -> usize {
+        let most = match self.options().and_then(|options| options.max_concurrent_streams) {
+            Some(limit) => connection.sender.max_streams().min(limit as usize),
+            None => connection.sender.max_streams(),
+        };
+        most.saturating_sub(connection.sender.in_flight() + connection.lent.get())
+    }
+
+    fn options(&self) -> Option<&ConnectionOptions> {
+        self.shared.core.config.connections.as_deref()
     }
 
     fn lend(&self, connection: Rc<Http1>, slot: usize) -> Lease {
@@ -155,20 +178,35 @@ impl Pool {
     }
 
     fn dial_for_the_waiting(&self) {
-        let wanted = self.waiting.borrow_mut().dials(self.speaks_http1.get());
-        for speak in wanted {
-            let Some(pool) = self.me.upgrade() else { return };
-            spawn_local(async move { pool.dial(speak).await });
+        loop {
+            let next = self.waiting.borrow_mut().next_dial(self.speaks_http1.get());
+            let (Some(speak), Some(pool)) = (next, self.me.upgrade()) else { return };
+            let Some(held) = self.may_dial() else {
+                self.waiting.borrow_mut().dialled(speak);
+                return;
+            };
+            spawn_local(async move { pool.dial(speak, held).await });
         }
     }
 
-    async fn dial(&self, speak: Speak) {
+    /// Room for one more connection. Without any to this endpoint one is made in any case, as in Envoy: who waits for it
+    /// might otherwise wait for ever.
+    fn may_dial(&self) -> Option<Held> {
+        let only = || self.waiting.borrow().dialling() == 1 && self.has_no_connections();
+        let room = self.shared.stats.room(Resource::Connections, Event::ConnectionOverflow);
+        room.or_else(|| only().then(|| Held::new(&self.shared.stats, Resource::Connections)))
+    }
+
+    async fn dial(&self, speak: Speak, held: Held) {
         let shared = &self.shared;
         let dialed = shared.dialer.dial(&shared.core, &self.endpoint(), speak).await;
         self.waiting.borrow_mut().dialled(speak);
         let adopted = match dialed {
-            Ok(dialed) => self.adopt(dialed, speak).await,
-            Err(error) => Err(error),
+            Ok(dialed) => self.adopt(dialed, speak, held).await,
+            Err(error) => {
+                drop(held);
+                Err(error)
+            }
         };
         if let Err(error) = adopted {
             self.failed(&error);
@@ -183,11 +221,13 @@ impl Pool {
         self.shared.stats.connect_failed(error.kind == FailureKind::ConnectTimeout);
     }
 
-    async fn adopt(&self, dialed: Dialed, speak: Speak) -> Result<(), DialError> {
+    async fn adopt(&self, dialed: Dialed, speak: Speak, held: Held) -> Result<(), DialError> {
         let Dialed { stream, local, remote, tls, http2, https } = dialed;
-        let facts = Rc::new(Connection { local, remote, tls, http2, requests: Cell::new(0) });
-        let open = Open::new(&self.endpoint(), self.shared.stats.clone(), Some(http2));
-        let options = mesh_http::ClientOptions { https, ..self.shared.dialer.http.clone() };
+        let born = self.shared.now.get();
+        let facts = Rc::new(Connection { local, remote, tls, http2, requests: Cell::new(0), born });
+        let open = Open::new(&self.endpoint(), self.shared.stats.clone(), Some(http2), held);
+        let options = self.http_options(https);
+        let pool = self.me.clone();
         if speak == Speak::Either {
             self.speaks_http1.set(!http2);
         }
@@ -197,24 +237,32 @@ impl Pool {
                 reason: format!("HTTP/2 did not begin: {}", e.kind()).into(),
             })?;
             let connection = self.add_http2(sender, facts);
-            let pool = self.me.clone();
             spawn_local(async move {
                 driver.await;
                 drop(open);
-                if let (Some(pool), Some(connection)) = (pool.upgrade(), connection.upgrade()) {
-                    pool.forget_http2(&connection);
-                }
+                let Some(pool) = pool.upgrade() else { return };
+                connection.upgrade().iter().for_each(|connection| pool.forget_http2(connection));
+                pool.dial_for_the_waiting();
             });
         } else {
             let (sender, driver) = mesh_http::h1::connect(stream, &options);
             spawn_local(async move {
                 driver.await;
                 drop(open);
+                // Where connections are limited, somebody may have waited for this one to end.
+                pool.upgrade().iter().for_each(|pool| pool.dial_for_the_waiting());
             });
             self.add_http1(sender, facts);
         }
         (self.shared.on_connection)();
         Ok(())
+    }
+
+    fn http_options(&self, https: bool) -> mesh_http::ClientOptions {
+        let common = self.shared.dialer.http.clone();
+        let pings = self.options().and_then(|options| options.http2_keepalive);
+        let own = pings.map(|p| mesh_http::KeepAlive { interval: p.interval, timeout: p.timeout });
+        mesh_http::ClientOptions { https, keep_alive: own.or(common.keep_alive), ..common }
     }
 
     fn add_http1(&self, sender: H1Sender, facts: Rc<Connection>) {
@@ -273,7 +321,8 @@ impl Pool {
     }
 
     fn add_http2(&self, sender: H2Sender, facts: Rc<Connection>) -> Weak<Http2> {
-        let connection = Rc::new(Http2 { sender, facts, idle_since: Cell::new(self.shared.now.get()) });
+        let connection =
+            Rc::new(Http2 { sender, facts, idle_since: Cell::new(self.shared.now.get()), lent: Cell::new(0) });
         let (pool, this) = (self.me.clone(), Rc::downgrade(&connection));
         let weak = this.clone();
         connection.sender.on_free(Rc::new(move || {
@@ -284,14 +333,14 @@ impl Pool {
         if !self.closing.get() {
             self.http2.borrow_mut().push(connection.clone());
         }
-        self.serve_http2(&connection, connection.sender.max_streams().max(1));
+        self.serve_http2(&connection, self.streams_left(&connection).max(1));
         weak
     }
 
     /// An exchange on it ended.
     fn changed_http2(&self, connection: &Rc<Http2>) {
         connection.idle_since.set(self.shared.now.get());
-        let room = connection.sender.max_streams().saturating_sub(connection.sender.in_flight());
+        let room = self.streams_left(connection);
         if room > 0 && !self.waiting.borrow().is_empty() && !connection.sender.is_closed() {
             self.serve_http2(connection, room);
         }
@@ -301,7 +350,7 @@ impl Pool {
         for _ in 0..room {
             let taker = self.waiting.borrow_mut().first(Speak::Http2);
             match taker {
-                Some(taker) => drop(taker.send(Ok(Lease::Http2(connection.clone())))),
+                Some(taker) => drop(taker.send(Ok(Lease::Http2(Http2Lease::new(connection))))),
                 None => return,
             }
         }
@@ -313,16 +362,24 @@ impl Pool {
     }
 
     fn is_spent(&self, facts: &Connection) -> bool {
-        self.shared.core.config.max_requests_per_connection.is_some_and(|max| facts.requests.get() >= max.max(1))
+        let most = self.shared.core.config.max_requests_per_connection;
+        most.is_some_and(|max| facts.requests.get() >= max.max(1)) || self.is_old(facts)
     }
 
-    /// Closes what has been idle for too long.
+    /// Has it lived for as long as it may?
+    fn is_old(&self, facts: &Connection) -> bool {
+        let longest = self.options().and_then(|options| options.max_duration);
+        longest.is_some_and(|longest| self.shared.now.get().saturating_duration_since(facts.born) >= longest)
+    }
+
+    /// Closes what has been idle for too long, and lets what is too old take no more requests.
     pub(crate) fn maintain(&self) {
-        let Some(limit) = self.shared.core.config.idle_timeout else { return };
+        let limit = self.shared.core.config.idle_timeout;
         let now = self.shared.now.get();
-        let late = |since: Instant| now.saturating_duration_since(since) >= limit;
-        self.close_idle(|connection| late(connection.idle_since.get()), 0);
-        self.http2.borrow_mut().retain(|c| c.sender.in_flight() > 0 || !late(c.idle_since.get()));
+        let late = |since: Instant| limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit);
+        self.close_idle(|connection| late(connection.idle_since.get()) || self.is_old(&connection.facts), 0);
+        let stays = |c: &Rc<Http2>| !self.is_old(&c.facts) && (c.sender.in_flight() > 0 || !late(c.idle_since.get()));
+        self.http2.borrow_mut().retain(stays);
     }
 
     /// Closes the connections that a burst has left: those without an exchange since the last round, save the last used.
@@ -357,9 +414,11 @@ impl Pool {
 
     /// Does it hold no connection, and does nobody wait?
     pub(crate) fn is_empty(&self) -> bool {
-        self.http2.borrow().is_empty()
-            && self.slots.borrow().iter().all(Option::is_none)
-            && self.waiting.borrow().is_empty()
+        self.has_no_connections() && self.waiting.borrow().is_empty()
+    }
+
+    fn has_no_connections(&self) -> bool {
+        self.http2.borrow().is_empty() && self.slots.borrow().iter().all(Option::is_none)
     }
 }
 
@@ -367,7 +426,7 @@ impl Lease {
     pub(crate) fn facts(&self) -> &Rc<Connection> {
         match self {
             Self::Http1(lease) => &lease.connection.facts,
-            Self::Http2(connection) => &connection.facts,
+            Self::Http2(lease) => &lease.0.facts,
         }
     }
 }
@@ -387,7 +446,8 @@ impl Lease {
                 mesh_http::head::to_h1(request);
                 lease.connection.sender.send_lent(request).await
             }
-            Self::Http2(connection) => {
+            Self::Http2(lease) => {
+                let connection = lease.begin();
                 if pool.is_spent(&connection.facts) {
                     pool.forget_http2(&connection);
                 }
@@ -399,6 +459,24 @@ impl Lease {
                 result
             }
         }
+    }
+}
+
+impl Http2Lease {
+    fn new(connection: &Rc<Http2>) -> Self {
+        connection.lent.set(connection.lent.get() + 1);
+        Self(connection.clone())
+    }
+
+    /// The request begins, and is counted by the connection from now on.
+    fn begin(self) -> Rc<Http2> {
+        self.0.clone()
+    }
+}
+
+impl Drop for Http2Lease {
+    fn drop(&mut self) {
+        self.0.lent.set(self.0.lent.get() - 1);
     }
 }
 

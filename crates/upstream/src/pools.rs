@@ -9,15 +9,22 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 use http::uri::Authority;
-use http::{Method, Request, Uri, Version, header};
+use http::{Method, Request, Response, Uri, Version, header};
+use mesh_http::grpc::{self, GrpcStatus};
 use mesh_http::{Body, Progress};
 use model::cluster::{Balancing, Discovery, UpstreamProtocol};
 
+use crate::breaker::{Resource, Retry};
 use crate::cluster::Core;
+use crate::dial::DialError;
 use crate::endpoint::{Endpoint, EndpointId};
+use crate::ewma;
 use crate::exchange::{Connected, Connection, Exchange, Sent};
 use crate::failure::{Failure, FailureKind};
+use crate::health::Report;
+use crate::outlier::Outcome;
 use crate::pool::{Pool, Shared};
+use crate::priority::PastPriorities;
 use crate::stats::{ClusterStats, Event};
 use crate::table::{EndpointTable, Order};
 use crate::tls::Speak;
@@ -32,6 +39,10 @@ pub struct Pick<'a> {
     /// How often to pick again while the choice falls on one of `tried`
     /// ([`RetryPolicy::host_selection_attempts`](model::RetryPolicy)).
     pub repicks: u32,
+    /// What the request is known by, for clusters that choose by a hash; none: they choose by the draw.
+    pub hash: Option<u64>,
+    /// Where the tries before went to, if their priorities are to be left out after some of them.
+    pub past: Option<&'a PastPriorities>,
     /// Where the downstream wanted to go: the endpoint of `ORIGINAL_DST` clusters.
     pub original_destination: Option<SocketAddr>,
     /// What the downstream speaks: for clusters that speak the same.
@@ -52,6 +63,8 @@ impl Pick<'_> {
             draw,
             tried: &[],
             repicks: 0,
+            hash: None,
+            past: None,
             original_destination: None,
             downstream: Version::HTTP_11,
             upgrade: false,
@@ -93,6 +106,7 @@ pub struct ClusterPools {
 
 impl ClusterPools {
     pub(crate) fn new(shared: Shared) -> Rc<Self> {
+        shared.core.report(|| Report::Used);
         Rc::new(Self {
             seen: RefCell::new(Guard::into_inner(shared.core.table())),
             shared: Rc::new(shared),
@@ -156,19 +170,22 @@ impl ClusterPools {
         }
         let speak = self.speak(pick, request.method(), exchange.endpoint());
         let idempotent = request.method().is_idempotent();
+        let grpc = self.config().outlier_detection.is_some() && grpc::is_grpc(request.headers());
         let mut fresh = false;
         loop {
             let lease = match pool.lease(speak, fresh).await {
                 Ok(lease) => lease,
-                Err(error) => {
-                    exchange.outcome(false);
-                    return Err(Failure::new(error.kind, error.reason).at(exchange.endpoint()));
-                }
+                Err(error) => return Err(self.not_leased(error, &mut exchange)),
             };
+            if !exchange.attach() {
+                return Err(Failure::new(FailureKind::Overflow, "").at(exchange.endpoint()));
+            }
+            self.tell(exchange.endpoint(), || Outcome::Connected);
             exchange.on(lease.facts().clone());
             let error = match lease.send(&pool, request, pick.keep_head).await {
                 Ok(response) => {
                     exchange.outcome(!response.status().is_server_error());
+                    self.tell(exchange.endpoint(), || answer(&response, grpc));
                     return Ok(Sent { response, exchange });
                 }
                 Err(error) => error,
@@ -178,6 +195,9 @@ impl ClusterPools {
                 failure.progress == Progress::NotSent || (failure.progress == Progress::StaleConnection && idempotent);
             if !(failure.whole && harmless && exchange.is_reused() && !fresh) {
                 exchange.outcome(false);
+                if !matches!(failure.kind, FailureKind::RequestBody(_) | FailureKind::BadRequest) {
+                    self.tell(exchange.endpoint(), || Outcome::Failed);
+                }
                 return Err(failure);
             }
             fresh = true;
@@ -191,18 +211,56 @@ impl ClusterPools {
     /// [`Failure`]: no endpoint, or no connection within the cluster's connect timeout.
     pub async fn connect(&self, pick: &Pick<'_>) -> Result<Connected, Box<Failure>> {
         let Chosen { pool, mut exchange } = self.choose(pick)?;
+        let overflow = || Failure::new(FailureKind::Overflow, "").at(exchange.endpoint());
+        let held = self.shared.stats.room(Resource::Connections, Event::ConnectionOverflow).ok_or_else(overflow)?;
+        let waits = self.shared.stats.room(Resource::Pending, Event::PendingOverflow).ok_or_else(overflow)?;
         let dialed = match self.shared.dialer.dial(&self.shared.core, exchange.endpoint(), Speak::Raw).await {
             Ok(dialed) => dialed,
             Err(error) => {
                 pool.failed(&error);
                 exchange.outcome(false);
+                let late = error.kind == FailureKind::ConnectTimeout;
+                self.tell(exchange.endpoint(), || if late { Outcome::Late } else { Outcome::Failed });
                 return Err(Failure::new(error.kind, error.reason).at(exchange.endpoint()));
             }
         };
         let (local, remote, tls) = (dialed.local, dialed.remote, dialed.tls);
-        exchange.own(Connection { local, remote, tls, http2: false, requests: Cell::new(0) });
+        drop(waits);
+        self.tell(exchange.endpoint(), || Outcome::ConnectedFinally);
+        let born = self.shared.now.get();
+        exchange.own(Connection { local, remote, tls, http2: false, requests: Cell::new(0), born }, held);
         exchange.outcome(true);
         Ok(Connected { stream: dialed.stream, exchange })
+    }
+
+    /// Room for a further try of a request, kept for as long as it is held; none if too many are under way.
+    pub fn retry(&self) -> Option<Retry> {
+        self.shared.stats.room(Resource::Retries, Event::RetryOverflow).map(Retry)
+    }
+
+    /// An exchange on this endpoint was given up by the caller, since there was no answer in time.
+    pub fn too_late(&self, endpoint: &Endpoint) {
+        self.tell(endpoint, || Outcome::Late);
+    }
+
+    /// Tells outlier detection how it went, where there is any.
+    fn tell(&self, endpoint: &Endpoint, outcome: impl FnOnce() -> Outcome) {
+        let core = &self.shared.core;
+        let Some(settings) = &core.config.outlier_detection else { return };
+        let Some(monitor) = endpoint.live().monitor() else { return };
+        let reached = monitor.count(settings, outcome());
+        if reached.any() {
+            core.report(|| Report::Reached(endpoint.id(), reached));
+        }
+    }
+
+    /// There was no connection for it.
+    fn not_leased(&self, error: DialError, exchange: &mut Exchange) -> Box<Failure> {
+        if error.kind != FailureKind::Overflow {
+            exchange.outcome(false);
+            self.tell(exchange.endpoint(), || Outcome::Failed);
+        }
+        Failure::new(error.kind, error.reason).at(exchange.endpoint())
     }
 
     fn pick(&self, pick: &Pick<'_>) -> Option<Rc<Pool>> {
@@ -214,7 +272,8 @@ impl ClusterPools {
         if !Arc::ptr_eq(&table, &self.seen.borrow()) {
             self.reconcile(&table);
         }
-        let endpoint = table.pick_untried(|| self.order(core), pick.draw, pick.tried, pick.repicks)?;
+        let order = |attempt| self.order(core, pick, attempt);
+        let endpoint = table.pick_untried(order, pick.draw, pick.tried, pick.repicks, pick.past)?;
         if let Some(pool) = self.pools.borrow().get(&endpoint.id()) {
             return Some(pool.clone());
         }
@@ -223,8 +282,13 @@ impl ClusterPools {
         Some(pool)
     }
 
-    fn order(&self, core: &Core) -> Order {
+    fn order(&self, core: &Core, pick: &Pick<'_>, attempt: u32) -> Order {
         match core.config.balancing {
+            Balancing::RingHash { .. } | Balancing::Maglev { .. } => {
+                Order::Hash(pick.hash.unwrap_or(pick.draw), attempt)
+            }
+            Balancing::PeakEwma(settings) => Order::Quickest(ewma::now(), settings),
+            Balancing::BiasedLeastRequest { choices, bias } => Order::Biased(choices, bias),
             Balancing::LeastRequest { choices } => Order::Least(choices),
             Balancing::Random => Order::Random,
             Balancing::RoundRobin | Balancing::Provided => {
@@ -301,7 +365,7 @@ impl ClusterPools {
     }
 
     pub(crate) fn is_retired(&self) -> bool {
-        self.shared.core.retired.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.core.is_retired()
     }
 }
 
@@ -327,6 +391,12 @@ impl Hasher for IdHasher {
     }
 }
 
+/// The answer as outlier detection sees it.
+fn answer(response: &Response<Body>, grpc: bool) -> Outcome {
+    let status = grpc.then(|| GrpcStatus::from_headers(response.headers())).flatten();
+    Outcome::Answer(response.status().as_u16(), status.map(|status| status.0))
+}
+
 /// Envoy's `auto_host_rewrite`: only names that were resolved are known as host names.
 fn rewrite_host(request: &mut Request<Body>, endpoint: &Endpoint) {
     let Some(authority) = endpoint.host().and_then(|host| Authority::try_from(host).ok()) else { return };
@@ -345,16 +415,20 @@ fn rewrite_host(request: &mut Request<Body>, endpoint: &Endpoint) {
 
 #[cfg(test)]
 mod tests {
+    use model::endpoint::Spread;
     use model::{Address, EndpointSet, LocalityEndpoints};
 
     use super::*;
+    use crate::table::{Given, Rules};
 
     #[test]
     fn host_names_of_endpoints_become_the_authority() {
         let named = |host: Option<&str>| {
             let endpoint = model::Endpoint::plain(Address::socket(([10, 0, 0, 1], 80).into()));
-            let group = (0, Arc::default(), vec![(endpoint, host.map(Arc::from))]);
-            EndpointTable::of([group].into_iter(), &EndpointTable::default()).endpoints()[0].clone()
+            let members = vec![(endpoint, host.map(Arc::from))];
+            let group = Given { priority: 0, locality: Arc::default(), weight: None, members };
+            let none = EndpointTable::default();
+            EndpointTable::of([group].into_iter(), Spread::default(), Rules::default(), &none).endpoints()[0].clone()
         };
         for (target, host, endpoint, expected) in [
             ("/a?b", Some("old"), Some("api.example.org"), "/a?b api.example.org"),
@@ -376,7 +450,7 @@ mod tests {
     fn names_are_not_dialled_before_they_are_resolved() {
         let endpoint = model::Endpoint::plain(Address::Host { host: "a".into(), port: 80 });
         let group = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
-        let set = EndpointSet { name: "s".into(), localities: vec![group] };
-        assert!(EndpointTable::new(&set, &EndpointTable::default()).endpoints().is_empty());
+        let set = EndpointSet::new("s", vec![group]);
+        assert!(EndpointTable::new(&set, Rules::default(), &EndpointTable::default()).endpoints().is_empty());
     }
 }

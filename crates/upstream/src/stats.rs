@@ -5,7 +5,10 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use model::cluster::{Balancing, PeakEwma};
 use telemetry::{Counter, DeclareError, Desc, Family, Gauge, Shard};
+
+use crate::breaker::{Breakers, Held, Resource};
 
 /// What happens to a cluster and is counted. Timeouts and retries only the caller knows of; he counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +37,15 @@ pub enum Event {
     ConnectTimeout,
     /// `upstream_cx_none_healthy`: there was no endpoint to connect to.
     NoneHealthy,
+    /// `upstream_rq_pending_overflow`: too many waited, or were under way.
+    PendingOverflow,
+    /// `upstream_cx_overflow`: there were too many connections.
+    ConnectionOverflow,
+    /// `upstream_rq_retry_overflow`: too many further tries were under way.
+    RetryOverflow,
 }
 
-const EVENTS: [(Event, &str, &str); 12] = [
+const EVENTS: [(Event, &str, &str); 15] = [
     (Event::Request, "upstream_rq_total", "Requests to the cluster."),
     (Event::RequestTimeout, "upstream_rq_timeout", "Requests whose time for all tries was over."),
     (Event::PerTryTimeout, "upstream_rq_per_try_timeout", "Tries whose time was over."),
@@ -49,6 +58,17 @@ const EVENTS: [(Event, &str, &str); 12] = [
     (Event::ConnectFail, "upstream_cx_connect_fail", "Connections that were not made."),
     (Event::ConnectTimeout, "upstream_cx_connect_timeout", "Connections that were not made in time."),
     (Event::NoneHealthy, "upstream_cx_none_healthy", "Requests for which there was no endpoint."),
+    (Event::PendingOverflow, "upstream_rq_pending_overflow", "Requests refused since too many wait or are under way."),
+    (Event::ConnectionOverflow, "upstream_cx_overflow", "Connections not made since there are too many."),
+    (Event::RetryOverflow, "upstream_rq_retry_overflow", "Further tries not made since too many are under way."),
+];
+
+/// Whether circuit breakers are open, in the order of [`Resource`].
+const OPEN: [(&str, &str); 4] = [
+    ("circuit_breakers_default_cx_open", "Are there as many connections as may be?"),
+    ("circuit_breakers_default_rq_pending_open", "Do as many requests wait as may?"),
+    ("circuit_breakers_default_rq_open", "Are as many requests under way as may be?"),
+    ("circuit_breakers_default_rq_retry_open", "Are as many further tries under way as may be?"),
 ];
 
 /// The families of all clusters, in the shard of one worker.
@@ -56,6 +76,7 @@ pub(crate) struct Families {
     events: [Family<Counter>; EVENTS.len()],
     requests: Family<Gauge>,
     connections: Family<Gauge>,
+    open: [Family<Gauge>; OPEN.len()],
 }
 
 impl Families {
@@ -65,10 +86,15 @@ impl Families {
         for (_, name, help) in EVENTS {
             events.push(shard.counters(desc(name, help))?);
         }
+        let mut open = Vec::with_capacity(OPEN.len());
+        for (name, help) in OPEN {
+            open.push(shard.gauges(desc(name, help))?);
+        }
         Ok(Self {
             events: events.try_into().unwrap_or_else(|_| unreachable!("one family for each event")),
             requests: shard.gauges(desc("upstream_rq_active", "Requests under way."))?,
             connections: shard.gauges(desc("upstream_cx_active", "Connections open."))?,
+            open: open.try_into().unwrap_or_else(|_| unreachable!("one family for each resource")),
         })
     }
 }
@@ -80,12 +106,69 @@ pub struct ClusterStats {
     events: [OnceCell<Counter>; EVENTS.len()],
     requests: OnceCell<Gauge>,
     connections: OnceCell<Gauge>,
+    /// Most clusters have no limits.
+    limits: Option<Box<Limits>>,
+    watched: Option<Box<PeakEwma>>,
+}
+
+/// Limits to what is counted, and whether they are reached.
+struct Limits {
+    breakers: Arc<Breakers>,
+    open: [OnceCell<Gauge>; OPEN.len()],
 }
 
 impl ClusterStats {
-    pub(crate) fn new(families: Rc<Families>, cluster: Arc<str>) -> Self {
+    pub(crate) fn new(families: Rc<Families>, config: &model::Cluster, breakers: Option<Arc<Breakers>>) -> Self {
         let (events, requests, connections) = Default::default();
-        Self { families, cluster, events, requests, connections }
+        let watched = match &config.balancing {
+            Balancing::PeakEwma(settings) => Some(Box::new(*settings)),
+            _ => None,
+        };
+        let limits = breakers.map(|breakers| Box::new(Limits { breakers, open: Default::default() }));
+        Self { families, cluster: config.name.clone(), events, requests, connections, limits, watched }
+    }
+
+    /// Is there room for one more?
+    pub(crate) fn has_room(&self, of: Resource) -> bool {
+        self.limits.as_ref().is_none_or(|limits| limits.breakers.has_room(of))
+    }
+
+    /// Takes one, if there are limits. Says whether there are.
+    pub(crate) fn take(&self, of: Resource) -> bool {
+        let Some(limits) = &self.limits else { return false };
+        // Over all workers each rise has its fall, so that their sum is 1 while a breaker is open and 0 otherwise.
+        if limits.breakers.take(of) {
+            self.open(limits, of).inc();
+        }
+        true
+    }
+
+    /// Takes one, unless there are as many as may be; that is counted then.
+    pub(crate) fn room(self: &Rc<Self>, of: Resource, overflow: Event) -> Option<Held> {
+        if self.has_room(of) {
+            return Some(Held::new(self, of));
+        }
+        self.count(overflow);
+        None
+    }
+
+    /// Gives one back.
+    pub(crate) fn give_back(&self, of: Resource) {
+        if let Some(limits) = &self.limits
+            && limits.breakers.give_back(of)
+        {
+            self.open(limits, of).dec();
+        }
+    }
+
+    fn open<'a>(&self, limits: &'a Limits, of: Resource) -> &'a Gauge {
+        let at = of as usize;
+        limits.open[at].get_or_init(|| self.families.open[at].with(&[&self.cluster]))
+    }
+
+    /// How the time that exchanges take is to be counted at their endpoints, if it is.
+    pub(crate) fn watches(&self) -> Option<&PeakEwma> {
+        self.watched.as_deref()
     }
 
     /// Counts one.
@@ -97,10 +180,12 @@ impl ClusterStats {
     pub(crate) fn begin(&self) {
         self.count(Event::Request);
         self.requests().inc();
+        self.take(Resource::Requests);
     }
 
     pub(crate) fn end(&self) {
         self.requests().dec();
+        self.give_back(Resource::Requests);
     }
 
     /// A connection stands. `http2` is none for raw bytes.
@@ -151,8 +236,9 @@ mod tests {
         assert!(EVENTS.iter().enumerate().all(|(at, (event, ..))| *event as usize == at));
         let registry = Registry::new();
         let families = Rc::new(Families::new(&registry.shard()).unwrap());
-        let stats = ClusterStats::new(families.clone(), "outbound|80||a".into());
-        let _unused = ClusterStats::new(families, "outbound|80||b".into());
+        let cluster = |name: &str| model::Cluster::new(name, model::cluster::Discovery::OriginalDestination);
+        let stats = ClusterStats::new(families.clone(), &cluster("outbound|80||a"), None);
+        let _unused = ClusterStats::new(families, &cluster("outbound|80||b"), None);
         stats.begin();
         stats.connected(Some(true));
         stats.count(Event::Retry);

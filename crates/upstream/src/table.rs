@@ -1,14 +1,18 @@
 //! All endpoints of a cluster as of one update, prepared so that a pick allocates nothing and looks at few of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use model::endpoint::Health;
-use model::{Address, EndpointSet};
+use model::cluster::{Balancing, Localities, PANIC_PERCENT, PeakEwma};
+use model::endpoint::{Health, Spread};
+use model::{Address, EndpointSet, Locality, SlowStart};
+use tokio::time::Instant;
 
 use crate::balance::{Group, mix};
-use crate::endpoint::{Endpoint, EndpointId, Place};
-use crate::priority::{Count, Loads, Tier};
+use crate::endpoint::{Endpoint, EndpointId, Flag, Place};
+use crate::hashing::HashTable;
+use crate::locality::{Parts, Weights, hash_members};
+use crate::priority::{Count, Filled, Loads, PastPriorities, Tier};
 
 /// The endpoints of one cluster. Immutable; an update makes a new one.
 #[derive(Debug, Default)]
@@ -16,15 +20,64 @@ pub struct EndpointTable {
     endpoints: Box<[Arc<Endpoint>]>,
     levels: Box<[Level]>,
     loads: Loads,
+    spread: Spread,
+    /// The weights of localities by priority, where they have shares.
+    weights: BTreeMap<u32, Weights>,
 }
 
 /// One priority.
 #[derive(Debug, Default)]
 struct Level {
+    priority: u32,
+    filled: Filled,
     healthy: Group,
     degraded: Group,
     /// Those that serve in panic: all, save the draining, unless there are only such.
     all: Group,
+    /// Where localities have shares: the healthy and the degraded of each.
+    parts: Option<Box<[Parts; 2]>>,
+    /// Where the cluster chooses by a hash.
+    hashes: Option<Box<HashTable>>,
+}
+
+/// What of a cluster's settings its table depends on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules<'a> {
+    /// How one endpoint is chosen.
+    pub balancing: &'a Balancing,
+    /// What localities have to do with it.
+    pub localities: Localities,
+    /// Below this share of available endpoints a priority uses all of its endpoints, in percent; 0: never.
+    pub panic_percent: u8,
+    /// How the share of a new endpoint grows.
+    pub slow_start: Option<&'a SlowStart>,
+    /// New endpoints take no traffic before they have passed an active health check.
+    pub checked: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// Those of a cluster.
+    pub fn of(config: &'a model::Cluster) -> Self {
+        Self {
+            balancing: &config.balancing,
+            localities: config.localities,
+            panic_percent: config.panic_percent,
+            slow_start: config.slow_start.as_deref(),
+            checked: config.health_check.is_some(),
+        }
+    }
+}
+
+impl Default for Rules<'_> {
+    fn default() -> Self {
+        Self {
+            balancing: &Balancing::RoundRobin,
+            localities: Localities::Alike,
+            panic_percent: PANIC_PERCENT,
+            slow_start: None,
+            checked: false,
+        }
+    }
 }
 
 /// How one endpoint of a table is picked.
@@ -34,49 +87,103 @@ pub enum Order {
     Turn(u64),
     /// The least busy of so many.
     Least(u32),
+    /// The least busy of so many; where weights differ, by them and this bias.
+    Biased(u32, f64),
     /// By chance.
     Random,
+    /// The one that promises the quicker answer, now (in microseconds).
+    Quickest(u64, PeakEwma),
+    /// By a hash; further attempts to choose give others.
+    Hash(u64, u32),
+}
+
+/// Endpoints of one locality and priority, ready to be dialled, with the names that they were resolved from.
+pub(crate) struct Given {
+    pub priority: u32,
+    pub locality: Arc<Locality>,
+    pub weight: Option<u32>,
+    pub members: Vec<(model::Endpoint, Option<Arc<str>>)>,
 }
 
 impl EndpointTable {
     /// The endpoints of `set`. Those whose address stands in `previous` keep their id and counts. Of an address that
     /// stands twice the first counts, as in Envoy. Host names are left out: they have to be resolved first.
-    pub fn new(set: &EndpointSet, previous: &Self) -> Self {
-        let resolved = set.localities.iter().map(|group| {
-            let locality = Arc::new(group.locality.clone());
-            let members = group.endpoints.iter().filter(|e| !matches!(e.address, Address::Host { .. }));
-            (group.priority, locality, members.map(|e| (e.clone(), None)).collect())
+    pub fn new(set: &EndpointSet, rules: Rules<'_>, previous: &Self) -> Self {
+        let resolved = set.localities.iter().map(|group| Given {
+            priority: group.priority,
+            locality: Arc::new(group.locality.clone()),
+            weight: group.weight,
+            members: {
+                let members = group.endpoints.iter().filter(|e| !matches!(e.address, Address::Host { .. }));
+                members.map(|e| (e.clone(), None)).collect()
+            },
         });
-        Self::of(resolved, previous)
+        Self::of(resolved, set.spread, rules, previous)
     }
 
-    pub(crate) fn of(
-        groups: impl Iterator<Item = (u32, Arc<model::Locality>, Vec<(model::Endpoint, Option<Arc<str>>)>)>,
-        previous: &Self,
-    ) -> Self {
+    pub(crate) fn of(groups: impl Iterator<Item = Given>, spread: Spread, rules: Rules<'_>, previous: &Self) -> Self {
         let known: HashMap<&Address, &Arc<Endpoint>> = previous.endpoints.iter().map(|e| (e.address(), e)).collect();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut endpoints = Vec::new();
-        for (priority, locality, members) in groups {
+        let mut weights: BTreeMap<u32, Weights> = BTreeMap::new();
+        for Given { priority, locality, weight, members } in groups {
+            if let (Localities::Weighted, Some(weight)) = (rules.localities, weight) {
+                weights.entry(priority).or_default().insert(locality.clone(), weight);
+            }
             for (model, host) in members {
                 if seen.insert(model.address.clone()) {
                     let known = known.get(&model.address).copied();
                     let place = Place { priority, locality: locality.clone(), host };
-                    endpoints.push(Endpoint::new(model, place, known));
+                    let endpoint = Endpoint::new(model, place, known);
+                    if rules.checked && known.is_none() {
+                        endpoint.live().flag(Flag::FailsChecks, true);
+                        endpoint.live().flag(Flag::Unchecked, true);
+                    }
+                    endpoints.push(endpoint);
                 }
             }
         }
-        Self::prepare(endpoints)
+        Self::prepare(endpoints.into(), weights, spread, rules)
     }
 
-    fn prepare(endpoints: Vec<Arc<Endpoint>>) -> Self {
+    /// The same endpoints, with the health and the shares that they have now.
+    pub(crate) fn anew(&self, rules: Rules<'_>) -> Self {
+        Self::prepare(self.endpoints.clone(), self.weights.clone(), self.spread, rules)
+    }
+
+    fn prepare(
+        endpoints: Box<[Arc<Endpoint>]>,
+        weights: BTreeMap<u32, Weights>,
+        spread: Spread,
+        rules: Rules<'_>,
+    ) -> Self {
         // Priorities need not be dense: they are taken in order, so a huge number costs nothing.
         let mut priorities: Vec<u32> = endpoints.iter().map(|e| e.priority()).collect();
         priorities.sort_unstable();
         priorities.dedup();
-        let levels: Box<[Level]> = priorities.iter().map(|p| Level::new(&endpoints, *p)).collect();
-        let counts: Vec<Count> = levels.iter().zip(&priorities).map(|(l, p)| l.count(&endpoints, *p)).collect();
-        Self { endpoints: endpoints.into(), levels, loads: Loads::new(&counts) }
+        let growth = Growth::new(&endpoints, rules.slow_start);
+        let mut levels: Box<[Level]> = priorities.iter().map(|p| Level::new(&endpoints, *p, &growth)).collect();
+        let filled: Vec<Filled> = levels.iter().map(|level| level.filled).collect();
+        let loads = Loads::new(&filled, spread, rules.panic_percent);
+        let none = Weights::new();
+        for (at, level) in levels.iter_mut().enumerate() {
+            let weights = match rules.localities {
+                Localities::Alike => None,
+                Localities::Weighted => Some(weights.get(&level.priority).unwrap_or(&none)),
+            };
+            level.divide(&endpoints, weights, spread, &growth);
+            level.hash(&endpoints, weights, rules.balancing, loads.panics(at));
+        }
+        Self { endpoints, levels, loads, spread, weights }
+    }
+
+    /// Is it made of the same endpoints and weights?
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<Endpoint>, &Arc<Endpoint>)| Arc::ptr_eq(a, b);
+        self.endpoints.len() == other.endpoints.len()
+            && self.endpoints.iter().zip(&other.endpoints).all(same)
+            && self.spread == other.spread
+            && self.weights == other.weights
     }
 
     /// All endpoints, the sick too.
@@ -84,154 +191,161 @@ impl EndpointTable {
         &self.endpoints
     }
 
-    /// How many discovery says are healthy.
+    /// How many are healthy.
     pub fn healthy(&self) -> usize {
         self.levels.iter().map(|l| l.healthy.len()).sum()
     }
 
     /// The endpoint for one draw; none if nobody can take it.
     pub fn pick(&self, order: Order, draw: u64) -> Option<&Arc<Endpoint>> {
-        let (priority, tier) = self.loads.pick(draw)?;
-        let level = self.levels.get(priority)?;
-        let group = match tier {
-            Tier::Healthy => &level.healthy,
-            Tier::Degraded => &level.degraded,
-            Tier::Panic => &level.all,
-        };
+        self.pick_with(&self.loads, order, draw)
+    }
+
+    fn pick_with(&self, loads: &Loads, order: Order, draw: u64) -> Option<&Arc<Endpoint>> {
+        // A hash decides everything: draws would tear apart what belongs together.
+        let draw = if let Order::Hash(hash, _) = order { hash } else { draw };
+        let (at, tier) = loads.pick(draw)?;
+        let level = self.levels.get(at)?;
         let within = mix(draw);
+        let group = level.group(tier, within);
+        let active = |at: u32| self.endpoints[at as usize].active();
         let at = match order {
             Order::Turn(turn) => group.in_turn(turn),
             Order::Random => group.at_random(within),
-            Order::Least(choices) => group.least(choices, within, |at| self.endpoints[at as usize].active()),
+            Order::Least(choices) => group.least(choices, within, active),
+            Order::Biased(choices, bias) => {
+                group.biased(bias, within, active).or_else(|| group.least(choices, within, active))
+            }
+            Order::Quickest(now, settings) => {
+                let load = |at: u32| self.endpoints[at as usize].live().estimate.load(active(at), now, &settings);
+                group.quickest(within, load)
+            }
+            Order::Hash(hash, attempt) => level.hashes.as_ref()?.pick(hash, attempt),
         }?;
         self.endpoints.get(at as usize)
     }
 
     /// Like [`EndpointTable::pick`], again up to `attempts` times while it falls on one of `tried`; the last one
-    /// counts in any case (Envoy's `previous_hosts`). `turn` counts on for each.
+    /// counts in any case (Envoy's `previous_hosts`). `order` is asked anew for each, with its number. Priorities that the
+    /// tries before went to may have to be spared.
     pub fn pick_untried(
         &self,
-        mut order: impl FnMut() -> Order,
+        mut order: impl FnMut(u32) -> Order,
         draw: u64,
         tried: &[EndpointId],
         attempts: u32,
+        past: Option<&PastPriorities>,
     ) -> Option<&Arc<Endpoint>> {
+        let spared = past.and_then(|past| past.spare(|spared| self.sparing(spared)));
+        let loads = spared.as_ref().unwrap_or(&self.loads);
         let mut draw = draw;
-        let mut endpoint = self.pick(order(), draw)?;
-        for _ in 0..attempts {
+        let mut endpoint = self.pick_with(loads, order(0), draw)?;
+        for attempt in 1..=attempts {
             if !tried.contains(&endpoint.id()) {
                 break;
             }
             draw = mix(draw);
-            endpoint = self.pick(order(), draw)?;
+            endpoint = self.pick_with(loads, order(attempt), draw)?;
         }
         Some(endpoint)
+    }
+
+    fn sparing(&self, priorities: &[u32]) -> Option<Loads> {
+        let filled: Vec<Filled> = self.levels.iter().map(|level| level.filled).collect();
+        self.loads.sparing(&filled, self.spread, |at| priorities.contains(&self.levels[at].priority))
     }
 }
 
 impl Level {
-    fn new(endpoints: &[Arc<Endpoint>], priority: u32) -> Self {
+    fn new(endpoints: &[Arc<Endpoint>], priority: u32, growth: &Growth<'_>) -> Self {
         let group = |fits: &dyn Fn(Health) -> bool| {
-            let members = endpoints.iter().enumerate().filter(|(_, e)| e.priority() == priority && fits(e.health()));
-            Group::new(members.map(|(at, e)| (at as u32, e.weight())))
+            let members = of_priority(endpoints, priority).filter(|(_, e)| fits(e.health()));
+            Group::new(members.map(|(at, e)| (at, growth.of(e))))
         };
         let mut all = group(&|health| health != Health::Draining);
         if all.is_empty() {
             all = group(&|_| true);
         }
         Self {
+            priority,
+            filled: filled(endpoints, priority),
             healthy: group(&|health| health == Health::Healthy),
             degraded: group(&|health| health == Health::Degraded),
             all,
+            parts: None,
+            hashes: None,
         }
     }
 
-    fn count(&self, endpoints: &[Arc<Endpoint>], priority: u32) -> Count {
-        Count {
-            total: endpoints.iter().filter(|e| e.priority() == priority).count() as u64,
-            healthy: self.healthy.len() as u64,
-            degraded: self.degraded.len() as u64,
+    /// Divides the endpoints by locality, if localities have shares.
+    fn divide(&mut self, endpoints: &[Arc<Endpoint>], weights: Option<&Weights>, spread: Spread, growth: &Growth<'_>) {
+        self.parts = weights.map(|weights| {
+            let of = |health| Parts::new(of_priority(endpoints, self.priority), weights, spread, health, growth);
+            Box::new([of(Health::Healthy), of(Health::Degraded)])
+        });
+    }
+
+    /// Makes the table of hashes, if the cluster chooses by one: of the healthy ones, or in panic of all.
+    fn hash(&mut self, endpoints: &[Arc<Endpoint>], weights: Option<&Weights>, balancing: &Balancing, panics: bool) {
+        if balancing.hashes() {
+            let takes = |endpoint: &Endpoint| panics || endpoint.health() == Health::Healthy;
+            let members = hash_members(of_priority(endpoints, self.priority), weights, takes);
+            self.hashes = HashTable::new(balancing, members).map(Box::new);
         }
+    }
+
+    /// The endpoints of a tier: those of one locality, where localities have shares.
+    fn group(&self, tier: Tier, draw: u64) -> &Group {
+        let part = |at: usize| self.parts.as_ref().and_then(|parts| parts[at].pick(mix(draw)));
+        match tier {
+            Tier::Healthy => part(0).unwrap_or(&self.healthy),
+            Tier::Degraded => part(1).unwrap_or(&self.degraded),
+            Tier::Panic => &self.all,
+        }
+    }
+}
+
+fn of_priority(endpoints: &[Arc<Endpoint>], priority: u32) -> impl Iterator<Item = (u32, &Arc<Endpoint>)> {
+    endpoints.iter().enumerate().filter(move |(_, e)| e.priority() == priority).map(|(at, e)| (at as u32, e))
+}
+
+fn filled(endpoints: &[Arc<Endpoint>], priority: u32) -> Filled {
+    let count = |of: &dyn Fn(&Endpoint) -> u64| {
+        let mut count = Count::default();
+        for (_, endpoint) in of_priority(endpoints, priority) {
+            count.total += of(endpoint);
+            match endpoint.health() {
+                Health::Healthy => count.healthy += of(endpoint),
+                Health::Degraded => count.degraded += of(endpoint),
+                Health::Unhealthy | Health::Draining => {}
+            }
+        }
+        count
+    };
+    Filled { number: count(&|_| 1), weight: count(&|endpoint| u64::from(endpoint.weight())) }
+}
+
+/// The weights of endpoints, in slow start too.
+pub(crate) struct Growth<'a> {
+    /// None while nobody is new.
+    growing: Option<(&'a SlowStart, Instant)>,
+}
+
+impl<'a> Growth<'a> {
+    /// So fine are the steps of a weight that grows.
+    const SCALE: f64 = 1000.0;
+
+    fn new(endpoints: &[Arc<Endpoint>], slow_start: Option<&'a SlowStart>) -> Self {
+        let growing = slow_start.map(|start| (start, Instant::now()));
+        Self { growing: growing.filter(|(start, now)| endpoints.iter().any(|e| e.live().age(*now) < start.window)) }
+    }
+
+    pub(crate) fn of(&self, endpoint: &Endpoint) -> u32 {
+        let Some((start, now)) = self.growing else { return endpoint.weight() };
+        let share = f64::from(endpoint.weight()) * start.factor(endpoint.live().age(now));
+        (share * Self::SCALE).round().max(1.0) as u32
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use model::LocalityEndpoints;
-
-    use super::*;
-
-    fn endpoint(port: u16, health: Health) -> model::Endpoint {
-        model::Endpoint { health, ..model::Endpoint::plain(std::net::SocketAddr::from(([127, 0, 0, 1], port))) }
-    }
-
-    fn set(groups: &[(u32, &[(u16, Health)])]) -> EndpointSet {
-        let group = |(priority, members): &(u32, &[(u16, Health)])| LocalityEndpoints {
-            priority: *priority,
-            endpoints: members.iter().map(|(port, health)| endpoint(*port, *health)).collect(),
-            ..LocalityEndpoints::default()
-        };
-        EndpointSet { name: "s".into(), localities: groups.iter().map(group).collect() }
-    }
-
-    fn ports(table: &EndpointTable, order: fn(u64) -> Order) -> Vec<u16> {
-        let picked = (0..200).filter_map(|n| table.pick(order(n), mix(n)));
-        let mut ports: Vec<u16> = picked.filter_map(|e| e.address().port()).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        ports
-    }
-
-    #[test]
-    fn who_takes_traffic() {
-        use Health::{Degraded, Draining, Healthy, Unhealthy};
-        for (groups, expected) in [
-            (&[(0, &[(1, Healthy), (2, Healthy)][..])][..], &[1, 2][..]),
-            (&[(0, &[(1, Healthy), (2, Healthy), (3, Healthy), (4, Unhealthy)])], &[1, 2, 3]),
-            (&[(0, &[(1, Healthy), (2, Healthy), (3, Healthy), (4, Draining)])], &[1, 2, 3]),
-            (&[(0, &[(1, Unhealthy), (2, Draining)])], &[1]),
-            (&[(0, &[(1, Draining)])], &[1]),
-            (&[(0, &[(1, Unhealthy)]), (1, &[(2, Healthy)])], &[2]),
-            (&[(0, &[(1, Healthy)]), (1, &[(2, Healthy)])], &[1]),
-            (&[(7, &[(1, Healthy)]), (u32::MAX, &[(2, Healthy)])], &[1]),
-            (&[(0, &[(1, Healthy), (2, Degraded)])], &[1, 2]),
-            (&[(0, &[])], &[]),
-            (&[], &[]),
-        ] {
-            let table = EndpointTable::new(&set(groups), &EndpointTable::default());
-            for order in [Order::Turn as fn(u64) -> Order, |_| Order::Random, |_| Order::Least(2)] {
-                assert_eq!(ports(&table, order), expected, "{groups:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn identity_outlives_updates() {
-        use Health::{Healthy, Unhealthy};
-        let first = EndpointTable::new(&set(&[(0, &[(1, Healthy), (2, Healthy)])]), &EndpointTable::default());
-        let second = EndpointTable::new(&set(&[(0, &[(3, Healthy), (1, Unhealthy), (2, Healthy)])]), &first);
-        let id = |table: &EndpointTable, at: usize| table.endpoints()[at].id();
-        assert_eq!((id(&first, 0), id(&first, 1)), (id(&second, 1), id(&second, 2)));
-        assert!(Arc::ptr_eq(&first.endpoints()[1], &second.endpoints()[2]), "an unchanged endpoint is the same one");
-        assert!(!Arc::ptr_eq(&first.endpoints()[0], &second.endpoints()[1]));
-        let doubled = EndpointTable::new(&set(&[(0, &[(1, Healthy), (1, Healthy)])]), &second);
-        assert_eq!(doubled.endpoints().len(), 1);
-    }
-
-    #[test]
-    fn the_tried_are_avoided() {
-        use Health::Healthy;
-        let table = EndpointTable::new(&set(&[(0, &[(1, Healthy), (2, Healthy)])]), &EndpointTable::default());
-        let tried = [table.endpoints()[0].id()];
-        let mut turn = 0;
-        let mut order = || {
-            turn += 1;
-            Order::Turn(turn)
-        };
-        for _ in 0..10 {
-            assert_eq!(table.pick_untried(&mut order, 0, &tried, 5).unwrap().address().port(), Some(2));
-        }
-        let all: Vec<_> = table.endpoints().iter().map(|e| e.id()).collect();
-        assert!(table.pick_untried(&mut order, 0, &all, 5).is_some(), "better a tried one than none");
-    }
-}
+mod tests;

@@ -58,7 +58,7 @@ impl Worker {
         let pools = ClusterPools::new(Shared {
             core: core.clone(),
             dialer: self.dialer.clone(),
-            stats: Rc::new(ClusterStats::new(self.families.clone(), core.config.name.clone())),
+            stats: Rc::new(ClusterStats::new(self.families.clone(), &core.config, core.breakers.clone())),
             now: self.now.clone(),
             on_connection: Rc::new(move || {
                 if let Some(worker) = me.upgrade() {

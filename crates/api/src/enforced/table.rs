@@ -13,6 +13,7 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::WorkloadEntry, WORKLOAD_ENTRY),
     (Kind::Sidecar, SIDECAR),
     (Kind::Service, SERVICE),
+    (Kind::Namespace, NAMESPACE),
     (Kind::Deployment, DEPLOYMENT),
     (Kind::Pod, POD),
     (Kind::Secret, SECRET),
@@ -20,7 +21,6 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
 
 const NO_CLAIMS: &str = "no token is read, so this never matches";
 const ANY_ADDRESS: &str = "the rule takes connections to any address";
-const NO_LOCALITY: &str = "localities do not count: workloads near the client are not preferred";
 
 const VIRTUAL_SERVICE: &[NotEnforced] = &[
     ("spec.http[].match[].headers[@*]", NO_CLAIMS),
@@ -32,7 +32,6 @@ const VIRTUAL_SERVICE: &[NotEnforced] = &[
     ("spec.http[].retries.retryOn=retriable-headers", "no response is tried again because of its headers"),
     ("spec.http[].retries.retryOn=envoy-ratelimited", "a response that was rate-limited is not tried again"),
     ("spec.http[].retries.retryOn=http3-post-connect-failure", "HTTP/3 is not spoken, so there is nothing to retry"),
-    ("spec.http[].retries.retryRemoteLocalities", "localities do not count: every try may go to any of them"),
     ("spec.http[].corsPolicy{}", "responses get no CORS headers, and preflight requests go to the service"),
     ("spec.tls[].match[].destinationSubnets", ANY_ADDRESS),
     ("spec.tcp[].match[].destinationSubnets", ANY_ADDRESS),
@@ -52,32 +51,18 @@ macro_rules! at_each_policy {
 }
 
 const POLICY: &[NotEnforced] = at_each_policy! {
-    "loadBalancer.consistentHash{}":
-        "the workload with fewer requests under way is chosen, so like requests may go to different workloads";
-    "loadBalancer.localityLbSetting.distribute": NO_LOCALITY;
-    "loadBalancer.localityLbSetting.failover": NO_LOCALITY;
-    "loadBalancer.localityLbSetting.failoverPriority": "labels do not count: workloads near the client are not preferred";
-    "loadBalancer.localityLbSetting.enabled": NO_LOCALITY;
-    "loadBalancer.zoneAwareLbSetting{}": "zones do not count: workloads near the client are not preferred";
-    "loadBalancer.warmup{}": "a new workload gets its whole share at once";
-    "loadBalancer.warmupDurationSecs": "a new workload gets its whole share at once";
-    "connectionPool.tcp.maxConnections": "the number of connections is not limited";
-    "connectionPool.tcp.tcpKeepalive{}": "no probes are sent on silent connections";
-    "connectionPool.tcp.maxConnectionDuration": "a connection may live for any time";
-    "connectionPool.tcp.idleTimeout": "a TCP connection is closed after 1 hour of silence";
-    "connectionPool.http.http1MaxPendingRequests": "the number of waiting requests is not limited";
-    "connectionPool.http.http2MaxRequests": "the number of requests under way is not limited";
-    "connectionPool.http.maxRetries": "the number of retries under way is not limited";
+    "loadBalancer.zoneAwareLbSetting{}":
+        "requests stay in the client's region while it can take them, but its zone is not preferred there";
     "connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE":
         "between proxies HTTP/1.1 is carried over HTTP/2 all the same; programs see HTTP/1.1";
-    "connectionPool.http.maxConcurrentStreams": "a connection carries as many streams as the other side allows";
-    "connectionPool.http.http2KeepAlive{}": "no pings are sent on HTTP/2 connections";
-    "outlierDetection{}": "a failing workload keeps getting its share of the requests";
+    "outlierDetection.consecutiveErrors": "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are";
     "tls.clientCertificate": NO_FILES;
     "tls.privateKey": NO_FILES;
     "tls.caCertificates": NO_FILES;
     "tls.caCrl": REVOKED;
 };
+
+const UNDER_WAY: &str = "the budget is a share of the requests that are under way, not of those of some time";
 
 /// Fields that a policy for a single port cannot have.
 const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
@@ -88,8 +73,8 @@ const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
         "spec.subsets[].trafficPolicy.proxyProtocol{}",
         "no PROXY header is sent, so the host does not learn the client's address",
     ),
-    ("spec.trafficPolicy.retryBudget{}", "the share of retries is not limited"),
-    ("spec.subsets[].trafficPolicy.retryBudget{}", "the share of retries is not limited"),
+    ("spec.trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
+    ("spec.subsets[].trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
 ];
 
 const ANY_CERTIFICATE: &str = "any certificate is taken that a known authority vouches for";
@@ -125,17 +110,14 @@ const SERVICE_ENTRY: &[NotEnforced] = &[
     ("spec.resolution=DYNAMIC_DNS", "the address that the client looked up itself is dialled, as with `NONE`"),
     ("spec.endpoints[].address=~unix://", NO_PATH),
     ("spec.endpoints[].network", ONE_NETWORK),
-    ("spec.endpoints[].locality", NO_LOCALITY),
 ];
 
-const WORKLOAD_ENTRY: &[NotEnforced] =
-    &[("spec.address=~unix://", NO_PATH), ("spec.network", ONE_NETWORK), ("spec.locality", NO_LOCALITY)];
+const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.address=~unix://", NO_PATH), ("spec.network", ONE_NETWORK)];
 
 const AS_STARTED: &str = "outgoing connections are captured in the way that the workload was started with";
 
 const SIDECAR: &[NotEnforced] = &[
     ("spec.ingress", "the ports that the workload registered are served, as its services describe them"),
-    ("spec.inboundConnectionPool{}", "the number of incoming connections and requests is not limited"),
     ("spec.egress[].port", "the hosts are reached at all of their ports"),
     ("spec.egress[].bind", "nothing listens at this address"),
     ("spec.egress[].captureMode=IPTABLES", AS_STARTED),
@@ -147,7 +129,6 @@ const NO_LOAD_BALANCER: &str = "no load balancer is made";
 const FROM_OUTSIDE: &str = "nothing is opened towards the outside: a Gateway does that";
 
 const SERVICE: &[NotEnforced] = &[
-    ("metadata.annotations[networking.istio.io/traffic-distribution]", NO_LOCALITY),
     ("spec.type=NodePort", FROM_OUTSIDE),
     ("spec.type=LoadBalancer", FROM_OUTSIDE),
     ("spec.clusterIP=None", "it gets a virtual address as any service: clients do not see its workloads one by one"),
@@ -155,8 +136,7 @@ const SERVICE: &[NotEnforced] = &[
     ("spec.ports[].protocol=SCTP", "SCTP is not carried by the mesh"),
     ("spec.ports[].nodePort", FROM_OUTSIDE),
     ("spec.externalIPs", "connections to these addresses are taken for ones to an unknown destination"),
-    ("spec.sessionAffinity=ClientIP", "the requests of one client may go to different workloads"),
-    ("spec.sessionAffinityConfig", "the requests of one client may go to different workloads"),
+    ("spec.sessionAffinityConfig", "a client stays with its workload for any time, as long as that is there"),
     ("spec.loadBalancerIP", NO_LOAD_BALANCER),
     ("spec.loadBalancerClass", NO_LOAD_BALANCER),
     ("spec.loadBalancerSourceRanges", "no load balancer is made, and nobody is kept out"),
@@ -167,10 +147,14 @@ const SERVICE: &[NotEnforced] = &[
     ("spec.ipFamilies[]=IPv6", "a virtual address that the mesh gives is one of IPv4"),
     ("spec.ipFamilyPolicy=PreferDualStack", "a virtual address that the mesh gives is one of IPv4"),
     ("spec.ipFamilyPolicy=RequireDualStack", "a virtual address that the mesh gives is one of IPv4"),
-    ("spec.trafficDistribution", NO_LOCALITY),
-    ("spec.topologyKeys", NO_LOCALITY),
+    ("spec.topologyKeys", "`trafficDistribution` took its place: these labels do not count"),
     ("spec.ipFamily", "a virtual address that the mesh gives is one of IPv4"),
 ];
+
+const NAMESPACE: &[NotEnforced] = &[(
+    "metadata.annotations[networking.istio.io/traffic-distribution]",
+    "the annotation counts at Services and ServiceEntries only, each for itself",
+)];
 
 const AS_LAUNCHED: &str = "how a workload is captured is said when it is started";
 const NO_PROXY_SETTINGS: &str = "settings of its proxy are given when it is started";

@@ -128,6 +128,17 @@ impl Service {
             report.error(format!("{} is not an address", quoted(address))).expected("an IP address or `None`");
         }
         check_labels("selector", &self.selector, report);
+        let choices = [
+            ("sessionAffinity", &self.session_affinity, &["None", "ClientIP"][..]),
+            ("trafficDistribution", &self.traffic_distribution, &["PreferClose", "PreferSameZone", "PreferSameNode"]),
+        ];
+        for (field, word, known) in choices {
+            if !word.is_empty() && !known.contains(&word.as_str()) {
+                report.field(field, |r| {
+                    r.error(format!("{} is not known", quoted(word))).expected(format!("one of {}", known.join(", ")));
+                });
+            }
+        }
         self.check_ports(report);
     }
 

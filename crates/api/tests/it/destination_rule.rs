@@ -179,6 +179,10 @@ fn pools_and_outliers() {
             "error ~outlierDetection.outlierDetectionHttpErrorCodes[0]: 600 is not a status of a response",
         ],
     );
+    policy(
+        "{connectionPool: {http: {http2KeepAlive: {interval: 1s}}}}",
+        &["error ~connectionPool.http.http2KeepAlive: the pings are not described whole"],
+    );
     policy("{retryBudget: {percent: 25.0, minRetryConcurrency: 5, budgetInterval: 0ms}}", &[]);
     policy("{retryBudget: {percent: 101}}", &["error ~retryBudget.percent: 101 is not a percentage"]);
 }

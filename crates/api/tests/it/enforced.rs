@@ -57,8 +57,8 @@ connectionPool:
     idleTimeout: 1h
     h2UpgradePolicy: DO_NOT_UPGRADE
     maxConcurrentStreams: 1
-    http2KeepAlive: {interval: 1m}
-outlierDetection: {}
+    http2KeepAlive: {interval: 1m, timeout: 1s}
+outlierDetection: {consecutiveErrors: 3}
 tls: {mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /ca, caCrl: /crl}
 ";
 
@@ -78,7 +78,7 @@ loadBalancer:
 /// Fields of a policy for all ports, in two parts that exclude each other.
 const TUNNEL: &str = "
 tunnel: {targetHost: a, targetPort: 80}
-retryBudget: {}
+retryBudget: {budgetInterval: 1s}
 ";
 const PROXY: &str = "
 proxyProtocol: {}
@@ -186,6 +186,12 @@ metadata: {name: y}
 spec: {type: NodePort, clusterIP: None, ipFamilyPolicy: PreferDualStack, ports: [{port: 80}]}
 ";
 
+const NAMESPACE: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: x, annotations: {networking.istio.io/traffic-distribution: PreferSameZone}}
+";
+
 const WORKLOADS: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -256,6 +262,7 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("workload-entry", WORKLOAD_ENTRIES),
         ("sidecar", SIDECAR),
         ("service", SERVICES),
+        ("namespace", NAMESPACE),
         ("workload", WORKLOADS),
         ("secret", SECRETS),
     ];

@@ -32,6 +32,13 @@ fn service() {
         "{ports: [{port: 80, target_port: 1}]}",
         &["error ports[0].target_port: the field `target_port` is not known"],
     );
+    check(
+        "{ports: [{port: 80}], sessionAffinity: Client, trafficDistribution: Close}",
+        &["error sessionAffinity: `Client` is not known", "error trafficDistribution: `Close` is not known"],
+    );
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a, annotations: {networking.istio.io/traffic-distribution: Near}}\nspec: {ports: [{port: 80}]}\n";
+    let found = crate::problems(text);
+    assert!(found.len() == 1 && found[0].contains("`Near` is not known, so requests go anywhere"), "{found:?}");
     check("{clusterIP: here, ports: [{port: 80}]}", &["error : `here` is not an address"]);
 }
 

@@ -28,6 +28,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         workload: args.name.clone(),
         instance: args.name.clone(),
         labels: args.all_labels(),
+        locality: args.locality.clone().unwrap_or_default(),
         role: RegisteredRole::Gateway { bind: args.bind, ports: args.map.iter().copied().collect() },
         address: claim.address().into(),
         workers: args.workers,

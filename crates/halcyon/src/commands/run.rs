@@ -33,6 +33,7 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
         workload: described.workload,
         instance: folder.instance.clone(),
         labels: described.labels,
+        locality: args.locality.clone().unwrap_or_default(),
         role: RegisteredRole::Sidecar { service: Some(args.service.clone()), ports, capture },
         address,
         workers: args.workers,

@@ -56,6 +56,7 @@ fn bootstrap(setup: &ProxySetup, certificates: &Path) -> Result<Value> {
             "id": setup.node_id(),
             "cluster": format!("{}.{}", setup.workload, setup.namespace),
             "metadata": setup.metadata(false),
+            "locality": setup.locality,
         },
         "admin": { "address": socket_address(&setup.admin().ip().to_string(), setup.admin().port()) },
         "dynamic_resources": {

@@ -25,6 +25,7 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
             "id": setup.node_id(),
             "cluster": format!("{}.{}", setup.workload, setup.namespace),
             "metadata": setup.metadata(true),
+            "locality": setup.locality,
         },
         "control_plane": {
             "address": setup.ticket.control,

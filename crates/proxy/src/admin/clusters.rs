@@ -4,8 +4,10 @@ use std::fmt::Write;
 
 use ::http::{Response, StatusCode};
 use mesh_http::Body;
+use model::CircuitBreakers;
+use model::endpoint::Health;
 use serde_json::json;
-use upstream::Endpoint;
+use upstream::{Cluster, Endpoint};
 
 use super::{Admin, Query, json as answer_json, text};
 
@@ -31,6 +33,9 @@ pub(super) fn answer(admin: &Admin, query: Query<'_>) -> Response<Body> {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{name}::endpoints::{}", table.endpoints().len());
         let _ = writeln!(out, "{name}::healthy::{}", table.healthy());
+        for (key, limit) in limits(cluster) {
+            let _ = writeln!(out, "{name}::default_priority::{key}::{limit}");
+        }
         for endpoint in table.endpoints() {
             for (key, value) in figures(endpoint) {
                 let _ = writeln!(out, "{name}::{endpoint}::{key}::{value}");
@@ -46,8 +51,37 @@ fn host(endpoint: &Endpoint) -> serde_json::Value {
     object.into()
 }
 
+/// The circuit breakers, by Envoy's names.
+fn limits(cluster: &Cluster) -> [(&'static str, u32); 4] {
+    let none = CircuitBreakers::unlimited();
+    let limits = cluster.config().circuit_breakers.as_deref().unwrap_or(&none);
+    [
+        ("max_connections", limits.max_connections),
+        ("max_pending_requests", limits.max_pending_requests),
+        ("max_requests", limits.max_requests),
+        ("max_retries", limits.max_retries),
+    ]
+}
+
+/// What is wrong with it, each behind a slash, or `healthy`: Envoy's flags in Envoy's order.
+fn health_flags(endpoint: &Endpoint) -> String {
+    let said = endpoint.discovered_health();
+    let flags: String = [
+        (endpoint.fails_health_check(), "/failed_active_hc"),
+        (endpoint.is_ejected(), "/failed_outlier_check"),
+        (said == Health::Unhealthy, "/failed_eds_health"),
+        (said == Health::Degraded, "/degraded_eds_health"),
+        (endpoint.awaits_health_check(), "/pending_active_hc"),
+        (said == Health::Draining, "/eds_status_draining"),
+    ]
+    .into_iter()
+    .filter_map(|(set, flag)| set.then_some(flag))
+    .collect();
+    if flags.is_empty() { "healthy".to_owned() } else { flags }
+}
+
 /// Envoy's names and order.
-fn figures(endpoint: &Endpoint) -> [(&'static str, String); 13] {
+fn figures(endpoint: &Endpoint) -> [(&'static str, String); 14] {
     let counts = endpoint.counts();
     let locality = endpoint.locality();
     [
@@ -59,10 +93,11 @@ fn figures(endpoint: &Endpoint) -> [(&'static str, String); 13] {
         ("rq_success", counts.requests_success.to_string()),
         ("rq_total", counts.requests_total.to_string()),
         ("hostname", endpoint.host().unwrap_or_default().to_owned()),
-        ("health_flags", format!("{:?}", endpoint.health()).to_lowercase()),
+        ("health_flags", health_flags(endpoint)),
         ("weight", endpoint.weight().to_string()),
         ("region", locality.region.clone()),
         ("zone", locality.zone.clone()),
         ("priority", endpoint.priority().to_string()),
+        ("success_rate", endpoint.success_rate().map_or("-1".to_owned(), |rate| format!("{rate:.1}"))),
     ]
 }

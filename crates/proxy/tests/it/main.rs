@@ -7,5 +7,7 @@ mod mesh;
 mod on_demand;
 mod plane;
 mod report;
+mod resilience;
 mod rig;
+mod sticky;
 mod tcp;

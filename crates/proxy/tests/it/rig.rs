@@ -140,7 +140,7 @@ pub fn cluster(name: &str, endpoints: &[SocketAddr]) -> Cluster {
 /// A cluster with these endpoints.
 pub fn cluster_of(name: &str, endpoints: Vec<Endpoint>) -> Cluster {
     let group = LocalityEndpoints { endpoints, ..LocalityEndpoints::default() };
-    let set = EndpointSet { name: name.into(), localities: vec![group] };
+    let set = EndpointSet::new(name, vec![group]);
     Cluster { connect_timeout: Duration::from_secs(2), ..Cluster::new(name, Discovery::Static(set)) }
 }
 

@@ -1,6 +1,7 @@
 //! One HTTP rule of a VirtualService, as routes.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use model::fault::{Abort, AbortAnswer, Delay};
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
 use model::retry::RetryOn;
 use model::route::{
-    Action, DirectResponse, Forward, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect, RedirectPath, RouteMatch,
-    WeightedCluster,
+    Action, DirectResponse, Forward, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect,
+    RedirectPath, RouteMatch, WeightedCluster,
 };
 use model::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy, Route, StringMatch};
 
 use super::headers::{changes, followed_by};
+use crate::clusters::hash_key;
 use crate::names;
 use crate::node::Node;
 use crate::service::selected;
@@ -232,16 +234,21 @@ fn forwarded(rule: &HttpRoute, reading: Reading<'_>) -> Forward {
         let weight = if lone { 1 } else { to.weight.as_ref().map_or(0, |w| w.value) };
         (weight > 0).then(|| weighted(to, weight, if lone { None } else { to.headers.as_ref() }, reading))
     });
+    let clusters: Vec<WeightedCluster> = clusters.collect();
+    // Those of all destinations together, as in Istio.
+    let keys = clusters.iter().filter_map(|to| hash_key(reading.world, reading.node, &to.name));
+    let hash: Box<[HashPolicy]> = keys.map(HashPolicy::new).collect();
     let timeout = rule.timeout.filter(|t| !t.is_zero());
     Forward {
-        clusters: clusters.collect(),
+        clusters,
         timeout,
         max_grpc_timeout: Some(timeout.unwrap_or(Duration::ZERO)),
         idle_timeout: None,
-        retry: retry(rule.retries.as_ref()),
+        retry: retry(rule.retries.as_ref(), lone && !hash.is_empty()),
         path_rewrite: rule.rewrite.as_ref().and_then(path_rewrite),
         host_rewrite: rule.rewrite.as_ref().and_then(host_rewrite),
         mirrors: mirrors(rule, reading),
+        hash,
     }
 }
 
@@ -285,16 +292,18 @@ fn mirrors(rule: &HttpRoute, reading: Reading<'_>) -> Vec<Mirror> {
 }
 
 /// Retries: Istio's default where nothing is said; `attempts: 0` turns them off; naming the attempts keeps the default
-/// conditions. Numbers among the conditions are status codes.
-fn retry(written: Option<&HttpRetry>) -> Option<RetryPolicy> {
-    let mut policy = RetryPolicy::istio_default();
+/// conditions. Numbers among the conditions are status codes. A lone destination that is chosen by a hash is not left for
+/// another one (Istio's rule).
+fn retry(written: Option<&HttpRetry>, stays: bool) -> Option<RetryPolicy> {
+    let mut policy = RetryPolicy { avoid_previous_hosts: !stays, ..RetryPolicy::istio_default() };
     let Some(written) = written else { return Some(policy) };
     if written.attempts == Some(0) {
         return None;
     }
     policy.attempts = written.attempts.unwrap_or(policy.attempts);
     policy.per_try_timeout = written.per_try_timeout.filter(|t| !t.is_zero());
-    policy.avoid_previous_hosts = written.retry_ignore_previous_hosts.unwrap_or(true);
+    policy.avoid_previous_hosts = written.retry_ignore_previous_hosts.unwrap_or(!stays);
+    policy.avoid_previous_priorities = written.retry_remote_localities.unwrap_or(false).then_some(PRIORITY_FREQUENCY);
     if let Some(backoff) = written.backoff {
         policy.base_interval = backoff;
         policy.max_interval = backoff * 10;
@@ -310,6 +319,9 @@ fn retry(written: Option<&HttpRetry>) -> Option<RetryPolicy> {
     }
     Some(policy)
 }
+
+/// After so many tries the localities that they went to are left out.
+const PRIORITY_FREQUENCY: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
 
 fn host_rewrite(rewrite: &HttpRewrite) -> Option<HostRewrite> {
     (!rewrite.authority.is_empty()).then(|| HostRewrite::Literal(rewrite.authority.clone()))
@@ -434,10 +446,11 @@ pub fn narrowed(outer: &HttpMatchRequest, inner: &HttpMatchRequest) -> Option<Ht
 }
 
 /// A route that sends everything to one cluster with Istio's defaults.
-pub fn default_route(cluster: Arc<str>) -> Route {
+pub fn default_route(cluster: Arc<str>, hash: Option<HashKey>) -> Route {
     let forward = Forward {
         retry: Some(RetryPolicy::istio_default()),
         max_grpc_timeout: Some(Duration::ZERO),
+        hash: hash.map(HashPolicy::new).into_iter().collect(),
         ..Forward::to(cluster)
     };
     Route {

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::istio::{Destination, VirtualService};
+use api::istio::{Destination, DestinationRule, LoadBalancerSettings, VirtualService};
 use api::{Resource, Spec};
 use base::HostPattern;
 
 use super::change::Change;
+use super::rules::policies;
 use super::services::{self, Known};
 use super::{Document, Inputs, World};
 use crate::names::complete_host;
+use crate::policy::Asked;
 use crate::service::{Backing, selected};
 use crate::workload::Workload;
 
@@ -125,14 +127,18 @@ impl<'a> Editing<'a> {
     fn resource(&mut self, old: Option<&Arc<Resource>>, new: Option<&Arc<Resource>>) -> bool {
         let (world, change) = (&mut self.new, &mut self.change);
         let Some(any) = new.or(old) else { return false };
+        let asks = |resource: Option<&Arc<Resource>>| resource.is_some_and(|r| services::asked(r) != Asked::default());
+        let mut ruled = false;
         match &any.spec {
             Spec::Service(_) => {
                 change.problems = true;
                 replace(&mut world.kubernetes, old, new);
+                ruled = asks(old) || asks(new);
             }
             Spec::ServiceEntry(_) => {
                 change.problems = true;
                 replace(&mut world.entries, old, new);
+                ruled = asks(old) || asks(new);
             }
             Spec::WorkloadEntry(_) => {
                 replace(&mut world.workload_entries, old, new);
@@ -174,7 +180,7 @@ impl<'a> Editing<'a> {
         }
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);
-        false
+        ruled
     }
 
     /// The services whose `ServiceEntry` selects one of these.
@@ -306,16 +312,21 @@ impl<'a> Editing<'a> {
     fn rules(&mut self, edited: &[(Option<Arc<Resource>>, Option<Arc<Resource>>)]) {
         let mut rules = Vec::new();
         for resource in edited.iter().flat_map(|(old, new)| old.iter().chain(new)) {
-            if let Some(policy) = Document::<api::istio::DestinationRule>::of(resource) {
-                self.concern(self.new.host_pattern(&policy.spec().host.value, policy.namespace()));
+            if let Some(policy) = Document::<DestinationRule>::of(resource) {
+                let pattern = self.new.host_pattern(&policy.spec().host.value, policy.namespace());
+                self.servers(pattern.as_ref());
+                self.concern(pattern);
+                // Routes of gateways say what a hash is made of.
+                self.change.gateways |= hashes(policy.spec());
             }
             rules.extend(Document::<VirtualService>::of(resource));
         }
-        if !self.change.hosts.is_empty() {
+        if !(self.change.hosts.is_empty() && self.change.patterns.is_empty()) {
             let names = |rule: &&Document<VirtualService>| {
                 destinations(rule.spec()).any(|to| {
                     let host = complete_host(&to.host.value, rule.namespace(), &self.new.settings.dns_domain);
-                    self.change.hosts.contains(host.as_str())
+                    let by_pattern = self.change.patterns.iter().any(|pattern| pattern.matches(&host));
+                    by_pattern || self.change.hosts.contains(host.as_str())
                 })
             };
             rules.extend(self.new.virtual_services.iter().filter(names).cloned());
@@ -329,6 +340,14 @@ impl<'a> Editing<'a> {
             hosts.iter().for_each(|host| self.concern(self.new.host_pattern(&host.value, rule.namespace())));
             self.change.gateways |= rule.spec().gateways.iter().any(|gateway| gateway.value != "mesh");
         }
+    }
+
+    /// Limits on connections hold for those who serve a host too. A rule without any may stand before one that has some.
+    fn servers(&mut self, hosts: Option<&HostPattern>) {
+        let Some(hosts) = hosts else { return };
+        let servers = self.new.known.iter().filter(|known| hosts.matches(&known.service.host));
+        let namespaces: Vec<String> = servers.map(|known| known.service.namespace.clone()).collect();
+        self.change.namespaces.extend(namespaces);
     }
 
     fn concern(&mut self, pattern: Option<HostPattern>) {
@@ -353,6 +372,15 @@ fn replace(all: &mut Arc<Vec<Arc<Resource>>>, old: Option<&Arc<Resource>>, new: 
             Err(at) => all.insert(at, new.clone()),
         }
     }
+}
+
+/// Does a rule ask for a choice by a hash?
+fn hashes(rule: &DestinationRule) -> bool {
+    let by_hash =
+        |balancer: &Option<LoadBalancerSettings>| balancer.as_ref().is_some_and(|b| b.consistent_hash.is_some());
+    policies(rule).any(|policy| {
+        by_hash(&policy.load_balancer) || policy.port_level_settings.iter().any(|port| by_hash(&port.load_balancer))
+    })
 }
 
 /// Every destination that a rule names.

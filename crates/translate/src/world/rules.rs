@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use api::istio::{DestinationRule, VirtualService};
+use api::istio::{DestinationRule, LoadBalancerSettings, TrafficPolicy, VirtualService};
 use base::HostPattern;
 
-use super::{Document, World};
+use super::{Document, World, services};
 use crate::names::complete_host;
+use crate::policy::Asked;
 
 /// Places in a list of rules, by the hosts that these are for.
 #[derive(Debug, Default)]
@@ -50,11 +51,17 @@ impl Rules {
     }
 }
 
-/// Pairs of label and value that rules ask a node for.
+/// What rules ask a node for: pairs of label and value, and more.
 #[derive(Debug, Default, PartialEq)]
 pub struct Pairs {
     everywhere: BTreeSet<(String, String)>,
     by_namespace: BTreeMap<String, BTreeSet<(String, String)>>,
+    /// Labels that are compared with those of endpoints, whatever their value.
+    compared: BTreeSet<String>,
+    /// Something depends on where the node is.
+    pub localities: bool,
+    /// Something is chosen by a hash.
+    pub hashes: bool,
 }
 
 impl Pairs {
@@ -62,7 +69,10 @@ impl Pairs {
     /// these are the same to every rule.
     pub fn of(&self, namespace: &str, labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let near = self.by_namespace.get(namespace);
-        let asked = |pair: &(String, String)| self.everywhere.contains(pair) || near.is_some_and(|n| n.contains(pair));
+        let asked = |pair: &(String, String)| {
+            let compared = self.compared.contains(&pair.0);
+            compared || self.everywhere.contains(pair) || near.is_some_and(|n| n.contains(pair))
+        };
         labels.iter().map(|(key, value)| (key.clone(), value.clone())).filter(asked).collect()
     }
 
@@ -76,6 +86,29 @@ impl Pairs {
             None => self.everywhere.extend(labels),
         }
     }
+
+    fn add_policy(&mut self, balancer: Option<&LoadBalancerSettings>, has_outlier_detection: bool) {
+        let locality = balancer.and_then(|b| b.locality_lb_setting.as_ref()).filter(|s| s.enabled != Some(false));
+        self.localities |= has_outlier_detection || locality.is_some();
+        let zones = balancer.and_then(|b| b.zone_aware_lb_setting.as_ref()).filter(|s| s.enabled != Some(false));
+        self.localities |= zones.is_some();
+        let labels = locality.iter().flat_map(|setting| &setting.failover_priority);
+        let labels = labels.chain(zones.iter().flat_map(|setting| &setting.failover_priority));
+        self.compared.extend(labels.filter(|label| !label.contains('=')).cloned());
+        self.hashes |= balancer.is_some_and(|b| b.consistent_hash.is_some());
+    }
+
+    fn add_service(&mut self, asked: Asked) {
+        let labels = asked.distribution.labels();
+        self.localities |= !labels.is_empty();
+        self.compared.extend(labels.iter().map(|label| (*label).to_owned()));
+        self.hashes |= asked.sticky;
+    }
+}
+
+/// Every policy of a rule, but those of single ports.
+pub fn policies(rule: &DestinationRule) -> impl Iterator<Item = &TrafficPolicy> {
+    rule.traffic_policy.iter().chain(rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref()))
 }
 
 impl World {
@@ -109,6 +142,15 @@ impl World {
             let tcp = rule.tcp.iter().flat_map(|r| &r.match_).map(|m| &m.source_labels);
             let tls = rule.tls.iter().flat_map(|r| &r.match_).map(|m| &m.source_labels);
             http.chain(tcp).chain(tls).for_each(|labels| pairs.add(None, labels));
+        }
+        for policy in self.destination_rules.iter().flat_map(|rule| policies(rule.spec())) {
+            pairs.add_policy(policy.load_balancer.as_ref(), policy.outlier_detection.is_some());
+            for port in &policy.port_level_settings {
+                pairs.add_policy(port.load_balancer.as_ref(), port.outlier_detection.is_some());
+            }
+        }
+        for resource in self.kubernetes.iter().chain(self.entries.iter()) {
+            pairs.add_service(services::asked(resource));
         }
         pairs
     }

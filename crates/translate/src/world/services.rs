@@ -12,7 +12,9 @@ use model::Locality;
 
 use super::World;
 use super::edit::place;
+use crate::locality::{self, Distribution};
 use crate::names::{complete_host, without_dot};
+use crate::policy::Asked;
 use crate::protocol::Protocol;
 use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target, Visibility};
 use crate::settings::MeshSettings;
@@ -174,10 +176,21 @@ fn from_kubernetes(resource: &Resource, spec: &KubernetesService, settings: &Mes
         backing,
         visible: Visibility::read(export_to, &namespace),
         external,
+        asked: asked(resource),
         certificate_names: Vec::new(),
         defined_by: Some(resource.key()),
         namespace,
     }
+}
+
+/// What a resource says of the choice of its services' endpoints.
+pub fn asked(resource: &Resource) -> Asked {
+    let (field, sticky) = match &resource.spec {
+        Spec::Service(spec) => (spec.traffic_distribution.as_str(), spec.session_affinity == "ClientIP"),
+        Spec::ServiceEntry(_) => ("", false),
+        _ => return Asked::default(),
+    };
+    Asked { distribution: Distribution::read(field, &resource.meta.annotations), sticky }
 }
 
 fn kubernetes_port(port: &ServicePortSpec) -> ServicePort {
@@ -226,6 +239,7 @@ fn from_entry(world: &World, resource: &Resource, spec: &ServiceEntry) -> Vec<Se
         backing: backing(host),
         visible: Visibility::read(spec.export_to.iter().map(|to| to.value.as_str()), namespace),
         external,
+        asked: asked(resource),
         certificate_names: spec.subject_alt_names.clone(),
         defined_by: Some(resource.key()),
     };
@@ -268,14 +282,12 @@ pub fn labels_of_entry(resource: &Resource) -> BTreeMap<String, String> {
 }
 
 fn endpoint(entry: &WorkloadEntry, labels: &BTreeMap<String, String>) -> FixedEndpoint {
-    let mut places = entry.locality.split('/').map(str::to_owned);
-    let mut place = || places.next().unwrap_or_default();
     FixedEndpoint {
         address: entry.address.value.clone(),
         ports: entry.ports.iter().map(|(name, port)| (name.clone(), *port as u16)).collect(),
         labels: labels.clone(),
         weight: entry.weight.unwrap_or(1).max(1),
-        locality: Locality { region: place(), zone: place(), sub_zone: place() },
+        locality: locality::locality_of(locality::read(&entry.locality), labels),
         service_account: (!entry.service_account.is_empty()).then(|| entry.service_account.clone()),
     }
 }
@@ -307,6 +319,7 @@ fn from_workload(workload: &Workload, implied: &ImpliedService, settings: &MeshS
         backing: Backing::Workloads([("app".to_owned(), implied.name.clone())].into()),
         visible: Visibility::Everywhere,
         external: false,
+        asked: Asked::default(),
         certificate_names: Vec::new(),
         defined_by: None,
     }

@@ -22,6 +22,7 @@ const DOCUMENTS: &[&[&str]] = &[
     &[
         "{kind: Service, apiVersion: v1, metadata: {name: ratings, namespace: other}, spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}}",
         "{kind: Service, apiVersion: v1, metadata: {name: ratings, namespace: other}, spec: {ports: [{port: 9080}]}}",
+        "{kind: Service, apiVersion: v1, metadata: {name: ratings, namespace: other}, spec: {selector: {app: ratings}, trafficDistribution: PreferSameNode, sessionAffinity: ClientIP, ports: [{name: http, port: 9080}]}}",
     ],
     &[
         "{kind: ServiceEntry, spec: {hosts: [s.example.org], location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], workloadSelector: {labels: {app: s}}}}",
@@ -55,6 +56,12 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}}",
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, workloadSelector: {matchLabels: {app: ratings}}, trafficPolicy: {tls: {mode: SIMPLE, credentialName: cert}}}}",
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: s.example.org, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}}",
+        "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, trafficPolicy: {outlierDetection: {}}, subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}}]}}",
+        "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {failoverPriority: [version, kubernetes.io/hostname]}}}}}",
+    ],
+    &[
+        "{kind: DestinationRule, metadata: {name: d3}, spec: {host: ratings.other.svc.cluster.local, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}, localityLbSetting: {distribute: [{from: us/*, to: {us/*: 90, eu/*: 10}}]}}}}}",
+        "{kind: DestinationRule, metadata: {name: d3}, spec: {host: ratings.other.svc.cluster.local, trafficPolicy: {loadBalancer: {consistentHash: {httpQueryParameterName: q}}}}}",
     ],
     &[
         "{kind: DestinationRule, metadata: {name: d2}, spec: {host: '*.example.org', trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: v1, labels: {version: v1}}]}}",
@@ -82,7 +89,7 @@ const DOCUMENTS: &[&[&str]] = &[
 ];
 
 /// Workloads that come and go.
-const WORKLOADS: [&str; 4] = ["reviews/v1@2", "reviews/v2@3", "ratings/v1@4", "s/v1@5"];
+const WORKLOADS: [&str; 4] = ["reviews/v1@2#us/z1", "reviews/v2@3#eu/z1", "ratings/v1@4", "s/v1@5#us/z2"];
 
 /// Steps for each seed.
 const STEPS: usize = 60;
@@ -124,9 +131,10 @@ impl Mesh {
         let mut foreign = sidecar("reviews/v1@2", 9080);
         foreign.ours = false;
         let nodes = [
-            sidecar("reviews/v1@2", 9080),
+            sidecar("reviews/v1@2#us/z1", 9080),
+            sidecar("reviews/v2@2#us/z2", 9080),
             Node { on_demand: true, ..sidecar("reviews/v2@3", 9080) },
-            sidecar("s/v1@5", 80),
+            sidecar("s/v1@5#eu/z1", 80),
             sidecar_with_upstream("s/v2@6", "s.example.org", 80),
             elsewhere,
             foreign,

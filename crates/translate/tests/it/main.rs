@@ -1,14 +1,17 @@
 //! YAML in, configuration out: tables and goldens at translate's border.
 
 mod analysis;
+mod balancing;
 mod connections;
 mod delegates;
 mod explain;
 mod gateways;
 mod incremental;
+mod localities;
 mod mesh;
 mod on_demand;
 mod outline;
+mod resilience;
 mod rules;
 mod scope;
 mod security;

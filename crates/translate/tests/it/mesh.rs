@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use model::{Config, Locality};
+use model::Config;
 use translate::workload::reference;
 use translate::{Capture, InboundPort, Inputs, LocalUpstream, Node, Role, Workload, World};
 
@@ -24,8 +24,9 @@ pub fn world(documents: &str, workloads: &[&str]) -> World {
     })
 }
 
-/// The workload of a word.
+/// The workload of a word; behind a `#` it may say where it runs.
 pub fn workload(word: &str) -> Workload {
+    let (word, place) = word.split_once('#').unwrap_or((word, ""));
     let (names, last) = word.split_once('@').unwrap();
     let (app, version) = names.split_once('/').unwrap();
     let labels = labels(app, version);
@@ -40,7 +41,7 @@ pub fn workload(word: &str) -> Workload {
         port_names: BTreeMap::new(),
         mesh_tls: true,
         weight: 1,
-        locality: Locality::default(),
+        locality: translate::locality::read(place),
         implied_service: None,
     }
 }
@@ -49,7 +50,7 @@ fn labels(app: &str, version: &str) -> BTreeMap<String, String> {
     [("app", app), ("version", version)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
 }
 
-/// The sidecar of `app/version@last-byte-of-address` with one port, captured in a namespace.
+/// The sidecar of `app/version@last-byte-of-address#locality` with one port, captured in a namespace.
 pub fn sidecar(word: &str, port: u16) -> Node {
     let workload = workload(word);
     let at = |port| SocketAddr::new(workload.address, port);
@@ -63,7 +64,7 @@ pub fn sidecar(word: &str, port: u16) -> Node {
         labels: workload.labels,
         identity: None,
         address: workload.address,
-        locality: Locality::default(),
+        locality: workload.locality,
         workload: workload.reference,
         ours: true,
         on_demand: false,

@@ -21,7 +21,11 @@ async fn connect_and_accept() {
         };
         let listener = bound.try_clone().unwrap().start().unwrap();
         let connector = Connector {
-            keepalive: Some(Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 3 }),
+            keepalive: Some(Keepalive {
+                idle: Some(Duration::from_secs(60)),
+                interval: Some(Duration::from_secs(10)),
+                probes: Some(3),
+            }),
             ..Connector::default()
         };
         let to = Address::from(bound.local_addr().unwrap());

@@ -42,20 +42,27 @@ impl Waiting {
         }
     }
 
-    /// What has to be dialled now, counted as under way: for HTTP/1.1 one connection for each, otherwise one for all,
-    /// since it may well carry them all. `http1`: the endpoint is known to choose HTTP/1.1 by ALPN.
-    pub(super) fn dials(&mut self, http1: bool) -> Vec<Speak> {
-        let mut dials = Vec::new();
+    /// The next that has to be dialled, counted as under way: for HTTP/1.1 one connection for each, otherwise one for
+    /// all, since it may well carry them all. `http1`: the endpoint is known to choose HTTP/1.1 by ALPN.
+    pub(super) fn next_dial(&mut self, http1: bool) -> Option<Speak> {
         for (speak, each) in [(Speak::Http1, true), (Speak::Http2, false), (Speak::Either, http1)] {
             let queue = self.queue(speak);
+            if queue.takers.is_empty() {
+                continue;
+            }
             queue.takers.retain(|taker| !taker.is_closed());
             let wanted = if each { queue.takers.len() } else { queue.takers.len().min(1) };
-            while queue.dialling < wanted {
+            if queue.dialling < wanted {
                 queue.dialling += 1;
-                dials.push(speak);
+                return Some(speak);
             }
         }
-        dials
+        None
+    }
+
+    /// Dials under way.
+    pub(super) fn dialling(&self) -> usize {
+        [&self.http1, &self.http2, &self.either].iter().map(|queue| queue.dialling).sum()
     }
 
     pub(super) fn dialled(&mut self, speak: Speak) {

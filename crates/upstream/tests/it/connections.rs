@@ -260,7 +260,7 @@ fn no_connection() {
         let nowhere = Address::Socket { addr, netns: Some("nowhere".into()) };
         let (_worker, cluster, outside) = pools(config(&[], |_| {}));
         let group = LocalityEndpoints { endpoints: vec![model::Endpoint::plain(nowhere)], ..Default::default() };
-        cluster.set_endpoints(&Arc::new(EndpointSet { name: "e".into(), localities: vec![group] }));
+        cluster.set_endpoints(&Arc::new(EndpointSet::new("e", vec![group])));
         let failure = send(&outside, get("/")).await.unwrap_err();
         assert!(failure.reason.contains("`nowhere`"), "{}", failure.reason);
 

@@ -1,7 +1,10 @@
 //! Clusters against origins on loopback: pools, retries, updates, TLS, names.
 
+mod checks;
 mod connections;
+mod limits;
 mod names;
 mod origin;
+mod outliers;
 mod tls;
 mod updates;

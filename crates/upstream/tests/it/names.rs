@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::cluster::Discovery;
-use model::{Address, EndpointSet, LocalityEndpoints};
+use model::cluster::{Balancing, Discovery, Localities};
+use model::{Address, EndpointSet, Locality, LocalityEndpoints};
 use tokio::runtime::Handle;
-use upstream::Cluster;
 use upstream::dns::{REFRESH, Resolve};
+use upstream::{Cluster, Order};
 
 use crate::origin::OneSecret;
 
@@ -44,7 +44,7 @@ impl Resolve for Names {
 fn hosts(names: &[&str]) -> EndpointSet {
     let named = |name: &&str| model::Endpoint::plain(Address::Host { host: (*name).into(), port: 80 });
     let endpoints = names.iter().map(named).collect();
-    EndpointSet { name: "e".into(), localities: vec![LocalityEndpoints { endpoints, ..Default::default() }] }
+    EndpointSet::new("e", vec![LocalityEndpoints { endpoints, ..Default::default() }])
 }
 
 fn build(discovery: Discovery, previous: Option<&Arc<Cluster>>) -> Arc<Cluster> {
@@ -99,6 +99,45 @@ async fn refreshed_after_a_minute_and_when_names_change() {
     drop((same, cluster));
     after(3 * REFRESH).await;
     assert_eq!(*names.asked.lock().unwrap(), 3, "the task ends with its cluster");
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_rules_and_shares_hold_for_what_was_resolved() {
+    let names = Arc::new(Names::default());
+    names.say(&[("a", &["10.0.0.1:80"]), ("b", &["10.0.0.2:80"])]);
+    let group = |host: &str, weight| LocalityEndpoints {
+        locality: Locality { region: host.into(), ..Locality::default() },
+        weight: Some(weight),
+        endpoints: vec![model::Endpoint::plain(Address::Host { host: host.into(), port: 80 })],
+        ..LocalityEndpoints::default()
+    };
+    let config = |balancing: &Balancing, a: u32, b: u32| {
+        let set = EndpointSet::new("e", vec![group("a", a), group("b", b)]);
+        let (balancing, localities) = (balancing.clone(), Localities::Weighted);
+        model::Cluster { balancing, localities, ..model::Cluster::new("c", Discovery::StrictDns(set)) }
+    };
+    let build = |config: model::Cluster, previous: Option<&Arc<Cluster>>| {
+        Cluster::build(config.into(), previous, &OneSecret(None)).unwrap()
+    };
+    let hosts_of = |cluster: &Cluster, order: Order| {
+        let table = cluster.endpoints();
+        let picked = (0..400u64).filter_map(|n| table.pick(order, n << 32 | n << 57));
+        let mut hosts: Vec<_> = picked.filter_map(|e| e.host().map(str::to_owned)).collect();
+        hosts.sort();
+        hosts.dedup();
+        hosts.concat()
+    };
+    let cluster = build(config(&Balancing::Random, 1_000_000_000, 1), None);
+    cluster.resolve_on(&Handle::current(), names.clone());
+    after(Duration::ZERO).await;
+    assert_eq!(hosts_of(&cluster, Order::Random), "a");
+    let same = build(config(&Balancing::Random, 1, 1_000_000_000), Some(&cluster));
+    assert!(Arc::ptr_eq(&same, &cluster));
+    after(Duration::ZERO).await;
+    assert_eq!(hosts_of(&cluster, Order::Random), "b", "the addresses are the same, the shares are not");
+    let ring = Balancing::RingHash { min_size: 64, max_size: 64 };
+    let hashing = build(config(&ring, 1_000_000_000, 1), Some(&cluster));
+    assert_eq!(hosts_of(&hashing, Order::Hash(7, 0)), "a", "the ring is there before anything is resolved anew");
 }
 
 #[tokio::test(start_paused = true)]

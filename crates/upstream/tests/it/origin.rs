@@ -125,7 +125,7 @@ impl Secrets for OneSecret {
 /// Endpoints at these addresses.
 pub fn at(addrs: &[SocketAddr]) -> EndpointSet {
     let endpoints = addrs.iter().map(|addr| model::Endpoint::plain(*addr)).collect();
-    EndpointSet { name: "e".into(), localities: vec![LocalityEndpoints { endpoints, ..Default::default() }] }
+    EndpointSet::new("e", vec![LocalityEndpoints { endpoints, ..Default::default() }])
 }
 
 /// A static cluster, changed as wanted.

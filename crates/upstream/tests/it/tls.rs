@@ -86,7 +86,7 @@ fn mesh_tls_only_to_those_who_take_it() {
         let set = |mesh: SocketAddr, plain: SocketAddr| {
             let mut endpoints = vec![model::Endpoint::plain(mesh), model::Endpoint::plain(plain)];
             endpoints[0].mesh_tls = true;
-            EndpointSet { name: "e".into(), localities: vec![LocalityEndpoints { endpoints, ..Default::default() }] }
+            EndpointSet::new("e", vec![LocalityEndpoints { endpoints, ..Default::default() }])
         };
         cluster.set_endpoints(&Arc::new(set(with, without)));
         for _ in 0..4 {

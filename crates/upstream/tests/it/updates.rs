@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use model::cluster::{Discovery, Transport};
+use model::cluster::{Balancing, Discovery, Transport};
 use model::tls::UpstreamTls;
 use upstream::{BuildError, Cluster, Pick};
 
@@ -40,6 +40,23 @@ fn discovered_endpoints_are_waited_for_and_taken_over() {
     let second = Cluster::build(eds(2).into(), Some(&first), &OneSecret(None)).unwrap();
     assert!(second.is_warm());
     assert_eq!(second.endpoints().endpoints().len(), 1);
+}
+
+#[test]
+fn a_table_that_is_taken_over_heeds_new_rules() {
+    let ring = Balancing::RingHash { min_size: 64, max_size: 64 };
+    let ring = || ring.clone();
+    let addr = ([127, 0, 0, 1], 1).into();
+    let eds = |balancing| model::Cluster { balancing, ..model::Cluster::new("c", Discovery::Eds("e".into())) };
+    let discovered = build(eds(Balancing::Random));
+    discovered.set_endpoints(&Arc::new(at(&[addr])));
+    let given = build(config(&[addr], |_| {}));
+    for (first, next) in [(discovered, eds(ring())), (given, config(&[addr], |c| c.balancing = ring()))] {
+        let worker = worker();
+        assert!(worker.cluster(&first).choose(&Pick::new(1)).is_ok());
+        let second = Cluster::build(next.into(), Some(&first), &OneSecret(None)).unwrap();
+        assert!(worker.cluster(&second).choose(&Pick { hash: Some(7), ..Pick::new(1) }).is_ok());
+    }
 }
 
 #[test]

@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
-use model::{Cluster, DestinationService, EndpointSet, ResourceKind};
+use model::cluster::{Balancing, Discovery, Localities, Transport, UpstreamProtocol};
+use model::limits::ConnectionOptions;
+use model::{Cluster, DestinationService, EndpointSet, OutlierDetection, ResourceKind};
 use proto::envoy::config::cluster::v3 as wire;
+use proto::envoy::config::cluster::v3::cluster::common_lb_config::{
+    ConsistentHashingLbConfig, LocalityConfigSpecifier, ZoneAwareLbConfig,
+};
 use proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
 };
@@ -15,10 +19,17 @@ use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use proto::google::protobuf::{Any, value::Kind};
 
 use super::endpoint::load_assignment;
-use super::{At, DecodeError, Decoded, ads, duration, open, required, take, text, tls, type_name, unpack};
+use super::{At, DecodeError, Decoded, ads, duration, each, open, required, take, text, tls, type_name, unpack};
 
 mod balancing;
+mod hashing;
+mod health_check;
 mod http_options;
+mod limits;
+mod outlier;
+mod slow_start;
+
+pub(crate) use balancing::PEAK_EWMA;
 
 /// Envoy's default to connect.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -32,25 +43,26 @@ pub fn cluster(any: &Any) -> Result<Cluster, DecodeError> {
 
 #[allow(deprecated)]
 fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
-    // Harmless are names and choice of statistics, how often and how names are resolved, buffers, socket options,
-    // when old endpoints are forgotten, warming of connections, and what concerns active health checks.
+    // Harmless are names and choice of statistics, how often and how names are resolved, buffers, when old endpoints are
+    // forgotten, warming of connections, and what becomes of connections to endpoints that fail a health check.
     take!(value, at, wire::Cluster {
         used {
             transport_socket_matches, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment,
             max_requests_per_connection, circuit_breakers, typed_extension_protocol_options, dns_lookup_family,
             common_lb_config, transport_socket, metadata, load_balancing_policy, cluster_discovery_type, lb_config,
+            upstream_connection_options, outlier_detection, health_checks,
         }
         harmless {
             alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes,
             per_connection_buffer_high_watermark_timeout, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate,
             respect_dns_ttl, use_tcp_for_dns_lookups, wait_for_warm_on_init, cleanup_interval,
-            upstream_connection_options, close_connections_on_host_health_failure, ignore_health_on_host_removal,
+            close_connections_on_host_health_failure, ignore_health_on_host_removal,
             lrs_server, lrs_report_endpoint_metrics, track_timeout_budgets, track_cluster_stats, preconnect_policy,
         }
         refused {
-            transport_socket_matcher, health_checks, upstream_http_protocol_options, common_http_protocol_options,
+            transport_socket_matcher, upstream_http_protocol_options, common_http_protocol_options,
             http_protocol_options, http2_protocol_options, dns_resolvers, dns_resolution_config,
-            typed_dns_resolver_config, outlier_detection, upstream_bind_config, lb_subset_config, protocol_selection,
+            typed_dns_resolver_config, upstream_bind_config, lb_subset_config, protocol_selection,
             filters, upstream_config, connection_pool_per_downstream_connection, queuing_policies,
         }
     });
@@ -58,17 +70,32 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         return Err(at.field("name").error("is missing", "a name"));
     }
     lookup_family(dns_lookup_family, &at.field("dns_lookup_family"))?;
-    balancing::no_limits(circuit_breakers, &at.field("circuit_breakers"))?;
-    locality_balancing(common_lb_config, &at.field("common_lb_config"))?;
+    let circuit_breakers = limits::circuit_breakers(circuit_breakers, &at.field("circuit_breakers"))?;
+    let (of_cluster, panic_percent) = locality_balancing(common_lb_config, &at.field("common_lb_config"))?;
     let name: Arc<str> = name.into();
     let discovery = discovery(cluster_discovery_type, &name, eds_cluster_config, load_assignment, at)?;
     let by_itself = discovery == Discovery::OriginalDestination;
-    let balancing = balancing::balancing(lb_policy, lb_config, load_balancing_policy, at)?;
+    let slow_start = slow_start::slow_start(lb_config.as_ref(), load_balancing_policy.as_ref(), at)?;
+    let (balancing, of_policy) = balancing::balancing(lb_policy, lb_config, load_balancing_policy, at)?;
+    let grows = matches!(
+        balancing,
+        Balancing::RoundRobin | Balancing::LeastRequest { .. } | Balancing::BiasedLeastRequest { .. }
+    );
     let http = http_options::http_options(typed_extension_protocol_options, at)?;
+    let connections =
+        ConnectionOptions { tcp_keepalive: limits::tcp_keepalive(upstream_connection_options), ..http.connections };
+    let outlier = outlier_detection.map(|value| outlier::outlier_detection(value, &at.field("outlier_detection")));
+    let outlier = outlier.transpose()?.map(|found| OutlierDetection { error_statuses: http.error_statuses, ..found });
+    let at_checks = at.field("health_checks");
+    let mut health_checks = each(health_checks, &at_checks, health_check::health_check)?;
+    if health_checks.len() > 1 {
+        return Err(at_checks.unsupported("one health check at most"));
+    }
     Ok(Cluster {
         name,
         discovery,
         balancing: if by_itself { Balancing::Provided } else { balancing },
+        localities: of_policy.unwrap_or(of_cluster),
         connect_timeout: connect(connect_timeout, &at.field("connect_timeout"))?,
         protocol: http.protocol,
         transport: transport(transport_socket, transport_socket_matches, at)?,
@@ -77,6 +104,12 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
             .max_requests_per_connection
             .or(max_requests_per_connection.map(|limit| limit.value))
             .filter(|limit| *limit > 0),
+        connections: (connections != ConnectionOptions::default()).then(|| Box::new(connections)),
+        circuit_breakers,
+        outlier_detection: outlier.map(Box::new),
+        health_check: health_checks.pop().map(Box::new),
+        slow_start: slow_start.filter(|_| grows && !by_itself).map(Box::new),
+        panic_percent,
         service: metadata.as_ref().and_then(service),
     })
 }
@@ -132,24 +165,34 @@ fn lookup_family(value: i32, at: &At<'_>) -> Decoded<()> {
     }
 }
 
-/// Weights of localities count wherever they are given; zone awareness needs a cluster of our own kind, which nobody
-/// names. The others concern health checks and policies that are refused.
-fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<()> {
-    let Some(value) = value else { return Ok(()) };
-    take!(value, at, CommonLbConfig {
-        used { healthy_panic_threshold }
-        harmless {
-            update_merge_window, ignore_new_hosts_until_first_hc, consistent_hashing_lb_config, override_host_status,
-            locality_config_specifier,
-        }
+/// What localities have to do with the choice, and below which share a priority panics. Some of the rest concern policies
+/// that are refused, and when an endpoint counts before its first health check.
+fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<(Localities, u8)> {
+    take!(value.unwrap_or_default(), at, CommonLbConfig {
+        used { healthy_panic_threshold, consistent_hashing_lb_config, locality_config_specifier }
+        harmless { update_merge_window, ignore_new_hosts_until_first_hc, override_host_status }
         refused { close_connections_on_host_set_change }
     });
-    match healthy_panic_threshold {
-        Some(threshold) if threshold.value != 50.0 => {
-            Err(at.field("healthy_panic_threshold").unsupported("50 or none"))
+    let at_hashing = at.field("consistent_hashing_lb_config");
+    take!(consistent_hashing_lb_config.unwrap_or_default(), at_hashing, ConsistentHashingLbConfig {
+        used {}
+        harmless {}
+        refused { use_hostname_for_hashing, hash_balance_factor }
+    });
+    let localities = match locality_config_specifier {
+        None => Localities::Alike,
+        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => Localities::Weighted,
+        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zones)) => {
+            // Zones count only in proxies whose bootstrap names the cluster that they stand in, which ours does not.
+            take!(zones, at, ZoneAwareLbConfig {
+                used {}
+                harmless { routing_enabled, min_cluster_size }
+                refused { fail_traffic_on_panic }
+            });
+            Localities::Alike
         }
-        _ => Ok(()),
-    }
+    };
+    Ok((localities, limits::panic_percent(healthy_panic_threshold, &at.field("healthy_panic_threshold"))?))
 }
 
 fn transport(socket: Option<TransportSocket>, matches: Vec<TransportSocketMatch>, at: &At<'_>) -> Decoded<Transport> {
@@ -200,6 +243,10 @@ struct HttpOptions {
     protocol: UpstreamProtocol,
     idle_timeout: Option<Duration>,
     max_requests_per_connection: Option<u32>,
+    /// Without the options of TCP.
+    connections: ConnectionOptions,
+    /// Statuses that outlier detection takes for errors; none: 5xx.
+    error_statuses: Vec<u16>,
 }
 
 /// The extension that holds the options of HTTP, by its key and its type.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::endpoint::Health;
+use model::endpoint::{Health, Spread};
 use model::{Address, Endpoint, EndpointSet, Locality, LocalityEndpoints, ResourceKind, WorkloadRef};
 use proto::envoy::config::core::v3::{self as core, HealthStatus, Metadata};
 use proto::envoy::config::endpoint::v3 as wire;
@@ -25,25 +25,28 @@ pub(super) fn load_assignment(value: wire::ClusterLoadAssignment, at: &At<'_>) -
         harmless {}
         refused { named_endpoints }
     });
-    if let Some(value) = policy {
-        overprovisioning(value, &at.field("policy"))?;
-    }
-    Ok(EndpointSet { name: cluster_name.into(), localities: each(endpoints, &at.field("endpoints"), group)? })
+    Ok(EndpointSet {
+        name: cluster_name.into(),
+        localities: each(endpoints, &at.field("endpoints"), group)?,
+        spread: spread(policy, &at.field("policy"))?,
+    })
 }
 
-/// Envoy's default share of health above which a priority takes everything, in percent.
-const OVERPROVISIONING: u32 = 140;
-
-fn overprovisioning(value: Policy, at: &At<'_>) -> Decoded<()> {
+fn spread(value: Option<Policy>, at: &At<'_>) -> Decoded<Spread> {
+    let Some(value) = value else { return Ok(Spread::default()) };
     take!(value, at, Policy {
-        used { overprovisioning_factor }
+        used { overprovisioning_factor, weighted_priority_health }
         harmless {}
-        refused { drop_overloads, endpoint_stale_after, weighted_priority_health }
+        refused { drop_overloads, endpoint_stale_after }
     });
-    match overprovisioning_factor {
-        None | Some(UInt32Value { value: OVERPROVISIONING }) => Ok(()),
-        Some(_) => Err(at.field("overprovisioning_factor").unsupported("140 or none")),
-    }
+    let overprovisioning = match overprovisioning_factor {
+        None => Spread::default().overprovisioning,
+        Some(UInt32Value { value: 0 }) => {
+            return Err(at.field("overprovisioning_factor").error("is 0", "1 or more"));
+        }
+        Some(factor) => factor.value,
+    };
+    Ok(Spread { overprovisioning, weighted: weighted_priority_health })
 }
 
 fn group(value: wire::LocalityLbEndpoints, at: &At<'_>) -> Decoded<LocalityEndpoints> {
@@ -57,10 +60,12 @@ fn group(value: wire::LocalityLbEndpoints, at: &At<'_>) -> Decoded<LocalityEndpo
     if metadata.is_some_and(|metadata| metadata.filter_metadata.contains_key(SOCKET_MATCH)) {
         return Err(at.field("metadata").key(SOCKET_MATCH).unsupported("it at the endpoints"));
     }
+    let weight = load_balancing_weight.map(|weight| above_zero(weight, at)).transpose()?;
     Ok(LocalityEndpoints {
-        locality: locality.map(place).unwrap_or_default(),
         priority,
-        weight: load_balancing_weight.map(|weight| above_zero(weight, at)).transpose()?,
+        // Envoy does not heed the weight of a group that says nothing of its locality.
+        weight: weight.filter(|_| locality.is_some()),
+        locality: locality.map(place).unwrap_or_default(),
         endpoints: each(lb_endpoints, &at.field("lb_endpoints"), endpoint)?,
     })
 }
@@ -90,6 +95,10 @@ fn endpoint(value: wire::LbEndpoint, at: &At<'_>) -> Decoded<Endpoint> {
         HostIdentifier::EndpointName(_) => return Err(at.field("endpoint_name").unsupported("`endpoint`")),
     };
     let metadata = metadata.unwrap_or_default();
+    if metadata.filter_metadata.get("envoy.lb").is_some_and(|fields| fields.fields.contains_key("hash_key")) {
+        let at = at.field("metadata");
+        return Err(at.key("envoy.lb").field("hash_key").unsupported("none: the address is what is hashed"));
+    }
     Ok(Endpoint {
         address: host_address(host, &at_endpoint)?,
         weight: load_balancing_weight.map_or(Ok(1), |weight| above_zero(weight, at))?,
@@ -101,11 +110,10 @@ fn endpoint(value: wire::LbEndpoint, at: &At<'_>) -> Decoded<Endpoint> {
 }
 
 fn host_address(value: wire::Endpoint, at: &At<'_>) -> Decoded<Address> {
-    // Health checks are refused at the cluster.
     take!(value, at, wire::Endpoint {
         used { address, hostname }
-        harmless { health_check_config, observability_name }
-        refused { additional_addresses }
+        harmless { observability_name }
+        refused { additional_addresses, health_check_config }
     });
     let address = super::address(address, &at.field("address"))?;
     let same = matches!(&address, Address::Host { host, .. } if **host == *hostname);

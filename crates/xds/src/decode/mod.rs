@@ -32,6 +32,7 @@ use proto::google::protobuf::{self, Any, BoolValue, value::Kind};
 use crate::{Resource, type_url};
 
 pub use bootstrap::{Bootstrap, Control, bootstrap};
+pub(crate) use cluster::PEAK_EWMA;
 pub use cluster::cluster;
 pub use endpoint::endpoints;
 pub use listener::listener;

@@ -1,15 +1,17 @@
 //! Retry policies.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use model::RetryPolicy;
 use model::retry::RetryOn;
 use proto::envoy::config::route::v3 as wire;
 use proto::envoy::config::route::v3::retry_policy::{
-    RetryBackOff, RetryHostPredicate, retry_host_predicate::ConfigType,
+    RetryBackOff, RetryHostPredicate, RetryPriority, retry_host_predicate::ConfigType, retry_priority,
 };
+use proto::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 
-use super::{At, Decoded, duration, each, limit, required, take, type_name};
+use super::{At, Decoded, duration, each, limit, required, take, type_name, unpack};
 
 /// Envoy's defaults: 25 ms, and ten times that.
 const BASE: Duration = Duration::from_millis(25);
@@ -18,11 +20,11 @@ pub(super) fn retry_policy(value: wire::RetryPolicy, at: &At<'_>) -> Decoded<Ret
     take!(value, at, wire::RetryPolicy {
         used {
             retry_on, num_retries, per_try_timeout, retry_host_predicate, host_selection_retry_max_attempts,
-            retriable_status_codes, retry_back_off,
+            retriable_status_codes, retry_back_off, retry_priority,
         }
         harmless {}
         refused {
-            per_try_idle_timeout, retry_priority, retry_options_predicates, rate_limited_retry_back_off,
+            per_try_idle_timeout, retry_options_predicates, rate_limited_retry_back_off,
             retriable_headers, retriable_request_headers, refresh_cluster_on_retry,
         }
     });
@@ -36,6 +38,10 @@ pub(super) fn retry_policy(value: wire::RetryPolicy, at: &At<'_>) -> Decoded<Ret
         max_interval,
         host_selection_attempts: host_selection(host_selection_retry_max_attempts, at)?,
         avoid_previous_hosts: !predicates.is_empty(),
+        avoid_previous_priorities: {
+            let at = at.field("retry_priority");
+            retry_priority.map(|value| previous_priorities(value, &at)).transpose()?
+        },
     })
 }
 
@@ -76,6 +82,21 @@ fn host_selection(value: i64, at: &At<'_>) -> Decoded<u32> {
         Ok(value) => Ok(value),
         Err(_) => Err(at.error(format!("is {value}"), "a number of attempts")),
     }
+}
+
+fn previous_priorities(value: RetryPriority, at: &At<'_>) -> Decoded<NonZeroU32> {
+    const KNOWN: &str = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
+    let any = match value.config_type {
+        Some(retry_priority::ConfigType::TypedConfig(any)) if type_name(&any.type_url) == KNOWN => any,
+        _ => {
+            let expected = "`envoy.retry_priorities.previous_priorities`";
+            return Err(at.error(format!("is `{}`", value.name), expected));
+        }
+    };
+    let at = at.field("typed_config");
+    let frequency = unpack::<PreviousPrioritiesConfig>(&any, &at)?.update_frequency;
+    let above_zero = u32::try_from(frequency).ok().and_then(NonZeroU32::new);
+    above_zero.ok_or_else(|| at.field("update_frequency").error(format!("is {frequency}"), "1 or more"))
 }
 
 fn previous_hosts(value: RetryHostPredicate, at: &At<'_>) -> Decoded<()> {

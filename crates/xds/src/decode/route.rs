@@ -16,6 +16,7 @@ use super::headers::{REQUEST, RESPONSE, changes};
 use super::{At, DecodeError, Decoded, ads, each, fault, matcher, open, port, required, take, type_name, unpack};
 
 mod forward;
+mod hash;
 
 /// A route configuration.
 pub fn route(any: &Any) -> Result<RouteConfiguration, DecodeError> {

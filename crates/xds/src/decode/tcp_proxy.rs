@@ -7,6 +7,7 @@ use model::tcp_proxy::WeightedTarget;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
+use proto::envoy::r#type::v3::{HashPolicy, hash_policy::PolicySpecifier};
 
 use super::access_log::access_logs;
 use super::{At, Decoded, each, limit, required, take};
@@ -17,11 +18,14 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub(super) fn tcp_proxy(value: wire::TcpProxy, at: &At<'_>) -> Decoded<TcpProxy> {
     // One attempt to connect is the default, and how long to wait between more of them has no meaning then.
     take!(value, at, wire::TcpProxy {
-        used { stat_prefix, cluster_specifier, idle_timeout, access_log, max_connect_attempts }
+        used {
+            stat_prefix, cluster_specifier, idle_timeout, hash_policy, access_log, max_connect_attempts,
+            max_downstream_connection_duration,
+        }
         harmless { backoff_options, max_early_data_bytes, check_drain_close, proxy_protocol_tlv_merge_policy }
         refused {
-            on_demand, metadata_match, downstream_idle_timeout, upstream_idle_timeout, hash_policy, tunneling_config,
-            max_downstream_connection_duration, max_downstream_connection_duration_jitter_percentage,
+            on_demand, metadata_match, downstream_idle_timeout, upstream_idle_timeout, tunneling_config,
+            max_downstream_connection_duration_jitter_percentage,
             access_log_flush_interval, flush_access_log_on_connected, access_log_options, proxy_protocol_tlvs,
             upstream_connect_mode,
         }
@@ -39,8 +43,21 @@ pub(super) fn tcp_proxy(value: wire::TcpProxy, at: &At<'_>) -> Decoded<TcpProxy>
         stat_prefix: stat_prefix.into(),
         clusters,
         idle_timeout: limit(idle_timeout, Some(IDLE), &at.field("idle_timeout"))?,
+        max_duration: limit(max_downstream_connection_duration, None, &at.field("max_downstream_connection_duration"))?,
+        hash_source: {
+            let at = at.field("hash_policy");
+            !each(hash_policy, &at, source_ip)?.is_empty()
+        },
         access_logs: access_logs(access_log, &at.field("access_log"))?,
     })
+}
+
+fn source_ip(value: HashPolicy, at: &At<'_>) -> Decoded<()> {
+    match value.policy_specifier {
+        Some(PolicySpecifier::SourceIp(_)) => Ok(()),
+        Some(PolicySpecifier::FilterState(_)) => Err(at.field("filter_state").unsupported("`source_ip`")),
+        None => Err(at.error("says nothing", "`source_ip`")),
+    }
 }
 
 fn target(value: ClusterWeight, at: &At<'_>) -> Decoded<WeightedTarget> {

@@ -3,23 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
+use model::cluster::{Discovery, Localities, PANIC_PERCENT, Transport, UpstreamProtocol};
 use model::{Cluster, DestinationService};
 use prost::Message;
-use proto::envoy::config::cluster::v3::circuit_breakers::Thresholds;
+use proto::envoy::config::cluster::v3 as wire;
 use proto::envoy::config::cluster::v3::cluster::common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
 use proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbConfig, LbPolicy,
-    LeastRequestLbConfig, TransportSocketMatch,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
 };
-use proto::envoy::config::cluster::v3::{self as wire, CircuitBreakers};
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::extensions::upstreams::http::v3 as http;
 use proto::envoy::extensions::upstreams::http::v3::http_protocol_options as options;
 use proto::google::protobuf::{Any, Struct, Value, value::Kind as ValueKind};
 
 use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
-use super::{ads, duration, endpoint, limit, number, pack, packed, tls};
+use super::{ads, balancing, duration, endpoint, limit, number, pack, packed, tls};
+
+mod health_check;
+mod limits;
+mod outlier;
 
 /// Envoy's default for idle upstream connections.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -34,7 +36,7 @@ pub fn cluster(cluster: &Cluster) -> Any {
         Discovery::OriginalDestination => (DiscoveryType::OriginalDst, None),
     };
     let by_name = matches!(kind, DiscoveryType::StrictDns | DiscoveryType::LogicalDns);
-    let (lb_policy, lb_config) = balancing(cluster);
+    let (lb_policy, lb_config) = balancing::balancing(cluster);
     let (transport_socket, transport_socket_matches) = transport(&cluster.transport);
     let head = wire::Cluster {
         name: cluster.name.to_string(),
@@ -43,10 +45,14 @@ pub fn cluster(cluster: &Cluster) -> Any {
         connect_timeout: Some(duration(cluster.connect_timeout)),
         lb_policy: lb_policy as i32,
         lb_config,
-        common_lb_config: endpoints_have_localities(cluster),
+        load_balancing_policy: balancing::typed(cluster),
+        common_lb_config: common_balancing(cluster),
         // A host with addresses of both families is asked by the family that is more often routed.
         dns_lookup_family: if by_name { DnsLookupFamily::V4Preferred as i32 } else { 0 },
-        circuit_breakers: Some(no_limits()),
+        circuit_breakers: Some(limits::circuit_breakers(cluster.circuit_breakers.as_deref())),
+        upstream_connection_options: limits::tcp_keepalive(cluster.connections.as_deref()),
+        outlier_detection: cluster.outlier_detection.as_deref().map(outlier::outlier_detection),
+        health_checks: cluster.health_check.iter().map(|check| health_check::health_check(check)).collect(),
         typed_extension_protocol_options: http_options(cluster),
         transport_socket,
         transport_socket_matches,
@@ -67,64 +73,52 @@ fn eds_config(cluster: &Cluster) -> Option<EdsClusterConfig> {
     Some(EdsClusterConfig { eds_config: ads(), service_name })
 }
 
-/// Makes Envoy heed the weights of localities, where there are any.
-fn endpoints_have_localities(cluster: &Cluster) -> Option<CommonLbConfig> {
-    (cluster.discovery != Discovery::OriginalDestination).then(|| CommonLbConfig {
-        locality_config_specifier: Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})),
+/// When all endpoints of a priority are used, and that the weights of localities count.
+fn common_balancing(cluster: &Cluster) -> Option<CommonLbConfig> {
+    let chooses = cluster.discovery != Discovery::OriginalDestination;
+    let weighted = || LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {});
+    let config = CommonLbConfig {
+        locality_config_specifier: (chooses && cluster.localities == Localities::Weighted).then(weighted),
+        healthy_panic_threshold: match cluster.panic_percent {
+            PANIC_PERCENT => None,
+            percent => limits::percent(percent.into()),
+        },
         ..CommonLbConfig::default()
-    })
-}
-
-/// Envoy demands that clusters of the original destination, and only they, choose by themselves.
-fn balancing(cluster: &Cluster) -> (LbPolicy, Option<LbConfig>) {
-    match (&cluster.discovery, &cluster.balancing) {
-        (Discovery::OriginalDestination, _) => (LbPolicy::ClusterProvided, None),
-        (_, Balancing::RoundRobin | Balancing::Provided) => (LbPolicy::RoundRobin, None),
-        (_, Balancing::Random) => (LbPolicy::Random, None),
-        (_, Balancing::LeastRequest { choices }) => {
-            let config = LeastRequestLbConfig { choice_count: number(*choices), ..LeastRequestLbConfig::default() };
-            (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config)))
-        }
-    }
-}
-
-/// The model sets no limits to concurrency; Envoy would, at 1024.
-fn no_limits() -> CircuitBreakers {
-    let thresholds = Thresholds {
-        max_connections: number(u32::MAX),
-        max_pending_requests: number(u32::MAX),
-        max_requests: number(u32::MAX),
-        max_retries: number(u32::MAX),
-        ..Thresholds::default()
     };
-    CircuitBreakers { thresholds: vec![thresholds], ..CircuitBreakers::default() }
+    (config != CommonLbConfig::default()).then_some(config)
 }
 
 /// The options of HTTP, unless they are all Envoy's defaults.
 fn http_options(cluster: &Cluster) -> HashMap<String, Any> {
+    let connections = cluster.connections.as_deref();
+    let outlier_detection = outlier::error_statuses(cluster.outlier_detection.as_deref());
+    let max_connection_duration = connections.and_then(|c| c.max_duration).map(duration);
     let default = cluster.protocol == UpstreamProtocol::Http1
         && cluster.idle_timeout == Some(IDLE)
-        && cluster.max_requests_per_connection.is_none();
+        && cluster.max_requests_per_connection.is_none()
+        && max_connection_duration.is_none()
+        && outlier_detection.is_none();
     if default {
         return HashMap::new();
     }
     let common = core::HttpProtocolOptions {
         idle_timeout: limit(cluster.idle_timeout, Some(IDLE)),
         max_requests_per_connection: cluster.max_requests_per_connection.and_then(number),
+        max_connection_duration,
         ..core::HttpProtocolOptions::default()
     };
     let options = http::HttpProtocolOptions {
         common_http_protocol_options: (common != core::HttpProtocolOptions::default()).then_some(common),
-        upstream_protocol_options: Some(protocol(cluster.protocol)),
+        upstream_protocol_options: Some(protocol(cluster.protocol, limits::http2(connections))),
+        outlier_detection,
         ..http::HttpProtocolOptions::default()
     };
     [("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), pack(&options))].into()
 }
 
-fn protocol(protocol: UpstreamProtocol) -> options::UpstreamProtocolOptions {
+fn protocol(protocol: UpstreamProtocol, http2: core::Http2ProtocolOptions) -> options::UpstreamProtocolOptions {
     use options::explicit_http_config::ProtocolConfig;
     let http1 = core::Http1ProtocolOptions::default;
-    let http2 = core::Http2ProtocolOptions::default;
     let explicit = |config| {
         options::UpstreamProtocolOptions::ExplicitHttpConfig(options::ExplicitHttpConfig {
             protocol_config: Some(config),
@@ -132,16 +126,16 @@ fn protocol(protocol: UpstreamProtocol) -> options::UpstreamProtocolOptions {
     };
     match protocol {
         UpstreamProtocol::Http1 => explicit(ProtocolConfig::HttpProtocolOptions(http1())),
-        UpstreamProtocol::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(http2())),
+        UpstreamProtocol::Http2 => explicit(ProtocolConfig::Http2ProtocolOptions(http2)),
         UpstreamProtocol::Auto => options::UpstreamProtocolOptions::AutoConfig(options::AutoHttpConfig {
             http_protocol_options: Some(http1()),
-            http2_protocol_options: Some(http2()),
+            http2_protocol_options: Some(http2),
             ..options::AutoHttpConfig::default()
         }),
         UpstreamProtocol::SameAsDownstream => {
             options::UpstreamProtocolOptions::UseDownstreamProtocolConfig(options::UseDownstreamHttpConfig {
                 http_protocol_options: Some(http1()),
-                http2_protocol_options: Some(http2()),
+                http2_protocol_options: Some(http2),
                 ..options::UseDownstreamHttpConfig::default()
             })
         }

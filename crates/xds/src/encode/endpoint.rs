@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use model::endpoint::Health;
+use model::endpoint::{Health, Spread};
 use model::{Endpoint, EndpointSet, Locality, LocalityEndpoints, WorkloadRef};
 use prost::Message;
 use proto::envoy::config::core::v3::{self as core, HealthStatus};
 use proto::envoy::config::endpoint::v3 as wire;
+use proto::envoy::config::endpoint::v3::cluster_load_assignment::Policy;
 use proto::google::protobuf::Any;
 
 use super::ordered::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints, Metadata, Struct};
@@ -21,12 +22,22 @@ pub(super) fn load_assignment(set: &EndpointSet) -> ClusterLoadAssignment {
     ClusterLoadAssignment {
         cluster_name: set.name.to_string(),
         endpoints: set.localities.iter().map(locality_endpoints).collect(),
+        policy: policy(set.spread),
     }
+}
+
+fn policy(spread: Spread) -> Option<Policy> {
+    (spread != Spread::default()).then(|| Policy {
+        overprovisioning_factor: number(spread.overprovisioning),
+        weighted_priority_health: spread.weighted,
+        ..Policy::default()
+    })
 }
 
 fn locality_endpoints(group: &LocalityEndpoints) -> LocalityLbEndpoints {
     LocalityLbEndpoints {
-        locality: locality(&group.locality),
+        // Without any, Envoy does not heed the weight.
+        locality: locality(&group.locality).or(group.weight.map(|_| core::Locality::default())),
         lb_endpoints: group.endpoints.iter().map(lb_endpoint).collect(),
         load_balancing_weight: group.weight.and_then(number),
         priority: group.priority,

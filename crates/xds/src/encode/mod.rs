@@ -2,8 +2,10 @@
 //! same value. Equal values give equal bytes, so a hash of the bytes serves as version.
 
 mod access_log;
+mod balancing;
 mod cluster;
 mod endpoint;
+mod hash;
 mod headers;
 mod http_proxy;
 mod listener;

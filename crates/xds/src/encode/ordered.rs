@@ -55,6 +55,8 @@ pub struct ClusterLoadAssignment {
     pub cluster_name: String,
     #[prost(message, repeated, tag = "2")]
     pub endpoints: Vec<LocalityLbEndpoints>,
+    #[prost(message, optional, tag = "4")]
+    pub policy: Option<endpoint::cluster_load_assignment::Policy>,
 }
 
 /// `envoy.config.endpoint.v3.LocalityLbEndpoints`

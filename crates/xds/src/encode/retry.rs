@@ -2,8 +2,11 @@
 
 use model::RetryPolicy;
 use proto::envoy::config::route::v3 as wire;
-use proto::envoy::config::route::v3::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate};
+use proto::envoy::config::route::v3::retry_policy::{
+    RetryBackOff, RetryHostPredicate, RetryPriority, retry_host_predicate, retry_priority,
+};
 use proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use proto::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 
 use super::{duration, number, pack};
 
@@ -17,6 +20,12 @@ pub(super) fn retry_policy(retry: &RetryPolicy) -> wire::RetryPolicy {
         num_retries: number(retry.attempts),
         per_try_timeout: retry.per_try_timeout.map(duration),
         retry_host_predicate: previous_hosts.into_iter().collect(),
+        retry_priority: retry.avoid_previous_priorities.map(|every| RetryPriority {
+            name: "envoy.retry_priorities.previous_priorities".into(),
+            config_type: Some(retry_priority::ConfigType::TypedConfig(pack(&PreviousPrioritiesConfig {
+                update_frequency: i32::try_from(every.get()).unwrap_or(i32::MAX),
+            }))),
+        }),
         host_selection_retry_max_attempts: retry.host_selection_attempts.into(),
         retriable_status_codes: retry.on.status_codes.iter().map(|code| u32::from(*code)).collect(),
         retry_back_off: Some(RetryBackOff {

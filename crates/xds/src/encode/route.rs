@@ -23,7 +23,7 @@ use proto::google::protobuf::{Any, BoolValue};
 
 use super::headers::{removals, writes};
 use super::http_proxy::{FAULT_FILTER, http_fault};
-use super::{ads, duration, matcher, number, pack, retry};
+use super::{ads, duration, hash, matcher, number, pack, retry};
 
 /// A route configuration.
 pub fn route(table: &RouteConfiguration) -> Any {
@@ -164,6 +164,7 @@ fn route_action(forward: &Forward) -> wire::RouteAction {
             HostRewrite::Upstream => HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: true }),
         }),
         request_mirror_policies: forward.mirrors.iter().map(mirror).collect(),
+        hash_policy: forward.hash.iter().map(hash::hash_policy).collect(),
         ..wire::RouteAction::default()
     }
 }

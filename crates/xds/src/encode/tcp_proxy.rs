@@ -7,9 +7,10 @@ use model::tcp_proxy::WeightedTarget;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::weighted_cluster::ClusterWeight;
 use proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{ClusterSpecifier, WeightedCluster};
+use proto::envoy::r#type::v3::{HashPolicy, hash_policy};
 use proto::google::protobuf::Any;
 
-use super::{access_log::access_logs, limit, pack};
+use super::{access_log::access_logs, duration, limit, pack};
 
 /// Envoy's default for connections with nothing to carry.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -31,7 +32,13 @@ pub(super) fn tcp_proxy(tcp: &TcpProxy) -> Any {
         stat_prefix: tcp.stat_prefix.to_string(),
         cluster_specifier: Some(specifier),
         idle_timeout: limit(tcp.idle_timeout, Some(IDLE)),
+        max_downstream_connection_duration: tcp.max_duration.map(duration),
+        hash_policy: tcp.hash_source.then(source_ip).into_iter().collect(),
         access_log: access_logs(&tcp.access_logs),
         ..wire::TcpProxy::default()
     })
+}
+
+fn source_ip() -> HashPolicy {
+    HashPolicy { policy_specifier: Some(hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {})) }
 }

@@ -145,7 +145,7 @@ fn absent_endpoints(subscription: &mut Subscription, names: &[Arc<str>]) -> Vec<
     let mut empty = Vec::with_capacity(names.len());
     for name in names {
         subscription.hold_absent(name);
-        empty.push(encode::endpoints(&EndpointSet { name: name.clone(), localities: Vec::new() }));
+        empty.push(encode::endpoints(&EndpointSet::new(name.clone(), Vec::new())));
     }
     empty
 }

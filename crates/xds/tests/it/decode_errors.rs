@@ -3,13 +3,17 @@
 use model::ResourceKind;
 use prost::Name;
 use proto::envoy::config::cluster::v3 as cluster;
+use proto::envoy::config::cluster::v3::cluster::common_lb_config::ConsistentHashingLbConfig;
+use proto::envoy::config::cluster::v3::cluster::{
+    CommonLbConfig, LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig, RingHashLbConfig,
+};
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::endpoint::v3 as endpoint;
 use proto::envoy::config::listener::v3 as listener;
 use proto::envoy::config::route::v3 as route;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use proto::envoy::r#type::matcher::v3::RegexMatcher;
-use proto::google::protobuf::{Any, Duration, UInt32Value};
+use proto::google::protobuf::{Any, Duration, UInt32Value, UInt64Value};
 use xds::{decode, type_url};
 
 fn pack<M: Name>(message: &M) -> Any {
@@ -111,26 +115,110 @@ fn clusters() {
     let unsupported = "is set, but this proxy does not support it; expected";
     for (any, expected) in [
         (
-            a_cluster(|c| c.lb_policy = 2),
-            format!("c: lb_policy: {unsupported} ROUND_ROBIN, LEAST_REQUEST, RANDOM, or CLUSTER_PROVIDED"),
-        ),
-        (
             a_cluster(|c| c.lb_policy = 99),
-            "c: lb_policy: is 99; expected ROUND_ROBIN, LEAST_REQUEST, RANDOM, or CLUSTER_PROVIDED".into(),
+            "c: lb_policy: is 99; expected ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV, or CLUSTER_PROVIDED"
+                .into(),
         ),
         (
-            a_cluster(|c| c.outlier_detection = Some(cluster::OutlierDetection::default())),
-            format!("c: outlier_detection: {unsupported} the field to be absent"),
+            a_cluster(|c| {
+                c.lb_policy = LbPolicy::RingHash as i32;
+                let config =
+                    RingHashLbConfig { maximum_ring_size: Some(UInt64Value { value: 9 }), ..Default::default() };
+                c.lb_config = Some(LbConfig::RingHashLbConfig(config));
+            }),
+            "c: ring_hash_lb_config.maximum_ring_size: is 9; expected 1024, which is the least size, to 8388608".into(),
+        ),
+        (
+            a_cluster(|c| {
+                c.lb_policy = LbPolicy::RingHash as i32;
+                c.lb_config =
+                    Some(LbConfig::RingHashLbConfig(RingHashLbConfig { hash_function: 1, ..Default::default() }));
+            }),
+            format!("c: ring_hash_lb_config.hash_function: {unsupported} XX_HASH"),
+        ),
+        (
+            a_cluster(|c| {
+                c.lb_policy = LbPolicy::Maglev as i32;
+                let config = MaglevLbConfig { table_size: Some(UInt64Value { value: 65536 }) };
+                c.lb_config = Some(LbConfig::MaglevLbConfig(config));
+            }),
+            "c: maglev_lb_config.table_size: is 65536; expected a prime number up to 5000011".into(),
+        ),
+        (
+            a_cluster(|c| {
+                c.lb_policy = LbPolicy::LeastRequest as i32;
+                let active_request_bias = Some(core::RuntimeDouble { default_value: -0.5, ..Default::default() });
+                let config = LeastRequestLbConfig { active_request_bias, ..Default::default() };
+                c.lb_config = Some(LbConfig::LeastRequestLbConfig(config));
+            }),
+            "c: least_request_lb_config.active_request_bias.default_value: is -0.5; expected a number from 0 on".into(),
+        ),
+        (
+            a_cluster(|c| {
+                let bounded = ConsistentHashingLbConfig {
+                    hash_balance_factor: Some(UInt32Value { value: 150 }),
+                    ..Default::default()
+                };
+                c.common_lb_config =
+                    Some(CommonLbConfig { consistent_hashing_lb_config: Some(bounded), ..Default::default() });
+            }),
+            format!(
+                "c: common_lb_config.consistent_hashing_lb_config.hash_balance_factor: {unsupported} the field to be absent"
+            ),
+        ),
+        (
+            a_cluster(|c| {
+                let policy = endpoint::cluster_load_assignment::Policy {
+                    overprovisioning_factor: Some(UInt32Value { value: 0 }),
+                    ..Default::default()
+                };
+                c.load_assignment =
+                    Some(endpoint::ClusterLoadAssignment { policy: Some(policy), ..Default::default() });
+            }),
+            "c: load_assignment.policy.overprovisioning_factor: is 0; expected 1 or more".into(),
+        ),
+        (
+            a_cluster(|c| {
+                let enforcing_success_rate = Some(UInt32Value { value: 101 });
+                let detection = cluster::OutlierDetection { enforcing_success_rate, ..Default::default() };
+                c.outlier_detection = Some(detection);
+            }),
+            "c: outlier_detection.enforcing_success_rate: is 101; expected a percentage from 0 to 100".into(),
+        ),
+        (
+            a_cluster(|c| {
+                let time = |seconds| Some(Duration { seconds, nanos: 0 });
+                let (base_ejection_time, max_ejection_time) = (time(60), time(30));
+                let detection =
+                    cluster::OutlierDetection { base_ejection_time, max_ejection_time, ..Default::default() };
+                c.outlier_detection = Some(detection);
+            }),
+            "c: outlier_detection.max_ejection_time: is shorter than `base_ejection_time`; expected at least as much"
+                .into(),
+        ),
+        (
+            a_cluster(|c| c.health_checks = vec![core::HealthCheck::default()]),
+            "c: health_checks[0].unhealthy_threshold: is missing; expected a value".into(),
+        ),
+        (
+            a_cluster(|c| {
+                let healthy_panic_threshold = Some(proto::envoy::r#type::v3::Percent { value: 120.0 });
+                c.common_lb_config =
+                    Some(cluster::cluster::CommonLbConfig { healthy_panic_threshold, ..Default::default() });
+            }),
+            "c: common_lb_config.healthy_panic_threshold: is 120; expected a percentage from 0 to 100".into(),
         ),
         (
             a_cluster(|c| {
                 let limit = cluster::circuit_breakers::Thresholds {
-                    max_requests: Some(UInt32Value { value: 10 }),
+                    max_connection_pools: Some(UInt32Value { value: 10 }),
                     ..Default::default()
                 };
                 c.circuit_breakers = Some(cluster::CircuitBreakers { thresholds: vec![limit], ..Default::default() });
             }),
-            format!("c: circuit_breakers.thresholds[0].max_requests: {unsupported} 4294967295, which is no limit"),
+            format!(
+                "c: circuit_breakers.thresholds[0].max_connection_pools: {unsupported} 4294967295, which is no limit"
+            ),
         ),
         (
             a_cluster(|c| c.connect_timeout = Some(Duration { seconds: -1, nanos: 0 })),
@@ -150,6 +238,49 @@ fn clusters() {
     ] {
         check(ResourceKind::Cluster, &any, &expected);
     }
+}
+
+/// What a foreign control plane may say in a form that ours does not write.
+#[test]
+fn limits_in_other_words() {
+    use model::limits::{RetryBudget, TcpKeepalive};
+    use proto::envoy::extensions::load_balancing_policies as policies;
+    let number = |value| Some(UInt32Value { value });
+    let limits = |thresholds: Vec<cluster::circuit_breakers::Thresholds>| {
+        let any = a_cluster(|c| {
+            c.circuit_breakers = Some(cluster::CircuitBreakers { thresholds, ..Default::default() });
+        });
+        *decode::cluster(&any).expect("a cluster").circuit_breakers.expect("limits")
+    };
+    let thresholds = cluster::circuit_breakers::Thresholds::default;
+    let high = cluster::circuit_breakers::Thresholds { priority: 1, max_retries: number(9), ..thresholds() };
+    assert_eq!(limits(vec![high]), model::CircuitBreakers::default(), "another priority is not ours");
+    let budget = cluster::circuit_breakers::Thresholds { retry_budget: Some(Default::default()), ..thresholds() };
+    assert_eq!(limits(vec![budget, thresholds()]).retry_budget, Some(RetryBudget::default()), "the first counts");
+
+    let keepalive = |keepalive_probes, keepalive_time| {
+        let tcp_keepalive = Some(core::TcpKeepalive { keepalive_probes, keepalive_time, keepalive_interval: None });
+        let options = cluster::UpstreamConnectionOptions { tcp_keepalive, ..Default::default() };
+        let any = a_cluster(|c| c.upstream_connection_options = Some(options));
+        decode::cluster(&any).expect("a cluster").connections.and_then(|options| options.tcp_keepalive)
+    };
+    let probes = Some(TcpKeepalive { probes: Some(3), ..TcpKeepalive::default() });
+    assert_eq!((keepalive(number(3), None), keepalive(number(3), number(0))), (probes, None), "zero switches it off");
+
+    let slow_start_config = Some(policies::common::v3::SlowStartConfig {
+        slow_start_window: Some(Duration { seconds: 60, nanos: 0 }),
+        aggression: Some(core::RuntimeDouble { default_value: -1.0, runtime_key: "a".into() }),
+        ..Default::default()
+    });
+    let policy = policies::round_robin::v3::RoundRobin { slow_start_config, ..Default::default() };
+    let any = a_cluster(|c| {
+        let typed_config = Some(pack(&policy));
+        let config = core::TypedExtensionConfig { name: "p".into(), typed_config };
+        let policy = cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) };
+        c.load_balancing_policy = Some(cluster::LoadBalancingPolicy { policies: vec![policy] });
+    });
+    let found = decode::cluster(&any).expect("a cluster").slow_start;
+    assert_eq!(found.as_deref(), Some(&model::SlowStart::new(std::time::Duration::from_secs(60))));
 }
 
 #[test]
@@ -218,12 +349,112 @@ fn optional_filters_may_be_dropped() {
     assert!(decode::listener(&any).is_ok());
 }
 
+/// A typed policy of a cluster, as `model::Cluster` has it.
+fn typed(policies: &[(&str, Vec<u8>)]) -> (model::cluster::Balancing, model::cluster::Localities) {
+    let policy = |(name, value): &(&str, Vec<u8>)| cluster::load_balancing_policy::Policy {
+        typed_extension_config: Some(core::TypedExtensionConfig {
+            name: "x".into(),
+            typed_config: Some(Any { type_url: format!("type.googleapis.com/{name}"), value: value.clone() }),
+        }),
+    };
+    let any = a_cluster(|c| {
+        let policies = policies.iter().map(policy).collect();
+        c.load_balancing_policy = Some(cluster::LoadBalancingPolicy { policies });
+    });
+    let cluster = decode::cluster(&any).expect("a cluster");
+    (cluster.balancing, cluster.localities)
+}
+
+#[test]
+fn typed_policies() {
+    use model::cluster::{Balancing, Localities};
+    use prost::Message;
+    use proto::envoy::extensions::load_balancing_policies as lb;
+    let of = |name: &'static str, value: Vec<u8>| typed(&[("another.Policy", vec![1]), (name, value)]);
+    let weighted = lb::common::v3::locality_lb_config::LocalityWeightedLbConfig {};
+    let ring = lb::ring_hash::v3::RingHash {
+        minimum_ring_size: Some(UInt64Value { value: 7 }),
+        locality_weighted_lb_config: Some(weighted),
+        ..Default::default()
+    };
+    let localities = lb::common::v3::LocalityLbConfig {
+        locality_config_specifier: Some(
+            lb::common::v3::locality_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(weighted),
+        ),
+    };
+    let random = lb::random::v3::Random { locality_lb_config: Some(localities) };
+    let biased = lb::least_request::v3::LeastRequest {
+        active_request_bias: Some(core::RuntimeDouble { default_value: 0.5, ..Default::default() }),
+        ..Default::default()
+    };
+    for (found, expected) in [
+        (
+            of("envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash", ring.encode_to_vec()),
+            (Balancing::RingHash { min_size: 7, max_size: 8_388_608 }, Localities::Weighted),
+        ),
+        (
+            of("envoy.extensions.load_balancing_policies.maglev.v3.Maglev", Vec::new()),
+            (Balancing::Maglev { table_size: 65_537 }, Localities::Alike),
+        ),
+        (
+            of("envoy.extensions.load_balancing_policies.random.v3.Random", random.encode_to_vec()),
+            (Balancing::Random, Localities::Weighted),
+        ),
+        (
+            of("envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest", biased.encode_to_vec()),
+            (Balancing::BiasedLeastRequest { choices: 2, bias: 0.5 }, Localities::Alike),
+        ),
+        (of("halcyon.balancing.v1.PeakEwma", Vec::new()), (Balancing::PeakEwma(Default::default()), Localities::Alike)),
+    ] {
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn hash_keys_by_address_only() {
+    let text = |value: &str| proto::google::protobuf::Value {
+        kind: Some(proto::google::protobuf::value::Kind::StringValue(value.into())),
+    };
+    let fields = proto::google::protobuf::Struct { fields: [("hash_key".to_owned(), text("a"))].into() };
+    let socket = core::SocketAddress {
+        address: "127.0.0.1".into(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(80)),
+        ..Default::default()
+    };
+    let one = endpoint::LbEndpoint {
+        metadata: Some(core::Metadata {
+            filter_metadata: [("envoy.lb".to_owned(), fields)].into(),
+            ..Default::default()
+        }),
+        host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
+            address: Some(core::Address { address: Some(core::address::Address::SocketAddress(socket)) }),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let group = endpoint::LocalityLbEndpoints { lb_endpoints: vec![one], ..Default::default() };
+    let set =
+        endpoint::ClusterLoadAssignment { cluster_name: "e".into(), endpoints: vec![group], ..Default::default() };
+    check(
+        ResourceKind::Endpoints,
+        &pack(&set),
+        "e: endpoints[0].lb_endpoints[0].metadata[\"envoy.lb\"].hash_key: is set, but this proxy does not support it; expected none: \
+         the address is what is hashed",
+    );
+}
+
 #[test]
 fn defaults_are_envoys() {
     let any = a_cluster(|_| {});
     let cluster = decode::cluster(&any).expect("a cluster");
     assert_eq!(cluster.connect_timeout.as_secs(), 5);
     assert_eq!(cluster.idle_timeout.map(|it| it.as_secs()), Some(3600));
+    // 1024 of most, but 3 retries.
+    assert_eq!(cluster.circuit_breakers.as_deref(), Some(&model::CircuitBreakers::default()));
+    assert_eq!((cluster.panic_percent, &cluster.outlier_detection, &cluster.connections), (50, &None, &None));
+    let any = a_cluster(|c| c.outlier_detection = Some(cluster::OutlierDetection::default()));
+    let found = decode::cluster(&any).expect("a cluster").outlier_detection;
+    assert_eq!(found.as_deref(), Some(&model::OutlierDetection::default()));
     let forward = |timeout| {
         let table = a_route(|it| {
             it.action = Some(route::route::Action::Route(route::RouteAction {

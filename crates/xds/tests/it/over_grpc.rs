@@ -52,8 +52,7 @@ fn config(names: &[&str]) -> Config {
     for name in names {
         let cluster = Cluster::new(*name, Discovery::Eds((*name).into()));
         Resource::Cluster(cluster.into()).insert_into(&mut config);
-        Resource::Endpoints(EndpointSet { name: (*name).into(), localities: Vec::new() }.into())
-            .insert_into(&mut config);
+        Resource::Endpoints(EndpointSet::new(*name, Vec::new()).into()).insert_into(&mut config);
     }
     config
 }

@@ -68,7 +68,7 @@ pub fn content(kind: ResourceKind, name: &str, number: u8) -> Resource {
             let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
             let group =
                 model::LocalityEndpoints { endpoints: vec![model::Endpoint::plain(address)], ..Default::default() };
-            Resource::Endpoints(EndpointSet { name, localities: vec![group] }.into())
+            Resource::Endpoints(EndpointSet::new(name, vec![group]).into())
         }
         ResourceKind::Listener => {
             let address = Address::socket(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
@@ -317,7 +317,7 @@ impl World {
         // The state of the world says of an endpoint set that it is empty, and of others nothing at all.
         if self.variant == Variant::Sotw {
             for name in expected.clusters.keys() {
-                let empty = || Arc::new(EndpointSet { name: name.clone(), localities: Vec::new() });
+                let empty = || Arc::new(EndpointSet::new(name.clone(), Vec::new()));
                 expected.endpoints.entry(name.clone()).or_insert_with(empty);
             }
         }

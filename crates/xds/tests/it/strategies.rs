@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each user takes what it needs
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use model::access_log::LogFormat;
 use model::chain::{ChainMatch, TransportKind};
-use model::cluster::{Balancing, Discovery, Transport, UpstreamProtocol};
-use model::endpoint::Health;
+use model::cluster::{Balancing, Discovery, Localities, PeakEwma, Transport, UpstreamProtocol};
+use model::endpoint::{Health, Spread};
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::headers::{HeaderWrite, WriteAction};
 use model::http_proxy::{Codec, ForwardClientCert, HttpFilter, RouteSource};
@@ -21,8 +22,8 @@ use model::listener::Inspect;
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
 use model::retry::RetryOn;
 use model::route::{
-    Action, DirectResponse, Forward, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect, RedirectPath, RouteMatch,
-    WeightedCluster,
+    Action, DirectResponse, Forward, HashCookie, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch, PathRewrite,
+    Redirect, RedirectPath, RouteMatch, WeightedCluster,
 };
 use model::secret::SecretValue;
 use model::tcp_proxy::WeightedTarget;
@@ -32,6 +33,11 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+
+#[path = "resilient.rs"]
+mod resilient;
+
+use resilient::{fitting, resilience};
 
 /// A name of a resource or a part of one.
 pub fn name() -> impl Strategy<Value = Arc<str>> {
@@ -165,17 +171,32 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
     );
     let on = (conditions, vec(400u16..600, 0..3))
         .prop_map(|(names, status_codes)| RetryOn { status_codes, ..RetryOn::parse(&names.join(",")).0 });
-    (on, 0u32..9, of(some_time()), 1u64..99, 1u32..20, 1u32..9, any::<bool>()).prop_map(
-        |(on, attempts, per_try_timeout, base, factor, host_selection_attempts, avoid_previous_hosts)| RetryPolicy {
+    let others = (1u32..9, any::<bool>(), of(1u32..9).prop_map(|every| every.and_then(NonZeroU32::new)));
+    (on, 0u32..9, of(some_time()), 1u64..99, 1u32..20, others).prop_map(
+        |(on, attempts, per_try_timeout, base, factor, others)| RetryPolicy {
             on,
             attempts,
             per_try_timeout,
             base_interval: Duration::from_millis(base),
             max_interval: Duration::from_millis(base) * factor,
-            host_selection_attempts,
-            avoid_previous_hosts,
+            host_selection_attempts: others.0,
+            avoid_previous_hosts: others.1,
+            avoid_previous_priorities: others.2,
         },
     )
+}
+
+fn hash_policy() -> impl Strategy<Value = HashPolicy> {
+    let ttl = of(prop_oneof![Just(Duration::ZERO), some_time()]);
+    let cookie = (text(), ttl, "[a-z/]{0,5}", vec((text(), "[a-z]{0,3}"), 0..2))
+        .prop_map(|(name, ttl, path, attributes)| HashCookie { name, ttl, path, attributes });
+    let key = prop_oneof![
+        header_name().prop_map(HashKey::Header),
+        cookie.prop_map(HashKey::Cookie),
+        Just(HashKey::SourceIp),
+        text().prop_map(HashKey::Query),
+    ];
+    (key, any::<bool>()).prop_map(|(key, terminal)| HashPolicy { key, terminal })
 }
 
 fn forward() -> impl Strategy<Value = Forward> {
@@ -205,9 +226,18 @@ fn forward() -> impl Strategy<Value = Forward> {
         of(path_rewrite),
         of(host_rewrite),
         vec(mirror, 0..2),
+        vec(hash_policy(), 0..3),
     )
         .prop_map(
-            |(clusters, (timeout, max_grpc_timeout, idle_timeout), retry, path_rewrite, host_rewrite, mirrors)| {
+            |(
+                clusters,
+                (timeout, max_grpc_timeout, idle_timeout),
+                retry,
+                path_rewrite,
+                host_rewrite,
+                mirrors,
+                hash,
+            )| {
                 Forward {
                     clusters,
                     timeout,
@@ -217,6 +247,7 @@ fn forward() -> impl Strategy<Value = Forward> {
                     path_rewrite,
                     host_rewrite,
                     mirrors,
+                    hash: hash.into(),
                 }
             },
         )
@@ -395,11 +426,14 @@ fn http_proxy() -> impl Strategy<Value = HttpProxy> {
 
 fn tcp_proxy() -> impl Strategy<Value = TcpProxy> {
     let target = (name(), 1u32..100).prop_map(|(cluster, weight)| WeightedTarget { cluster, weight });
-    (name(), vec(target, 1..3), of(some_time()), access_logs()).prop_map(
-        |(stat_prefix, clusters, idle_timeout, access_logs)| TcpProxy {
+    let flags = (of(some_time()), any::<bool>());
+    (name(), vec(target, 1..3), of(some_time()), flags, access_logs()).prop_map(
+        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source), access_logs)| TcpProxy {
             stat_prefix,
             clusters,
             idle_timeout,
+            max_duration,
+            hash_source,
             access_logs,
         },
     )
@@ -477,7 +511,11 @@ fn endpoint_set(address: impl Strategy<Value = Address> + Clone) -> impl Strateg
     let group = (locality, 0u32..3, of(1u32..100), vec(endpoint(address), 0..3)).prop_map(
         |(locality, priority, weight, endpoints)| LocalityEndpoints { locality, priority, weight, endpoints },
     );
-    (name(), vec(group, 0..3)).prop_map(|(name, localities)| EndpointSet { name, localities })
+    let spread = prop_oneof![
+        Just(Spread::default()),
+        (1u32..500, any::<bool>()).prop_map(|(overprovisioning, weighted)| Spread { overprovisioning, weighted }),
+    ];
+    (name(), vec(group, 0..3), spread).prop_map(|(name, localities, spread)| EndpointSet { name, localities, spread })
 }
 
 /// The endpoints of a cluster.
@@ -493,15 +531,22 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
         endpoint_set(host().boxed()).prop_map(Discovery::StrictDns),
         (name(), endpoint(host())).prop_map(|(name, only)| {
             let group = LocalityEndpoints { endpoints: vec![only], ..LocalityEndpoints::default() };
-            Discovery::LogicalDns(EndpointSet { name, localities: vec![group] })
+            Discovery::LogicalDns(EndpointSet::new(name, vec![group]))
         }),
         Just(Discovery::OriginalDestination),
     ];
     let balancing = prop_oneof![
         Just(Balancing::RoundRobin),
         (2u32..9).prop_map(|choices| Balancing::LeastRequest { choices }),
+        (2u32..9, 1u32..9)
+            .prop_map(|(choices, bias)| Balancing::BiasedLeastRequest { choices, bias: 0.7 * f64::from(bias) }),
         Just(Balancing::Random),
+        (1u64..9000, 0u64..9000)
+            .prop_map(|(min_size, more)| Balancing::RingHash { min_size, max_size: min_size + more }),
+        select(vec![2u64, 7, 65_537, 5_000_011]).prop_map(|table_size| Balancing::Maglev { table_size }),
+        (some_time(), some_time()).prop_map(|(decay, initial)| Balancing::PeakEwma(PeakEwma { decay, initial })),
     ];
+    let localities = select(vec![Localities::Alike, Localities::Weighted]);
     let protocol = select(vec![
         UpstreamProtocol::Http1,
         UpstreamProtocol::Http2,
@@ -515,23 +560,28 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     ];
     let service =
         (name(), name(), name()).prop_map(|(host, name, namespace)| DestinationService { host, name, namespace });
-    (name(), discovery, balancing, some_time(), protocol, transport, of(some_time()), of(1u32..9), of(service))
-        .prop_map(
-            |(name, discovery, balancing, connect_timeout, protocol, transport, idle_timeout, requests, service)| {
-                let by_itself = discovery == Discovery::OriginalDestination;
-                Cluster {
-                    name,
-                    discovery,
-                    balancing: if by_itself { Balancing::Provided } else { balancing },
-                    connect_timeout,
-                    protocol,
-                    transport,
-                    idle_timeout,
-                    max_requests_per_connection: requests,
-                    service,
-                }
-            },
-        )
+    let times = (some_time(), of(some_time()));
+    let choice = (balancing, localities);
+    (name(), discovery, choice, times, protocol, transport, resilience(), of(1u32..9), of(service)).prop_map(
+        |(name, discovery, choice, times, protocol, transport, resilience, requests, service)| {
+            let (connect_timeout, idle_timeout) = times;
+            let (balancing, localities) = choice;
+            let by_itself = discovery == Discovery::OriginalDestination;
+            fitting(Cluster {
+                name,
+                discovery,
+                balancing: if by_itself { Balancing::Provided } else { balancing },
+                localities: if by_itself { Localities::Alike } else { localities },
+                connect_timeout,
+                protocol,
+                transport,
+                idle_timeout,
+                max_requests_per_connection: requests,
+                service,
+                ..resilience
+            })
+        },
+    )
 }
 
 /// A secret.

@@ -321,6 +321,9 @@ impl ConnectionPoolSettings {
             r.opt("http2KeepAlive", &http.http2_keep_alive, |keep_alive, r| {
                 check_duration("interval", keep_alive.interval, r);
                 check_duration("timeout", keep_alive.timeout, r);
+                if keep_alive.interval.is_none() || keep_alive.timeout.is_none() {
+                    r.error("the pings are not described whole").expected("both `interval` and `timeout`");
+                }
             });
         });
     }

@@ -24,12 +24,12 @@ pub(super) fn forward(value: wire::RouteAction, at: &At<'_>) -> Decoded<Forward>
     take!(value, at, wire::RouteAction {
         used {
             cluster_not_found_response_code, prefix_rewrite, regex_rewrite, timeout, idle_timeout, retry_policy,
-            request_mirror_policies, max_stream_duration, cluster_specifier, host_rewrite_specifier,
+            request_mirror_policies, max_stream_duration, cluster_specifier, host_rewrite_specifier, hash_policy,
         }
         harmless { flush_timeout, early_data_policy, include_vh_rate_limits }
         refused {
             metadata_match, path_rewrite_policy, path_rewrite, append_x_forwarded_host, retry_policy_typed_config,
-            priority, rate_limits, hash_policy, cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs,
+            priority, rate_limits, cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs,
             internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy,
         }
     });
@@ -46,6 +46,7 @@ pub(super) fn forward(value: wire::RouteAction, at: &At<'_>) -> Decoded<Forward>
         path_rewrite: rewrite(prefix_rewrite, regex_rewrite, at)?,
         host_rewrite: host_rewrite(host_rewrite_specifier, at)?,
         mirrors: each(request_mirror_policies, &at.field("request_mirror_policies"), mirror)?,
+        hash: each(hash_policy, &at.field("hash_policy"), super::hash::hash_policy)?.into_iter().flatten().collect(),
     })
 }
 
