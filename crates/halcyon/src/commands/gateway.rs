@@ -28,7 +28,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         workload: args.name.clone(),
         instance: args.name.clone(),
         labels: args.all_labels(),
-        role: RegisteredRole::Gateway { bind: args.bind, ports: args.map.iter().copied().collect() },
+        role: RegisteredRole::Gateway { bind: args.bind, ports: args.map.iter().copied().collect(), edge: args.edge() },
         address: claim.address().into(),
         workers: args.workers,
         ready: None,

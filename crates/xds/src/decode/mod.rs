@@ -5,6 +5,7 @@ mod access_log;
 mod cluster;
 mod endpoint;
 mod fault;
+mod filter_rules;
 mod headers;
 mod http_proxy;
 mod listener;

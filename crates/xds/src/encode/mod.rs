@@ -4,8 +4,10 @@
 mod access_log;
 mod cluster;
 mod endpoint;
+mod filter_rules;
 mod headers;
 mod http_proxy;
+mod limits;
 mod listener;
 mod matcher;
 mod names;
