@@ -209,6 +209,7 @@ fn mesh_cluster(setup: &Setup<'_>, peer: u16) -> Cluster {
         validation: Some(Validation {
             trust: TRUST.into(),
             names: vec![StringMatch::exact(setup.identities.server.id.to_string())],
+            pins: None,
         }),
         sni: Some("outbound_.80_._.origin.default.svc.cluster.local".into()),
         alpn: ["istio-h2", "istio-http/1.1", "h2", "http/1.1"].map(String::from).into(),
@@ -221,10 +222,11 @@ fn mesh_cluster(setup: &Setup<'_>, peer: u16) -> Cluster {
 fn mesh_listener(port: u16) -> Resource {
     let tls = DownstreamTls {
         certificates: vec![CERTIFICATE.into()],
-        validation: Some(Validation { trust: TRUST.into(), names: Vec::new() }),
+        validation: Some(Validation::by(TRUST)),
         require_client_certificate: true,
         alpn: ["h2", "http/1.1"].map(String::from).into(),
         versions: TlsVersions::default(),
+        cipher_suites: Vec::new(),
     };
     let http = HttpProxy {
         upgrades: vec!["websocket".into()],
@@ -259,6 +261,7 @@ fn gateway_listener(port: u16) -> Resource {
         require_client_certificate: false,
         alpn: ["h2", "http/1.1"].map(String::from).into(),
         versions: TlsVersions::default(),
+        cipher_suites: Vec::new(),
     };
     let mut listener = listener(port, outbound(table("443", forward(UPSTREAM))));
     listener.chains.iter_mut().for_each(|chain| chain.tls = Some(tls.clone()));
@@ -271,6 +274,6 @@ fn secrets(identity: &Identity, roots: &str) -> [Resource; 2] {
         chain: identity.chain.clone().into_bytes(),
         private_key: identity.key.clone().into_bytes(),
     };
-    let trust = SecretValue::Trust { roots: roots.as_bytes().to_vec(), by_domain: Vec::new() };
+    let trust = SecretValue::Trust { roots: roots.as_bytes().to_vec(), by_domain: Vec::new(), crl: Vec::new() };
     [secret(CERTIFICATE, certificate), secret(TRUST, trust)]
 }

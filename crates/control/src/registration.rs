@@ -12,7 +12,7 @@ use model::Locality;
 use serde::{Deserialize, Serialize};
 use translate::locality::locality_of;
 use translate::workload::{ImpliedService, reference};
-use translate::{Capture, InboundPort, LocalUpstream, Node, Role, Workload};
+use translate::{Capture, GatewayEdge, InboundPort, LocalUpstream, Node, Role, Workload};
 
 /// Metadata of a node.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -90,7 +90,70 @@ pub enum RegisteredRole {
         /// Ports bound elsewhere than a `Gateway` says.
         #[serde(default)]
         ports: BTreeMap<u16, u16>,
+        /// The place where it stands.
+        #[serde(default, skip_serializing_if = "RegisteredEdge::is_default")]
+        edge: RegisteredEdge,
     },
+}
+
+/// The place where a gateway stands, in the words of Istio's `ProxyConfig`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegisteredEdge {
+    /// Proxies in front of it that are believed.
+    #[serde(default)]
+    pub num_trusted_proxies: u32,
+    /// What becomes of `x-forwarded-client-cert`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward_client_cert_details: Option<RegisteredClientCert>,
+    /// `EDGE`: it faces everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<RegisteredProfile>,
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RegisteredClientCert {
+    /// It is dropped.
+    Sanitize,
+    /// It is passed on from mutual TLS.
+    ForwardOnly,
+    /// Ours is appended to it.
+    AppendForward,
+    /// Ours takes its place.
+    SanitizeSet,
+    /// It is passed on.
+    AlwaysForwardOnly,
+}
+
+/// How hard a gateway is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RegisteredProfile {
+    /// It faces everybody.
+    Edge,
+}
+
+impl RegisteredEdge {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn resolve(&self) -> GatewayEdge {
+        use model::http_proxy::ForwardClientCert as Rule;
+        GatewayEdge {
+            trusted_proxies: self.num_trusted_proxies,
+            forward_client_cert: self.forward_client_cert_details.map(|rule| match rule {
+                RegisteredClientCert::Sanitize => Rule::Sanitize,
+                RegisteredClientCert::ForwardOnly => Rule::ForwardOnly,
+                RegisteredClientCert::AppendForward => Rule::AppendForward,
+                RegisteredClientCert::SanitizeSet => Rule::SanitizeSet,
+                RegisteredClientCert::AlwaysForwardOnly => Rule::AlwaysForwardOnly,
+            }),
+            hardened: self.profile == Some(RegisteredProfile::Edge),
+        }
+    }
 }
 
 /// A port of the workload.
@@ -137,7 +200,9 @@ impl NodeMetadata {
     pub fn node(&self, id: &str, identity: Option<SpiffeId>, locality: Locality) -> Option<Node> {
         let registration = self.halcyon.as_ref()?;
         let role = match &registration.role {
-            RegisteredRole::Gateway { bind, ports } => Role::Gateway { bind: *bind, ports: ports.clone() },
+            RegisteredRole::Gateway { bind, ports, edge } => {
+                Role::Gateway { bind: *bind, ports: ports.clone(), edge: edge.resolve() }
+            }
             RegisteredRole::Sidecar { ports, capture, .. } => Role::Sidecar {
                 ports: ports.iter().map(|p| InboundPort { target: p.target, bind: p.bind }).collect(),
                 capture: capture.resolve(),
@@ -259,6 +324,30 @@ mod tests {
                 (&expected, expected.clone()),
                 "{labels}"
             );
+        }
+    }
+
+    #[test]
+    fn a_gateway_and_its_place() {
+        for (edge, expected) in [
+            ("", GatewayEdge::default()),
+            (
+                r#", "edge": {"numTrustedProxies": 2, "forwardClientCertDetails": "FORWARD_ONLY", "profile": "EDGE"}"#,
+                GatewayEdge {
+                    trusted_proxies: 2,
+                    forward_client_cert: Some(model::http_proxy::ForwardClientCert::ForwardOnly),
+                    hardened: true,
+                },
+            ),
+        ] {
+            let text = format!(
+                r#"{{"HALCYON": {{"instance": "g", "address": "127.0.0.1", "role": {{"gateway": {{"bind": "0.0.0.0"{edge}}}}}}}}}"#
+            );
+            let metadata: NodeMetadata = serde_json::from_str(&text).unwrap();
+            let back: NodeMetadata = serde_json::from_str(&serde_json::to_string(&metadata).unwrap()).unwrap();
+            assert_eq!(back, metadata);
+            let node = metadata.node("n", None, Locality::default()).unwrap();
+            assert!(matches!(node.role, Role::Gateway { edge, .. } if edge == expected), "{text}");
         }
     }
 

@@ -1,10 +1,12 @@
 //! Filters in a row: the contract, the closed set of them, and one exchange's way through.
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use mesh_http::Body;
-use model::Route;
+use model::route::Found;
+use model::{Route, VirtualHost};
 use telemetry::ResponseFlags;
 
+use crate::cors::CorsFilter;
 use crate::draw::Draws;
 use crate::fault::FaultFilter;
 use crate::local::LocalResponse;
@@ -36,10 +38,14 @@ pub trait HttpFilter {
 pub struct Facts<'a> {
     /// The route that was found.
     pub route: &'a Route,
+    /// Its virtual host.
+    pub host: &'a VirtualHost,
     /// Chance.
     pub draws: Draws,
     /// What was done to the exchange.
     pub flags: ResponseFlags,
+    /// The origin that may read the answer, as the CORS filter found out.
+    pub(crate) origin: Option<Box<HeaderValue>>,
 }
 
 /// The filters of one chain. Shared by all workers.
@@ -52,18 +58,21 @@ pub struct Chain {
 #[derive(Debug)]
 enum Builtin {
     Fault(FaultFilter),
+    Cors(CorsFilter),
 }
 
 impl HttpFilter for Builtin {
     async fn on_request(&self, request: &mut Request<Body>, facts: &mut Facts<'_>) -> Flow {
         match self {
             Self::Fault(filter) => filter.on_request(request, facts).await,
+            Self::Cors(filter) => filter.on_request(request, facts).await,
         }
     }
 
     async fn on_response(&self, response: &mut Response<Body>, facts: &mut Facts<'_>) {
         match self {
             Self::Fault(filter) => filter.on_response(response, facts).await,
+            Self::Cors(filter) => filter.on_response(response, facts).await,
         }
     }
 }
@@ -75,14 +84,16 @@ impl Chain {
             model::http_proxy::HttpFilter::Fault(fault) => {
                 Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone()))
             }
+            model::http_proxy::HttpFilter::Cors => Builtin::Cors(CorsFilter::new(stats.clone())),
         });
         Self { filters: built.collect() }
     }
 
-    /// An exchange that was routed to `route` begins its way. `draw` is even over all of `u64`: all chance within the
-    /// filters follows from it.
-    pub fn begin<'a>(&'a self, route: &'a Route, draw: u64) -> Run<'a> {
-        let facts = Facts { route, draws: Draws::new(draw), flags: ResponseFlags::NONE };
+    /// An exchange that was routed begins its way. `draw` is even over all of `u64`: all chance within the filters
+    /// follows from it.
+    pub fn begin<'a>(&'a self, found: &Found<'a>, draw: u64) -> Run<'a> {
+        let Found { route, host, .. } = *found;
+        let facts = Facts { route, host, draws: Draws::new(draw), flags: ResponseFlags::NONE, origin: None };
         Run { filters: &self.filters, seen: 0, facts }
     }
 }

@@ -105,8 +105,8 @@ fn http_status(code: u32) -> u16 {
 mod tests {
     use std::time::Duration;
 
-    use model::route::{Action, DirectResponse, PathMatch, Route};
-    use model::{Fraction, http_proxy};
+    use model::route::{Action, DirectResponse, Found, PathMatch, Route};
+    use model::{Fraction, VirtualHost, http_proxy};
     use telemetry::{Exposition, Registry};
     use tokio::time::Instant;
 
@@ -135,7 +135,8 @@ mod tests {
     /// How long the filter took, what it answered, and the flags.
     async fn run(chain: &Chain, route: &Route, draw: u64) -> (Duration, Option<LocalResponse>, String) {
         let begun = Instant::now();
-        let mut run = chain.begin(route, draw);
+        let host = VirtualHost::default();
+        let mut run = chain.begin(&Found { host: &host, route }, draw);
         let mut request = Request::get("/").body(Body::empty()).unwrap();
         let answer = match run.on_request(&mut request).await {
             Flow::Continue => None,

@@ -13,8 +13,8 @@
 //! ```
 //! use filter::{Chain, Flow, Stats};
 //! use model::fault::{Abort, AbortAnswer};
-//! use model::route::{Action, DirectResponse, PathMatch};
-//! use model::{Fault, Fraction, Route, http_proxy::HttpFilter};
+//! use model::route::{Action, DirectResponse, Found, PathMatch};
+//! use model::{Fault, Fraction, Route, VirtualHost, http_proxy::HttpFilter};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! let stats = Stats::new(&telemetry::Registry::new().shard(), "outbound").unwrap();
@@ -22,7 +22,8 @@
 //! let chain = Chain::new(&[HttpFilter::Fault(Some(Fault { delay: None, abort: Some(abort) }))], &stats);
 //! let answer = Action::Respond(DirectResponse { status: 200, body: "hello".into() });
 //! let route = Route::new(PathMatch::Prefix("/".into()), answer);
-//! let mut run = chain.begin(&route, 42);
+//! let host = VirtualHost::default();
+//! let mut run = chain.begin(&Found { host: &host, route: &route }, 42);
 //! let mut request = http::Request::get("/").body(mesh_http::Body::empty()).unwrap();
 //! let Flow::Respond(local) = run.on_request(&mut request).await else { panic!() };
 //! assert_eq!((local.status.as_u16(), local.flags.to_string().as_str()), (555, "FI"));
@@ -30,6 +31,7 @@
 //! ```
 
 mod chain;
+mod cors;
 mod draw;
 mod fault;
 mod local;

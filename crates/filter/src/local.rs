@@ -31,12 +31,15 @@ impl LocalResponse {
         let mut response = if grpc {
             grpc_response(self.grpc_status.unwrap_or_else(|| GrpcStatus::from_http(self.status)), &self.body)
         } else {
+            let is_empty = self.body.is_empty();
             let mut response = Response::new(match self.body {
                 Cow::Borrowed(text) => Body::from(text),
                 Cow::Owned(text) => Body::from(text),
             });
             *response.status_mut() = self.status;
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            if !is_empty {
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            }
             response
         };
         response.headers_mut().extend(self.headers);

@@ -1,4 +1,4 @@
-//! The statistics of filters by Envoy's names (`envoy_http_fault_*` with the label `http_conn_manager_prefix`).
+//! The statistics of filters by Envoy's names (`envoy_http_fault_*`, `envoy_http_cors_*` with the label `http_conn_manager_prefix`).
 
 use std::fmt;
 
@@ -11,6 +11,8 @@ pub struct Stats {
     pub(crate) delays: Family<Counter>,
     pub(crate) aborts: Family<Counter>,
     pub(crate) active: Family<Gauge>,
+    pub(crate) origins_valid: Family<Counter>,
+    pub(crate) origins_invalid: Family<Counter>,
 }
 
 impl Stats {
@@ -20,13 +22,15 @@ impl Stats {
     /// Somebody else has declared one of them in another way: a mistake of the program.
     pub fn new(shard: &Shard, prefix: &str) -> Result<Self, DeclareError> {
         let desc = |name: &str, help: &str| {
-            Desc::new(&format!("envoy_http_fault_{name}"), help).labels(&["http_conn_manager_prefix"])
+            Desc::new(&format!("envoy_http_{name}"), help).labels(&["http_conn_manager_prefix"])
         };
         Ok(Self {
             prefix: prefix.into(),
-            delays: shard.counters(desc("delays_injected", "Requests that were delayed."))?,
-            aborts: shard.counters(desc("aborts_injected", "Requests that were aborted."))?,
-            active: shard.gauges(desc("active_faults", "Delays under way."))?,
+            delays: shard.counters(desc("fault_delays_injected", "Requests that were delayed."))?,
+            aborts: shard.counters(desc("fault_aborts_injected", "Requests that were aborted."))?,
+            active: shard.gauges(desc("fault_active_faults", "Delays under way."))?,
+            origins_valid: shard.counters(desc("cors_origin_valid", "Requests of origins that are allowed."))?,
+            origins_invalid: shard.counters(desc("cors_origin_invalid", "Requests of other origins."))?,
         })
     }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use control::registration::{RegisteredClientCert, RegisteredEdge, RegisteredProfile};
 use serde::Serialize;
 
 /// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.
@@ -362,11 +363,35 @@ pub struct GatewayArgs {
     /// A port opened elsewhere than the document says, `80=8080`, for who may not open low ports.
     #[arg(long = "map", value_name = "PORT=PORT", value_parser = port_pair)]
     pub map: Vec<(u16, u16)>,
+    /// Proxies in front of it whose `x-forwarded-for` is believed.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub trusted_proxies: u32,
+    /// What becomes of the header x-forwarded-client-cert.
+    #[arg(long, value_enum, default_value_t = ClientCert::SanitizeSet)]
+    pub forward_client_cert: ClientCert,
+    /// It faces everybody: bounds on times and streams, and no doubtful paths and headers (Istio's profile EDGE).
+    #[arg(long)]
+    pub edge: bool,
     /// The worker threads.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
     #[command(flatten)]
     pub join: Join,
+}
+
+/// What becomes of the header x-forwarded-client-cert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClientCert {
+    /// It is dropped.
+    Sanitize,
+    /// It is passed on from mutual TLS.
+    ForwardOnly,
+    /// Ours is appended to it on mutual TLS.
+    AppendForward,
+    /// Ours takes its place on mutual TLS.
+    SanitizeSet,
+    /// It is passed on.
+    AlwaysForwardOnly,
 }
 
 fn port_pair(text: &str) -> Result<(u16, u16), String> {
@@ -375,6 +400,23 @@ fn port_pair(text: &str) -> Result<(u16, u16), String> {
 }
 
 impl GatewayArgs {
+    /// The place where it stands, as the control plane is told.
+    pub fn edge(&self) -> RegisteredEdge {
+        let details = match self.forward_client_cert {
+            ClientCert::Sanitize => Some(RegisteredClientCert::Sanitize),
+            ClientCert::ForwardOnly => Some(RegisteredClientCert::ForwardOnly),
+            ClientCert::AppendForward => Some(RegisteredClientCert::AppendForward),
+            // The default.
+            ClientCert::SanitizeSet => None,
+            ClientCert::AlwaysForwardOnly => Some(RegisteredClientCert::AlwaysForwardOnly),
+        };
+        RegisteredEdge {
+            num_trusted_proxies: self.trusted_proxies,
+            forward_client_cert_details: details,
+            profile: self.edge.then_some(RegisteredProfile::Edge),
+        }
+    }
+
     /// The labels, with the default where none was said.
     pub fn all_labels(&self) -> BTreeMap<String, String> {
         match self.labels.is_empty() {

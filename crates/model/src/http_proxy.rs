@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccessLog, Fault, RouteConfiguration};
+use crate::{AccessLog, Edge, Fault, HttpLimits, RouteConfiguration, ServerHeader, TargetRules};
 
 /// How HTTP is read from downstream, filtered and routed.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +32,14 @@ pub struct HttpProxy {
     pub use_remote_address: bool,
     /// What is done with `x-forwarded-client-cert`.
     pub forward_client_cert: ForwardClientCert,
-    /// The value of the `server` header on responses; none: the upstream's stays.
-    pub server_name: Option<String>,
+    /// Whom else it believes about the client, and what it tells the next hop.
+    pub edge: Edge,
+    /// What is made of a request's target before anybody looks at it.
+    pub target: TargetRules,
+    /// How much and how long connections and exchanges may be.
+    pub limits: HttpLimits,
+    /// What becomes of the `server` header on responses.
+    pub server: ServerHeader,
     /// Write `x-request-id` where it is missing.
     pub generate_request_id: bool,
     /// Trace contexts are read, continued and sent on.
@@ -56,7 +62,10 @@ impl HttpProxy {
             upgrades: Vec::new(),
             use_remote_address: false,
             forward_client_cert: ForwardClientCert::Sanitize,
-            server_name: None,
+            edge: Edge::default(),
+            target: TargetRules::default(),
+            limits: HttpLimits::default(),
+            server: ServerHeader::Pass,
             generate_request_id: true,
             tracing: false,
         }
@@ -88,6 +97,8 @@ pub enum RouteSource {
 pub enum HttpFilter {
     /// Injects faults: these for every route, unless the route brings its own.
     Fault(Option<Fault>),
+    /// Answers browsers that ask whether they may call from another origin, by the rules of routes and virtual hosts.
+    Cors,
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

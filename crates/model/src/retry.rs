@@ -3,6 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+
+use crate::StringMatch;
+use crate::matcher::{HeaderKey, HeaderMatch, ValueMatch, header_text};
+
 /// A retry policy. Semantics are Envoy's: the route's timeout covers all tries together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -22,7 +27,42 @@ pub struct RetryPolicy {
     pub avoid_previous_hosts: bool,
     /// After each so many tries, the priorities that they went to are left out (Envoy's `previous_priorities`).
     pub avoid_previous_priorities: Option<NonZeroU32>,
+    /// What few policies say.
+    pub more: Option<Box<RetryDetails>>,
 }
+
+/// What few retry policies say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RetryDetails {
+    /// `retriable-headers` acts on these: an answer that has one of them.
+    pub headers: Vec<HeaderMatch>,
+    /// Only requests that have one of these are tried again; empty: all.
+    pub request_headers: Vec<HeaderMatch>,
+    /// Ends a try in which nothing moves.
+    pub per_try_idle_timeout: Option<Duration>,
+    /// How long to wait where the answer itself says it.
+    pub rate_limited: Option<RateLimitedBackOff>,
+}
+
+/// The wait for which an answer asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimitedBackOff {
+    /// The headers that say it; the first that can be read counts.
+    pub reset_headers: Vec<(HeaderName, ResetFormat)>,
+    /// A longer wait is passed over (Envoy's default: five minutes).
+    pub max_interval: Duration,
+}
+
+/// What a header says of the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetFormat {
+    /// Seconds from now, as `Retry-After`.
+    Seconds,
+    /// The time, in seconds since 1970.
+    UnixTimestamp,
+}
+
+const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 impl RetryPolicy {
     /// Istio's default for every route: two more tries on failures that cannot have been processed.
@@ -43,8 +83,73 @@ impl RetryPolicy {
             host_selection_attempts: 5,
             avoid_previous_hosts: true,
             avoid_previous_priorities: None,
+            more: None,
         }
     }
+
+    /// Istio's default on the way to the program itself: two more tries where nothing of the request was sent, save for
+    /// gRPC.
+    pub fn istio_inbound() -> Self {
+        let grpc = HeaderMatch {
+            key: HeaderKey::Name(CONTENT_TYPE),
+            value: ValueMatch::Text(StringMatch::prefix("application/grpc")),
+            invert: true,
+            missing_as_empty: true,
+        };
+        Self {
+            on: RetryOn { reset_before_request: true, ..RetryOn::default() },
+            attempts: 2,
+            more: Some(Box::new(RetryDetails { request_headers: vec![grpc], ..RetryDetails::default() })),
+            ..Self::on_wish()
+        }
+    }
+
+    /// Envoy's defaults for a policy that only a caller asks for: one more try, on nothing yet.
+    pub fn on_wish() -> Self {
+        Self {
+            on: RetryOn::default(),
+            attempts: 1,
+            host_selection_attempts: 1,
+            avoid_previous_hosts: false,
+            ..Self::istio_default()
+        }
+    }
+
+    /// May a request with these headers be tried again at all?
+    pub fn takes(&self, request: &HeaderMap) -> bool {
+        let wanted = self.more.as_ref().map_or(&[][..], |more| &more.request_headers);
+        wanted.is_empty() || any(wanted, request)
+    }
+
+    /// Is an answer with this status and these headers, and this gRPC status in its head, worth another try?
+    pub fn on_response(&self, status: u16, headers: &HeaderMap, grpc_status: Option<u16>) -> bool {
+        // Whether it is one that was rate-limited counts before everything else.
+        if headers.contains_key(RATE_LIMITED) {
+            return self.on.envoy_ratelimited;
+        }
+        let by_header = || self.more.as_ref().is_some_and(|more| any(&more.headers, headers));
+        self.on.on_response(status, grpc_status) || (self.on.retriable_headers && by_header())
+    }
+
+    /// The wait for which an answer asks; `now` is in seconds since 1970.
+    pub fn asked_wait(&self, headers: &HeaderMap, now: u64) -> Option<Duration> {
+        let limits = self.more.as_ref()?.rate_limited.as_ref()?;
+        limits.reset_headers.iter().find_map(|(name, format)| {
+            let said: u64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+            let seconds = match format {
+                ResetFormat::Seconds => said,
+                ResetFormat::UnixTimestamp => said.checked_sub(now)?,
+            };
+            Some(Duration::from_secs(seconds)).filter(|wait| *wait <= limits.max_interval)
+        })
+    }
+}
+
+fn any(wanted: &[HeaderMatch], headers: &HeaderMap) -> bool {
+    wanted.iter().any(|one| match &one.key {
+        HeaderKey::Name(name) => one.matches(header_text(headers, name).as_deref()),
+        _ => false,
+    })
 }
 
 /// The conditions, by Envoy's names. `retriable_status_codes` acts on [`RetryOn::status_codes`].
@@ -68,6 +173,8 @@ pub struct RetryOn {
     pub refused_stream: bool,
     /// `retriable-status-codes`
     pub retriable_status_codes: bool,
+    /// `retriable-headers`, which acts on [`RetryDetails::headers`].
+    pub retriable_headers: bool,
     /// `cancelled` in `grpc-status` of the response's head.
     pub grpc_cancelled: bool,
     /// `deadline-exceeded` likewise.
@@ -83,7 +190,7 @@ pub struct RetryOn {
 }
 
 /// The names, in one table for both directions of the wire and for YAML.
-const NAMES: [(&str, fn(&mut RetryOn) -> &mut bool); 14] = [
+const NAMES: [(&str, fn(&mut RetryOn) -> &mut bool); 15] = [
     ("5xx", |r| &mut r.any_5xx),
     ("gateway-error", |r| &mut r.gateway_error),
     ("reset", |r| &mut r.reset),
@@ -93,6 +200,7 @@ const NAMES: [(&str, fn(&mut RetryOn) -> &mut bool); 14] = [
     ("retriable-4xx", |r| &mut r.retriable_4xx),
     ("refused-stream", |r| &mut r.refused_stream),
     ("retriable-status-codes", |r| &mut r.retriable_status_codes),
+    ("retriable-headers", |r| &mut r.retriable_headers),
     ("cancelled", |r| &mut r.grpc_cancelled),
     ("deadline-exceeded", |r| &mut r.grpc_deadline_exceeded),
     ("internal", |r| &mut r.grpc_internal),
@@ -112,6 +220,14 @@ impl RetryOn {
             }
         }
         (on, unknown)
+    }
+
+    /// Holds where either did.
+    pub fn add(&mut self, other: &Self) {
+        let mut other = other.clone();
+        for (_, field) in NAMES {
+            *field(self) |= *field(&mut other);
+        }
     }
 
     /// Writes Envoy's comma-separated list, without [`RetryOn::status_codes`].
@@ -149,6 +265,57 @@ mod tests {
         let text = "5xx,connect-failure,unavailable";
         let (on, unknown) = RetryOn::parse(" 5xx, connect-failure,unavailable,bogus");
         assert_eq!((on.to_list().as_str(), unknown), (text, vec!["bogus"]));
+    }
+
+    #[test]
+    fn headers_and_waits() {
+        let present = |name: &str| HeaderMatch {
+            key: HeaderKey::parse(name).expect("a name"),
+            value: ValueMatch::Present(true),
+            invert: false,
+            missing_as_empty: false,
+        };
+        let after = HeaderName::from_static("retry-after");
+        let reset = HeaderName::from_static("x-ratelimit-reset");
+        let more = RetryDetails {
+            headers: vec![present("x-again")],
+            rate_limited: Some(RateLimitedBackOff {
+                reset_headers: vec![(after, ResetFormat::Seconds), (reset, ResetFormat::UnixTimestamp)],
+                max_interval: Duration::from_secs(300),
+            }),
+            ..RetryDetails::default()
+        };
+        let policy = |on: &str| RetryPolicy {
+            on: RetryOn::parse(on).0,
+            more: Some(Box::new(more.clone())),
+            ..RetryPolicy::istio_default()
+        };
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(HeaderName::from_static(name), http::HeaderValue::from_static(value))])
+        };
+        for (on, name, expected) in [
+            ("retriable-headers", "x-again", true),
+            ("retriable-headers", "x-other", false),
+            ("reset", "x-again", false),
+            ("5xx", "x-other", true),
+            ("5xx", "x-envoy-ratelimited", false),
+            ("envoy-ratelimited", "x-envoy-ratelimited", true),
+        ] {
+            assert_eq!(policy(on).on_response(503, &headers(name, "true"), None), expected, "{on} {name}");
+        }
+        for (name, value, expected) in [
+            ("retry-after", "7", Some(7)),
+            ("retry-after", "301", None),
+            ("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT", None),
+            ("x-ratelimit-reset", "1009", Some(9)),
+            ("x-ratelimit-reset", "999", None),
+        ] {
+            let wait = policy("5xx").asked_wait(&headers(name, value), 1000);
+            assert_eq!(wait, expected.map(Duration::from_secs), "{name}: {value}");
+        }
+        let inbound = RetryPolicy::istio_inbound();
+        assert!(inbound.takes(&HeaderMap::new()) && inbound.takes(&headers("content-type", "text/plain")));
+        assert!(!inbound.takes(&headers("content-type", "application/grpc+proto")));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 
 use crate::matcher::{HeaderMatch, QueryMatch};
-use crate::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy};
+use crate::{Cors, Fault, Fraction, HeaderChanges, Pattern, RetryPolicy};
 
 pub use find::{Found, HostIndex, Mismatch, NotFound, find, find_host, find_in, host_name, path_matches};
 pub use hash::{HashCookie, HashKey, HashPolicy, hash_of, hash_of_source, hash_of_text};
@@ -55,6 +55,8 @@ pub struct VirtualHost {
     pub request_headers: HeaderChanges,
     /// Changes to responses, after the route's own.
     pub response_headers: HeaderChanges,
+    /// What it says to filters, where its routes say nothing.
+    pub filters: Option<Box<FilterRules>>,
 }
 
 impl VirtualHost {
@@ -83,6 +85,22 @@ pub struct Route {
     pub response_headers: HeaderChanges,
     /// Faults for this route, in place of the filter's own.
     pub fault: Option<Fault>,
+    /// What it says to other filters. Most routes say nothing, and hold no room for it.
+    pub filters: Option<Box<FilterRules>>,
+}
+
+/// What a route or a virtual host says to filters, each in place of what the filter itself was told.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FilterRules {
+    /// To the CORS filter.
+    pub cors: Option<Cors>,
+}
+
+impl FilterRules {
+    /// Boxed if there is anything in them.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 impl Route {
@@ -95,6 +113,7 @@ impl Route {
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
             fault: None,
+            filters: None,
         }
     }
 }
@@ -158,6 +177,10 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// A `grpc-timeout` header may shorten the timeout, up to this; `Some(0)`: to any length; none: it is not read.
     pub max_grpc_timeout: Option<Duration>,
+    /// What a `grpc-timeout` is shortened by, if it is longer: so that the caller hears from us before it gives up.
+    pub grpc_timeout_offset: Option<Duration>,
+    /// Limit for the exchange however well it goes, in place of the listener's; `Some(0)`: none.
+    pub max_stream_duration: Option<Duration>,
     /// Ends an exchange in which nothing moves, in place of the listener's.
     pub idle_timeout: Option<Duration>,
     /// When to try again; none: never.
@@ -179,6 +202,8 @@ impl Forward {
             clusters: vec![WeightedCluster::new(cluster, 1)],
             timeout: None,
             max_grpc_timeout: None,
+            grpc_timeout_offset: None,
+            max_stream_duration: None,
             idle_timeout: None,
             retry: None,
             path_rewrite: None,

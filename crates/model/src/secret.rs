@@ -28,6 +28,8 @@ pub enum SecretValue {
         roots: Vec<u8>,
         /// PEM roots by trust domain name.
         by_domain: Vec<(String, Vec<u8>)>,
+        /// PEM lists of what is revoked; empty: none. Where there are some, every authority of a chain must have one.
+        crl: Vec<u8>,
     },
 }
 

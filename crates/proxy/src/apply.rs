@@ -15,6 +15,7 @@ use upstream::dns::Resolve;
 use upstream::{Cluster, Watch};
 use xds::Resource;
 
+use crate::files::Files;
 use crate::http_plan::HttpPlan;
 use crate::listener::SocketKey;
 use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, TcpPlan};
@@ -74,6 +75,10 @@ pub(crate) struct Applier {
     shard: telemetry::Shard,
     /// TLS ends have to be built anew, since a secret is of another kind than before.
     stale_tls: bool,
+    /// Certificates and roots in files.
+    files: Files,
+    /// When it was last settled what runs.
+    settled: Option<Instant>,
 }
 
 impl Applier {
@@ -103,6 +108,8 @@ impl Applier {
             netns,
             resolver,
             stale_tls: false,
+            files: Files::default(),
+            settled: None,
         })
     }
 
@@ -116,9 +123,28 @@ impl Applier {
         &self.waits
     }
 
-    /// When [`Applier::settle`] is due although nothing new came.
+    /// When [`Applier::is_due`] is to be asked although nothing new came.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        warm::next_deadline(&self.waits, Instant::now())
+        let warm = warm::next_deadline(&self.waits, Instant::now());
+        warm.into_iter().chain(self.files.next_look()).min()
+    }
+
+    /// Looks at files, and says whether [`Applier::settle`] is due: since they changed what can run, or something was
+    /// waited for long enough.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let looked = self.look(now);
+        let since = |at: &Instant| self.settled.is_none_or(|settled| *at > settled) && *at <= now;
+        looked || self.waits.values().map(|waited| *waited + warm::PATIENCE).any(|at| since(&at))
+    }
+
+    fn look(&mut self, now: Instant) -> bool {
+        if self.files.next_look().is_none_or(|at| at > now) {
+            return false;
+        }
+        let looked = self.files.look(&self.secrets, now);
+        self.stale_tls |= looked.stale;
+        looked.stale || looked.fresh
     }
 
     /// Takes changes in, and runs what can run.
@@ -144,12 +170,16 @@ impl Applier {
                 self.absent.insert((*kind, name.clone()));
             }
         }
+        self.files.are(warm::named_secrets(&self.wanted).iter());
+        let looked = self.files.look(&self.secrets, Instant::now());
+        self.stale_tls |= looked.stale;
         rejected.extend(self.settle());
         rejected
     }
 
     /// Runs what can run now.
     pub(crate) fn settle(&mut self) -> Vec<Rejected> {
+        self.settled = Some(Instant::now());
         let before = self.live.load();
         let known = Known {
             secrets: &|name| self.secrets.has(name),
@@ -176,7 +206,7 @@ impl Applier {
 
     /// Is anything still waited for that may yet come in time?
     pub(crate) fn is_waiting(&self) -> bool {
-        self.deadline().is_some()
+        warm::next_deadline(&self.waits, Instant::now()).is_some()
     }
 
     /// The names of all clusters that are in use, or will be when what came is.

@@ -6,15 +6,24 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use model::HttpProxy;
 use model::http_proxy::ForwardClientCert;
+use transport::Stream;
 use transport::tls::{LiveCert, Peer};
 
+use self::client::{Client, FORWARDED_FOR};
+use crate::http_plan::HttpPlan;
 use crate::marks::Marks;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+mod certificate;
+mod client;
+
+pub(crate) use client::address as client_address;
+
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 const ENVOY: &str = "x-envoy-";
 
@@ -23,22 +32,29 @@ const ENVOY: &str = "x-envoy-";
 pub(crate) struct Caller {
     address: IpAddr,
     address_text: HeaderValue,
+    /// The port that it dialled.
+    port: u16,
     https: bool,
     mutual_tls: bool,
     certificate: Option<HeaderValue>,
 }
 
 impl Caller {
-    /// Who is at the other end, as TCP and TLS say.
-    pub(crate) fn new(source: SocketAddr, peer: Option<&Peer>, ours: Option<&LiveCert>) -> Self {
+    /// Who is at the other end, as TCP and TLS say; `certificate` is what is told of its certificate.
+    pub(crate) fn new(
+        source: SocketAddr,
+        destination: SocketAddr,
+        peer: Option<&Peer>,
+        certificate: Option<HeaderValue>,
+    ) -> Self {
         let address = source.ip();
-        let proven = peer.filter(|p| p.verified);
         Self {
             address,
             address_text: value(&address.to_string()),
+            port: destination.port(),
             https: peer.is_some(),
-            mutual_tls: proven.is_some(),
-            certificate: proven.and_then(|p| certificate_element(p, ours)),
+            mutual_tls: peer.is_some_and(|p| p.verified),
+            certificate,
         }
     }
 
@@ -48,20 +64,56 @@ impl Caller {
     }
 }
 
-/// Cleans and completes a request's head as it comes in.
+/// What is told of a proven peer's certificate, where it is told: `ours` is the one that we showed.
+pub(crate) fn certificate(
+    stream: &Stream,
+    peer: Option<&Peer>,
+    ours: Option<&LiveCert>,
+    proxy: &HttpProxy,
+) -> Option<HeaderValue> {
+    let told = matches!(proxy.forward_client_cert, ForwardClientCert::AppendForward | ForwardClientCert::SanitizeSet);
+    let peer = peer.filter(|peer| told && peer.verified)?;
+    let details = proxy.edge.client_cert;
+    let chain = stream.peer_certificates().filter(|_| details.cert || details.chain).unwrap_or_default();
+    let chain: Vec<Vec<u8>> = chain.iter().map(|der| der.to_vec()).collect();
+    certificate::element(peer, &chain, ours, details)
+}
+
+/// Cleans and completes a request's head as it comes in (Envoy's `mutateRequestHeaders`).
 pub(crate) fn receive(headers: &mut HeaderMap, marks: Marks, proxy: &HttpProxy, caller: &Caller) {
-    let mut known_id = marks.has(Marks::REQUEST_ID);
-    if proxy.use_remote_address {
-        remove_claims(headers);
-        append(headers, FORWARDED_FOR, &caller.address_text);
-        headers.insert(FORWARDED_PROTO, scheme_value(caller.https));
-        headers.insert(EXTERNAL_ADDRESS, caller.address_text.clone());
-        headers.remove(REQUEST_ID);
-        known_id = false;
-    } else if !marks.has(Marks::FORWARDED_PROTO) || !is_scheme(headers.get(FORWARDED_PROTO)) {
+    let edge = &proxy.edge;
+    // Who it is matters where it is told on, or may make a difference.
+    let asked = proxy.use_remote_address || !edge.internal.is_empty();
+    let client = if asked { client::of(headers, proxy, caller) } else { Client { address: None, alone: false } };
+    let internal = client.alone && client.address.is_some_and(|address| edge.is_internal(address));
+    let from_outside = proxy.use_remote_address && !internal;
+    if marks.has(Marks::ENVOY) {
+        remove_claims(headers, internal, from_outside);
+    }
+    if internal {
+        headers.insert(INTERNAL, HeaderValue::from_static("true"));
+    }
+    if proxy.use_remote_address && !edge.skip_forwarded_for {
+        append(headers, FORWARDED_FOR, &caller.address_text, ",");
+    }
+    let believed = !proxy.use_remote_address || edge.trusted_hops > 0;
+    let known = believed && marks.has(Marks::FORWARDED_PROTO) && is_scheme(headers.get(FORWARDED_PROTO));
+    if !known {
         headers.insert(FORWARDED_PROTO, scheme_value(caller.https));
     }
-    if proxy.generate_request_id && !known_id {
+    if edge.forwarded_port && !(believed && headers.contains_key(FORWARDED_PORT)) {
+        headers.insert(FORWARDED_PORT, HeaderValue::from(caller.port));
+    }
+    if let Some(via) = &edge.via {
+        append(headers, header::VIA, via, ", ");
+    }
+    if let (true, Some(address)) = (from_outside, client.address) {
+        let same = address == caller.address;
+        let text = if same { caller.address_text.clone() } else { value(&address.to_string()) };
+        headers.insert(EXTERNAL_ADDRESS, text);
+    }
+    let keep_id = marks.has(Marks::REQUEST_ID) && (!from_outside || edge.preserve_request_id);
+    if proxy.generate_request_id && !keep_id {
         headers.insert(REQUEST_ID, new_request_id());
     }
     if caller.mutual_tls || marks.has(Marks::CLIENT_CERT) {
@@ -69,11 +121,24 @@ pub(crate) fn receive(headers: &mut HeaderMap, marks: Marks, proxy: &HttpProxy, 
     }
 }
 
-/// Completes a response's head before it goes out.
-pub(crate) fn answer(headers: &mut HeaderMap, server_name: Option<&HeaderValue>) {
-    if let Some(name) = server_name {
+/// Completes a response's head before it goes out. `request_id` is there if it is to be told.
+pub(crate) fn answer(headers: &mut HeaderMap, plan: &HttpPlan, request_id: Option<HeaderValue>) {
+    if let Some(name) = &plan.server_name
+        && (plan.overwrites_server || !headers.contains_key(header::SERVER))
+    {
         headers.insert(header::SERVER, name.clone());
     }
+    if let Some(via) = &plan.proxy.edge.via {
+        append(headers, header::VIA, via, ", ");
+    }
+    if let Some(id) = request_id {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// The id of a request whose head is complete.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(REQUEST_ID).cloned()
 }
 
 /// How long the upstream took to answer, in milliseconds.
@@ -89,18 +154,35 @@ pub(crate) fn scheme(headers: &HeaderMap) -> &'static str {
     }
 }
 
-/// The client of a trusted chain of proxies: the last address in `x-forwarded-for`, else the connection's.
-pub(crate) fn client_address(headers: &HeaderMap, caller: &Caller) -> IpAddr {
-    let last = headers.get_all(FORWARDED_FOR).iter().next_back();
-    let text = last.and_then(|v| v.to_str().ok()).and_then(|v| v.rsplit(',').next());
-    text.and_then(|t| t.trim().parse().ok()).unwrap_or(caller.address)
-}
+/// What nobody may say to a proxy but one who is internal.
+const WISHES: [&str; 17] = [
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-stream-duration-ms",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-force-trace",
+    "x-envoy-ip-tags",
+    "x-envoy-original-url",
+    "x-envoy-original-path",
+    "x-envoy-is-timeout-retry",
+];
 
-/// Nobody outside may speak with the voice of a proxy.
-fn remove_claims(headers: &mut HeaderMap) {
-    let claims: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(ENVOY)).cloned().collect();
-    for name in claims {
-        headers.remove(name);
+/// Nobody outside may speak with the voice of a proxy; others who are not internal may not tell this one what to do.
+fn remove_claims(headers: &mut HeaderMap, internal: bool, from_outside: bool) {
+    headers.remove(INTERNAL);
+    if from_outside {
+        let claims: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(ENVOY)).cloned().collect();
+        claims.iter().for_each(|name| drop(headers.remove(name)));
+    } else if !internal {
+        WISHES.iter().for_each(|name| drop(headers.remove(*name)));
     }
 }
 
@@ -111,7 +193,7 @@ fn client_cert(headers: &mut HeaderMap, mode: ForwardClientCert, caller: &Caller
         ForwardOnly if caller.mutual_tls => {}
         AppendForward if caller.mutual_tls => {
             if let Some(ours) = &caller.certificate {
-                append(headers, CLIENT_CERT, ours);
+                append(headers, CLIENT_CERT, ours, ",");
             }
         }
         SanitizeSet if caller.mutual_tls => {
@@ -122,28 +204,12 @@ fn client_cert(headers: &mut HeaderMap, mode: ForwardClientCert, caller: &Caller
     }
 }
 
-/// `By=<us>;Hash=<sha256>;Subject="..";URI=<them>`, as Istio asks Envoy for.
-fn certificate_element(peer: &Peer, ours: Option<&LiveCert>) -> Option<HeaderValue> {
-    let theirs = peer.certificate.as_ref()?;
-    let mut text = String::new();
-    if let Some(by) = ours.and_then(LiveCert::certificate).and_then(|c| c.uri_sans.into_iter().next()) {
-        text.push_str(&format!("By={by};"));
-    }
-    let subject = theirs.subject.replace(['"', '\\'], "");
-    text.push_str(&format!("Hash={};Subject=\"{subject}\"", theirs.fingerprint));
-    match theirs.uri_sans.first() {
-        Some(uri) => text.push_str(&format!(";URI={uri}")),
-        None => text.push_str(";URI="),
-    }
-    HeaderValue::from_str(&text).ok()
-}
-
 /// Adds to a comma-separated field that stands on one line, as other proxies expect.
-fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue, between: &str) {
     let mut all: Vec<u8> = Vec::new();
     for old in headers.get_all(&name) {
         all.extend_from_slice(old.as_bytes());
-        all.push(b',');
+        all.extend_from_slice(between.as_bytes());
     }
     all.extend_from_slice(value.as_bytes());
     if let Ok(all) = HeaderValue::from_maybe_shared(bytes::Bytes::from(all)) {
@@ -188,7 +254,7 @@ mod tests {
         Caller {
             mutual_tls,
             certificate: mutual_tls.then(|| HeaderValue::from_static("URI=spiffe://a/b")),
-            ..Caller::new("10.0.0.9:1000".parse().unwrap(), None, None)
+            ..Caller::new("10.0.0.9:1000".parse().unwrap(), "10.0.0.1:8080".parse().unwrap(), None, None)
         }
     }
 
@@ -221,7 +287,61 @@ mod tests {
         let before = seen.clone();
         clean(&mut seen, &proxy(false, ForwardClientCert::Sanitize), &caller(false));
         assert_eq!(seen, before);
-        assert_eq!(client_address(&seen, &caller(false)).to_string(), "1.1.1.1");
+    }
+
+    #[test]
+    fn an_edge_behind_trusted_proxies() {
+        let mut proxy = proxy(true, ForwardClientCert::Sanitize);
+        (proxy.edge.trusted_hops, proxy.edge.forwarded_port, proxy.edge.preserve_request_id) = (1, true, true);
+        proxy.edge.via = Some(HeaderValue::from_static("1.1 us"));
+        let mut seen = headers(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "mine"),
+            ("via", "1.0 them"),
+        ]);
+        clean(&mut seen, &proxy, &caller(false));
+        let text = |seen: &HeaderMap, name: &str| seen.get(name).map(|v| v.to_str().unwrap().to_owned());
+        for (name, expected) in [
+            ("x-forwarded-for", "1.1.1.1,10.0.0.9"),
+            ("x-envoy-external-address", "1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-port", "8080"),
+            ("x-request-id", "mine"),
+            ("via", "1.0 them, 1.1 us"),
+        ] {
+            assert_eq!(text(&seen, name).as_deref(), Some(expected), "{name}");
+        }
+        proxy.edge.skip_forwarded_for = true;
+        let mut seen = headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-port", "1")]);
+        clean(&mut seen, &proxy, &caller(false));
+        assert_eq!(text(&seen, "x-forwarded-for").as_deref(), Some("1.1.1.1"));
+        assert_eq!(text(&seen, "x-forwarded-port").as_deref(), Some("1"), "told by a trusted proxy");
+        proxy.edge.trusted_hops = 0;
+        clean(&mut seen, &proxy, &caller(false));
+        assert_eq!(text(&seen, "x-forwarded-port").as_deref(), Some("8080"), "told by nobody in particular");
+    }
+
+    #[test]
+    fn wishes_of_those_who_are_internal() {
+        let wish = "x-envoy-max-retries";
+        for (remote, internal, forwarded, honoured, marked) in [
+            (true, "10.0.0.0/8", None, true, true),
+            (true, "10.0.0.0/8", Some("1.1.1.1"), false, false),
+            (true, "11.0.0.0/8", None, false, false),
+            (false, "10.0.0.0/8", Some("10.1.1.1"), true, true),
+            (false, "10.0.0.0/8", Some("10.1.1.1, 10.1.1.2"), false, false),
+            (false, "10.0.0.0/8", None, false, false),
+        ] {
+            let mut proxy = proxy(remote, ForwardClientCert::Sanitize);
+            proxy.edge.internal = vec![internal.parse().unwrap()];
+            let mut seen = headers(&[(wish, "1"), ("x-envoy-internal", "true")]);
+            seen.extend(forwarded.map(|text| (FORWARDED_FOR, HeaderValue::from_static(text))));
+            clean(&mut seen, &proxy, &caller(false));
+            let case = format!("{remote} {internal} {forwarded:?}");
+            assert_eq!(seen.contains_key(wish), honoured, "{case}");
+            assert_eq!(seen.contains_key("x-envoy-internal"), marked, "{case}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::http::uri::{Authority, PathAndQuery};
 use ::http::{HeaderValue, Request, Response, Uri, header};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use upstream::{ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent};
 
 use crate::http::HttpConnection;
-use crate::limits::{Limits, Over};
+use crate::limits::{Asked, Limits, Over, PerTry};
 use crate::live::View;
 use crate::marks::Marks;
 use crate::peer;
@@ -24,6 +25,7 @@ use crate::record::Record;
 use crate::replay::{self, Replay};
 use crate::respond::{self, Fault};
 use crate::sticky::Sticky;
+use crate::wishes::{self, Wishes};
 
 /// Sends a request where its route says.
 pub(crate) async fn forward(
@@ -37,15 +39,17 @@ pub(crate) async fn forward(
     record.to_cluster(&cluster.name);
     let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_service(pools.config());
-    let asked = marks.has(Marks::GRPC_TIMEOUT).then(|| grpc_timeout(request)).flatten();
-    let limits = record.limits(to, conn.plan().proxy.stream_idle_timeout, asked);
+    let Wishes { timeout, retry } = wishes::take(request.headers_mut(), marks, to);
+    let grpc = marks.has(Marks::GRPC_TIMEOUT).then(|| grpc_timeout(request)).flatten();
+    let limits = record.limits(to, Asked { grpc, timeout });
+    let policy = retry.as_deref().or(to.retry.as_ref()).filter(|policy| policy.takes(request.headers()));
     change_head(found, to, cluster, request)?;
     let copies: Vec<_> = to.mirrors.iter().filter(|m| m.share.takes(rand::random())).collect();
-    let keep = !mesh_http::is_upgrade(request)
-        && (!copies.is_empty() || to.retry.as_ref().is_some_and(|r| needs_copy(r, request)));
+    let keep =
+        !mesh_http::is_upgrade(request) && (!copies.is_empty() || policy.is_some_and(|r| needs_copy(r, request)));
     let replay = match keep {
         true => record
-            .within(limits, None, pin!(replay::prepare(request)))
+            .within(limits, PerTry::default(), pin!(replay::prepare(request)))
             .await
             .map_err(out_of_time)?
             .map_err(|e| Fault::RequestBody(e.kind))?,
@@ -57,7 +61,7 @@ pub(crate) async fn forward(
     let sticky = Sticky::of(&to.hash, &pools, conn, request);
     let hash = sticky.as_ref().map(|sticky| sticky.hash);
     let Sent { mut response, exchange } =
-        Tries { pools: &pools, to, conn, limits, replay, hash, past: past(to), record }.run(request).await?;
+        Tries { pools: &pools, to, policy, conn, limits, replay, hash, past: past(policy), record }.run(request).await?;
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
     record.holds(exchange, limits);
@@ -69,8 +73,8 @@ pub(crate) async fn forward(
 }
 
 /// What further tries are to know of where the ones before went, if that is asked for.
-fn past(to: &Forward) -> Option<Box<PastPriorities>> {
-    let every = to.retry.as_ref()?.avoid_previous_priorities?;
+fn past(policy: Option<&RetryPolicy>) -> Option<Box<PastPriorities>> {
+    let every = policy?.avoid_previous_priorities?;
     Some(Box::new(PastPriorities::new(every)))
 }
 
@@ -94,14 +98,14 @@ fn change_head(
     Ok(())
 }
 
-fn set_path(request: &mut Request<Body>, path: &str) -> Result<(), Fault> {
+pub(crate) fn set_path(request: &mut Request<Body>, path: &str) -> Result<(), Fault> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| Fault::NoRoute)?);
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Fault::NoRoute)?;
     Ok(())
 }
 
-fn set_host(request: &mut Request<Body>, host: &str) -> Result<(), Fault> {
+pub(crate) fn set_host(request: &mut Request<Body>, host: &str) -> Result<(), Fault> {
     if request.uri().authority().is_some() {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.authority = Some(Authority::try_from(host).map_err(|_| Fault::NoHost)?);
@@ -133,8 +137,20 @@ fn needs_copy(retry: &RetryPolicy, request: &Request<Body>) -> bool {
     retry.attempts > 0 && (by_any || (by_grpc && respond::is_grpc(request.headers())))
 }
 
+fn worth_another(policy: &RetryPolicy, sent: &Sent, grpc_status: Option<u16>) -> bool {
+    policy.on_response(sent.response.status().as_u16(), sent.response.headers(), grpc_status)
+}
+
+fn per_try(policy: &RetryPolicy) -> PerTry {
+    let idle = policy.more.as_ref().and_then(|more| more.per_try_idle_timeout);
+    PerTry { timeout: policy.per_try_timeout, idle }
+}
+
 fn by_status(on: &RetryOn) -> bool {
-    on.retriable_4xx || (on.retriable_status_codes && !on.status_codes.is_empty())
+    on.retriable_4xx
+        || on.envoy_ratelimited
+        || on.retriable_headers
+        || (on.retriable_status_codes && !on.status_codes.is_empty())
 }
 
 /// Fire and forget: nobody waits for the answer. The mirror's cluster limits how long a connection may take, and the
@@ -158,6 +174,7 @@ const COPY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 struct Tries<'a> {
     pools: &'a Rc<ClusterPools>,
     to: &'a Forward,
+    policy: Option<&'a RetryPolicy>,
     conn: &'a Rc<HttpConnection>,
     limits: Limits,
     replay: Option<Replay>,
@@ -170,12 +187,12 @@ struct Tries<'a> {
 enum Ended {
     Failed(Box<Failure>),
     Answered(Box<Sent>),
-    TooLong(EndpointId),
+    TooLong(EndpointId, Over),
 }
 
 impl Tries<'_> {
     async fn run(&self, request: &mut Request<Body>) -> Result<Sent, Fault> {
-        let policy = self.to.retry.as_ref();
+        let policy = self.policy;
         let mut left = policy.map_or(0, |p| p.attempts);
         let mut backoff = None;
         // The place of a further try among those that may be under way at once.
@@ -186,8 +203,7 @@ impl Tries<'_> {
             let ended = match self.once(request, &tried).await? {
                 Ok(sent) => {
                     self.record.answered(begun);
-                    match policy.filter(|p| p.on.on_response(sent.response.status().as_u16(), self.grpc_status(&sent)))
-                    {
+                    match policy.filter(|p| worth_another(p, &sent, self.grpc_status(&sent))) {
                         None => return Ok(sent),
                         Some(_) => Ended::Answered(Box::new(sent)),
                     }
@@ -206,11 +222,12 @@ impl Tries<'_> {
             }
             tried.extend(ended.endpoint());
             self.record.tries_again(self.pools);
+            let asked = ended.asked_wait(policy);
             drop(ended);
             left -= 1;
             let backoff = backoff.get_or_insert_with(|| Backoff::new(policy.base_interval, policy.max_interval));
-            let pause = tokio::time::sleep(backoff.next_delay());
-            self.record.within(self.limits, None, pin!(pause)).await.map_err(out_of_time)?;
+            let pause = tokio::time::sleep(asked.unwrap_or_else(|| backoff.next_delay()));
+            self.record.within(self.limits, PerTry::default(), pin!(pause)).await.map_err(out_of_time)?;
         }
     }
 
@@ -225,7 +242,7 @@ impl Tries<'_> {
 
     /// One try. The outer error ends all of them.
     async fn once(&self, request: &mut Request<Body>, tried: &[EndpointId]) -> Result<Result<Sent, Ended>, Fault> {
-        let policy = self.to.retry.as_ref();
+        let policy = self.policy;
         let pick = Pick {
             draw: rand::random(),
             tried: if policy.is_some_and(|p| p.avoid_previous_hosts) { tried } else { &[] },
@@ -247,13 +264,13 @@ impl Tries<'_> {
         self.record.tries(&endpoint);
         self.introduce(&endpoint, request);
         let sending = pin!(self.pools.send_to(chosen, request, &pick));
-        match self.record.within(self.limits, policy.and_then(|p| p.per_try_timeout), sending).await {
+        match self.record.within(self.limits, policy.map(per_try).unwrap_or_default(), sending).await {
             Ok(Ok(sent)) => Ok(Ok(sent)),
             Ok(Err(failure)) => Ok(Err(Ended::Failed(failure))),
-            Err(Over::Try) => {
+            Err(over @ (Over::Try | Over::TryIdle)) => {
                 self.pools.stats().count(Event::PerTryTimeout);
                 self.pools.too_late(&endpoint);
-                Ok(Err(Ended::TooLong(endpoint.id())))
+                Ok(Err(Ended::TooLong(endpoint.id(), over)))
             }
             Err(over) => {
                 if over == Over::Whole {
@@ -286,7 +303,7 @@ impl Tries<'_> {
         }
         match ended {
             Ended::Answered(sent) => Ok(*sent),
-            Ended::TooLong(_) => Err(Fault::PerTryTimeout),
+            Ended::TooLong(_, over) => Err(out_of_time(over)),
             Ended::Failed(failure) => Err(Fault::Upstream(failure)),
         }
     }
@@ -297,7 +314,7 @@ impl Ended {
         match self {
             Self::Answered(_) => true,
             // Envoy counts it as a reset.
-            Self::TooLong(_) => on.reset || on.any_5xx || on.gateway_error,
+            Self::TooLong(..) => on.reset || on.any_5xx || on.gateway_error,
             Self::Failed(failure) => failure.retriable(on),
         }
     }
@@ -306,8 +323,17 @@ impl Ended {
         match self {
             Self::Answered(sent) => Some(sent.exchange.endpoint().id()),
             Self::Failed(failure) => failure.endpoint.as_ref().map(|e| e.id()),
-            Self::TooLong(endpoint) => Some(*endpoint),
+            Self::TooLong(endpoint, _) => Some(*endpoint),
         }
+    }
+
+    /// The wait for which the answer asks, and up to half as much again, so that not all come back at once.
+    fn asked_wait(&self, policy: &RetryPolicy) -> Option<Duration> {
+        let Self::Answered(sent) = self else { return None };
+        policy.more.as_ref()?.rate_limited.as_ref()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let wait = policy.asked_wait(sent.response.headers(), now)?;
+        Some(wait + wait.mul_f64(rand::random_range(0.0..0.5)))
     }
 
     /// Can the request be sent again as it is?
@@ -320,6 +346,9 @@ fn out_of_time(over: Over) -> Fault {
     match over {
         Over::Whole => Fault::Timeout,
         Over::Try => Fault::PerTryTimeout,
+        Over::TryIdle => Fault::PerTryIdle,
         Over::Idle => Fault::StreamIdle,
+        Over::Stream => Fault::StreamTooLong,
+        Over::Request => Fault::RequestTooSlow,
     }
 }

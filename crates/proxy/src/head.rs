@@ -9,10 +9,11 @@ use crate::http::{HttpConnection, view_of};
 use crate::marks::Marks;
 use crate::record::Record;
 use crate::respond::{self, Fault};
-use crate::{edge, peer, trace};
+use crate::{edge, peer, target, trace};
 
 /// Cleans and completes a request's head; says what of interest it had.
 pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record: &Record) -> Result<Marks, Fault> {
+    target::bring_into_form(request, &conn.plan().proxy, conn.downstream.destination.port())?;
     if head::authority(request).is_none() {
         return Err(Fault::NoHost);
     }
@@ -26,6 +27,9 @@ pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record
     edge::receive(request.headers_mut(), marks, &conn.plan().proxy, &conn.caller);
     if conn.plan().proxy.tracing {
         record.traced(trace::continue_in(request.headers_mut(), marks, rand::random()));
+    }
+    if conn.plan().proxy.edge.request_id_in_response {
+        record.tells_id(edge::request_id(request.headers()));
     }
     record.received(request);
     Ok(marks)
@@ -42,7 +46,7 @@ pub(crate) fn answer(conn: &HttpConnection, response: &mut Response<Body>, recor
     if record.peer_told_who_it_is() {
         conn.worker.shared.card.show(headers);
     }
-    edge::answer(headers, conn.plan().server_name.as_ref());
+    edge::answer(headers, conn.plan(), record.request_id());
 }
 
 /// The redirect that a route asks for.

@@ -15,6 +15,7 @@ use transport::Stream;
 use crate::connection::Downstream;
 use crate::edge::{self, Caller};
 use crate::http_plan::HttpPlan;
+use crate::lifetime::{self, Lifetime};
 use crate::live::Chain;
 use crate::peer::LastPeer;
 use crate::request;
@@ -34,6 +35,8 @@ pub(crate) struct HttpConnection {
     /// What is counted per HTTP proxy.
     pub stats: Rc<HttpStats>,
     plan: Arc<HttpPlan>,
+    /// What bounds it; most have no bounds.
+    lifetime: Option<Box<Lifetime>>,
     /// Made when there is one.
     tunnels: RefCell<Option<JoinSet<()>>>,
 }
@@ -65,8 +68,11 @@ pub(crate) fn serve(
     downstream: Downstream,
     counted: impl Sized,
 ) -> impl Future<Output = ()> {
+    let peer = downstream.tls.as_deref();
+    let certificate = edge::certificate(&stream, peer, chain.certificate.as_ref(), &plan.proxy);
     let conn = Rc::new(HttpConnection {
-        caller: Caller::new(downstream.source, downstream.tls.as_deref(), chain.certificate.as_ref()),
+        caller: Caller::new(downstream.source, downstream.destination, peer, certificate),
+        lifetime: Lifetime::new(&plan.proxy.limits),
         peer: LastPeer::default(),
         stats: worker.series.http(&plan.proxy.stat_prefix),
         tunnels: RefCell::default(),
@@ -78,10 +84,14 @@ pub(crate) fn serve(
         let _counted = &counted;
         conn.stats.connections.inc();
         conn.stats.active.inc();
-        let handle = |request: Request<Body>| request::handle(conn.clone(), request);
+        let handle = |request: Request<Body>| {
+            conn.lifetime.iter().for_each(|lifetime| lifetime.carries_one());
+            request::handle(conn.clone(), request)
+        };
         let agreed = conn.downstream.tls.as_ref().and_then(|peer| peer.alpn.as_deref());
         let serving = async {
-            let end = mesh_http::serve(stream, conn.plan.options(agreed), chain.watch().started(), handle).await;
+            let ends = lifetime::over(conn.lifetime.as_deref(), &conn.plan.proxy.limits, chain.watch(), rand::random());
+            let end = mesh_http::serve(stream, conn.plan.options(agreed), ends, handle).await;
             conn.finish_tunnels().await;
             end
         };

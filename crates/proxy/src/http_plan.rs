@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ::http::HeaderValue;
-use mesh_http::{Protocol, ServerOptions};
+use mesh_http::{KeepAlive, Protocol, ServerOptions};
 use model::http_proxy::{Codec, RouteSource};
-use model::{Direction, HttpProxy};
+use model::{Direction, HttpProxy, ServerHeader};
 
 use crate::live::Snapshot;
 use crate::log::AccessLogs;
@@ -22,6 +22,8 @@ pub(crate) struct HttpPlan {
     options: [ServerOptions; 3],
     /// The value of the `server` header.
     pub server_name: Option<HeaderValue>,
+    /// It replaces the upstream's.
+    pub overwrites_server: bool,
     /// Its filters.
     pub filters: filter::Chain,
     /// Where its exchanges are logged.
@@ -38,7 +40,11 @@ impl HttpPlan {
         };
         Self {
             options: options(&proxy),
-            server_name: proxy.server_name.as_deref().and_then(|name| HeaderValue::from_str(name).ok()),
+            server_name: match &proxy.server {
+                ServerHeader::Pass => None,
+                ServerHeader::Overwrite(name) | ServerHeader::IfAbsent(name) => HeaderValue::from_str(name).ok(),
+            },
+            overwrites_server: matches!(proxy.server, ServerHeader::Overwrite(_)),
             filters: filter::Chain::new(&proxy.filters, stats),
             direction,
             logs,
@@ -72,11 +78,18 @@ fn options(proxy: &HttpProxy) -> [ServerOptions; 3] {
         Codec::Http1 => Protocol::Http1,
         Codec::Http2 => Protocol::Http2,
     };
-    let defaults = ServerOptions::default();
+    let (limits, defaults) = (&proxy.limits, ServerOptions::default());
     [by_codec, Protocol::Http1, Protocol::Http2].map(|protocol| ServerOptions {
         protocol,
         head_timeout: proxy.headers_timeout.or(defaults.head_timeout),
         idle_timeout: proxy.idle_timeout,
+        max_head_bytes: limits.max_head_kib.map_or(defaults.max_head_bytes, |kib| kib as usize * 1024),
+        max_headers: limits.max_headers.map_or(defaults.max_headers, |count| count as usize),
+        http10: limits.http10,
+        max_concurrent_streams: limits.max_streams.unwrap_or(defaults.max_concurrent_streams),
+        stream_window: limits.stream_window.unwrap_or(defaults.stream_window),
+        connection_window: limits.connection_window.unwrap_or(defaults.connection_window),
+        keep_alive: limits.keep_alive.map(|pings| KeepAlive { interval: pings.interval, timeout: pings.timeout }),
         // What asks for it would have to be carried over to HTTP/1.1 upstreams, which is not done.
         extended_connect: false,
         ..defaults.clone()

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mesh_http::Timer;
+use model::HttpProxy;
 use model::route::Forward;
 use tokio::time::Instant;
 
@@ -17,45 +18,125 @@ pub(crate) enum Over {
     Whole,
     /// The one for this try.
     Try,
+    /// Nothing of this try moved for too long.
+    TryIdle,
     /// Nothing moved for too long.
     Idle,
+    /// The one for the exchange, however well it goes.
+    Stream,
+    /// The request was not whole in time.
+    Request,
+}
+
+/// How an exchange goes, as far as its limits are concerned.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// When something last moved.
+    pub moved: Cell<Instant>,
+    /// The request is still coming in.
+    pub receiving: Cell<bool>,
+}
+
+impl Progress {
+    /// An exchange that begins now.
+    pub(crate) fn begun(now: Instant) -> Self {
+        Self { moved: Cell::new(now), receiving: Cell::new(false) }
+    }
+
+    /// Something moved.
+    pub(crate) fn moves(&self) {
+        self.moved.set(Instant::now());
+    }
+}
+
+/// The times that a request itself asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asked {
+    /// Its `grpc-timeout`.
+    pub grpc: Option<Duration>,
+    /// What a trusted caller wished for all tries; zero: no limit.
+    pub timeout: Option<Duration>,
+}
+
+/// The limits of one try.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PerTry {
+    /// For all of it, up to the response's head.
+    pub timeout: Option<Duration>,
+    /// For standing still.
+    pub idle: Option<Duration>,
+}
+
+/// A try under way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TryEnds {
+    at: Option<Instant>,
+    idle: Option<Duration>,
+}
+
+impl PerTry {
+    /// A try that begins now. Where standing still is bounded, its beginning counts as a move.
+    fn begin(self, progress: &Progress) -> TryEnds {
+        let idle = self.idle.filter(|idle| !idle.is_zero());
+        if idle.is_some() {
+            progress.moves();
+        }
+        let timeout = self.timeout.filter(|timeout| !timeout.is_zero());
+        TryEnds { at: timeout.map(|after| Instant::now() + after), idle }
+    }
 }
 
 /// The limits of one exchange.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    whole: Option<Instant>,
+    end: Option<Instant>,
+    /// Which limit the end is.
+    which: Over,
+    request: Option<Instant>,
     idle: Option<Duration>,
 }
 
 impl Limits {
-    /// Those of a route, counted from `begun`. A `grpc-timeout` shortens the route's timeout, up to the route's bound
-    /// for it.
-    pub(crate) fn new(
-        route: &Forward,
-        listener_idle: Option<Duration>,
-        grpc_timeout: Option<Duration>,
-        begun: Instant,
-    ) -> Self {
-        let timeout = whole_timeout(route, grpc_timeout);
-        let idle = route.idle_timeout.or(listener_idle).filter(|idle| !idle.is_zero());
-        Self { whole: timeout.map(|t| begun + t), idle }
+    /// Those of a route under an HTTP proxy, counted from `begun`. A `grpc-timeout` shortens the route's timeout, up to
+    /// the route's bound for it; what a trusted caller wished counts more than either.
+    pub(crate) fn new(route: &Forward, proxy: &HttpProxy, asked: Asked, begun: Instant) -> Self {
+        let whole = match asked.timeout {
+            Some(wished) => Some(wished).filter(|wished| !wished.is_zero()),
+            None => whole_timeout(route, asked.grpc),
+        };
+        let stream = route.max_stream_duration.or(proxy.limits.max_stream).filter(|max| !max.is_zero());
+        let (end, which) = match (whole, stream) {
+            (Some(whole), Some(stream)) if stream < whole => (Some(stream), Over::Stream),
+            (None, Some(stream)) => (Some(stream), Over::Stream),
+            (whole, _) => (whole, Over::Whole),
+        };
+        Self {
+            end: end.map(|after| begun + after),
+            which,
+            request: proxy.limits.request_timeout.map(|after| begun + after),
+            idle: route.idle_timeout.or(proxy.stream_idle_timeout).filter(|idle| !idle.is_zero()),
+        }
     }
 
-    /// Runs `work` within the limits; `per_try` is counted from now, `moved` tells when something last moved. The work
-    /// stays where the caller pinned it: moved in here, it would take its room twice.
+    /// What of them holds when the response has begun.
+    pub(crate) fn of_response(self) -> Self {
+        Self { request: None, ..self }
+    }
+
+    /// Runs `work` within the limits; `per_try` is counted from now. The work stays where the caller pinned it: moved in
+    /// here, it would take its room twice.
     pub(crate) fn within<T>(
         self,
         alarms: &Alarms,
-        moved: &Cell<Instant>,
-        per_try: Option<Duration>,
+        progress: &Progress,
+        per_try: PerTry,
         mut work: Pin<&mut impl Future<Output = T>>,
     ) -> impl Future<Output = Result<T, Over>> {
-        let try_end = per_try.filter(|t| !t.is_zero()).map(|t| Instant::now() + t);
+        let try_end = per_try.begin(progress);
         let mut alarm = alarms.lend();
         poll_fn(move |cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending => self.poll_over(alarm.timer(), cx, moved.get(), try_end).map(Err),
+            Poll::Pending => self.poll_over(alarm.timer(), cx, progress, try_end).map(Err),
         })
     }
 
@@ -64,10 +145,17 @@ impl Limits {
         self,
         timer: &mut Timer,
         cx: &mut Context<'_>,
-        moved: Instant,
-        try_end: Option<Instant>,
+        progress: &Progress,
+        try_end: TryEnds,
     ) -> Poll<Over> {
-        let all = [(self.whole, Over::Whole), (try_end, Over::Try), (self.idle.map(|i| moved + i), Over::Idle)];
+        let moved = progress.moved.get();
+        let all = [
+            (self.end, self.which),
+            (try_end.at, Over::Try),
+            (try_end.idle.map(|idle| moved + idle), Over::TryIdle),
+            (self.request.filter(|_| progress.receiving.get()), Over::Request),
+            (self.idle.map(|idle| moved + idle), Over::Idle),
+        ];
         let first = all.into_iter().filter_map(|(at, over)| Some((at?, over))).min_by_key(|(at, _)| *at);
         let Some((at, over)) = first else { return Poll::Pending };
         ready!(timer.poll_until(cx, at));
@@ -125,8 +213,11 @@ fn whole_timeout(route: &Forward, grpc_timeout: Option<Duration>) -> Option<Dura
     let route_timeout = route.timeout.filter(|t| !t.is_zero());
     match (route.max_grpc_timeout, grpc_timeout) {
         // As Envoy: a gRPC deadline stands in place of the route's timeout; zero as the bound is no bound.
-        (Some(max), Some(asked)) if !max.is_zero() => Some(asked.min(max)),
-        (Some(_), Some(asked)) => Some(asked),
+        (Some(max), Some(asked)) => {
+            let offset = route.grpc_timeout_offset.filter(|offset| *offset < asked).unwrap_or_default();
+            let left = asked - offset;
+            Some(if max.is_zero() { left } else { left.min(max) })
+        }
         _ => route_timeout,
     }
 }
@@ -135,18 +226,24 @@ fn whole_timeout(route: &Forward, grpc_timeout: Option<Duration>) -> Option<Dura
 mod tests {
     use std::pin::pin;
 
+    use model::http_proxy::RouteSource;
+
     use super::*;
 
     async fn within<T>(
         route: &Forward,
         idle: u64,
         per_try: Option<Duration>,
-        moved: &Cell<Instant>,
+        progress: &Progress,
         work: impl Future<Output = T>,
     ) -> Result<T, Over> {
-        let idle = (idle > 0).then(|| Duration::from_secs(idle));
-        let limits = Limits::new(route, idle, None, Instant::now());
-        limits.within(&Alarms::default(), moved, per_try, pin!(work)).await
+        let limits = Limits::new(route, &proxy(idle), Asked::default(), Instant::now());
+        limits.within(&Alarms::default(), progress, PerTry { timeout: per_try, idle: None }, pin!(work)).await
+    }
+
+    fn proxy(idle: u64) -> HttpProxy {
+        let stream_idle_timeout = (idle > 0).then(|| Duration::from_secs(idle));
+        HttpProxy { stream_idle_timeout, ..HttpProxy::new("x", RouteSource::Rds("r".into())) }
     }
 
     #[test]
@@ -164,6 +261,36 @@ mod tests {
             let route = Forward { timeout: route, max_grpc_timeout: max, ..Forward::to("c") };
             assert_eq!(whole_timeout(&route, asked), expected, "{route:?} {asked:?}");
         }
+        for (offset, expected) in [(1, 3), (4, 4), (9, 4)] {
+            let route =
+                Forward { max_grpc_timeout: seconds(0), grpc_timeout_offset: seconds(offset), ..Forward::to("c") };
+            assert_eq!(whole_timeout(&route, seconds(4)), seconds(expected), "an offset of {offset} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_and_requests() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        for (whole, of_route, of_proxy, request, receiving, expected) in [
+            (None, None, seconds(3), None, false, (Over::Stream, 3)),
+            (seconds(2), None, seconds(3), None, false, (Over::Whole, 2)),
+            (seconds(9), seconds(4), seconds(3), None, false, (Over::Stream, 4)),
+            (seconds(9), seconds(0), seconds(3), None, false, (Over::Whole, 9)),
+            (seconds(9), None, None, seconds(5), true, (Over::Request, 5)),
+            (seconds(9), None, None, seconds(5), false, (Over::Whole, 9)),
+        ] {
+            let route = Forward { timeout: whole, max_stream_duration: of_route, ..Forward::to("c") };
+            let mut proxy = proxy(0);
+            (proxy.limits.max_stream, proxy.limits.request_timeout) = (of_proxy, request);
+            let begun = Instant::now();
+            let progress = Progress::begun(begun);
+            progress.receiving.set(receiving);
+            let limits = Limits::new(&route, &proxy, Asked::default(), begun);
+            let over = limits
+                .within(&Alarms::default(), &progress, PerTry::default(), pin!(std::future::pending::<()>()))
+                .await;
+            assert_eq!((over, begun.elapsed().as_secs()), (Err(expected.0), expected.1));
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -171,7 +298,7 @@ mod tests {
         let none = Forward::to("c");
         let whole = Forward { timeout: Some(Duration::from_secs(5)), ..Forward::to("c") };
         let never = std::future::pending::<()>;
-        let now = || Cell::new(Instant::now());
+        let now = || Progress::begun(Instant::now());
         assert_eq!(within(&whole, 9, None, &now(), never()).await, Err(Over::Whole));
         assert_eq!(within(&whole, 9, Some(Duration::from_secs(1)), &now(), never()).await, Err(Over::Try));
         assert_eq!(within(&whole, 2, None, &now(), never()).await, Err(Over::Idle));
@@ -179,32 +306,50 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn tries_and_wishes() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        let whole = Forward { timeout: seconds(9), ..Forward::to("c") };
+        for (asked, idle, expected) in [
+            (None, seconds(3), (Over::TryIdle, 3)),
+            (seconds(2), seconds(3), (Over::Whole, 2)),
+            (seconds(0), seconds(12), (Over::TryIdle, 12)),
+        ] {
+            let begun = Instant::now();
+            let limits = Limits::new(&whole, &proxy(0), Asked { grpc: None, timeout: asked }, begun);
+            let never = pin!(std::future::pending::<()>());
+            let per_try = PerTry { timeout: None, idle };
+            let over = limits.within(&Alarms::default(), &Progress::begun(begun), per_try, never).await;
+            assert_eq!((over, begun.elapsed().as_secs()), (Err(expected.0), expected.1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn movement_holds_off_idleness() {
-        let moved = Cell::new(Instant::now());
+        let progress = Progress::begun(Instant::now());
         let moving = async {
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_secs(3)).await;
-                moved.set(Instant::now());
+                progress.moves();
             }
             std::future::pending::<()>().await;
         };
         let begun = Instant::now();
-        assert_eq!(within(&Forward::to("c"), 5, None, &moved, moving).await, Err(Over::Idle));
+        assert_eq!(within(&Forward::to("c"), 5, None, &progress, moving).await, Err(Over::Idle));
         assert_eq!(begun.elapsed(), Duration::from_secs(17));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_that_was_used_before_is_as_good_as_new() {
         let alarms = Alarms::default();
-        let moved = Cell::new(Instant::now());
+        let progress = Progress::begun(Instant::now());
         for seconds in [9, 2, 30, 1] {
             let begun = Instant::now();
             let route = Forward { timeout: Some(Duration::from_secs(seconds)), ..Forward::to("c") };
-            let limits = Limits::new(&route, None, None, begun);
+            let limits = Limits::new(&route, &proxy(0), Asked::default(), begun);
             let mut never = pin!(std::future::pending::<()>());
-            let given_up = limits.within(&alarms, &moved, None, never.as_mut());
+            let given_up = limits.within(&alarms, &progress, PerTry::default(), never.as_mut());
             assert!(tokio::time::timeout(Duration::from_millis(100), given_up).await.is_err());
-            let over = limits.within(&alarms, &moved, None, never.as_mut()).await;
+            let over = limits.within(&alarms, &progress, PerTry::default(), never.as_mut()).await;
             assert_eq!((over, begun.elapsed()), (Err(Over::Whole), Duration::from_secs(seconds)));
         }
         assert_eq!(alarms.0.borrow().len(), 1);

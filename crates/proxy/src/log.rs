@@ -190,7 +190,10 @@ impl Fields for Summary<'_> {
             Operator::SpanId => put(slot, facts.span.map(|span| span.span)),
             Operator::DownstreamRemoteAddress => {
                 let direct = self.conn.downstream.source;
-                let seen = facts.request_headers.as_ref().map(|h| edge::client_address(h, &self.conn.caller));
+                let seen = facts
+                    .request_headers
+                    .as_ref()
+                    .map(|h| edge::client_address(h, &self.conn.plan().proxy, &self.conn.caller));
                 match seen.filter(|ip| *ip != direct.ip()) {
                     Some(client) => slot.display(SocketAddr::new(client, 0)),
                     None => slot.display(direct),
@@ -199,7 +202,9 @@ impl Fields for Summary<'_> {
             Operator::DownstreamRemoteAddressWithoutPort => {
                 let headers = facts.request_headers.as_ref();
                 let direct = self.conn.downstream.source.ip();
-                slot.display(headers.map_or(direct, |h| edge::client_address(h, &self.conn.caller)));
+                slot.display(
+                    headers.map_or(direct, |h| edge::client_address(h, &self.conn.plan().proxy, &self.conn.caller)),
+                );
             }
             other => self.conn.downstream.put(other, slot),
         }

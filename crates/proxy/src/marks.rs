@@ -20,6 +20,8 @@ impl Marks {
     pub(crate) const TRACE: Self = Self(1 << 4);
     /// `grpc-timeout`.
     pub(crate) const GRPC_TIMEOUT: Self = Self(1 << 5);
+    /// `x-envoy-*`, save the former.
+    pub(crate) const ENVOY: Self = Self(1 << 6);
 
     /// What `headers` has.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -35,6 +37,7 @@ impl Marks {
             "traceparent" | "b3" | "x-b3-traceid" | "x-b3-spanid" | "x-b3-parentspanid" | "x-b3-sampled"
             | "x-b3-flags" => Self::TRACE,
             "grpc-timeout" => Self::GRPC_TIMEOUT,
+            name if name.starts_with("x-envoy-") => Self::ENVOY,
             _ => Self::default(),
         }
     }
@@ -58,6 +61,8 @@ mod tests {
         let marks = Marks::of(&headers);
         assert!(marks.has(Marks::TRACE) && marks.has(Marks::REQUEST_ID) && marks.has(Marks::PEER));
         assert!(!marks.has(Marks::FORWARDED_PROTO) && !marks.has(Marks::GRPC_TIMEOUT));
-        assert!(!marks.has(Marks::CLIENT_CERT));
+        assert!(!marks.has(Marks::CLIENT_CERT) && !marks.has(Marks::ENVOY));
+        headers.insert("x-envoy-retry-on", http::HeaderValue::from_static("5xx"));
+        assert!(Marks::of(&headers).has(Marks::ENVOY));
     }
 }

@@ -26,7 +26,7 @@ use upstream::{ClusterPools, Endpoint, Event, Exchange};
 use crate::connection::{self, Downstream};
 use crate::http::HttpConnection;
 use crate::inspect::Seen;
-use crate::limits::{Limits, Over};
+use crate::limits::{Asked, Limits, Over, PerTry, Progress, TryEnds};
 use crate::live::{ListenerPlan, TcpPlan};
 use crate::respond::{self, Local};
 use crate::series::TcpSeries;
@@ -43,7 +43,7 @@ pub(crate) struct Record {
     grpc: bool,
     request_bytes: Cell<u64>,
     response_bytes: Cell<u64>,
-    moved: Cell<Instant>,
+    progress: Progress,
     facts: RefCell<Facts>,
     /// Set only when the response's body makes somebody wait.
     alarm: RefCell<Option<Timer>>,
@@ -96,6 +96,8 @@ pub(crate) struct Facts {
     pub destination: Option<Rc<WorkloadRef>>,
     /// The span of this hop.
     pub span: Option<TraceContext>,
+    /// The request's id; kept only where responses tell it.
+    pub request_id: Option<Box<HeaderValue>>,
     limits: Option<Limits>,
     overdue: Option<Over>,
 }
@@ -135,7 +137,7 @@ impl Record {
             grpc: respond::is_grpc(request.headers()),
             request_bytes: Cell::new(0),
             response_bytes: Cell::new(0),
-            moved: Cell::new(begun),
+            progress: Progress::begun(begun),
             facts: RefCell::default(),
             alarm: RefCell::default(),
             tunnel: Cell::new(false),
@@ -147,6 +149,7 @@ impl Record {
             facts.authority = head::authority(request).and_then(|a| HeaderValue::from_str(a).ok());
         }
         if !request.body().is_end_stream() {
+            record.progress.receiving.set(true);
             let watch = RequestWatch(record.clone());
             request.body_mut().on_frame(Rc::new(watch));
         }
@@ -182,23 +185,23 @@ impl Record {
     /// The form in which the caller understands an error.
     pub(crate) fn caller(&self) -> respond::Caller {
         let inbound = self.conn.plan().direction == Direction::Inbound;
-        let mesh_h2 = inbound && self.version == Version::HTTP_2 && self.conn.caller.is_proven();
-        respond::Caller { grpc: self.grpc, mesh_h2 }
+        let h2 = self.version == Version::HTTP_2;
+        respond::Caller { grpc: self.grpc, h2, mesh_h2: inbound && h2 && self.conn.caller.is_proven() }
     }
 
     /// The limits of time on a route.
-    pub(crate) fn limits(&self, route: &Forward, idle: Option<Duration>, grpc_timeout: Option<Duration>) -> Limits {
-        Limits::new(route, idle, grpc_timeout, self.begun)
+    pub(crate) fn limits(&self, route: &Forward, asked: Asked) -> Limits {
+        Limits::new(route, &self.conn.plan().proxy, asked, self.begun)
     }
 
     /// Runs `work` within limits.
     pub(crate) fn within<T>(
         &self,
         limits: Limits,
-        per_try: Option<Duration>,
+        per_try: PerTry,
         work: Pin<&mut impl Future<Output = T>>,
     ) -> impl Future<Output = Result<T, Over>> {
-        limits.within(&self.conn.worker.alarms, &self.moved, per_try, work)
+        limits.within(&self.conn.worker.alarms, &self.progress, per_try, work)
     }
 
     /// Does any log want to know of it?
@@ -211,6 +214,16 @@ impl Record {
         if self.is_logged() {
             self.facts.borrow_mut().request_headers = Some(request.headers().clone());
         }
+    }
+
+    /// Responses tell the request's id.
+    pub(crate) fn tells_id(&self, id: Option<HeaderValue>) {
+        self.facts.borrow_mut().request_id = id.map(Box::new);
+    }
+
+    /// The request's id, where responses tell it.
+    pub(crate) fn request_id(&self) -> Option<HeaderValue> {
+        self.facts.borrow().request_id.as_deref().cloned()
     }
 
     /// The caller told which workload it is.
@@ -263,7 +276,7 @@ impl Record {
         let mut facts = self.facts.borrow_mut();
         facts.upstream_time = Some(begun.elapsed());
         facts.details = Cow::Borrowed("via_upstream");
-        self.moved.set(Instant::now());
+        self.progress.moves();
     }
 
     /// Another try follows.
@@ -286,7 +299,7 @@ impl Record {
     pub(crate) fn holds(&self, exchange: Exchange, limits: Limits) {
         let mut facts = self.facts.borrow_mut();
         facts.exchange = Some(exchange);
-        facts.limits = Some(limits);
+        facts.limits = Some(limits.of_response());
     }
 
     /// A filter answered.
@@ -359,13 +372,13 @@ impl Record {
     /// Bytes of the request's body passed.
     pub(crate) fn request_data(&self, bytes: usize) {
         self.request_bytes.set(self.request_bytes.get() + bytes as u64);
-        self.moved.set(Instant::now());
+        self.progress.moves();
     }
 
     /// Bytes of the response's body passed.
     pub(crate) fn response_data(&self, bytes: usize) {
         self.response_bytes.set(self.response_bytes.get() + bytes as u64);
-        self.moved.set(Instant::now());
+        self.progress.moves();
     }
 
     /// The exchange is over. Only the first call counts.
@@ -398,10 +411,11 @@ impl Record {
             BodyEnd::Dropped => self.downstream_gone(),
             BodyEnd::Failed(error) if error.side == Side::Downstream => self.downstream_gone(),
             BodyEnd::Failed(error) => match error.kind {
-                BodyErrorKind::Timeout if self.facts.borrow().overdue == Some(Over::Whole) => {
-                    ResponseFlags::UPSTREAM_REQUEST_TIMEOUT
-                }
-                BodyErrorKind::Timeout => ResponseFlags::STREAM_IDLE_TIMEOUT,
+                BodyErrorKind::Timeout => match self.facts.borrow().overdue {
+                    Some(Over::Whole) => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+                    Some(Over::Stream) => ResponseFlags::DURATION_TIMEOUT,
+                    _ => ResponseFlags::STREAM_IDLE_TIMEOUT,
+                },
                 BodyErrorKind::Reset(_) => ResponseFlags::UPSTREAM_REMOTE_RESET,
                 BodyErrorKind::Malformed => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
                 _ => ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
@@ -447,7 +461,7 @@ impl BodyWatch for Record {
         let Some(limits) = facts.limits else { return Poll::Pending };
         let mut alarm = self.alarm.borrow_mut();
         let timer = alarm.get_or_insert_with(|| self.conn.worker.alarms.take());
-        facts.overdue = Some(ready!(limits.poll_over(timer, cx, self.moved.get(), None)));
+        facts.overdue = Some(ready!(limits.poll_over(timer, cx, &self.progress, TryEnds::default())));
         Poll::Ready(BodyErrorKind::Timeout)
     }
 }
@@ -461,7 +475,8 @@ impl BodyWatch for RequestWatch {
     }
     fn trailers(&self, _trailers: &HeaderMap) {}
     fn end(&self, _end: BodyEnd) {
-        self.0.moved.set(Instant::now());
+        self.0.progress.moves();
+        self.0.progress.receiving.set(false);
     }
 }
 

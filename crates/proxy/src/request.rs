@@ -45,7 +45,7 @@ async fn exchange(
         found => (&now, found.map_err(|_| Fault::NoRoute)?),
     };
     record.routed(&found);
-    let mut filters = conn.plan().filters.begin(found.route, rand::random());
+    let mut filters = conn.plan().filters.begin(&found, rand::random());
     let mut response = match filters.on_request(request).await {
         Flow::Respond(local) => record.by_filter(*local),
         Flow::Continue => match &found.route.action {

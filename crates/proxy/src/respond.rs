@@ -35,8 +35,20 @@ pub(crate) enum Fault {
     Timeout,
     /// The time for one try is over, and there is no further try.
     PerTryTimeout,
+    /// Nothing of the last try moved for too long.
+    PerTryIdle,
     /// Nothing moved for too long.
     StreamIdle,
+    /// The exchange lasted longer than any may.
+    StreamTooLong,
+    /// The request was not whole in time.
+    RequestTooSlow,
+    /// The path has no normal form, or one that is not taken.
+    BadPath,
+    /// The client is sent to the path as it is without escaped slashes.
+    NormalPath(String),
+    /// A header's name has an underscore, which is not taken here.
+    Underscore,
     /// The request's body broke off or is too large.
     RequestBody(BodyErrorKind),
 }
@@ -46,6 +58,8 @@ pub(crate) enum Fault {
 pub(crate) struct Caller {
     /// gRPC: errors go into trailers.
     pub grpc: bool,
+    /// It speaks HTTP/2.
+    pub h2: bool,
     /// A sidecar of the mesh on HTTP/2, which may try elsewhere when told that nothing was processed.
     pub mesh_h2: bool,
 }
@@ -73,9 +87,11 @@ pub(crate) fn fault(fault: Fault, caller: Caller) -> Local {
     let Plain { status, flags, details, body, transport_failure } = plain(&fault);
     let refuse = caller.mesh_h2 && matches!(&fault, Fault::Upstream(f) if never_reached(f));
     let overflow = matches!(&fault, Fault::Upstream(f) if f.kind == FailureKind::Overflow);
-    let answer = match refuse {
-        true => Answer::Reset(Code::REFUSED_STREAM),
-        false => {
+    let answer = match &fault {
+        _ if refuse => Answer::Reset(Code::REFUSED_STREAM),
+        Fault::Underscore if caller.h2 => Answer::Reset(Code::PROTOCOL_ERROR),
+        Fault::NormalPath(path) if !caller.grpc => redirect(status.as_u16(), path).into(),
+        _ => {
             let mut response = local(status, &body, caller.grpc);
             if overflow {
                 response.headers_mut().insert(OVERLOADED, HeaderValue::from_static("true"));
@@ -163,12 +179,31 @@ fn plain(fault: &Fault) -> Plain {
                 body,
             )
         }
+        Fault::PerTryIdle => {
+            let (flags, body) = (ResponseFlags::STREAM_IDLE_TIMEOUT, "upstream request timeout");
+            simple(StatusCode::GATEWAY_TIMEOUT, flags, "upstream_per_try_idle_timeout", body)
+        }
         Fault::StreamIdle => simple(
             StatusCode::REQUEST_TIMEOUT,
             ResponseFlags::STREAM_IDLE_TIMEOUT,
             "stream_idle_timeout",
             "stream timeout",
         ),
+        Fault::StreamTooLong => simple(
+            StatusCode::REQUEST_TIMEOUT,
+            ResponseFlags::DURATION_TIMEOUT,
+            "max_duration_timeout",
+            "downstream duration timeout",
+        ),
+        Fault::RequestTooSlow => {
+            simple(StatusCode::REQUEST_TIMEOUT, none, "request_overall_timeout", "request timeout")
+        }
+        Fault::BadPath => simple(StatusCode::BAD_REQUEST, none, "path_normalization_failed", ""),
+        Fault::NormalPath(_) => simple(StatusCode::TEMPORARY_REDIRECT, none, "path_normalization_failed", ""),
+        Fault::Underscore => {
+            let flags = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+            simple(StatusCode::BAD_REQUEST, flags, "http.unexpected_underscore", "")
+        }
         Fault::RequestBody(kind) => match kind {
             BodyErrorKind::TooLarge => {
                 simple(StatusCode::PAYLOAD_TOO_LARGE, none, "request_payload_too_large", "Payload Too Large")
@@ -268,7 +303,13 @@ mod tests {
             (Fault::NoCluster, 503, "NC", "cluster_not_found"),
             (Fault::Timeout, 504, "UT", "response_timeout"),
             (Fault::StreamIdle, 408, "SI", "stream_idle_timeout"),
+            (Fault::PerTryIdle, 504, "SI", "upstream_per_try_idle_timeout"),
             (Fault::UpgradeRefused, 403, "-", "upgrade_failed"),
+            (Fault::StreamTooLong, 408, "DT", "max_duration_timeout"),
+            (Fault::RequestTooSlow, 408, "-", "request_overall_timeout"),
+            (Fault::BadPath, 400, "-", "path_normalization_failed"),
+            (Fault::NormalPath("/a".into()), 307, "-", "path_normalization_failed"),
+            (Fault::Underscore, 400, "DPE", "http.unexpected_underscore"),
         ] {
             let local = fault(fault_kind, Caller::default());
             assert_eq!((local.status.as_u16(), &*local.flags.to_string(), &*local.details), (status, flags, details));
@@ -277,7 +318,7 @@ mod tests {
 
     #[test]
     fn grpc_errors_are_trailers() {
-        let local = fault(Fault::NoRoute, Caller { grpc: true, mesh_h2: false });
+        let local = fault(Fault::NoRoute, Caller { grpc: true, ..Caller::default() });
         let Answer::Response(response) = local.answer else { panic!("expected a response") };
         assert_eq!((response.status(), response.headers()["grpc-status"].to_str().unwrap()), (StatusCode::OK, "12"));
     }

@@ -358,7 +358,7 @@ impl Side {
                         end = then_end.then(|| Instant::now() + self.drain);
                     }
                 },
-                () = at(due) => drop(self.apply(Changes::default())),
+                () = at(due) => self.tick(),
                 () = old_work_is_done(&self.workers, end) => break,
             }
         }
@@ -366,6 +366,14 @@ impl Side {
         // Nothing else runs here any more, so waiting blocks nobody.
         self.threads.take().into_iter().for_each(Threads::join);
         self.shared.sinks.flush();
+    }
+
+    /// Applies what became due by itself.
+    fn tick(&self) {
+        let due = self.applier.borrow_mut().is_due();
+        if due {
+            self.apply(Changes::default());
+        }
     }
 
     /// Applies changes and says what cannot be used.

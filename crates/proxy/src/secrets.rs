@@ -9,10 +9,10 @@ use std::sync::Arc;
 use base::TrustDomain;
 use model::StringMatch;
 use model::secret::{Secret, SecretValue};
-use model::tls::{DownstreamTls, TlsVersion, TlsVersions, Validation};
+use model::tls::{CertificatePins, DownstreamTls, TlsVersion, TlsVersions, Validation};
 use transport::tls::{
-    self, Accept, CertError, ClientAuth, ConfigError, LiveCert, LiveTrust, PeerCheck, Roots, RootsError, SanKind,
-    SanMatch, ServerCerts, ServerOptions, ServerTls, TextMatch, TrustBundles, Versions,
+    self, Accept, CertError, ClientAuth, ConfigError, Crls, LiveCert, LiveTrust, PeerCheck, Pins, Roots, RootsError,
+    SanKind, SanMatch, ServerCerts, ServerOptions, ServerTls, TextMatch, TrustBundles, Versions,
 };
 
 /// The secrets known so far. Lives on the side runtime; what it hands out is shared with the workers.
@@ -76,16 +76,31 @@ impl Secrets {
                 // Which certificate is shown for which name is laid down when a TLS end is built.
                 Ok(names(&cert) != before)
             }
-            SecretValue::Trust { roots, by_domain } => {
-                let bundles = bundles(&name, roots, by_domain)?;
-                let mut all = self.trust.borrow_mut();
-                let trust = all.entry(name).or_insert_with(Trust::unknown);
-                let shape_changed = trust.by_domain == bundles.domains.is_empty();
-                (trust.known, trust.by_domain) = (true, !bundles.domains.is_empty());
-                trust.live.set(bundles);
-                Ok(shape_changed)
+            SecretValue::Trust { roots, by_domain, crl } => {
+                let mut bundles = bundles(&name, roots, by_domain)?;
+                bundles.revoked = Crls::from_pem(&String::from_utf8_lossy(crl))
+                    .map_err(|source| SecretError::Roots { name: name.clone(), source })?;
+                Ok(self.trusts(name, bundles))
             }
         }
+    }
+
+    /// Takes the roots of the operating system into use under this name.
+    ///
+    /// # Errors
+    /// It has none.
+    pub(crate) fn set_system_roots(&self, name: &Arc<str>) -> Result<(), RootsError> {
+        self.trusts(name.clone(), TrustBundles::plain(Roots::system()?));
+        Ok(())
+    }
+
+    fn trusts(&self, name: Arc<str>, bundles: TrustBundles) -> bool {
+        let mut all = self.trust.borrow_mut();
+        let trust = all.entry(name).or_insert_with(Trust::unknown);
+        let shape_changed = trust.by_domain == bundles.domains.is_empty();
+        (trust.known, trust.by_domain) = (true, !bundles.domains.is_empty());
+        trust.live.set(bundles);
+        shape_changed
     }
 
     /// Is a secret of this name known?
@@ -121,7 +136,9 @@ impl Secrets {
             [first, ..] => ServerCerts::ByName(certs.iter().flat_map(patterns).collect(), Some(first.clone())),
         };
         let client_auth = match (&settings.validation, settings.require_client_certificate) {
-            (None, _) => ClientAuth::None,
+            (None, false) => ClientAuth::None,
+            // One is asked for, and proves nothing.
+            (None, true) => ClientAuth::Required(PeerCheck::Unchecked),
             (Some(validation), true) => ClientAuth::Required(self.check(validation)),
             (Some(validation), false) => ClientAuth::Optional(self.check(validation)),
         };
@@ -130,6 +147,8 @@ impl Secrets {
             client_auth,
             alpn: alpn(&settings.alpn),
             versions: versions(settings.versions),
+            suites: settings.cipher_suites.clone(),
+            pins: settings.validation.as_ref().and_then(|v| v.pins.as_deref()).map(pins).unwrap_or_default(),
             resumption: true,
         })
     }
@@ -186,6 +205,10 @@ fn bundles(name: &Arc<str>, plain: &[u8], by_domain: &[(String, Vec<u8>)]) -> Re
 fn patterns(cert: &LiveCert) -> Vec<(base::HostPattern, LiveCert)> {
     let names = cert.certificate().map(|c| c.dns_sans).unwrap_or_default();
     names.iter().filter_map(|name| Some((name.parse().ok()?, cert.clone()))).collect()
+}
+
+fn pins(wanted: &CertificatePins) -> Pins {
+    Pins { certificates: wanted.certificates.clone(), keys: wanted.keys.clone() }
 }
 
 fn san(name: &StringMatch) -> SanMatch {

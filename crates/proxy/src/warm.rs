@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use model::cluster::{Discovery, Transport};
 use model::http_proxy::RouteSource;
+use model::tls::SecretFiles;
 use model::{Cluster, Config, FilterChain, Listener, NetworkFilter, ResourceKind};
 use tokio::time::Instant;
 
@@ -161,10 +162,19 @@ pub(crate) fn wanted_names(config: &Config) -> BTreeMap<ResourceKind, BTreeSet<A
     let mut names: BTreeMap<ResourceKind, BTreeSet<Arc<str>>> = BTreeMap::new();
     let clusters = config.clusters.values().flat_map(|c| cluster_needs(c));
     let listeners = config.listeners.values().flat_map(|l| listener_needs(l));
-    for (kind, name) in clusters.chain(listeners) {
+    // Files are read here; nobody is asked for them.
+    let asked = clusters.chain(listeners).filter(|(_, name)| SecretFiles::of(name).is_none());
+    for (kind, name) in asked {
         names.entry(kind).or_default().insert(name);
     }
     names
+}
+
+/// The secrets that a configuration names.
+pub(crate) fn named_secrets(config: &Config) -> BTreeSet<Arc<str>> {
+    let clusters = config.clusters.values().flat_map(|c| cluster_needs(c));
+    let listeners = config.listeners.values().flat_map(|l| listener_needs(l));
+    clusters.chain(listeners).filter(|(kind, _)| *kind == ResourceKind::Secret).map(|(_, name)| name).collect()
 }
 
 /// The clusters that anything in a configuration names.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use model::cluster::{Balancing, Discovery, Localities, Transport, UpstreamProtocol};
 use model::route::HashKey;
 use model::tcp_proxy::WeightedTarget;
-use model::tls::{OWN_CERTIFICATE, TlsVersions, UpstreamTls, Validation};
+use model::tls::{OWN_CERTIFICATE, SYSTEM_ROOTS, TlsVersions, UpstreamTls, Validation};
 use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet, LocalityEndpoints, StringMatch};
 
 use crate::locality::{Near, Placed};
@@ -162,6 +162,10 @@ fn own_tls(mut tls: UpstreamTls, service: &Service) -> UpstreamTls {
     }
     if let Some(validation) = tls.validation.as_mut().filter(|v| v.names.is_empty()) {
         validation.names = service.certificate_names.iter().map(StringMatch::exact).collect();
+        // The authorities of the web vouch for anybody: there the name that is asked for has to be proven.
+        if validation.names.is_empty() && *validation.trust == *SYSTEM_ROOTS {
+            validation.names = tls.sni.iter().map(StringMatch::exact).collect();
+        }
     }
     tls
 }
@@ -182,11 +186,32 @@ fn mesh_tls(world: &World, service: &Service, alpn: &[&str], cluster: &str) -> U
         validation: Some(Validation {
             trust: TRUST_BUNDLE.into(),
             names: world.identities(service).into_iter().map(StringMatch::exact).collect(),
+            pins: None,
         }),
         sni: Some(mesh_sni(cluster)),
         alpn: alpn.iter().map(|p| p.to_string()).collect(),
         versions: TlsVersions::default(),
     }
+}
+
+/// Adds the clusters of a service to which TLS of the mesh passes through, each under the server name that leads to it
+/// (Istio's SNI-DNAT), and gives these names. The endpoints are those of the service's own clusters.
+pub fn add_passed_through(config: &mut Config, world: &World, node: &Node, service: &Service) -> Vec<Arc<str>> {
+    let policies = world.policies(service, node);
+    let mut names = Vec::new();
+    for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
+        let subsets = policies.subsets.iter().map(|s| (s.name.as_str(), Some(&s.labels), policies.of_subset(s, port)));
+        for (subset, labels, policy) in std::iter::once(("", None, policies.of_port(port))).chain(subsets) {
+            let own = names::outbound(port.number, subset, &service.host);
+            let name: Arc<str> = mesh_sni(&own).into();
+            let discovery = Members { service, port, labels }.discovery(world, &own);
+            let made = cluster(name.clone(), discovery, (world, node), service, port, &policy);
+            let passed = Cluster { transport: Transport::Plain, protocol: UpstreamProtocol::Http1, ..made };
+            config.clusters.insert(name.clone(), Arc::new(passed));
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// `outbound_.9080_.v1_.reviews.default.svc.cluster.local`: Istio's server names, by which a gateway between networks routes.

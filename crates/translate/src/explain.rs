@@ -136,7 +136,11 @@ fn imagined(namespace: &str, labels: &BTreeMap<String, String>) -> Node {
 /// A gateway with these labels, likewise.
 fn imagined_gateway(namespace: &str, labels: &BTreeMap<String, String>) -> Node {
     let bind = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    Node { id: "gateway".into(), role: Role::Gateway { bind, ports: BTreeMap::new() }, ..imagined(namespace, labels) }
+    Node {
+        id: "gateway".into(),
+        role: Role::Gateway { bind, ports: BTreeMap::new(), edge: Default::default() },
+        ..imagined(namespace, labels)
+    }
 }
 
 /// A request on its way.
@@ -223,7 +227,7 @@ impl<'a> Walk<'a> {
             all.find(|listener| listener.address.socket_addr() == Some(at) && is_outbound(listener)).map(|l| &**l)
         };
         let found = match &self.node.role {
-            Role::Gateway { ports, bind } => {
+            Role::Gateway { ports, bind, .. } => {
                 by_address(SocketAddr::new(*bind, ports.get(&at.port()).copied().unwrap_or(at.port())))
             }
             Role::Sidecar { capture: Capture::Upstreams(upstreams), .. } => {

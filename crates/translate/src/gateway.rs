@@ -4,17 +4,25 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::istio::{Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService};
+use api::istio::{
+    Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService, base64_hash, hex_hash,
+};
 use base::HostPattern;
 use model::chain::ChainMatch;
-use model::http_proxy::{ForwardClientCert, RouteSource};
+use model::http_proxy::RouteSource;
 use model::listener::Inspect;
 use model::route::{Action, PathMatch, Redirect};
 use model::tcp_proxy::WeightedTarget;
-use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersion, TlsVersions, Validation};
-use model::{Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration};
+use model::tls::{
+    CIPHER_SUITES, CertificatePins, DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions, Validation,
+};
+use model::{
+    Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
+    ServerHeader, TcpProxy,
+};
 
-use crate::clusters::TRUST_BUNDLE;
+use crate::clusters::{self, TRUST_BUNDLE};
+use crate::edge::GatewayEdge;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::outbound::{http_proxy, logs};
@@ -29,11 +37,24 @@ use crate::world::{Document, World};
 const HTTPS_REDIRECT: &str = "https-redirect";
 
 /// Adds the listeners and routes of every `Gateway` that selects the proxy.
-pub fn add(config: &mut Config, world: &World, node: &Node, bind: IpAddr, ports: &BTreeMap<u16, u16>) {
+pub fn add(
+    config: &mut Config,
+    world: &World,
+    node: &Node,
+    (bind, ports): (IpAddr, &BTreeMap<u16, u16>),
+    edge: GatewayEdge,
+) {
     let (by_port, _) = servers::open(selecting(world, node));
     for (port, servers) in by_port {
         let at = SocketAddr::new(bind, ports.get(&port).copied().unwrap_or(port));
         add_port(config, world, node, at, port, &servers);
+    }
+    for listener in config.listeners.values_mut() {
+        for chain in &mut Arc::make_mut(listener).chains {
+            if let NetworkFilter::Http(http) = &mut chain.filter {
+                edge.apply(http);
+            }
+        }
     }
 }
 
@@ -82,7 +103,13 @@ fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>
             let matches = ChainMatch { server_names, ..ChainMatch::default() };
             vec![chain(&name, matches, Some(tls), http(world, name.clone()))]
         }
-        ("HTTPS" | "TLS", None) => passed_through(world, node, open),
+        ("HTTPS" | "TLS", None) => {
+            let mut chains = passed_through(world, node, open);
+            if open.server.tls.as_ref().is_some_and(|tls| tls.mode == ServerTlsMode::AutoPassthrough) {
+                chains.extend(by_service(config, world, node, open));
+            }
+            chains
+        }
         (_, tls) => {
             let clusters = tcp_targets(world, node, open);
             let matches = ChainMatch { server_names, ..ChainMatch::default() };
@@ -103,8 +130,7 @@ fn raw(world: &World, node: &Node, clusters: Vec<WeightedTarget>) -> NetworkFilt
 fn http(world: &World, routes: Arc<str>) -> NetworkFilter {
     NetworkFilter::Http(Box::new(HttpProxy {
         use_remote_address: true,
-        forward_client_cert: ForwardClientCert::SanitizeSet,
-        server_name: Some("halcyon".to_owned()),
+        server: ServerHeader::Overwrite("halcyon".to_owned()),
         ..http_proxy(world, RouteSource::Rds(routes))
     }))
 }
@@ -222,6 +248,33 @@ fn passed_through(world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain
     chains
 }
 
+/// Is there a server by whose server names all services are reached?
+pub fn opens_all_services(gateway: &Gateway) -> bool {
+    let auto = |tls: &ServerTlsSettings| tls.mode == ServerTlsMode::AutoPassthrough;
+    gateway.servers.iter().any(|server| server.tls.as_ref().is_some_and(auto))
+}
+
+/// TLS of the mesh that passes through to the service, port and subset that its server name spells out: those of the
+/// services that the gateway sees and whose hosts the server opens.
+fn by_service(config: &mut Config, world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain> {
+    let mut chains = Vec::new();
+    for service in world.visible(node).into_iter().filter(|service| !service.external) {
+        if opened(&open, &service.namespace, &service.host).is_empty() {
+            continue;
+        }
+        for name in clusters::add_passed_through(config, world, node, service) {
+            let matches = ChainMatch { server_names: vec![name.to_ascii_lowercase()], ..ChainMatch::default() };
+            chains.push(chain(
+                &name,
+                matches,
+                None,
+                raw(world, vec![WeightedTarget { cluster: name.clone(), weight: 1 }]),
+            ));
+        }
+    }
+    chains
+}
+
 fn tcp_targets(world: &World, node: &Node, open: Open<'_>) -> Vec<WeightedTarget> {
     let gateway = format!("{}/{}", open.gateway.namespace(), open.gateway.name());
     let targets = bound(world, node, &gateway).filter_map(|rule| {
@@ -240,18 +293,38 @@ fn server_tls(settings: &ServerTlsSettings, http: bool) -> Option<DownstreamTls>
     }
     let mesh = mode == ServerTlsMode::IstioMutual;
     let asks = !matches!(mode, ServerTlsMode::Simple);
-    let names = settings.subject_alt_names.iter().map(model::StringMatch::exact).collect();
+    let skips = !mesh && settings.insecure_skip_verify == Some(true);
     let alpn: &[&str] = if http { &["h2", "http/1.1"] } else { &[] };
+    let cipher_suites = cipher_suites(settings);
+    let max = version(settings.max_protocol_version).unwrap_or(TlsVersion::V1_3);
+    let min = version(settings.min_protocol_version).unwrap_or(TlsVersion::V1_2);
+    // Who names only suites that are not spoken leaves nothing for 1.2.
+    let nothing_for_1_2 = !settings.cipher_suites.is_empty() && cipher_suites.is_empty();
     Some(DownstreamTls {
         certificates: if mesh { vec![OWN_CERTIFICATE.into()] } else { certificates(settings) },
-        validation: asks.then(|| Validation { trust: if mesh { TRUST_BUNDLE.into() } else { roots(settings) }, names }),
+        validation: (asks && !skips).then(|| Validation {
+            trust: if mesh { TRUST_BUNDLE.into() } else { roots(settings) },
+            names: settings.subject_alt_names.iter().map(model::StringMatch::exact).collect(),
+            pins: pins(settings),
+        }),
         require_client_certificate: asks && mode != ServerTlsMode::OptionalMutual,
         alpn: alpn.iter().map(|p| p.to_string()).collect(),
-        versions: TlsVersions {
-            min: version(settings.min_protocol_version).unwrap_or(TlsVersion::V1_2),
-            max: version(settings.max_protocol_version).unwrap_or(TlsVersion::V1_3),
-        },
+        versions: TlsVersions { min: if nothing_for_1_2 { max } else { min }, max },
+        cipher_suites,
     })
+}
+
+fn cipher_suites(settings: &ServerTlsSettings) -> Vec<String> {
+    settings.cipher_suites.iter().filter(|suite| CIPHER_SUITES.contains(&suite.as_str())).cloned().collect()
+}
+
+/// Hashes that cannot be read were refused when the document came in; should one be here, nothing has it.
+fn pins(settings: &ServerTlsSettings) -> Option<Box<CertificatePins>> {
+    let pins = CertificatePins {
+        certificates: settings.verify_certificate_hash.iter().map(|h| hex_hash(h).unwrap_or_default()).collect(),
+        keys: settings.verify_certificate_spki.iter().map(|h| base64_hash(h).unwrap_or_default()).collect(),
+    };
+    (pins != CertificatePins::default()).then(|| Box::new(pins))
 }
 
 /// Older versions than 1.2 are refused by validation, and `TLS_AUTO` leaves it to the default.
@@ -266,7 +339,7 @@ fn version(written: TlsProtocol) -> Option<TlsVersion> {
 fn certificates(settings: &ServerTlsSettings) -> Vec<Arc<str>> {
     let names = settings.credential_names.iter().chain(Some(&settings.credential_name)).filter(|n| !n.is_empty());
     let held = names.map(|name| Arc::from(format!("{HELD}{}", name.value)));
-    let pair = |cert: &str, key: &str| (!cert.is_empty()).then(|| Arc::from(format!("file-cert:{cert}~{key}")));
+    let pair = |chain: &str, key: &str| (!chain.is_empty()).then(|| SecretFiles::Certificate { chain, key }.name());
     let single = pair(&settings.server_certificate, &settings.private_key);
     let several = settings.tls_certificates.iter().filter_map(|c| pair(&c.server_certificate, &c.private_key));
     held.chain(single).chain(several).collect()
@@ -277,6 +350,9 @@ fn roots(settings: &ServerTlsSettings) -> Arc<str> {
     let mut named = [&settings.ca_cert_credential_name, &settings.credential_name].into_iter().chain(certificates);
     match named.find(|name| !name.is_empty()) {
         Some(name) => format!("{HELD}{name}{ROOTS}").into(),
-        None => format!("file-root:{}", settings.ca_certificates).into(),
+        None => {
+            let crl = Some(settings.ca_crl.as_str()).filter(|crl| !crl.is_empty());
+            SecretFiles::Roots { roots: &settings.ca_certificates, crl }.name()
+        }
     }
 }

@@ -9,14 +9,14 @@ use model::listener::Inspect;
 use model::route::{Action, Forward, PathMatch};
 use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersions, Validation};
 use model::{
-    Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy,
-    VirtualHost,
+    Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, RetryPolicy, Route,
+    RouteConfiguration, TcpProxy, VirtualHost,
 };
 
 use crate::clusters::{TRUST_BUNDLE, to_program};
 use crate::names;
 use crate::node::{InboundPort, Node};
-use crate::outbound::logs;
+use crate::outbound::{logs, normal_form};
 use crate::peer_authentication::Mode;
 use crate::policy::Pool;
 use crate::protocol::Protocol;
@@ -129,10 +129,11 @@ fn plain_chains(world: &World, port: &InboundPort, protocol: Protocol) -> Vec<Fi
 fn server_tls(alpn: &[&str]) -> DownstreamTls {
     DownstreamTls {
         certificates: vec![OWN_CERTIFICATE.into()],
-        validation: Some(Validation { trust: TRUST_BUNDLE.into(), names: Vec::new() }),
+        validation: Some(Validation::by(TRUST_BUNDLE)),
         require_client_certificate: true,
         alpn: alpn.iter().map(|p| p.to_string()).collect(),
         versions: TlsVersions::default(),
+        cipher_suites: Vec::new(),
     }
 }
 
@@ -141,6 +142,7 @@ fn filter(world: &World, port: &InboundPort, http: bool) -> NetworkFilter {
     if !http {
         return NetworkFilter::Tcp(TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) });
     }
+    let forward = Forward { retry: Some(RetryPolicy::istio_inbound()), ..Forward::to(cluster.clone()) };
     let table = RouteConfiguration::new(
         cluster.clone(),
         vec![VirtualHost {
@@ -148,7 +150,7 @@ fn filter(world: &World, port: &InboundPort, http: bool) -> NetworkFilter {
             domains: vec!["*".into()],
             routes: vec![Route {
                 name: "default".into(),
-                ..Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(Forward::to(cluster.clone()))))
+                ..Route::new(PathMatch::Prefix("/".into()), Action::Forward(Box::new(forward)))
             }],
             ..VirtualHost::default()
         }],
@@ -158,6 +160,8 @@ fn filter(world: &World, port: &InboundPort, http: bool) -> NetworkFilter {
         upgrades: vec!["websocket".into()],
         forward_client_cert: ForwardClientCert::AppendForward,
         tracing: true,
+        target: normal_form(),
+        limits: HttpLimits { http10: true, ..HttpLimits::default() },
         ..HttpProxy::new(format!("inbound_{}", port.bind), RouteSource::Inline(Arc::new(table)))
     }))
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use base::SpiffeId;
 use model::{Locality, WorkloadRef};
 
+use crate::edge::GatewayEdge;
+
 /// A proxy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
@@ -48,6 +50,8 @@ pub enum Role {
         bind: IpAddr,
         /// Ports bound elsewhere than a `Gateway` says, for who may not bind low ports: `80 → 8080`.
         ports: BTreeMap<u16, u16>,
+        /// The place where it stands.
+        edge: GatewayEdge,
     },
 }
 

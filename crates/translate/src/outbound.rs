@@ -14,8 +14,8 @@ use model::http_proxy::{HttpFilter, RouteSource};
 use model::listener::Inspect;
 use model::route::{Action, DirectResponse, Forward, PathMatch};
 use model::{
-    AccessLog, Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
-    TcpProxy, VirtualHost,
+    AccessLog, Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route,
+    RouteConfiguration, TargetRules, TcpProxy, VirtualHost,
 };
 
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
@@ -247,12 +247,19 @@ pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
         RouteSource::Inline(table) => table.name.clone(),
     };
     HttpProxy {
-        filters: vec![HttpFilter::Fault(None)],
+        filters: vec![HttpFilter::Fault(None), HttpFilter::Cors],
         access_logs: logs(world),
         upgrades: vec!["websocket".into()],
         tracing: true,
+        target: normal_form(),
+        limits: HttpLimits { http10: true, ..HttpLimits::default() },
         ..HttpProxy::new(prefix, routes)
     }
+}
+
+/// Paths are compared in their normal form, in routes and by whatever decides on access (Istio's `BASE`).
+pub fn normal_form() -> TargetRules {
+    TargetRules { normalize: true, ..TargetRules::default() }
 }
 
 pub(crate) fn logs(world: &World) -> Vec<AccessLog> {

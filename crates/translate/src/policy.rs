@@ -7,7 +7,7 @@ use api::istio::{
 use http::HeaderName;
 use model::cluster::Balancing;
 use model::route::{HashCookie, HashKey};
-use model::tls::{TlsVersions, UpstreamTls, Validation};
+use model::tls::{SecretFiles, TlsVersions, UpstreamTls, Validation};
 use model::{SlowStart, StringMatch};
 
 use crate::locality::{Distribution, Near};
@@ -207,6 +207,7 @@ fn tls(written: &ClientTlsSettings) -> TlsChoice {
             validation: (!written.insecure_skip_verify.unwrap_or(false)).then(|| Validation {
                 trust: trust_secret(written),
                 names: written.subject_alt_names.iter().map(StringMatch::exact).collect(),
+                pins: None,
             }),
             sni,
             alpn: Vec::new(),
@@ -222,15 +223,16 @@ fn certificate_secret(written: &ClientTlsSettings) -> Option<std::sync::Arc<str>
         return None;
     }
     Some(match written.credential_name.as_str() {
-        "" => format!("file-cert:{}~{}", written.client_certificate, written.private_key).into(),
+        "" => SecretFiles::Certificate { chain: &written.client_certificate, key: &written.private_key }.name(),
         name => format!("kubernetes://{name}").into(),
     })
 }
 
 fn trust_secret(written: &ClientTlsSettings) -> std::sync::Arc<str> {
+    let crl = Some(written.ca_crl.as_str()).filter(|crl| !crl.is_empty());
     match (written.credential_name.as_str(), written.ca_certificates.as_str()) {
-        ("", "") => "file-root:system".into(),
-        ("", path) => format!("file-root:{path}").into(),
+        ("", "" | "system") => SecretFiles::SystemRoots.name(),
+        ("", roots) => SecretFiles::Roots { roots, crl }.name(),
         (name, _) => format!("kubernetes://{name}-cacert").into(),
     }
 }

@@ -1,5 +1,6 @@
 //! Virtual hosts: which rules apply to a host, and the routes they become.
 
+mod cors;
 mod headers;
 mod http_rule;
 

@@ -8,6 +8,7 @@ use api::istio::{ConnectionPoolSettings, OutboundMode, Sidecar};
 use base::HostPattern;
 use model::Locality;
 
+use crate::edge::GatewayEdge;
 use crate::names::without_dot;
 use crate::node::{Capture, Node, Role};
 use crate::service::{Service, selected};
@@ -46,7 +47,11 @@ impl World {
                     Capture::Upstreams(_) => Capture::Upstreams(Vec::new()),
                 },
             },
-            Role::Gateway { .. } => Role::Gateway { bind: Ipv4Addr::UNSPECIFIED.into(), ports: BTreeMap::new() },
+            Role::Gateway { .. } => Role::Gateway {
+                bind: Ipv4Addr::UNSPECIFIED.into(),
+                ports: BTreeMap::new(),
+                edge: GatewayEdge::default(),
+            },
         };
         Node {
             id: "".into(),

@@ -17,7 +17,7 @@ pub const ROOTS: &str = "-cacert";
 
 /// Adds the trust bundle, and every held secret that the listeners and clusters of `config`, or `others`, name.
 pub fn add(config: &mut Config, world: &World, node: &Node, others: &[Arc<str>]) {
-    let bundle = SecretValue::Trust { roots: world.trust_bundle.to_vec(), by_domain: Vec::new() };
+    let bundle = SecretValue::Trust { roots: world.trust_bundle.to_vec(), by_domain: Vec::new(), crl: Vec::new() };
     let mut secrets = vec![Secret { name: TRUST_BUNDLE.into(), value: bundle }];
     for name in named(config).into_iter().chain(others.iter().cloned()) {
         if let Some(value) = name.strip_prefix(HELD).and_then(|held| find(world, &node.namespace, held)) {
@@ -56,7 +56,8 @@ fn find(world: &World, namespace: &str, name: &str) -> Option<SecretValue> {
     };
     if let Some(base) = name.strip_suffix(ROOTS) {
         let own = secret(name).or_else(|| secret(base))?;
-        return Some(SecretValue::Trust { roots: get(own, ["ca.crt", "cacert"])?, by_domain: Vec::new() });
+        let crl = get(own, ["ca.crl", "crl"]).unwrap_or_default();
+        return Some(SecretValue::Trust { roots: get(own, ["ca.crt", "cacert"])?, by_domain: Vec::new(), crl });
     }
     let secret = secret(name)?;
     Some(SecretValue::Certificate {

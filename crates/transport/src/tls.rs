@@ -11,6 +11,7 @@ mod cert;
 mod client;
 mod error;
 mod peer;
+mod pins;
 mod resume;
 mod server;
 mod trust;
@@ -18,15 +19,16 @@ mod verify;
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{CipherSuite, SupportedCipherSuite, SupportedProtocolVersion};
 
 pub use cert::{CertError, LiveCert};
 pub use client::{ClientOptions, ClientTls, ServerCheck};
 pub use error::{TlsError, TlsFailure};
 pub use peer::{Certificate, Peer};
+pub use pins::Pins;
 pub use server::{ClientAuth, ServerCerts, ServerOptions, ServerTls};
-pub use trust::{LiveTrust, Roots, RootsError, TrustBundles};
+pub use trust::{Crls, LiveTrust, Roots, RootsError, TrustBundles};
 pub use verify::{Accept, PeerCheck, SanKind, SanMatch, TextMatch};
 
 /// A TLS version. Older ones are not spoken.
@@ -100,6 +102,44 @@ fn checked_alpn(alpn: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, ConfigError> {
         Some(bad) => Err(ConfigError::Alpn(String::from_utf8_lossy(bad).into_owned())),
         None => Ok(alpn),
     }
+}
+
+/// The cipher suites of TLS 1.2 that are spoken, by the names that OpenSSL and Envoy give them. Those of TLS 1.3 are always
+/// spoken.
+pub const TLS12_SUITES: [&str; 6] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+];
+
+/// The name of a suite as OpenSSL has it.
+fn short_name(suite: CipherSuite) -> Option<&'static str> {
+    use CipherSuite as S;
+    let at = match suite {
+        S::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => 0,
+        S::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 1,
+        S::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => 2,
+        S::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => 3,
+        S::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => 4,
+        S::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => 5,
+        _ => return None,
+    };
+    Some(TLS12_SUITES[at])
+}
+
+/// The provider with these suites of TLS 1.2 only, in this order; none named: all of them.
+fn provider_with(suites: &[String]) -> Arc<CryptoProvider> {
+    let all = provider();
+    if suites.is_empty() {
+        return all.clone();
+    }
+    let named = |suite: &&SupportedCipherSuite| short_name(suite.suite());
+    let newer = all.cipher_suites.iter().filter(|suite| named(suite).is_none());
+    let older = suites.iter().filter_map(|name| all.cipher_suites.iter().find(|s| named(s) == Some(name.as_str())));
+    Arc::new(CryptoProvider { cipher_suites: newer.chain(older).copied().collect(), ..(**all).clone() })
 }
 
 /// The one crypto provider. The hybrid post-quantum key exchange comes first, the classical ones remain for others.

@@ -16,7 +16,6 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::Namespace, NAMESPACE),
     (Kind::Deployment, DEPLOYMENT),
     (Kind::Pod, POD),
-    (Kind::Secret, SECRET),
 ];
 
 const NO_CLAIMS: &str = "no token is read, so this never matches";
@@ -29,16 +28,14 @@ const VIRTUAL_SERVICE: &[NotEnforced] = &[
     ("spec.http[].match[].withoutHeaders[[@*]", NO_CLAIMS),
     ("spec.http[].match[].statPrefix", "the route has no statistics of its own"),
     ("spec.http[].directResponse.body.bytes", "bytes that are not UTF-8 text are replaced by U+FFFD"),
-    ("spec.http[].retries.retryOn=retriable-headers", "no response is tried again because of its headers"),
-    ("spec.http[].retries.retryOn=envoy-ratelimited", "a response that was rate-limited is not tried again"),
+    (
+        "spec.http[].retries.retryOn=retriable-headers",
+        "which headers is nowhere said, so no response is tried again because of them",
+    ),
     ("spec.http[].retries.retryOn=http3-post-connect-failure", "HTTP/3 is not spoken, so there is nothing to retry"),
-    ("spec.http[].corsPolicy{}", "responses get no CORS headers, and preflight requests go to the service"),
     ("spec.tls[].match[].destinationSubnets", ANY_ADDRESS),
     ("spec.tcp[].match[].destinationSubnets", ANY_ADDRESS),
 ];
-
-const NO_FILES: &str = "proxies do not read files: no connection can be made; a Secret and `credentialName` do it";
-const REVOKED: &str = "certificates that were revoked are taken";
 
 /// Fields of a policy, at each of the four places where one can stand.
 macro_rules! at_each_policy {
@@ -56,10 +53,6 @@ const POLICY: &[NotEnforced] = at_each_policy! {
     "connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE":
         "between proxies HTTP/1.1 is carried over HTTP/2 all the same; programs see HTTP/1.1";
     "outlierDetection.consecutiveErrors": "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are";
-    "tls.clientCertificate": NO_FILES;
-    "tls.privateKey": NO_FILES;
-    "tls.caCertificates": NO_FILES;
-    "tls.caCrl": REVOKED;
 };
 
 const UNDER_WAY: &str = "the budget is a share of the requests that are under way, not of those of some time";
@@ -77,23 +70,19 @@ const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
     ("spec.subsets[].trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
 ];
 
-const ANY_CERTIFICATE: &str = "any certificate is taken that a known authority vouches for";
+const NO_SUCH_SUITE: &str = "the suite is not offered; if no suite of the list is, only TLS 1.3 is spoken";
 
 const GATEWAY: &[NotEnforced] = &[
     ("spec.servers[].bind", "the gateway listens at the address that it was started with"),
-    (
-        "spec.servers[].tls.mode=AUTO_PASSTHROUGH",
-        "only the TLS rules of VirtualServices count: a server name that spells out a service leads nowhere",
-    ),
-    ("spec.servers[].tls.serverCertificate", NO_FILES),
-    ("spec.servers[].tls.privateKey", NO_FILES),
-    ("spec.servers[].tls.caCertificates", NO_FILES),
-    ("spec.servers[].tls.tlsCertificates", NO_FILES),
-    ("spec.servers[].tls.caCrl", REVOKED),
-    ("spec.servers[].tls.verifyCertificateSpki", ANY_CERTIFICATE),
-    ("spec.servers[].tls.verifyCertificateHash", ANY_CERTIFICATE),
-    ("spec.servers[].tls.cipherSuites", "the gateway offers its own list of suites, all with forward secrecy"),
-    ("spec.servers[].tls.insecureSkipVerify", "clients' certificates are checked all the same"),
+    ("spec.servers[].tls.cipherSuites[]=ECDHE-ECDSA-AES128-SHA", NO_SUCH_SUITE),
+    ("spec.servers[].tls.cipherSuites[]=ECDHE-ECDSA-AES256-SHA", NO_SUCH_SUITE),
+    ("spec.servers[].tls.cipherSuites[]=ECDHE-RSA-AES128-SHA", NO_SUCH_SUITE),
+    ("spec.servers[].tls.cipherSuites[]=ECDHE-RSA-AES256-SHA", NO_SUCH_SUITE),
+    ("spec.servers[].tls.cipherSuites[]=AES128-GCM-SHA256", NO_SUCH_SUITE),
+    ("spec.servers[].tls.cipherSuites[]=AES256-GCM-SHA384", NO_SUCH_SUITE),
+    ("spec.servers[].tls.cipherSuites[]=AES128-SHA", NO_SUCH_SUITE),
+    ("spec.servers[].tls.cipherSuites[]=AES256-SHA", NO_SUCH_SUITE),
+    ("spec.servers[].tls.cipherSuites[]=DES-CBC3-SHA", NO_SUCH_SUITE),
     (
         "spec.servers[].tls.tlsCertificates[].caCertificates",
         "clients are checked against the `caCertificates` of the server's `tls` only",
@@ -174,5 +163,3 @@ const POD: &[NotEnforced] = &[
     ("metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),
     ("spec.hostNetwork", AS_LAUNCHED),
 ];
-
-const SECRET: &[NotEnforced] = &[("data[ca.crl]", REVOKED), ("stringData[ca.crl]", REVOKED)];

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use base64::Engine as _;
+
 use super::rules::{check_host, check_port, check_protocol};
 use crate::decode::{Spanned, choice, object};
 use crate::meta::check_selector;
@@ -299,6 +301,17 @@ impl ServerTlsSettings {
             }
         });
         self.check_clients(pair || pairs, report);
+        report.each("verifyCertificateSpki", &self.verify_certificate_spki, |hash, r| {
+            if base64_hash(hash).is_none() {
+                r.error(format!("{} is no hash of a key", quoted(hash))).expected("SHA-256 in base64, 44 characters");
+            }
+        });
+        report.each("verifyCertificateHash", &self.verify_certificate_hash, |hash, r| {
+            if hex_hash(hash).is_none() {
+                r.error(format!("{} is no hash of a certificate", quoted(hash)))
+                    .expected("SHA-256 as 64 hexadecimal digits, with colons or without");
+            }
+        });
     }
 
     /// Whoever asks for a client's certificate has to know an authority for it.
@@ -368,7 +381,42 @@ impl ServerTlsSettings {
         report.each("cipherSuites", &self.cipher_suites, |suite, r| {
             if !seen.insert(suite.clone()) {
                 r.warning(format!("{} is listed twice", quoted(suite)));
+            } else if !SUITES.contains(&suite.as_str()) {
+                r.warning(format!("{} is not a cipher suite, and is left out", quoted(suite)))
+                    .expected("a name as OpenSSL has it, such as `ECDHE-RSA-AES128-GCM-SHA256`");
             }
         });
     }
+}
+
+/// The suites that Istio knows; of these the first six are spoken here.
+const SUITES: [&str; 15] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+    "DES-CBC3-SHA",
+];
+
+/// A SHA-256 hash as 64 hexadecimal digits, with colons or without.
+pub fn hex_hash(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> =
+        text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+}
+
+/// A SHA-256 hash in base64.
+pub fn base64_hash(text: &str) -> Option<[u8; 32]> {
+    base64::engine::general_purpose::STANDARD.decode(text).ok()?.try_into().ok()
 }

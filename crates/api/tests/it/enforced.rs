@@ -22,11 +22,9 @@ spec:
       attempts: 1
       retryOn: 5xx, retriable-headers,http3-post-connect-failure, envoy-ratelimited
       retryRemoteLocalities: true
-    corsPolicy: {}
   - match: [{uri: {prefix: /teapot}}]
     directResponse: {status: 418, body: {bytes: aGVsbG8=}}
-  - corsPolicy: {allowOrigins: [{exact: example.org}]}
-    retries: {attempts: 1, retryOn: gateway-error}
+  - retries: {attempts: 1, retryOn: gateway-error}
     route: [{destination: {host: a}}]
   tls:
   - match: [{sniHosts: [a.example.org], destinationSubnets: [10.0.0.0/8]}]
@@ -59,7 +57,6 @@ connectionPool:
     maxConcurrentStreams: 1
     http2KeepAlive: {interval: 1m, timeout: 1s}
 outlierDetection: {consecutiveErrors: 3}
-tls: {mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /ca, caCrl: /crl}
 ";
 
 /// What excludes something of the other policy.
@@ -98,17 +95,17 @@ spec:
       mode: MUTUAL
       tlsCertificates: [{serverCertificate: /c, privateKey: /k, caCertificates: /ca}]
       caCertificates: /ca
-      caCrl: /crl
-      verifyCertificateSpki: [a]
-      verifyCertificateHash: [a]
-      cipherSuites: [ECDHE-ECDSA-AES128-GCM-SHA256]
-      insecureSkipVerify: true
-  - port: {number: 444, name: files, protocol: HTTPS}
-    hosts: [a.example.org]
-    tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}
-  - port: {number: 15443, name: tls, protocol: TLS}
-    hosts: ['*.local']
-    tls: {mode: AUTO_PASSTHROUGH}
+      cipherSuites:
+      - ECDHE-ECDSA-AES128-GCM-SHA256
+      - ECDHE-ECDSA-AES128-SHA
+      - ECDHE-ECDSA-AES256-SHA
+      - ECDHE-RSA-AES128-SHA
+      - ECDHE-RSA-AES256-SHA
+      - AES128-GCM-SHA256
+      - AES256-GCM-SHA384
+      - AES128-SHA
+      - AES256-SHA
+      - DES-CBC3-SHA
 ";
 
 const SERVICE_ENTRIES: &str = "
@@ -219,18 +216,6 @@ metadata:
 spec: {hostNetwork: true, containers: [{name: a}]}
 ";
 
-const SECRETS: &str = "
-apiVersion: v1
-kind: Secret
-metadata: {name: x}
-data: {ca.crl: aGVsbG8=}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: y}
-stringData: {ca.crl: hello}
-";
-
 /// A DestinationRule with these policies, each at every place: one with places for the whole host, one per subset.
 fn destination_rules() -> String {
     let at = |depth: usize, text: &str| -> String {
@@ -264,7 +249,6 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("service", SERVICES),
         ("namespace", NAMESPACE),
         ("workload", WORKLOADS),
-        ("secret", SECRETS),
     ];
     documents.into_iter().map(|(name, text)| (name, api::parse("f", text))).collect()
 }

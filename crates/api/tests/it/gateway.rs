@@ -78,7 +78,15 @@ fn tls() {
         "{mode: SIMPLE, credentialName: a, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2, cipherSuites: [A, A]}",
         &[
             "error ~tls.minProtocolVersion: TLSV1_3 is newer than `maxProtocolVersion` TLSV1_2",
+            "warning ~tls.cipherSuites[0]: `A` is not a cipher suite, and is left out",
             "warning ~tls.cipherSuites[1]: `A` is listed twice",
+        ],
+    );
+    with(
+        "{mode: MUTUAL, credentialName: a, verifyCertificateSpki: [NvqYIYSbgK2vCJpQhObf77vv+bQWtc5ek5RIOwPiC9A=, a], verifyCertificateHash: [DF:6F:F7:2F:E9:11:65:21:26:8F:6F:2D:D4:96:6F:51:DF:47:98:83:FE:70:37:B3:9F:75:91:6A:C3:04:9D:1A, df6f]}",
+        &[
+            "error ~tls.verifyCertificateSpki[1]: `a` is no hash of a key",
+            "error ~tls.verifyCertificateHash[1]: `df6f` is no hash of a certificate",
         ],
     );
     with(

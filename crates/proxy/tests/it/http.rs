@@ -9,9 +9,10 @@ use mesh_http::Body;
 use model::Direction::Outbound;
 use model::fault::{Abort, AbortAnswer};
 use model::http_proxy::HttpFilter;
-use model::retry::RetryOn;
+use model::matcher::{HeaderKey, HeaderMatch, ValueMatch};
+use model::retry::{RateLimitedBackOff, ResetFormat, RetryDetails, RetryOn};
 use model::route::{Action, DirectResponse, Forward, HostRewrite, Mirror, PathRewrite, Redirect, WeightedCluster};
-use model::{Fraction, RetryPolicy};
+use model::{Fraction, RetryPolicy, ServerHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -141,7 +142,7 @@ fn heads_are_completed_and_changed() {
         let at = free_address();
         let settings = model::HttpProxy {
             use_remote_address: true,
-            server_name: Some("halcyon".into()),
+            server: ServerHeader::Overwrite("halcyon".into()),
             tracing: true,
             ..http(vec![route("/old", rewrite)])
         };
@@ -260,5 +261,63 @@ fn nonsense_is_refused() {
             assert_eq!(std::str::from_utf8(&answer), Ok(expected), "{}", &bytes[..bytes.len().min(60)]);
         }
         assert_eq!(fetch(at, "/").await.status, 200);
+    });
+}
+
+#[test]
+fn retries_by_headers_and_by_wish() {
+    run(async {
+        let seen = Rc::new(Cell::new(0));
+        let count = seen.clone();
+        let flaky = origin(move |_| {
+            count.set(count.get() + 1);
+            let good = count.get() % 3 == 0;
+            async move {
+                let mut response = Response::new(Body::from("whole"));
+                if !good {
+                    *response.status_mut() = StatusCode::NOT_FOUND;
+                    response.headers_mut().insert("x-again", "1".parse().unwrap());
+                    response.headers_mut().insert("retry-after", "0".parse().unwrap());
+                }
+                response
+            }
+        })
+        .await;
+        let again = HeaderMatch {
+            key: HeaderKey::parse("x-again").unwrap(),
+            value: ValueMatch::Present(true),
+            invert: false,
+            missing_as_empty: false,
+        };
+        let after = vec![("retry-after".parse().unwrap(), ResetFormat::Seconds)];
+        let rate_limited = RateLimitedBackOff { reset_headers: after, max_interval: Duration::from_secs(1) };
+        let more = RetryDetails { headers: vec![again], rate_limited: Some(rate_limited), ..RetryDetails::default() };
+        let policy = RetryPolicy { more: Some(Box::new(more)), ..retries("retriable-headers", 2) };
+        let by_header = route("/headers", forward("flaky", |f| f.retry = Some(policy)));
+        let (at, trusting) = (free_address(), free_address());
+        let routes = vec![by_header, route("/plain", to("flaky"))];
+        let mut believes = http(routes.clone());
+        (believes.use_remote_address, believes.edge.internal) = (true, vec!["127.0.0.0/8".parse().unwrap()]);
+        let listeners = vec![
+            listener("l", at, Outbound, vec![http_chain(http(routes))]),
+            listener("t", trusting, Outbound, vec![http_chain(believes)]),
+        ];
+        let _proxy = proxy("a", config(listeners, vec![cluster("flaky", &[flaky])])).await;
+        let wishes = [
+            ("x-envoy-retry-on", "retriable-status-codes"),
+            ("x-envoy-retriable-status-codes", "404"),
+            ("x-envoy-max-retries", "2"),
+        ];
+        for (at, path, fields, status, tries) in
+            [(at, "/headers", &[][..], 200, 3), (at, "/plain", &wishes, 404, 1), (trusting, "/plain", &wishes, 200, 3)]
+        {
+            seen.set(0);
+            let mut request = Request::get(path).header("host", "test");
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let answer = send(at, request.body(Body::empty()).unwrap()).await;
+            assert_eq!((answer.status.as_u16(), seen.get()), (status, tries), "{path}");
+        }
     });
 }

@@ -1,6 +1,8 @@
 //! A mesh in one process: proxies on threads of their own, origins and clients on loopback.
 
 mod control;
+mod edge;
+mod files;
 mod http;
 mod life;
 mod mesh;

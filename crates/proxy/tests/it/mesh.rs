@@ -29,14 +29,14 @@ fn secrets(config: &mut Config, ca: &TestCa, name: &str) {
     let (chain, key) = ca.pem(&ca.id(name));
     let cert = SecretValue::Certificate { chain: chain.into_bytes(), private_key: key.into_bytes() };
     let by_domain = vec![("cluster.local".to_owned(), ca.bundle_pem().into_bytes())];
-    let trust = SecretValue::Trust { roots: Vec::new(), by_domain };
+    let trust = SecretValue::Trust { roots: Vec::new(), by_domain, crl: Vec::new() };
     for (name, value) in [("default", cert), ("ROOTCA", trust)] {
         config.secrets.insert(name.into(), Arc::new(Secret { name: name.into(), value }));
     }
 }
 
 fn validation() -> Option<Validation> {
-    Some(Validation { trust: "ROOTCA".into(), names: Vec::new() })
+    Some(Validation::by("ROOTCA"))
 }
 
 fn service() -> Option<DestinationService> {
@@ -56,6 +56,7 @@ async fn mesh(to_origin: SocketAddr, protocol: UpstreamProtocol) -> Mesh {
         require_client_certificate: true,
         alpn: vec!["h2".into(), "http/1.1".into()],
         versions: TlsVersions::default(),
+        cipher_suites: Vec::new(),
     };
     let http_server = HttpProxy {
         forward_client_cert: model::http_proxy::ForwardClientCert::AppendForward,

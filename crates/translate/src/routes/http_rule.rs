@@ -14,11 +14,12 @@ use model::fault::{Abort, AbortAnswer, Delay};
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
 use model::retry::RetryOn;
 use model::route::{
-    Action, DirectResponse, Forward, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect,
-    RedirectPath, RouteMatch, WeightedCluster,
+    Action, DirectResponse, FilterRules, Forward, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch, PathRewrite,
+    Redirect, RedirectPath, RouteMatch, WeightedCluster,
 };
 use model::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy, Route, StringMatch};
 
+use super::cors::cors;
 use super::headers::{changes, followed_by};
 use crate::clusters::hash_key;
 use crate::names;
@@ -80,6 +81,7 @@ fn rule_routes(rule: &HttpRoute, action: &Action, reading: Reading<'_>) -> Vec<R
             request_headers: both(|h| h.request.as_ref()),
             response_headers: both(|h| h.response.as_ref()),
             fault: rule.fault.as_ref().and_then(fault),
+            filters: FilterRules { cors: rule.cors_policy.as_ref().map(cors) }.boxed(),
         })
         .collect()
 }
@@ -196,7 +198,7 @@ fn value_match(written: &Written) -> ValueMatch {
 }
 
 /// A pattern that does not compile was refused when the document came in; should one be here, it matches nothing.
-fn pattern(source: &str) -> Pattern {
+pub fn pattern(source: &str) -> Pattern {
     Pattern::new(source).unwrap_or_else(|_| Pattern::new("[^\\s\\S]").expect("a class without members compiles"))
 }
 
@@ -243,6 +245,8 @@ fn forwarded(rule: &HttpRoute, reading: Reading<'_>) -> Forward {
         clusters,
         timeout,
         max_grpc_timeout: Some(timeout.unwrap_or(Duration::ZERO)),
+        grpc_timeout_offset: None,
+        max_stream_duration: None,
         idle_timeout: None,
         retry: retry(rule.retries.as_ref(), lone && !hash.is_empty()),
         path_rewrite: rule.rewrite.as_ref().and_then(path_rewrite),

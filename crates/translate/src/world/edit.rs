@@ -12,6 +12,7 @@ use super::change::Change;
 use super::rules::policies;
 use super::services::{self, Known};
 use super::{Document, Inputs, World};
+use crate::gateway::opens_all_services;
 use crate::names::complete_host;
 use crate::policy::Asked;
 use crate::service::{Backing, selected};
@@ -55,6 +56,11 @@ impl World {
         }
         editing.services();
         editing.rules(&edit.resources);
+        let change = &mut editing.change;
+        // Such a gateway has a chain for each service that it sees.
+        if !(change.gateways || change.hosts.is_empty() && change.patterns.is_empty()) {
+            change.gateways = editing.new.gateways.iter().any(|gateway| opens_all_services(gateway.spec()));
+        }
         (editing.new, editing.change)
     }
 

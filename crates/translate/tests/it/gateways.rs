@@ -156,3 +156,68 @@ fn of_two_servers_for_one_host_the_older_has_it() {
         );
     }
 }
+
+#[test]
+fn tls_of_a_server_in_full() {
+    use model::tls::{CertificatePins, SecretFiles, TlsVersion};
+    let server = |tls: &str| {
+        let text = format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: g}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - {{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: ['*'], tls: {tls}}}
+"
+        );
+        let made = config(&world(&format!("{BOOKINFO}\n---\n{text}"), &[]), &gateway());
+        made.listeners["127.0.0.1_443"].chains[0].tls.clone().unwrap()
+    };
+    let files = server("{mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca, caCrl: /crl}");
+    assert_eq!(files.certificates, [SecretFiles::Certificate { chain: "/c", key: "/k" }.name()]);
+    let roots = SecretFiles::Roots { roots: "/ca", crl: Some("/crl") }.name();
+    assert_eq!(files.validation.map(|v| v.trust), Some(roots));
+    let pinned = server(
+        "{mode: MUTUAL, credentialName: a, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256, AES128-SHA], \
+         verifyCertificateSpki: [NvqYIYSbgK2vCJpQhObf77vv+bQWtc5ek5RIOwPiC9A=]}",
+    );
+    assert_eq!(
+        (pinned.versions.min, &pinned.cipher_suites[..]),
+        (TlsVersion::V1_2, &["ECDHE-RSA-AES128-GCM-SHA256".to_owned()][..])
+    );
+    let pins = pinned.validation.and_then(|v| v.pins).unwrap();
+    assert_eq!((pins.certificates.len(), pins.keys.len(), pins.keys[0][0]), (0, 1, 0x36));
+    assert_ne!(*pins, CertificatePins::default());
+    let old = server("{mode: SIMPLE, credentialName: a, cipherSuites: [AES128-SHA]}");
+    assert_eq!((old.versions.min, old.cipher_suites.len()), (TlsVersion::V1_3, 0));
+    let any = server("{mode: MUTUAL, credentialName: a, insecureSkipVerify: true}");
+    assert!(any.validation.is_none() && any.require_client_certificate);
+}
+
+#[test]
+fn server_names_that_spell_out_a_service() {
+    let documents = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 15443, name: tls, protocol: TLS}, hosts: ['*.local'], tls: {mode: AUTO_PASSTHROUGH}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews}
+spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}
+";
+    let made = config(&world(&format!("{BOOKINFO}\n---\n{documents}"), &["reviews/v1@3"]), &gateway());
+    let of_reviews = |text: String| -> String {
+        text.lines().filter(|l| l.contains("reviews") && l.contains("_.")).map(|l| format!("{}\n", l.trim())).collect()
+    };
+    insta::assert_snapshot!(
+        "auto-passthrough",
+        of_reviews(outline::listeners(&made)) + &of_reviews(outline::clusters(&made))
+    );
+}

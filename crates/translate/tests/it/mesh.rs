@@ -84,7 +84,11 @@ pub fn sidecar_with_upstream(word: &str, host: &str, port: u16) -> Node {
 pub fn gateway() -> Node {
     Node {
         id: "gateway".into(),
-        role: Role::Gateway { bind: IpAddr::from([127, 0, 0, 1]), ports: BTreeMap::from([(80, 8080)]) },
+        role: Role::Gateway {
+            bind: IpAddr::from([127, 0, 0, 1]),
+            ports: BTreeMap::from([(80, 8080)]),
+            edge: Default::default(),
+        },
         labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
         namespace: "default".into(),
         ..sidecar("gateway/v1@1", 1)

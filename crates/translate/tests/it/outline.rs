@@ -66,6 +66,7 @@ fn route(route: &Route) -> String {
     }
     m.query.iter().for_each(|q| write!(text, " ?{} {:?}", q.name, q.value).unwrap());
     route.fault.iter().for_each(|f| write!(text, " fault {f:?}").unwrap());
+    route.filters.iter().flat_map(|rules| &rules.cors).for_each(|c| write!(text, " {c:?}").unwrap());
     match &route.action {
         Action::Forward(forward) => {
             let to: Vec<_> = forward.clusters.iter().map(|c| format!("{} x{}", c.name, c.weight)).collect();

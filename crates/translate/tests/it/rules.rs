@@ -55,6 +55,8 @@ fn http_rules() {
         ("redirect", "{redirect: {uri: /new, redirectCode: 308}}".into()),
         ("redirect to the default port", "{redirect: {scheme: https, derivePort: FROM_PROTOCOL_DEFAULT}}".into()),
         ("redirect to the port of the request", "{redirect: {scheme: https, derivePort: FROM_REQUEST_PORT}}".into()),
+        ("cors", format!("{{corsPolicy: {{allowOrigins: [{{prefix: 'https://'}}], allowMethods: [GET, PUT], allowHeaders: [x-a], exposeHeaders: [x-b], maxAge: 1h, allowCredentials: true}}, {to}}}")),
+        ("cors, the older list", format!("{{corsPolicy: {{allowOrigin: [a], unmatchedPreflights: IGNORE}}, {to}}}")),
         ("answer", "{directResponse: {status: 418, body: {string: teapot}}}".into()),
     ];
     let text: String = rules.iter().map(|(name, http)| format!("{name}\n{}\n", reviews(&rule(http)))).collect();

@@ -72,3 +72,24 @@ fn chains() {
     }
     insta::assert_snapshot!("inbound-chains", text);
 }
+
+#[test]
+fn requests_to_the_program_are_tried_again() {
+    use model::http_proxy::RouteSource;
+    use model::route::Action;
+    let world = world(BOOKINFO, &["reviews/v1@3"]);
+    let made = config(&world, &sidecar("reviews/v1@3", 9080));
+    let chains = made.listeners.values().flat_map(|l| &l.chains);
+    let tables = chains.filter_map(|chain| match &chain.filter {
+        model::NetworkFilter::Http(http) => Some(http),
+        model::NetworkFilter::Tcp(_) => None,
+    });
+    let mut found = 0;
+    for http in tables {
+        let RouteSource::Inline(table) = &http.routes else { continue };
+        let Action::Forward(forward) = &table.hosts[0].routes[0].action else { panic!("{table:?}") };
+        assert_eq!(forward.retry, Some(model::RetryPolicy::istio_inbound()));
+        found += 1;
+    }
+    assert!(found > 0);
+}

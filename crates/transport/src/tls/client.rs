@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use super::cert::LiveCert;
 use super::error::{TlsError, TlsFailure};
 use super::peer::Peer;
+use super::pins::Pins;
 use super::resume::{Basis, Sessions};
 use super::trust::LiveTrust;
 use super::verify::{PeerCheck, PeerIs, Rule, Verifier};
@@ -64,7 +65,7 @@ impl ClientTls {
     /// [`ConfigError`].
     pub fn new(options: ClientOptions) -> Result<Self, ConfigError> {
         let rule = match options.check {
-            ServerCheck::Peer(check) => Rule::Peer(check),
+            ServerCheck::Peer(check) => Rule::Peer(check, Pins::default()),
             ServerCheck::Hostname(trust) => Rule::Hostname(trust),
         };
         let versions = options.versions.supported();

@@ -147,6 +147,14 @@ impl TlsError {
                 ),
             ),
             C::NotValidForName => Self::new(NameMismatch, "the peer's certificate is for another name"),
+            C::Revoked => Self::new(BadCertificate, "the peer's certificate was revoked"),
+            C::UnknownRevocationStatus => Self::new(
+                BadCertificate,
+                "no revocation list of an authority in the peer's chain is known, which is asked for where there are any",
+            ),
+            C::ExpiredRevocationList | C::ExpiredRevocationListContext { .. } => {
+                Self::new(BadCertificate, "the revocation list of the peer's authority is out of date")
+            }
             C::BadSignature => Self::new(BadCertificate, "a signature in the peer's certificates is wrong"),
             C::InvalidPurpose | C::InvalidPurposeContext { .. } => Self::new(
                 BadCertificate,

@@ -14,9 +14,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::cert::LiveCert;
 use super::error::{TlsError, TlsFailure};
 use super::peer::Peer;
+use super::pins::Pins;
 use super::resume::{Basis, Tickets};
 use super::verify::{PeerCheck, PeerIs, Rule, Verifier};
-use super::{ConfigError, Versions, checked_alpn, provider};
+use super::{ConfigError, Versions, checked_alpn, provider_with};
 use crate::stream::Stream;
 
 /// Which certificate a server shows.
@@ -55,6 +56,10 @@ pub struct ServerOptions {
     pub alpn: Vec<Vec<u8>>,
     /// Versions.
     pub versions: Versions,
+    /// Of [`super::TLS12_SUITES`], these and no others; empty: all.
+    pub suites: Vec<String>,
+    /// What a client's certificate or key must be, beside what the check asks for.
+    pub pins: Pins,
     /// Hand out tickets, so that a client may come back with a cheaper handshake.
     pub resumption: bool,
 }
@@ -67,6 +72,8 @@ impl ServerOptions {
             client_auth: ClientAuth::None,
             alpn: Vec::new(),
             versions: Versions::default(),
+            suites: Vec::new(),
+            pins: Pins::default(),
             resumption: true,
         }
     }
@@ -89,14 +96,14 @@ impl ServerTls {
     pub fn new(options: ServerOptions) -> Result<Self, ConfigError> {
         let (rule, mandatory) = match options.client_auth {
             ClientAuth::None => (None, false),
-            ClientAuth::Optional(check) => (Some(Rule::Peer(check)), false),
-            ClientAuth::Required(check) => (Some(Rule::Peer(check)), true),
+            ClientAuth::Optional(check) => (Some(Rule::Peer(check, options.pins)), false),
+            ClientAuth::Required(check) => (Some(Rule::Peer(check, options.pins)), true),
         };
         let versions = options.versions.supported();
         if versions.is_empty() {
             return Err(ConfigError::Versions);
         }
-        let builder = ServerConfig::builder_with_provider(provider().clone())
+        let builder = ServerConfig::builder_with_provider(provider_with(&options.suites))
             .with_protocol_versions(versions)
             .map_err(|e| ConfigError::Library(e.to_string()))?;
         let builder = match &rule {

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use base::TrustDomain;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, TrustAnchor};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 /// Why roots cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,15 @@ pub enum RootsError {
         path: String,
         /// What the system says.
         source: io::Error,
+    },
+    /// A revocation list cannot be read.
+    #[error(
+        "revocation lists: number {number} cannot be read; expected PEM blocks that begin with `-----BEGIN X509 CRL-----`, each a \
+         list of version 2"
+    )]
+    BadList {
+        /// Which one, from 1.
+        number: usize,
     },
     /// The system has no bundle at the usual places.
     #[error(
@@ -130,6 +140,41 @@ impl fmt::Debug for Roots {
     }
 }
 
+/// Certificates that are revoked, as their authorities tell. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Crls(Arc<[CertRevocationList<'static>]>);
+
+impl Crls {
+    /// All lists of a PEM text; an empty text has none.
+    ///
+    /// # Errors
+    /// [`RootsError::BadList`], for the text as a whole.
+    pub fn from_pem(text: &str) -> Result<Self, RootsError> {
+        let mut lists = Vec::new();
+        for (index, der) in CertificateRevocationListDer::pem_slice_iter(text.as_bytes()).enumerate() {
+            let bad = RootsError::BadList { number: index + 1 };
+            let Some(list) = der.ok().and_then(|der| OwnedCertRevocationList::from_der(&der).ok()) else {
+                return Err(bad);
+            };
+            lists.push(CertRevocationList::Owned(list));
+        }
+        if lists.is_empty() && !text.trim().is_empty() {
+            return Err(RootsError::BadList { number: 1 });
+        }
+        Ok(Self(lists.into()))
+    }
+
+    pub(super) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
+        self.0.iter().collect()
+    }
+}
+
+impl fmt::Debug for Crls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Crls({})", self.0.len())
+    }
+}
+
 /// Everything that is believed at one time.
 #[derive(Debug, Clone, Default)]
 pub struct TrustBundles {
@@ -137,17 +182,19 @@ pub struct TrustBundles {
     pub domains: HashMap<TrustDomain, Roots>,
     /// Roots for peers that are checked without regard to trust domains.
     pub plain: Roots,
+    /// What is not believed any more. Where there are lists, each authority of a chain must have one.
+    pub revoked: Crls,
 }
 
 impl TrustBundles {
     /// One trust domain and no plain roots.
     pub fn domain(domain: TrustDomain, roots: Roots) -> Self {
-        Self { domains: HashMap::from([(domain, roots)]), plain: Roots::default() }
+        Self { domains: HashMap::from([(domain, roots)]), ..Self::default() }
     }
 
     /// Plain roots and no trust domain.
     pub fn plain(roots: Roots) -> Self {
-        Self { domains: HashMap::new(), plain: roots }
+        Self { plain: roots, ..Self::default() }
     }
 }
 

@@ -10,13 +10,14 @@ use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::error::{TlsError, TlsFailure};
+use super::pins::Pins;
 use super::provider;
-use super::trust::{LiveTrust, Roots};
+use super::trust::{Crls, LiveTrust, Roots};
 
 /// How a peer's certificate is checked.
 #[derive(Debug, Clone)]
@@ -144,17 +145,17 @@ impl PeerIs<'_> {
 /// What the verifier does; [`PeerCheck`], and the check that only a client can make.
 #[derive(Debug, Clone)]
 pub(super) enum Rule {
-    Peer(PeerCheck),
+    Peer(PeerCheck, Pins),
     Hostname(LiveTrust),
 }
 
 impl Rule {
     pub(super) fn trust(&self) -> Option<&LiveTrust> {
         match self {
-            Self::Peer(PeerCheck::Spiffe { trust, .. } | PeerCheck::Roots { trust, .. }) | Self::Hostname(trust) => {
+            Self::Peer(PeerCheck::Spiffe { trust, .. } | PeerCheck::Roots { trust, .. }, _) | Self::Hostname(trust) => {
                 Some(trust)
             }
-            Self::Peer(PeerCheck::Unchecked) => None,
+            Self::Peer(PeerCheck::Unchecked, _) => None,
         }
     }
 
@@ -176,9 +177,15 @@ impl Rule {
         peer: PeerIs<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
+        if let Self::Peer(_, pins) = self
+            && !pins.hold(leaf)
+        {
+            let reason = "the peer's certificate and its key are none of those that are pinned";
+            return Err(TlsError::new(TlsFailure::NameMismatch, reason).into_rustls());
+        }
         match self {
-            Self::Peer(PeerCheck::Unchecked) => Ok(()),
-            Self::Peer(PeerCheck::Spiffe { trust, accept }) => {
+            Self::Peer(PeerCheck::Unchecked, _) => Ok(()),
+            Self::Peer(PeerCheck::Spiffe { trust, accept }, _) => {
                 let id = svid(leaf).map_err(TlsError::into_rustls)?;
                 let bundles = trust.load();
                 let domain: Option<TrustDomain> = id.trust_domain().parse().ok();
@@ -186,15 +193,17 @@ impl Rule {
                     let reason = format!("the peer is of trust domain `{}`, which we do not trust", id.trust_domain());
                     TlsError::new(TlsFailure::WrongTrustDomain, reason).into_rustls()
                 })?;
-                chain_to(roots, leaf, intermediates, peer, now)?;
+                chain_to(roots, &bundles.revoked, (leaf, intermediates), peer, now)?;
                 accepted(leaf, accept)
             }
-            Self::Peer(PeerCheck::Roots { trust, accept }) => {
-                chain_to(&trust.load().plain, leaf, intermediates, peer, now)?;
+            Self::Peer(PeerCheck::Roots { trust, accept }, _) => {
+                let bundles = trust.load();
+                chain_to(&bundles.plain, &bundles.revoked, (leaf, intermediates), peer, now)?;
                 accepted(leaf, accept)
             }
             Self::Hostname(trust) => {
-                chain_to(&trust.load().plain, leaf, intermediates, peer, now)?;
+                let bundles = trust.load();
+                chain_to(&bundles.plain, &bundles.revoked, (leaf, intermediates), peer, now)?;
                 match peer {
                     PeerIs::Server(name) => valid_for(leaf, name),
                     PeerIs::Client => Err(CertificateError::ApplicationVerificationFailure.into()),
@@ -206,14 +215,19 @@ impl Rule {
 
 fn chain_to(
     roots: &Roots,
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
+    revoked: &Crls,
+    (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
     peer: PeerIs<'_>,
     now: UnixTime,
 ) -> Result<(), Error> {
+    let lists = revoked.lists();
+    // Where there are lists, each authority of the chain must have one that is in date, as with OpenSSL.
+    let revocation = RevocationOptionsBuilder::new(&lists)
+        .ok()
+        .map(|all| all.with_expiration_policy(ExpirationPolicy::Enforce).build());
     let algorithms = provider().signature_verification_algorithms.all;
     let cert = EndEntityCert::try_from(leaf).map_err(translate)?;
-    cert.verify_for_usage(algorithms, roots.anchors(), intermediates, now, peer.usage(), None, None)
+    cert.verify_for_usage(algorithms, roots.anchors(), intermediates, now, peer.usage(), revocation, None)
         .map(drop)
         .map_err(translate)
 }
@@ -231,6 +245,11 @@ fn translate(error: webpki::Error) -> Error {
         E::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before }.into(),
         // A root of the right name with another key (an authority made anew) is an unknown root too.
         E::UnknownIssuer | E::InvalidSignatureForPublicKey => CertificateError::UnknownIssuer.into(),
+        E::CertRevoked => CertificateError::Revoked.into(),
+        E::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus.into(),
+        E::CrlExpired { time, next_update } => {
+            CertificateError::ExpiredRevocationListContext { time, next_update }.into()
+        }
         E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose.into(),
         E::CertNotValidForName(context) => {
             CertificateError::NotValidForNameContext { expected: context.expected, presented: context.presented }.into()
@@ -309,10 +328,10 @@ fn accepted(leaf: &CertificateDer<'_>, accept: &Accept) -> Result<(), Error> {
     Err(TlsError::new(TlsFailure::NameMismatch, reason).into_rustls())
 }
 
-/// An exact DNS name may be covered by a wildcard in the certificate.
+/// An exact DNS name may be covered by a wildcard in the certificate. What is a name of another kind is no DNS name.
 fn covers_host(leaf: &CertificateDer<'_>, pattern: &SanMatch) -> bool {
     match (&pattern.kind, &pattern.text) {
-        (SanKind::Dns, TextMatch::Exact(name)) => {
+        (SanKind::Dns | SanKind::Any, TextMatch::Exact(name)) => {
             ServerName::try_from(name.as_str()).is_ok_and(|name| valid_for(leaf, &name).is_ok())
         }
         _ => false,

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
@@ -46,6 +47,26 @@ impl Authority {
 
     pub fn bundles(&self) -> TrustBundles {
         TrustBundles::domain(self.domain.parse().unwrap(), self.roots())
+    }
+
+    /// A list of these serial numbers, valid for so many hours, in PEM.
+    pub fn revoke(&self, serials: &[u8], hours: i64) -> String {
+        let now = OffsetDateTime::from(SystemTime::now());
+        let revoked = |serial: &u8| RevokedCertParams {
+            serial_number: SerialNumber::from(u64::from(*serial)),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now - time::Duration::hours(48),
+            next_update: now + time::Duration::hours(hours),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// Chain and key in PEM.
@@ -93,6 +114,11 @@ impl Leaf {
 
     pub fn hours(mut self, from: i64, to: i64) -> Self {
         (self.params.not_before, self.params.not_after) = around(SystemTime::now(), from, to);
+        self
+    }
+
+    pub fn serial(mut self, serial: u8) -> Self {
+        self.params.serial_number = Some(SerialNumber::from(u64::from(serial)));
         self
     }
 

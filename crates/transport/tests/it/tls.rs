@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport::Stream;
 use transport::tls::{
-    Accept, ClientAuth, ClientOptions, ClientTls, LiveCert, LiveTrust, Peer, PeerCheck, SanKind, SanMatch, ServerCerts,
-    ServerCheck, ServerOptions, ServerTls, TextMatch, TlsError, TlsFailure, TlsVersion, TrustBundles, Versions,
+    Accept, ClientAuth, ClientOptions, ClientTls, Crls, LiveCert, LiveTrust, Peer, PeerCheck, Pins, SanKind, SanMatch,
+    ServerCerts, ServerCheck, ServerOptions, ServerTls, TextMatch, TlsError, TlsFailure, TlsVersion, TrustBundles,
+    Versions,
 };
 
 use crate::authority::{Authority, Leaf, PATIENCE};
@@ -354,4 +355,65 @@ async fn a_peeked_hello_is_replayed() {
     let ((_, peer), connected) = tokio::join!(serve, connecting.connect(b, Some("Reviews.Default"), PATIENCE));
     assert_eq!(peer.server_name.as_deref(), Some("reviews.default"));
     connected.unwrap();
+}
+
+#[tokio::test]
+async fn clients_whose_certificate_was_revoked() {
+    let ca = Authority::new("cluster.local");
+    let (good, bad) =
+        (Leaf::spiffe("spiffe://cluster.local/ns/a/sa/good"), Leaf::spiffe("spiffe://cluster.local/ns/a/sa/bad"));
+    let (good, bad) = (ca.issue(good.serial(7)), ca.issue(bad.serial(8)));
+    let with = |revoked: &str| {
+        let bundles = TrustBundles { revoked: Crls::from_pem(revoked).unwrap(), ..TrustBundles::plain(ca.roots()) };
+        PeerCheck::Roots { trust: LiveTrust::new(bundles), accept: Accept::Any }
+    };
+    let other = Authority::new("other.example");
+    for (crl, cert, expected) in [
+        (String::new(), &bad, Ok(())),
+        (ca.revoke(&[8], 24), &good, Ok(())),
+        (ca.revoke(&[8], 24), &bad, Err("was revoked")),
+        (ca.revoke(&[8], -1), &good, Err("out of date")),
+        (other.revoke(&[8], 24), &good, Err("no revocation list")),
+    ] {
+        let server = server(&ca.workload("server"), ClientAuth::Required(with(&crl)));
+        let client =
+            ClientOptions { cert: Some(cert.clone()), ..ClientOptions::new(ServerCheck::Peer(PeerCheck::Unchecked)) };
+        let (at_server, _) = views(server, client, None).await;
+        match (at_server, expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(words)) => assert!(error.reason.contains(words), "{error}"),
+            (found, expected) => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+    assert!(Crls::from_pem("junk").is_err());
+}
+
+#[tokio::test]
+async fn pinned_clients_and_named_suites() {
+    let ca = Authority::new("cluster.local");
+    let cert = ca.workload("a");
+    let whole: [u8; 32] = {
+        let hex = cert.certificate().unwrap().fingerprint;
+        let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect();
+        bytes.try_into().unwrap()
+    };
+    for (certificates, expected) in [(vec![], true), (vec![[0; 32], whole], true), (vec![[0; 32]], false)] {
+        let pins = Pins { certificates, keys: Vec::new() };
+        let options = ServerOptions {
+            pins,
+            suites: vec!["ECDHE-ECDSA-CHACHA20-POLY1305".into()],
+            client_auth: ClientAuth::Required(spiffe(&ca.trust(), Accept::Any)),
+            ..ServerOptions::new(ca.workload("server"))
+        };
+        let client = ClientOptions {
+            cert: Some(cert.clone()),
+            versions: Versions { min: TlsVersion::V1_2, max: TlsVersion::V1_2 },
+            ..ClientOptions::new(ServerCheck::Peer(PeerCheck::Unchecked))
+        };
+        let (at_server, _) = views(options, client, None).await;
+        match at_server {
+            Ok(peer) => assert_eq!((expected, peer.cipher), (true, "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256")),
+            Err(error) => assert!(!expected && error.kind == TlsFailure::NameMismatch, "{error}"),
+        }
+    }
 }

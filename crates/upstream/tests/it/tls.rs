@@ -33,7 +33,7 @@ fn server(secrets: &OneSecret, alpn: &[&str]) -> ServerTls {
 fn settings(name: &str) -> UpstreamTls {
     UpstreamTls {
         certificate: None,
-        validation: Some(Validation { trust: "roots".into(), names: vec![StringMatch::exact(name)] }),
+        validation: Some(Validation { names: vec![StringMatch::exact(name)], ..Validation::by("roots") }),
         sni: Some("origin".into()),
         alpn: Vec::new(),
         versions: Default::default(),

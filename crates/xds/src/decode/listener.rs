@@ -169,7 +169,7 @@ fn chain_match(value: wire::FilterChainMatch, at: &At<'_>) -> Decoded<ChainMatch
     })
 }
 
-fn range(value: CidrRange, at: &At<'_>) -> Decoded<IpNet> {
+pub(super) fn range(value: CidrRange, at: &At<'_>) -> Decoded<IpNet> {
     let length = value.prefix_len.map_or(0, |length| length.value);
     let net = value.address_prefix.parse::<IpAddr>().ok().zip(u8::try_from(length).ok());
     net.and_then(|(ip, length)| IpNet::new(ip, length).ok())

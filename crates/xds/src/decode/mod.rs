@@ -6,6 +6,7 @@ mod bootstrap;
 mod cluster;
 mod endpoint;
 mod fault;
+mod filter_rules;
 mod headers;
 mod http_proxy;
 mod listener;

@@ -3,33 +3,42 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use http::HeaderName;
 use model::RetryPolicy;
-use model::retry::RetryOn;
+use model::retry::{RateLimitedBackOff, ResetFormat, RetryDetails, RetryOn};
 use proto::envoy::config::route::v3 as wire;
 use proto::envoy::config::route::v3::retry_policy::{
-    RetryBackOff, RetryHostPredicate, RetryPriority, retry_host_predicate::ConfigType, retry_priority,
+    RateLimitedRetryBackOff, ResetHeaderFormat, RetryBackOff, RetryHostPredicate, RetryPriority,
+    retry_host_predicate::ConfigType, retry_priority,
 };
 use proto::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 
-use super::{At, Decoded, duration, each, limit, required, take, type_name, unpack};
+use super::{At, Decoded, duration, each, limit, matcher, required, take, type_name, unpack};
 
 /// Envoy's defaults: 25 ms, and ten times that.
 const BASE: Duration = Duration::from_millis(25);
+/// Envoy's default for the longest wait that an answer may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 pub(super) fn retry_policy(value: wire::RetryPolicy, at: &At<'_>) -> Decoded<RetryPolicy> {
     take!(value, at, wire::RetryPolicy {
         used {
             retry_on, num_retries, per_try_timeout, retry_host_predicate, host_selection_retry_max_attempts,
-            retriable_status_codes, retry_back_off, retry_priority,
+            retriable_status_codes, retry_back_off, retriable_headers, retriable_request_headers,
+            per_try_idle_timeout, rate_limited_retry_back_off, retry_priority,
         }
         harmless {}
-        refused {
-            per_try_idle_timeout, retry_options_predicates, rate_limited_retry_back_off,
-            retriable_headers, retriable_request_headers, refresh_cluster_on_retry,
-        }
+        refused { retry_options_predicates, refresh_cluster_on_retry }
     });
     let (base_interval, max_interval) = back_off(retry_back_off, &at.field("retry_back_off"))?;
     let predicates = each(retry_host_predicate, &at.field("retry_host_predicate"), previous_hosts)?;
+    let at_wait = at.field("rate_limited_retry_back_off");
+    let more = RetryDetails {
+        headers: each(retriable_headers, &at.field("retriable_headers"), matcher::header)?,
+        request_headers: each(retriable_request_headers, &at.field("retriable_request_headers"), matcher::header)?,
+        per_try_idle_timeout: limit(per_try_idle_timeout, None, &at.field("per_try_idle_timeout"))?,
+        rate_limited: rate_limited_retry_back_off.map(|value| rate_limited(value, &at_wait)).transpose()?,
+    };
     Ok(RetryPolicy {
         on: conditions(&retry_on, retriable_status_codes, at)?,
         attempts: num_retries.map_or(1, |number| number.value),
@@ -42,7 +51,28 @@ pub(super) fn retry_policy(value: wire::RetryPolicy, at: &At<'_>) -> Decoded<Ret
             let at = at.field("retry_priority");
             retry_priority.map(|value| previous_priorities(value, &at)).transpose()?
         },
+        more: (more != RetryDetails::default()).then(|| Box::new(more)),
     })
+}
+
+fn rate_limited(value: RateLimitedRetryBackOff, at: &At<'_>) -> Decoded<RateLimitedBackOff> {
+    take!(value, at, RateLimitedRetryBackOff {
+        used { reset_headers, max_interval }
+        harmless {}
+        refused {}
+    });
+    let reset_headers = each(reset_headers, &at.field("reset_headers"), |header, at| {
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| at.field("name").error(format!("is {:?}", header.name), "a header's name"))?;
+        match ResetHeaderFormat::try_from(header.format) {
+            Ok(ResetHeaderFormat::Seconds) => Ok((name, ResetFormat::Seconds)),
+            Ok(ResetHeaderFormat::UnixTimestamp) => Ok((name, ResetFormat::UnixTimestamp)),
+            Err(_) => Err(at.field("format").error(format!("is {}", header.format), "SECONDS or UNIX_TIMESTAMP")),
+        }
+    })?;
+    let at_max = at.field("max_interval");
+    let max_interval = max_interval.map_or(Ok(LONGEST_WAIT), |value| duration(value, &at_max))?;
+    Ok(RateLimitedBackOff { reset_headers, max_interval })
 }
 
 fn conditions(text: &str, codes: Vec<u32>, at: &At<'_>) -> Decoded<RetryOn> {

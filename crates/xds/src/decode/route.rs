@@ -1,9 +1,9 @@
 //! Route configurations.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use model::route::{Action, DirectResponse, PathMatch, Redirect, RedirectPath, RouteMatch};
-use model::{Fault, ResourceKind, Route, RouteConfiguration, VirtualHost};
+use model::{ResourceKind, Route, RouteConfiguration, VirtualHost};
 use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use proto::envoy::config::route::v3 as wire;
 use proto::envoy::config::route::v3::redirect_action::{
@@ -12,8 +12,9 @@ use proto::envoy::config::route::v3::redirect_action::{
 use proto::envoy::config::route::v3::route_match::PathSpecifier;
 use proto::google::protobuf::Any;
 
+use super::filter_rules::per_filter;
 use super::headers::{REQUEST, RESPONSE, changes};
-use super::{At, DecodeError, Decoded, ads, each, fault, matcher, open, port, required, take, type_name, unpack};
+use super::{At, DecodeError, Decoded, ads, each, matcher, open, port, required, take};
 
 mod forward;
 mod hash;
@@ -73,19 +74,24 @@ fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
     take!(value, at, wire::VirtualHost {
         used {
             name, domains, routes, request_headers_to_add, request_headers_to_remove, response_headers_to_add,
-            response_headers_to_remove,
+            response_headers_to_remove, typed_per_filter_config,
         }
         harmless {
             virtual_clusters, include_request_attempt_count, include_attempt_count_in_response,
             include_is_timeout_retry_header, per_request_buffer_limit_bytes, request_body_buffer_limit, metadata,
         }
         refused {
-            matcher, require_tls, rate_limits, cors, typed_per_filter_config, retry_policy,
+            matcher, require_tls, rate_limits, cors, retry_policy,
             retry_policy_typed_config, hedge_policy, request_mirror_policies, route_specifiers,
         }
     });
     if domains.is_empty() {
         return Err(at.field("domains").error("is empty", "one or more"));
+    }
+    let at_filters = at.field("typed_per_filter_config");
+    let (fault, filters) = per_filter(typed_per_filter_config, &at_filters)?;
+    if fault.is_some() {
+        return Err(at_filters.unsupported("settings of the fault filter on routes"));
     }
     Ok(VirtualHost {
         name: name.into(),
@@ -93,6 +99,7 @@ fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
         routes: each(routes, &at.field("routes"), one_route)?,
         request_headers: changes(request_headers_to_add, request_headers_to_remove, at, REQUEST)?,
         response_headers: changes(response_headers_to_add, response_headers_to_remove, at, RESPONSE)?,
+        filters,
     })
 }
 
@@ -110,6 +117,7 @@ fn one_route(value: wire::Route, at: &At<'_>) -> Decoded<Route> {
         refused { tracing, route_specifiers }
     });
     let at_match = at.field("match");
+    let (fault, filters) = per_filter(typed_per_filter_config, &at.field("typed_per_filter_config"))?;
     Ok(Route {
         name: name.into(),
         matches: route_match(required(r#match, &at_match)?, &at_match)?,
@@ -128,33 +136,12 @@ fn one_route(value: wire::Route, at: &At<'_>) -> Decoded<Route> {
         },
         request_headers: changes(request_headers_to_add, request_headers_to_remove, at, REQUEST)?,
         response_headers: changes(response_headers_to_add, response_headers_to_remove, at, RESPONSE)?,
-        fault: per_filter(typed_per_filter_config, &at.field("typed_per_filter_config"))?,
+        fault,
+        filters,
     })
 }
 
 const ACTIONS: &str = "`route`, `redirect` or `direct_response`";
-
-/// Settings of filters for one route: those of the fault filter; others may be dropped if they say so themselves.
-fn per_filter(configs: HashMap<String, Any>, at: &At<'_>) -> Decoded<Option<Fault>> {
-    let mut found = None;
-    for (key, any) in &configs {
-        let at = at.key(key);
-        let mut any = any.clone();
-        let mut is_optional = false;
-        if type_name(&any.type_url) == "envoy.config.route.v3.FilterConfig" {
-            let wrapped: wire::FilterConfig = unpack(&any, &at)?;
-            at.refuse("disabled", &wrapped.disabled)?;
-            is_optional = wrapped.is_optional;
-            any = wrapped.config.unwrap_or_default();
-        }
-        match type_name(&any.type_url) {
-            fault::HTTP_FAULT => found = Some(fault::fault(unpack(&any, &at)?, &at)?),
-            _ if is_optional => {}
-            _ => return Err(at.error(format!("is of type `{}`", any.type_url), "settings of the fault filter")),
-        }
-    }
-    Ok(found)
-}
 
 fn route_match(value: wire::RouteMatch, at: &At<'_>) -> Decoded<RouteMatch> {
     take!(value, at, wire::RouteMatch {

@@ -43,12 +43,12 @@ fn certificate_value(value: TlsCertificate, at: &At<'_>) -> Decoded<SecretValue>
 
 fn trust(value: CertificateValidationContext, at: &At<'_>) -> Decoded<SecretValue> {
     take!(value, at, CertificateValidationContext {
-        used { trusted_ca, custom_validator_config }
+        used { trusted_ca, custom_validator_config, crl }
         harmless { suppress_client_ca_list }
         refused {
             ca_certificate_provider_instance, system_root_certs, watched_directory, verify_certificate_spki,
             verify_certificate_hash, match_typed_subject_alt_names, match_subject_alt_names,
-            require_signed_certificate_timestamp, crl, allow_expired_certificate, trust_chain_verification,
+            require_signed_certificate_timestamp, allow_expired_certificate, trust_chain_verification,
             only_verify_leaf_cert_crl, max_verify_depth,
         }
     });
@@ -60,7 +60,8 @@ fn trust(value: CertificateValidationContext, at: &At<'_>) -> Decoded<SecretValu
         None => Vec::new(),
         Some(validator) => spiffe(validator, &at.field("custom_validator_config"))?,
     };
-    Ok(SecretValue::Trust { roots, by_domain })
+    let crl = crl.map_or(Ok(Vec::new()), |crl| inline(Some(crl), &at.field("crl")))?;
+    Ok(SecretValue::Trust { roots, by_domain, crl })
 }
 
 fn spiffe(value: TypedExtensionConfig, at: &At<'_>) -> Decoded<Vec<(String, Vec<u8>)>> {

@@ -2,8 +2,15 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use model::StringMatch;
-use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use model::tls::{
+    CIPHER_SUITES, CertificatePins, DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions, UpstreamTls,
+    Validation,
+};
+use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::SystemRootCerts;
 use proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -11,7 +18,7 @@ use proto::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_match
 use proto::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, SubjectAltNameMatcher,
-    TlsParameters, UpstreamTlsContext,
+    TlsCertificate, TlsParameters, UpstreamTlsContext,
 };
 
 use super::{At, Decoded, ads, each, flag, matcher, off, required, take};
@@ -31,6 +38,9 @@ pub(super) fn upstream(value: UpstreamTlsContext, at: &At<'_>) -> Decoded<Upstre
     let at = at.field("common_tls_context");
     // Envoy's highest version towards upstreams is 1.2, unless said otherwise.
     let common = common(common_tls_context.unwrap_or_default(), TlsVersion::V1_2, &at)?;
+    if !common.cipher_suites.is_empty() {
+        return Err(at.field("tls_params.cipher_suites").unsupported("the field to be absent towards upstreams"));
+    }
     let mut certificates = common.certificates.into_iter();
     let certificate = certificates.next();
     if certificates.next().is_some() {
@@ -64,6 +74,7 @@ pub(super) fn downstream(value: DownstreamTlsContext, at: &At<'_>) -> Decoded<Do
         require_client_certificate: flag(require_client_certificate),
         alpn: common.alpn,
         versions: common.versions,
+        cipher_suites: common.cipher_suites,
     })
 }
 
@@ -73,26 +84,56 @@ struct Common {
     validation: Option<Validation>,
     alpn: Vec<String>,
     versions: TlsVersions,
+    cipher_suites: Vec<String>,
 }
 
 #[allow(deprecated)]
 fn common(value: CommonTlsContext, newest: TlsVersion, at: &At<'_>) -> Decoded<Common> {
     take!(value, at, CommonTlsContext {
-        used { tls_params, tls_certificate_sds_secret_configs, alpn_protocols, validation_context_type }
+        used {
+            tls_params, tls_certificates, tls_certificate_sds_secret_configs, alpn_protocols, validation_context_type,
+        }
         harmless {}
         refused {
-            tls_certificates, tls_certificate_provider_instance, custom_tls_certificate_selector,
+            tls_certificate_provider_instance, custom_tls_certificate_selector,
             tls_certificate_certificate_provider, tls_certificate_certificate_provider_instance, custom_handshaker,
             key_log,
         }
     });
     let at_certificates = at.field("tls_certificate_sds_secret_configs");
+    let mut certificates = each(tls_certificate_sds_secret_configs, &at_certificates, by_discovery)?;
+    certificates.extend(each(tls_certificates, &at.field("tls_certificates"), by_files)?);
+    let (versions, cipher_suites) = parameters(tls_params.unwrap_or_default(), newest, &at.field("tls_params"))?;
     Ok(Common {
-        certificates: each(tls_certificate_sds_secret_configs, &at_certificates, by_discovery)?,
+        certificates,
         validation: validation_context_type.map(|kind| validation(kind, at)).transpose()?,
         alpn: alpn_protocols,
-        versions: versions(tls_params.unwrap_or_default(), newest, &at.field("tls_params"))?,
+        versions,
+        cipher_suites,
     })
+}
+
+/// A certificate in files of the proxy, under the name that stands for them.
+fn by_files(value: TlsCertificate, at: &At<'_>) -> Decoded<Arc<str>> {
+    // They are looked at again and again, with a folder to watch or without.
+    take!(value, at, TlsCertificate {
+        used { certificate_chain, private_key }
+        harmless { watched_directory }
+        refused {
+            pkcs12, private_key_provider, password, ocsp_staple, signed_certificate_timestamp, tls_params,
+        }
+    });
+    let chain = file(certificate_chain, &at.field("certificate_chain"))?;
+    let key = file(private_key, &at.field("private_key"))?;
+    Ok(SecretFiles::Certificate { chain: &chain, key: &key }.name())
+}
+
+fn file(value: Option<DataSource>, at: &At<'_>) -> Decoded<String> {
+    match required(value, at)?.specifier {
+        Some(Specifier::Filename(path)) if !path.is_empty() && !path.contains('~') => Ok(path),
+        Some(Specifier::Filename(path)) => Err(at.error(format!("is the file `{path}`"), "a path without `~`")),
+        _ => Err(at.error("is not a file", "`filename`, or a certificate by secret discovery")),
+    }
 }
 
 fn by_discovery(value: SdsSecretConfig, at: &At<'_>) -> Decoded<Arc<str>> {
@@ -102,12 +143,16 @@ fn by_discovery(value: SdsSecretConfig, at: &At<'_>) -> Decoded<Arc<str>> {
     Ok(value.name.into())
 }
 
-fn versions(value: TlsParameters, newest: TlsVersion, at: &At<'_>) -> Decoded<TlsVersions> {
+fn parameters(value: TlsParameters, newest: TlsVersion, at: &At<'_>) -> Decoded<(TlsVersions, Vec<String>)> {
     take!(value, at, TlsParameters {
-        used { tls_minimum_protocol_version, tls_maximum_protocol_version }
+        used { tls_minimum_protocol_version, tls_maximum_protocol_version, cipher_suites }
         harmless {}
-        refused { cipher_suites, ecdh_curves, signature_algorithms, compliance_policies }
+        refused { ecdh_curves, signature_algorithms, compliance_policies }
     });
+    if let Some(index) = cipher_suites.iter().position(|suite| !CIPHER_SUITES.contains(&suite.as_str())) {
+        let problem = format!("is `{}`", cipher_suites[index]);
+        return Err(at.field("cipher_suites").index(index).error(problem, CIPHER_SUITES.join(", ")));
+    }
     let read = |value: i32, default: TlsVersion, at: At<'_>| match TlsProtocol::try_from(value) {
         Ok(TlsProtocol::TlsAuto) => Ok(default),
         Ok(TlsProtocol::TlSv12) => Ok(TlsVersion::V1_2),
@@ -119,7 +164,7 @@ fn versions(value: TlsParameters, newest: TlsVersion, at: &At<'_>) -> Decoded<Tl
     if min > max {
         return Err(at.error("has a lowest version above the highest", "the lowest to be at most the highest"));
     }
-    Ok(TlsVersions { min, max })
+    Ok((TlsVersions { min, max }, cipher_suites))
 }
 
 #[allow(deprecated)]
@@ -127,13 +172,18 @@ fn validation(kind: ValidationContextType, at: &At<'_>) -> Decoded<Validation> {
     match kind {
         ValidationContextType::ValidationContextSdsSecretConfig(trust) => {
             let trust = by_discovery(trust, &at.field("validation_context_sds_secret_config"))?;
-            Ok(Validation { trust, names: Vec::new() })
+            Ok(Validation::by(trust))
         }
         ValidationContextType::CombinedValidationContext(combined) => {
             combined_validation(combined, &at.field("combined_validation_context"))
         }
-        ValidationContextType::ValidationContext(_) => {
-            Err(at.field("validation_context").unsupported("roots by secret discovery"))
+        ValidationContextType::ValidationContext(value) => {
+            let at = at.field("validation_context");
+            let Context { trust, names, pins } = context(value, &at)?;
+            match trust {
+                Some(trust) => Ok(Validation { trust, names, pins }),
+                None => Err(at.field("trusted_ca").error("is missing", "a file, or roots by secret discovery")),
+            }
         }
         ValidationContextType::ValidationContextCertificateProvider(_)
         | ValidationContextType::ValidationContextCertificateProviderInstance(_) => {
@@ -152,26 +202,63 @@ fn combined_validation(value: CombinedCertificateValidationContext, at: &At<'_>)
     let at_trust = at.field("validation_context_sds_secret_config");
     let trust = by_discovery(required(validation_context_sds_secret_config, &at_trust)?, &at_trust)?;
     let at = at.field("default_validation_context");
-    let names = default_validation_context.map_or(Ok(Vec::new()), |context| names(context, &at))?;
-    Ok(Validation { trust, names })
+    let Context { trust: own, names, pins } = context(default_validation_context.unwrap_or_default(), &at)?;
+    match own {
+        None => Ok(Validation { trust, names, pins }),
+        Some(_) => Err(at.field("trusted_ca").unsupported("roots by secret discovery alone")),
+    }
+}
+
+/// What is asked of a peer's certificate.
+struct Context {
+    trust: Option<Arc<str>>,
+    names: Vec<StringMatch>,
+    pins: Option<Box<CertificatePins>>,
 }
 
 #[allow(deprecated)]
-fn names(value: CertificateValidationContext, at: &At<'_>) -> Decoded<Vec<StringMatch>> {
+fn context(value: CertificateValidationContext, at: &At<'_>) -> Decoded<Context> {
     take!(value, at, CertificateValidationContext {
-        used { match_typed_subject_alt_names, match_subject_alt_names }
-        harmless { suppress_client_ca_list }
+        used {
+            trusted_ca, system_root_certs, crl, match_typed_subject_alt_names, match_subject_alt_names,
+            verify_certificate_spki, verify_certificate_hash,
+        }
+        harmless { suppress_client_ca_list, watched_directory }
         refused {
-            trusted_ca, ca_certificate_provider_instance, system_root_certs, watched_directory,
-            verify_certificate_spki, verify_certificate_hash, require_signed_certificate_timestamp, crl,
-            allow_expired_certificate, trust_chain_verification, custom_validator_config, only_verify_leaf_cert_crl,
-            max_verify_depth,
+            ca_certificate_provider_instance, require_signed_certificate_timestamp, allow_expired_certificate,
+            trust_chain_verification, custom_validator_config, only_verify_leaf_cert_crl, max_verify_depth,
         }
     });
+    let roots = trusted_ca.map(|roots| file(Some(roots), &at.field("trusted_ca"))).transpose()?;
+    let crl = crl.map(|crl| file(Some(crl), &at.field("crl"))).transpose()?;
+    let trust = match (&roots, &crl, system_root_certs) {
+        (None, None, None) => None,
+        (None, None, Some(SystemRootCerts {})) => Some(SecretFiles::SystemRoots.name()),
+        (Some(roots), crl, None) => Some(SecretFiles::Roots { roots, crl: crl.as_deref() }.name()),
+        _ => return Err(at.error("has roots from two places, or lists without roots", "one of them")),
+    };
     let mut names = typed_names(match_typed_subject_alt_names, &at.field("match_typed_subject_alt_names"))?;
     // The older form looks at names of every kind, as the model does.
     names.extend(each(match_subject_alt_names, &at.field("match_subject_alt_names"), matcher::string)?);
-    Ok(names)
+    let pins = CertificatePins {
+        certificates: each(verify_certificate_hash, &at.field("verify_certificate_hash"), hex_hash)?,
+        keys: each(verify_certificate_spki, &at.field("verify_certificate_spki"), base64_hash)?,
+    };
+    Ok(Context { trust, names, pins: (pins != CertificatePins::default()).then(|| Box::new(pins)) })
+}
+
+fn hex_hash(text: String, at: &At<'_>) -> Decoded<[u8; 32]> {
+    let digits: Vec<u32> = text.chars().filter(|c| *c != ':').map_while(|c| c.to_digit(16)).collect();
+    let bytes: Vec<u8> =
+        digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect();
+    let whole = digits.len() == 64 && text.chars().filter(|c| *c != ':').count() == 64;
+    let hash = bytes.try_into().ok().filter(|_| whole);
+    hash.ok_or_else(|| at.error(format!("is `{text}`"), "a SHA-256 hash, 64 hexadecimal digits with or without colons"))
+}
+
+fn base64_hash(text: String, at: &At<'_>) -> Decoded<[u8; 32]> {
+    let bytes = STANDARD.decode(&text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| at.error(format!("is `{text}`"), "a SHA-256 hash in base64, 44 characters"))
 }
 
 /// The inverse of what `encode::tls` does: a match that fits names of both kinds must stand there for both.

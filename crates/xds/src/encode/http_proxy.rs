@@ -2,69 +2,86 @@
 
 use std::time::Duration;
 
+use model::edge::ClientCertDetails;
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::http_proxy::{Codec, ForwardClientCert, HttpFilter, RouteSource};
+use model::target::StripPort;
 use model::{Fault, HttpProxy};
-use proto::envoy::config::core::v3::{Http2ProtocolOptions, HttpProtocolOptions};
 use proto::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay::FaultDelaySecifier};
+use proto::envoy::extensions::filters::http::cors::v3::Cors;
 use proto::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType};
 use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
-    Tracing, UpgradeConfig,
+    CodecType, ForwardClientCertDetails, InternalAddressConfig, RouteSpecifier, SetCurrentClientCertDetails,
+    StripPortMode, Tracing, UpgradeConfig,
 };
 use proto::google::protobuf::{Any, BoolValue};
 
-use super::{access_log::access_logs, ads, duration, flag, limit, matcher, pack, route};
+use super::filter_rules::CORS_FILTER;
+use super::listener::range;
+use super::ordered::{HttpTail, joined};
+use super::{access_log::access_logs, ads, duration, flag, limit, limits, matcher, number, pack, packed, route};
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
 pub(super) const FAULT_FILTER: &str = "envoy.filters.http.fault";
 
 /// Envoy's defaults.
-const IDLE: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
 const DRAIN: Duration = Duration::from_secs(5);
 
 pub(super) fn http_proxy(http: &HttpProxy) -> Any {
-    let transformation = match http.server_name {
-        Some(_) => ServerHeaderTransformation::Overwrite,
-        None => ServerHeaderTransformation::PassThrough,
+    let (server_name, transformation) = limits::server(&http.server);
+    let (edge, target) = (&http.edge, &http.target);
+    let (rds, inline) = match &http.routes {
+        RouteSource::Rds(name) => (Some(wire::Rds { config_source: ads(), route_config_name: name.to_string() }), None),
+        RouteSource::Inline(table) => (None, Some(route::route_configuration(table))),
     };
-    let (forward_cert, set_cert) = client_cert(http.forward_client_cert);
-    pack(&wire::HttpConnectionManager {
+    let head = wire::HttpConnectionManager {
         stat_prefix: http.stat_prefix.to_string(),
         codec_type: match http.codec {
             Codec::Auto => CodecType::Auto,
             Codec::Http1 => CodecType::Http1,
             Codec::Http2 => CodecType::Http2,
         } as i32,
-        route_specifier: Some(match &http.routes {
-            RouteSource::Rds(name) => {
-                RouteSpecifier::Rds(wire::Rds { config_source: ads(), route_config_name: name.to_string() })
-            }
-            RouteSource::Inline(table) => RouteSpecifier::RouteConfig(route::route_configuration(table)),
-        }),
+        route_specifier: rds.map(RouteSpecifier::Rds),
         http_filters: filters(&http.filters),
         access_log: access_logs(&http.access_logs),
-        common_http_protocol_options: limit(http.idle_timeout, Some(IDLE))
-            .map(|idle| HttpProtocolOptions { idle_timeout: Some(idle), ..HttpProtocolOptions::default() }),
-        // HTTP/2 upgrades by extended CONNECT (RFC 8441), which must be allowed apart.
-        http2_protocol_options: (!http.upgrades.is_empty())
-            .then(|| Http2ProtocolOptions { allow_connect: true, ..Http2ProtocolOptions::default() }),
+        common_http_protocol_options: limits::common(http),
+        http_protocol_options: limits::http1(&http.limits),
+        http2_protocol_options: limits::http2(http),
+        max_request_headers_kb: http.limits.max_head_kib.and_then(number),
+        request_timeout: http.limits.request_timeout.map(duration),
         stream_idle_timeout: limit(http.stream_idle_timeout, Some(STREAM_IDLE)),
         request_headers_timeout: limit(http.headers_timeout, None),
         drain_timeout: limit(Some(http.drain_timeout), Some(DRAIN)),
         upgrade_configs: http.upgrades.iter().map(|kind| upgrade(kind)).collect(),
         use_remote_address: flag(http.use_remote_address),
-        forward_client_cert_details: forward_cert as i32,
-        set_current_client_cert_details: set_cert,
-        server_name: http.server_name.clone().unwrap_or_default(),
+        forward_client_cert_details: client_cert(http.forward_client_cert) as i32,
+        set_current_client_cert_details: own_client_cert(edge.client_cert),
+        xff_num_trusted_hops: edge.trusted_hops,
+        skip_xff_append: edge.skip_forwarded_for,
+        internal_address_config: (!edge.internal.is_empty()).then(|| InternalAddressConfig {
+            unix_sockets: false,
+            cidr_ranges: edge.internal.iter().map(range).collect(),
+        }),
+        append_x_forwarded_port: edge.forwarded_port,
+        via: edge.via.as_ref().map(|via| String::from_utf8_lossy(via.as_bytes()).into_owned()).unwrap_or_default(),
+        preserve_external_request_id: edge.preserve_request_id,
+        always_set_request_id_in_response: edge.request_id_in_response,
+        path_with_escaped_slashes_action: limits::escaped_slashes(target.escaped_slashes) as i32,
+        normalize_path: flag(target.normalize),
+        merge_slashes: target.merge_slashes,
+        strip_matching_host_port: target.strip_port == StripPort::Matching,
+        strip_port_mode: (target.strip_port == StripPort::Any).then_some(StripPortMode::StripAnyHostPort(true)),
+        strip_trailing_host_dot: target.strip_dot,
+        server_name,
         server_header_transformation: transformation as i32,
         generate_request_id: (!http.generate_request_id).then_some(BoolValue { value: false }),
         tracing: http.tracing.then(Tracing::default),
         ..wire::HttpConnectionManager::default()
-    })
+    };
+    packed::<wire::HttpConnectionManager>(joined(&head, &HttpTail { route_config: inline }))
 }
 
 /// The filters, and the router after them.
@@ -76,6 +93,7 @@ fn filters(filters: &[HttpFilter]) -> Vec<wire::HttpFilter> {
     };
     let ours = filters.iter().map(|filter| match filter {
         HttpFilter::Fault(fault) => named(FAULT_FILTER, pack(&fault.as_ref().map(http_fault).unwrap_or_default())),
+        HttpFilter::Cors => named(CORS_FILTER, pack(&Cors {})),
     });
     ours.chain([named("envoy.filters.http.router", pack(&Router::default()))]).collect()
 }
@@ -102,19 +120,24 @@ fn upgrade(kind: &str) -> UpgradeConfig {
     UpgradeConfig { upgrade_type: kind.to_owned(), ..UpgradeConfig::default() }
 }
 
-/// Where our own part is written, it has the fields that Istio writes.
-fn client_cert(rule: ForwardClientCert) -> (ForwardClientCertDetails, Option<SetCurrentClientCertDetails>) {
-    let ours = SetCurrentClientCertDetails {
-        subject: Some(BoolValue { value: true }),
-        dns: true,
-        uri: true,
-        ..SetCurrentClientCertDetails::default()
-    };
+fn client_cert(rule: ForwardClientCert) -> ForwardClientCertDetails {
     match rule {
-        ForwardClientCert::Sanitize => (ForwardClientCertDetails::Sanitize, None),
-        ForwardClientCert::ForwardOnly => (ForwardClientCertDetails::ForwardOnly, None),
-        ForwardClientCert::AppendForward => (ForwardClientCertDetails::AppendForward, Some(ours)),
-        ForwardClientCert::SanitizeSet => (ForwardClientCertDetails::SanitizeSet, Some(ours)),
-        ForwardClientCert::AlwaysForwardOnly => (ForwardClientCertDetails::AlwaysForwardOnly, None),
+        ForwardClientCert::Sanitize => ForwardClientCertDetails::Sanitize,
+        ForwardClientCert::ForwardOnly => ForwardClientCertDetails::ForwardOnly,
+        ForwardClientCert::AppendForward => ForwardClientCertDetails::AppendForward,
+        ForwardClientCert::SanitizeSet => ForwardClientCertDetails::SanitizeSet,
+        ForwardClientCert::AlwaysForwardOnly => ForwardClientCertDetails::AlwaysForwardOnly,
     }
+}
+
+fn own_client_cert(details: ClientCertDetails) -> Option<SetCurrentClientCertDetails> {
+    let ClientCertDetails { cert, chain, subject, uri, dns } = details;
+    (details != ClientCertDetails::NONE).then(|| SetCurrentClientCertDetails {
+        subject: flag(subject),
+        cert,
+        chain,
+        dns,
+        uri,
+        ..SetCurrentClientCertDetails::default()
+    })
 }

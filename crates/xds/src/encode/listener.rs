@@ -93,6 +93,6 @@ fn chain_match(matches: &ChainMatch) -> wire::FilterChainMatch {
     }
 }
 
-fn range(net: &IpNet) -> CidrRange {
+pub(super) fn range(net: &IpNet) -> CidrRange {
     CidrRange { address_prefix: net.addr().to_string(), prefix_len: number(net.prefix_len().into()) }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use prost::{Message, Oneof};
 use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint};
-use proto::google::protobuf::UInt32Value;
+use proto::google::protobuf::{Any, UInt32Value};
 
 /// `google.protobuf.Struct`
 #[derive(Clone, PartialEq, Message)]
@@ -93,6 +93,45 @@ pub struct ClusterTail {
     pub metadata: Option<Metadata>,
     #[prost(message, optional, tag = "33")]
     pub load_assignment: Option<ClusterLoadAssignment>,
+}
+
+/// The field of `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager` that holds routes,
+/// as bytes already.
+#[derive(Clone, PartialEq, Message)]
+pub struct HttpTail {
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub route_config: Option<Vec<u8>>,
+}
+
+/// The field of `envoy.config.route.v3.RouteConfiguration` below which there are maps; the hosts are bytes already.
+#[derive(Clone, PartialEq, Message)]
+pub struct RouteConfigurationTail {
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub virtual_hosts: Vec<Vec<u8>>,
+}
+
+/// The fields of `envoy.config.route.v3.VirtualHost` that are maps or have some below; the routes are bytes already.
+#[derive(Clone, PartialEq, Message)]
+pub struct VirtualHostTail {
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub routes: Vec<Vec<u8>>,
+    #[prost(btree_map = "string, message", tag = "15")]
+    pub typed_per_filter_config: BTreeMap<String, Any>,
+}
+
+/// The map of `envoy.config.route.v3.Route`.
+#[derive(Clone, PartialEq, Message)]
+pub struct RouteTail {
+    #[prost(btree_map = "string, message", tag = "13")]
+    pub typed_per_filter_config: BTreeMap<String, Any>,
+}
+
+/// The bytes of a message whose other fields stand in `tail`: protobuf reads both as one.
+pub fn joined(head: &impl Message, tail: &impl Message) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(head.encoded_len() + tail.encoded_len());
+    head.encode(&mut bytes).expect("a vector takes everything");
+    tail.encode(&mut bytes).expect("a vector takes everything");
+    bytes
 }
 
 /// `envoy.extensions.access_loggers.file.v3.FileAccessLog`, with a JSON format.

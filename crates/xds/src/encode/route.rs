@@ -1,13 +1,11 @@
 //! Route configurations.
 
-use std::collections::HashMap;
-
 use model::matcher::{HeaderMatch, QueryMatch};
 use model::route::{
     Action, DirectResponse, Forward, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect, RedirectPath, RouteMatch,
     WeightedCluster,
 };
-use model::{Fault, Fraction, Route, RouteConfiguration, VirtualHost};
+use model::{Fraction, Route, RouteConfiguration, VirtualHost};
 use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use proto::envoy::config::route::v3 as wire;
 use proto::envoy::config::route::v3::redirect_action::{
@@ -21,56 +19,59 @@ use proto::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use proto::google::protobuf::{Any, BoolValue};
 
+use super::filter_rules::per_filter;
 use super::headers::{removals, writes};
-use super::http_proxy::{FAULT_FILTER, http_fault};
-use super::{ads, duration, hash, matcher, number, pack, retry};
+use super::ordered::{RouteConfigurationTail, RouteTail, VirtualHostTail, joined};
+use super::{ads, duration, hash, matcher, number, packed, retry};
 
 /// A route configuration.
 pub fn route(table: &RouteConfiguration) -> Any {
-    pack(&route_configuration(table))
+    packed::<wire::RouteConfiguration>(route_configuration(table))
 }
 
 /// A virtual host that travels by itself.
 pub fn virtual_host(host: &VirtualHost) -> Any {
-    pack(&host_of(host))
+    packed::<wire::VirtualHost>(host_of(host))
 }
 
 /// The longest body of a direct response that Envoy takes without being told, in bytes.
 const DEFAULT_BODY: usize = 4096;
 
-pub(super) fn route_configuration(table: &RouteConfiguration) -> wire::RouteConfiguration {
+/// A route configuration as bytes.
+pub(super) fn route_configuration(table: &RouteConfiguration) -> Vec<u8> {
     let bodies = table.hosts.iter().flat_map(|host| &host.routes).filter_map(|route| match &route.action {
         Action::Respond(response) => Some(response.body.len()),
         _ => None,
     });
     let longest = bodies.max().unwrap_or_default();
-    wire::RouteConfiguration {
+    let head = wire::RouteConfiguration {
         name: table.name.to_string(),
-        virtual_hosts: table.hosts.iter().map(host_of).collect(),
         vhds: table.on_demand.then(|| wire::Vhds { config_source: ads() }),
         ignore_port_in_host_matching: table.ignore_port,
         // A route may come before its cluster; Envoy answers 503 until then.
         validate_clusters: Some(BoolValue { value: false }),
         max_direct_response_body_size_bytes: if longest > DEFAULT_BODY { number(longest as u32) } else { None },
         ..wire::RouteConfiguration::default()
-    }
+    };
+    joined(&head, &RouteConfigurationTail { virtual_hosts: table.hosts.iter().map(host_of).collect() })
 }
 
-fn host_of(host: &VirtualHost) -> wire::VirtualHost {
-    wire::VirtualHost {
+fn host_of(host: &VirtualHost) -> Vec<u8> {
+    let head = wire::VirtualHost {
         name: host.name.to_string(),
         domains: host.domains.clone(),
-        routes: host.routes.iter().map(one_route).collect(),
         request_headers_to_add: writes(&host.request_headers),
         request_headers_to_remove: removals(&host.request_headers),
         response_headers_to_add: writes(&host.response_headers),
         response_headers_to_remove: removals(&host.response_headers),
         ..wire::VirtualHost::default()
-    }
+    };
+    let routes = host.routes.iter().map(one_route).collect();
+    joined(&head, &VirtualHostTail { routes, typed_per_filter_config: per_filter(None, host.filters.as_deref()) })
 }
 
-fn one_route(route: &Route) -> wire::Route {
-    wire::Route {
+fn one_route(route: &Route) -> Vec<u8> {
+    let head = wire::Route {
         name: route.name.to_string(),
         r#match: Some(route_match(&route.matches)),
         action: Some(match &route.action {
@@ -78,17 +79,14 @@ fn one_route(route: &Route) -> wire::Route {
             Action::Redirect(redirect) => wire::route::Action::Redirect(redirect_action(redirect)),
             Action::Respond(response) => wire::route::Action::DirectResponse(direct_response(response)),
         }),
-        typed_per_filter_config: route.fault.as_ref().map(per_filter_config).unwrap_or_default(),
         request_headers_to_add: writes(&route.request_headers),
         request_headers_to_remove: removals(&route.request_headers),
         response_headers_to_add: writes(&route.response_headers),
         response_headers_to_remove: removals(&route.response_headers),
         ..wire::Route::default()
-    }
-}
-
-fn per_filter_config(fault: &Fault) -> HashMap<String, Any> {
-    [(FAULT_FILTER.to_owned(), pack(&http_fault(fault)))].into()
+    };
+    let typed_per_filter_config = per_filter(route.fault.as_ref(), route.filters.as_deref());
+    joined(&head, &RouteTail { typed_per_filter_config })
 }
 
 fn route_match(matches: &RouteMatch) -> wire::RouteMatch {
@@ -151,10 +149,7 @@ fn route_action(forward: &Forward) -> wire::RouteAction {
         cluster_specifier: Some(clusters(&forward.clusters)),
         // Absent would mean 15 s.
         timeout: Some(duration(forward.timeout.unwrap_or_default())),
-        max_stream_duration: forward.max_grpc_timeout.map(|limit| MaxStreamDuration {
-            grpc_timeout_header_max: Some(duration(limit)),
-            ..MaxStreamDuration::default()
-        }),
+        max_stream_duration: max_stream_duration(forward),
         idle_timeout: forward.idle_timeout.map(duration),
         retry_policy: forward.retry.as_ref().map(retry::retry_policy),
         prefix_rewrite,
@@ -167,6 +162,15 @@ fn route_action(forward: &Forward) -> wire::RouteAction {
         hash_policy: forward.hash.iter().map(hash::hash_policy).collect(),
         ..wire::RouteAction::default()
     }
+}
+
+fn max_stream_duration(forward: &Forward) -> Option<MaxStreamDuration> {
+    let said = MaxStreamDuration {
+        max_stream_duration: forward.max_stream_duration.map(duration),
+        grpc_timeout_header_max: forward.max_grpc_timeout.map(duration),
+        grpc_timeout_header_offset: forward.grpc_timeout_offset.map(duration),
+    };
+    (said != MaxStreamDuration::default()).then_some(said)
 }
 
 fn clusters(clusters: &[WeightedCluster]) -> ClusterSpecifier {

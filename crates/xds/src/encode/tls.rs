@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use model::StringMatch;
-use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersion, TlsVersions, UpstreamTls, Validation};
-use proto::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
+use model::tls::{DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use proto::envoy::config::core::v3::{
+    DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType,
+};
 use proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
+use proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::SystemRootCerts;
 use proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -13,7 +18,7 @@ use proto::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_match
 use proto::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, SubjectAltNameMatcher,
-    TlsParameters, UpstreamTlsContext,
+    TlsCertificate, TlsParameters, UpstreamTlsContext,
 };
 use proto::google::protobuf::{Any, BoolValue};
 
@@ -24,7 +29,7 @@ use crate::san::SanKind;
 pub(super) fn upstream(tls: &UpstreamTls) -> TransportSocket {
     let certificates = tls.certificate.as_slice();
     socket(pack(&UpstreamTlsContext {
-        common_tls_context: Some(common(certificates, tls.validation.as_ref(), &tls.alpn, tls.versions)),
+        common_tls_context: Some(common(certificates, tls.validation.as_ref(), &tls.alpn, tls.versions, &[])),
         sni: tls.sni.clone().unwrap_or_default(),
         ..UpstreamTlsContext::default()
     }))
@@ -33,7 +38,13 @@ pub(super) fn upstream(tls: &UpstreamTls) -> TransportSocket {
 /// TLS towards downstream.
 pub(super) fn downstream(tls: &DownstreamTls) -> TransportSocket {
     socket(pack(&DownstreamTlsContext {
-        common_tls_context: Some(common(&tls.certificates, tls.validation.as_ref(), &tls.alpn, tls.versions)),
+        common_tls_context: Some(common(
+            &tls.certificates,
+            tls.validation.as_ref(),
+            &tls.alpn,
+            tls.versions,
+            &tls.cipher_suites,
+        )),
         // Envoy's default is about to change for those that check, so it is always said.
         require_client_certificate: Some(BoolValue { value: tls.require_client_certificate }),
         ..DownstreamTlsContext::default()
@@ -56,15 +67,19 @@ fn common(
     checks: Option<&Validation>,
     alpn: &[String],
     versions: TlsVersions,
+    cipher_suites: &[String],
 ) -> CommonTlsContext {
+    let discovered = certificates.iter().filter(|name| SecretFiles::of(name).is_none());
     CommonTlsContext {
         tls_params: Some(TlsParameters {
             tls_minimum_protocol_version: version(versions.min) as i32,
             // Envoy's default for upstreams is 1.2, so both are always said.
             tls_maximum_protocol_version: version(versions.max) as i32,
+            cipher_suites: cipher_suites.to_vec(),
             ..TlsParameters::default()
         }),
-        tls_certificate_sds_secret_configs: certificates.iter().map(|name| by_discovery(name)).collect(),
+        tls_certificate_sds_secret_configs: discovered.map(|name| by_discovery(name)).collect(),
+        tls_certificates: certificates.iter().filter_map(|name| by_files(name)).collect(),
         alpn_protocols: alpn.to_vec(),
         validation_context_type: checks.map(validation),
         ..CommonTlsContext::default()
@@ -84,20 +99,52 @@ fn by_discovery(name: &str) -> SdsSecretConfig {
     SdsSecretConfig { name: name.to_owned(), sds_config: source }
 }
 
+/// Files of the proxy's side are named, not sent.
+fn by_files(name: &str) -> Option<TlsCertificate> {
+    let SecretFiles::Certificate { chain, key } = SecretFiles::of(name)? else { return None };
+    let (certificate_chain, private_key) = (file(chain), file(key));
+    Some(TlsCertificate { certificate_chain, private_key, ..TlsCertificate::default() })
+}
+
+fn file(path: &str) -> Option<DataSource> {
+    Some(DataSource { specifier: Some(Specifier::Filename(path.to_owned())), watched_directory: None })
+}
+
 fn validation(checks: &Validation) -> ValidationContextType {
-    let trust = by_discovery(&checks.trust);
-    if checks.names.is_empty() {
-        return ValidationContextType::ValidationContextSdsSecretConfig(trust);
-    }
-    let context = CertificateValidationContext {
+    let pins = checks.pins.as_deref();
+    let mut context = CertificateValidationContext {
         match_typed_subject_alt_names: checks.names.iter().flat_map(subject_alt_names).collect(),
+        verify_certificate_hash: pins.into_iter().flat_map(|pins| pins.certificates.iter().map(hex)).collect(),
+        verify_certificate_spki: pins
+            .into_iter()
+            .flat_map(|pins| pins.keys.iter().map(|hash| STANDARD.encode(hash)))
+            .collect(),
         ..CertificateValidationContext::default()
     };
+    match SecretFiles::of(&checks.trust) {
+        Some(SecretFiles::Roots { roots, crl }) => {
+            (context.trusted_ca, context.crl) = (file(roots), crl.and_then(file));
+            return ValidationContextType::ValidationContext(context);
+        }
+        Some(SecretFiles::SystemRoots) => {
+            context.system_root_certs = Some(SystemRootCerts {});
+            return ValidationContextType::ValidationContext(context);
+        }
+        Some(SecretFiles::Certificate { .. }) | None => {}
+    }
+    let trust = by_discovery(&checks.trust);
+    if context == CertificateValidationContext::default() {
+        return ValidationContextType::ValidationContextSdsSecretConfig(trust);
+    }
     ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(context),
         validation_context_sds_secret_config: Some(trust),
         ..CombinedCertificateValidationContext::default()
     })
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The model compares URI and DNS names alike, Envoy's matchers look at one kind each: a text that can only be of one

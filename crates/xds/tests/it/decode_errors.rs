@@ -312,7 +312,7 @@ fn routes_in_listeners() {
             ),
             format!(
                 "{at}.http_filters[0].typed_config: is of type `type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua`; \
-                 expected the fault filter or the router, or `is_optional`"
+                 expected a filter that this proxy has, or `is_optional`"
             ),
         ),
         (

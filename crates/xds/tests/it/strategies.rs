@@ -20,23 +20,27 @@ use model::headers::{HeaderWrite, WriteAction};
 use model::http_proxy::{Codec, ForwardClientCert, HttpFilter, RouteSource};
 use model::listener::Inspect;
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
-use model::retry::RetryOn;
+use model::retry::{RateLimitedBackOff, ResetFormat, RetryDetails, RetryOn};
 use model::route::{
-    Action, DirectResponse, Forward, HashCookie, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch, PathRewrite,
-    Redirect, RedirectPath, RouteMatch, WeightedCluster,
+    Action, DirectResponse, FilterRules, Forward, HashCookie, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch,
+    PathRewrite, Redirect, RedirectPath, RouteMatch, WeightedCluster,
 };
 use model::secret::SecretValue;
 use model::tcp_proxy::WeightedTarget;
-use model::tls::{DownstreamTls, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use model::tls::{
+    CIPHER_SUITES, CertificatePins, DownstreamTls, SecretFiles, TlsVersion, TlsVersions, UpstreamTls, Validation,
+};
 use model::*;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+mod edge;
 #[path = "resilient.rs"]
 mod resilient;
 
+use edge::http_proxy;
 use resilient::{fitting, resilience};
 
 /// A name of a resource or a part of one.
@@ -164,16 +168,28 @@ fn fault() -> impl Strategy<Value = Fault> {
     (of(delay), of(abort)).prop_map(|(delay, abort)| Fault { delay, abort })
 }
 
+fn retry_details() -> impl Strategy<Value = Option<Box<RetryDetails>>> {
+    let format = select(vec![ResetFormat::Seconds, ResetFormat::UnixTimestamp]);
+    let rate_limited = (vec((header_name(), format), 0..2), some_time())
+        .prop_map(|(reset_headers, max_interval)| RateLimitedBackOff { reset_headers, max_interval });
+    (vec(header_match(), 0..2), vec(header_match(), 0..2), of(some_time()), of(rate_limited)).prop_map(
+        |(headers, request_headers, per_try_idle_timeout, rate_limited)| {
+            let more = RetryDetails { headers, request_headers, per_try_idle_timeout, rate_limited };
+            (more != RetryDetails::default()).then(|| Box::new(more))
+        },
+    )
+}
+
 fn retry() -> impl Strategy<Value = RetryPolicy> {
     let conditions = subsequence(
-        vec!["5xx", "gateway-error", "reset", "connect-failure", "refused-stream", "unavailable", "cancelled"],
+        vec!["5xx", "gateway-error", "reset", "retriable-headers", "refused-stream", "unavailable", "cancelled"],
         0..5,
     );
     let on = (conditions, vec(400u16..600, 0..3))
         .prop_map(|(names, status_codes)| RetryOn { status_codes, ..RetryOn::parse(&names.join(",")).0 });
     let others = (1u32..9, any::<bool>(), of(1u32..9).prop_map(|every| every.and_then(NonZeroU32::new)));
-    (on, 0u32..9, of(some_time()), 1u64..99, 1u32..20, others).prop_map(
-        |(on, attempts, per_try_timeout, base, factor, others)| RetryPolicy {
+    (on, 0u32..9, of(some_time()), 1u64..99, 1u32..20, others, retry_details()).prop_map(
+        |(on, attempts, per_try_timeout, base, factor, others, more)| RetryPolicy {
             on,
             attempts,
             per_try_timeout,
@@ -182,6 +198,7 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
             host_selection_attempts: others.0,
             avoid_previous_hosts: others.1,
             avoid_previous_priorities: others.2,
+            more,
         },
     )
 }
@@ -221,36 +238,29 @@ fn forward() -> impl Strategy<Value = Forward> {
     let idle = prop_oneof![Just(Duration::ZERO), some_time()];
     (
         prop_oneof![one, vec(cluster, 1..3)],
-        (of(some_time()), of(idle.clone()), of(idle)),
+        (of(some_time()), of(idle.clone()), of(idle.clone()), of(idle.clone()), of(idle)),
         of(retry()),
         of(path_rewrite),
         of(host_rewrite),
         vec(mirror, 0..2),
         vec(hash_policy(), 0..3),
     )
-        .prop_map(
-            |(
+        .prop_map(|(clusters, times, retry, path_rewrite, host_rewrite, mirrors, hash)| {
+            let (timeout, max_grpc_timeout, idle_timeout, grpc_timeout_offset, max_stream_duration) = times;
+            Forward {
                 clusters,
-                (timeout, max_grpc_timeout, idle_timeout),
+                timeout,
+                max_grpc_timeout,
+                grpc_timeout_offset,
+                max_stream_duration,
+                idle_timeout,
                 retry,
                 path_rewrite,
                 host_rewrite,
                 mirrors,
-                hash,
-            )| {
-                Forward {
-                    clusters,
-                    timeout,
-                    max_grpc_timeout,
-                    idle_timeout,
-                    retry,
-                    path_rewrite,
-                    host_rewrite,
-                    mirrors,
-                    hash: hash.into(),
-                }
-            },
-        )
+                hash: hash.into(),
+            }
+        })
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -280,28 +290,54 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+fn cors() -> impl Strategy<Value = Cors> {
+    let value = || of("[A-Za-z*,-]{1,9}".prop_map(|text| HeaderValue::try_from(text).expect("a value")).boxed());
+    let said = of(any::<bool>());
+    let flags = (said.clone(), said.clone(), said);
+    (share(), vec(string_match(), 0..3), (value(), value(), value(), value()), flags).prop_map(
+        |(enabled, origins, (methods, headers, expose, max_age), flags)| Cors {
+            enabled,
+            origins,
+            methods,
+            headers,
+            expose,
+            max_age,
+            credentials: flags.0,
+            private_network: flags.1,
+            forward_unmatched: flags.2,
+        },
+    )
+}
+
+fn filter_rules() -> impl Strategy<Value = Option<Box<FilterRules>>> {
+    of(cors()).prop_map(|cors| FilterRules { cors }.boxed())
+}
+
 fn one_route() -> impl Strategy<Value = Route> {
-    (name(), route_match(), action(), header_changes(), header_changes(), of(fault())).prop_map(
-        |(name, matches, action, request_headers, response_headers, fault)| Route {
+    let filters = (of(fault()), filter_rules());
+    (name(), route_match(), action(), header_changes(), header_changes(), filters).prop_map(
+        |(name, matches, action, request_headers, response_headers, (fault, filters))| Route {
             name,
             matches,
             action,
             request_headers,
             response_headers,
             fault,
+            filters,
         },
     )
 }
 
 /// A virtual host.
 pub fn virtual_host() -> impl Strategy<Value = VirtualHost> {
-    (name(), vec(one_route(), 0..3), header_changes(), header_changes()).prop_map(
-        |(name, routes, request_headers, response_headers)| VirtualHost {
+    (name(), vec(one_route(), 0..3), header_changes(), header_changes(), filter_rules()).prop_map(
+        |(name, routes, request_headers, response_headers, filters)| VirtualHost {
             name,
             domains: vec!["h.example.org".into()],
             routes,
             request_headers,
             response_headers,
+            filters,
         },
     )
 }
@@ -345,82 +381,45 @@ fn validation() -> impl Strategy<Value = Validation> {
         Just(StringMatch::exact("reviews.default.svc.cluster.local")),
         string_match(),
     ];
-    (name(), vec(id, 0..4)).prop_map(|(trust, names)| Validation { trust, names })
+    let files = prop_oneof![
+        Just(SecretFiles::SystemRoots.name()),
+        Just(SecretFiles::Roots { roots: "/ca.pem", crl: None }.name()),
+        Just(SecretFiles::Roots { roots: "/ca.pem", crl: Some("/crl.pem") }.name()),
+    ];
+    let pins = (vec(any::<[u8; 32]>(), 0..2), vec(any::<[u8; 32]>(), 0..2))
+        .prop_map(|(certificates, keys)| CertificatePins { certificates, keys })
+        .prop_filter("no pins are none", |pins| *pins != CertificatePins::default());
+    (prop_oneof![4 => name(), 1 => files], vec(id, 0..4), of(pins.prop_map(Box::new)))
+        .prop_map(|(trust, names, pins)| Validation { trust, names, pins })
 }
 
 fn alpn() -> impl Strategy<Value = Vec<String>> {
     subsequence(vec!["istio".to_owned(), "h2".to_owned(), "http/1.1".to_owned()], 0..3)
 }
 
+/// By discovery, or in files.
+fn certificate() -> impl Strategy<Value = Arc<str>> {
+    prop_oneof![4 => name(), 1 => Just(SecretFiles::Certificate { chain: "/tls.crt", key: "/tls.key" }.name())]
+}
+
 fn downstream_tls() -> impl Strategy<Value = DownstreamTls> {
-    (vec(name(), 1..2), of(validation()), any::<bool>(), alpn(), versions()).prop_map(
-        |(certificates, validation, require_client_certificate, alpn, versions)| DownstreamTls {
+    let suites = subsequence(CIPHER_SUITES.map(str::to_owned).to_vec(), 0..3);
+    (vec(certificate(), 1..2), of(validation()), any::<bool>(), alpn(), versions(), suites).prop_map(
+        |(certificates, validation, require_client_certificate, alpn, versions, cipher_suites)| DownstreamTls {
             certificates,
             validation,
             require_client_certificate,
             alpn,
             versions,
+            cipher_suites,
         },
     )
 }
 
 fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
     let sni = of("[a-z.]{1,20}".boxed());
-    (of(name()), of(validation()), sni, alpn(), versions()).prop_map(
+    (of(certificate()), of(validation()), sni, alpn(), versions()).prop_map(
         |(certificate, validation, sni, alpn, versions)| UpstreamTls { certificate, validation, sni, alpn, versions },
-    )
-}
-
-fn http_proxy() -> impl Strategy<Value = HttpProxy> {
-    let routes = prop_oneof![
-        name().prop_map(RouteSource::Rds),
-        route().prop_map(|table| RouteSource::Inline(Arc::new(RouteConfiguration { on_demand: false, ..table }))),
-    ];
-    let own = fault().prop_filter("a filter without faults has none", |f| f.delay.is_some() || f.abort.is_some());
-    let filters = vec(of(own).prop_map(HttpFilter::Fault), 0..2);
-    let times = (of(some_time()), of(some_time()), of(some_time()), some_time());
-    let cert = select(vec![
-        ForwardClientCert::Sanitize,
-        ForwardClientCert::ForwardOnly,
-        ForwardClientCert::AppendForward,
-        ForwardClientCert::SanitizeSet,
-        ForwardClientCert::AlwaysForwardOnly,
-    ]);
-    let upgrades = subsequence(vec!["websocket".to_owned(), "CONNECT".to_owned()], 0..=2);
-    let codec = select(vec![Codec::Auto, Codec::Http1, Codec::Http2]);
-    let flags = any::<[bool; 3]>();
-    let server = of("[a-z]{1,9}".boxed());
-    (name(), codec, routes, filters, access_logs(), times, upgrades, cert, server, flags).prop_map(
-        |(
-            stat_prefix,
-            codec,
-            routes,
-            filters,
-            access_logs,
-            times,
-            upgrades,
-            forward_client_cert,
-            server_name,
-            flags,
-        )| {
-            HttpProxy {
-                stat_prefix,
-                codec,
-                routes,
-                filters,
-                access_logs,
-                idle_timeout: times.0,
-                stream_idle_timeout: times.1,
-                headers_timeout: times.2,
-                drain_timeout: times.3,
-                upgrades,
-                use_remote_address: flags[0],
-                forward_client_cert,
-                server_name,
-                generate_request_id: flags[1],
-                tracing: flags[2],
-            }
-        },
     )
 }
 
@@ -589,8 +588,12 @@ pub fn secret() -> impl Strategy<Value = Secret> {
     let bytes = || vec(any::<u8>(), 1..20);
     let value = prop_oneof![
         (bytes(), bytes()).prop_map(|(chain, private_key)| SecretValue::Certificate { chain, private_key }),
-        (prop_oneof![Just(Vec::new()), bytes()], vec(("[a-z.]{1,9}", bytes()), 0..3))
-            .prop_map(|(roots, by_domain)| SecretValue::Trust { roots, by_domain }),
+        (
+            prop_oneof![Just(Vec::new()), bytes()],
+            vec(("[a-z.]{1,9}", bytes()), 0..3),
+            prop_oneof![Just(Vec::new()), bytes()]
+        )
+            .prop_map(|(roots, by_domain, crl)| SecretValue::Trust { roots, by_domain, crl }),
     ];
     (name(), value).prop_map(|(name, value)| Secret { name, value })
 }

@@ -114,7 +114,11 @@ fn upstream(host: &str) -> Node {
 
 fn gateway() -> Node {
     let labels = BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]);
-    let role = Role::Gateway { bind: IpAddr::from([127, 0, 0, 1]), ports: BTreeMap::from([(80, 8080)]) };
+    let role = Role::Gateway {
+        bind: IpAddr::from([127, 0, 0, 1]),
+        ports: BTreeMap::from([(80, 8080)]),
+        edge: Default::default(),
+    };
     Node { role, labels, ..sidecar("a", "gateway", 8) }
 }
 

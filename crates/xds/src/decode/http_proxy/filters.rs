@@ -7,6 +7,7 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3 as w
 use proto::google::protobuf::Any;
 
 use crate::decode::fault::{HTTP_FAULT, fault};
+use crate::decode::filter_rules::CORS;
 use crate::decode::{At, Decoded, take, type_name, unpack};
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -36,10 +37,11 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Vec<H
             }
             ROUTER => return Err(at_config.error("is a router, but not the last filter", "the router at the end")),
             HTTP_FAULT => filters.push(HttpFilter::Fault(fault_filter(&any, &at_config)?)),
+            CORS => filters.push(HttpFilter::Cors),
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);
-                return Err(at_config.error(problem, "the fault filter or the router, or `is_optional`"));
+                return Err(at_config.error(problem, "a filter that this proxy has, or `is_optional`"));
             }
         }
     }

@@ -37,10 +37,20 @@ pub(super) fn forward(value: wire::RouteAction, at: &At<'_>) -> Decoded<Forward>
         return Err(at.field("cluster_not_found_response_code").unsupported("SERVICE_UNAVAILABLE"));
     }
     let at_retry = at.field("retry_policy");
+    let at_stream = at.field("max_stream_duration");
+    // What a `grpc-timeout` header may do stands here too.
+    take!(max_stream_duration.unwrap_or_default(), at_stream, MaxStreamDuration {
+        used { max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset }
+        harmless {}
+        refused {}
+    });
+    let within = |value, name| optional_duration(value, &at_stream.field(name));
     Ok(Forward {
         clusters: clusters(cluster_specifier, at)?,
         timeout: limit(timeout, Some(TIMEOUT), &at.field("timeout"))?,
-        max_grpc_timeout: grpc_timeout(max_stream_duration, &at.field("max_stream_duration"))?,
+        max_grpc_timeout: within(grpc_timeout_header_max, "grpc_timeout_header_max")?,
+        grpc_timeout_offset: within(grpc_timeout_header_offset, "grpc_timeout_header_offset")?,
+        max_stream_duration: within(max_stream_duration, "max_stream_duration")?,
         idle_timeout: optional_duration(idle_timeout, &at.field("idle_timeout"))?,
         retry: retry_policy.map(|value| read_retry(value, &at_retry)).transpose()?,
         path_rewrite: rewrite(prefix_rewrite, regex_rewrite, at)?,
@@ -93,20 +103,6 @@ fn share(value: ClusterWeight, at: &At<'_>) -> Decoded<WeightedCluster> {
         request_headers: changes(request_headers_to_add, request_headers_to_remove, at, REQUEST)?,
         response_headers: changes(response_headers_to_add, response_headers_to_remove, at, RESPONSE)?,
     })
-}
-
-/// What a `grpc-timeout` header may do.
-fn grpc_timeout(value: Option<MaxStreamDuration>, at: &At<'_>) -> Decoded<Option<Duration>> {
-    let Some(value) = value else { return Ok(None) };
-    take!(value, at, MaxStreamDuration {
-        used { max_stream_duration, grpc_timeout_header_max }
-        harmless {}
-        refused { grpc_timeout_header_offset }
-    });
-    if limit(max_stream_duration, None, &at.field("max_stream_duration"))?.is_some() {
-        return Err(at.field("max_stream_duration").unsupported("0 or none"));
-    }
-    optional_duration(grpc_timeout_header_max, &at.field("grpc_timeout_header_max"))
 }
 
 fn rewrite(prefix: String, regex: Option<RegexMatchAndSubstitute>, at: &At<'_>) -> Decoded<Option<PathRewrite>> {

@@ -1,0 +1,40 @@
+//! What routes and virtual hosts say to filters (`typed_per_filter_config`).
+
+use std::collections::BTreeMap;
+
+use http::HeaderValue;
+use model::route::FilterRules;
+use model::{Cors, Fault, Fraction};
+use proto::envoy::extensions::filters::http::cors::v3::CorsPolicy;
+use proto::google::protobuf::{Any, BoolValue};
+
+use super::http_proxy::{FAULT_FILTER, http_fault};
+use super::{matcher, pack};
+
+/// The name under which the CORS filter stands in chains, and under which routes speak to it.
+pub(super) const CORS_FILTER: &str = "envoy.filters.http.cors";
+
+pub(super) fn per_filter(fault: Option<&Fault>, rules: Option<&FilterRules>) -> BTreeMap<String, Any> {
+    let fault = fault.map(|fault| (FAULT_FILTER, pack(&http_fault(fault))));
+    let cors = rules.and_then(|rules| rules.cors.as_ref()).map(|rules| (CORS_FILTER, pack(&cors(rules))));
+    [fault, cors].into_iter().flatten().map(|(name, any)| (name.to_owned(), any)).collect()
+}
+
+fn cors(cors: &Cors) -> CorsPolicy {
+    let text = |value: &Option<HeaderValue>| {
+        value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+    };
+    let said = |value: Option<bool>| value.map(|value| BoolValue { value });
+    CorsPolicy {
+        allow_origin_string_match: cors.origins.iter().map(matcher::string).collect(),
+        allow_methods: text(&cors.methods),
+        allow_headers: text(&cors.headers),
+        expose_headers: text(&cors.expose),
+        max_age: text(&cors.max_age),
+        allow_credentials: said(cors.credentials),
+        filter_enabled: (cors.enabled != Fraction::ALL).then(|| matcher::runtime_percent(cors.enabled)),
+        shadow_enabled: None,
+        allow_private_network_access: said(cors.private_network),
+        forward_not_matching_preflights: said(cors.forward_unmatched),
+    }
+}
