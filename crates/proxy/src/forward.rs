@@ -61,7 +61,9 @@ pub(crate) async fn forward(
     let sticky = Sticky::of(&to.hash, &pools, conn, request);
     let hash = sticky.as_ref().map(|sticky| sticky.hash);
     let Sent { mut response, exchange } =
-        Tries { pools: &pools, to, policy, conn, limits, replay, hash, past: past(policy), record }.run(request).await?;
+        Tries { pools: &pools, to, policy, conn, limits, replay, hash, past: past(policy), record }
+            .run(request)
+            .await?;
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
     record.holds(exchange, limits);

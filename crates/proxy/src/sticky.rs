@@ -28,7 +28,7 @@ impl Sticky {
         if policies.is_empty() || !pools.config().balancing.hashes() {
             return None;
         }
-        let client = edge::client_address(request.headers(), &conn.caller);
+        let client = edge::client_address(request.headers(), &conn.plan().proxy, &conn.caller);
         let mut cookies = Vec::new();
         let hash = hash_of(policies, request.headers(), request.uri().query(), Some(client), |cookie| {
             let value = own_value(conn);

@@ -204,7 +204,7 @@ pub fn add_passed_through(config: &mut Config, world: &World, node: &Node, servi
         for (subset, labels, policy) in std::iter::once(("", None, policies.of_port(port))).chain(subsets) {
             let own = names::outbound(port.number, subset, &service.host);
             let name: Arc<str> = mesh_sni(&own).into();
-            let discovery = Members { service, port, labels }.discovery(world, &own);
+            let discovery = Members { service, port, labels }.discovery((world, node), &policy.near, &own);
             let made = cluster(name.clone(), discovery, (world, node), service, port, &policy);
             let passed = Cluster { transport: Transport::Plain, protocol: UpstreamProtocol::Http1, ..made };
             config.clusters.insert(name.clone(), Arc::new(passed));

@@ -18,7 +18,7 @@ use model::tls::{
 };
 use model::{
     Address, Config, Direction, FilterChain, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
-    ServerHeader, TcpProxy,
+    ServerHeader,
 };
 
 use crate::clusters::{self, TRUST_BUNDLE};
@@ -268,7 +268,7 @@ fn by_service(config: &mut Config, world: &World, node: &Node, open: Open<'_>) -
                 &name,
                 matches,
                 None,
-                raw(world, vec![WeightedTarget { cluster: name.clone(), weight: 1 }]),
+                raw(world, node, vec![WeightedTarget { cluster: name.clone(), weight: 1 }]),
             ));
         }
     }

@@ -82,7 +82,6 @@ fn least_request(
             default_value,
             runtime_key: "upstream.least_request.active_request_bias".to_owned(),
         }),
-        ..LeastRequestLbConfig::default()
     };
     (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(config)))
 }
