@@ -66,7 +66,7 @@ codes! {
     ConflictingGateways "IST0145" Error "two servers of gateways ask for the same port and host";
     JwtClaimBasedRoutingWithoutRequestAuthN "IST0149" Error "a rule asks for claims of tokens, and no RequestAuthentication reads them at the gateway";
     EnvoyFilterUsesRelativeOperation "IST0151" Warning "an EnvoyFilter without a priority has an operation that is relative to another patch";
-    EnvoyFilterUsesReplaceOperationIncorrectly "IST0152" Error "the operation REPLACE is for HTTP_FILTER and NETWORK_FILTER only";
+    EnvoyFilterUsesReplaceOperationIncorrectly "IST0152" Error "the operation REPLACE has an effect on HTTP_FILTER, NETWORK_FILTER and VIRTUAL_HOST only";
     EnvoyFilterUsesAddOperationIncorrectly "IST0153" Error "the operation ADD has no effect on ROUTE_CONFIGURATION and HTTP_ROUTE";
     EnvoyFilterUsesRemoveOperationIncorrectly "IST0154" Error "the operation REMOVE has no effect on ROUTE_CONFIGURATION and HTTP_ROUTE";
     EnvoyFilterUsesRelativeOperationWithProxyVersion "IST0155" Warning "an EnvoyFilter without a priority has a relative operation and asks for a version of the proxy";

@@ -21,10 +21,14 @@ pub(crate) use selection::pairs;
 /// Every reference that leads nowhere and every contradiction, with the place where it was written and what traffic gets
 /// that meets it. It does not depend on which workloads run.
 pub fn check(world: &World) -> Vec<Problem> {
+    check_names(world, false)
+}
+
+fn check_names(world: &World, both: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     references::check(world, &mut problems);
     hosts::check(world, &mut problems);
-    conflicts::check(world, &mut problems);
+    conflicts::check(world, both, &mut problems);
     credentials::check(world, &mut problems);
     problems
 }
@@ -39,9 +43,8 @@ pub fn check_selection(world: &World) -> Vec<Problem> {
 /// All that there is to say of a world: [`check`], [`check_selection`], and what only who asks for an analysis wants to
 /// hear. `resources` are all of it, those that translation does not read too. Levels are those of the codes.
 pub fn analyze(world: &World, resources: &[Arc<Resource>]) -> Vec<Problem> {
-    let mut problems = check(world);
+    let mut problems = check_names(world, true);
     selection::check(world, true, &mut problems);
-    conflicts::check_first(world, &mut problems);
     services::check(world, resources, &mut problems);
     unread::check(world, resources, &mut problems);
     problems.into_iter().map(by_code).collect()

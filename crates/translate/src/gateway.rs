@@ -146,7 +146,7 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
             }
             continue;
         }
-        let gateway = format!("{}/{}", open.gateway.namespace(), open.gateway.name());
+        let gateway = open.gateway.full_name();
         for rule in bound(world, node, &gateway) {
             let reading =
                 Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
@@ -233,7 +233,7 @@ fn to_https() -> Route {
 
 /// TLS that passes through: a chain for each TLS rule, by its server names.
 fn passed_through(world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain> {
-    let gateway = format!("{}/{}", open.gateway.namespace(), open.gateway.name());
+    let gateway = open.gateway.full_name();
     let mut chains = Vec::new();
     for rule in bound(world, node, &gateway) {
         let reading = Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
@@ -276,7 +276,7 @@ fn by_service(config: &mut Config, world: &World, node: &Node, open: Open<'_>) -
 }
 
 fn tcp_targets(world: &World, node: &Node, open: Open<'_>) -> Vec<WeightedTarget> {
-    let gateway = format!("{}/{}", open.gateway.namespace(), open.gateway.name());
+    let gateway = open.gateway.full_name();
     let targets = bound(world, node, &gateway).filter_map(|rule| {
         let reading = Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
         let tcp = tcp_rule(rule.spec(), reading)?;

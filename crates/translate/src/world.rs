@@ -17,6 +17,7 @@ use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
 use model::Locality;
 
+use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::peer_authentication::Mode;
 use crate::policy::Policies;
@@ -159,6 +160,12 @@ impl World {
         self.known(&service.host).into_iter().flat_map(|known| known.members.iter())
     }
 
+    /// The Gateway that a rule of a namespace names: `edge`, `istio-system/edge` or `edge.istio-system.svc.cluster.local`.
+    pub(crate) fn gateway_named(&self, name: &str, namespace: &str) -> Option<&Document<Gateway>> {
+        let whole = complete_gateway(name, namespace);
+        self.gateways.iter().find(|gateway| gateway.full_name() == whole)
+    }
+
     /// The documents that define services: a Service or ServiceEntry each.
     pub(crate) fn definitions(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.kubernetes.iter().chain(self.entries.iter())
@@ -191,7 +198,7 @@ impl World {
         if let Some(labels) = labels {
             return Some((labels.clone(), Locality::default()));
         }
-        let host = crate::names::complete_host(name, namespace, &self.settings.dns_domain);
+        let host = complete_host(name, namespace, &self.settings.dns_domain);
         let service = self.service_named(&host)?;
         let Backing::Workloads(selector) = &service.backing else { return None };
         let described = self.described(&service.namespace).find(|labels| selected(selector, labels));

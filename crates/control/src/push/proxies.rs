@@ -90,9 +90,8 @@ impl Proxies {
         let (node, versioned, is_tls, snapshot, session) = {
             let table = self.lock();
             let proxies = &table.connected;
-            let instance = |c: &Connected| c.metadata.halcyon.as_ref().is_some_and(|r| r.instance == name);
             let by_id = proxies.values().rev().find(|c| *c.node.id == *name);
-            let found = by_id.or_else(|| proxies.values().rev().find(|c| instance(c)))?;
+            let found = by_id.or_else(|| proxies.values().rev().find(|c| c.is_instance(name)))?;
             let (snapshot, session) = (found.snapshot.clone(), found.session.clone());
             (found.node.clone(), table.versioned.clone()?, found.is_tls, snapshot, session)
         };
@@ -111,12 +110,11 @@ impl Proxies {
         let mut all: Vec<&Connected> =
             table.connected.values().filter(|connected| connected.node.namespace == namespace).collect();
         all.sort_by(|a, b| a.node.id.cmp(&b.node.id));
-        let instance = |c: &&&Connected| c.metadata.halcyon.as_ref().is_some_and(|r| r.instance == name);
-        let app =
-            |c: &&&Connected| ["app", "istio"].iter().any(|key| c.node.labels.get(*key).is_some_and(|v| v == name));
-        let by_id = all.iter().find(|c| *c.node.id == *name).or_else(|| all.iter().find(instance));
-        let found =
-            by_id.or_else(|| all.iter().find(|c| c.metadata.workload_name == name)).or_else(|| all.iter().find(app));
+        let is_app =
+            |c: &Connected| ["app", "istio"].iter().any(|key| c.node.labels.get(*key).is_some_and(|v| v == name));
+        let ways: [&dyn Fn(&Connected) -> bool; 4] =
+            [&|c| *c.node.id == *name, &|c| c.is_instance(name), &|c| c.metadata.workload_name == name, &is_app];
+        let found = ways.into_iter().find_map(|is_it| all.iter().find(|c| is_it(c)));
         found.map(|connected| connected.node.clone())
     }
 
@@ -163,6 +161,11 @@ fn keep_held(config: &mut Config, snapshot: &Snapshot, session: &[SubscriptionSt
 }
 
 impl Connected {
+    /// Is it the proxy of the registered instance of this name?
+    fn is_instance(&self, name: &str) -> bool {
+        self.metadata.halcyon.as_ref().is_some_and(|registration| registration.instance == name)
+    }
+
     fn status(&self, version: u64) -> ProxyStatus {
         let registration = self.metadata.halcyon.as_ref();
         let subscriptions = self.session.lock().unwrap_or_else(PoisonError::into_inner).subscriptions();

@@ -11,16 +11,15 @@ use crate::servers::{self, Clash, Open, Over, host_part};
 use crate::service::{Service, selected};
 use crate::world::World;
 
-pub fn check(world: &World, problems: &mut Vec<Problem>) {
-    problems.extend(clashes(world).iter().map(second));
+/// Every contradiction. Of servers that ask for the same, the one that loses is told of it; `both`: the one that counts too,
+/// which only who asks for an analysis wants to hear.
+pub fn check(world: &World, both: bool, problems: &mut Vec<Problem>) {
+    let clashes = clashes(world);
+    problems.extend(clashes.iter().map(second));
+    problems.extend(clashes.iter().filter(|_| both).map(first));
     check_sidecars(world, problems);
     check_definitions(world, problems);
     check_addresses(world, problems);
-}
-
-/// The same servers as [`check`], told at those that count: only who asks for an analysis wants to hear that they do.
-pub fn check_first(world: &World, problems: &mut Vec<Problem>) {
-    problems.extend(clashes(world).iter().map(first));
 }
 
 /// Servers that ask for the same port and host. A workload that one `Gateway` selects is selected by every other whose
@@ -69,7 +68,7 @@ fn what(clash: &Clash<'_>) -> String {
 }
 
 fn name(open: &Open<'_>) -> String {
-    format!("`{}/{}`", open.gateway.namespace(), open.gateway.name())
+    format!("`{}`", open.gateway.full_name())
 }
 
 /// `spec.servers[0].hosts[1], edge.yaml:12`

@@ -6,7 +6,7 @@ use api::istio::VirtualService;
 use api::{Code, Problem, Spanned};
 
 use crate::gateway::opens;
-use crate::names::{complete_gateway, complete_host};
+use crate::names::complete_host;
 use crate::service::Visibility;
 use crate::world::{Document, World};
 
@@ -82,9 +82,7 @@ fn visibility(rule: &Document<VirtualService>) -> Visibility {
 /// A rule that is bound to a gateway which opens none of its hosts is never met there.
 fn check_opened(world: &World, rule: &Document<VirtualService>, problems: &mut Vec<Problem>) {
     for (i, name) in rule.spec().gateways.iter().enumerate().filter(|(_, name)| name.value != "mesh") {
-        let whole = complete_gateway(&name.value, rule.namespace());
-        let mut gateways = world.gateways.iter();
-        let Some(gateway) = gateways.find(|g| format!("{}/{}", g.namespace(), g.name()) == whole) else { continue };
+        let Some(gateway) = world.gateway_named(&name.value, rule.namespace()) else { continue };
         let hosts = rule.spec().hosts.iter();
         let mut whole_hosts =
             hosts.map(|host| complete_host(&host.value, rule.namespace(), &world.settings.dns_domain));

@@ -7,7 +7,7 @@ use api::istio::{Destination, VirtualService};
 use api::{Code, Problem, Spanned};
 use base::HostPattern;
 
-use crate::names::{complete_gateway, complete_host};
+use crate::names::complete_host;
 use crate::service::Service;
 use crate::world::{Document, World};
 
@@ -47,7 +47,7 @@ fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn F
         }
     }
     for (i, name) in spec.gateways.iter().enumerate().filter(|(_, name)| name.value != "mesh") {
-        if !knows_gateway(world, &name.value, rule.namespace()) {
+        if world.gateway_named(&name.value, rule.namespace()).is_none() {
             let message = format!("the gateway `{}` is not known", name.value);
             let problem = unknown(message).path(format!("spec.gateways[{i}]"));
             report(problem.hint("until it is applied, nothing reaches these rules through it"), name);
@@ -84,33 +84,14 @@ fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn F
             }
         }
     }
-    for (i, route) in spec.tcp.iter().map(|t| &t.route).enumerate() {
+    let tcp = spec.tcp.iter().enumerate().map(|(i, rule)| (format!("spec.tcp[{i}]"), &rule.route));
+    let tls = spec.tls.iter().enumerate().map(|(i, rule)| (format!("spec.tls[{i}]"), &rule.route));
+    for (path, route) in tcp.chain(tls) {
         for (j, to) in route.iter().enumerate() {
-            check_destination(
-                world,
-                rule,
-                (Sent::Connections, &to.destination),
-                &format!("spec.tcp[{i}].route[{j}].destination"),
-                report,
-            );
+            let path = format!("{path}.route[{j}].destination");
+            check_destination(world, rule, (Sent::Connections, &to.destination), &path, report);
         }
     }
-    for (i, route) in spec.tls.iter().map(|t| &t.route).enumerate() {
-        for (j, to) in route.iter().enumerate() {
-            check_destination(
-                world,
-                rule,
-                (Sent::Connections, &to.destination),
-                &format!("spec.tls[{i}].route[{j}].destination"),
-                report,
-            );
-        }
-    }
-}
-
-fn knows_gateway(world: &World, name: &str, namespace: &str) -> bool {
-    let whole = complete_gateway(name, namespace);
-    world.gateways.iter().any(|g| format!("{}/{}", g.namespace(), g.name()) == whole)
 }
 
 /// What is sent to a destination, and so what becomes of it while nobody is there.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use api::{Code, Kind, Problem, Resource};
 
 use super::selection::pairs;
-use crate::names::complete_gateway;
 use crate::service::selected;
 use crate::world::World;
 
@@ -116,9 +115,7 @@ fn check_claims(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<P
         });
         let Some((i, claim)) = claims.next() else { continue };
         for name in rule.spec().gateways.iter().filter(|name| name.value != "mesh") {
-            let whole = complete_gateway(&name.value, rule.namespace());
-            let mut gateways = world.gateways.iter();
-            let Some(gateway) = gateways.find(|g| format!("{}/{}", g.namespace(), g.name()) == whole) else { continue };
+            let Some(gateway) = world.gateway_named(&name.value, rule.namespace()) else { continue };
             let reads = |reader: &&&Arc<Resource>| {
                 let near =
                     reader.namespace() == gateway.namespace() || reader.namespace() == world.settings.root_namespace;
@@ -126,7 +123,8 @@ fn check_claims(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<P
             };
             if readers.iter().find(reads).is_none() {
                 let message = format!(
-                    "the rule asks for the claim `{claim}`, and no RequestAuthentication reads tokens at `{whole}`"
+                    "the rule asks for the claim `{claim}`, and no RequestAuthentication reads tokens at `{}`",
+                    gateway.full_name()
                 );
                 let problem = Problem::warning(message)
                     .code(Code::JwtClaimBasedRoutingWithoutRequestAuthN)

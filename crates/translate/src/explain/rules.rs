@@ -32,7 +32,7 @@ pub fn of(world: &World, node: &Node, question: &Question, service: Option<&Arc<
     let mut all = Vec::new();
     if matches!(node.role, Role::Gateway { .. }) {
         for gateway in selecting(world, node) {
-            let name = format!("{}/{}", gateway.namespace(), gateway.name());
+            let name = gateway.full_name();
             for rule in bound(world, node, &name).filter(|rule| is_for(world, rule, question)) {
                 let reading =
                     Reading { world, node, namespace: rule.namespace(), gateway: Some(&name), port: question.port };

@@ -74,6 +74,11 @@ impl<T: OfKind> Document<T> {
         &self.resource.meta.name
     }
 
+    /// Namespace and name as Istio writes them: `istio-system/edge`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace(), self.name())
+    }
+
     /// Orders from old to young; what has no date counts as old, and the name decides between equals.
     pub fn age(&self) -> (SystemTime, &str, &str) {
         (self.resource.meta.created.unwrap_or(SystemTime::UNIX_EPOCH), self.namespace(), self.name())

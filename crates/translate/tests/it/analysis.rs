@@ -186,7 +186,7 @@ fn gateways_and_certificates() {
         format!("{good}{}{}", gateway("a", 443, tls), gateway("b", 443, "{mode: SIMPLE, credentialName: cert2}"));
     assert_eq!(
         codes(&both),
-        ["IST0145 Gateway/default/b", "IST0101 Gateway/default/b", "IST0145 Gateway/default/a"],
+        ["IST0145 Gateway/default/b", "IST0145 Gateway/default/a", "IST0101 Gateway/default/b"],
         "both sides of a clash are told"
     );
 }
