@@ -49,21 +49,29 @@ pub(crate) async fn forward(
         !mesh_http::is_upgrade(request) && (!copies.is_empty() || policy.is_some_and(|r| needs_copy(r, request)));
     let replay = match keep {
         true => record
-            .within(limits, PerTry::default(), pin!(replay::prepare(request)))
+            .within(&limits, PerTry::default(), pin!(replay::prepare(request)))
             .await
             .map_err(out_of_time)?
             .map_err(|e| Fault::RequestBody(e.kind))?,
         false => None,
     };
-    if let Some(replay) = &replay {
-        copies.iter().for_each(|mirror| send_copy(view, &mirror.cluster, replay.copy(request)));
-    }
+    copies.into_iter().for_each(|mirror| {
+        replay.iter().for_each(|replay| send_copy(view, &mirror.cluster, replay.copy(request)));
+    });
     let sticky = Sticky::of(&to.hash, &pools, conn, request);
-    let hash = sticky.as_ref().map(|sticky| sticky.hash);
-    let Sent { mut response, exchange } =
-        Tries { pools: &pools, to, policy, conn, limits, replay, hash, past: past(policy), record }
-            .run(request)
-            .await?;
+    let Sent { mut response, exchange } = Tries {
+        pools: &pools,
+        to,
+        policy,
+        conn,
+        limits: &limits,
+        replay,
+        sticky: sticky.as_deref(),
+        past: past(policy),
+        record,
+    }
+    .run(request)
+    .await?;
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
     record.holds(exchange, limits);
@@ -178,9 +186,9 @@ struct Tries<'a> {
     to: &'a Forward,
     policy: Option<&'a RetryPolicy>,
     conn: &'a Rc<HttpConnection>,
-    limits: Limits,
+    limits: &'a Limits,
     replay: Option<Replay>,
-    hash: Option<u64>,
+    sticky: Option<&'a Sticky>,
     past: Option<Box<PastPriorities>>,
     record: &'a Rc<Record>,
 }
@@ -249,7 +257,7 @@ impl Tries<'_> {
             draw: rand::random(),
             tried: if policy.is_some_and(|p| p.avoid_previous_hosts) { tried } else { &[] },
             repicks: policy.map_or(0, |p| p.host_selection_attempts),
-            hash: self.hash,
+            hash: self.sticky.map(|sticky| sticky.hash),
             past: self.past.as_deref(),
             original_destination: Some(self.conn.downstream.destination),
             downstream: self.record.version(),

@@ -126,7 +126,7 @@ impl Limits {
     /// Runs `work` within the limits; `per_try` is counted from now. The work stays where the caller pinned it: moved in
     /// here, it would take its room twice.
     pub(crate) fn within<T>(
-        self,
+        &self,
         alarms: &Alarms,
         progress: &Progress,
         per_try: PerTry,
@@ -142,7 +142,7 @@ impl Limits {
 
     /// Ready when a limit is passed.
     pub(crate) fn poll_over(
-        self,
+        &self,
         timer: &mut Timer,
         cx: &mut Context<'_>,
         progress: &Progress,

@@ -197,7 +197,7 @@ impl Record {
     /// Runs `work` within limits.
     pub(crate) fn within<T>(
         &self,
-        limits: Limits,
+        limits: &Limits,
         per_try: PerTry,
         work: Pin<&mut impl Future<Output = T>>,
     ) -> impl Future<Output = Result<T, Over>> {
