@@ -80,6 +80,7 @@ codes! {
     HostDefinedTwice "HAL0003" Warning "several documents define a service of the same host, and only one of them counts";
     AddressClaimedTwice "HAL0004" Warning "two services claim the same address and port";
     DuplicateResource "HAL0005" Error "a resource is written twice";
+    UnknownPolicyHost "HAL0006" Warning "no service has the host of a ServicePolicy";
 }
 
 impl fmt::Display for Code {

@@ -204,7 +204,7 @@ fn unknown_kind(name: &str, api_version: &str, report: &mut Report) {
         match nearest(name, &names) {
             Some(near) => found.hint(format!("did you mean `{near}`?")),
             None => found.hint(
-                "take the document out of the file: only kinds of Istio, the Gateway API, SMI and Kubernetes are known",
+                "take the document out of the file: only kinds of Istio, the Gateway API, SMI, Kubernetes and our own are known",
             ),
         };
     });
@@ -228,6 +228,7 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Kind::WorkloadEntry => Spec::WorkloadEntry(spec_field(node, report)?),
         Kind::Sidecar => Spec::Sidecar(spec_field(node, report)?),
         Kind::PeerAuthentication => Spec::PeerAuthentication(optional_spec_field(node, report)?),
+        Kind::ServicePolicy => Spec::ServicePolicy(spec_field(node, report)?),
         Kind::Service => Spec::Service(spec_field(node, report)?),
         Kind::Deployment => Spec::Deployment(spec_field(node, report)?),
         Kind::Pod => Spec::Pod(spec_field(node, report)?),
@@ -249,6 +250,7 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Spec::WorkloadEntry(s) => report.field("spec", |r| s.check(r)),
         Spec::Sidecar(s) => report.field("spec", |r| s.check(meta, r)),
         Spec::PeerAuthentication(s) => report.field("spec", |r| s.check(r)),
+        Spec::ServicePolicy(s) => report.field("spec", |r| s.check(r)),
         Spec::Service(s) => report.field("spec", |r| s.check(r)),
         Spec::Deployment(s) => report.field("spec", |r| s.check(r)),
         Spec::Pod(s) => report.field("spec", |r| s.check(r)),

@@ -19,3 +19,5 @@ pub use service_entry::*;
 pub use sidecar::*;
 pub use virtual_service::*;
 pub use workload_entry::*;
+
+pub(crate) use rules::check_host;

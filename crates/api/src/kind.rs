@@ -55,6 +55,8 @@ kinds! {
     Sidecar "Sidecar" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "sidecars" [], true Read;
     PeerAuthentication "PeerAuthentication" "security.istio.io" ["v1", "v1beta1"], "peerauthentications" ["pa"], true Read;
 
+    ServicePolicy "ServicePolicy" "halcyon.dev" ["v1alpha1"], "servicepolicies" ["svcpol"], true Read;
+
     Service "Service" "" ["v1"], "services" ["svc"], true Read;
     Deployment "Deployment" "apps" ["v1"], "deployments" ["deploy"], true Read;
     Pod "Pod" "" ["v1"], "pods" ["po"], true Read;

@@ -26,6 +26,7 @@ mod code;
 mod decode;
 mod document;
 pub mod enforced;
+pub mod halcyon;
 pub mod istio;
 pub mod kind;
 pub mod kubernetes;

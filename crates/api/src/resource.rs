@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value as Json;
 
 use crate::document;
+use crate::halcyon::ServicePolicy;
 use crate::istio::{
     DestinationRule, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
@@ -48,6 +49,8 @@ pub enum Spec {
     Sidecar(Box<Sidecar>),
     /// Who must speak mutual TLS.
     PeerAuthentication(Box<PeerAuthentication>),
+    /// Our own: what a service asks of its clients.
+    ServicePolicy(Box<ServicePolicy>),
     /// Kubernetes' name for a set of workloads.
     Service(Box<Service>),
     /// Kubernetes' set of like workloads.

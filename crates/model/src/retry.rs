@@ -123,12 +123,11 @@ impl RetryPolicy {
 
     /// Is an answer with this status and these headers, and this gRPC status in its head, worth another try?
     pub fn on_response(&self, status: u16, headers: &HeaderMap, grpc_status: Option<u16>) -> bool {
-        // Whether it is one that was rate-limited counts before everything else.
-        if headers.contains_key(RATE_LIMITED) {
-            return self.on.envoy_ratelimited;
-        }
         let by_header = || self.more.as_ref().is_some_and(|more| any(&more.headers, headers));
-        self.on.on_response(status, grpc_status) || (self.on.retriable_headers && by_header())
+        let worth = self.on.on_response(status, grpc_status) || (self.on.retriable_headers && by_header());
+        // Whether it is one that was rate-limited counts before everything else; it is asked where that makes a difference.
+        let limited = self.on.envoy_ratelimited;
+        if worth != limited && headers.contains_key(RATE_LIMITED) { limited } else { worth }
     }
 
     /// The wait for which an answer asks; `now` is in seconds since 1970.

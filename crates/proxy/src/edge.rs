@@ -84,7 +84,7 @@ pub(crate) fn receive(headers: &mut HeaderMap, marks: Marks, proxy: &HttpProxy, 
     let edge = &proxy.edge;
     // Who it is matters where it is told on, or may make a difference.
     let asked = proxy.use_remote_address || !edge.internal.is_empty();
-    let client = if asked { client::of(headers, proxy, caller) } else { Client { address: None, alone: false } };
+    let client = if asked { client::of(headers, marks, proxy, caller) } else { Client { address: None, alone: false } };
     let internal = client.alone && client.address.is_some_and(|address| edge.is_internal(address));
     let from_outside = proxy.use_remote_address && !internal;
     if marks.has(Marks::ENVOY) {
@@ -210,6 +210,10 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue, betwee
     for old in headers.get_all(&name) {
         all.extend_from_slice(old.as_bytes());
         all.extend_from_slice(between.as_bytes());
+    }
+    if all.is_empty() {
+        headers.insert(name, value.clone());
+        return;
     }
     all.extend_from_slice(value.as_bytes());
     if let Ok(all) = HeaderValue::from_maybe_shared(bytes::Bytes::from(all)) {

@@ -22,6 +22,8 @@ impl Marks {
     pub(crate) const GRPC_TIMEOUT: Self = Self(1 << 5);
     /// `x-envoy-*`, save the former.
     pub(crate) const ENVOY: Self = Self(1 << 6);
+    /// `x-forwarded-for`.
+    pub(crate) const FORWARDED_FOR: Self = Self(1 << 7);
 
     /// What `headers` has.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -31,6 +33,7 @@ impl Marks {
     fn mark(name: &HeaderName) -> Self {
         match name.as_str() {
             "x-envoy-peer-metadata" | "x-envoy-peer-metadata-id" => Self::PEER,
+            "x-forwarded-for" => Self::FORWARDED_FOR,
             "x-forwarded-proto" => Self::FORWARDED_PROTO,
             "x-forwarded-client-cert" => Self::CLIENT_CERT,
             "x-request-id" => Self::REQUEST_ID,

@@ -14,7 +14,7 @@ use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet,
 use crate::locality::{Near, Placed};
 use crate::names;
 use crate::node::Node;
-use crate::policy::{Policy, TlsChoice};
+use crate::policy::{self, Policy, TlsChoice};
 use crate::protocol::Protocol;
 use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target};
 use crate::world::World;
@@ -106,6 +106,8 @@ fn cluster(
 ) -> Cluster {
     let passthrough = matches!(discovery, Discovery::OriginalDestination);
     let protocol = protocol(node, port, policy, service.external);
+    let health_check = policy.health_check.clone().filter(|_| !passthrough);
+    let health_check = health_check.map(|check| policy::of_service(check, &service.host));
     let mut cluster = Cluster {
         balancing: if passthrough { Balancing::Provided } else { policy.balancing.clone() },
         localities: if passthrough { Localities::Alike } else { policy.near.localities() },
@@ -113,6 +115,7 @@ fn cluster(
         protocol,
         transport: transport(world, service, mesh_alpn(port, protocol), policy, &name),
         outlier_detection: policy.outlier_detection.clone().map(Box::new),
+        health_check: health_check.map(Box::new),
         slow_start: policy.slow_start.filter(|_| !passthrough).map(Box::new),
         panic_percent: policy.panic_percent,
         service: Some(service.reference()),

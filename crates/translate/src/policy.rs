@@ -1,5 +1,6 @@
 //! What DestinationRules make of a cluster: balancing, pool, TLS; by service, subset and port.
 
+use api::halcyon::ServicePolicy;
 use api::istio::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, LoadBalancerSettings,
     OutlierDetection, RetryBudget, SimpleLb, Subset, TrafficPolicy,
@@ -8,14 +9,16 @@ use http::HeaderName;
 use model::cluster::Balancing;
 use model::route::{HashCookie, HashKey};
 use model::tls::{SecretFiles, TlsVersions, UpstreamTls, Validation};
-use model::{SlowStart, StringMatch};
+use model::{HealthCheck, SlowStart, StringMatch};
 
 use crate::locality::{Distribution, Near};
 use crate::service::ServicePort;
 
+mod health;
 mod limits;
 mod outlier;
 
+pub use health::of_service;
 pub use limits::Pool;
 
 /// The policies for one service, as one client sees them.
@@ -27,6 +30,8 @@ pub struct Policies<'a> {
     pub subsets: Vec<&'a Subset>,
     /// What the service itself says.
     pub service: Asked,
+    /// What its owner asks of all clients.
+    pub own: Option<&'a ServicePolicy>,
 }
 
 /// What a service says of the choice of its endpoints, for where no rule does.
@@ -55,6 +60,8 @@ pub struct Policy {
     pub outlier_detection: Option<model::OutlierDetection>,
     /// Below this share of available workloads, in percent, all of them are used.
     pub panic_percent: u8,
+    /// What endpoints are asked, whether or not there are requests for them.
+    pub health_check: Option<HealthCheck>,
     /// How the share of a new workload grows.
     pub slow_start: Option<SlowStart>,
     /// Speak HTTP/2, though the port is declared HTTP/1.1.
@@ -94,12 +101,12 @@ struct Blocks<'a> {
 impl<'a> Policies<'a> {
     /// The policy for a port of the whole service.
     pub fn of_port(&self, port: &ServicePort) -> Policy {
-        Blocks::default().with(self.whole, port).resolve(self.service)
+        Blocks::default().with(self.whole, port).resolve(self)
     }
 
     /// The policy for a port of a subset.
     pub fn of_subset(&self, subset: &'a Subset, port: &ServicePort) -> Policy {
-        Blocks::default().with(self.whole, port).with(subset.traffic_policy.as_ref(), port).resolve(self.service)
+        Blocks::default().with(self.whole, port).with(subset.traffic_policy.as_ref(), port).resolve(self)
     }
 }
 
@@ -128,18 +135,19 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    fn resolve(self, service: Asked) -> Policy {
+    fn resolve(self, of: &Policies<'_>) -> Policy {
         let http = self.pool.and_then(|p| p.http.as_ref());
         let simple = self.balancer.and_then(|b| b.simple);
-        let (balancing, hash) = self.balancing(service);
+        let (balancing, hash) = self.balancing(of);
         Policy {
             slow_start: outlier::slow_start(self.balancer, &balancing),
             balancing,
             hash,
-            near: Near::of(self.balancer, service.distribution, self.outliers.is_some()),
+            near: Near::of(self.balancer, of.service.distribution, self.outliers.is_some()),
             passthrough: simple == Some(SimpleLb::Passthrough),
             pool: Pool::read(self.pool, self.budget),
             outlier_detection: self.outliers.map(outlier::outlier_detection),
+            health_check: of.own.and_then(|own| own.health_check.as_ref()).map(health::check),
             panic_percent: outlier::panic_percent(self.outliers),
             h2_upgrade: http.is_some_and(|h| h.h2_upgrade_policy == H2UpgradePolicy::Upgrade),
             use_client_protocol: http.is_some_and(|h| h.use_client_protocol),
@@ -147,17 +155,21 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    fn balancing(self, service: Asked) -> (Balancing, Option<HashKey>) {
+    fn balancing(self, of: &Policies<'_>) -> (Balancing, Option<HashKey>) {
         let by_hash = self.balancer.and_then(|b| b.consistent_hash.as_ref());
         match (by_hash, self.balancer.and_then(|b| b.simple)) {
             (Some(hash), _) => (hashed(hash), hash_key(hash)),
             (None, Some(SimpleLb::RoundRobin)) => (Balancing::RoundRobin, None),
             (None, Some(SimpleLb::Random)) => (Balancing::Random, None),
-            _ if self.balancer.is_none() && service.sticky => (ring(None), Some(HashKey::SourceIp)),
-            _ => (Balancing::LeastRequest { choices: 2 }, None),
+            (None, Some(SimpleLb::LeastRequest | SimpleLb::LeastConn)) => (LEAST_REQUEST, None),
+            _ if self.balancer.is_none() && of.service.sticky => (ring(None), Some(HashKey::SourceIp)),
+            _ => (of.own.and_then(|own| own.load_balancer.as_ref()).map_or(LEAST_REQUEST, health::quickest), None),
         }
     }
 }
+
+/// What Istio does by default.
+const LEAST_REQUEST: Balancing = Balancing::LeastRequest { choices: 2 };
 
 /// The algorithm: a ring, unless Maglev is asked for.
 fn hashed(written: &ConsistentHashLb) -> Balancing {

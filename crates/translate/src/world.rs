@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, Gateway, PeerAuthentication, Sidecar, VirtualService};
 use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
@@ -75,12 +76,14 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
+    pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
     deployments: Arc<Vec<Document<Deployment>>>,
     pods: Arc<Vec<Document<Pod>>>,
     /// Rules by the hosts that they are for.
     virtual_by_host: Arc<Rules>,
     destination_by_host: Arc<Rules>,
+    policy_by_host: Arc<Rules>,
     /// The labels that rules ask nodes for.
     pub(crate) pairs: Arc<Pairs>,
 }
@@ -107,6 +110,7 @@ impl World {
             gateways: Document::all(&resources),
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
+            service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
             deployments: Document::all(&resources),
             pods: Document::all(&resources),
@@ -292,7 +296,21 @@ impl World {
             whole: rules.iter().find_map(|rule| rule.traffic_policy.as_ref()),
             subsets: rules.iter().flat_map(|rule| &rule.subsets).filter(|s| names.insert(s.name.as_str())).collect(),
             service: service.asked,
+            own: self.service_policy(service).map(Document::spec),
         }
+    }
+
+    /// The ServicePolicy of a service: in its own namespace, else in the root's; there the one of the most specific host,
+    /// and of equals the oldest.
+    pub(crate) fn service_policy(&self, service: &Service) -> Option<&Document<ServicePolicy>> {
+        [service.namespace.as_str(), &self.settings.root_namespace].into_iter().find_map(|level| {
+            let of_level = self.service_policies_for(&service.host).filter(|policy| policy.namespace() == level);
+            let ranked = of_level.filter_map(|policy| {
+                let pattern = self.host_pattern(&policy.spec().host.value, level)?;
+                pattern.matches(&service.host).then(|| (pattern.specificity(), policy))
+            });
+            ranked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, policy)| policy)
+        })
     }
 
     /// The documents that [`World::policies`] are made of, the oldest first.

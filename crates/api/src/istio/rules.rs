@@ -17,7 +17,7 @@ const HOST: &str = "a DNS name, `*.` and a DNS name, or `*`";
 pub(super) const PORT: &str = "a number from 1 to 65535";
 
 /// Checks a host pattern where the walk stands.
-pub(super) fn check_host(text: &str, report: &mut Report) -> Option<HostPattern> {
+pub(crate) fn check_host(text: &str, report: &mut Report) -> Option<HostPattern> {
     let host = text.strip_suffix('.').unwrap_or(text).parse().ok();
     if host.is_none() {
         let found = report.error(format!("{} is not a host", quoted(text))).expected(HOST);

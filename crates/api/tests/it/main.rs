@@ -3,6 +3,7 @@
 mod destination_rule;
 mod enforced;
 mod gateway;
+mod halcyon;
 mod hostile;
 mod kinds;
 mod kubernetes;

@@ -6,6 +6,7 @@ use http::header::{HeaderMap, HeaderName};
 use model::HttpProxy;
 
 use super::Caller;
+use crate::marks::Marks;
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -19,12 +20,12 @@ pub(super) struct Client {
 }
 
 /// The client of a request as it came in, before anything is appended to its head.
-pub(super) fn of(headers: &HeaderMap, proxy: &HttpProxy, caller: &Caller) -> Client {
+pub(super) fn of(headers: &HeaderMap, marks: Marks, proxy: &HttpProxy, caller: &Caller) -> Client {
     let hops = proxy.edge.trusted_hops as usize;
     if !proxy.use_remote_address {
         return from_end(headers, hops);
     }
-    let alone = !headers.contains_key(FORWARDED_FOR);
+    let alone = !marks.has(Marks::FORWARDED_FOR);
     let trusted = if hops > 0 { from_end(headers, hops - 1).address } else { None };
     Client { address: trusted.or(Some(caller.address)), alone }
 }
@@ -79,7 +80,7 @@ mod tests {
             }
             let mut proxy = HttpProxy::new("x", RouteSource::Rds("r".into()));
             (proxy.use_remote_address, proxy.edge.trusted_hops) = (remote, hops);
-            let client = of(&headers, &proxy, &caller);
+            let client = of(&headers, Marks::of(&headers), &proxy, &caller);
             let case = format!("{remote} {hops} {lines:?}");
             assert_eq!(client.address.unwrap_or(caller.address).to_string(), expected, "{case}");
             assert_eq!(client.alone, alone, "{case}");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::istio::{Destination, VirtualService};
-use api::{Code, Problem, Spanned};
+use api::{Code, Problem, Resource, Spanned};
 use base::HostPattern;
 
 use crate::names::complete_host;
@@ -19,20 +19,24 @@ pub fn check(world: &World, problems: &mut Vec<Problem>) {
         check_rule(world, rule, &mut report);
     }
     for rule in world.destination_rules.iter() {
-        let host = &rule.spec().host;
-        let whole = complete_host(&host.value, rule.namespace(), &world.settings.dns_domain);
-        let known = match whole.parse::<HostPattern>() {
-            Ok(HostPattern::Exact(exact)) => world.service_named(&exact).is_some(),
-            Ok(wild) => world.services().any(|s| wild.matches(&s.host) || *s.host == *whole),
-            Err(_) => false,
-        };
-        if !known {
-            let problem =
-                unknown_host(world, &host.value, &whole).path("spec.host").code(Code::UnknownDestinationRuleHost);
-            problems.push(
-                rule.resource.problem(problem.hint("the rule has no effect until the service is there"), host.span),
-            );
-        }
+        check_host(world, &rule.resource, &rule.spec().host, Code::UnknownDestinationRuleHost, problems);
+    }
+    for policy in world.service_policies.iter() {
+        check_host(world, &policy.resource, &policy.spec().host, Code::UnknownPolicyHost, problems);
+    }
+}
+
+/// The host that the policies of a resource are for.
+fn check_host(world: &World, resource: &Resource, host: &Spanned<String>, code: Code, problems: &mut Vec<Problem>) {
+    let whole = complete_host(&host.value, resource.namespace(), &world.settings.dns_domain);
+    let known = match whole.parse::<HostPattern>() {
+        Ok(HostPattern::Exact(exact)) => world.service_named(&exact).is_some(),
+        Ok(wild) => world.services().any(|s| wild.matches(&s.host) || *s.host == *whole),
+        Err(_) => false,
+    };
+    if !known {
+        let problem = unknown_host(world, &host.value, &whole).path("spec.host").code(code);
+        problems.push(resource.problem(problem.hint("it has no effect until the service is there"), host.span));
     }
 }
 

@@ -92,6 +92,9 @@ impl<'a> Walk<'a> {
         for rule in &rules {
             self.steps.push(Step::new("policy", format!("{} ({})", rule.resource.key(), rule.resource.origin)));
         }
+        if let Some(policy) = self.world.service_policy(service) {
+            self.steps.push(Step::new("policy", format!("{} ({})", policy.resource.key(), policy.resource.origin)));
+        }
         let Some(port) = service.port(self.question.port) else { return };
         let mut modes: Vec<String> = self.modes(service, port).collect();
         modes.sort();

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, Gateway, PeerAuthentication, Sidecar, VirtualService};
 use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
@@ -26,7 +27,7 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(VirtualService DestinationRule Gateway Sidecar PeerAuthentication Secret Deployment Pod);
+of_kind!(VirtualService DestinationRule Gateway Sidecar PeerAuthentication ServicePolicy Secret Deployment Pod);
 
 impl<T: OfKind> Document<T> {
     /// A resource, if it is of this kind.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use api::halcyon::ServicePolicy;
 use api::istio::{Destination, DestinationRule, LoadBalancerSettings, VirtualService};
 use api::{Resource, Spec};
 use base::HostPattern;
@@ -77,6 +78,7 @@ impl World {
         self.gateways.iter().for_each(|d| take(&d.resource));
         self.sidecars.iter().for_each(|d| take(&d.resource));
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
+        self.service_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.deployments.iter().for_each(|d| take(&d.resource));
         self.pods.iter().for_each(|pod| take(&pod.resource));
@@ -157,6 +159,10 @@ impl<'a> Editing<'a> {
             Spec::DestinationRule(_) => {
                 change.problems = true;
                 return Document::replace(&mut world.destination_rules, old, new);
+            }
+            Spec::ServicePolicy(_) => {
+                change.problems = true;
+                return Document::replace(&mut world.service_policies, old, new);
             }
             Spec::Sidecar(_) => {
                 change.everything = true;
@@ -324,6 +330,9 @@ impl<'a> Editing<'a> {
                 self.concern(pattern);
                 // Routes of gateways say what a hash is made of.
                 self.change.gateways |= hashes(policy.spec());
+            }
+            if let Some(policy) = Document::<ServicePolicy>::of(resource) {
+                self.concern(self.new.host_pattern(&policy.spec().host.value, policy.namespace()));
             }
             rules.extend(Document::<VirtualService>::of(resource));
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, LoadBalancerSettings, TrafficPolicy, VirtualService};
 use base::HostPattern;
 
@@ -122,9 +123,13 @@ impl World {
             self.host_pattern(&d.spec().host.value, d.namespace()).into_iter().collect()
         };
         let destination_by_host = Rules::of(self.destination_rules.iter().map(host));
+        let host =
+            |d: &Document<ServicePolicy>| self.host_pattern(&d.spec().host.value, d.namespace()).into_iter().collect();
+        let policy_by_host = Rules::of(self.service_policies.iter().map(host));
         let pairs = self.asked_pairs();
         self.virtual_by_host = Arc::new(virtual_by_host);
         self.destination_by_host = Arc::new(destination_by_host);
+        self.policy_by_host = Arc::new(policy_by_host);
         self.pairs = Arc::new(pairs);
     }
 
@@ -163,6 +168,11 @@ impl World {
     /// The policies that may be for a host, the oldest first.
     pub(crate) fn policies_for(&self, host: &str) -> impl Iterator<Item = &Document<DestinationRule>> {
         self.destination_by_host.get(host).map(|place| &self.destination_rules[place])
+    }
+
+    /// The ServicePolicies that may be for a host, the oldest first.
+    pub(super) fn service_policies_for(&self, host: &str) -> impl Iterator<Item = &Document<ServicePolicy>> {
+        self.policy_by_host.get(host).map(|place| &self.service_policies[place])
     }
 
     /// A rule's host, completed with its namespace.

@@ -81,6 +81,12 @@ fn references() {
             "IST0174 DestinationRule/default/d spec.host: no service has the host `absent` (that is `absent.default.svc.cluster.local`)",
         ],
     );
+    check(
+        "apiVersion: halcyon.dev/v1alpha1\nkind: ServicePolicy\nmetadata: {name: p}\nspec: {host: absent, healthCheck: {tcp: {}}}",
+        &[
+            "HAL0006 ServicePolicy/default/p spec.host: no service has the host `absent` (that is `absent.default.svc.cluster.local`)",
+        ],
+    );
 }
 
 #[test]

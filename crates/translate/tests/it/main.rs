@@ -11,6 +11,7 @@ mod localities;
 mod mesh;
 mod on_demand;
 mod outline;
+mod policies;
 mod resilience;
 mod rules;
 mod scope;

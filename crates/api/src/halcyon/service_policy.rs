@@ -1,0 +1,186 @@
+//! ServicePolicy: what the owner of a service asks of all of its clients, where Istio has no word for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::decode::{Decode, IntOrString, Spanned, object};
+use crate::istio::check_host;
+use crate::problem::quoted;
+use crate::report::Report;
+use crate::syntax::{is_header_name, is_header_value};
+use crate::yaml::Node;
+
+object! {
+    /// How clients of a service choose among its workloads, and how they find out which of them are well.
+    Exact struct ServicePolicy {
+        /// The host: a service's name, or `*.suffix`. A short name belongs to the policy's namespace.
+        host "host" (required): Spanned<String>,
+        /// How a workload is chosen, where no DestinationRule names an algorithm.
+        load_balancer "loadBalancer": Option<LoadBalancing>,
+        /// Every client asks every workload how it is.
+        health_check "healthCheck": Option<HealthCheck>,
+    }
+}
+
+object! {
+    /// How a workload is chosen.
+    Exact struct LoadBalancing {
+        /// Of two that are drawn, the one that is expected to answer sooner.
+        peak_ewma "peakEwma" (required): PeakEwma,
+    }
+}
+
+object! {
+    /// The estimate of how soon a workload answers: a slow answer counts at once, quicker ones bring it down little by little.
+    Exact struct PeakEwma {
+        /// After this time without an answer, an estimate counts for 1/e of what it was; none means 10 s.
+        decay "decay": Option<Duration>,
+        /// The estimate for a workload that has not answered yet; none means 30 ms.
+        initial "initial": Option<Duration>,
+    }
+}
+
+object! {
+    /// An active health check. Exactly one of `http`, `tcp` and `grpc` says what is asked.
+    Exact struct HealthCheck {
+        /// Time between two checks of a workload; none means 10 s. While a client sends the service nothing, it asks once
+        /// in 60 s, or less often if this is longer.
+        interval "interval": Option<Duration>,
+        /// How long a workload may take to answer; none means 1 s.
+        timeout "timeout": Option<Duration>,
+        /// Failed checks in a row after which a workload gets nothing; none means 3.
+        unhealthy_threshold "unhealthyThreshold": Option<u32>,
+        /// Good checks in a row after which it does again; none means 2. The first check of all decides alone.
+        healthy_threshold "healthyThreshold": Option<u32>,
+        /// Time between two checks of a workload that failed; none means `interval`.
+        unhealthy_interval "unhealthyInterval": Option<Duration>,
+        /// A request whose answer has an expected status.
+        http "http": Option<HttpCheck>,
+        /// A connection.
+        tcp "tcp": Option<TcpCheck>,
+        /// `grpc.health.v1.Health/Check`.
+        grpc "grpc": Option<GrpcCheck>,
+    }
+}
+
+object! {
+    /// A health check by HTTP.
+    Exact struct HttpCheck {
+        /// The path, with a query if need be.
+        path "path" (required): Spanned<String>,
+        /// The host that is asked for; none means the service's.
+        host "host": Option<String>,
+        /// Headers of the request.
+        headers "headers": BTreeMap<String, String>,
+        /// The statuses of a workload that is well; none means 200.
+        expected_statuses "expectedStatuses": Vec<Statuses>,
+        /// The check speaks HTTP/2.
+        http2 "http2": bool,
+    }
+}
+
+object! {
+    /// A health check by TCP: a connection can be made.
+    Exact struct TcpCheck {
+    }
+}
+
+object! {
+    /// A health check by gRPC.
+    Exact struct GrpcCheck {
+        /// The service that is asked about; empty means the server as a whole.
+        service "service": String,
+    }
+}
+
+/// A status, or a range of them: `204`, `200-299`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statuses {
+    /// The first one.
+    pub first: u16,
+    /// The last one.
+    pub last: u16,
+}
+
+impl Decode for Statuses {
+    fn decode(node: &Node, report: &mut Report) -> Option<Self> {
+        let text = match IntOrString::decode(node, report)? {
+            IntOrString::Int(number) => number.to_string(),
+            IntOrString::String(text) => text,
+        };
+        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+        let status = |text: &str| text.trim().parse().ok().filter(|status| (100..600).contains(status));
+        match (status(first), status(last)) {
+            (Some(first), Some(last)) if first <= last => Some(Self { first, last }),
+            _ => {
+                report
+                    .error(format!("{} is neither a status nor a range of them", quoted(&text)))
+                    .expected("such as `204` or `200-299`, from 100 to 599");
+                None
+            }
+        }
+    }
+}
+
+impl ServicePolicy {
+    pub(crate) fn check(&self, report: &mut Report) {
+        report.field("host", |r| {
+            check_host(&self.host, r);
+        });
+        if self.load_balancer.is_none() && self.health_check.is_none() {
+            report.warning("the policy asks for nothing").expected("`loadBalancer` or `healthCheck`");
+        }
+        report.opt("loadBalancer", &self.load_balancer, |balancer, r| {
+            r.field("peakEwma", |r| {
+                check_positive("decay", balancer.peak_ewma.decay, r);
+                check_positive("initial", balancer.peak_ewma.initial, r);
+            });
+        });
+        report.opt("healthCheck", &self.health_check, HealthCheck::check);
+    }
+}
+
+impl HealthCheck {
+    fn check(&self, report: &mut Report) {
+        let asked = [self.http.is_some(), self.tcp.is_some(), self.grpc.is_some()];
+        if asked.into_iter().filter(|asked| *asked).count() != 1 {
+            report.error("it has to be said what is asked").expected("exactly one of `http`, `tcp` and `grpc`");
+        }
+        for (name, time) in
+            [("interval", self.interval), ("timeout", self.timeout), ("unhealthyInterval", self.unhealthy_interval)]
+        {
+            check_positive(name, time, report);
+        }
+        for (name, number) in
+            [("unhealthyThreshold", self.unhealthy_threshold), ("healthyThreshold", self.healthy_threshold)]
+        {
+            report.opt(name, &number, |number, r| {
+                if *number == 0 {
+                    r.error("0 checks decide nothing").expected("1 or more");
+                }
+            });
+        }
+        report.opt("http", &self.http, |http, r| {
+            if !http.path.starts_with('/') {
+                r.field("path", |r| {
+                    r.error(format!("{} is not a path", quoted(&http.path))).expected("such as `/healthz`");
+                });
+            }
+            r.entries("headers", &http.headers, |name, value, r| {
+                if !is_header_name(name) || !is_header_value(value) {
+                    r.error(format!("{} cannot be sent as a header", quoted(name)))
+                        .expected("a name and a value of HTTP");
+                }
+            });
+        });
+    }
+}
+
+/// A time of zero would be no time at all.
+fn check_positive(name: &'static str, time: Option<Duration>, report: &mut Report) {
+    report.opt(name, &time, |time, r| {
+        if time.is_zero() {
+            r.error("0 s is no time").expected("more than 0 s, such as `10s`");
+        }
+    });
+}
