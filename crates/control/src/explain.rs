@@ -45,7 +45,7 @@ pub fn answer(world: &World, node: &Node, question: &Question) -> Explanation {
         others: it.others.into_iter().map(other).collect(),
     };
     Explanation {
-        caller: format!("{} in {}", node.id, node.namespace),
+        caller: node.title().to_owned(),
         steps: found.steps.into_iter().map(step).collect(),
         verdict: found.verdict,
         served: found.served,

@@ -60,7 +60,9 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
     };
     let localities = if cluster.localities == Localities::Weighted { ", localities by weight" } else { "" };
     let balancing = format!("balancing: {}{localities}", cluster.balancing);
-    vec![discovery, format!("TLS: {tls}"), format!("protocol: {protocol}"), balancing]
+    let check = cluster.health_check.as_ref().map(|check| format!("health check: {check}"));
+    let lines = [discovery, format!("TLS: {tls}"), format!("protocol: {protocol}"), balancing];
+    lines.into_iter().chain(check).collect()
 }
 
 fn sni(name: Option<&str>) -> String {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::cluster::Balancing;
+use crate::health_check::{HealthCheck, Probe};
 use crate::matcher::{Fraction, HeaderMatch, QueryMatch, QueryValue, StringMatch, ValueMatch};
 use crate::route::PathMatch;
 
@@ -67,6 +68,20 @@ impl fmt::Display for Balancing {
             Self::PeakEwma(_) => f.write_str("the quicker one of 2 (peak EWMA)"),
             Self::Provided => f.write_str("the one endpoint"),
         }
+    }
+}
+
+/// `GET /health every 10s, answered within 1s`
+impl fmt::Display for HealthCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.probe {
+            Probe::Http(http) => write!(f, "{} {}", http.method, http.path)?,
+            Probe::Tcp { .. } => f.write_str("a connection")?,
+            Probe::Grpc { service, .. } if service.is_empty() => f.write_str("gRPC")?,
+            Probe::Grpc { service, .. } => write!(f, "gRPC, of {service}")?,
+        }
+        let time = base::format_duration;
+        write!(f, " every {}, answered within {}", time(self.interval), time(self.timeout))
     }
 }
 

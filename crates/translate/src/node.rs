@@ -90,6 +90,12 @@ pub struct LocalUpstream {
 }
 
 impl Node {
+    /// Its name for people, `productpage-v1.default`: of an id in Istio's form the part that names it.
+    pub fn title(&self) -> &str {
+        let mut parts = self.id.split('~');
+        parts.nth(2).filter(|_| parts.next().is_some()).unwrap_or(&self.id)
+    }
+
     /// The namespace the program lives in, if it is not the proxy's own.
     pub fn netns(&self) -> Option<&Arc<str>> {
         match &self.role {

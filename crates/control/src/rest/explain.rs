@@ -54,7 +54,7 @@ fn groups(proxies: &Proxies, before: &Arc<World>, after: &Arc<World>) -> (usize,
         if !changes.is_empty() {
             let key = format!("{changes:?}");
             let group = by_changes.entry(key).or_insert_with(|| PlanGroup { proxies: Vec::new(), changes });
-            group.proxies.push(node.id.to_string());
+            group.proxies.push(node.title().to_owned());
         }
     }
     let mut groups: Vec<PlanGroup> = by_changes.into_values().collect();

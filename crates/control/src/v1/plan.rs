@@ -23,7 +23,7 @@ pub struct Plan {
 /// Proxies to which a set does the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanGroup {
-    /// Their node ids.
+    /// Their names, `productpage-v1.default`.
     pub proxies: Vec<String>,
     /// What is different, by kind in the order of sending.
     pub changes: Vec<ConfigChange>,

@@ -45,7 +45,9 @@ impl<'a> Walk<'a> {
             return None;
         };
         let step = Step::new("cluster", format!("{name}{share}")).fact(transport(&cluster));
-        self.steps.push(step.fact(format!("balancing: {}", cluster.balancing)));
+        let step = step.fact(format!("balancing: {}", cluster.balancing));
+        let check = cluster.health_check.iter().map(|check| format!("health check: {check}"));
+        self.steps.push(check.fold(step, Step::fact));
         let set = match &cluster.discovery {
             Discovery::Eds(name) => self.config.endpoints.get(name).cloned().unwrap_or_default(),
             Discovery::Static(set) | Discovery::StrictDns(set) | Discovery::LogicalDns(set) => Arc::new(set.clone()),
