@@ -14,6 +14,7 @@ mod outline;
 mod policies;
 mod resilience;
 mod rules;
+mod samples;
 mod scope;
 mod security;
 mod warnings;
