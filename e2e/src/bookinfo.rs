@@ -79,12 +79,18 @@ impl Page {
 pub struct Visitor {
     gateway: SocketAddr,
     cookie: Option<String>,
+    user_agent: Option<&'static str>,
 }
 
 impl Visitor {
     /// Somebody.
     pub fn anonymous(gateway: SocketAddr) -> Self {
-        Self { gateway, cookie: None }
+        Self { gateway, cookie: None, user_agent: None }
+    }
+
+    /// Somebody whose browser says that it is this one.
+    pub fn with_browser(gateway: SocketAddr, user_agent: &'static str) -> Self {
+        Self { user_agent: Some(user_agent), ..Self::anonymous(gateway) }
     }
 
     /// Signs in by the page's form.
@@ -95,11 +101,12 @@ impl Visitor {
         ensure!(answer.status == 302, "signing in: status {}; expected 302", answer.status);
         let cookie = answer.headers.get("set-cookie").context("signing in gives no cookie")?.to_str()?;
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-        Ok(Self { gateway, cookie: Some(cookie) })
+        Ok(Self { cookie: Some(cookie), ..Self::anonymous(gateway) })
     }
 
     fn headers(&self) -> Vec<(&str, &str)> {
-        self.cookie.iter().map(|cookie| ("cookie", cookie.as_str())).collect()
+        let cookie = self.cookie.iter().map(|cookie| ("cookie", cookie.as_str()));
+        cookie.chain(self.user_agent.map(|agent| ("user-agent", agent))).collect()
     }
 
     /// Looks at the product page.

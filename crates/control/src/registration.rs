@@ -103,6 +103,9 @@ pub struct RegisteredEdge {
     /// Proxies in front of it that are believed.
     #[serde(default)]
     pub num_trusted_proxies: u32,
+    /// The PROXY protocol is spoken to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
     /// What becomes of `x-forwarded-client-cert`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward_client_cert_details: Option<RegisteredClientCert>,
@@ -144,6 +147,7 @@ impl RegisteredEdge {
         use model::http_proxy::ForwardClientCert as Rule;
         GatewayEdge {
             trusted_proxies: self.num_trusted_proxies,
+            proxy_protocol: self.proxy_protocol,
             forward_client_cert: self.forward_client_cert_details.map(|rule| match rule {
                 RegisteredClientCert::Sanitize => Rule::Sanitize,
                 RegisteredClientCert::ForwardOnly => Rule::ForwardOnly,
@@ -332,9 +336,10 @@ mod tests {
         for (edge, expected) in [
             ("", GatewayEdge::default()),
             (
-                r#", "edge": {"numTrustedProxies": 2, "forwardClientCertDetails": "FORWARD_ONLY", "profile": "EDGE"}"#,
+                r#", "edge": {"numTrustedProxies": 2, "proxyProtocol": true, "forwardClientCertDetails": "FORWARD_ONLY", "profile": "EDGE"}"#,
                 GatewayEdge {
                     trusted_proxies: 2,
+                    proxy_protocol: true,
                     forward_client_cert: Some(model::http_proxy::ForwardClientCert::ForwardOnly),
                     hardened: true,
                 },

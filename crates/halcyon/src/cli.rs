@@ -249,6 +249,10 @@ pub struct GatewayArgs {
     /// Proxies in front of it whose `x-forwarded-for` is believed.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub trusted_proxies: u32,
+    /// What stands in front of it speaks the PROXY protocol (version 1 or 2): every connection has to begin with its
+    /// header, whose addresses count.
+    #[arg(long)]
+    pub proxy_protocol: bool,
     /// What becomes of the header x-forwarded-client-cert.
     #[arg(long, value_enum, default_value_t = ClientCert::SanitizeSet)]
     pub forward_client_cert: ClientCert,
@@ -290,6 +294,7 @@ impl GatewayArgs {
         };
         RegisteredEdge {
             num_trusted_proxies: self.trusted_proxies,
+            proxy_protocol: self.proxy_protocol,
             forward_client_cert_details: details,
             profile: self.edge.then_some(RegisteredProfile::Edge),
         }

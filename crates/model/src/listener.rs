@@ -45,6 +45,8 @@ pub enum Direction {
 /// What is looked at before a chain is selected (Envoy's listener filters).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspect {
+    /// The PROXY protocol's header, which counts before everything else.
+    pub proxy_header: ExpectHeader,
     /// The destination before redirection.
     pub original_destination: bool,
     /// TLS or not, and its server name and protocols.
@@ -58,10 +60,23 @@ pub struct Inspect {
     pub continue_on_timeout: bool,
 }
 
+/// Does a PROXY protocol header come before the first byte? Its addresses then stand for those of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExpectHeader {
+    /// None is read: anybody could write one.
+    #[default]
+    No,
+    /// It has to come; who sends none is closed.
+    Required,
+    /// It may come.
+    Optional,
+}
+
 impl Default for Inspect {
     /// Nothing is looked at; Envoy's timeout of 15 s, and close.
     fn default() -> Self {
         Self {
+            proxy_header: ExpectHeader::No,
             original_destination: false,
             tls: false,
             http: false,

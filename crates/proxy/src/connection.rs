@@ -74,8 +74,10 @@ async fn open(
     mut seen: Seen,
 ) -> Option<(Arc<Chain>, Stream, Downstream)> {
     if let Err(fault) = inspect::inspect(&mut stream, &plan.config.inspect, &worker.quiet, &mut seen).await {
-        if fault == InspectFault::TimedOut {
-            record::refused(worker, &plan, &seen, Refused::Silent);
+        match fault {
+            InspectFault::Gone => {}
+            InspectFault::TimedOut => record::refused(worker, &plan, &seen, Refused::Silent),
+            InspectFault::Header(how) => record::refused(worker, &plan, &seen, Refused::Header(how)),
         }
         return None;
     }

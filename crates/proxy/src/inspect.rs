@@ -11,11 +11,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::chain::{Inspected, TransportKind};
-use model::listener::Inspect;
+use model::listener::{ExpectHeader, Inspect};
 use tokio::time::Instant;
 use transport::Stream;
 use transport::client_hello::{self, MAX_HELLO, Verdict};
 use transport::peek::{self, Peeked};
+use transport::proxy_header::{self, MAX_HEADER};
 
 /// What is known of a connection before its chain is selected.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub(crate) enum InspectFault {
     Gone,
     /// The time limit passed and the listener does not go on without an answer.
     TimedOut,
+    /// There is no PROXY header where one is demanded, or a broken one; the text says how.
+    Header(&'static str),
 }
 
 /// Looks at the first bytes as `want` says and writes the findings into `seen`.
@@ -75,6 +78,9 @@ pub(crate) async fn inspect(
     quiet: &Quiet,
     seen: &mut Seen,
 ) -> Result<(), InspectFault> {
+    if want.proxy_header != ExpectHeader::No {
+        take_header(stream, want, seen).await?;
+    }
     if !want.tls && !want.http {
         return Ok(());
     }
@@ -100,6 +106,31 @@ pub(crate) async fn inspect(
         Peeked::TimedOut => return Err(InspectFault::TimedOut),
     }
     Ok(())
+}
+
+/// Takes the PROXY header off. Its addresses stand for those of the connection from there on.
+async fn take_header(stream: &mut Stream, want: &Inspect, seen: &mut Seen) -> Result<(), InspectFault> {
+    let judge = |bytes: &[u8]| match proxy_header::parse(bytes) {
+        proxy_header::Verdict::NeedMore => None,
+        verdict => Some(verdict),
+    };
+    match peek::until(stream, MAX_HEADER, want.timeout, judge).await.map_err(|_| InspectFault::Gone)? {
+        Peeked::Answer(proxy_header::Verdict::Header(header)) => {
+            stream.discard(header.length);
+            if let Some((source, destination)) = header.addresses {
+                (seen.source, seen.destination) = (source, destination);
+            }
+            Ok(())
+        }
+        Peeked::Answer(proxy_header::Verdict::Malformed(how)) => Err(InspectFault::Header(how)),
+        Peeked::Full => Err(InspectFault::Header("the PROXY header is too long")),
+        Peeked::Answer(_) if want.proxy_header == ExpectHeader::Required => {
+            Err(InspectFault::Header("there is no PROXY header"))
+        }
+        Peeked::Answer(_) => Ok(()),
+        Peeked::End => Err(InspectFault::Gone),
+        Peeked::TimedOut => Err(InspectFault::TimedOut),
+    }
 }
 
 /// What the first bytes are.
@@ -194,8 +225,14 @@ impl Quiet {
 mod tests {
     use super::*;
 
-    const BOTH: Inspect =
-        Inspect { original_destination: false, tls: true, http: true, timeout: None, continue_on_timeout: false };
+    const BOTH: Inspect = Inspect {
+        proxy_header: ExpectHeader::No,
+        original_destination: false,
+        tls: true,
+        http: true,
+        timeout: None,
+        continue_on_timeout: false,
+    };
 
     #[test]
     fn first_bytes() {

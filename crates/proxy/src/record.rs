@@ -500,6 +500,8 @@ pub(crate) enum Refused<'a> {
     NoChain,
     /// It said nothing in time.
     Silent,
+    /// Its PROXY header is missing or broken; the text says how.
+    Header(&'static str),
     /// Its TLS did not come about.
     Tls(&'a TlsError),
 }
@@ -510,6 +512,7 @@ impl Refused<'_> {
         match self {
             Self::NoChain => (ResponseFlags::NO_ROUTE, "filter_chain_not_found", ""),
             Self::Silent => (ResponseFlags::NONE, "listener_filter_timeout", ""),
+            Self::Header(how) => (ResponseFlags::NONE, "proxy_protocol_error", how),
             Self::Tls(error) => (ResponseFlags::NONE, "downstream_tls_handshake_failed", &error.reason),
         }
     }

@@ -157,6 +157,7 @@ impl Series {
         let reason = match why {
             Refused::NoChain => "no_filter_chain_match",
             Refused::Silent => "listener_filter_timeout",
+            Refused::Header(_) => "proxy_protocol_error",
             Refused::Tls(error) => error.kind.as_str(),
         };
         self.families.refused.with(&[listener, reason]).inc();

@@ -13,6 +13,8 @@ use model::{HttpLimits, HttpProxy};
 pub struct GatewayEdge {
     /// Proxies in front of it that are believed (`numTrustedProxies`).
     pub trusted_proxies: u32,
+    /// The PROXY protocol is spoken to it (`proxyProtocol`): every connection has to begin with its header.
+    pub proxy_protocol: bool,
     /// What becomes of `x-forwarded-client-cert` (`forwardClientCertDetails`); none: it is written anew.
     pub forward_client_cert: Option<ForwardClientCert>,
     /// It faces everybody (`profile: EDGE`): Istio's bounds for that hold.
@@ -60,7 +62,8 @@ mod tests {
         assert_eq!((plain.edge.trusted_hops, plain.forward_client_cert), (0, ForwardClientCert::SanitizeSet));
         assert_eq!((plain.limits.max_streams, plain.target.merge_slashes), (None, false));
         let forward_client_cert = Some(ForwardClientCert::AppendForward);
-        let hard = made(GatewayEdge { trusted_proxies: 2, forward_client_cert, hardened: true });
+        let hard =
+            made(GatewayEdge { trusted_proxies: 2, forward_client_cert, hardened: true, ..GatewayEdge::default() });
         assert_eq!((hard.edge.trusted_hops, hard.forward_client_cert), (2, ForwardClientCert::AppendForward));
         assert_eq!((hard.limits.max_streams, hard.limits.underscores), (Some(100), Underscores::Reject));
         assert!(hard.limits.http10 && hard.target.merge_slashes, "what it says nothing of stays");

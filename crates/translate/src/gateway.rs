@@ -10,7 +10,7 @@ use api::istio::{
 use base::HostPattern;
 use model::chain::ChainMatch;
 use model::http_proxy::RouteSource;
-use model::listener::Inspect;
+use model::listener::{ExpectHeader, Inspect};
 use model::route::{Action, PathMatch, Redirect};
 use model::tcp_proxy::WeightedTarget;
 use model::tls::{
@@ -50,7 +50,11 @@ pub fn add(
         add_port(config, world, node, at, port, &servers);
     }
     for listener in config.listeners.values_mut() {
-        for chain in &mut Arc::make_mut(listener).chains {
+        let listener = Arc::make_mut(listener);
+        if edge.proxy_protocol {
+            listener.inspect.proxy_header = ExpectHeader::Required;
+        }
+        for chain in &mut listener.chains {
             if let NetworkFilter::Http(http) = &mut chain.filter {
                 edge.apply(http);
             }

@@ -37,6 +37,9 @@ pub fn checks() -> Vec<Check> {
         "ratings-test-delay: jason loses the reviews after two attempts of 3 s, others nothing", 120, delay;
         "ratings-test-abort: jason loses the stars, others nothing", 90, abort;
     };
+    let phones =
+        Check::new("routing, our rules", "reviews-phones-v3: telephones to v3, others to v1", 90, by_user_agent);
+    all.push(phones);
     // Those of one side together: fewer files change between two checks, and the list reads better.
     all.sort_by_key(|check| check.group != "routing, our rules");
     all
@@ -98,6 +101,18 @@ fn test_v2(world: &mut World, whose: Whose) -> Outcome<'_> {
         let anna = Visitor::signed_in(mesh.gateway, "anna").await?;
         only(&anna, 20, Seen::V1).await.context("anna")?;
         Ok(format!("jason: {his}, others: {others}"))
+    })
+}
+
+fn by_user_agent(world: &mut World) -> Outcome<'_> {
+    const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15";
+    const DESK: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    Box::pin(async move {
+        let mesh = with(world, Whose::Ours, &["all-v1", "reviews-phones-v3"]).await?;
+        let phone = only(&Visitor::with_browser(mesh.gateway, PHONE), 50, Seen::V3).await.context("a telephone")?;
+        let desk = only(&Visitor::with_browser(mesh.gateway, DESK), 50, Seen::V1).await.context("a computer")?;
+        only(&Visitor::anonymous(mesh.gateway), 20, Seen::V1).await.context("nobody says what it is")?;
+        Ok(format!("telephones: {phone}, others: {desk}"))
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::Direction::{Inbound, Outbound};
 use model::chain::TransportKind;
-use model::listener::Inspect;
+use model::listener::{ExpectHeader, Inspect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
@@ -109,6 +109,45 @@ fn plain_callers_of_a_strict_listener_are_closed() {
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
         let labels = [("listener", "inbound"), ("reason", "no_filter_chain_match")];
+        until_counted(&proxy, "halcyon_listener_connections_refused_total", &labels, 1.0).await;
+    });
+}
+
+#[test]
+fn the_proxy_header_names_the_client() {
+    run(async {
+        let told = |at| async move {
+            let header = b"PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n";
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            stream.write_all(header).await.unwrap();
+            stream
+        };
+        let (required, optional) = (free_address(), free_address());
+        let listeners = [(required, ExpectHeader::Required), (optional, ExpectHeader::Optional)];
+        let listeners = listeners.map(|(at, proxy_header)| {
+            let mut settings = http(vec![route("/", to("seen"))]);
+            settings.use_remote_address = true;
+            let l = listener(&at.to_string(), at, Outbound, vec![http_chain(settings)]);
+            model::Listener { inspect: Inspect { proxy_header, ..Inspect::default() }, ..l }
+        });
+        let seen = named_origin("seen").await;
+        let proxy = proxy("a", config(listeners.into(), vec![cluster("seen", &[seen])])).await;
+        let ask = |mut stream: TcpStream| async move {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            let mut text = String::new();
+            _ = stream.read_to_string(&mut text).await;
+            text
+        };
+        for at in [required, optional] {
+            let answer = ask(told(at).await).await;
+            assert!(answer.contains("x-forwarded-for: 203.0.113.7"), "{at}: {answer}");
+        }
+        let plain = |at| async move { TcpStream::connect(at).await.unwrap() };
+        let answer = ask(plain(optional).await).await;
+        assert!(answer.contains("x-forwarded-for: 127.0.0.1"), "{answer}");
+        assert_eq!(ask(plain(required).await).await, "", "who sends no header gets nothing");
+        let listener = required.to_string();
+        let labels = [("listener", listener.as_str()), ("reason", "proxy_protocol_error")];
         until_counted(&proxy, "halcyon_listener_connections_refused_total", &labels, 1.0).await;
     });
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::chain::{ChainMatch, TransportKind};
-use model::listener::Inspect;
+use model::listener::{ExpectHeader, Inspect};
 use model::{Direction, FilterChain, Listener, NetworkFilter, ResourceKind};
 use proto::envoy::config::core::v3::{CidrRange, TrafficDirection, transport_socket};
 use proto::envoy::config::listener::v3 as wire;
+use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use proto::google::protobuf::Any;
 
 use super::access_log::access_logs;
@@ -95,16 +96,31 @@ fn inspect(filters: Vec<wire::ListenerFilter>, at: &At<'_>) -> Decoded<Inspect> 
         };
         match type_name(&any.type_url) {
             "envoy.extensions.filters.listener.original_dst.v3.OriginalDst" => inspect.original_destination = true,
+            "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => {
+                inspect.proxy_header =
+                    proxy_header(unpack(&any, &at.field("typed_config"))?, &at.field("typed_config"))?;
+            }
             // Fingerprints and the sizes of its buffers change nothing for a connection.
             "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector" => inspect.tls = true,
             "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector" => inspect.http = true,
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);
-                return Err(at.field("typed_config").error(problem, "original_dst, tls_inspector or http_inspector"));
+                return Err(at
+                    .field("typed_config")
+                    .error(problem, "original_dst, tls_inspector, http_inspector or proxy_protocol"));
             }
         }
     }
     Ok(inspect)
+}
+
+fn proxy_header(value: ProxyProtocol, at: &At<'_>) -> Decoded<ExpectHeader> {
+    take!(value, at, ProxyProtocol {
+        used { allow_requests_without_proxy_protocol }
+        harmless { stat_prefix }
+        refused { rules, pass_through_tlvs, disallowed_versions, tlv_location }
+    });
+    Ok(if allow_requests_without_proxy_protocol { ExpectHeader::Optional } else { ExpectHeader::Required })
 }
 
 #[allow(deprecated)]

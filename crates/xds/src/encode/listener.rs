@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use model::chain::{ChainMatch, TransportKind};
-use model::listener::Inspect;
+use model::listener::{ExpectHeader, Inspect};
 use model::{Direction, FilterChain, Listener, NetworkFilter};
 use proto::envoy::config::core::v3::{CidrRange, TrafficDirection};
 use proto::envoy::config::listener::v3 as wire;
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::google::protobuf::{Any, BoolValue};
 
@@ -40,19 +41,25 @@ pub fn listener(listener: &Listener) -> Any {
     })
 }
 
-/// The destination first: the others may depend on it.
+/// The header first, since it comes first; then the destination, on which the others may depend.
 fn listener_filters(inspect: &Inspect) -> Vec<wire::ListenerFilter> {
-    let filter = |on: bool, name: &str, config: fn() -> Any| {
+    let header = || {
+        let allow_requests_without_proxy_protocol = inspect.proxy_header == ExpectHeader::Optional;
+        pack(&ProxyProtocol { allow_requests_without_proxy_protocol, ..ProxyProtocol::default() })
+    };
+    let filter = |on: bool, name: &str, config: &dyn Fn() -> Any| {
         on.then(|| wire::ListenerFilter {
             name: name.to_owned(),
             filter_disabled: None,
             config_type: Some(wire::listener_filter::ConfigType::TypedConfig(config())),
         })
     };
+    let expects = inspect.proxy_header != ExpectHeader::No;
     [
-        filter(inspect.original_destination, "envoy.filters.listener.original_dst", || pack(&OriginalDst {})),
-        filter(inspect.tls, "envoy.filters.listener.tls_inspector", || pack(&TlsInspector::default())),
-        filter(inspect.http, "envoy.filters.listener.http_inspector", || pack(&HttpInspector {})),
+        filter(expects, "envoy.filters.listener.proxy_protocol", &header),
+        filter(inspect.original_destination, "envoy.filters.listener.original_dst", &|| pack(&OriginalDst {})),
+        filter(inspect.tls, "envoy.filters.listener.tls_inspector", &|| pack(&TlsInspector::default())),
+        filter(inspect.http, "envoy.filters.listener.http_inspector", &|| pack(&HttpInspector {})),
     ]
     .into_iter()
     .flatten()

@@ -18,7 +18,7 @@ use model::endpoint::{Health, Spread};
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::headers::{HeaderWrite, WriteAction};
 use model::http_proxy::{Codec, ForwardClientCert, HttpFilter, RouteSource};
-use model::listener::Inspect;
+use model::listener::{ExpectHeader, Inspect};
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
 use model::retry::{RateLimitedBackOff, ResetFormat, RetryDetails, RetryOn};
 use model::route::{
@@ -471,7 +471,9 @@ fn filter_chain() -> impl Strategy<Value = FilterChain> {
 /// A listener.
 pub fn listener() -> impl Strategy<Value = Listener> {
     let direction = select(vec![Direction::Inbound, Direction::Outbound, Direction::Unspecified]);
-    let inspect = (any::<[bool; 4]>(), of(some_time())).prop_map(|(flags, timeout)| Inspect {
+    let header = select(vec![ExpectHeader::No, ExpectHeader::Required, ExpectHeader::Optional]);
+    let inspect = (any::<[bool; 4]>(), of(some_time()), header).prop_map(|(flags, timeout, proxy_header)| Inspect {
+        proxy_header,
         original_destination: flags[0],
         tls: flags[1],
         http: flags[2],
