@@ -37,7 +37,7 @@ pub struct Case {
     /// How long it is expected to take, if that is not "at once".
     pub about: Option<Duration>,
     /// Where the outcomes are known to differ.
-    pub differs: Option<Differs>,
+    pub differs: Vec<Differs>,
 }
 
 /// A known difference. The run fails if there is none any more.
@@ -141,7 +141,7 @@ pub fn once(request: Request) -> Step {
 impl Case {
     /// A case of several steps.
     pub fn of(name: &'static str, steps: Vec<Step>) -> Self {
-        Self { name, steps, compare: Compare::Everything, about: None, differs: None }
+        Self { name, steps, compare: Compare::Everything, about: None, differs: Vec::new() }
     }
 
     /// Says what is compared.
@@ -155,8 +155,9 @@ impl Case {
     }
 
     /// Names a difference that is there.
-    pub fn differs(self, lines: &'static [&'static str], reason: &'static str) -> Self {
-        Self { differs: Some(Differs { lines, reason }), ..self }
+    pub fn differs(mut self, lines: &'static [&'static str], reason: &'static str) -> Self {
+        self.differs.push(Differs { lines, reason });
+        self
     }
 
     /// Repeats the first step so many times, one after the other.

@@ -1,10 +1,27 @@
 //! All groups, one file for each subject.
 
+mod balancing;
+mod connections;
+mod edge;
+mod malformed;
+mod protocols;
+mod retries;
+mod rewriting;
 mod routing;
 
 use crate::case::Group;
 
 /// In the order in which they run: the slow ones first.
 pub fn all() -> Vec<Group> {
-    [routing::groups()].into_iter().flatten().collect()
+    let all = [
+        malformed::groups(),
+        retries::groups(),
+        balancing::groups(),
+        protocols::groups(),
+        edge::groups(),
+        connections::groups(),
+        rewriting::groups(),
+        routing::groups(),
+    ];
+    all.into_iter().flatten().collect()
 }

@@ -1,6 +1,6 @@
 //! The client: sends what a request says, byte for byte where that matters, and tells what came back.
 
-mod frames;
+pub mod frames;
 mod send1;
 mod send2;
 

@@ -32,7 +32,7 @@ fn paths() -> Group {
     );
     Group::new(
         "paths",
-        file.text(),
+        file.table("validate_clusters: false").text(),
         vec![
             case("exact", get("/exact")),
             case("exact with a query", get("/exact?a=b")),
