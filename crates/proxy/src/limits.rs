@@ -6,10 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_http::Timer;
 use model::HttpProxy;
 use model::route::Forward;
 use tokio::time::Instant;
+
+/// Envoy's word to the upstream for how long it is waited for, in milliseconds.
+const EXPECTED: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// Which limit was passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,21 +104,36 @@ impl Limits {
     /// Those of a route under an HTTP proxy, counted from `begun`. A `grpc-timeout` shortens the route's timeout, up to
     /// the route's bound for it; what a trusted caller wished counts more than either.
     pub(crate) fn new(route: &Forward, proxy: &HttpProxy, asked: Asked, begun: Instant) -> Self {
+        let deadline = asked.grpc.filter(|_| asked.timeout.is_none()).and_then(|asked| grpc_deadline(route, asked));
         let whole = match asked.timeout {
-            Some(wished) => Some(wished).filter(|wished| !wished.is_zero()),
-            None => whole_timeout(route, asked.grpc),
+            Some(wished) => Some(wished),
+            None => route.timeout.filter(|_| deadline.is_none()),
         };
         let stream = route.max_stream_duration.or(proxy.limits.max_stream).filter(|max| !max.is_zero());
+        // The route's time is the upstream's: what filters did before does not count.
+        let whole = whole.filter(|whole| !whole.is_zero()).map(|after| Instant::now() + after);
+        let stream = [stream, deadline].into_iter().flatten().min().map(|after| begun + after);
         let (end, which) = match (whole, stream) {
             (Some(whole), Some(stream)) if stream < whole => (Some(stream), Over::Stream),
             (None, Some(stream)) => (Some(stream), Over::Stream),
             (whole, _) => (whole, Over::Whole),
         };
         Self {
-            end: end.map(|after| begun + after),
+            end,
             which,
             request: proxy.limits.request_timeout.map(|after| begun + after),
             idle: route.idle_timeout.or(proxy.stream_idle_timeout).filter(|idle| !idle.is_zero()),
+        }
+    }
+
+    /// Tells the upstream of a try that begins now how long it will be waited for.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, per_try: Option<Duration>) {
+        let whole = self.end.filter(|_| self.which == Over::Whole).map(|end| end - Instant::now());
+        let expected = [whole, per_try.filter(|limit| !limit.is_zero())].into_iter().flatten().min();
+        if let Some(expected) = expected {
+            // Counted in whole milliseconds, of which the first has begun.
+            let milliseconds = expected.as_micros().div_ceil(1000).max(1);
+            headers.insert(EXPECTED, HeaderValue::from(u64::try_from(milliseconds).unwrap_or(u64::MAX)));
         }
     }
 
@@ -209,17 +228,12 @@ impl Drop for Alarm<'_> {
     }
 }
 
-fn whole_timeout(route: &Forward, grpc_timeout: Option<Duration>) -> Option<Duration> {
-    let route_timeout = route.timeout.filter(|t| !t.is_zero());
-    match (route.max_grpc_timeout, grpc_timeout) {
-        // As Envoy: a gRPC deadline stands in place of the route's timeout; zero as the bound is no bound.
-        (Some(max), Some(asked)) => {
-            let offset = route.grpc_timeout_offset.filter(|offset| *offset < asked).unwrap_or_default();
-            let left = asked - offset;
-            Some(if max.is_zero() { left } else { left.min(max) })
-        }
-        _ => route_timeout,
-    }
+/// A gRPC deadline stands in place of the route's timeout, where the route heeds it; zero as the bound is no bound.
+fn grpc_deadline(route: &Forward, asked: Duration) -> Option<Duration> {
+    let max = route.max_grpc_timeout?;
+    let offset = route.grpc_timeout_offset.filter(|offset| *offset < asked).unwrap_or_default();
+    let left = asked - offset;
+    Some(if max.is_zero() { left } else { left.min(max) })
 }
 
 #[cfg(test)]

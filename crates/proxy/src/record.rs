@@ -186,7 +186,13 @@ impl Record {
     pub(crate) fn caller(&self) -> respond::Caller {
         let inbound = self.conn.plan().direction == Direction::Inbound;
         let h2 = self.version == Version::HTTP_2;
-        respond::Caller { grpc: self.grpc, h2, mesh_h2: inbound && h2 && self.conn.caller.is_proven() }
+        respond::Caller {
+            grpc: self.grpc,
+            h2,
+            mesh_h2: inbound && h2 && self.conn.caller.is_proven(),
+            whole: !self.progress.receiving.get(),
+            retried: self.attempts() > 1,
+        }
     }
 
     /// The limits of time on a route.
@@ -413,7 +419,8 @@ impl Record {
             BodyEnd::Failed(error) => match error.kind {
                 BodyErrorKind::Timeout => match self.facts.borrow().overdue {
                     Some(Over::Whole) => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
-                    Some(Over::Stream) => ResponseFlags::DURATION_TIMEOUT,
+                    // Envoy has no flag for it.
+                    Some(Over::Stream) => ResponseFlags::NONE,
                     _ => ResponseFlags::STREAM_IDLE_TIMEOUT,
                 },
                 BodyErrorKind::Reset(_) => ResponseFlags::UPSTREAM_REMOTE_RESET,
@@ -425,8 +432,7 @@ impl Record {
             let mut facts = self.facts.borrow_mut();
             facts.flags |= flag;
             if let BodyEnd::Failed(error) = end {
-                facts.details =
-                    format!("upstream_reset_after_response_started{{{}}}", error.kind).replace(' ', "_").into();
+                facts.details = broken_off(error.kind, facts.overdue);
             }
         }
         self.close();
@@ -609,5 +615,18 @@ impl<'a> TcpRecord<'a> {
             series.closed(end.flags);
         }
         self.plan.logs.connection(&self.worker.writers, &self, &end);
+    }
+}
+
+/// Envoy's details of a response that ended within its body.
+fn broken_off(kind: BodyErrorKind, overdue: Option<Over>) -> Cow<'static, str> {
+    let started = "upstream_reset_after_response_started";
+    match (kind, overdue) {
+        (BodyErrorKind::Timeout, Some(Over::Whole)) => "response_timeout".into(),
+        (BodyErrorKind::Timeout, Some(Over::Stream)) => "max_duration_timeout".into(),
+        (BodyErrorKind::Timeout, _) => "stream_idle_timeout".into(),
+        (BodyErrorKind::Reset(_), _) => format!("{started}{{remote_reset}}").into(),
+        (BodyErrorKind::Malformed, _) => format!("{started}{{protocol_error}}").into(),
+        (kind, _) => format!("{started}{{{kind}}}").replace(' ', "_").into(),
     }
 }

@@ -50,8 +50,8 @@ async fn exchange(
         Flow::Respond(local) => record.by_filter(*local),
         Flow::Continue => match &found.route.action {
             Action::Forward(to) => forward::forward(conn, pin, (&found, to), (request, marks), record).await?,
-            Action::Redirect(to) => record.by_route(head::redirect(&found, to, request)),
-            Action::Respond(text) => record.by_route(head::direct_response(&found, text)),
+            Action::Redirect(to) => record.by_route(head::redirect(&found, to, request, record.is_grpc())),
+            Action::Respond(text) => record.by_route(head::direct_response(&found, text, record.is_grpc())),
         },
     };
     filters.on_response(&mut response).await;

@@ -138,9 +138,10 @@ impl Bootstrap {
     pub fn text(&self) -> String {
         let mut clusters = String::new();
         for (name, ports, more) in [
-            ("one", &["B1"][..], ""),
-            ("two", &["B2"], ""),
-            ("all", &["B1", "B2", "B3"], ""),
+            // A connection of its own for each request, so that no case depends on what the one before left.
+            ("one", &["B1"][..], "max_requests_per_connection: 1"),
+            ("two", &["B2"], "max_requests_per_connection: 1"),
+            ("all", &["B1", "B2", "B3"], "max_requests_per_connection: 1"),
             ("dead", &["DEAD"], ""),
             ("shut", &["SHUT"], ""),
             ("h2", &["B1"], HTTP2),
@@ -163,7 +164,7 @@ pub fn file(listeners: &str, clusters: &str) -> String {
 /// The field `access_log` of HTTP filters and TCP proxies.
 pub fn access_log() -> String {
     let mut format = String::from("%REQ(X-ID)%");
-    LOG_FIELDS.iter().for_each(|(_, operator)| format += &format!("|{operator}"));
+    LOG_FIELDS.iter().for_each(|(_, operator)| format += &format!("\\t{operator}"));
     format!(
         "access_log:\n- name: file\n  typed_config:\n    '@type': type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog\n    path: $LOG\n    log_format: {{text_format_source: {{inline_string: \"{format}\\n\"}}}}"
     )

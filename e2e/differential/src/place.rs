@@ -43,7 +43,10 @@ impl Names {
     /// The text with every `:port` that has a name under its name, so that both sides say the same.
     pub fn unfill(&self, text: &str) -> String {
         let ports = self.0.iter().filter(|(_, value)| value.len() > 3 && value.bytes().all(|b| b.is_ascii_digit()));
-        ports.fold(text.to_owned(), |text, (name, port)| text.replace(&format!(":{port}"), &format!(":${name}")))
+        ports.fold(text.to_owned(), |text, (name, port)| match text == *port {
+            true => format!("${name}"),
+            false => text.replace(&format!(":{port}"), &format!(":${name}")),
+        })
     }
 }
 

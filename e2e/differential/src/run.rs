@@ -219,7 +219,7 @@ fn class(took: Duration, about: Option<Duration>) -> &'static str {
 /// Takes in the lines of the access log that are about the case: with its id, or since it began without any.
 async fn log(outcome: &mut Outcome, proxy: &Proxy, from: usize, id: &str, expected: usize) {
     let until = Instant::now() + LOG_PATIENCE;
-    let own = |line: &String| line.starts_with("-|") || line.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'));
+    let own = |line: &String| line.starts_with("-\t") || line.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'));
     let read = || proxy.logged(from).into_iter().filter(own).collect::<Vec<String>>();
     let mut lines = read();
     while lines.len() < expected && Instant::now() < until {
@@ -231,7 +231,7 @@ async fn log(outcome: &mut Outcome, proxy: &Proxy, from: usize, id: &str, expect
     let many = lines.len() > 1;
     for (number, line) in lines.iter().enumerate() {
         let before = if many { format!("{}: ", number + 1) } else { String::new() };
-        let values: Vec<&str> = line.splitn(LOG_FIELDS.len() + 1, '|').skip(1).collect();
+        let values: Vec<&str> = line.splitn(LOG_FIELDS.len() + 1, '\t').skip(1).collect();
         for ((name, _), value) in LOG_FIELDS.iter().zip(values) {
             outcome.push(format!("{before}log {name}"), value);
         }

@@ -40,7 +40,7 @@ fn policies() -> Group {
         file.clusters(&clusters.join("\n")).text(),
         vec![
             case("round robin", get("/round")).times(30).compare(Compare::Counts),
-            case("round robin by weight", get("/weighted")).times(40).compare(Compare::Counts),
+            spread("round robin by weight", "/weighted"),
             spread("least request", "/least/"),
             spread("least request by weight", "/least-weighted"),
             spread("random", "/random/"),

@@ -46,7 +46,7 @@ fn downstream() -> Group {
         vec![
             case("a name", by("a.example")),
             case("a name by HTTP/2", by("a.example").h2()),
-            case("a name, both offered", by("a.example").alpn(&["http/1.1", "h2"])),
+            case("a name, both offered", by("a.example").alpn(&["http/1.1", "h2"]).h2()),
             case("a name, another offered", by("a.example").alpn(&["spdy"])),
             case("a wildcard", by("x.wild.example")),
             case("another certificate", by("b.example")),

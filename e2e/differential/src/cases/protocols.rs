@@ -161,7 +161,7 @@ fn cors() -> Group {
 - match: {{prefix: /any}}
   route: {{cluster: one}}
   typed_per_filter_config:
-    envoy.filters.http.cors: {{{policy}, allow_origin_string_match: [{{prefix: ''}}, {{safe_regex: {{regex: '.*'}}}}], allow_methods: GET}}
+    envoy.filters.http.cors: {{{policy}, allow_origin_string_match: [{{safe_regex: {{regex: '.*'}}}}], allow_methods: GET}}
 - match: {{prefix: /off}}
   route: {{cluster: one}}
   typed_per_filter_config:

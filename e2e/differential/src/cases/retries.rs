@@ -46,7 +46,7 @@ fn conditions() -> Group {
     let routes: Vec<(&str, String)> = kinds
         .iter()
         .map(|(name, cluster, policy)| (*name, format!("cluster: {cluster}, retry_policy: {{{policy}, {FAST}}}")))
-        .chain([("back-off", "cluster: one, retry_policy: {retry_on: 5xx, num_retries: 2, retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}, rate_limited_retry_back_off: {reset_headers: [{name: retry-after, format: SECONDS}]}}".to_owned())])
+        .chain([("kept", "cluster: kept".to_owned()), ("back-off", "cluster: one, retry_policy: {retry_on: 5xx, num_retries: 2, retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}, rate_limited_retry_back_off: {reset_headers: [{name: retry-after, format: SECONDS}]}}".to_owned())])
         .collect();
     let routes: Vec<(&str, &str)> = routes.iter().map(|(name, route)| (*name, route.as_str())).collect();
     let asks = |path: &str, what: &str| get(&format!("/{path}/")).asks(what);
@@ -56,13 +56,14 @@ fn conditions() -> Group {
     };
     Group::new(
         "retries",
-        http(&with_routes(&routes)).text(),
+        http(&with_routes(&routes)).clusters(&cluster("kept", &["B1"], "")).text(),
         vec![
             case("5xx: 500", asks("5xx", "try1?status=500")),
             case("5xx: once by default", asks("5xx", "status=503")),
             case("5xx: 404 is none", asks("5xx", "status=404")),
             case("5xx: no answer", asks("5xx", "try1?close")),
             case("5xx: never an answer", asks("5xx", "close")),
+            Case::of("a connection that was used before", vec![once(get("/kept/")), once(asks("kept", "try1?close")).after(100)]),
             case("5xx: with a body", post("/5xx/", "hello").asks("try1?status=503")),
             case("5xx: by HTTP/2", asks("5xx", "try1?status=503").h2()),
             case("5xx: broken off in the body", asks("5xx", "try1?partial")),

@@ -9,7 +9,7 @@ use super::Answer;
 use crate::http1::Reader;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const QUIET: Duration = Duration::from_millis(1200);
+const QUIET: Duration = Duration::from_millis(700);
 
 /// One frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

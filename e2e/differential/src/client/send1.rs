@@ -11,7 +11,7 @@ use crate::http1::{Framing, Head, Reader, latin1};
 use crate::origin::ID;
 
 /// How long raw bytes are waited for where it is open whether an answer or the connection's end comes.
-const QUIET: Duration = Duration::from_millis(1200);
+const QUIET: Duration = Duration::from_millis(700);
 
 /// A request, and its answer.
 pub async fn plain(mut reader: Reader, request: &Request, id: &str) -> Result<Answer> {

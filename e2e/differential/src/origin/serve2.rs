@@ -83,7 +83,7 @@ async fn one(
         _ => {}
     }
     // A failure shows at the other end.
-    let _ = answer(respond, body, plan, switch).await;
+    let _ = answer(respond, body, plan, switch, head.method == http::Method::HEAD).await;
     Connection::Stays
 }
 
@@ -92,6 +92,7 @@ async fn answer(
     mut body: RecvStream,
     plan: Plan,
     switch: bool,
+    is_head: bool,
 ) -> Result<(), h2::Error> {
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::from_u16(plan.status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -105,7 +106,7 @@ async fn answer(
         }
         return send.send_data(Bytes::new(), true);
     }
-    let empty = plan.body.is_empty() && plan.trailers.is_empty();
+    let empty = is_head || (plan.body.is_empty() && plan.trailers.is_empty());
     let mut send = respond.send_response(head, empty && plan.end == End::Answer)?;
     match plan.end {
         End::Answer if empty => Ok(()),
