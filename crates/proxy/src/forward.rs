@@ -74,7 +74,7 @@ pub(crate) async fn forward(
     .await?;
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
-    record.holds(exchange, limits);
+    record.holds(exchange, limits.of_try(policy.and_then(|policy| per_try(policy).idle)));
     cluster.response_headers.apply(headers);
     found.route.response_headers.apply(headers);
     found.host.response_headers.apply(headers);

@@ -96,6 +96,10 @@ pub(crate) struct Limits {
     end: Option<Instant>,
     /// Which limit the end is.
     which: Over,
+    /// Which limit standing still is.
+    which_idle: Over,
+    /// The end that is told to the upstream.
+    told: Option<Instant>,
     request: Option<Instant>,
     idle: Option<Duration>,
 }
@@ -121,6 +125,8 @@ impl Limits {
         Self {
             end,
             which,
+            which_idle: Over::Idle,
+            told: whole,
             request: proxy.limits.request_timeout.map(|after| begun + after),
             idle: route.idle_timeout.or(proxy.stream_idle_timeout).filter(|idle| !idle.is_zero()),
         }
@@ -128,7 +134,7 @@ impl Limits {
 
     /// Tells the upstream of a try that begins now how long it will be waited for.
     pub(crate) fn tell(&self, headers: &mut HeaderMap, per_try: Option<Duration>) {
-        let whole = self.end.filter(|_| self.which == Over::Whole).map(|end| end - Instant::now());
+        let whole = self.told.map(|end| end.saturating_duration_since(Instant::now()));
         let expected = [whole, per_try.filter(|limit| !limit.is_zero())].into_iter().flatten().min();
         if let Some(expected) = expected {
             // Counted in whole milliseconds, of which the first has begun.
@@ -140,6 +146,14 @@ impl Limits {
     /// What of them holds when the response has begun.
     pub(crate) fn of_response(self) -> Self {
         Self { request: None, ..self }
+    }
+
+    /// What of them holds when the last try has begun to answer, which may stand still for so long.
+    pub(crate) fn of_try(self, idle: Option<Duration>) -> Self {
+        match idle.filter(|idle| !idle.is_zero() && self.idle.is_none_or(|own| *idle < own)) {
+            Some(idle) => Self { idle: Some(idle), which_idle: Over::TryIdle, ..self },
+            None => self,
+        }
     }
 
     /// Runs `work` within the limits; `per_try` is counted from now. The work stays where the caller pinned it: moved in
@@ -173,7 +187,7 @@ impl Limits {
             (try_end.at, Over::Try),
             (try_end.idle.map(|idle| moved + idle), Over::TryIdle),
             (self.request.filter(|_| progress.receiving.get()), Over::Request),
-            (self.idle.map(|idle| moved + idle), Over::Idle),
+            (self.idle.map(|idle| moved + idle), self.which_idle),
         ];
         let first = all.into_iter().filter_map(|(at, over)| Some((at?, over))).min_by_key(|(at, _)| *at);
         let Some((at, over)) = first else { return Poll::Pending };

@@ -15,7 +15,7 @@ use base::TraceContext;
 use filter::LocalResponse;
 use mesh_http::grpc::GrpcStatus;
 use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, Timer, head};
-use model::route::{Forward, Found};
+use model::route::{Action, Forward, Found};
 use model::{Cluster, Direction, WorkloadRef};
 use telemetry::ResponseFlags;
 use tokio::time::Instant;
@@ -265,6 +265,15 @@ impl Record {
         self.facts.borrow_mut().cluster = Some(name.clone());
     }
 
+    /// A filter answers in the place of this action.
+    pub(crate) fn would_go(&self, action: &Action) {
+        if let Action::Forward(to) = action
+            && let Some(cluster) = to.pick(rand::random())
+        {
+            self.to_cluster(&cluster.name);
+        }
+    }
+
     /// The cluster exists.
     pub(crate) fn to_service(&self, cluster: &Arc<Cluster>) {
         self.facts.borrow_mut().cluster_config = Some(cluster.clone());
@@ -418,7 +427,7 @@ impl Record {
             BodyEnd::Failed(error) if error.side == Side::Downstream => self.downstream_gone(),
             BodyEnd::Failed(error) => match error.kind {
                 BodyErrorKind::Timeout => match self.facts.borrow().overdue {
-                    Some(Over::Whole) => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+                    Some(Over::Whole | Over::TryIdle) => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
                     // Envoy has no flag for it.
                     Some(Over::Stream) => ResponseFlags::NONE,
                     _ => ResponseFlags::STREAM_IDLE_TIMEOUT,
@@ -624,6 +633,7 @@ fn broken_off(kind: BodyErrorKind, overdue: Option<Over>) -> Cow<'static, str> {
     match (kind, overdue) {
         (BodyErrorKind::Timeout, Some(Over::Whole)) => "response_timeout".into(),
         (BodyErrorKind::Timeout, Some(Over::Stream)) => "max_duration_timeout".into(),
+        (BodyErrorKind::Timeout, Some(Over::TryIdle)) => "upstream_per_try_idle_timeout".into(),
         (BodyErrorKind::Timeout, _) => "stream_idle_timeout".into(),
         (BodyErrorKind::Reset(_), _) => format!("{started}{{remote_reset}}").into(),
         (BodyErrorKind::Malformed, _) => format!("{started}{{protocol_error}}").into(),

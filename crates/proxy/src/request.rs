@@ -47,7 +47,10 @@ async fn exchange(
     record.routed(&found);
     let mut filters = conn.plan().filters.begin(&found, rand::random());
     let mut response = match filters.on_request(request).await {
-        Flow::Respond(local) => record.by_filter(*local),
+        Flow::Respond(local) => {
+            record.would_go(&found.route.action);
+            record.by_filter(*local)
+        }
         Flow::Continue => match &found.route.action {
             Action::Forward(to) => forward::forward(conn, pin, (&found, to), (request, marks), record).await?,
             Action::Redirect(to) => record.by_route(head::redirect(&found, to, request, record.is_grpc())),

@@ -10,7 +10,6 @@ pub struct Bootstrap {
     filter: String,
     table: String,
     http_filters: String,
-    socket: String,
     clusters: String,
     listeners: String,
 }
@@ -75,12 +74,6 @@ impl Bootstrap {
         self
     }
 
-    /// More fields of the filter chain.
-    pub fn socket(mut self, more: &str) -> Self {
-        self.socket += more;
-        self
-    }
-
     /// More clusters.
     pub fn clusters(mut self, more: &str) -> Self {
         self.clusters += more.trim_start_matches('\n');
@@ -102,9 +95,8 @@ impl Bootstrap {
     fn listener(&self, port: &str, filter: &str) -> String {
         let manager = self.manager(filter);
         format!(
-            "- name: {port}\n  address: {{socket_address: {{address: 127.0.0.1, port_value: ${port}}}}}\n  filter_chains:\n  - filters:\n{}\n{}",
-            indent(&manager, 4),
-            indent(&self.socket, 4)
+            "- name: {port}\n  address: {{socket_address: {{address: 127.0.0.1, port_value: ${port}}}}}\n  filter_chains:\n  - filters:\n{}\n",
+            indent(&manager, 4)
         )
     }
 

@@ -154,12 +154,6 @@ impl Case {
         Self { about: Some(Duration::from_millis(milliseconds)), ..self }
     }
 
-    /// Names a difference that is there.
-    pub fn differs(mut self, lines: &'static [&'static str], reason: &'static str) -> Self {
-        self.differs.push(Differs { lines, reason });
-        self
-    }
-
     /// Repeats the first step so many times, one after the other.
     pub fn times(mut self, times: usize) -> Self {
         self.steps.iter_mut().for_each(|step| step.times = times);
@@ -278,6 +272,11 @@ impl Request {
     pub fn shows(mut self, certificate: &'static str) -> Self {
         self.tls.get_or_insert_default().certificate = Some(certificate);
         self
+    }
+
+    /// Are these bytes in which a proxy may find no id?
+    pub fn is_bytes(&self) -> bool {
+        matches!(self.wire, Wire::Raw(..) | Wire::Frames(_) | Wire::Tcp(_))
     }
 
     /// How many answers raw bytes are expected to get.

@@ -2,6 +2,7 @@
 
 mod balancing;
 mod connections;
+mod differences;
 mod edge;
 mod malformed;
 mod protocols;
@@ -23,5 +24,7 @@ pub fn all() -> Vec<Group> {
         rewriting::groups(),
         routing::groups(),
     ];
-    all.into_iter().flatten().collect()
+    let mut groups: Vec<Group> = all.into_iter().flatten().collect();
+    differences::mark(&mut groups);
+    groups
 }

@@ -31,7 +31,7 @@ pub const LOG_FIELDS: [(&str, &str); 12] = [
 ];
 
 /// How long a line of the access log may take.
-const LOG_PATIENCE: Duration = Duration::from_millis(700);
+const LOG_PATIENCE: Duration = Duration::from_millis(400);
 /// What "at once" means on a busy machine, if no other time is expected.
 const AT_ONCE: Duration = Duration::from_secs(6);
 
@@ -137,8 +137,9 @@ async fn observe(case: &Case, id: &str, proxy: &Proxy, origins: &Origins) -> Res
     summarise(case.compare, &mut observed);
     if matches!(case.compare, Compare::Everything | Compare::AnyBackend) {
         observed.outcome.push("takes", class(took, case.about));
-        let expected = requests.iter().filter(|(_, answer)| answer.status.len() == 3).count();
-        log(&mut observed.outcome, proxy, logged, id, expected).await;
+        let bytes = case.steps.iter().any(|step| step.request.is_bytes());
+        let answered = requests.iter().filter(|(_, answer)| answer.status.len() == 3).count();
+        log(&mut observed.outcome, proxy, logged, id, bytes, answered.max(usize::from(bytes))).await;
         observed.outcome.map(|value| proxy.names.unfill(value));
     }
     if case.compare == Compare::AnyBackend {
@@ -216,10 +217,12 @@ fn class(took: Duration, about: Option<Duration>) -> &'static str {
     }
 }
 
-/// Takes in the lines of the access log that are about the case: with its id, or since it began without any.
-async fn log(outcome: &mut Outcome, proxy: &Proxy, from: usize, id: &str, expected: usize) {
+/// Takes in the lines of the access log that are about the case: with its id, or, of bytes that may have none, those
+/// without any since it began.
+async fn log(outcome: &mut Outcome, proxy: &Proxy, from: usize, id: &str, bytes: bool, expected: usize) {
     let until = Instant::now() + LOG_PATIENCE;
-    let own = |line: &String| line.starts_with("-\t") || line.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'));
+    let nameless = |line: &String| bytes && line.starts_with("-\t");
+    let own = |line: &String| nameless(line) || line.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'));
     let read = || proxy.logged(from).into_iter().filter(own).collect::<Vec<String>>();
     let mut lines = read();
     while lines.len() < expected && Instant::now() < until {

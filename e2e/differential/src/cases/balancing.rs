@@ -159,7 +159,7 @@ fn outliers() -> Group {
             Case::of("the only one is out, then back", vec![
                 once(get("/back/").asks("status=500")),
                 once(get("/back/")).after(50),
-                once(get("/back/")).after(1200),
+                once(get("/back/")).after(2500),
             ]),
             case("who fails checks gets nothing", get("/checked/")).times(60).compare(Compare::Spread),
             case("who cannot be reached gets nothing", get("/checked-tcp/")).times(60).compare(Compare::Spread),
@@ -173,7 +173,7 @@ fn outliers() -> Group {
 fn breakers() -> Group {
     let clusters = [
         cluster("requests", &["B1"], "circuit_breakers: {thresholds: [{max_requests: 1}]}"),
-        cluster("pending", &["B1"], "circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 1}]}"),
+        cluster("pending", &["B1"], "circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 3}]}"),
         cluster("retries", &["B1"], "circuit_breakers: {thresholds: [{max_retries: 0}]}"),
         cluster("none-pending", &["B1"], "circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 0}]}"),
     ];
@@ -191,7 +191,9 @@ fn breakers() -> Group {
         file.clusters(&clusters.join("\n")).text(),
         vec![
             together("requests", "/requests/"),
-            together("pending requests", "/pending/"),
+            Case { steps: vec![once(get("/pending/").asks("delay=200"))], ..case("pending requests", get("/")) }
+                .together(2)
+                .compare(Compare::Statuses),
             case("no pending requests", get("/none-pending/")),
             case("no retries", get("/retries/").asks("status=503")),
             case("one request", get("/requests/")),
