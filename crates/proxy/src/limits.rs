@@ -287,12 +287,14 @@ mod tests {
             (seconds(5), seconds(3), None, seconds(5)),
         ] {
             let route = Forward { timeout: route, max_grpc_timeout: max, ..Forward::to("c") };
-            assert_eq!(whole_timeout(&route, asked), expected, "{route:?} {asked:?}");
+            let deadline = asked.and_then(|asked| grpc_deadline(&route, asked));
+            let timeout = route.timeout.filter(|timeout| !timeout.is_zero());
+            assert_eq!(deadline.or(timeout), expected, "{route:?} {asked:?}");
         }
         for (offset, expected) in [(1, 3), (4, 4), (9, 4)] {
             let route =
                 Forward { max_grpc_timeout: seconds(0), grpc_timeout_offset: seconds(offset), ..Forward::to("c") };
-            assert_eq!(whole_timeout(&route, seconds(4)), seconds(expected), "an offset of {offset} s");
+            assert_eq!(grpc_deadline(&route, Duration::from_secs(4)), seconds(expected), "an offset of {offset} s");
         }
     }
 

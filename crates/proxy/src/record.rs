@@ -215,6 +215,14 @@ impl Record {
         !self.conn.plan().logs.is_empty()
     }
 
+    /// The request goes no further; maybe its head was not even complete.
+    pub(crate) fn refuses(&self, request: &Request<Body>) {
+        let known = self.facts.borrow().request_headers.is_some();
+        if !known {
+            self.received(request);
+        }
+    }
+
     /// The head is complete.
     pub(crate) fn received(&self, request: &Request<Body>) {
         if self.is_logged() {

@@ -22,7 +22,10 @@ pub(crate) fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> im
         let record = Record::open(&conn, &mut request);
         match exchange(&conn, &mut request, &record).await {
             Ok(response) => record.answer(response),
-            Err(fault) => record.fault(respond::fault(fault, record.caller())),
+            Err(fault) => {
+                record.refuses(&request);
+                record.fault(respond::fault(fault, record.caller()))
+            }
         }
     }
 }

@@ -53,6 +53,8 @@ pub struct Differs {
 pub enum Compare {
     /// All of it.
     Everything,
+    /// All of it but what the origins got: where a body goes wrong, its head may have been sent on already.
+    Answer,
     /// All of it but which of the backends it was.
     AnyBackend,
     /// How many requests each backend got, as far as chance allows.

@@ -99,7 +99,7 @@ async fn differential(line: Line) -> Result<bool> {
         let (programs, origins, folder, wanted) = (&programs, &origins, folder.path(), &wanted);
         async move { (group.name, run::group(group, |case| wanted(group, case), programs, origins, folder).await) }
     });
-    let mut reports = futures_util::stream::iter(works).buffer_unordered(2);
+    let mut reports = futures_util::stream::iter(works).buffer_unordered(4);
     let mut clean = wrong.is_empty();
     while let Some((name, report)) = reports.next().await {
         clean &= print(name, report);

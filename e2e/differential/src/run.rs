@@ -30,6 +30,9 @@ pub const LOG_FIELDS: [(&str, &str); 12] = [
     ("termination", "%CONNECTION_TERMINATION_DETAILS%"),
 ];
 
+/// What of them depends on whether an origin was asked.
+const OF_ORIGINS: [&str; 4] = ["cluster", "host", "tries", "received"];
+
 /// How long a line of the access log may take.
 const LOG_PATIENCE: Duration = Duration::from_millis(400);
 /// What "at once" means on a busy machine, if no other time is expected.
@@ -122,8 +125,11 @@ async fn observe(case: &Case, id: &str, proxy: &Proxy, origins: &Origins) -> Res
         let before = if many { format!("{}: ", number + 1) } else { String::new() };
         let tries = origins.memory.of(id);
         match case.compare {
-            Compare::Everything | Compare::AnyBackend => {
+            Compare::Everything | Compare::Answer | Compare::AnyBackend => {
                 observed.outcome.append(&before, std::mem::take(&mut answer.outcome));
+                if case.compare == Compare::Answer {
+                    continue;
+                }
                 observed.outcome.push(format!("{before}tries"), tries.len().to_string());
                 for (number, seen) in tries.iter().enumerate() {
                     observed.outcome.append(&before, said(seen, number + 1));
@@ -135,11 +141,11 @@ async fn observe(case: &Case, id: &str, proxy: &Proxy, origins: &Origins) -> Res
         }
     }
     summarise(case.compare, &mut observed);
-    if matches!(case.compare, Compare::Everything | Compare::AnyBackend) {
+    if matches!(case.compare, Compare::Everything | Compare::Answer | Compare::AnyBackend) {
         observed.outcome.push("takes", class(took, case.about));
         let bytes = case.steps.iter().any(|step| step.request.is_bytes());
         let answered = requests.iter().filter(|(_, answer)| answer.status.len() == 3).count();
-        log(&mut observed.outcome, proxy, logged, id, bytes, answered.max(usize::from(bytes))).await;
+        log((&mut observed.outcome, case.compare), proxy, logged, id, bytes, answered.max(usize::from(bytes))).await;
         observed.outcome.map(|value| proxy.names.unfill(value));
     }
     if case.compare == Compare::AnyBackend {
@@ -219,7 +225,7 @@ fn class(took: Duration, about: Option<Duration>) -> &'static str {
 
 /// Takes in the lines of the access log that are about the case: with its id, or, of bytes that may have none, those
 /// without any since it began.
-async fn log(outcome: &mut Outcome, proxy: &Proxy, from: usize, id: &str, bytes: bool, expected: usize) {
+async fn log((outcome, compare): (&mut Outcome, Compare), proxy: &Proxy, from: usize, id: &str, bytes: bool, expected: usize) {
     let until = Instant::now() + LOG_PATIENCE;
     let nameless = |line: &String| bytes && line.starts_with("-\t");
     let own = |line: &String| nameless(line) || line.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'));
@@ -235,7 +241,8 @@ async fn log(outcome: &mut Outcome, proxy: &Proxy, from: usize, id: &str, bytes:
     for (number, line) in lines.iter().enumerate() {
         let before = if many { format!("{}: ", number + 1) } else { String::new() };
         let values: Vec<&str> = line.splitn(LOG_FIELDS.len() + 1, '\t').skip(1).collect();
-        for ((name, _), value) in LOG_FIELDS.iter().zip(values) {
+        let told = LOG_FIELDS.iter().zip(values).filter(|((name, _), _)| compare != Compare::Answer || !OF_ORIGINS.contains(name));
+        for ((name, _), value) in told {
             outcome.push(format!("{before}log {name}"), value);
         }
     }

@@ -44,7 +44,7 @@ fn policies() -> Group {
             spread("least request", "/least/"),
             spread("least request by weight", "/least-weighted"),
             spread("random", "/random/"),
-            spread("random by weight", "/random-weighted"),
+            case("random by weight", get("/random-weighted")).times(600).compare(Compare::Spread),
             spread("weighted clusters", "/clusters"),
             spread("a weight of nothing", "/nothing"),
             Case { steps: vec![once(get("/least/").asks("b1?delay=400")).times(12)], ..case("least request avoids who is busy", get("/")) }

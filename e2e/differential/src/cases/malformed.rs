@@ -1,7 +1,7 @@
 //! Bytes that are not as they should be.
 
 use crate::bootstrap::routes;
-use crate::case::{Case, Group, case, frames, raw};
+use crate::case::{Case, Compare, Group, case, frames, raw};
 use crate::client::frames::{frame, literals};
 
 /// The groups.
@@ -83,14 +83,14 @@ fn http1() -> Group {
             case("chunks with an extension", chunked("5;a=b\r\nhello\r\n0\r\n\r\n")),
             case("chunks with zeros before", chunked("005\r\nhello\r\n0\r\n\r\n")),
             case("chunks with trailers", chunked("5\r\nhello\r\n0\r\nx-end: 1\r\n\r\n")),
-            case("a bad trailer", chunked("5\r\nhello\r\n0\r\nbad trailer\r\n\r\n")),
-            case("a chunk size that is none", chunked("zz\r\nhello\r\n0\r\n\r\n")),
-            case("a chunk size with a sign", chunked("+5\r\nhello\r\n0\r\n\r\n")),
-            case("a chunk size with 0x", chunked("0x5\r\nhello\r\n0\r\n\r\n")),
-            case("no chunk size", chunked("\r\nhello\r\n0\r\n\r\n")),
-            case("a chunk size that is too long", chunked("fffffffffffffffff\r\nhello\r\n0\r\n\r\n")),
-            case("a chunk that is too long", chunked("5\r\nhello there\r\n0\r\n\r\n")),
-            case("a chunk with a line feed alone", chunked("5\nhello\n0\n\n")),
+            case("a bad trailer", chunked("5\r\nhello\r\n0\r\nbad trailer\r\n\r\n")).compare(Compare::Answer),
+            case("a chunk size that is none", chunked("zz\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
+            case("a chunk size with a sign", chunked("+5\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
+            case("a chunk size with 0x", chunked("0x5\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
+            case("no chunk size", chunked("\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
+            case("a chunk size that is too long", chunked("fffffffffffffffff\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
+            case("a chunk that is too long", chunked("5\r\nhello there\r\n0\r\n\r\n")).compare(Compare::Answer),
+            case("a chunk with a line feed alone", chunked("5\nhello\n0\n\n")).compare(Compare::Answer),
             case("too large a head", get(&format!("x: {}\r\n", "a".repeat(70_000)))),
             case("too many headers", get(&"x: a\r\n".repeat(120))),
             case("a TLS handshake", raw("\u{16}\u{3}\u{1}\0\u{2e}\u{1}\0\0\u{2a}\u{3}\u{3}\r\n\r\n")),

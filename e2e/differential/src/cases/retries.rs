@@ -97,7 +97,7 @@ fn conditions() -> Group {
             case("each try elsewhere", asks("others", "status=503")).compare(Compare::AnyBackend),
             case("per try", asks("try-timeout", "try1?delay=1500")).about(200),
             case("per try, both", asks("try-timeout", "delay=1500")).about(400),
-            case("per try, idle", asks("try-idle", "try1?stall")).about(200),
+            case("per try, idle", asks("try-idle", "try1?stall")),
             case("per try, idle before the head", asks("try-idle", "try1?hang")).about(200),
             case("the answer says when", asks("back-off", "try1?status=503;header=retry-after:1")).about(1000),
         ],
