@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ::http::uri::{Authority, PathAndQuery};
 use ::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use base::Backoff;
-use mesh_http::{Body, head};
 use mesh_http::grpc::{self, GrpcStatus};
+use mesh_http::{Body, head};
 use model::RetryPolicy;
 use model::cluster::Transport;
 use model::retry::RetryOn;
@@ -36,8 +36,8 @@ pub(crate) async fn forward(
     record: &Rc<Record>,
 ) -> Result<Response<Body>, Fault> {
     let cluster = to.pick(rand::random()).ok_or(Fault::NoCluster)?;
-    let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_cluster(&cluster.name);
+    let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_service(pools.config());
     let Wishes { timeout, retry } = wishes::take(request.headers_mut(), marks, to);
     let grpc = marks.has(Marks::GRPC_TIMEOUT).then(|| grpc_timeout(request)).flatten();

@@ -203,12 +203,9 @@ fn plain(fault: &Fault) -> Plain {
             "stream_idle_timeout",
             "stream timeout",
         ),
-        Fault::StreamTooLong => simple(
-            StatusCode::REQUEST_TIMEOUT,
-            none,
-            "max_duration_timeout",
-            "downstream duration timeout",
-        ),
+        Fault::StreamTooLong => {
+            simple(StatusCode::REQUEST_TIMEOUT, none, "max_duration_timeout", "downstream duration timeout")
+        }
         Fault::RequestTooSlow => {
             simple(StatusCode::REQUEST_TIMEOUT, none, "request_overall_timeout", "request timeout")
         }
@@ -332,7 +329,9 @@ mod tests {
         let whole = Caller { whole: true, ..Caller::default() };
         assert_eq!(fault(Fault::StreamIdle, whole).status, StatusCode::GATEWAY_TIMEOUT);
         let grpc = Caller { grpc: true, ..whole };
-        let Answer::Response(response) = fault(Fault::StreamTooLong, grpc).answer else { panic!("expected a response") };
+        let Answer::Response(response) = fault(Fault::StreamTooLong, grpc).answer else {
+            panic!("expected a response")
+        };
         assert_eq!(response.headers()["grpc-status"], "4");
     }
 

@@ -24,7 +24,8 @@ type Rows = BTreeSet<(String, String)>;
 
 fn compare(cases: &Rows, rows: &Rows) -> Vec<String> {
     let missing = cases.difference(rows).map(|(name, why)| format!("the table has no line `{why}` for `{name}`"));
-    let more = rows.difference(cases).map(|(name, why)| format!("`{name}` stands there with `{why}`, but no case says so"));
+    let more =
+        rows.difference(cases).map(|(name, why)| format!("`{name}` stands there with `{why}`, but no case says so"));
     missing.chain(more).collect()
 }
 

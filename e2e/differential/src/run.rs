@@ -225,7 +225,14 @@ fn class(took: Duration, about: Option<Duration>) -> &'static str {
 
 /// Takes in the lines of the access log that are about the case: with its id, or, of bytes that may have none, those
 /// without any since it began.
-async fn log((outcome, compare): (&mut Outcome, Compare), proxy: &Proxy, from: usize, id: &str, bytes: bool, expected: usize) {
+async fn log(
+    (outcome, compare): (&mut Outcome, Compare),
+    proxy: &Proxy,
+    from: usize,
+    id: &str,
+    bytes: bool,
+    expected: usize,
+) {
     let until = Instant::now() + LOG_PATIENCE;
     let nameless = |line: &String| bytes && line.starts_with("-\t");
     let own = |line: &String| nameless(line) || line.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'));
@@ -241,7 +248,10 @@ async fn log((outcome, compare): (&mut Outcome, Compare), proxy: &Proxy, from: u
     for (number, line) in lines.iter().enumerate() {
         let before = if many { format!("{}: ", number + 1) } else { String::new() };
         let values: Vec<&str> = line.splitn(LOG_FIELDS.len() + 1, '\t').skip(1).collect();
-        let told = LOG_FIELDS.iter().zip(values).filter(|((name, _), _)| compare != Compare::Answer || !OF_ORIGINS.contains(name));
+        let told = LOG_FIELDS
+            .iter()
+            .zip(values)
+            .filter(|((name, _), _)| compare != Compare::Answer || !OF_ORIGINS.contains(name));
         for ((name, _), value) in told {
             outcome.push(format!("{before}log {name}"), value);
         }

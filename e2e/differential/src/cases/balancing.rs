@@ -47,9 +47,12 @@ fn policies() -> Group {
             case("random by weight", get("/random-weighted")).times(600).compare(Compare::Spread),
             spread("weighted clusters", "/clusters"),
             spread("a weight of nothing", "/nothing"),
-            Case { steps: vec![once(get("/least/").asks("b1?delay=400")).times(12)], ..case("least request avoids who is busy", get("/")) }
-                .together(12)
-                .compare(Compare::Statuses),
+            Case {
+                steps: vec![once(get("/least/").asks("b1?delay=400")).times(12)],
+                ..case("least request avoids who is busy", get("/"))
+            }
+            .together(12)
+            .compare(Compare::Statuses),
         ],
     )
 }
@@ -104,16 +107,40 @@ fn priorities() -> Group {
         assignment("second", &list(&[group(0, &[("B1", sick)], ""), group(1, &[("B2", "")], "")]), ""),
         assignment("spills", &list(&[group(0, &[("B1", ""), ("B2", sick)], ""), group(1, &[("B3", "")], "")]), ""),
         assignment("panic", &list(&[group(0, &[("B1", ""), ("B2", sick), ("B3", sick)], "")]), ""),
-        assignment("no-panic", &list(&[group(0, &[("B1", ""), ("B2", sick), ("B3", sick)], "")]), "common_lb_config: {healthy_panic_threshold: {value: 0}}"),
-        assignment("all-sick", &list(&[group(0, &[("B1", sick)], "")]), "common_lb_config: {healthy_panic_threshold: {value: 0}}"),
+        assignment(
+            "no-panic",
+            &list(&[group(0, &[("B1", ""), ("B2", sick), ("B3", sick)], "")]),
+            "common_lb_config: {healthy_panic_threshold: {value: 0}}",
+        ),
+        assignment(
+            "all-sick",
+            &list(&[group(0, &[("B1", sick)], "")]),
+            "common_lb_config: {healthy_panic_threshold: {value: 0}}",
+        ),
         assignment("degraded", &list(&[group(0, &[("B1", ", health_status: DEGRADED"), ("B2", "")], "")]), ""),
-        assignment("draining", &list(&[group(0, &[("B1", ", health_status: DRAINING"), ("B2", "")], "")]), "common_lb_config: {healthy_panic_threshold: {value: 0}}"),
-        assignment("zones", &list(&[group(0, &[("B1", "")], &zone("a", 1)), group(0, &[("B2", "")], &zone("b", 3))]), "common_lb_config: {locality_weighted_lb_config: {}}"),
-        assignment("no-zones", &list(&[group(0, &[("B1", "")], &zone("a", 1)), group(0, &[("B2", "")], &zone("b", 3))]), ""),
+        assignment(
+            "draining",
+            &list(&[group(0, &[("B1", ", health_status: DRAINING"), ("B2", "")], "")]),
+            "common_lb_config: {healthy_panic_threshold: {value: 0}}",
+        ),
+        assignment(
+            "zones",
+            &list(&[group(0, &[("B1", "")], &zone("a", 1)), group(0, &[("B2", "")], &zone("b", 3))]),
+            "common_lb_config: {locality_weighted_lb_config: {}}",
+        ),
+        assignment(
+            "no-zones",
+            &list(&[group(0, &[("B1", "")], &zone("a", 1)), group(0, &[("B2", "")], &zone("b", 3))]),
+            "",
+        ),
         assignment("empty", "[]", ""),
     ];
-    let names = ["first", "second", "spills", "panic", "no-panic", "all-sick", "degraded", "draining", "zones", "no-zones", "empty"];
-    let text: String = names.iter().map(|name| format!("- {{match: {{prefix: /{name}/}}, route: {{cluster: {name}}}}}\n")).collect();
+    let names = [
+        "first", "second", "spills", "panic", "no-panic", "all-sick", "degraded", "draining", "zones", "no-zones",
+        "empty",
+    ];
+    let text: String =
+        names.iter().map(|name| format!("- {{match: {{prefix: /{name}/}}, route: {{cluster: {name}}}}}\n")).collect();
     let spread = |name, path| case(name, get(path)).times(150).compare(Compare::Spread);
     Group::new(
         "priorities",
@@ -137,16 +164,45 @@ fn priorities() -> Group {
 fn outliers() -> Group {
     let three = ["B1", "B2", "B3"];
     let clusters = [
-        cluster("fives", &three, "outlier_detection: {consecutive_5xx: 2, interval: 600s, base_ejection_time: 600s, max_ejection_percent: 100, enforcing_consecutive_gateway_failure: 0}"),
-        cluster("gateways", &three, "outlier_detection: {consecutive_5xx: 100, consecutive_gateway_failure: 2, enforcing_consecutive_gateway_failure: 100, interval: 600s, base_ejection_time: 600s, max_ejection_percent: 100}"),
-        cluster("capped", &three, "outlier_detection: {consecutive_5xx: 1, interval: 600s, base_ejection_time: 600s, max_ejection_percent: 10}"),
-        cluster("back", &["B1"], "common_lb_config: {healthy_panic_threshold: {value: 0}}\noutlier_detection: {consecutive_5xx: 1, interval: 0.1s, base_ejection_time: 0.3s, max_ejection_percent: 100}"),
-        cluster("checked", &three, "health_checks: [{timeout: 1s, interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /health/not-b3}}]"),
-        cluster("checked-tcp", &["B1", "DEAD"], "health_checks: [{timeout: 1s, interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]"),
-        cluster("checked-odd", &three, "health_checks: [{timeout: 1s, interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /health/not-b1, expected_statuses: [{start: 500, end: 504}]}}]\ncommon_lb_config: {healthy_panic_threshold: {value: 0}}"),
+        cluster(
+            "fives",
+            &three,
+            "outlier_detection: {consecutive_5xx: 2, interval: 600s, base_ejection_time: 600s, max_ejection_percent: 100, enforcing_consecutive_gateway_failure: 0}",
+        ),
+        cluster(
+            "gateways",
+            &three,
+            "outlier_detection: {consecutive_5xx: 100, consecutive_gateway_failure: 2, enforcing_consecutive_gateway_failure: 100, interval: 600s, base_ejection_time: 600s, max_ejection_percent: 100}",
+        ),
+        cluster(
+            "capped",
+            &three,
+            "outlier_detection: {consecutive_5xx: 1, interval: 600s, base_ejection_time: 600s, max_ejection_percent: 10}",
+        ),
+        cluster(
+            "back",
+            &["B1"],
+            "common_lb_config: {healthy_panic_threshold: {value: 0}}\noutlier_detection: {consecutive_5xx: 1, interval: 0.1s, base_ejection_time: 0.3s, max_ejection_percent: 100}",
+        ),
+        cluster(
+            "checked",
+            &three,
+            "health_checks: [{timeout: 1s, interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /health/not-b3}}]",
+        ),
+        cluster(
+            "checked-tcp",
+            &["B1", "DEAD"],
+            "health_checks: [{timeout: 1s, interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]",
+        ),
+        cluster(
+            "checked-odd",
+            &three,
+            "health_checks: [{timeout: 1s, interval: 0.1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /health/not-b1, expected_statuses: [{start: 500, end: 504}]}}]\ncommon_lb_config: {healthy_panic_threshold: {value: 0}}",
+        ),
     ];
     let names = ["fives", "gateways", "capped", "back", "checked", "checked-tcp", "checked-odd"];
-    let text: String = names.iter().map(|name| format!("- {{match: {{prefix: /{name}/}}, route: {{cluster: {name}}}}}\n")).collect();
+    let text: String =
+        names.iter().map(|name| format!("- {{match: {{prefix: /{name}/}}, route: {{cluster: {name}}}}}\n")).collect();
     let ill = |path: &str, how: &str, times| once(get(path).asks(&format!("b1?status={how};body=ill"))).times(times);
     let statuses = |name, steps| Case::of(name, steps).compare(Compare::Statuses);
     Group::new(
@@ -156,15 +212,21 @@ fn outliers() -> Group {
             statuses("two failures in a row", vec![ill("/fives/", "500", 60)]),
             statuses("two gateway failures in a row", vec![ill("/gateways/", "503", 60)]),
             statuses("500 is no gateway failure", vec![ill("/gateways/", "500", 60)]),
-            Case::of("the only one is out, then back", vec![
-                once(get("/back/").asks("status=500")),
-                once(get("/back/")).after(50),
-                once(get("/back/")).after(2500),
-            ]),
+            Case::of(
+                "the only one is out, then back",
+                vec![
+                    once(get("/back/").asks("status=500")),
+                    once(get("/back/")).after(50),
+                    once(get("/back/")).after(2500),
+                ],
+            ),
             case("who fails checks gets nothing", get("/checked/")).times(60).compare(Compare::Spread),
             case("who cannot be reached gets nothing", get("/checked-tcp/")).times(60).compare(Compare::Spread),
             case("another status is expected", get("/checked-odd/")).times(60).compare(Compare::Spread),
-            statuses("not more than a share is out", vec![once(get("/capped/").asks("status=500")).times(20), once(get("/capped/")).times(20)]),
+            statuses(
+                "not more than a share is out",
+                vec![once(get("/capped/").asks("status=500")).times(20), once(get("/capped/")).times(20)],
+            ),
         ],
     )
     .settled_for(1500)
@@ -175,7 +237,11 @@ fn breakers() -> Group {
         cluster("requests", &["B1"], "circuit_breakers: {thresholds: [{max_requests: 1}]}"),
         cluster("pending", &["B1"], "circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 3}]}"),
         cluster("retries", &["B1"], "circuit_breakers: {thresholds: [{max_retries: 0}]}"),
-        cluster("none-pending", &["B1"], "circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 0}]}"),
+        cluster(
+            "none-pending",
+            &["B1"],
+            "circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 0}]}",
+        ),
     ];
     let file = routes(
         "

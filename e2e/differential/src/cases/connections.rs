@@ -9,11 +9,15 @@ pub fn groups() -> Vec<Group> {
 }
 
 fn certificate(name: &str) -> String {
-    format!("tls_certificates: [{{certificate_chain: {{filename: $DIR/{name}.pem}}, private_key: {{filename: $DIR/{name}.key}}}}]")
+    format!(
+        "tls_certificates: [{{certificate_chain: {{filename: $DIR/{name}.pem}}, private_key: {{filename: $DIR/{name}.key}}}}]"
+    )
 }
 
 fn secure(common: &str, more: &str) -> String {
-    format!("transport_socket: {{name: tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {{{common}}}{more}}}}}")
+    format!(
+        "transport_socket: {{name: tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {{{common}}}{more}}}}}"
+    )
 }
 
 fn downstream() -> Group {
@@ -25,14 +29,34 @@ fn downstream() -> Group {
         format!("- filter_chain_match: {{{matches}}}\n  filters:\n{}\n  {socket}\n", indent(&inner.manager(filter), 2))
     };
     let chains = [
-        chain("server_names: [a.example]", &secure(&format!("{}, alpn_protocols: [h2, http/1.1]", certificate("server")), ""), ""),
+        chain(
+            "server_names: [a.example]",
+            &secure(&format!("{}, alpn_protocols: [h2, http/1.1]", certificate("server")), ""),
+            "",
+        ),
         chain("server_names: ['*.wild.example']", &secure(&certificate("server"), ""), "server_name: wild"),
         chain("server_names: [b.example]", &secure(&certificate("other"), ""), "server_name: other"),
-        chain("server_names: [need.example]", &secure(&format!("{}, {trust}", certificate("server")), ", require_client_certificate: true"), forwarding),
+        chain(
+            "server_names: [need.example]",
+            &secure(&format!("{}, {trust}", certificate("server")), ", require_client_certificate: true"),
+            forwarding,
+        ),
         chain("server_names: [may.example]", &secure(&format!("{}, {trust}", certificate("server")), ""), forwarding),
-        chain("server_names: [named.example]", &secure(&format!("{}, {named}", certificate("server")), ", require_client_certificate: true"), ""),
-        chain("server_names: [old.example]", &secure(&format!("{}, tls_params: {{tls_maximum_protocol_version: TLSv1_2}}", certificate("server")), ""), ""),
-        chain("server_names: [alpn.example], application_protocols: [h2]", &secure(&format!("{}, alpn_protocols: [h2]", certificate("server")), ""), "server_name: two"),
+        chain(
+            "server_names: [named.example]",
+            &secure(&format!("{}, {named}", certificate("server")), ", require_client_certificate: true"),
+            "",
+        ),
+        chain(
+            "server_names: [old.example]",
+            &secure(&format!("{}, tls_params: {{tls_maximum_protocol_version: TLSv1_2}}", certificate("server")), ""),
+            "",
+        ),
+        chain(
+            "server_names: [alpn.example], application_protocols: [h2]",
+            &secure(&format!("{}, alpn_protocols: [h2]", certificate("server")), ""),
+            "server_name: two",
+        ),
         chain("transport_protocol: raw_buffer", "name: plain", ""),
     ];
     let listener = format!(
@@ -69,10 +93,14 @@ fn downstream() -> Group {
 
 fn upstream() -> Group {
     let socket = |common: &str, more: &str| {
-        format!("transport_socket: {{name: tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {{{common}}}{more}}}}}")
+        format!(
+            "transport_socket: {{name: tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {{{common}}}{more}}}}}"
+        )
     };
     let trust = |ca: &str, name: &str| {
-        format!("validation_context: {{trusted_ca: {{filename: $DIR/{ca}.pem}}, match_typed_subject_alt_names: [{{san_type: DNS, matcher: {{exact: {name}}}}}]}}")
+        format!(
+            "validation_context: {{trusted_ca: {{filename: $DIR/{ca}.pem}}, match_typed_subject_alt_names: [{{san_type: DNS, matcher: {{exact: {name}}}}}]}}"
+        )
     };
     let clusters = [
         cluster("good", &["TLS"], &socket(&trust("ca", "origin.example"), ", sni: origin.example")),
@@ -81,12 +109,26 @@ fn upstream() -> Group {
         cluster("wrong-ca", &["TLS"], &socket(&trust("strange-ca", "origin.example"), ", sni: origin.example")),
         cluster("not-tls", &["B1"], &socket("", "")),
         cluster("plain", &["TLS"], ""),
-        cluster("h2", &["TLS"], &format!("{}{}", socket(&format!("{}, alpn_protocols: [h2]", trust("ca", "origin.example")), ", sni: origin.example"), crate::bootstrap::HTTP2)),
+        cluster(
+            "h2",
+            &["TLS"],
+            &format!(
+                "{}{}",
+                socket(&format!("{}, alpn_protocols: [h2]", trust("ca", "origin.example")), ", sni: origin.example"),
+                crate::bootstrap::HTTP2
+            ),
+        ),
     ];
     let names = ["good", "any", "wrong-name", "wrong-ca", "not-tls", "plain"];
-    let mut text: String = names.iter().map(|name| format!("- {{match: {{prefix: /{name}}}, route: {{cluster: {name}, timeout: 3s}}}}\n")).collect();
+    let mut text: String = names
+        .iter()
+        .map(|name| format!("- {{match: {{prefix: /{name}}}, route: {{cluster: {name}, timeout: 3s}}}}\n"))
+        .collect();
     text += "- {match: {prefix: /over2}, route: {cluster: h2-tls}}\n";
-    let more = clusters.join("\n").replace("- name: h2\n", "- name: h2-tls\n").replace("cluster_name: h2,", "cluster_name: h2-tls,");
+    let more = clusters
+        .join("\n")
+        .replace("- name: h2\n", "- name: h2-tls\n")
+        .replace("cluster_name: h2,", "cluster_name: h2-tls,");
     Group::new(
         "TLS upstream",
         routes(&text).clusters(&more).text(),

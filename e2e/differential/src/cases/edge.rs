@@ -38,7 +38,10 @@ fn plain() -> Group {
             case("the client's certificate", get("/a").header("x-forwarded-client-cert", "By=x")),
             case("absolute form", raw("GET http://b.example/a HTTP/1.1\r\nhost: a.example\r\n{id}\r\n\r\n")),
             case("absolute form, https", raw("GET https://b.example/a HTTP/1.1\r\nhost: a.example\r\n{id}\r\n\r\n")),
-            case("absolute form without a path", raw("GET http://b.example HTTP/1.1\r\nhost: a.example\r\n{id}\r\n\r\n")),
+            case(
+                "absolute form without a path",
+                raw("GET http://b.example HTTP/1.1\r\nhost: a.example\r\n{id}\r\n\r\n"),
+            ),
             case("dots stay", get("/a/../b")),
             case("slashes stay", get("//a")),
             case("user agent", get("/a").header("user-agent", "test")),
@@ -54,7 +57,10 @@ fn addresses() -> Group {
             case("nothing there", get("/a")),
             case("forwarded for", get("/a").header("x-forwarded-for", "1.2.3.4")),
             case("proto is ours to say", get("/a").header("x-forwarded-proto", "https")),
-            case("internal is ours to say", get("/a").header("x-envoy-internal", "true").header("x-envoy-external-address", "9.9.9.9")),
+            case(
+                "internal is ours to say",
+                get("/a").header("x-envoy-internal", "true").header("x-envoy-external-address", "9.9.9.9"),
+            ),
             case("an id of their own", get("/a").header("x-request-id", "own")),
             case("the client's certificate", get("/a").header("x-forwarded-client-cert", "By=x")),
         ],
@@ -82,7 +88,11 @@ fn hops() -> Group {
 fn paths() -> Group {
     Group::new(
         "normal paths",
-        file().filter("normalize_path: true\nmerge_slashes: true\nstrip_any_host_port: true\nstrip_trailing_host_dot: true").text(),
+        file()
+            .filter(
+                "normalize_path: true\nmerge_slashes: true\nstrip_any_host_port: true\nstrip_trailing_host_dot: true",
+            )
+            .text(),
         vec![
             case("dots", get("/x/../a/./b")),
             case("dots above the root", get("/../../a")),
@@ -181,11 +191,17 @@ fn identity() -> Group {
         vec![
             case("two requests at once", raw(&two.repeat(2)).answers(2)),
             case("the client closes", raw("GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{id}\r\n\r\n")),
-            case("the client closes, a list", raw("GET /a HTTP/1.1\r\nhost: a\r\nconnection: x, Close\r\n{id}\r\n\r\n")),
+            case(
+                "the client closes, a list",
+                raw("GET /a HTTP/1.1\r\nhost: a\r\nconnection: x, Close\r\n{id}\r\n\r\n"),
+            ),
             case("the origin closes", raw("GET /a HTTP/1.1\r\nhost: a\r\nx-do: toend\r\n{id}\r\n\r\n")),
             case("an answer before the body", raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n{id}\r\n\r\nhe")),
             case("a line before the request", raw(&format!("\r\n{two}"))),
-            case("more after a body", raw("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n{id}\r\n\r\nhello there\r\n\r\n").answers(2)),
+            case(
+                "more after a body",
+                raw("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n{id}\r\n\r\nhello there\r\n\r\n").answers(2),
+            ),
         ],
     )
 }

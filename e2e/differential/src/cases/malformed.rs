@@ -17,13 +17,13 @@ const ROUTES: &str = "
 fn http1() -> Group {
     let head = |line: &str, more: &str| raw(&format!("{line}\r\nhost: a\r\n{{id}}\r\n{more}\r\n"));
     let get = |more: &str| head("GET / HTTP/1.1", more);
-    let one = |more: &str, body: &str| {
-        raw(&format!("POST /one HTTP/1.1\r\nhost: a\r\n{{id}}\r\n{more}\r\n{body}"))
-    };
+    let one = |more: &str, body: &str| raw(&format!("POST /one HTTP/1.1\r\nhost: a\r\n{{id}}\r\n{more}\r\n{body}"));
     let chunked = |body: &str| one("transfer-encoding: chunked\r\n", body);
     Group::new(
         "malformed HTTP/1.1",
-        routes(ROUTES).filter("delayed_close_timeout: 0.1s\nstream_idle_timeout: 0.5s\nrequest_headers_timeout: 0.5s").text(),
+        routes(ROUTES)
+            .filter("delayed_close_timeout: 0.1s\nstream_idle_timeout: 0.5s\nrequest_headers_timeout: 0.5s")
+            .text(),
         vec![
             case("a good one", get("")),
             case("one word", raw("GET\r\n\r\n")),
@@ -88,7 +88,8 @@ fn http1() -> Group {
             case("a chunk size with a sign", chunked("+5\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
             case("a chunk size with 0x", chunked("0x5\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
             case("no chunk size", chunked("\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
-            case("a chunk size that is too long", chunked("fffffffffffffffff\r\nhello\r\n0\r\n\r\n")).compare(Compare::Answer),
+            case("a chunk size that is too long", chunked("fffffffffffffffff\r\nhello\r\n0\r\n\r\n"))
+                .compare(Compare::Answer),
             case("a chunk that is too long", chunked("5\r\nhello there\r\n0\r\n\r\n")).compare(Compare::Answer),
             case("a chunk with a line feed alone", chunked("5\nhello\n0\n\n")).compare(Compare::Answer),
             case("too large a head", get(&format!("x: {}\r\n", "a".repeat(70_000)))),
@@ -127,7 +128,10 @@ fn http2() -> Group {
             only("no scheme", &[(":method", "GET"), (":path", "/"), (":authority", "a")]),
             only("no authority", &[(":method", "GET"), (":scheme", "http"), (":path", "/")]),
             only("no method", &[(":scheme", "http"), (":path", "/"), (":authority", "a")]),
-            only("a pseudo-header at the end", &[(":method", "GET"), (":scheme", "http"), ("x", "1"), (":path", "/"), (":authority", "a")]),
+            only(
+                "a pseudo-header at the end",
+                &[(":method", "GET"), (":scheme", "http"), ("x", "1"), (":path", "/"), (":authority", "a")],
+            ),
             bytes("data on a stream that is idle", frame(0, 1, 1, b"hello")),
             bytes("headers on stream 0", frame(1, 5, 0, &literals(&good))),
             bytes("headers on an even stream", frame(1, 5, 2, &literals(&good))),
@@ -142,9 +146,15 @@ fn http2() -> Group {
             bytes("an unknown frame", frame(0x42, 0, 0, b"what")),
             bytes("a frame that is too large", frame(0, 0, 1, &[0; 20_000])),
             bytes("headers that cannot be read", frame(1, 5, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
-            bytes("headers in two frames with another between", join(&[frame(1, 1, 1, &literals(&good)), frame(6, 0, 0, &[0; 8])])),
+            bytes(
+                "headers in two frames with another between",
+                join(&[frame(1, 1, 1, &literals(&good)), frame(6, 0, 0, &[0; 8])]),
+            ),
             bytes("a goodbye", frame(7, 0, 0, &[0; 8])),
-            bytes("a stream below the last", join(&[frame(1, 5, 3, &literals(&good)), frame(1, 5, 1, &literals(&good))])),
+            bytes(
+                "a stream below the last",
+                join(&[frame(1, 5, 3, &literals(&good)), frame(1, 5, 1, &literals(&good))]),
+            ),
         ],
     )
 }

@@ -32,7 +32,10 @@ fn protocols() -> Group {
         file.clusters(&more.join("\n")).text(),
         vec![
             case("1 to 1 with a body", post("/", "hello")),
-            case("1 to 1 in chunks with trailers", post("/", "hello").header("te", "trailers").trailer("x-after", "yes").asks("trailer=x-end:1")),
+            case(
+                "1 to 1 in chunks with trailers",
+                post("/", "hello").header("te", "trailers").trailer("x-after", "yes").asks("trailer=x-end:1"),
+            ),
             case("1 to 2", post("/h2", "hello").asks("header=x-a:b")),
             case("1 to 2 with trailers", post("/h2", "hello").trailer("x-after", "yes").asks("trailer=x-end:1")),
             case("2 to 1", post("/", "hello").h2()),
@@ -81,11 +84,17 @@ fn protocols() -> Group {
             case("a status of two digits", get("/").asks("raw=HTTP/1.1 99 OK~content-length: 0~~")),
             case("an HTTP/1.0 answer", get("/").asks("raw=HTTP/1.0 200 OK~~hello")),
             case("two lengths", get("/").asks("raw=HTTP/1.1 200 OK~content-length: 5~content-length: 6~~hello")),
-            case("length and chunks", get("/").asks("raw=HTTP/1.1 200 OK~content-length: 5~transfer-encoding: chunked~~0~~")),
+            case(
+                "length and chunks",
+                get("/").asks("raw=HTTP/1.1 200 OK~content-length: 5~transfer-encoding: chunked~~0~~"),
+            ),
             case("a bad chunk", get("/").asks("raw=HTTP/1.1 200 OK~transfer-encoding: chunked~~zz~~")),
             case("a bad header", get("/").asks("raw=HTTP/1.1 200 OK~bad header: x~content-length: 0~~")),
             case("more than its length", get("/").asks("raw=HTTP/1.1 200 OK~content-length: 2~~hello")),
-            case("an upgrade that nobody asked for", get("/").asks("raw=HTTP/1.1 101 Switching~upgrade: x~connection: upgrade~~")),
+            case(
+                "an upgrade that nobody asked for",
+                get("/").asks("raw=HTTP/1.1 101 Switching~upgrade: x~connection: upgrade~~"),
+            ),
         ],
     )
 }
@@ -109,7 +118,10 @@ fn grpc() -> Group {
         vec![
             case("a good call", call("/h2", good)),
             case("an error in trailers", call("/h2", "header=content-type:application/grpc;trailer=grpc-status:5")),
-            case("an error without a body", call("/h2", "header=content-type:application/grpc;header=grpc-status:5;header=grpc-message:no;body=")),
+            case(
+                "an error without a body",
+                call("/h2", "header=content-type:application/grpc;header=grpc-status:5;header=grpc-message:no;body="),
+            ),
             case("503 from the origin", call("/h2", "status=503")),
             case("nobody listens", get("/dead").h2().header("content-type", "application/grpc")),
             case("too slow", call("/slow", "delay=1500")).about(300),
@@ -117,7 +129,10 @@ fn grpc() -> Group {
             case("no route", call("/x", "")),
             case("a redirect", call("/elsewhere", "")),
             case("nobody listens, by HTTP/1.1", post("/dead", "").header("content-type", "application/grpc")),
-            case("nobody listens, to another type", post("/dead", "").h2().header("content-type", "application/grpc-web")),
+            case(
+                "nobody listens, to another type",
+                post("/dead", "").h2().header("content-type", "application/grpc-web"),
+            ),
         ],
     )
 }
@@ -131,7 +146,10 @@ fn upgrades() -> Group {
 ",
     );
     let asks = |protocol: &str| {
-        get("/chat").header("connection", "Upgrade").header("upgrade", protocol).header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        get("/chat")
+            .header("connection", "Upgrade")
+            .header("upgrade", protocol)
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
     };
     Group::new(
         "upgrades",
@@ -184,14 +202,29 @@ fn cors() -> Group {
             case("no origin", get("/full")),
             case("a good preflight", ask("/full").header("access-control-request-headers", "x-a")),
             case("a good preflight by HTTP/2", ask("/full").h2()),
-            case("another's preflight", get("/full").method("OPTIONS").header("origin", "https://bad.example").header("access-control-request-method", "PUT")),
-            case("another's preflight is not forwarded", get("/strict").method("OPTIONS").header("origin", "https://bad.example").header("access-control-request-method", "PUT")),
+            case(
+                "another's preflight",
+                get("/full")
+                    .method("OPTIONS")
+                    .header("origin", "https://bad.example")
+                    .header("access-control-request-method", "PUT"),
+            ),
+            case(
+                "another's preflight is not forwarded",
+                get("/strict")
+                    .method("OPTIONS")
+                    .header("origin", "https://bad.example")
+                    .header("access-control-request-method", "PUT"),
+            ),
             case("private network", ask("/strict").header("access-control-request-private-network", "true")),
             case("OPTIONS without a method", good("/full").method("OPTIONS")),
             case("any origin", get("/any").header("origin", "null")),
             case("switched off", ask("/off")),
             case("no policy", ask("/none")),
-            case("the origin's own headers", good("/full").asks("header=access-control-allow-origin:*;header=access-control-expose-headers:x-c")),
+            case(
+                "the origin's own headers",
+                good("/full").asks("header=access-control-allow-origin:*;header=access-control-expose-headers:x-c"),
+            ),
         ],
     )
 }
@@ -207,7 +240,10 @@ fn faults() -> Group {
         route("abort", "abort: {http_status: 418, percentage: {numerator: 100}}"),
         route("grpc", "abort: {grpc_status: 7, percentage: {numerator: 100}}"),
         route("delay", "delay: {fixed_delay: 0.3s, percentage: {numerator: 100}}"),
-        route("both", "delay: {fixed_delay: 0.2s, percentage: {numerator: 100}}, abort: {http_status: 503, percentage: {numerator: 100}}"),
+        route(
+            "both",
+            "delay: {fixed_delay: 0.2s, percentage: {numerator: 100}}, abort: {http_status: 503, percentage: {numerator: 100}}",
+        ),
         route("never", "abort: {http_status: 418, percentage: {numerator: 0}}"),
         route("unsaid", "abort: {http_status: 418}"),
         route("half", "abort: {http_status: 418, percentage: {numerator: 500000, denominator: MILLION}}"),

@@ -32,14 +32,22 @@ fn conditions() -> Group {
         ("refused-other", "h2", "retry_on: connect-failure"),
         ("codes", "one", "retry_on: retriable-status-codes, retriable_status_codes: [418]"),
         ("headers", "one", "retry_on: retriable-headers, retriable_headers: [{name: x-again, present_match: true}]"),
-        ("request-headers", "one", "retry_on: 5xx, retriable_request_headers: [{name: x-may, string_match: {exact: 'yes'}}]"),
+        (
+            "request-headers",
+            "one",
+            "retry_on: 5xx, retriable_request_headers: [{name: x-may, string_match: {exact: 'yes'}}]",
+        ),
         ("cancelled", "h2", "retry_on: cancelled"),
         ("unavailable", "h2", "retry_on: unavailable"),
         ("internal", "h2", "retry_on: 'internal,deadline-exceeded,resource-exhausted'"),
         ("none", "one", "retry_on: '', num_retries: 3"),
         ("three", "one", "retry_on: 5xx, num_retries: 3"),
         ("zero", "one", "retry_on: 5xx, num_retries: 0"),
-        ("others", "all", "retry_on: 5xx, num_retries: 2, host_selection_retry_max_attempts: 20, retry_host_predicate: [{name: p, typed_config: {'@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]"),
+        (
+            "others",
+            "all",
+            "retry_on: 5xx, num_retries: 2, host_selection_retry_max_attempts: 20, retry_host_predicate: [{name: p, typed_config: {'@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]",
+        ),
         ("try-timeout", "one", "retry_on: 5xx, num_retries: 1, per_try_timeout: 0.2s"),
         ("try-idle", "one", "retry_on: 'reset,5xx', num_retries: 1, per_try_idle_timeout: 0.2s"),
     ];
@@ -51,7 +59,9 @@ fn conditions() -> Group {
     let routes: Vec<(&str, &str)> = routes.iter().map(|(name, route)| (*name, route.as_str())).collect();
     let asks = |path: &str, what: &str| get(&format!("/{path}/")).asks(what);
     let grpc = |path: &str, status: &str| {
-        let what = format!("try1?header=content-type:application/grpc;header=grpc-status:{status};body=|header=content-type:application/grpc;trailer=grpc-status:0");
+        let what = format!(
+            "try1?header=content-type:application/grpc;header=grpc-status:{status};body=|header=content-type:application/grpc;trailer=grpc-status:0"
+        );
         post(&format!("/{path}/"), "x").h2().header("content-type", "application/grpc").asks(&what)
     };
     Group::new(
@@ -63,7 +73,10 @@ fn conditions() -> Group {
             case("5xx: 404 is none", asks("5xx", "status=404")),
             case("5xx: no answer", asks("5xx", "try1?close")),
             case("5xx: never an answer", asks("5xx", "close")),
-            Case::of("a connection that was used before", vec![once(get("/kept/")), once(asks("kept", "try1?close")).after(100)]),
+            Case::of(
+                "a connection that was used before",
+                vec![once(get("/kept/")), once(asks("kept", "try1?close")).after(100)],
+            ),
             case("5xx: with a body", post("/5xx/", "hello").asks("try1?status=503")),
             case("5xx: by HTTP/2", asks("5xx", "try1?status=503").h2()),
             case("5xx: broken off in the body", asks("5xx", "try1?partial")),
@@ -109,7 +122,10 @@ fn wishes() -> Group {
     let list = [
         ("plain", "cluster: one"),
         ("h2", "cluster: h2"),
-        ("policy", "cluster: one, retry_policy: {retry_on: gateway-error, num_retries: 1, retry_back_off: {base_interval: 0.001s}}"),
+        (
+            "policy",
+            "cluster: one, retry_policy: {retry_on: gateway-error, num_retries: 1, retry_back_off: {base_interval: 0.001s}}",
+        ),
     ];
     let asks = |what: &str| get("/plain/").asks(what);
     let trusted = ("x-envoy-retry-on", "5xx");
@@ -118,8 +134,14 @@ fn wishes() -> Group {
         let name = |inside: &'static str, edge: &'static str| if outside { edge } else { inside };
         vec![
             case(name("retry-on", "from outside: retry-on"), one(asks("try1?status=503"))),
-            case(name("retry-on with a number", "from outside: number"), one(asks("status=503")).header("x-envoy-max-retries", "3")),
-            case(name("timeout", "from outside: timeout"), asks("delay=400").header("x-envoy-upstream-rq-timeout-ms", "200")),
+            case(
+                name("retry-on with a number", "from outside: number"),
+                one(asks("status=503")).header("x-envoy-max-retries", "3"),
+            ),
+            case(
+                name("timeout", "from outside: timeout"),
+                asks("delay=400").header("x-envoy-upstream-rq-timeout-ms", "200"),
+            ),
         ]
     };
     let mut all = cases(false);
@@ -130,20 +152,48 @@ fn wishes() -> Group {
     all.extend(vec![
         case("retry-on beside a policy", get("/policy/").asks("try1?status=500").header("x-envoy-retry-on", "5xx")),
         case("number beside a policy", get("/policy/").asks("status=503").header("x-envoy-max-retries", "2")),
-        case("retry-on with codes", asks("try1?status=418").header("x-envoy-retry-on", "retriable-status-codes").header("x-envoy-retriable-status-codes", "418,419")),
-        case("retry-on with header names", asks("try1?header=x-again:1").header("x-envoy-retry-on", "retriable-headers").header("x-envoy-retriable-header-names", "x-again")),
-        case("retry-grpc-on", post("/h2/", "").h2().header("x-envoy-retry-grpc-on", "unavailable").header("content-type", "application/grpc").asks("try1?header=grpc-status:14;body=|body=;header=grpc-status:0")),
+        case(
+            "retry-on with codes",
+            asks("try1?status=418")
+                .header("x-envoy-retry-on", "retriable-status-codes")
+                .header("x-envoy-retriable-status-codes", "418,419"),
+        ),
+        case(
+            "retry-on with header names",
+            asks("try1?header=x-again:1")
+                .header("x-envoy-retry-on", "retriable-headers")
+                .header("x-envoy-retriable-header-names", "x-again"),
+        ),
+        case(
+            "retry-grpc-on",
+            post("/h2/", "")
+                .h2()
+                .header("x-envoy-retry-grpc-on", "unavailable")
+                .header("content-type", "application/grpc")
+                .asks("try1?header=grpc-status:14;body=|body=;header=grpc-status:0"),
+        ),
         case("an unknown condition", asks("try1?status=503").header("x-envoy-retry-on", "whenever")),
         case("a number that is none", one(asks("status=503")).header("x-envoy-max-retries", "many")),
-        case("per try", one(asks("try1?delay=1500")).header("x-envoy-upstream-rq-per-try-timeout-ms", "200")).about(200),
-        case("a different answer to a timeout", asks("delay=1500").header("x-envoy-upstream-rq-timeout-ms", "200").header("x-envoy-upstream-rq-timeout-alt-response", "1")).about(200),
+        case("per try", one(asks("try1?delay=1500")).header("x-envoy-upstream-rq-per-try-timeout-ms", "200"))
+            .about(200),
+        case(
+            "a different answer to a timeout",
+            asks("delay=1500")
+                .header("x-envoy-upstream-rq-timeout-ms", "200")
+                .header("x-envoy-upstream-rq-timeout-alt-response", "1"),
+        )
+        .about(200),
         case("hedging", asks("").header("x-envoy-hedge-on-per-try-timeout", "true")),
         case("a timeout that is none", asks("").header("x-envoy-upstream-rq-timeout-ms", "soon")),
         case("expected timeout is not the client's to say", asks("").header("x-envoy-expected-rq-timeout-ms", "17")),
         case("attempt count is not the client's to say", asks("").header("x-envoy-attempt-count", "17")),
     ]);
     let inside = "internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}\nuse_remote_address: true";
-    Group::new("wishes", http(&with_routes(&list)).second("SECOND", "use_remote_address: true").filter(inside).text(), all)
+    Group::new(
+        "wishes",
+        http(&with_routes(&list)).second("SECOND", "use_remote_address: true").filter(inside).text(),
+        all,
+    )
 }
 
 fn timeouts() -> Group {
@@ -154,10 +204,16 @@ fn timeouts() -> Group {
         ("h2idle", "cluster: h2, timeout: 0s, idle_timeout: 0.3s"),
         ("grpc", "cluster: h2, timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 1s}"),
         ("grpc-short", "cluster: h2, timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 0.3s}"),
-        ("grpc-offset", "cluster: h2, timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 0s, grpc_timeout_header_offset: 0.2s}"),
+        (
+            "grpc-offset",
+            "cluster: h2, timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 0s, grpc_timeout_header_offset: 0.2s}",
+        ),
         ("stream", "cluster: one, timeout: 0s, max_stream_duration: {max_stream_duration: 0.3s}"),
         ("lost", "cluster: lost, timeout: 5s"),
-        ("retried", "cluster: one, timeout: 0.4s, retry_policy: {retry_on: 5xx, num_retries: 9, per_try_timeout: 0.15s, retry_back_off: {base_interval: 0.001s}}"),
+        (
+            "retried",
+            "cluster: one, timeout: 0.4s, retry_policy: {retry_on: 5xx, num_retries: 9, per_try_timeout: 0.15s, retry_back_off: {base_interval: 0.001s}}",
+        ),
     ];
     let asks = |path: &str, what: &str| get(&format!("/{path}/")).asks(what);
     let grpc = |path: &str, what: &str| {
@@ -168,7 +224,10 @@ fn timeouts() -> Group {
   load_assignment: {cluster_name: lost, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 192.0.2.1, port_value: 9}}}}]}]}";
     Group::new(
         "timeouts",
-        http(&with_routes(&list)).clusters(&format!("{lost}\n{}", cluster("spare", &["B1"], HTTP2))).filter("stream_idle_timeout: 2s").text(),
+        http(&with_routes(&list))
+            .clusters(&format!("{lost}\n{}", cluster("spare", &["B1"], HTTP2)))
+            .filter("stream_idle_timeout: 2s")
+            .text(),
         vec![
             case("route", asks("route", "delay=1500")).about(300),
             case("route, by HTTP/2", asks("route", "delay=1500").h2()).about(300),
@@ -180,9 +239,14 @@ fn timeouts() -> Group {
             case("idle in the body", asks("idle", "stall;bytes=100")).about(300),
             case("idle in the body, from HTTP/2", asks("h2idle", "stall;bytes=100").h2()).about(300),
             case("grpc-timeout", grpc("grpc", "delay=1500").header("grpc-timeout", "300m")).about(300),
-            case("grpc-timeout above the longest", grpc("grpc-short", "delay=1500").header("grpc-timeout", "20S")).about(300),
-            case("grpc-timeout with an offset", grpc("grpc-offset", "delay=1500").header("grpc-timeout", "500m")).about(300),
-            case("grpc-timeout that is none", grpc("grpc", "body=;header=grpc-status:0").header("grpc-timeout", "soon")),
+            case("grpc-timeout above the longest", grpc("grpc-short", "delay=1500").header("grpc-timeout", "20S"))
+                .about(300),
+            case("grpc-timeout with an offset", grpc("grpc-offset", "delay=1500").header("grpc-timeout", "500m"))
+                .about(300),
+            case(
+                "grpc-timeout that is none",
+                grpc("grpc", "body=;header=grpc-status:0").header("grpc-timeout", "soon"),
+            ),
             case("no grpc-timeout", grpc("grpc", "body=;header=grpc-status:0")),
             case("stream", asks("stream", "hang")).about(300),
             case("stream, in the body", asks("stream", "stall;bytes=100")).about(300),

@@ -43,7 +43,10 @@ fn rewrites() -> Group {
             case("host by HTTP/2", get("/host").h2()),
             case("host of the endpoint", get("/auto")),
             case("prefix in any case", get("/CaSe/x")),
-            case("the path that was asked for cannot be made up", get("/prefix/a").header("x-envoy-original-path", "/x")),
+            case(
+                "the path that was asked for cannot be made up",
+                get("/prefix/a").header("x-envoy-original-path", "/x"),
+            ),
         ],
     )
 }

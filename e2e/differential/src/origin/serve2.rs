@@ -48,7 +48,8 @@ async fn one(
     let (head, mut body) = request.into_parts();
     let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let id = text(ID);
-    let mut headers = vec![(":authority".to_owned(), head.uri.authority().map(ToString::to_string).unwrap_or_default())];
+    let mut headers =
+        vec![(":authority".to_owned(), head.uri.authority().map(ToString::to_string).unwrap_or_default())];
     headers.push((":scheme".to_owned(), head.uri.scheme_str().unwrap_or_default().to_owned()));
     if let Some(protocol) = head.extensions.get::<h2::ext::Protocol>() {
         headers.push((":protocol".to_owned(), protocol.as_str().to_owned()));
