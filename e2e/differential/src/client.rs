@@ -49,7 +49,11 @@ impl Answer {
 pub async fn send(request: &Request, id: &str, names: &Names) -> Result<Answer> {
     let port = names.port(request.to)?;
     let work = async {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.with_context(|| format!("port {port}"))?;
+        let stream = match (TcpStream::connect(("127.0.0.1", port)).await, &request.wire) {
+            // Accepted, and reset before the connection was seen here.
+            (Err(error), Wire::Tcp(_)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(send1::nothing()),
+            (stream, _) => stream.with_context(|| format!("port {port}"))?,
+        };
         // It may have ended already, which shows when it is used.
         let _ = stream.set_nodelay(true);
         let mut about = Outcome::default();

@@ -145,6 +145,14 @@ pub async fn tunnel(mut reader: Reader, request: &Request, id: &str) -> Result<A
     Ok(answer)
 }
 
+/// What there is to say of a connection that ended at once.
+pub fn nothing() -> Answer {
+    let mut answer = Answer { status: "ended".to_owned(), ..Answer::default() };
+    answer.outcome.push("received", "");
+    answer.outcome.push("end", "ended");
+    answer
+}
+
 /// Bytes, then the end of sending, and everything that comes back.
 pub async fn tcp(mut reader: Reader, bytes: &[u8]) -> Result<Answer> {
     let mut answer = Answer::default();
@@ -158,7 +166,8 @@ pub async fn tcp(mut reader: Reader, bytes: &[u8]) -> Result<Answer> {
     answer.status = match rest {
         Ok(rest) => {
             answer.body = latin1(&rest.bytes);
-            if rest.broken { "broken off" } else { "ended" }.to_owned()
+            // Whether an end comes as one or as a reset depends on who is faster.
+            "ended".to_owned()
         }
         Err(_) => {
             answer.body = latin1(&reader.rest());
