@@ -99,6 +99,19 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
     finished(what, status)
 }
 
+/// Builds, and gives the same bootstrap files and requests to Envoy and to our proxy.
+pub fn differential(arguments: &[String]) -> Result<(), String> {
+    envoy::prepare()?;
+    run("programs", &["build", "-p", "halcyon-proxy-bin", "-p", "differential"])?;
+    let mut command = Command::new(target().join("debug/differential"));
+    command.args(arguments);
+    if let Some(envoy) = envoy::installed() {
+        command.env("HALCYON_ENVOY", envoy);
+    }
+    let status = command.status().map_err(|e| format!("cannot start the comparison: {e}"))?;
+    finished("comparison with Envoy", status)
+}
+
 /// Builds with full optimisation and runs the comparison.
 pub fn bench(arguments: &[String]) -> Result<(), String> {
     envoy::prepare()?;

@@ -15,7 +15,9 @@ cargo xtask TASK [ARGUMENTS]
                          --check runs the acceptance list and exits
   build                  the programs, without running them; prints the folder that they stand in, so that
                          `export PATH=$(cargo xtask build):$PATH` puts them at hand
-  test                   everything that CI runs: tidy, format, lints, unit and integration tests, and the acceptance list
+  test                   everything that CI runs: tidy, format, lints, unit and integration tests, the acceptance list, and
+                         the comparison with Envoy
+  differential [NAME...] the same requests to Envoy and to halcyon-proxy, which must do the same; `--list` names the cases
   bench [...]            halcyon-proxy beside Envoy, HAProxy and nginx (see `cargo xtask bench --help`)
   profile [SCENARIO]     a flame graph of halcyon-proxy under that load (h1 unless given), and its hottest functions; needs
                          Linux perf. Scenarios: `cargo xtask bench --list`
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         "demo" => cargo::demo(&rest),
         "build" => cargo::build(&rest),
         "test" => test(&rest),
+        "differential" => cargo::differential(&rest),
         "bench" => cargo::bench(&rest),
         "profile" => cargo::profile(&rest),
         "tidy" => tidy::run(),
@@ -60,5 +63,6 @@ fn test(arguments: &[String]) -> Result<(), String> {
     tidy::run()?;
     lint::run()?;
     cargo::run("unit and integration tests", &["test", "--workspace", "--quiet"])?;
-    cargo::demo(&["--check".to_owned()])
+    cargo::demo(&["--check".to_owned()])?;
+    cargo::differential(&[])
 }

@@ -256,7 +256,7 @@ impl HeaderMatch {
         let value = if self.missing_as_empty { Some(value.unwrap_or("")) } else { value };
         let met = match (&self.value, value) {
             (ValueMatch::Present(wanted), _) => value.is_some() == *wanted,
-            (_, None) => return self.invert && !self.missing_as_empty,
+            (_, None) => return false,
             (ValueMatch::Text(text), Some(value)) => text.matches(value),
             (ValueMatch::Range { start, end }, Some(value)) => {
                 value.parse::<i64>().is_ok_and(|n| (*start..*end).contains(&n))
@@ -391,7 +391,7 @@ mod tests {
             (matcher(text(), false, false), Some("v"), true),
             (matcher(text(), false, false), None, false),
             (matcher(text(), true, false), Some("w"), true),
-            (matcher(text(), true, false), None, true),
+            (matcher(text(), true, false), None, false),
             (matcher(text(), true, true), None, true),
             (matcher(ValueMatch::Text(StringMatch::exact("")), false, true), None, true),
             (matcher(ValueMatch::Present(true), false, false), Some(""), true),

@@ -15,6 +15,7 @@ use crate::marks::Marks;
 
 mod certificate;
 mod client;
+mod date;
 
 pub(crate) use client::address as client_address;
 
@@ -127,6 +128,9 @@ pub(crate) fn answer(headers: &mut HeaderMap, plan: &HttpPlan, request_id: Optio
         && (plan.overwrites_server || !headers.contains_key(header::SERVER))
     {
         headers.insert(header::SERVER, name.clone());
+    }
+    if !headers.contains_key(header::DATE) {
+        headers.insert(header::DATE, date::now());
     }
     if let Some(via) = &plan.proxy.edge.via {
         append(headers, header::VIA, via, ", ");

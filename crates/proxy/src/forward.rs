@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::http::uri::{Authority, PathAndQuery};
-use ::http::{HeaderValue, Request, Response, Uri, header};
+use ::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use base::Backoff;
-use mesh_http::Body;
 use mesh_http::grpc::{self, GrpcStatus};
+use mesh_http::{Body, head};
 use model::RetryPolicy;
 use model::cluster::Transport;
 use model::retry::RetryOn;
@@ -74,7 +74,7 @@ pub(crate) async fn forward(
     .await?;
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
-    record.holds(exchange, limits);
+    record.holds(exchange, limits.of_try(policy.and_then(|policy| per_try(policy).idle)));
     cluster.response_headers.apply(headers);
     found.route.response_headers.apply(headers);
     found.host.response_headers.apply(headers);
@@ -88,6 +88,10 @@ fn past(policy: Option<&RetryPolicy>) -> Option<Box<PastPriorities>> {
     Some(Box::new(PastPriorities::new(every)))
 }
 
+/// What Envoy tells the upstream of a path and a host that it rewrites.
+const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+
 fn change_head(
     found: &Found<'_>,
     to: &Forward,
@@ -96,10 +100,18 @@ fn change_head(
 ) -> Result<(), Fault> {
     if let Some(rewrite) = &to.path_rewrite {
         let path = route::rewritten_path(rewrite, &found.route.matches, &crate::http::view_of(request));
+        let before = request.uri().path_and_query().and_then(|path| HeaderValue::from_str(path.as_str()).ok());
         set_path(request, &path)?;
+        if let Some(path) = before {
+            request.headers_mut().insert(ORIGINAL_PATH, path);
+        }
     }
     if let Some(HostRewrite::Literal(host)) = &to.host_rewrite {
+        let before = head::authority(request).and_then(|host| HeaderValue::from_str(host).ok());
         set_host(request, host)?;
+        if let Some(host) = before {
+            request.headers_mut().insert(ORIGINAL_HOST, host);
+        }
     }
     let headers = request.headers_mut();
     cluster.request_headers.apply(headers);
@@ -220,9 +232,9 @@ impl Tries<'_> {
                 }
                 Err(ended) => ended,
             };
-            let policy = match policy {
-                Some(policy) if left > 0 && ended.is_retriable(&policy.on) && self.restore(request, &ended) => policy,
-                _ => return self.give_up(ended, policy.is_some_and(|p| p.attempts > 0 && left == 0)),
+            let policy = match policy.filter(|policy| ended.is_retriable(&policy.on)) {
+                Some(policy) if left > 0 && self.restore(request, &ended) => policy,
+                wanted => return self.give_up(ended, wanted.is_some() && left == 0),
             };
             drop(place.take());
             place = self.pools.retry();
@@ -273,6 +285,7 @@ impl Tries<'_> {
         self.past.iter().for_each(|past| past.tried(endpoint.priority()));
         self.record.tries(&endpoint);
         self.introduce(&endpoint, request);
+        self.limits.tell(request.headers_mut(), policy.and_then(|policy| policy.per_try_timeout));
         let sending = pin!(self.pools.send_to(chosen, request, &pick));
         match self.record.within(self.limits, policy.map(per_try).unwrap_or_default(), sending).await {
             Ok(Ok(sent)) => Ok(Ok(sent)),

@@ -50,15 +50,15 @@ pub(crate) fn answer(conn: &HttpConnection, response: &mut Response<Body>, recor
 }
 
 /// The redirect that a route asks for.
-pub(crate) fn redirect(found: &Found<'_>, to: &Redirect, request: &Request<Body>) -> Response<Body> {
+pub(crate) fn redirect(found: &Found<'_>, to: &Redirect, request: &Request<Body>, grpc: bool) -> Response<Body> {
     let location = redirect_location(to, &found.route.matches, &view_of(request));
-    own(found, respond::redirect(to.status, &location))
+    own(found, respond::redirect(to.status, &location, grpc))
 }
 
 /// The answer that a route brings itself.
-pub(crate) fn direct_response(found: &Found<'_>, text: &DirectResponse) -> Response<Body> {
+pub(crate) fn direct_response(found: &Found<'_>, text: &DirectResponse, grpc: bool) -> Response<Body> {
     let status = ::http::StatusCode::from_u16(text.status).unwrap_or(::http::StatusCode::INTERNAL_SERVER_ERROR);
-    own(found, respond::local(status, &text.body, false))
+    own(found, respond::local(status, &text.body, grpc))
 }
 
 fn own(found: &Found<'_>, mut response: Response<Body>) -> Response<Body> {

@@ -6,10 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_http::Timer;
 use model::HttpProxy;
 use model::route::Forward;
 use tokio::time::Instant;
+
+/// Envoy's word to the upstream for how long it is waited for, in milliseconds.
+const EXPECTED: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// Which limit was passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +96,10 @@ pub(crate) struct Limits {
     end: Option<Instant>,
     /// Which limit the end is.
     which: Over,
+    /// Which limit standing still is.
+    which_idle: Over,
+    /// The end that is told to the upstream.
+    told: Option<Instant>,
     request: Option<Instant>,
     idle: Option<Duration>,
 }
@@ -100,27 +108,52 @@ impl Limits {
     /// Those of a route under an HTTP proxy, counted from `begun`. A `grpc-timeout` shortens the route's timeout, up to
     /// the route's bound for it; what a trusted caller wished counts more than either.
     pub(crate) fn new(route: &Forward, proxy: &HttpProxy, asked: Asked, begun: Instant) -> Self {
+        let deadline = asked.grpc.filter(|_| asked.timeout.is_none()).and_then(|asked| grpc_deadline(route, asked));
         let whole = match asked.timeout {
-            Some(wished) => Some(wished).filter(|wished| !wished.is_zero()),
-            None => whole_timeout(route, asked.grpc),
+            Some(wished) => Some(wished),
+            None => route.timeout.filter(|_| deadline.is_none()),
         };
         let stream = route.max_stream_duration.or(proxy.limits.max_stream).filter(|max| !max.is_zero());
+        // The route's time is the upstream's: what filters did before does not count.
+        let whole = whole.filter(|whole| !whole.is_zero()).map(|after| Instant::now() + after);
+        let stream = [stream, deadline].into_iter().flatten().min().map(|after| begun + after);
         let (end, which) = match (whole, stream) {
             (Some(whole), Some(stream)) if stream < whole => (Some(stream), Over::Stream),
             (None, Some(stream)) => (Some(stream), Over::Stream),
             (whole, _) => (whole, Over::Whole),
         };
         Self {
-            end: end.map(|after| begun + after),
+            end,
             which,
+            which_idle: Over::Idle,
+            told: whole,
             request: proxy.limits.request_timeout.map(|after| begun + after),
             idle: route.idle_timeout.or(proxy.stream_idle_timeout).filter(|idle| !idle.is_zero()),
+        }
+    }
+
+    /// Tells the upstream of a try that begins now how long it will be waited for.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, per_try: Option<Duration>) {
+        let whole = self.told.map(|end| end.saturating_duration_since(Instant::now()));
+        let expected = [whole, per_try.filter(|limit| !limit.is_zero())].into_iter().flatten().min();
+        if let Some(expected) = expected {
+            // Counted in whole milliseconds, of which the first has begun.
+            let milliseconds = expected.as_micros().div_ceil(1000).max(1);
+            headers.insert(EXPECTED, HeaderValue::from(u64::try_from(milliseconds).unwrap_or(u64::MAX)));
         }
     }
 
     /// What of them holds when the response has begun.
     pub(crate) fn of_response(self) -> Self {
         Self { request: None, ..self }
+    }
+
+    /// What of them holds when the last try has begun to answer, which may stand still for so long.
+    pub(crate) fn of_try(self, idle: Option<Duration>) -> Self {
+        match idle.filter(|idle| !idle.is_zero() && self.idle.is_none_or(|own| *idle < own)) {
+            Some(idle) => Self { idle: Some(idle), which_idle: Over::TryIdle, ..self },
+            None => self,
+        }
     }
 
     /// Runs `work` within the limits; `per_try` is counted from now. The work stays where the caller pinned it: moved in
@@ -154,7 +187,7 @@ impl Limits {
             (try_end.at, Over::Try),
             (try_end.idle.map(|idle| moved + idle), Over::TryIdle),
             (self.request.filter(|_| progress.receiving.get()), Over::Request),
-            (self.idle.map(|idle| moved + idle), Over::Idle),
+            (self.idle.map(|idle| moved + idle), self.which_idle),
         ];
         let first = all.into_iter().filter_map(|(at, over)| Some((at?, over))).min_by_key(|(at, _)| *at);
         let Some((at, over)) = first else { return Poll::Pending };
@@ -209,17 +242,12 @@ impl Drop for Alarm<'_> {
     }
 }
 
-fn whole_timeout(route: &Forward, grpc_timeout: Option<Duration>) -> Option<Duration> {
-    let route_timeout = route.timeout.filter(|t| !t.is_zero());
-    match (route.max_grpc_timeout, grpc_timeout) {
-        // As Envoy: a gRPC deadline stands in place of the route's timeout; zero as the bound is no bound.
-        (Some(max), Some(asked)) => {
-            let offset = route.grpc_timeout_offset.filter(|offset| *offset < asked).unwrap_or_default();
-            let left = asked - offset;
-            Some(if max.is_zero() { left } else { left.min(max) })
-        }
-        _ => route_timeout,
-    }
+/// A gRPC deadline stands in place of the route's timeout, where the route heeds it; zero as the bound is no bound.
+fn grpc_deadline(route: &Forward, asked: Duration) -> Option<Duration> {
+    let max = route.max_grpc_timeout?;
+    let offset = route.grpc_timeout_offset.filter(|offset| *offset < asked).unwrap_or_default();
+    let left = asked - offset;
+    Some(if max.is_zero() { left } else { left.min(max) })
 }
 
 #[cfg(test)]
@@ -259,12 +287,14 @@ mod tests {
             (seconds(5), seconds(3), None, seconds(5)),
         ] {
             let route = Forward { timeout: route, max_grpc_timeout: max, ..Forward::to("c") };
-            assert_eq!(whole_timeout(&route, asked), expected, "{route:?} {asked:?}");
+            let deadline = asked.and_then(|asked| grpc_deadline(&route, asked));
+            let timeout = route.timeout.filter(|timeout| !timeout.is_zero());
+            assert_eq!(deadline.or(timeout), expected, "{route:?} {asked:?}");
         }
         for (offset, expected) in [(1, 3), (4, 4), (9, 4)] {
             let route =
                 Forward { max_grpc_timeout: seconds(0), grpc_timeout_offset: seconds(offset), ..Forward::to("c") };
-            assert_eq!(whole_timeout(&route, seconds(4)), seconds(expected), "an offset of {offset} s");
+            assert_eq!(grpc_deadline(&route, Duration::from_secs(4)), seconds(expected), "an offset of {offset} s");
         }
     }
 

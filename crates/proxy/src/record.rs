@@ -15,7 +15,7 @@ use base::TraceContext;
 use filter::LocalResponse;
 use mesh_http::grpc::GrpcStatus;
 use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, Timer, head};
-use model::route::{Forward, Found};
+use model::route::{Action, Forward, Found};
 use model::{Cluster, Direction, WorkloadRef};
 use telemetry::ResponseFlags;
 use tokio::time::Instant;
@@ -186,7 +186,13 @@ impl Record {
     pub(crate) fn caller(&self) -> respond::Caller {
         let inbound = self.conn.plan().direction == Direction::Inbound;
         let h2 = self.version == Version::HTTP_2;
-        respond::Caller { grpc: self.grpc, h2, mesh_h2: inbound && h2 && self.conn.caller.is_proven() }
+        respond::Caller {
+            grpc: self.grpc,
+            h2,
+            mesh_h2: inbound && h2 && self.conn.caller.is_proven(),
+            whole: !self.progress.receiving.get(),
+            retried: self.attempts() > 1,
+        }
     }
 
     /// The limits of time on a route.
@@ -207,6 +213,14 @@ impl Record {
     /// Does any log want to know of it?
     fn is_logged(&self) -> bool {
         !self.conn.plan().logs.is_empty()
+    }
+
+    /// The request goes no further; maybe its head was not even complete.
+    pub(crate) fn refuses(&self, request: &Request<Body>) {
+        let known = self.facts.borrow().request_headers.is_some();
+        if !known {
+            self.received(request);
+        }
     }
 
     /// The head is complete.
@@ -257,6 +271,15 @@ impl Record {
     /// It goes to this cluster, if there is such a one.
     pub(crate) fn to_cluster(&self, name: &Arc<str>) {
         self.facts.borrow_mut().cluster = Some(name.clone());
+    }
+
+    /// A filter answers in the place of this action.
+    pub(crate) fn would_go(&self, action: &Action) {
+        if let Action::Forward(to) = action
+            && let Some(cluster) = to.pick(rand::random())
+        {
+            self.to_cluster(&cluster.name);
+        }
     }
 
     /// The cluster exists.
@@ -412,8 +435,9 @@ impl Record {
             BodyEnd::Failed(error) if error.side == Side::Downstream => self.downstream_gone(),
             BodyEnd::Failed(error) => match error.kind {
                 BodyErrorKind::Timeout => match self.facts.borrow().overdue {
-                    Some(Over::Whole) => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
-                    Some(Over::Stream) => ResponseFlags::DURATION_TIMEOUT,
+                    Some(Over::Whole | Over::TryIdle) => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+                    // Envoy has no flag for it.
+                    Some(Over::Stream) => ResponseFlags::NONE,
                     _ => ResponseFlags::STREAM_IDLE_TIMEOUT,
                 },
                 BodyErrorKind::Reset(_) => ResponseFlags::UPSTREAM_REMOTE_RESET,
@@ -425,8 +449,7 @@ impl Record {
             let mut facts = self.facts.borrow_mut();
             facts.flags |= flag;
             if let BodyEnd::Failed(error) = end {
-                facts.details =
-                    format!("upstream_reset_after_response_started{{{}}}", error.kind).replace(' ', "_").into();
+                facts.details = broken_off(error.kind, facts.overdue);
             }
         }
         self.close();
@@ -612,5 +635,19 @@ impl<'a> TcpRecord<'a> {
             series.closed(end.flags);
         }
         self.plan.logs.connection(&self.worker.writers, &self, &end);
+    }
+}
+
+/// Envoy's details of a response that ended within its body.
+fn broken_off(kind: BodyErrorKind, overdue: Option<Over>) -> Cow<'static, str> {
+    let started = "upstream_reset_after_response_started";
+    match (kind, overdue) {
+        (BodyErrorKind::Timeout, Some(Over::Whole)) => "response_timeout".into(),
+        (BodyErrorKind::Timeout, Some(Over::Stream)) => "max_duration_timeout".into(),
+        (BodyErrorKind::Timeout, Some(Over::TryIdle)) => "upstream_per_try_idle_timeout".into(),
+        (BodyErrorKind::Timeout, _) => "stream_idle_timeout".into(),
+        (BodyErrorKind::Reset(_), _) => format!("{started}{{remote_reset}}").into(),
+        (BodyErrorKind::Malformed, _) => format!("{started}{{protocol_error}}").into(),
+        (kind, _) => format!("{started}{{{kind}}}").replace(' ', "_").into(),
     }
 }

@@ -22,7 +22,10 @@ pub(crate) fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> im
         let record = Record::open(&conn, &mut request);
         match exchange(&conn, &mut request, &record).await {
             Ok(response) => record.answer(response),
-            Err(fault) => record.fault(respond::fault(fault, record.caller())),
+            Err(fault) => {
+                record.refuses(&request);
+                record.fault(respond::fault(fault, record.caller()))
+            }
         }
     }
 }
@@ -47,11 +50,14 @@ async fn exchange(
     record.routed(&found);
     let mut filters = conn.plan().filters.begin(&found, rand::random());
     let mut response = match filters.on_request(request).await {
-        Flow::Respond(local) => record.by_filter(*local),
+        Flow::Respond(local) => {
+            record.would_go(&found.route.action);
+            record.by_filter(*local)
+        }
         Flow::Continue => match &found.route.action {
             Action::Forward(to) => forward::forward(conn, pin, (&found, to), (request, marks), record).await?,
-            Action::Redirect(to) => record.by_route(head::redirect(&found, to, request)),
-            Action::Respond(text) => record.by_route(head::direct_response(&found, text)),
+            Action::Redirect(to) => record.by_route(head::redirect(&found, to, request, record.is_grpc())),
+            Action::Respond(text) => record.by_route(head::direct_response(&found, text, record.is_grpc())),
         },
     };
     filters.on_response(&mut response).await;

@@ -62,6 +62,10 @@ pub(crate) struct Caller {
     pub h2: bool,
     /// A sidecar of the mesh on HTTP/2, which may try elsewhere when told that nothing was processed.
     pub mesh_h2: bool,
+    /// Its request has come in as a whole.
+    pub whole: bool,
+    /// More than one try was made.
+    pub retried: bool,
 }
 
 /// What a fault becomes.
@@ -82,15 +86,26 @@ pub(crate) struct Local {
 /// Envoy's word to callers that a request was refused since there were too many.
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
+/// How Envoy tells that there were further tries.
+const LATEST: &str = "retried and the latest reset reason:";
+
 /// Makes the answer to a fault.
 pub(crate) fn fault(fault: Fault, caller: Caller) -> Local {
-    let Plain { status, flags, details, body, transport_failure } = plain(&fault);
+    let Plain { mut status, flags, details, mut body, transport_failure } = plain(&fault);
+    match &fault {
+        // Whoever has said everything is not the one who is slow.
+        Fault::StreamIdle | Fault::StreamTooLong if caller.whole => status = StatusCode::GATEWAY_TIMEOUT,
+        Fault::Upstream(_) if caller.retried => body = body.replace("reset reason:", LATEST).into(),
+        _ => {}
+    }
     let refuse = caller.mesh_h2 && matches!(&fault, Fault::Upstream(f) if never_reached(f));
     let overflow = matches!(&fault, Fault::Upstream(f) if f.kind == FailureKind::Overflow);
     let answer = match &fault {
         _ if refuse => Answer::Reset(Code::REFUSED_STREAM),
         Fault::Underscore if caller.h2 => Answer::Reset(Code::PROTOCOL_ERROR),
-        Fault::NormalPath(path) if !caller.grpc => redirect(status.as_u16(), path).into(),
+        Fault::NormalPath(path) if !caller.grpc => redirect(status.as_u16(), path, false).into(),
+        // The caller said how long it would wait.
+        Fault::StreamTooLong if caller.grpc => grpc::grpc_response(GrpcStatus::DEADLINE_EXCEEDED, &body).into(),
         _ => {
             let mut response = local(status, &body, caller.grpc);
             if overflow {
@@ -118,10 +133,9 @@ pub(crate) fn local(status: StatusCode, body: &str, grpc: bool) -> Response<Body
     response
 }
 
-/// A redirect to `location`.
-pub(crate) fn redirect(status: u16, location: &str) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+/// A redirect to `location`, in the caller's form.
+pub(crate) fn redirect(status: u16, location: &str, grpc: bool) -> Response<Body> {
+    let mut response = local(StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY), "", grpc);
     if let Ok(value) = HeaderValue::from_str(location) {
         response.headers_mut().insert(header::LOCATION, value);
     }
@@ -189,12 +203,9 @@ fn plain(fault: &Fault) -> Plain {
             "stream_idle_timeout",
             "stream timeout",
         ),
-        Fault::StreamTooLong => simple(
-            StatusCode::REQUEST_TIMEOUT,
-            ResponseFlags::DURATION_TIMEOUT,
-            "max_duration_timeout",
-            "downstream duration timeout",
-        ),
+        Fault::StreamTooLong => {
+            simple(StatusCode::REQUEST_TIMEOUT, none, "max_duration_timeout", "downstream duration timeout")
+        }
         Fault::RequestTooSlow => {
             simple(StatusCode::REQUEST_TIMEOUT, none, "request_overall_timeout", "request timeout")
         }
@@ -266,11 +277,8 @@ fn upstream(failure: &Failure) -> Plain {
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let reason = failure.kind.reset_reason();
-    let transport = match &*failure.reason {
-        "" => String::new(),
-        text => format!(", transport failure reason: {text}"),
-    };
-    let body = format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}{transport}");
+    // What the transport said is for the log: it names addresses, which are nothing to a stranger.
+    let body = format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
     Plain {
         status,
         flags: failure.kind.flag().and_then(ResponseFlags::from_short).unwrap_or_default(),
@@ -305,7 +313,7 @@ mod tests {
             (Fault::StreamIdle, 408, "SI", "stream_idle_timeout"),
             (Fault::PerTryIdle, 504, "SI", "upstream_per_try_idle_timeout"),
             (Fault::UpgradeRefused, 403, "-", "upgrade_failed"),
-            (Fault::StreamTooLong, 408, "DT", "max_duration_timeout"),
+            (Fault::StreamTooLong, 408, "-", "max_duration_timeout"),
             (Fault::RequestTooSlow, 408, "-", "request_overall_timeout"),
             (Fault::BadPath, 400, "-", "path_normalization_failed"),
             (Fault::NormalPath("/a".into()), 307, "-", "path_normalization_failed"),
@@ -314,6 +322,17 @@ mod tests {
             let local = fault(fault_kind, Caller::default());
             assert_eq!((local.status.as_u16(), &*local.flags.to_string(), &*local.details), (status, flags, details));
         }
+    }
+
+    #[test]
+    fn who_was_slow() {
+        let whole = Caller { whole: true, ..Caller::default() };
+        assert_eq!(fault(Fault::StreamIdle, whole).status, StatusCode::GATEWAY_TIMEOUT);
+        let grpc = Caller { grpc: true, ..whole };
+        let Answer::Response(response) = fault(Fault::StreamTooLong, grpc).answer else {
+            panic!("expected a response")
+        };
+        assert_eq!(response.headers()["grpc-status"], "4");
     }
 
     #[test]

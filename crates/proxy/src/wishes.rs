@@ -33,6 +33,9 @@ pub(crate) fn take(headers: &mut HeaderMap, marks: Marks, to: &Forward) -> Wishe
     let codes = text("x-envoy-retriable-status-codes");
     let names = text("x-envoy-retriable-header-names");
     let attempts = text("x-envoy-max-retries").and_then(|number| number.parse().ok());
+    for not_done in ["x-envoy-upstream-rq-timeout-alt-response", "x-envoy-hedge-on-per-try-timeout"] {
+        text(not_done);
+    }
     let nothing = [&codes, &names].into_iter().chain(&conditions).all(Option::is_none);
     if nothing && attempts.is_none() && per_try.is_none() {
         return Wishes { timeout, retry: None };

@@ -100,6 +100,10 @@ pub(super) fn request(head: &Bytes, limits: Limits, spare: HeaderMap) -> Result<
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
         .map_err(|_| bad("the method is not a token"))?;
+    if parsed.path.is_some_and(|path| path.contains('#')) {
+        // Who matches paths without it would see another path than the one who does not.
+        return Err(bad("the request target has a fragment"));
+    }
     let target = Uri::from_maybe_shared(head.slice_ref(parsed.path.unwrap_or_default().as_bytes()))
         .map_err(|_| bad("the request target is not valid"))?;
     let (mut headers, marks) = fields_of(head, parsed.headers, spare)?;

@@ -136,8 +136,8 @@ fn exchanges_and_requests_are_bounded() {
         let slow = origin(|_| std::future::pending()).await;
         let proxy = proxy("a", config(listeners, vec![cluster("slow", &[slow])])).await;
         let answer = fetch(at, "/").await;
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (408, "downstream duration timeout"));
-        until_counted(&proxy, "istio_requests_total", &[("response_flags", "DT")], 1.0).await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (504, "downstream duration timeout"));
+        until_counted(&proxy, "istio_requests_total", &[("response_flags", "-")], 1.0).await;
 
         let mut stream = TcpStream::connect(whole_at).await.unwrap();
         stream.write_all(b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 900000\r\n\r\nabc").await.unwrap();

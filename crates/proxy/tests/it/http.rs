@@ -86,7 +86,7 @@ fn answers_and_flags() {
             ("/gone", 503, "upstream connect error or disconnect/reset before headers. reset reason: ", "UF"),
             ("/broken", 503, "upstream connect error or disconnect/reset before headers. reset reason: ", "UC"),
             ("/slow", 504, "upstream request timeout", "UT"),
-            ("/idle", 408, "stream timeout", "SI"),
+            ("/idle", 504, "stream timeout", "SI"),
             ("/fault", 418, "", "FI"),
         ] {
             let before = counted(&proxy, "istio_requests_total", &[("response_flags", flags)]);

@@ -1,0 +1,30 @@
+//! All groups, one file for each subject.
+
+mod balancing;
+mod connections;
+mod differences;
+mod edge;
+mod malformed;
+mod protocols;
+mod retries;
+mod rewriting;
+mod routing;
+
+use crate::case::Group;
+
+/// In the order in which they run: the slow ones first.
+pub fn all() -> Vec<Group> {
+    let all = [
+        malformed::groups(),
+        retries::groups(),
+        balancing::groups(),
+        protocols::groups(),
+        edge::groups(),
+        connections::groups(),
+        rewriting::groups(),
+        routing::groups(),
+    ];
+    let mut groups: Vec<Group> = all.into_iter().flatten().collect();
+    differences::mark(&mut groups);
+    groups
+}

@@ -1,0 +1,500 @@
+//! Where the answers are known to differ, and why. `docs/envoy-compatibility.md` has the same table for people.
+
+use crate::case::{Differs, Group};
+
+/// Cases that differ for one reason.
+struct Difference {
+    /// Why, in a sentence.
+    reason: &'static str,
+    /// Which lines of the outcome, by the beginnings of their names. Each must differ.
+    lines: &'static [&'static str],
+    /// `group: case`.
+    cases: &'static [&'static str],
+}
+
+/// Puts the differences to their cases. A case that is not there is told with the documentation.
+pub fn mark(groups: &mut [Group]) {
+    for Difference { reason, lines, cases } in DIFFERENCES {
+        for group in groups.iter_mut() {
+            for case in &mut group.cases {
+                if cases.iter().any(|name| name.split_once(": ") == Some((group.name, case.name))) {
+                    case.differs.push(Differs { lines, reason });
+                }
+            }
+        }
+    }
+}
+
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        reason: "A client on loopback is told on by its own address; Envoy puts the machine's in its place",
+        lines: &["request header x-forwarded-for", "try"],
+        cases: &[
+            "wishes: retry-on",
+            "wishes: retry-on with a number",
+            "wishes: retry-on beside a policy",
+            "wishes: number beside a policy",
+            "wishes: retry-on with codes",
+            "wishes: retry-on with header names",
+            "wishes: retry-grpc-on",
+            "wishes: a number that is none",
+            "wishes: per try",
+        ],
+    },
+    Difference {
+        reason: "A client on loopback is told on by its own address; Envoy puts the machine's in its place",
+        lines: &["request header x-forwarded-for"],
+        cases: &[
+            "wishes: timeout",
+            "wishes: from outside: retry-on",
+            "wishes: from outside: number",
+            "wishes: from outside: timeout",
+            "wishes: an unknown condition",
+            "wishes: hedging",
+            "wishes: a timeout that is none",
+            "wishes: expected timeout is not the client's to say",
+            "wishes: attempt count is not the client's to say",
+            "addresses: nothing there",
+            "addresses: forwarded for",
+            "addresses: proto is ours to say",
+            "addresses: internal is ours to say",
+            "addresses: an id of their own",
+            "addresses: the client's certificate",
+            "TLS downstream: a certificate that is needed",
+            "TLS downstream: a certificate that may be",
+            "TLS downstream: a certificate that may be, none",
+            "wishes: a different answer to a timeout",
+        ],
+    },
+    Difference {
+        reason: "Response flags stand in a fixed order, not in the order in which they came about",
+        lines: &["log flags"],
+        cases: &[
+            "retries: 5xx: never an answer",
+            "retries: connect-failure",
+            "retries: a connection that ends at once",
+            "retries: per try, both",
+        ],
+    },
+    Difference {
+        reason: "An HTTP/1 response that ends too early counts as a connection that was terminated (`UC`); for Envoy it broke the protocol (`UPE`)",
+        lines: &["log details", "log flags"],
+        cases: &[
+            "retries: 5xx: broken off in the body",
+            "protocols: broken off",
+            "protocols: broken off, to HTTP/2",
+            "protocols: broken off in chunks",
+        ],
+    },
+    Difference {
+        reason: "What the transport said is in our own words, in its own field of the log, and not a second time in the details",
+        lines: &["log details", "log transport failure"],
+        cases: &[
+            "retries: connect-failure",
+            "gRPC: nobody listens",
+            "gRPC: nobody listens, by HTTP/1.1",
+            "gRPC: nobody listens, to another type",
+            "TLS upstream: another name",
+            "TLS upstream: another authority",
+            "protocols: nobody listens",
+            "protocols: nobody listens, from HTTP/2",
+            "protocols: nobody listens, to HTTP/2",
+        ],
+    },
+    Difference {
+        reason: "What the transport said is in our own words, in its own field of the log, and not a second time in the details",
+        lines: &["log transport failure"],
+        cases: &[
+            "retries: refused-stream: another reset",
+            "gRPC: reset",
+            "TLS upstream: no TLS there",
+            "TLS upstream: TLS where plain text is said",
+            "protocols: reset from HTTP/2",
+            "protocols: what is no HTTP",
+            "protocols: a bad status",
+            "protocols: two lengths",
+            "protocols: length and chunks",
+            "protocols: a bad header",
+        ],
+    },
+    Difference {
+        reason: "Lengths: a body that is kept for a retry is sent with its length, and a request without a body without one",
+        lines: &["request header content-length", "try"],
+        cases: &["retries: cancelled", "retries: unavailable", "retries: internal", "retries: deadline-exceeded"],
+    },
+    Difference {
+        reason: "Lengths: a body that is kept for a retry is sent with its length, and a request without a body without one",
+        lines: &["request header content-length"],
+        cases: &[
+            "retries: unavailable: another",
+            "CORS: another's preflight",
+            "CORS: OPTIONS without a method",
+            "CORS: switched off",
+            "CORS: no policy",
+            "protocols: an unknown method",
+        ],
+    },
+    Difference {
+        reason: "A stream that breaks the rules of HTTP/2 is reset by itself, and a broken connection ends with a GOAWAY that says why; Envoy mostly ends the connection without a word. Neither stands in our access log",
+        lines: &["frame", "log"],
+        cases: &[
+            "malformed HTTP/2: a name in capitals",
+            "malformed HTTP/2: an empty name",
+            "malformed HTTP/2: a line feed in a value",
+            "malformed HTTP/2: an unknown pseudo-header",
+            "malformed HTTP/2: headers that cannot be read",
+        ],
+    },
+    Difference {
+        reason: "A stream that breaks the rules of HTTP/2 is reset by itself, and a broken connection ends with a GOAWAY that says why; Envoy mostly ends the connection without a word. Neither stands in our access log",
+        lines: &["connection", "frame", "log"],
+        cases: &[
+            "malformed HTTP/2: connection",
+            "malformed HTTP/2: transfer-encoding",
+            "malformed HTTP/2: te",
+            "malformed HTTP/2: a path twice",
+            "malformed HTTP/2: a length beside no body",
+            "malformed HTTP/2: no path",
+            "malformed HTTP/2: an empty path",
+            "malformed HTTP/2: no scheme",
+            "malformed HTTP/2: no authority",
+            "malformed HTTP/2: no method",
+            "malformed HTTP/2: a pseudo-header at the end",
+            "malformed HTTP/2: a stream below the last",
+        ],
+    },
+    Difference {
+        reason: "A stream that breaks the rules of HTTP/2 is reset by itself, and a broken connection ends with a GOAWAY that says why; Envoy mostly ends the connection without a word. Neither stands in our access log",
+        lines: &["log"],
+        cases: &["malformed HTTP/2: two hosts", "malformed HTTP/2: headers in two frames with another between"],
+    },
+    Difference {
+        reason: "A stream that breaks the rules of HTTP/2 is reset by itself, and a broken connection ends with a GOAWAY that says why; Envoy mostly ends the connection without a word. Neither stands in our access log",
+        lines: &["frame"],
+        cases: &[
+            "malformed HTTP/2: headers on stream 0",
+            "malformed HTTP/2: headers on an even stream",
+            "malformed HTTP/2: settings of a wrong length",
+            "malformed HTTP/2: settings on a stream",
+            "malformed HTTP/2: a window of nothing",
+            "malformed HTTP/2: a window that is too large",
+            "malformed HTTP/2: a ping of a wrong length",
+            "malformed HTTP/2: a reset of an idle stream",
+            "malformed HTTP/2: a push",
+        ],
+    },
+    Difference {
+        reason: "A stream that breaks the rules of HTTP/2 is reset by itself, and a broken connection ends with a GOAWAY that says why; Envoy mostly ends the connection without a word. Neither stands in our access log",
+        lines: &["connection", "frame"],
+        cases: &["malformed HTTP/2: a goodbye"],
+    },
+    Difference {
+        reason: "A try that found no endpoint is not counted, nor are those of TCP",
+        lines: &["log tries"],
+        cases: &[
+            "priorities: nobody is well",
+            "priorities: nobody is there",
+            "outliers and checks: the only one is out, then back",
+            "TCP: there and back",
+            "TCP: the origin speaks first",
+            "TCP: a lot",
+        ],
+    },
+    Difference {
+        reason: "What is no request at all is refused by the codec: the same status, but an empty body, no headers of ours, and no line in the access log",
+        lines: &["body", "header", "log"],
+        cases: &[
+            "malformed HTTP/1.1: one word",
+            "malformed HTTP/1.1: no words",
+            "malformed HTTP/1.1: four words",
+            "malformed HTTP/1.1: a space before",
+            "malformed HTTP/1.1: a bad method",
+            "malformed HTTP/1.1: an old version",
+            "malformed HTTP/1.1: no version",
+            "malformed HTTP/1.1: a path without a slash",
+            "malformed HTTP/1.1: a path with a space",
+            "malformed HTTP/1.1: a path with a control character",
+            "malformed HTTP/1.1: an empty path",
+            "malformed HTTP/1.1: a zero byte",
+            "malformed HTTP/1.1: a control character",
+            "malformed HTTP/1.1: a continued first line",
+            "malformed HTTP/1.1: no colon",
+            "malformed HTTP/1.1: a space before the colon",
+            "malformed HTTP/1.1: a space in a name",
+            "malformed HTTP/1.1: no name",
+            "malformed HTTP/1.1: a bad character in a name",
+            "malformed HTTP/1.1: a bad host",
+            "malformed HTTP/1.1: a host with a slash",
+            "malformed HTTP/1.1: length and chunks",
+            "malformed HTTP/1.1: two lengths",
+            "malformed HTTP/1.1: a list of lengths",
+            "malformed HTTP/1.1: a length below zero",
+            "malformed HTTP/1.1: a length with a sign",
+            "malformed HTTP/1.1: a length that is none",
+            "malformed HTTP/1.1: an empty length",
+            "malformed HTTP/1.1: a length that is too long",
+            "malformed HTTP/1.1: a coding after chunks",
+            "malformed HTTP/1.1: a coding before chunks",
+            "malformed HTTP/1.1: chunks twice",
+            "malformed HTTP/1.1: a coding like chunks",
+            "malformed HTTP/1.1: identity",
+            "malformed HTTP/1.1: too large a head",
+            "malformed HTTP/1.1: too many headers",
+            "malformed HTTP/1.1: a TLS handshake",
+            "rejecting: underscore",
+            "limits: a head that never ends",
+        ],
+    },
+    Difference {
+        reason: "What is no request at all is refused by the codec: the same status, but an empty body, no headers of ours, and no line in the access log",
+        lines: &["header", "log"],
+        cases: &["malformed HTTP/1.1: no host", "header changes: of what was not found", "paths: a fragment"],
+    },
+    Difference {
+        reason: "What is no request at all is refused by the codec: the same status, but an empty body, no headers of ours, and no line in the access log",
+        lines: &["body", "header"],
+        cases: &["rejecting: too many headers", "limits: too large a head", "limits: too long a path"],
+    },
+    Difference {
+        reason: "What is no request at all is refused by the codec: the same status, but an empty body, no headers of ours, and no line in the access log",
+        lines: &["answer 2", "log"],
+        cases: &["connections: more after a body"],
+    },
+    Difference {
+        reason: "We refuse with 400 what parsers read in different ways, so that nobody can be led past a rule: stray spaces, bare line feeds, continued lines, two hosts, odd hosts, odd chunks",
+        lines: &["body", "header", "log", "status"],
+        cases: &[
+            "malformed HTTP/1.1: two words",
+            "malformed HTTP/1.1: a newer version",
+            "malformed HTTP/1.1: a version of its own",
+            "malformed HTTP/1.1: version 2",
+        ],
+    },
+    Difference {
+        reason: "We refuse with 400 what parsers read in different ways, so that nobody can be led past a rule: stray spaces, bare line feeds, continued lines, two hosts, odd hosts, odd chunks",
+        lines: &["body", "connection", "header", "log", "status"],
+        cases: &[
+            "malformed HTTP/1.1: two spaces",
+            "malformed HTTP/1.1: a tab",
+            "malformed HTTP/1.1: line feeds alone",
+            "malformed HTTP/1.1: one line feed alone",
+            "malformed HTTP/1.1: a carriage return alone",
+            "malformed HTTP/1.1: a continued line",
+            "malformed HTTP/1.1: an empty host",
+            "malformed HTTP/1.1: two hosts",
+            "malformed HTTP/1.1: a host with a user",
+            "malformed HTTP/1.1: a chunk that is too long",
+        ],
+    },
+    Difference {
+        reason: "We take what RFC 9112 allows and what cannot be read in two ways: methods in small letters, bytes above ASCII in a path, the same length twice",
+        lines: &["body", "connection", "header", "log", "status"],
+        cases: &["malformed HTTP/1.1: a small method", "malformed HTTP/1.1: a path that is not ASCII"],
+    },
+    Difference {
+        reason: "We take what RFC 9112 allows and what cannot be read in two ways: methods in small letters, bytes above ASCII in a path, the same length twice",
+        lines: &["backend", "body", "connection", "header", "log", "request", "status", "tries"],
+        cases: &["malformed HTTP/1.1: the same length twice"],
+    },
+    Difference {
+        reason: "Trailers of HTTP/1 are passed on; Envoy drops them unless `enable_trailers` is set, which here has no effect",
+        lines: &["request trailer"],
+        cases: &["malformed HTTP/1.1: chunks with trailers"],
+    },
+    Difference {
+        reason: "Trailers of HTTP/1 are passed on; Envoy drops them unless `enable_trailers` is set, which here has no effect",
+        lines: &["request trailer", "trailer"],
+        cases: &[
+            "protocols: 1 to 1 in chunks with trailers",
+            "protocols: 1 to 2 with trailers",
+            "protocols: 2 to 1 with trailers",
+        ],
+    },
+    Difference {
+        reason: "An upgrade is an exchange like any other: the response says how long the upstream took, the `connection` header is written anew, and the end of the tunnel by the client is no failure",
+        lines: &["header", "log", "request header connection"],
+        cases: &["upgrades: WebSocket", "upgrades: WebSocket in capitals"],
+    },
+    Difference {
+        reason: "An upgrade is an exchange like any other: the response says how long the upstream took, the `connection` header is written anew, and the end of the tunnel by the client is no failure",
+        lines: &["header", "request header connection"],
+        cases: &["upgrades: WebSocket, but the origin will not"],
+    },
+    Difference {
+        reason: "A response that switches the protocol though nobody asked, or has a status that is none, is an error (502)",
+        lines: &["body", "header", "log", "status", "through"],
+        cases: &["upgrades: an upgrade that is not let through"],
+    },
+    Difference {
+        reason: "A response that switches the protocol though nobody asked, or has a status that is none, is an error (502)",
+        lines: &["body", "header", "log", "status", "takes", "version"],
+        cases: &["protocols: a status of two digits"],
+    },
+    Difference {
+        reason: "A response that switches the protocol though nobody asked, or has a status that is none, is an error (502)",
+        lines: &["body", "header", "log", "status"],
+        cases: &["protocols: an upgrade that nobody asked for"],
+    },
+    Difference {
+        reason: "What is left of a request's body is read, within bounds, so that the connection can be used again; Envoy closes it",
+        lines: &["header connection"],
+        cases: &[
+            "upgrades: an upgrade that is switched off",
+            "upgrades: CONNECT that is not let through",
+            "faults: abort with a body",
+            "normal paths: a zero byte, encoded",
+            "rejecting: escaped slash",
+            "rejecting: escaped backslash",
+            "connections: an answer before the body",
+            "direct responses: to a POST",
+            "redirects: 307",
+        ],
+    },
+    Difference {
+        reason: "The log does not name the cluster of an upgrade that is refused",
+        lines: &["log cluster"],
+        cases: &["upgrades: an upgrade that is switched off", "upgrades: CONNECT that is not let through"],
+    },
+    Difference {
+        reason: "An answer to HTTP/1.0 says HTTP/1.1, as RFC 9110, section 2.5 asks for",
+        lines: &["version"],
+        cases: &[
+            "HTTP/1.0: without host",
+            "HTTP/1.0: with host",
+            "HTTP/1.0: kept alive",
+            "HTTP/1.0: an answer in chunks",
+            "HTTP/1.0: a body",
+        ],
+    },
+    Difference {
+        reason: "A TCP connection to an upstream that cannot be made has the flag `UF` alone, says so in its details, and names no endpoint",
+        lines: &["log details", "log flags", "log host", "log termination", "log transport failure", "log tries"],
+        cases: &["TCP: nobody listens"],
+    },
+    Difference {
+        reason: "`x-envoy-upstream-rq-timeout-alt-response` has no effect",
+        lines: &["body", "header content-length", "header content-type", "log code", "log sent", "status"],
+        cases: &["wishes: a different answer to a timeout"],
+    },
+    Difference {
+        reason: "A response to HEAD whose body is not sent counts as broken off by the client in the log (`DC`)",
+        lines: &["log flags"],
+        cases: &["direct responses: with a body, asked by HEAD"],
+    },
+    Difference {
+        reason: "A request whose connection was used before and ends before any byte of the answer is sent once more on a new one, if its method is safe to repeat",
+        lines: &[
+            "body",
+            "header content-length",
+            "header content-type",
+            "header x-envoy-upstream-service-time",
+            "log code",
+            "log details",
+            "log flags",
+            "log sent",
+            "status",
+            "tries",
+            "try",
+        ],
+        cases: &["retries: a connection that was used before"],
+    },
+    Difference {
+        reason: "RANDOM heeds the weights of endpoints",
+        lines: &["spread"],
+        cases: &["policies: random by weight"],
+    },
+    Difference {
+        reason: "A request that the circuit breaker refused names the endpoint that it was for",
+        lines: &["log host"],
+        cases: &["circuit breakers: no pending requests"],
+    },
+    Difference {
+        reason: "An abort with a gRPC status answers others than gRPC callers with the HTTP status that fits it",
+        lines: &["log code", "status"],
+        cases: &["faults: abort with a gRPC status, no gRPC"],
+    },
+    Difference {
+        reason: "A stream that is refused for an underscore ends with PROTOCOL_ERROR",
+        lines: &["status"],
+        cases: &["rejecting: underscore by HTTP/2"],
+    },
+    Difference {
+        reason: "What came of a body that broke off is not sent on any more",
+        lines: &["request body"],
+        cases: &["limits: a body that never ends"],
+    },
+    Difference {
+        reason: "`x-forwarded-proto` is believed only if it is `http` or `https`",
+        lines: &["request header x-forwarded-proto"],
+        cases: &["inner: a proto that is none"],
+    },
+    Difference {
+        reason: "`:scheme` says what is spoken to the upstream, not what the client spoke",
+        lines: &["request header :scheme"],
+        cases: &["TLS upstream: good, over HTTP/2"],
+    },
+    Difference {
+        reason: "A direct response with a status of 3xx has no `location` of its own making",
+        lines: &["header location"],
+        cases: &["direct responses: without a place to go"],
+    },
+    Difference {
+        reason: "A redirect of a HEAD has no `transfer-encoding`",
+        lines: &["header transfer-encoding"],
+        cases: &["redirects: of a HEAD"],
+    },
+    Difference {
+        reason: "`x-envoy-peer-metadata` is taken off: it is how proxies of the mesh know each other",
+        lines: &["request header x-envoy-peer-metadata"],
+        cases: &["header changes: headers that only Envoy may set"],
+    },
+    Difference {
+        reason: "A client that has sent its body already is not told to continue",
+        lines: &["interim"],
+        cases: &["protocols: 100-continue"],
+    },
+    Difference {
+        reason: "The target `*` is looked up like a path, and not found",
+        lines: &["log details", "log flags"],
+        cases: &["paths: an asterisk"],
+    },
+    Difference {
+        reason: "What follows a colon in a host and is no number is no port",
+        lines: &[
+            "body",
+            "header content-length",
+            "header content-type",
+            "log code",
+            "log details",
+            "log flags",
+            "log sent",
+            "status",
+        ],
+        cases: &["domains without port: what is no port"],
+    },
+    Difference {
+        reason: "A header that comes several times is matched as one list, joined by commas (RFC 9110, section 5.3)",
+        lines: &["body", "log code", "log route", "status"],
+        cases: &["headers: exact, twice"],
+    },
+    Difference {
+        reason: "A response for which the time of a connection is over says `connection: close`",
+        lines: &["header connection"],
+        cases: &["limits: the longest stream"],
+    },
+    Difference {
+        reason: "The deadline of a gRPC call is kept, but the header `grpc-timeout` is passed on as it came",
+        lines: &["request header grpc-timeout"],
+        cases: &["timeouts: grpc-timeout above the longest", "timeouts: grpc-timeout with an offset"],
+    },
+    Difference {
+        reason: "Too large a head by HTTP/2 is answered with 431; Envoy resets the stream",
+        lines: &["body", "status"],
+        cases: &["rejecting: too many headers by HTTP/2", "limits: too large a head by HTTP/2"],
+    },
+    Difference {
+        reason: "The log names the cluster of the route also if there is no such cluster",
+        lines: &["log cluster"],
+        cases: &["paths: to a cluster that is not there"],
+    },
+];
