@@ -478,11 +478,6 @@ const DIFFERENCES: &[Difference] = &[
         cases: &["headers: exact, twice"],
     },
     Difference {
-        reason: "A response for which the time of a connection is over says `connection: close`",
-        lines: &["header connection"],
-        cases: &["limits: the longest stream"],
-    },
-    Difference {
         reason: "The deadline of a gRPC call is kept, but the header `grpc-timeout` is passed on as it came",
         lines: &["request header grpc-timeout"],
         cases: &["timeouts: grpc-timeout above the longest", "timeouts: grpc-timeout with an offset"],

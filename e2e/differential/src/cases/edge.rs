@@ -163,7 +163,7 @@ fn limits() -> Group {
         "limits",
         file()
             .filter("max_request_headers_kb: 4\ncommon_http_protocol_options: {max_requests_per_connection: 1, idle_timeout: 0.3s}\nrequest_headers_timeout: 0.3s\nrequest_timeout: 0.4s\ndelayed_close_timeout: 0.1s")
-            .second("SECOND", "common_http_protocol_options: {max_connection_duration: 0.3s, max_stream_duration: 0.3s}\nstream_idle_timeout: 0.5s\ndelayed_close_timeout: 0.1s\ndrain_timeout: 0.1s")
+            .second("SECOND", "common_http_protocol_options: {max_connection_duration: 0.3s, max_stream_duration: 0.15s}\nstream_idle_timeout: 0.5s\ndelayed_close_timeout: 0.1s\ndrain_timeout: 0.1s")
             .text(),
         vec![
             case("a large head", get("/a").header("x-large", &long(3000))),
@@ -175,8 +175,8 @@ fn limits() -> Group {
             case("a head that never ends", raw("GET /a HTTP/1.1\r\nhost: a\r\n{id}\r\n")).about(300),
             case("a body that never ends", raw("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n{id}\r\n\r\nhe")).about(400),
             case("nothing at all", raw("")).about(300),
-            case("the longest stream", get("/a").to("SECOND").asks("hang")).about(300),
-            case("the longest stream by HTTP/2", get("/a").to("SECOND").asks("hang").h2()).about(300),
+            case("the longest stream", get("/a").to("SECOND").asks("hang")).about(150),
+            case("the longest stream by HTTP/2", get("/a").to("SECOND").asks("hang").h2()).about(150),
             case("the longest connection", raw("GET /a HTTP/1.1\r\nhost: a\r\n{id}\r\n\r\n").to("SECOND")),
         ],
     )
