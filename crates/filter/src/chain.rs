@@ -1,16 +1,23 @@
 //! Filters in a row: the contract, the closed set of them, and one exchange's way through.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Request, Response};
 use mesh_http::Body;
-use model::route::Found;
+use model::rate_limit::Seen;
+use model::route::{Action, Found};
 use model::{Route, VirtualHost};
 use telemetry::ResponseFlags;
 
+use crate::around::Around;
 use crate::cors::CorsFilter;
 use crate::draw::Draws;
 use crate::fault::FaultFilter;
+use crate::global_limit::GlobalLimitFilter;
 use crate::local::LocalResponse;
+use crate::local_limit::{Limits, LocalLimitFilter};
 use crate::stats::Stats;
+use crate::told::Told;
 
 /// How an exchange goes on after a filter.
 #[derive(Debug)]
@@ -40,12 +47,51 @@ pub struct Facts<'a> {
     pub route: &'a Route,
     /// Its virtual host.
     pub host: &'a VirtualHost,
+    /// The proxy around.
+    pub around: &'a dyn Around,
     /// Chance.
     pub draws: Draws,
     /// What was done to the exchange.
     pub flags: ResponseFlags,
+    /// What filters leave for the response. Most leave nothing.
+    pub(crate) left: Option<Box<Left>>,
+}
+
+/// What filters leave for the response.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
     /// The origin that may read the answer, as the CORS filter found out.
-    pub(crate) origin: Option<Box<HeaderValue>>,
+    pub origin: Option<HeaderValue>,
+    /// What it is told of limits.
+    pub told: Told,
+}
+
+impl<'a> Facts<'a> {
+    /// Does the route send requests to a cluster?
+    pub fn is_forwarded(&self) -> bool {
+        matches!(self.route.action, Action::Forward(_))
+    }
+
+    /// The cluster that the request goes to, if its route forwards.
+    pub fn cluster(&self) -> Option<&'a str> {
+        match &self.route.action {
+            Action::Forward(to) => to.pick(self.draws.of_cluster()).map(|cluster| &*cluster.name),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
+
+    /// What descriptors are made of.
+    pub(crate) fn seen<'r>(&self, request: &'r Request<Body>) -> Seen<'r>
+    where
+        'a: 'r,
+    {
+        Seen {
+            request: self.around.view(request),
+            remote: self.around.remote_address(request.headers()),
+            source_cluster: self.around.service_cluster(),
+            cluster: self.cluster(),
+        }
+    }
 }
 
 /// The filters of one chain. Shared by all workers.
@@ -59,6 +105,8 @@ pub struct Chain {
 enum Builtin {
     Fault(FaultFilter),
     Cors(CorsFilter),
+    LocalLimit(LocalLimitFilter),
+    GlobalLimit(GlobalLimitFilter),
 }
 
 impl HttpFilter for Builtin {
@@ -66,6 +114,8 @@ impl HttpFilter for Builtin {
         match self {
             Self::Fault(filter) => filter.on_request(request, facts).await,
             Self::Cors(filter) => filter.on_request(request, facts).await,
+            Self::LocalLimit(filter) => filter.on_request(request, facts).await,
+            Self::GlobalLimit(filter) => filter.on_request(request, facts).await,
         }
     }
 
@@ -73,64 +123,114 @@ impl HttpFilter for Builtin {
         match self {
             Self::Fault(filter) => filter.on_response(response, facts).await,
             Self::Cors(filter) => filter.on_response(response, facts).await,
+            Self::LocalLimit(filter) => filter.on_response(response, facts).await,
+            Self::GlobalLimit(filter) => filter.on_response(response, facts).await,
         }
     }
 }
 
 impl Chain {
-    /// The filters of the settings, counted there.
-    pub fn new(filters: &[model::http_proxy::HttpFilter], stats: &Stats) -> Self {
+    /// The filters of the settings, counted there. What a chain `before` has counted of limits lives on in filters whose
+    /// settings are the same.
+    pub fn new(filters: &[model::http_proxy::HttpFilter], stats: &Stats, before: Option<&Self>) -> Self {
+        let mut kept: Vec<&Arc<Limits>> = before.map(Self::limits).unwrap_or_default();
         let built = filters.iter().map(|filter| match filter {
             model::http_proxy::HttpFilter::Fault(fault) => {
                 Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone()))
             }
             model::http_proxy::HttpFilter::Cors => Builtin::Cors(CorsFilter::new(stats.clone())),
+            model::http_proxy::HttpFilter::LocalRateLimit(settings) => {
+                let same = kept.iter().position(|limits| limits.settings() == &**settings);
+                let limits = same.map(|at| kept.remove(at).clone());
+                let limits = limits.unwrap_or_else(|| Arc::new(Limits::new(settings.clone(), stats)));
+                Builtin::LocalLimit(LocalLimitFilter::new(limits))
+            }
+            model::http_proxy::HttpFilter::GlobalRateLimit(settings) => {
+                Builtin::GlobalLimit(GlobalLimitFilter::new(settings.clone(), stats.clone()))
+            }
         });
         Self { filters: built.collect() }
     }
 
+    fn limits(&self) -> Vec<&Arc<Limits>> {
+        let own = self.filters.iter().filter_map(|filter| match filter {
+            Builtin::LocalLimit(filter) => Some(filter.own()),
+            _ => None,
+        });
+        own.collect()
+    }
+
     /// An exchange that was routed begins its way. `draw` is even over all of `u64`: all chance within the filters
-    /// follows from it.
+    /// follows from it, and the choice of a cluster.
     pub fn begin<'a>(&'a self, found: &Found<'a>, draw: u64) -> Run<'a> {
         let Found { route, host, .. } = *found;
-        let facts = Facts { route, host, draws: Draws::new(draw), flags: ResponseFlags::NONE, origin: None };
-        Run { filters: &self.filters, seen: 0, facts }
+        let flags = ResponseFlags::NONE;
+        Run { filters: &self.filters, seen: 0, drawn: 0, flags, seed: draw, route, host, left: None }
     }
 }
 
-/// One exchange on its way through a chain.
+/// One exchange on its way through a chain. It is part of every exchange for as long as that lasts, so it is small: what
+/// filters are shown beside is put together when they are asked.
 #[derive(Debug)]
 pub struct Run<'a> {
     filters: &'a [Builtin],
-    /// How many filters saw the request.
-    seen: usize,
-    facts: Facts<'a>,
+    /// How many filters saw the request. No chain is so long that it could not be told.
+    seen: u16,
+    /// The draws, in less room.
+    drawn: u16,
+    flags: ResponseFlags,
+    seed: u64,
+    route: &'a Route,
+    host: &'a VirtualHost,
+    left: Option<Box<Left>>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Shows the request to the filters, until one answers.
-    pub async fn on_request(&mut self, request: &mut Request<Body>) -> Flow {
+    pub async fn on_request(&mut self, request: &mut Request<Body>, around: &dyn Around) -> Flow {
+        let mut facts = self.facts(around);
         for filter in self.filters {
-            self.seen += 1;
-            if let Flow::Respond(mut local) = filter.on_request(request, &mut self.facts).await {
-                self.facts.flags.insert(local.flags);
-                local.flags = self.facts.flags;
+            self.seen = self.seen.saturating_add(1);
+            if let Flow::Respond(mut local) = filter.on_request(request, &mut facts).await {
+                facts.flags.insert(local.flags);
+                local.flags = facts.flags;
+                self.keep(facts);
                 return Flow::Respond(local);
             }
         }
+        self.keep(facts);
         Flow::Continue
     }
 
     /// Shows the response to the filters that saw the request.
-    pub async fn on_response(&mut self, response: &mut Response<Body>) {
-        for filter in self.filters[..self.seen].iter().rev() {
-            filter.on_response(response, &mut self.facts).await;
+    pub async fn on_response(&mut self, response: &mut Response<Body>, around: &dyn Around) {
+        let mut facts = self.facts(around);
+        for filter in self.filters[..self.seen.into()].iter().rev() {
+            filter.on_response(response, &mut facts).await;
         }
+        self.keep(facts);
+    }
+
+    /// The chance by which the route chooses a cluster.
+    pub fn cluster_draw(&self) -> u64 {
+        Draws::new(self.seed).of_cluster()
     }
 
     /// What filters have done to the exchange so far, for its record: `DI` after a delay, say. A local response
     /// carries these too.
     pub fn flags(&self) -> ResponseFlags {
-        self.facts.flags
+        self.flags
+    }
+
+    fn facts<'f>(&mut self, around: &'f dyn Around) -> Facts<'f>
+    where
+        'a: 'f,
+    {
+        let draws = Draws { seed: self.seed, drawn: self.drawn };
+        Facts { route: self.route, host: self.host, around, draws, flags: self.flags, left: self.left.take() }
+    }
+
+    fn keep(&mut self, facts: Facts<'_>) {
+        (self.drawn, self.flags, self.left) = (facts.draws.drawn, facts.flags, facts.left);
     }
 }

@@ -45,7 +45,7 @@ impl HttpFilter for CorsFilter {
         let counter = if allowed { &self.stats.origins_valid } else { &self.stats.origins_invalid };
         counter.with(&[&self.stats.prefix]).inc();
         if allowed {
-            facts.origin = Some(Box::new(origin.clone()));
+            facts.left.get_or_insert_default().origin = Some(origin.clone());
         }
         let forwarded = !allowed && rules.said(|cors| cors.forward_unmatched).unwrap_or(true);
         if !is_preflight(request) || forwarded {
@@ -62,9 +62,10 @@ impl HttpFilter for CorsFilter {
     }
 
     async fn on_response(&self, response: &mut Response<Body>, facts: &mut Facts<'_>) {
-        let (Some(origin), Some(rules)) = (facts.origin.take(), rules(facts)) else { return };
+        let origin = facts.left.as_mut().and_then(|left| left.origin.take());
+        let (Some(origin), Some(rules)) = (origin, rules(facts)) else { return };
         let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, *origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if rules.said(|cors| cors.credentials) == Some(true) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
         }
@@ -128,12 +129,12 @@ mod tests {
     use telemetry::{Exposition, Registry};
 
     use super::*;
-    use crate::Chain;
+    use crate::{Alone, Chain};
 
     fn cors(change: impl FnOnce(&mut Cors)) -> Option<Box<FilterRules>> {
         let mut cors = Cors { origins: vec![StringMatch::exact("https://a")], ..Cors::default() };
         change(&mut cors);
-        FilterRules { cors: Some(cors) }.boxed()
+        FilterRules { cors: Some(cors), ..FilterRules::default() }.boxed()
     }
 
     fn value(text: &'static str) -> Option<HeaderValue> {
@@ -143,24 +144,24 @@ mod tests {
     /// What comes back for a request with these headers: who answered, and the headers in order.
     async fn run(route: Option<Box<FilterRules>>, method: &str, fields: &[(&str, &str)]) -> (bool, Vec<String>) {
         let registry = Registry::new();
-        let chain = Chain::new(&[http_proxy::HttpFilter::Cors], &Stats::new(&registry.shard(), "in").unwrap());
+        let chain = Chain::new(&[http_proxy::HttpFilter::Cors], &Stats::new(&registry.shard(), "in").unwrap(), None);
         let action = Action::Forward(Box::new(Forward::to("c")));
         exchange(&chain, &Route { filters: route, ..Route::new(PathMatch::Prefix("/".into()), action) }, method, fields)
             .await
     }
 
     async fn exchange(chain: &Chain, route: &Route, method: &str, fields: &[(&str, &str)]) -> (bool, Vec<String>) {
-        let host = VirtualHost::default();
+        let (host, around) = (VirtualHost::default(), Alone::default());
         let mut run = chain.begin(&Found { host: &host, route }, 1);
         let mut request = Request::builder().method(method);
         for (name, text) in fields {
             request = request.header(*name, *text);
         }
-        let (here, mut response) = match run.on_request(&mut request.body(Body::empty()).unwrap()).await {
+        let (here, mut response) = match run.on_request(&mut request.body(Body::empty()).unwrap(), &around).await {
             Flow::Respond(local) => (true, local.into_response(false)),
             Flow::Continue => (false, Response::new(Body::empty())),
         };
-        run.on_response(&mut response).await;
+        run.on_response(&mut response, &around).await;
         let short = |name: &HeaderName| name.as_str().trim_start_matches("access-control-").to_owned();
         let mut all: Vec<_> =
             response.headers().iter().map(|(n, v)| format!("{}: {}", short(n), v.to_str().unwrap())).collect();
@@ -226,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn counted_and_only_where_routes_forward() {
         let registry = Registry::new();
-        let chain = Chain::new(&[http_proxy::HttpFilter::Cors], &Stats::new(&registry.shard(), "in").unwrap());
+        let chain = Chain::new(&[http_proxy::HttpFilter::Cors], &Stats::new(&registry.shard(), "in").unwrap(), None);
         let forward = Action::Forward(Box::new(Forward::to("c")));
         let answer = Action::Respond(DirectResponse { status: 200, body: "".into() });
         for (action, origin) in [(&forward, "https://a"), (&forward, "https://b"), (&answer, "https://a")] {

@@ -111,7 +111,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::Chain;
+    use crate::{Alone, Chain};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -129,16 +129,16 @@ mod tests {
     }
 
     fn chain(fault: Option<Fault>, registry: &Registry) -> Chain {
-        Chain::new(&[http_proxy::HttpFilter::Fault(fault)], &Stats::new(&registry.shard(), "in").unwrap())
+        Chain::new(&[http_proxy::HttpFilter::Fault(fault)], &Stats::new(&registry.shard(), "in").unwrap(), None)
     }
 
     /// How long the filter took, what it answered, and the flags.
     async fn run(chain: &Chain, route: &Route, draw: u64) -> (Duration, Option<LocalResponse>, String) {
         let begun = Instant::now();
-        let host = VirtualHost::default();
+        let (host, around) = (VirtualHost::default(), Alone::default());
         let mut run = chain.begin(&Found { host: &host, route }, draw);
         let mut request = Request::get("/").body(Body::empty()).unwrap();
-        let answer = match run.on_request(&mut request).await {
+        let answer = match run.on_request(&mut request, &around).await {
             Flow::Continue => None,
             Flow::Respond(local) => Some(*local),
         };

@@ -19,25 +19,34 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! let stats = Stats::new(&telemetry::Registry::new().shard(), "outbound").unwrap();
 //! let abort = Abort { answer: AbortAnswer::Http(555), share: Fraction::ALL };
-//! let chain = Chain::new(&[HttpFilter::Fault(Some(Fault { delay: None, abort: Some(abort) }))], &stats);
+//! let chain = Chain::new(&[HttpFilter::Fault(Some(Fault { delay: None, abort: Some(abort) }))], &stats, None);
 //! let answer = Action::Respond(DirectResponse { status: 200, body: "hello".into() });
 //! let route = Route::new(PathMatch::Prefix("/".into()), answer);
-//! let host = VirtualHost::default();
+//! let (host, around) = (VirtualHost::default(), filter::Alone::default());
 //! let mut run = chain.begin(&Found { host: &host, route: &route }, 42);
 //! let mut request = http::Request::get("/").body(mesh_http::Body::empty()).unwrap();
-//! let Flow::Respond(local) = run.on_request(&mut request).await else { panic!() };
+//! let Flow::Respond(local) = run.on_request(&mut request, &around).await else { panic!() };
 //! assert_eq!((local.status.as_u16(), local.flags.to_string().as_str()), (555, "FI"));
 //! # });
 //! ```
 
+mod around;
+mod bucket;
 mod chain;
 mod cors;
 mod draw;
 mod fault;
+mod global_limit;
+mod limiter;
 mod local;
+mod local_limit;
 mod stats;
+mod told;
 
+pub use around::{Alone, Answer, Around, Call};
+pub use bucket::TokenBucket;
 pub use chain::{Chain, Facts, Flow, HttpFilter, Run};
 pub use draw::Draws;
 pub use local::LocalResponse;
+pub use local_limit::{ConnectionLimits, Limits, RouteLimits};
 pub use stats::Stats;

@@ -1,4 +1,6 @@
-//! The statistics of filters by Envoy's names (`envoy_http_fault_*`, `envoy_http_cors_*` with the label `http_conn_manager_prefix`).
+//! The statistics of filters by Envoy's names: `envoy_http_fault_*` and `envoy_http_cors_*` with the label
+//! `http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and
+//! `envoy_cluster_ratelimit_*` with `cluster_name`.
 
 use std::fmt;
 
@@ -13,6 +15,16 @@ pub struct Stats {
     pub(crate) active: Family<Gauge>,
     pub(crate) origins_valid: Family<Counter>,
     pub(crate) origins_invalid: Family<Counter>,
+    /// Of limits that are kept here, by their own prefix.
+    pub(crate) local_enabled: Family<Counter>,
+    pub(crate) local_enforced: Family<Counter>,
+    pub(crate) local_ok: Family<Counter>,
+    pub(crate) local_limited: Family<Counter>,
+    /// Of limits that a service keeps, by the cluster that requests go to.
+    pub(crate) global_ok: Family<Counter>,
+    pub(crate) global_error: Family<Counter>,
+    pub(crate) global_limited: Family<Counter>,
+    pub(crate) global_allowed: Family<Counter>,
 }
 
 impl Stats {
@@ -24,6 +36,12 @@ impl Stats {
         let desc = |name: &str, help: &str| {
             Desc::new(&format!("envoy_http_{name}"), help).labels(&["http_conn_manager_prefix"])
         };
+        let local = |name: &str, help: &str| {
+            Desc::new(&format!("envoy_http_local_rate_limit_{name}"), help).labels(&["local_http_ratelimit_prefix"])
+        };
+        let cluster = |name: &str, help: &str| {
+            Desc::new(&format!("envoy_cluster_ratelimit_{name}"), help).labels(&["cluster_name"])
+        };
         Ok(Self {
             prefix: prefix.into(),
             delays: shard.counters(desc("fault_delays_injected", "Requests that were delayed."))?,
@@ -31,6 +49,16 @@ impl Stats {
             active: shard.gauges(desc("fault_active_faults", "Delays under way."))?,
             origins_valid: shard.counters(desc("cors_origin_valid", "Requests of origins that are allowed."))?,
             origins_invalid: shard.counters(desc("cors_origin_invalid", "Requests of other origins."))?,
+            local_enabled: shard.counters(local("enabled", "Requests that were counted."))?,
+            local_enforced: shard.counters(local("enforced", "Requests that were refused."))?,
+            local_ok: shard.counters(local("ok", "Requests that were not too many."))?,
+            local_limited: shard.counters(local("rate_limited", "Requests that were too many."))?,
+            global_ok: shard.counters(cluster("ok", "Requests that were not too many, as the service said."))?,
+            global_error: shard.counters(cluster("error", "Requests of which the service said nothing."))?,
+            global_limited: shard
+                .counters(cluster("over_limit", "Requests that were too many, as the service said."))?,
+            global_allowed: shard
+                .counters(cluster("failure_mode_allowed", "Requests that went on though the service said nothing."))?,
         })
     }
 }

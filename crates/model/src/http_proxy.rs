@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccessLog, Edge, Fault, HttpLimits, RouteConfiguration, ServerHeader, TargetRules};
+use crate::{
+    AccessLog, Edge, Fault, GlobalRateLimit, HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
+};
 
 /// How HTTP is read from downstream, filtered and routed.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +72,14 @@ impl HttpProxy {
             tracing: false,
         }
     }
+
+    /// The clusters that its filters ask.
+    pub fn asked_clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.filters.iter().filter_map(|filter| match filter {
+            HttpFilter::GlobalRateLimit(limits) => Some(&limits.service.cluster),
+            HttpFilter::Fault(_) | HttpFilter::Cors | HttpFilter::LocalRateLimit(_) => None,
+        })
+    }
 }
 
 /// What downstream speaks.
@@ -99,6 +109,10 @@ pub enum HttpFilter {
     Fault(Option<Fault>),
     /// Answers browsers that ask whether they may call from another origin, by the rules of routes and virtual hosts.
     Cors,
+    /// Refuses requests that are too many, as it counts itself; a route may bring limits of its own.
+    LocalRateLimit(Arc<LocalRateLimit>),
+    /// Refuses requests that are too many, as a service counts.
+    GlobalRateLimit(Arc<GlobalRateLimit>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

@@ -10,8 +10,10 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 
 use crate::matcher::{HeaderMatch, QueryMatch};
-use crate::{Cors, Fault, Fraction, HeaderChanges, Pattern, RetryPolicy};
+use crate::rate_limit::{DescriptorRule, GlobalRateLimitRoute};
+use crate::{Cors, Fault, Fraction, HeaderChanges, LocalRateLimit, Pattern, RetryPolicy};
 
+pub(crate) use find::header_matches;
 pub use find::{Found, HostIndex, Mismatch, NotFound, find, find_host, find_in, host_name, path_matches};
 pub use hash::{HashCookie, HashKey, HashPolicy, hash_of, hash_of_source, hash_of_text};
 pub use rewrite::{redirect_location, rewritten_path};
@@ -94,6 +96,14 @@ pub struct Route {
 pub struct FilterRules {
     /// To the CORS filter.
     pub cors: Option<Cors>,
+    /// To the filter that counts itself: limits in place of the filter's own.
+    pub local_rate_limit: Option<Arc<LocalRateLimit>>,
+    /// To the filter that lets a service count.
+    pub global_rate_limit: Option<Box<GlobalRateLimitRoute>>,
+    /// What requests are counted by. Of a route: only if it forwards.
+    pub rate_limits: Vec<DescriptorRule>,
+    /// Of a route: its virtual host's rules count too (Envoy's `include_vh_rate_limits`).
+    pub include_host_rate_limits: bool,
 }
 
 impl FilterRules {

@@ -73,6 +73,8 @@ pub(crate) struct Applier {
     watch: Watch,
     /// Where filters count, which are the same for all workers.
     shard: telemetry::Shard,
+    /// Where the limits count that routes bring.
+    route_stats: filter::Stats,
     /// TLS ends have to be built anew, since a secret is of another kind than before.
     stale_tls: bool,
     /// Certificates and roots in files.
@@ -93,6 +95,7 @@ impl Applier {
         discovery: Discovery,
     ) -> Result<Self, DeclareError> {
         let watch = Watch::new(shared.dialer(), &shared.registry.shard())?;
+        let shard = shared.registry.shard();
         Ok(Self {
             watch,
             wanted: Config::default(),
@@ -103,7 +106,8 @@ impl Applier {
             live,
             workers,
             sockets: HashMap::new(),
-            shard: shared.registry.shard(),
+            route_stats: filter::Stats::new(&shard, "")?,
+            shard,
             shared,
             netns,
             resolver,
@@ -285,10 +289,12 @@ impl Applier {
             let old = before.tables.get(name);
             let same = old.filter(|old| old.is_of(routes, decided.as_deref())).cloned();
             let table = same.unwrap_or_else(|| {
-                Arc::new(match decided {
-                    Some(decided) => Table::on_demand(routes.clone(), decided, old.map(|old| &**old)),
+                let old = old.map(|old| &**old);
+                let table = match decided {
+                    Some(decided) => Table::on_demand(routes.clone(), decided, old),
                     None => Table::new(routes.clone()),
-                })
+                };
+                Arc::new(table.limited(&self.route_stats, old))
             });
             (name.clone(), table)
         };
@@ -353,7 +359,11 @@ impl Applier {
             let mut known = same_direction.into_iter().flat_map(|old| old.all_chains());
             match known.find(|c| c.config == *settings && !(stale_tls && c.tls.is_some())) {
                 Some(same) => Ok(same.clone()),
-                None => self.chain(config, settings).map(Arc::new),
+                None => {
+                    let same = |c: &&Arc<Chain>| c.config.name == settings.name && c.config.matches == settings.matches;
+                    let before = same_direction.and_then(|old| old.all_chains().find(same));
+                    self.chain(config, settings, before.map(|c| &**c)).map(Arc::new)
+                }
             }
         };
         Ok(Arc::new(ListenerPlan {
@@ -364,7 +374,7 @@ impl Applier {
         }))
     }
 
-    fn chain(&self, listener: &Listener, settings: &FilterChain) -> Result<Chain, String> {
+    fn chain(&self, listener: &Listener, settings: &FilterChain, before: Option<&Chain>) -> Result<Chain, String> {
         let tls = settings.tls.as_ref().map(|tls| self.secrets.server(tls)).transpose();
         let tls = tls.map_err(|e| format!("filter chain {}: {e}", settings.name))?;
         let first = settings.tls.as_ref().and_then(|tls| tls.certificates.first());
@@ -372,8 +382,12 @@ impl Applier {
         let filter = match &settings.filter {
             NetworkFilter::Http(http) => {
                 let stats = filter::Stats::new(&self.shard, &http.stat_prefix).map_err(|e| e.to_string())?;
-                let plan = HttpPlan::new((**http).clone(), listener.direction, logs(&http.access_logs)?, &stats);
-                Filter::Http(Arc::new(plan))
+                let before = match before.map(|before| &before.filter) {
+                    Some(Filter::Http(plan)) => Some(&**plan),
+                    _ => None,
+                };
+                let logs = logs(&http.access_logs)?;
+                Filter::Http(Arc::new(HttpPlan::new((**http).clone(), listener.direction, logs, &stats, before)))
             }
             NetworkFilter::Tcp(tcp) => {
                 Filter::Tcp(Arc::new(TcpPlan { logs: logs(&tcp.access_logs)?, proxy: tcp.clone() }))

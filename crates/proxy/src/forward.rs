@@ -12,7 +12,7 @@ use mesh_http::{Body, head};
 use model::RetryPolicy;
 use model::cluster::Transport;
 use model::retry::RetryOn;
-use model::route::{self, Forward, Found, HostRewrite, WeightedCluster};
+use model::route::{self, Action, Forward, Found, HostRewrite, WeightedCluster};
 use tokio::time::Instant;
 use upstream::{ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent};
 
@@ -27,15 +27,18 @@ use crate::respond::{self, Fault};
 use crate::sticky::Sticky;
 use crate::wishes::{self, Wishes};
 
-/// Sends a request where its route says.
+/// Sends a request where its route says; `draw` decides between its clusters.
 pub(crate) async fn forward(
     conn: &Rc<HttpConnection>,
     view: &View,
-    (found, to): (&Found<'_>, &Forward),
+    (found, draw): (&Found<'_>, u64),
     (request, marks): (&mut Request<Body>, Marks),
     record: &Rc<Record>,
 ) -> Result<Response<Body>, Fault> {
-    let cluster = to.pick(rand::random()).ok_or(Fault::NoCluster)?;
+    // Nothing else comes here.
+    let Action::Forward(to) = &found.route.action else { return Err(Fault::NoRoute) };
+    let to = &**to;
+    let cluster = to.pick(draw).ok_or(Fault::NoCluster)?;
     record.to_cluster(&cluster.name);
     let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_service(pools.config());

@@ -32,6 +32,8 @@ pub(crate) struct HttpConnection {
     pub caller: Caller,
     /// The workload that the peer said it is.
     pub peer: LastPeer,
+    /// Limits of its own; most have none.
+    pub limits: filter::ConnectionLimits,
     /// What is counted per HTTP proxy.
     pub stats: Rc<HttpStats>,
     plan: Arc<HttpPlan>,
@@ -74,6 +76,7 @@ pub(crate) fn serve(
         caller: Caller::new(downstream.source, downstream.destination, peer, certificate),
         lifetime: Lifetime::new(&plan.proxy.limits),
         peer: LastPeer::default(),
+        limits: filter::ConnectionLimits::default(),
         stats: worker.series.http(&plan.proxy.stat_prefix),
         tunnels: RefCell::default(),
         worker,

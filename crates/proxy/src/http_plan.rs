@@ -33,9 +33,17 @@ pub(crate) struct HttpPlan {
 
 impl HttpPlan {
     /// Compiles the settings.
-    pub(crate) fn new(proxy: HttpProxy, direction: Direction, logs: AccessLogs, stats: &filter::Stats) -> Self {
+    /// What was counted of limits in a plan `before` lives on.
+    pub(crate) fn new(
+        proxy: HttpProxy,
+        direction: Direction,
+        logs: AccessLogs,
+        stats: &filter::Stats,
+        before: Option<&Self>,
+    ) -> Self {
+        let old = before.and_then(|before| before.inline.as_deref());
         let inline = match &proxy.routes {
-            RouteSource::Inline(routes) => Some(Arc::new(Table::new(routes.clone()))),
+            RouteSource::Inline(routes) => Some(Arc::new(Table::new(routes.clone()).limited(stats, old))),
             RouteSource::Rds(_) => None,
         };
         Self {
@@ -45,7 +53,7 @@ impl HttpPlan {
                 ServerHeader::Overwrite(name) | ServerHeader::IfAbsent(name) => HeaderValue::from_str(name).ok(),
             },
             overwrites_server: matches!(proxy.server, ServerHeader::Overwrite(_)),
-            filters: filter::Chain::new(&proxy.filters, stats),
+            filters: filter::Chain::new(&proxy.filters, stats, before.map(|before| &before.filters)),
             direction,
             logs,
             inline,

@@ -29,6 +29,7 @@
 mod admin;
 mod ads;
 mod apply;
+mod around;
 pub mod bootstrap;
 mod connection;
 mod demand;
@@ -69,6 +70,7 @@ mod table;
 mod target;
 mod tcp;
 mod trace;
+mod unary;
 mod upgrade;
 mod waiting;
 mod warm;

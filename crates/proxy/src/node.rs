@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub card: Card,
     /// Its own workload, for its side of the labels.
     pub workload: Arc<WorkloadRef>,
+    /// The service that it belongs to, as the bootstrap names it.
+    pub service_cluster: Arc<str>,
     /// Its own identity, if the bootstrap names one.
     pub principal: Option<Arc<str>>,
     /// The log of listeners that name none.
@@ -39,6 +41,7 @@ impl Shared {
             registry,
             sinks: Sinks::default(),
             principal: bootstrap.identity.as_ref().map(|id| id.as_str().into()),
+            service_cluster: bootstrap.node.cluster.as_str().into(),
             card: Card::of(&bootstrap.node),
             workload: Arc::new(peer::workload_of(&bootstrap.node)),
             access_log: bootstrap.access_log.clone(),

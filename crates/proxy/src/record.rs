@@ -274,9 +274,9 @@ impl Record {
     }
 
     /// A filter answers in the place of this action.
-    pub(crate) fn would_go(&self, action: &Action) {
+    pub(crate) fn would_go(&self, action: &Action, draw: u64) {
         if let Action::Forward(to) = action
-            && let Some(cluster) = to.pick(rand::random())
+            && let Some(cluster) = to.pick(draw)
         {
             self.to_cluster(&cluster.name);
         }

@@ -7,6 +7,7 @@ use filter::Flow;
 use mesh_http::{Answer, Body};
 use model::route::{Action, Found};
 
+use crate::around::Surroundings;
 use crate::head;
 use crate::http::{HttpConnection, view_of};
 use crate::live::View;
@@ -49,18 +50,20 @@ async fn exchange(
     };
     record.routed(&found);
     let mut filters = conn.plan().filters.begin(&found, rand::random());
-    let mut response = match filters.on_request(request).await {
+    let mut response = match filters.on_request(request, &Surroundings::new(conn, pin)).await {
         Flow::Respond(local) => {
-            record.would_go(&found.route.action);
+            record.would_go(&found.route.action, filters.cluster_draw());
             record.by_filter(*local)
         }
         Flow::Continue => match &found.route.action {
-            Action::Forward(to) => forward::forward(conn, pin, (&found, to), (request, marks), record).await?,
+            Action::Forward(_) => {
+                forward::forward(conn, pin, (&found, filters.cluster_draw()), (request, marks), record).await?
+            }
             Action::Redirect(to) => record.by_route(head::redirect(&found, to, request, record.is_grpc())),
             Action::Respond(text) => record.by_route(head::direct_response(&found, text, record.is_grpc())),
         },
     };
-    filters.on_response(&mut response).await;
+    filters.on_response(&mut response, &Surroundings::new(conn, pin)).await;
     record.filtered(filters.flags());
     head::answer(conn, &mut response, record);
     upgrade::join(upgrade, &mut response, record);

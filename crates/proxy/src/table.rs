@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use filter::RouteLimits;
 use model::route::{self, Found, HostIndex, RequestView, host_name};
 use model::{RouteConfiguration, VirtualHost};
 
@@ -21,6 +22,7 @@ pub(crate) type Decided = (Arc<str>, Option<Arc<VirtualHost>>);
 pub(crate) struct Table {
     routes: Arc<RouteConfiguration>,
     hosts: Hosts,
+    limits: RouteLimits,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,7 @@ const LONGEST: usize = 255;
 impl Table {
     /// A table that holds all of its hosts.
     pub(crate) fn new(routes: Arc<RouteConfiguration>) -> Self {
-        Self { hosts: Hosts::All(HostIndex::new(&routes)), routes }
+        Self { hosts: Hosts::All(HostIndex::new(&routes)), routes, limits: RouteLimits::default() }
     }
 
     /// A table on demand, of what was decided so far. What was in use stays so.
@@ -72,7 +74,22 @@ impl Table {
         if let Some(Self { hosts: Hosts::OnDemand(old), .. }) = old {
             hosts.continue_use(old);
         }
-        Self { routes, hosts: Hosts::OnDemand(hosts) }
+        Self { routes, hosts: Hosts::OnDemand(hosts), limits: RouteLimits::default() }
+    }
+
+    /// With the limits that its routes bring; what was counted in a table `before` lives on.
+    pub(crate) fn limited(self, stats: &filter::Stats, before: Option<&Self>) -> Self {
+        let before = before.map(|before| &before.limits);
+        let limits = match &self.hosts {
+            Hosts::All(_) => RouteLimits::new(self.routes.hosts.iter(), before, stats),
+            Hosts::OnDemand(hosts) => RouteLimits::new(hosts.hosts.iter().map(|host| &**host), before, stats),
+        };
+        Self { limits, ..self }
+    }
+
+    /// The limits that its routes bring.
+    pub(crate) fn limits(&self) -> &RouteLimits {
+        &self.limits
     }
 
     /// Is it made of this? Nothing decided is a table that holds all of its hosts.

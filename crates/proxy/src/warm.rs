@@ -131,15 +131,17 @@ fn listener_needs(listener: &Listener) -> impl Iterator<Item = Need> {
 /// The clusters that a listener itself names.
 fn listener_clusters(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
     chains(listener).flat_map(|chain| {
-        let (inline, tcp) = match &chain.filter {
-            NetworkFilter::Http(http) => match &http.routes {
-                RouteSource::Inline(table) => (Some(table), None),
-                RouteSource::Rds(_) => (None, None),
-            },
+        let (http, tcp) = match &chain.filter {
+            NetworkFilter::Http(http) => (Some(http), None),
             NetworkFilter::Tcp(tcp) => (None, Some(tcp)),
         };
+        let inline = http.and_then(|http| match &http.routes {
+            RouteSource::Inline(table) => Some(table),
+            RouteSource::Rds(_) => None,
+        });
         let tcp = tcp.into_iter().flat_map(|tcp| tcp.clusters.iter().map(|to| &to.cluster));
-        inline.into_iter().flat_map(|table| table.clusters()).chain(tcp)
+        let asked = http.into_iter().flat_map(|http| http.asked_clusters());
+        inline.into_iter().flat_map(|table| table.clusters()).chain(tcp).chain(asked)
     })
 }
 

@@ -171,7 +171,8 @@ pub fn path_matches(path: &PathMatch, ignore_case: bool, request: &RequestView<'
     }
 }
 
-fn header_matches(matcher: &HeaderMatch, request: &RequestView<'_>) -> bool {
+/// Does a request meet the condition?
+pub(crate) fn header_matches(matcher: &HeaderMatch, request: &RequestView<'_>) -> bool {
     match &matcher.key {
         HeaderKey::Method => matcher.matches(Some(request.method.as_str())),
         HeaderKey::Authority => matcher.matches(Some(request.authority)),

@@ -8,6 +8,7 @@ mod life;
 mod mesh;
 mod on_demand;
 mod plane;
+mod rate_limits;
 mod report;
 mod resilience;
 mod rig;

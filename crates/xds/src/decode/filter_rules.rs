@@ -1,6 +1,7 @@
 //! What routes and virtual hosts say to filters (`typed_per_filter_config`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use model::route::FilterRules;
@@ -10,6 +11,7 @@ use proto::envoy::extensions::filters::http::cors::v3 as wire;
 use proto::google::protobuf::Any;
 
 use super::fault::{HTTP_FAULT, fault};
+use super::rate_limit::{GLOBAL_ROUTE, LOCAL, global_route, local_route};
 use super::{At, Decoded, each, matcher, take, type_name, unpack};
 
 /// The CORS filter itself, and its rules.
@@ -17,10 +19,7 @@ pub(super) const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
 const CORS_POLICY: &str = "envoy.extensions.filters.http.cors.v3.CorsPolicy";
 
 /// Faults, and rules of other filters. Those of filters that this proxy has not may be dropped if they say so themselves.
-pub(super) fn per_filter(
-    configs: HashMap<String, Any>,
-    at: &At<'_>,
-) -> Decoded<(Option<Fault>, Option<Box<FilterRules>>)> {
+pub(super) fn per_filter(configs: HashMap<String, Any>, at: &At<'_>) -> Decoded<(Option<Fault>, FilterRules)> {
     let (mut faults, mut rules) = (None, FilterRules::default());
     for (key, any) in configs {
         let at = at.key(&key);
@@ -28,11 +27,13 @@ pub(super) fn per_filter(
         match type_name(&any.type_url) {
             HTTP_FAULT => faults = Some(fault(unpack(&any, &at)?, &at)?),
             CORS_POLICY => rules.cors = Some(cors(unpack(&any, &at)?, &at)?),
+            LOCAL => rules.local_rate_limit = Some(Arc::new(local_route(unpack(&any, &at)?, &at)?)),
+            GLOBAL_ROUTE => rules.global_rate_limit = Some(Box::new(global_route(unpack(&any, &at)?, &at)?)),
             _ if is_optional => {}
             _ => return Err(at.error(format!("is of type `{}`", any.type_url), "settings of a filter that is there")),
         }
     }
-    Ok((faults, rules.boxed()))
+    Ok((faults, rules))
 }
 
 /// The settings within an envelope that may say that they are optional.

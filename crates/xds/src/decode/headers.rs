@@ -26,7 +26,8 @@ pub(super) fn changes(
 pub(super) const REQUEST: [&str; 2] = ["request_headers_to_add", "request_headers_to_remove"];
 pub(super) const RESPONSE: [&str; 2] = ["response_headers_to_add", "response_headers_to_remove"];
 
-fn name(text: &str, at: &At<'_>) -> Decoded<HeaderName> {
+/// A header's name.
+pub(super) fn name(text: &str, at: &At<'_>) -> Decoded<HeaderName> {
     match HeaderName::from_bytes(text.as_bytes()) {
         Ok(name) => Ok(name),
         Err(_) => Err(at.error(format!("is {text:?}"), "a header's name; pseudo-headers cannot be changed")),
@@ -79,7 +80,7 @@ fn action(append: Option<BoolValue>, action: i32, at: &At<'_>) -> Decoded<WriteA
 }
 
 /// A value without operators: `%%` stands for `%`, and a lone one begins an operator.
-fn literal(raw: &[u8], at: &At<'_>) -> Decoded<Vec<u8>> {
+pub(super) fn literal(raw: &[u8], at: &At<'_>) -> Decoded<Vec<u8>> {
     let mut out = Vec::with_capacity(raw.len());
     let mut bytes = raw.iter().copied().peekable();
     while let Some(byte) = bytes.next() {

@@ -59,15 +59,19 @@ pub(super) fn header(value: HeaderMatcher, at: &At<'_>) -> Decoded<HeaderMatch> 
         harmless {}
         refused {}
     });
-    let key = HeaderKey::parse(&name).ok_or_else(|| {
-        at.field("name").error(format!("is {name:?}"), "a header's name, or one of HTTP/2's pseudo-headers")
-    })?;
+    let key = key(&name, &at.field("name"))?;
     let value = match header_match_specifier {
         // Envoy: without a condition the header must be there.
         None => ValueMatch::Present(true),
         Some(specifier) => header_value(specifier, at)?,
     };
     Ok(HeaderMatch { key, value, invert: invert_match, missing_as_empty: treat_missing_header_as_empty })
+}
+
+/// The part of a head that a name stands for.
+pub(super) fn key(name: &str, at: &At<'_>) -> Decoded<HeaderKey> {
+    HeaderKey::parse(name)
+        .ok_or_else(|| at.error(format!("is {name:?}"), "a header's name, or one of HTTP/2's pseudo-headers"))
 }
 
 #[allow(deprecated)]

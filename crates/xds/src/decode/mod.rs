@@ -13,6 +13,7 @@ mod listener;
 mod matcher;
 mod names;
 mod path;
+mod rate_limit;
 mod retry;
 mod route;
 mod secret;

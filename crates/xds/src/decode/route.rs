@@ -14,6 +14,7 @@ use proto::google::protobuf::Any;
 
 use super::filter_rules::per_filter;
 use super::headers::{REQUEST, RESPONSE, changes};
+use super::rate_limit::route_rules;
 use super::{At, DecodeError, Decoded, ads, each, matcher, open, port, required, take};
 
 mod forward;
@@ -74,14 +75,14 @@ fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
     take!(value, at, wire::VirtualHost {
         used {
             name, domains, routes, request_headers_to_add, request_headers_to_remove, response_headers_to_add,
-            response_headers_to_remove, typed_per_filter_config,
+            response_headers_to_remove, typed_per_filter_config, rate_limits,
         }
         harmless {
             virtual_clusters, include_request_attempt_count, include_attempt_count_in_response,
             include_is_timeout_retry_header, per_request_buffer_limit_bytes, request_body_buffer_limit, metadata,
         }
         refused {
-            matcher, require_tls, rate_limits, cors, retry_policy,
+            matcher, require_tls, cors, retry_policy,
             retry_policy_typed_config, hedge_policy, request_mirror_policies, route_specifiers,
         }
     });
@@ -89,17 +90,18 @@ fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
         return Err(at.field("domains").error("is empty", "one or more"));
     }
     let at_filters = at.field("typed_per_filter_config");
-    let (fault, filters) = per_filter(typed_per_filter_config, &at_filters)?;
+    let (fault, mut filters) = per_filter(typed_per_filter_config, &at_filters)?;
     if fault.is_some() {
         return Err(at_filters.unsupported("settings of the fault filter on routes"));
     }
+    filters.rate_limits = route_rules(rate_limits, &at.field("rate_limits"))?;
     Ok(VirtualHost {
         name: name.into(),
         domains: domains.iter().map(|domain| domain.to_lowercase()).collect(),
         routes: each(routes, &at.field("routes"), one_route)?,
         request_headers: changes(request_headers_to_add, request_headers_to_remove, at, REQUEST)?,
         response_headers: changes(response_headers_to_add, response_headers_to_remove, at, RESPONSE)?,
-        filters,
+        filters: filters.boxed(),
     })
 }
 
@@ -117,13 +119,13 @@ fn one_route(value: wire::Route, at: &At<'_>) -> Decoded<Route> {
         refused { tracing, route_specifiers }
     });
     let at_match = at.field("match");
-    let (fault, filters) = per_filter(typed_per_filter_config, &at.field("typed_per_filter_config"))?;
+    let (fault, mut filters) = per_filter(typed_per_filter_config, &at.field("typed_per_filter_config"))?;
     Ok(Route {
         name: name.into(),
         matches: route_match(required(r#match, &at_match)?, &at_match)?,
         action: match required(action, at)? {
             wire::route::Action::Route(action) => {
-                Action::Forward(Box::new(forward::forward(action, &at.field("route"))?))
+                Action::Forward(Box::new(forward::forward(action, &mut filters, &at.field("route"))?))
             }
             wire::route::Action::Redirect(action) => Action::Redirect(redirect(action, &at.field("redirect"))?),
             wire::route::Action::DirectResponse(action) => {
@@ -137,7 +139,7 @@ fn one_route(value: wire::Route, at: &At<'_>) -> Decoded<Route> {
         request_headers: changes(request_headers_to_add, request_headers_to_remove, at, REQUEST)?,
         response_headers: changes(response_headers_to_add, response_headers_to_remove, at, RESPONSE)?,
         fault,
-        filters,
+        filters: filters.boxed(),
     })
 }
 

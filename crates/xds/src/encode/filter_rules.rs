@@ -9,6 +9,7 @@ use proto::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use proto::google::protobuf::{Any, BoolValue};
 
 use super::http_proxy::{FAULT_FILTER, http_fault};
+use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global_route, local};
 use super::{matcher, pack};
 
 /// The name under which the CORS filter stands in chains, and under which routes speak to it.
@@ -17,7 +18,10 @@ pub(super) const CORS_FILTER: &str = "envoy.filters.http.cors";
 pub(super) fn per_filter(fault: Option<&Fault>, rules: Option<&FilterRules>) -> BTreeMap<String, Any> {
     let fault = fault.map(|fault| (FAULT_FILTER, pack(&http_fault(fault))));
     let cors = rules.and_then(|rules| rules.cors.as_ref()).map(|rules| (CORS_FILTER, pack(&cors(rules))));
-    [fault, cors].into_iter().flatten().map(|(name, any)| (name.to_owned(), any)).collect()
+    let limits = rules.and_then(|rules| rules.local_rate_limit.as_ref()).map(|limits| (LOCAL_FILTER, local(limits)));
+    let global = rules.and_then(|rules| rules.global_rate_limit.as_ref());
+    let global = global.map(|route| (GLOBAL_FILTER, global_route(route)));
+    [fault, cors, limits, global].into_iter().flatten().map(|(name, any)| (name.to_owned(), any)).collect()
 }
 
 fn cors(cors: &Cors) -> CorsPolicy {

@@ -21,6 +21,7 @@ use proto::google::protobuf::{Any, BoolValue};
 use super::filter_rules::CORS_FILTER;
 use super::listener::range;
 use super::ordered::{HttpTail, joined};
+use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global, local};
 use super::{access_log::access_logs, ads, duration, flag, limit, limits, matcher, number, pack, packed, route};
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
@@ -94,6 +95,8 @@ fn filters(filters: &[HttpFilter]) -> Vec<wire::HttpFilter> {
     let ours = filters.iter().map(|filter| match filter {
         HttpFilter::Fault(fault) => named(FAULT_FILTER, pack(&fault.as_ref().map(http_fault).unwrap_or_default())),
         HttpFilter::Cors => named(CORS_FILTER, pack(&Cors {})),
+        HttpFilter::LocalRateLimit(limits) => named(LOCAL_FILTER, local(limits)),
+        HttpFilter::GlobalRateLimit(limits) => named(GLOBAL_FILTER, global(limits)),
     });
     ours.chain([named("envoy.filters.http.router", pack(&Router::default()))]).collect()
 }

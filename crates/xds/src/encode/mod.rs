@@ -14,6 +14,7 @@ mod listener;
 mod matcher;
 mod names;
 mod ordered;
+mod rate_limit;
 mod retry;
 mod route;
 mod secret;

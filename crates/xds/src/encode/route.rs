@@ -2,8 +2,8 @@
 
 use model::matcher::{HeaderMatch, QueryMatch};
 use model::route::{
-    Action, DirectResponse, Forward, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect, RedirectPath, RouteMatch,
-    WeightedCluster,
+    Action, DirectResponse, FilterRules, Forward, HostRewrite, Mirror, PathMatch, PathRewrite, Redirect, RedirectPath,
+    RouteMatch, WeightedCluster,
 };
 use model::{Fraction, Route, RouteConfiguration, VirtualHost};
 use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
@@ -22,7 +22,7 @@ use proto::google::protobuf::{Any, BoolValue};
 use super::filter_rules::per_filter;
 use super::headers::{removals, writes};
 use super::ordered::{RouteConfigurationTail, RouteTail, VirtualHostTail, joined};
-use super::{ads, duration, hash, matcher, number, packed, retry};
+use super::{ads, duration, flag, hash, matcher, number, packed, rate_limit, retry};
 
 /// A route configuration.
 pub fn route(table: &RouteConfiguration) -> Any {
@@ -64,6 +64,7 @@ fn host_of(host: &VirtualHost) -> Vec<u8> {
         request_headers_to_remove: removals(&host.request_headers),
         response_headers_to_add: writes(&host.response_headers),
         response_headers_to_remove: removals(&host.response_headers),
+        rate_limits: host.filters.as_ref().map(|rules| rate_limit::rules(&rules.rate_limits)).unwrap_or_default(),
         ..wire::VirtualHost::default()
     };
     let routes = host.routes.iter().map(one_route).collect();
@@ -75,7 +76,7 @@ fn one_route(route: &Route) -> Vec<u8> {
         name: route.name.to_string(),
         r#match: Some(route_match(&route.matches)),
         action: Some(match &route.action {
-            Action::Forward(forward) => wire::route::Action::Route(route_action(forward)),
+            Action::Forward(forward) => wire::route::Action::Route(route_action(forward, route.filters.as_deref())),
             Action::Redirect(redirect) => wire::route::Action::Redirect(redirect_action(redirect)),
             Action::Respond(response) => wire::route::Action::DirectResponse(direct_response(response)),
         }),
@@ -136,7 +137,8 @@ fn redirect_action(redirect: &Redirect) -> wire::RedirectAction {
     }
 }
 
-fn route_action(forward: &Forward) -> wire::RouteAction {
+#[allow(deprecated)] // what it says can be said in no other way of routes
+fn route_action(forward: &Forward, rules: Option<&FilterRules>) -> wire::RouteAction {
     let (prefix_rewrite, regex_rewrite) = match &forward.path_rewrite {
         None => (String::new(), None),
         Some(PathRewrite::Prefix(path)) => (path.clone(), None),
@@ -160,6 +162,8 @@ fn route_action(forward: &Forward) -> wire::RouteAction {
         }),
         request_mirror_policies: forward.mirrors.iter().map(mirror).collect(),
         hash_policy: forward.hash.iter().map(hash::hash_policy).collect(),
+        rate_limits: rules.map(|rules| rate_limit::rules(&rules.rate_limits)).unwrap_or_default(),
+        include_vh_rate_limits: flag(rules.is_some_and(|rules| rules.include_host_rate_limits)),
         ..wire::RouteAction::default()
     }
 }

@@ -474,3 +474,110 @@ fn defaults_are_envoys() {
     let retry = forward(None).retry.expect("a policy");
     assert_eq!((retry.attempts, retry.base_interval.as_millis(), retry.max_interval.as_millis()), (1, 25, 250));
 }
+
+#[test]
+fn rules_of_rate_limits() {
+    use route::rate_limit::action::{ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, MetaData};
+    use route::rate_limit::{Action, HitsAddend, Override};
+    let unsupported = "is set, but this proxy does not support it; expected the field to be absent";
+    let acting = |action: ActionSpecifier| route::RateLimit {
+        actions: vec![Action { action_specifier: Some(action) }],
+        ..Default::default()
+    };
+    let number = |value| Some(UInt32Value { value });
+    for (rule, expected) in [
+        (route::RateLimit { stage: number(11), ..Default::default() }, "stage: is 11; expected at most 10".to_owned()),
+        (route::RateLimit { limit: Some(Override::default()), ..Default::default() }, format!("limit: {unsupported}")),
+        (
+            route::RateLimit { hits_addend: Some(HitsAddend::default()), ..Default::default() },
+            format!("hits_addend: {unsupported}"),
+        ),
+        (
+            route::RateLimit { apply_on_stream_done: true, ..Default::default() },
+            format!("apply_on_stream_done: {unsupported}"),
+        ),
+        (
+            acting(ActionSpecifier::Metadata(MetaData::default())),
+            "actions[0].metadata: is set, but this proxy does not support it; expected source_cluster, \
+             destination_cluster, request_headers, query_parameters, remote_address, masked_remote_address, \
+             generic_key, header_value_match or query_parameter_value_match"
+                .to_owned(),
+        ),
+        (
+            acting(ActionSpecifier::GenericKey(GenericKey::default())),
+            "actions[0].generic_key.descriptor_value: is missing; expected a text".to_owned(),
+        ),
+        (
+            acting(ActionSpecifier::HeaderValueMatch(HeaderValueMatch::default())),
+            "actions[0].header_value_match.headers: is empty; expected one or more".to_owned(),
+        ),
+        (
+            acting(ActionSpecifier::MaskedRemoteAddress(MaskedRemoteAddress {
+                v4_prefix_mask_len: number(33),
+                ..Default::default()
+            })),
+            "actions[0].masked_remote_address.v4_prefix_mask_len: is 33; expected at most 32".to_owned(),
+        ),
+    ] {
+        let action = route::RouteAction {
+            cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster("c".into())),
+            rate_limits: vec![rule],
+            ..Default::default()
+        };
+        let table = a_route(|one| one.action = Some(route::route::Action::Route(action)));
+        let expected = format!("r: virtual_hosts[0].routes[0].route.rate_limits[0].{expected}");
+        check(ResourceKind::Route, &pack(&table), &expected);
+    }
+}
+
+#[test]
+fn filters_of_rate_limits() {
+    use proto::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
+    use proto::envoy::extensions::filters::http::ratelimit::v3::RateLimit;
+    use proto::envoy::r#type::v3::TokenBucket;
+    let bucket = |seconds, nanos, per_fill| {
+        let fill_interval = Some(Duration { seconds, nanos });
+        Some(TokenBucket { max_tokens: 1, tokens_per_fill: Some(UInt32Value { value: per_fill }), fill_interval })
+    };
+    let local = |change: &dyn Fn(&mut LocalRateLimit)| {
+        let mut limits = LocalRateLimit { stat_prefix: "x".into(), ..Default::default() };
+        change(&mut limits);
+        pack(&limits)
+    };
+    let global = |change: &dyn Fn(&mut RateLimit)| {
+        let mut limits = RateLimit { domain: "d".into(), ..Default::default() };
+        change(&mut limits);
+        pack(&limits)
+    };
+    for (config, expected) in [
+        (local(&|l| l.stat_prefix.clear()), "stat_prefix: is missing; expected a prefix"),
+        (
+            local(&|l| l.token_bucket = bucket(0, 49_000_000, 1)),
+            "token_bucket.fill_interval: is 49ms; expected at least 50 ms",
+        ),
+        (local(&|l| l.token_bucket = bucket(1, 0, 0)), "token_bucket.tokens_per_fill: is 0; expected one or more"),
+        (
+            local(&|l| l.rate_limits = vec![route::RateLimit { disable_key: "k".into(), ..Default::default() }]),
+            "rate_limits[0].disable_key: is set, but this proxy does not support it; expected the field to be absent",
+        ),
+        (
+            local(&|l| l.local_cluster_rate_limit = Some(Default::default())),
+            "local_cluster_rate_limit: is set, but this proxy does not support it; expected the field to be absent",
+        ),
+        (global(&|g| g.domain.clear()), "domain: is missing; expected a text"),
+        (global(&|_| ()), "rate_limit_service: is missing; expected a value"),
+        (
+            global(&|g| g.request_type = "x".into()),
+            "request_type: is \"x\"; expected `internal`, `external`, `both` or none",
+        ),
+    ] {
+        let one = hcm::HttpFilter {
+            config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+            ..Default::default()
+        };
+        let listener = a_listener(vec![one, filter(ROUTER, false)], a_route(|_| ()));
+        let error = decode::resource(ResourceKind::Listener, &listener).expect_err(expected).to_string();
+        let place = "l: filter_chains[1].filters[0].typed_config.http_filters[0].typed_config.";
+        assert_eq!(error.strip_prefix(place), Some(expected), "{error}");
+    }
+}

@@ -37,6 +37,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 mod edge;
+mod limits;
 #[path = "resilient.rs"]
 mod resilient;
 
@@ -310,20 +311,24 @@ fn cors() -> impl Strategy<Value = Cors> {
 }
 
 fn filter_rules() -> impl Strategy<Value = Option<Box<FilterRules>>> {
-    of(cors()).prop_map(|cors| FilterRules { cors }.boxed())
+    let said = (of(cors()), of(limits::local()), of(limits::global_route()), limits::rules());
+    said.prop_map(|(cors, local, global, rate_limits)| {
+        let (local_rate_limit, global_rate_limit) = (local.map(Arc::new), global.map(Box::new));
+        FilterRules { cors, local_rate_limit, global_rate_limit, rate_limits, include_host_rate_limits: false }.boxed()
+    })
 }
 
 fn one_route() -> impl Strategy<Value = Route> {
-    let filters = (of(fault()), filter_rules());
+    let filters = (of(fault()), filter_rules(), any::<bool>());
     (name(), route_match(), action(), header_changes(), header_changes(), filters).prop_map(
-        |(name, matches, action, request_headers, response_headers, (fault, filters))| Route {
-            name,
-            matches,
-            action,
-            request_headers,
-            response_headers,
-            fault,
-            filters,
+        |(name, matches, action, request_headers, response_headers, (fault, filters, include))| {
+            // Only what is forwarded is counted by descriptors.
+            let forwards = matches!(action, Action::Forward(_));
+            let mut rules = filters.map_or_else(FilterRules::default, |rules| *rules);
+            rules.rate_limits.retain(|_| forwards);
+            rules.include_host_rate_limits = include && forwards;
+            let filters = rules.boxed();
+            Route { name, matches, action, request_headers, response_headers, fault, filters }
         },
     )
 }

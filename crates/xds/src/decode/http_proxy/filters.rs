@@ -1,5 +1,7 @@
 //! The HTTP filters: known ones, then the router.
 
+use std::sync::Arc;
+
 use model::Fault;
 use model::http_proxy::HttpFilter;
 use proto::envoy::extensions::filters::http::router::v3::Router;
@@ -8,6 +10,7 @@ use proto::google::protobuf::Any;
 
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
+use crate::decode::rate_limit::{GLOBAL, LOCAL, global, local};
 use crate::decode::{At, Decoded, take, type_name, unpack};
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -38,6 +41,14 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Vec<H
             ROUTER => return Err(at_config.error("is a router, but not the last filter", "the router at the end")),
             HTTP_FAULT => filters.push(HttpFilter::Fault(fault_filter(&any, &at_config)?)),
             CORS => filters.push(HttpFilter::Cors),
+            LOCAL => {
+                let limits = local(unpack(&any, &at_config)?, &at_config)?;
+                filters.push(HttpFilter::LocalRateLimit(Arc::new(limits)));
+            }
+            GLOBAL => {
+                let limits = global(unpack(&any, &at_config)?, &at_config)?;
+                filters.push(HttpFilter::GlobalRateLimit(Arc::new(limits)));
+            }
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::Fraction;
-use model::route::{Forward, HostRewrite, Mirror, PathRewrite, WeightedCluster};
+use model::route::{FilterRules, Forward, HostRewrite, Mirror, PathRewrite, WeightedCluster};
 use proto::envoy::config::route::v3 as wire;
 use proto::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration, RequestMirrorPolicy,
@@ -12,6 +12,7 @@ use proto::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use crate::decode::headers::{REQUEST, RESPONSE, changes};
+use crate::decode::rate_limit::route_rules;
 use crate::decode::retry::retry_policy as read_retry;
 use crate::decode::{At, Decoded, each, limit, matcher, optional_duration, required, take};
 
@@ -19,23 +20,26 @@ use crate::decode::{At, Decoded, each, limit, matcher, optional_duration, requir
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 #[allow(deprecated)]
-pub(super) fn forward(value: wire::RouteAction, at: &At<'_>) -> Decoded<Forward> {
+pub(super) fn forward(value: wire::RouteAction, rules: &mut FilterRules, at: &At<'_>) -> Decoded<Forward> {
     // What is flushed after the end, and early data, which is never taken; the rest belongs to refused fields.
     take!(value, at, wire::RouteAction {
         used {
             cluster_not_found_response_code, prefix_rewrite, regex_rewrite, timeout, idle_timeout, retry_policy,
             request_mirror_policies, max_stream_duration, cluster_specifier, host_rewrite_specifier, hash_policy,
+            rate_limits, include_vh_rate_limits,
         }
-        harmless { flush_timeout, early_data_policy, include_vh_rate_limits }
+        harmless { flush_timeout, early_data_policy }
         refused {
             metadata_match, path_rewrite_policy, path_rewrite, append_x_forwarded_host, retry_policy_typed_config,
-            priority, rate_limits, cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs,
+            priority, cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs,
             internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy,
         }
     });
     if cluster_not_found_response_code != ClusterNotFoundResponseCode::ServiceUnavailable as i32 {
         return Err(at.field("cluster_not_found_response_code").unsupported("SERVICE_UNAVAILABLE"));
     }
+    rules.rate_limits = route_rules(rate_limits, &at.field("rate_limits"))?;
+    rules.include_host_rate_limits = include_vh_rate_limits.is_some_and(|include| include.value);
     let at_retry = at.field("retry_policy");
     let at_stream = at.field("max_stream_duration");
     // What a `grpc-timeout` header may do stands here too.

@@ -68,7 +68,13 @@ pub fn http_proxy() -> impl Strategy<Value = HttpProxy> {
         route().prop_map(|table| RouteSource::Inline(Arc::new(RouteConfiguration { on_demand: false, ..table }))),
     ];
     let own = fault().prop_filter("a filter without faults has none", |f| f.delay.is_some() || f.abort.is_some());
-    let filters = vec(prop_oneof![of(own).prop_map(HttpFilter::Fault), Just(HttpFilter::Cors)], 0..3);
+    let filter = prop_oneof![
+        of(own).prop_map(HttpFilter::Fault),
+        Just(HttpFilter::Cors),
+        limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),
+        limits::global().prop_map(|limits| HttpFilter::GlobalRateLimit(Arc::new(limits))),
+    ];
+    let filters = vec(filter, 0..3);
     let times = (of(some_time()), of(some_time()), of(some_time()), some_time());
     let cert = select(vec![
         ForwardClientCert::Sanitize,

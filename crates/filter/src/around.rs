@@ -1,0 +1,94 @@
+//! What filters ask of the proxy around them: who sent a request, and what only the proxy can reach.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use mesh_http::{Body, head};
+use model::route::{RequestView, Route, VirtualHost};
+
+use crate::local_limit::{ConnectionLimits, Limits};
+
+/// The proxy around a chain, for one exchange.
+pub trait Around: fmt::Debug {
+    /// The head of a request as routes look at it.
+    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r>;
+    /// The client's address, as far as proxies in front of us are trusted.
+    fn remote_address(&self, headers: &HeaderMap) -> IpAddr;
+    /// The service that this proxy belongs to.
+    fn service_cluster(&self) -> &str;
+    /// Is there such a cluster?
+    fn has_cluster(&self, name: &str) -> bool;
+    /// The limits that a route or its virtual host brings, at run time.
+    fn route_limits(&self, route: &Route, host: &VirtualHost) -> Option<&Limits>;
+    /// The limits of the downstream connection alone.
+    fn connection_limits(&self) -> &ConnectionLimits;
+    /// Calls a service of gRPC in one of the proxy's clusters.
+    fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c>;
+}
+
+/// The answer to a [`Call`], or why there is none.
+pub type Answer<'c> = Pin<Box<dyn Future<Output = Result<Bytes, String>> + 'c>>;
+
+/// A unary call of gRPC.
+#[derive(Debug, Clone)]
+pub struct Call<'c> {
+    /// The cluster that the service is in.
+    pub cluster: &'c str,
+    /// The authority.
+    pub authority: &'c str,
+    /// `/package.Service/Method`.
+    pub path: &'static str,
+    /// More of its head.
+    pub metadata: &'c [(HeaderName, HeaderValue)],
+    /// The message.
+    pub message: Bytes,
+    /// How long it may take in all; none: as long as it likes.
+    pub timeout: Option<Duration>,
+}
+
+/// No proxy at all: for chains that stand alone, as in tests. Every request comes from loopback, and no cluster is known.
+#[derive(Debug, Default)]
+pub struct Alone {
+    connection: ConnectionLimits,
+}
+
+impl Around for Alone {
+    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
+        RequestView {
+            method: request.method(),
+            scheme: "http",
+            authority: head::authority(request).unwrap_or_default(),
+            path: request.uri().path(),
+            query: request.uri().query(),
+            headers: request.headers(),
+        }
+    }
+
+    fn remote_address(&self, _headers: &HeaderMap) -> IpAddr {
+        Ipv4Addr::LOCALHOST.into()
+    }
+
+    fn service_cluster(&self) -> &str {
+        ""
+    }
+
+    fn has_cluster(&self, _name: &str) -> bool {
+        false
+    }
+
+    fn route_limits(&self, _route: &Route, _host: &VirtualHost) -> Option<&Limits> {
+        None
+    }
+
+    fn connection_limits(&self) -> &ConnectionLimits {
+        &self.connection
+    }
+
+    fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
+        Box::pin(async move { Err(format!("there is no cluster {}", call.cluster)) })
+    }
+}

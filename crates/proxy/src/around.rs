@@ -1,0 +1,69 @@
+//! The proxy as its filters see it, for one exchange.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ::http::{HeaderMap, Request};
+use filter::{Answer, Around, Call, ConnectionLimits, Limits};
+use mesh_http::Body;
+use model::VirtualHost;
+use model::route::{RequestView, Route};
+
+use crate::http::{HttpConnection, view_of};
+use crate::live::View;
+use crate::{edge, unary};
+
+/// The proxy around an exchange on this connection, under this configuration.
+pub(crate) struct Surroundings<'a> {
+    conn: &'a HttpConnection,
+    view: &'a View,
+}
+
+impl<'a> Surroundings<'a> {
+    /// What is around an exchange.
+    pub(crate) fn new(conn: &'a HttpConnection, view: &'a View) -> Self {
+        Self { conn, view }
+    }
+}
+
+impl Around for Surroundings<'_> {
+    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
+        view_of(request)
+    }
+
+    fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
+        edge::client_address(headers, &self.conn.plan().proxy, &self.conn.caller)
+    }
+
+    fn service_cluster(&self) -> &str {
+        &self.conn.worker.shared.service_cluster
+    }
+
+    fn has_cluster(&self, name: &str) -> bool {
+        self.view.snapshot.clusters.contains_key(name)
+    }
+
+    fn route_limits(&self, route: &Route, host: &VirtualHost) -> Option<&Limits> {
+        let brings = |rules: &Option<Box<model::route::FilterRules>>| {
+            rules.as_ref().is_some_and(|rules| rules.local_rate_limit.is_some())
+        };
+        if !brings(&route.filters) && !brings(&host.filters) {
+            return None;
+        }
+        self.conn.plan().table(&self.view.snapshot)?.limits().of(route, host)
+    }
+
+    fn connection_limits(&self) -> &ConnectionLimits {
+        &self.conn.limits
+    }
+
+    fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
+        Box::pin(unary::call(self.view, call))
+    }
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("version", &self.view.snapshot.version).finish_non_exhaustive()
+    }
+}

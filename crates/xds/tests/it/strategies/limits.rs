@@ -1,0 +1,148 @@
+//! Rate limits.
+
+use model::rate_limit::{
+    DescriptorAction, DescriptorRule, Fill, GlobalRateLimitRoute, HostLimits, LimitService, LocalDescriptor,
+    RequestType,
+};
+
+use super::*;
+
+fn action() -> impl Strategy<Value = DescriptorAction> {
+    use DescriptorAction::{DestinationCluster, MaskedRemoteAddress, RemoteAddress, SourceCluster};
+    let header = (header_match(), text(), any::<bool>());
+    let expected = || (text(), text(), any::<bool>());
+    prop_oneof![
+        select(vec![SourceCluster, DestinationCluster, RemoteAddress]),
+        (0u8..=32, 0u8..=128).prop_map(|(v4, v6)| MaskedRemoteAddress { v4, v6 }),
+        header.prop_map(|(header, key, skip_if_absent)| DescriptorAction::Header {
+            name: header.key,
+            key,
+            skip_if_absent
+        }),
+        (text(), text(), any::<bool>()).prop_map(|(name, key, skip_if_absent)| DescriptorAction::Query {
+            name,
+            key,
+            skip_if_absent
+        }),
+        (text(), text()).prop_map(|(key, value)| DescriptorAction::Fixed { key, value }),
+        (expected(), vec(header_match(), 1..3)).prop_map(|((key, value, expected), headers)| {
+            DescriptorAction::HeaderMatch { key, value, expected, headers }
+        }),
+        (expected(), vec(query_match(), 1..3)).prop_map(|((key, value, expected), parameters)| {
+            DescriptorAction::QueryMatch { key, value, expected, parameters }
+        }),
+    ]
+}
+
+fn rule() -> impl Strategy<Value = DescriptorRule> {
+    (0u32..=10, of(text()), vec(action(), 0..3), of(any::<bool>())).prop_map(
+        |(stage, disable_key, actions, tells_limits)| DescriptorRule {
+            stage,
+            disable_key: disable_key.unwrap_or_default(),
+            actions,
+            hits: None,
+            tells_limits,
+        },
+    )
+}
+
+/// The rules of routes and virtual hosts.
+pub fn rules() -> impl Strategy<Value = Vec<DescriptorRule>> {
+    vec(rule(), 0..2)
+}
+
+/// The rules of filters, without stages.
+fn own_rules() -> impl Strategy<Value = Vec<DescriptorRule>> {
+    let own = |(rule, hits)| DescriptorRule { stage: 0, disable_key: String::new(), hits, ..rule };
+    vec((rule(), of(0u64..=1_000_000_000)).prop_map(own), 0..2)
+}
+
+fn fill() -> impl Strategy<Value = Fill> {
+    (0u32..9, 1u32..9, 50u64..5_000_000).prop_map(|(max, per_interval, milliseconds)| Fill {
+        max,
+        per_interval,
+        interval: Duration::from_millis(milliseconds),
+    })
+}
+
+fn host_limits() -> impl Strategy<Value = HostLimits> {
+    select(vec![HostLimits::Override, HostLimits::Include, HostLimits::Ignore])
+}
+
+fn written() -> impl Strategy<Value = HeaderChanges> {
+    header_changes().prop_map(|changes| HeaderChanges::new(Vec::new(), changes.write().to_vec()))
+}
+
+/// Limits that are kept in the proxy; with a limit of its own, as routes need it.
+pub fn local() -> impl Strategy<Value = LocalRateLimit> {
+    let value = prop_oneof![text(), Just(String::new())];
+    let entries = btree_map(text(), value, 1..3).prop_map(|entries| entries.into_iter().collect());
+    let descriptor = (entries, fill()).prop_map(|(entries, fill)| LocalDescriptor { entries, fill });
+    let descriptors = vec(descriptor, 0..3).prop_map(|mut list: Vec<LocalDescriptor>| {
+        list.dedup_by(|one, other| one.entries == other.entries);
+        list.truncate(2);
+        list
+    });
+    let basic = (name(), 400u16..600, fill(), descriptors);
+    let numbers = (0u32..=10, host_limits(), 1u32..99);
+    (basic, (share(), share()), (written(), written()), any::<[bool; 4]>(), numbers, own_rules()).prop_map(
+        |((stat_prefix, status, fill, descriptors), shares, headers, flags, numbers, rules)| LocalRateLimit {
+            stat_prefix,
+            status,
+            fill: Some(fill),
+            descriptors,
+            always_counts: flags[0],
+            enabled: shares.0,
+            enforced: shares.1,
+            request_headers: headers.0,
+            response_headers: headers.1,
+            tells_limits: flags[1],
+            resource_exhausted: flags[2],
+            per_connection: flags[3],
+            stage: numbers.0,
+            host_limits: numbers.1,
+            rules,
+            max_values: numbers.2,
+        },
+    )
+}
+
+/// Limits that a service keeps.
+pub fn global() -> impl Strategy<Value = GlobalRateLimit> {
+    let value = "[a-z%]{1,5}".prop_map(|text| HeaderValue::try_from(text).expect("a value"));
+    let service = (name(), of(name()), vec((header_name(), value), 0..2));
+    let service = service.prop_map(|(cluster, authority, metadata)| LimitService { cluster, authority, metadata });
+    let requests = select(vec![RequestType::Both, RequestType::Internal, RequestType::External]);
+    let basic = (name(), 0u32..=10, requests, service, of(some_time()));
+    let shares = (share(), share(), share());
+    (basic, shares, (200u16..600, 400u16..600), any::<[bool; 3]>(), written(), own_rules()).prop_map(
+        |((domain, stage, requests, service, timeout), shares, statuses, flags, response_headers, rules)| {
+            GlobalRateLimit {
+                domain,
+                stage,
+                requests,
+                service,
+                timeout,
+                deny_on_error: shares.0,
+                error_status: statuses.0,
+                status: statuses.1,
+                resource_exhausted: flags[0],
+                tells_limits: flags[1],
+                tells_limited: flags[2],
+                response_headers,
+                enabled: shares.1,
+                enforced: shares.2,
+                rules,
+            }
+        },
+    )
+}
+
+/// What routes say of limits that a service keeps.
+pub fn global_route() -> impl Strategy<Value = GlobalRateLimitRoute> {
+    (host_limits(), own_rules(), of(name())).prop_map(|(host_limits, rules, domain)| GlobalRateLimitRoute {
+        host_limits,
+        rules,
+        domain,
+    })
+}
