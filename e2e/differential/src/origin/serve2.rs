@@ -6,7 +6,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use super::act::{End, Plan};
-use super::{DO, FOREVER, ID, Memory, Rewound, Seen};
+use super::{DO, FOREVER, ID, Memory, Rewound, Seen, limits};
 
 /// Serves requests as they come.
 pub async fn serve(stream: Rewound, backend: &'static str, memory: &Memory) {
@@ -47,6 +47,11 @@ async fn one(
 ) -> Connection {
     let (head, mut body) = request.into_parts();
     let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    if head.uri.path() == limits::PATH {
+        // A failure shows at the other end.
+        let _ = limits::answer(&whole(&mut body).await, respond).await;
+        return Connection::Stays;
+    }
     let id = text(ID);
     let mut headers =
         vec![(":authority".to_owned(), head.uri.authority().map(ToString::to_string).unwrap_or_default())];
@@ -61,12 +66,7 @@ async fn one(
     let plan = Plan::read(&text(DO), backend, number, &path);
     let switch = matches!(plan.end, End::Switch(_)) || head.method == http::Method::CONNECT;
     if !switch {
-        let mut bytes = Vec::new();
-        while let Some(Ok(piece)) = body.data().await {
-            // Nobody else uses the window.
-            let _ = body.flow_control().release_capacity(piece.len());
-            bytes.extend_from_slice(&piece);
-        }
+        let bytes = whole(&mut body).await;
         let trailers = body.trailers().await.ok().flatten().map(|trailers| pairs(&trailers)).unwrap_or_default();
         memory.whole(&id, number, bytes, trailers);
     }
@@ -86,6 +86,17 @@ async fn one(
     // A failure shows at the other end.
     let _ = answer(respond, body, plan, switch, head.method == http::Method::HEAD).await;
     Connection::Stays
+}
+
+/// The body, as far as it comes.
+async fn whole(body: &mut RecvStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(Ok(piece)) = body.data().await {
+        // Nobody else uses the window.
+        let _ = body.flow_control().release_capacity(piece.len());
+        bytes.extend_from_slice(&piece);
+    }
+    bytes
 }
 
 async fn answer(
