@@ -4,6 +4,7 @@
 //! could not do what it says, a warning where Istio takes it but it most likely is not what was meant.
 
 mod destination_rule;
+mod envoy_filter;
 mod gateway;
 mod peer_authentication;
 mod rules;
@@ -13,6 +14,7 @@ mod virtual_service;
 mod workload_entry;
 
 pub use destination_rule::*;
+pub use envoy_filter::*;
 pub use gateway::*;
 pub use peer_authentication::*;
 pub use service_entry::*;

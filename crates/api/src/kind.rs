@@ -54,8 +54,10 @@ kinds! {
     WorkloadEntry "WorkloadEntry" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "workloadentries" ["we"], true Read;
     Sidecar "Sidecar" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "sidecars" [], true Read;
     PeerAuthentication "PeerAuthentication" "security.istio.io" ["v1", "v1beta1"], "peerauthentications" ["pa"], true Read;
+    EnvoyFilter "EnvoyFilter" "networking.istio.io" ["v1alpha3"], "envoyfilters" [], true Read;
 
     ServicePolicy "ServicePolicy" "halcyon.dev" ["v1alpha1"], "servicepolicies" ["svcpol"], true Read;
+    GeoRoute "GeoRoute" "halcyon.dev" ["v1alpha1"], "georoutes" ["geo"], true Read;
 
     Service "Service" "" ["v1"], "services" ["svc"], true Read;
     Deployment "Deployment" "apps" ["v1"], "deployments" ["deploy"], true Read;
@@ -67,7 +69,6 @@ kinds! {
 
     AuthorizationPolicy "AuthorizationPolicy" "security.istio.io" ["v1", "v1beta1"], "authorizationpolicies" ["ap"], true NotEnforced;
     RequestAuthentication "RequestAuthentication" "security.istio.io" ["v1", "v1beta1"], "requestauthentications" ["ra"], true NotEnforced;
-    EnvoyFilter "EnvoyFilter" "networking.istio.io" ["v1alpha3"], "envoyfilters" [], true NotEnforced;
     WorkloadGroup "WorkloadGroup" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "workloadgroups" ["wg"], true NotEnforced;
     ProxyConfig "ProxyConfig" "networking.istio.io" ["v1beta1"], "proxyconfigs" [], true NotEnforced;
     Telemetry "Telemetry" "telemetry.istio.io" ["v1", "v1alpha1"], "telemetries" ["telemetry"], true NotEnforced;

@@ -6,9 +6,9 @@ use std::fmt;
 use serde_json::Value as Json;
 
 use crate::document;
-use crate::halcyon::ServicePolicy;
+use crate::halcyon::{GeoRoute, ServicePolicy};
 use crate::istio::{
-    DestinationRule, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{ConfigMap, Deployment, Namespace, Pod, Secret, Service, ServiceAccount};
@@ -49,8 +49,12 @@ pub enum Spec {
     Sidecar(Box<Sidecar>),
     /// Who must speak mutual TLS.
     PeerAuthentication(Box<PeerAuthentication>),
+    /// Changes to what proxies are sent.
+    EnvoyFilter(Box<EnvoyFilter>),
     /// Our own: what a service asks of its clients.
     ServicePolicy(Box<ServicePolicy>),
+    /// Our own: rules by where clients are.
+    GeoRoute(Box<GeoRoute>),
     /// Kubernetes' name for a set of workloads.
     Service(Box<Service>),
     /// Kubernetes' set of like workloads.

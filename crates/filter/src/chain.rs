@@ -80,11 +80,13 @@ impl HttpFilter for Builtin {
 impl Chain {
     /// The filters of the settings, counted there.
     pub fn new(filters: &[model::http_proxy::HttpFilter], stats: &Stats) -> Self {
-        let built = filters.iter().map(|filter| match filter {
+        let built = filters.iter().filter_map(|filter| match filter {
             model::http_proxy::HttpFilter::Fault(fault) => {
-                Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone()))
+                Some(Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone())))
             }
-            model::http_proxy::HttpFilter::Cors => Builtin::Cors(CorsFilter::new(stats.clone())),
+            model::http_proxy::HttpFilter::Cors => Some(Builtin::Cors(CorsFilter::new(stats.clone()))),
+            // Done before a route is chosen.
+            model::http_proxy::HttpFilter::Geo(_) => None,
         });
         Self { filters: built.collect() }
     }

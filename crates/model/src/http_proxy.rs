@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccessLog, Edge, Fault, HttpLimits, RouteConfiguration, ServerHeader, TargetRules};
+use crate::{AccessLog, Edge, Fault, Geo, HttpLimits, RouteConfiguration, ServerHeader, TargetRules};
 
 /// How HTTP is read from downstream, filtered and routed.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,6 +99,8 @@ pub enum HttpFilter {
     Fault(Option<Fault>),
     /// Answers browsers that ask whether they may call from another origin, by the rules of routes and virtual hosts.
     Cors,
+    /// Tells where clients are, before a route is chosen.
+    Geo(Box<Geo>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

@@ -7,6 +7,7 @@ use mesh_http::{KeepAlive, Protocol, ServerOptions};
 use model::http_proxy::{Codec, RouteSource};
 use model::{Direction, HttpProxy, ServerHeader};
 
+use crate::geo::GeoLookup;
 use crate::live::Snapshot;
 use crate::log::AccessLogs;
 use crate::table::Table;
@@ -26,6 +27,8 @@ pub(crate) struct HttpPlan {
     pub overwrites_server: bool,
     /// Its filters.
     pub filters: filter::Chain,
+    /// Tells where clients are.
+    pub geo: Option<Box<GeoLookup>>,
     /// Where its exchanges are logged.
     pub logs: AccessLogs,
     inline: Option<Arc<Table>>,
@@ -33,7 +36,13 @@ pub(crate) struct HttpPlan {
 
 impl HttpPlan {
     /// Compiles the settings.
-    pub(crate) fn new(proxy: HttpProxy, direction: Direction, logs: AccessLogs, stats: &filter::Stats) -> Self {
+    pub(crate) fn new(
+        proxy: HttpProxy,
+        direction: Direction,
+        logs: AccessLogs,
+        stats: &filter::Stats,
+        geo: Option<GeoLookup>,
+    ) -> Self {
         let inline = match &proxy.routes {
             RouteSource::Inline(routes) => Some(Arc::new(Table::new(routes.clone()))),
             RouteSource::Rds(_) => None,
@@ -46,6 +55,7 @@ impl HttpPlan {
             },
             overwrites_server: matches!(proxy.server, ServerHeader::Overwrite(_)),
             filters: filter::Chain::new(&proxy.filters, stats),
+            geo: geo.map(Box::new),
             direction,
             logs,
             inline,

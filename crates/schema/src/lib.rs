@@ -16,7 +16,7 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
-pub use prost_reflect::{DynamicMessage, Value as Field};
+pub use prost_reflect::{DynamicMessage, ReflectMessage, Value as Field};
 
 /// A bootstrap file.
 pub const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";

@@ -1,15 +1,19 @@
 //! What a gateway is told of the place where it stands: proxies in front of it, and how hard it is (Istio's
 //! `gatewayTopology`, and `connectionSettings` with its profile `EDGE`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use api::halcyon::{CITY_HEADER, COUNTRY_HEADER, REGION_HEADER};
+use http::HeaderName;
 use model::edge::Underscores;
-use model::http_proxy::ForwardClientCert;
+use model::geo::GeoClient;
+use model::http_proxy::{ForwardClientCert, HttpFilter};
 use model::target::EscapedSlashes;
-use model::{HttpLimits, HttpProxy};
+use model::{Geo, HttpLimits, HttpProxy};
 
 /// The place where a gateway stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayEdge {
     /// Proxies in front of it that are believed (`numTrustedProxies`).
     pub trusted_proxies: u32,
@@ -17,6 +21,8 @@ pub struct GatewayEdge {
     pub proxy_protocol: bool,
     /// What becomes of `x-forwarded-client-cert` (`forwardClientCertDetails`); none: it is written anew.
     pub forward_client_cert: Option<ForwardClientCert>,
+    /// A database on its machine that says where clients are, in MaxMind's format.
+    pub geo_database: Option<Arc<str>>,
     /// It faces everybody (`profile: EDGE`): Istio's bounds for that hold.
     pub hardened: bool,
 }
@@ -26,6 +32,9 @@ impl GatewayEdge {
     pub fn apply(&self, http: &mut HttpProxy) {
         http.edge.trusted_hops = self.trusted_proxies;
         http.forward_client_cert = self.forward_client_cert.unwrap_or(ForwardClientCert::SanitizeSet);
+        if let Some(database) = &self.geo_database {
+            http.filters.insert(0, HttpFilter::Geo(Box::new(self.geo(database))));
+        }
         if !self.hardened {
             return;
         }
@@ -42,6 +51,20 @@ impl GatewayEdge {
             connection_window: Some(1 << 20),
             ..std::mem::take(&mut http.limits)
         };
+    }
+}
+
+impl GatewayEdge {
+    /// The client is who trusted proxies say it is.
+    fn geo(&self, database: &Arc<str>) -> Geo {
+        Geo {
+            cities: Some(database.clone()),
+            client: GeoClient::Forwarded { hops: self.trusted_proxies },
+            country: Some(HeaderName::from_static(COUNTRY_HEADER)),
+            region: Some(HeaderName::from_static(REGION_HEADER)),
+            city: Some(HeaderName::from_static(CITY_HEADER)),
+            ..Geo::default()
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use api::Kind;
 use api::istio::{
     Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService, base64_hash, hex_hash,
 };
@@ -24,7 +25,7 @@ use model::{
 use crate::clusters::{self, TRUST_BUNDLE};
 use crate::edge::GatewayEdge;
 use crate::names::{complete_gateway, complete_host};
-use crate::node::Node;
+use crate::node::{Node, Role};
 use crate::outbound::{http_proxy, logs};
 use crate::raw;
 use crate::routes::{Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
@@ -42,7 +43,7 @@ pub fn add(
     world: &World,
     node: &Node,
     (bind, ports): (IpAddr, &BTreeMap<u16, u16>),
-    edge: GatewayEdge,
+    edge: &GatewayEdge,
 ) {
     let (by_port, _) = servers::open(selecting(world, node));
     for (port, servers) in by_port {
@@ -151,7 +152,9 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
             continue;
         }
         let gateway = open.gateway.full_name();
-        for rule in bound(world, node, &gateway) {
+        // Where the client is comes first.
+        let (by_place, others): (Vec<_>, Vec<_>) = bound(world, node, &gateway).partition(|rule| is_by_place(rule));
+        for rule in by_place.into_iter().filter(|_| tells_places(node)).chain(others) {
             let reading =
                 Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
             let made = routes(&world.http_rules(rule), reading);
@@ -173,6 +176,15 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
         gateway_host(format!("{domain}:{port}").into(), domain, routes)
     });
     RouteConfiguration::new(name, hosts.collect())
+}
+
+fn is_by_place(rule: &Document<VirtualService>) -> bool {
+    rule.resource.kind == Kind::GeoRoute
+}
+
+/// Does the gateway know where clients are? Else the headers that tell it would be the clients' own claims.
+fn tells_places(node: &Node) -> bool {
+    matches!(&node.role, Role::Gateway { edge, .. } if edge.geo_database.is_some())
 }
 
 /// The rules that are bound to a gateway.

@@ -101,7 +101,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
                 }
             }
         }
-        Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), *edge),
+        Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
     }
     secrets::add(&mut config, world, node, secrets);
     config

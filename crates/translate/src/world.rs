@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, Gateway, PeerAuthentication, Sidecar, VirtualService};
+use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
 use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
@@ -29,6 +29,7 @@ use crate::workload::Workload;
 
 pub use change::Change;
 pub(crate) use document::Document;
+use document::OfKind;
 pub use edit::Edit;
 pub(crate) use rules::Pairs;
 use rules::Rules;
@@ -76,6 +77,7 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
+    envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
     deployments: Arc<Vec<Document<Deployment>>>,
@@ -110,6 +112,7 @@ impl World {
             gateways: Document::all(&resources),
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
+            envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
             deployments: Document::all(&resources),
@@ -305,12 +308,22 @@ impl World {
     pub(crate) fn service_policy(&self, service: &Service) -> Option<&Document<ServicePolicy>> {
         [service.namespace.as_str(), &self.settings.root_namespace].into_iter().find_map(|level| {
             let of_level = self.service_policies_for(&service.host).filter(|policy| policy.namespace() == level);
-            let ranked = of_level.filter_map(|policy| {
-                let pattern = self.host_pattern(&policy.spec().host.value, level)?;
-                pattern.matches(&service.host).then(|| (pattern.specificity(), policy))
-            });
-            ranked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, policy)| policy)
+            self.most_specific(of_level, |policy| &policy.host.value, service).into_iter().next()
         })
+    }
+
+    /// Every EnvoyFilter, the oldest first.
+    pub fn envoy_filters(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.envoy_filters.iter().map(|filter| &filter.resource)
+    }
+
+    /// The EnvoyFilters that are for a proxy, in the order in which they are applied: those of the root namespace first, then
+    /// those of its own; there by priority, and of equals the oldest.
+    pub fn envoy_filters_for<'a>(&'a self, node: &Node) -> Vec<&'a Arc<Resource>> {
+        let root = &self.settings.root_namespace;
+        let mut found: Vec<_> = self.envoy_filters.iter().filter(|filter| is_for(filter, root, node)).collect();
+        found.sort_by_key(|filter| (filter.namespace() != root, filter.spec().priority));
+        found.into_iter().map(|filter| &filter.resource).collect()
     }
 
     /// The documents that [`World::policies`] are made of, the oldest first.
@@ -323,9 +336,19 @@ impl World {
     fn documents_in(&self, level: &str, service: &Service, node: &Node) -> Vec<&Document<DestinationRule>> {
         let of_host = self.policies_for(&service.host);
         let of_level = of_host.filter(|d| d.namespace() == level && sees(d, node));
-        let ranked = of_level.filter_map(|d| {
-            let pattern = self.host_pattern(&d.spec().host.value, level)?;
-            pattern.matches(&service.host).then(|| (pattern.specificity(), d))
+        self.most_specific(of_level, |rule| &rule.host.value, service)
+    }
+
+    /// Of documents those whose host is for the service and none is narrower, in their order.
+    fn most_specific<'w, T: OfKind + 'w>(
+        &self,
+        documents: impl Iterator<Item = &'w Document<T>>,
+        host: impl Fn(&T) -> &str,
+        service: &Service,
+    ) -> Vec<&'w Document<T>> {
+        let ranked = documents.filter_map(|document| {
+            let pattern = self.host_pattern(host(document.spec()), document.namespace())?;
+            pattern.matches(&service.host).then(|| (pattern.specificity(), document))
         });
         let ranked: Vec<_> = ranked.collect();
         let best = ranked.iter().map(|(rank, _)| *rank).max();
@@ -342,4 +365,11 @@ fn sees(rule: &Document<DestinationRule>, node: &Node) -> bool {
     };
     let export_to = spec.export_to.iter().map(|to| to.value.as_str());
     for_node && Visibility::read(export_to, rule.namespace()).includes(&node.namespace)
+}
+
+/// Is an EnvoyFilter for this proxy? References lead to gateways of another interface, which no proxy of ours is.
+fn is_for(filter: &Document<EnvoyFilter>, root: &str, node: &Node) -> bool {
+    let near = filter.namespace() == root || filter.namespace() == node.namespace;
+    let selector = filter.spec().workload_selector.as_ref();
+    near && filter.spec().target_refs.is_empty() && selector.is_none_or(|s| selected(&s.labels, &node.labels))
 }

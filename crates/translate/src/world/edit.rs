@@ -152,7 +152,7 @@ impl<'a> Editing<'a> {
                 replace(&mut world.workload_entries, old, new);
                 self.workload_entry(old.into_iter().chain(new));
             }
-            Spec::VirtualService(_) => {
+            Spec::VirtualService(_) | Spec::GeoRoute(_) => {
                 change.problems = true;
                 return Document::replace(&mut world.virtual_services, old, new);
             }
@@ -167,6 +167,10 @@ impl<'a> Editing<'a> {
             Spec::Sidecar(_) => {
                 change.everything = true;
                 return Document::replace(&mut world.sidecars, old, new);
+            }
+            Spec::EnvoyFilter(_) => {
+                change.everything = true;
+                return Document::replace(&mut world.envoy_filters, old, new);
             }
             Spec::Gateway(_) => {
                 (change.problems, change.gateways) = (true, true);

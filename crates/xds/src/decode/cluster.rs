@@ -50,7 +50,7 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
             transport_socket_matches, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment,
             max_requests_per_connection, circuit_breakers, typed_extension_protocol_options, dns_lookup_family,
             common_lb_config, transport_socket, metadata, load_balancing_policy, cluster_discovery_type, lb_config,
-            upstream_connection_options, outlier_detection, health_checks,
+            upstream_connection_options, outlier_detection, health_checks, http2_protocol_options,
         }
         harmless {
             alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes,
@@ -61,7 +61,7 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         }
         refused {
             transport_socket_matcher, upstream_http_protocol_options, common_http_protocol_options,
-            http_protocol_options, http2_protocol_options, dns_resolvers, dns_resolution_config,
+            http_protocol_options, dns_resolvers, dns_resolution_config,
             typed_dns_resolver_config, upstream_bind_config, lb_subset_config, protocol_selection,
             filters, upstream_config, connection_pool_per_downstream_connection, queuing_policies,
         }
@@ -81,7 +81,7 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         balancing,
         Balancing::RoundRobin | Balancing::LeastRequest { .. } | Balancing::BiasedLeastRequest { .. }
     );
-    let http = http_options::http_options(typed_extension_protocol_options, at)?;
+    let http = http_options::http_options(typed_extension_protocol_options, http2_protocol_options, at)?;
     let connections =
         ConnectionOptions { tcp_keepalive: limits::tcp_keepalive(upstream_connection_options), ..http.connections };
     let outlier = outlier_detection.map(|value| outlier::outlier_detection(value, &at.field("outlier_detection")));

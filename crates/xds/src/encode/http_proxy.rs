@@ -21,7 +21,7 @@ use proto::google::protobuf::{Any, BoolValue};
 use super::filter_rules::CORS_FILTER;
 use super::listener::range;
 use super::ordered::{HttpTail, joined};
-use super::{access_log::access_logs, ads, duration, flag, limit, limits, matcher, number, pack, packed, route};
+use super::{access_log::access_logs, ads, duration, flag, geo, limit, limits, matcher, number, pack, packed, route};
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
 pub(super) const FAULT_FILTER: &str = "envoy.filters.http.fault";
@@ -94,6 +94,7 @@ fn filters(filters: &[HttpFilter]) -> Vec<wire::HttpFilter> {
     let ours = filters.iter().map(|filter| match filter {
         HttpFilter::Fault(fault) => named(FAULT_FILTER, pack(&fault.as_ref().map(http_fault).unwrap_or_default())),
         HttpFilter::Cors => named(CORS_FILTER, pack(&Cors {})),
+        HttpFilter::Geo(settings) => named("envoy.filters.http.geoip", geo::geo(settings)),
     });
     ours.chain([named("envoy.filters.http.router", pack(&Router::default()))]).collect()
 }

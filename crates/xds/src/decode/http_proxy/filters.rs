@@ -8,6 +8,7 @@ use proto::google::protobuf::Any;
 
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
+use crate::decode::geo::{GEOIP, geo};
 use crate::decode::{At, Decoded, take, type_name, unpack};
 
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
@@ -38,6 +39,7 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Vec<H
             ROUTER => return Err(at_config.error("is a router, but not the last filter", "the router at the end")),
             HTTP_FAULT => filters.push(HttpFilter::Fault(fault_filter(&any, &at_config)?)),
             CORS => filters.push(HttpFilter::Cors),
+            GEOIP => filters.push(HttpFilter::Geo(Box::new(geo(&any, &at_config)?))),
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);
