@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use crate::document;
 use crate::halcyon::{GeoRoute, ServicePolicy};
 use crate::istio::{
-    DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig, ServiceEntry, Sidecar,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{ConfigMap, Deployment, Namespace, Pod, Secret, Service, ServiceAccount};
@@ -45,12 +46,18 @@ pub enum Spec {
     ServiceEntry(Box<ServiceEntry>),
     /// A workload that the platform does not know.
     WorkloadEntry(Box<WorkloadEntry>),
+    /// What workloads have in common that the platform does not know.
+    WorkloadGroup(Box<WorkloadGroup>),
     /// What the proxies of a namespace or workload reach and serve.
     Sidecar(Box<Sidecar>),
     /// Who must speak mutual TLS.
     PeerAuthentication(Box<PeerAuthentication>),
     /// Changes to what proxies are sent.
     EnvoyFilter(Box<EnvoyFilter>),
+    /// What proxies are started with.
+    ProxyConfig(Box<ProxyConfig>),
+    /// What is to be installed, with settings of the mesh.
+    IstioOperator(Box<IstioOperator>),
     /// Our own: what a service asks of its clients.
     ServicePolicy(Box<ServicePolicy>),
     /// Our own: rules by where clients are.

@@ -154,6 +154,10 @@ pub struct RunArgs {
     /// `default`).
     #[arg(long, value_name = "NAME")]
     pub service_account: Option<String>,
+    /// The WorkloadGroup of its namespace that it belongs to: what this says of labels, service account, locality, weight
+    /// and readiness holds, unless it is said here.
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
     /// A further label of the workload.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,

@@ -50,14 +50,15 @@ pub fn add(
         let at = SocketAddr::new(bind, ports.get(&port).copied().unwrap_or(port));
         add_port(config, world, node, at, port, &servers);
     }
+    let settings = world.proxy_settings(node);
     for listener in config.listeners.values_mut() {
         let listener = Arc::make_mut(listener);
-        if edge.proxy_protocol {
+        if edge.proxy_protocol || settings.proxy_protocol() {
             listener.inspect.proxy_header = ExpectHeader::Required;
         }
         for chain in &mut listener.chains {
             if let NetworkFilter::Http(http) = &mut chain.filter {
-                edge.apply(http);
+                settings.for_gateway(edge, http);
             }
         }
     }
@@ -196,7 +197,7 @@ pub fn bound<'a>(
     world.virtual_services.iter().filter(move |rule| {
         let names = &rule.spec().gateways;
         let named = names.iter().any(|name| complete_gateway(&name.value, rule.namespace()) == gateway);
-        named && !rule.spec().is_delegate() && exported(rule, node)
+        named && !rule.spec().is_delegate() && exported(world, rule, node)
     })
 }
 
@@ -362,13 +363,13 @@ fn certificates(settings: &ServerTlsSettings) -> Vec<Arc<str>> {
 }
 
 fn roots(settings: &ServerTlsSettings) -> Arc<str> {
-    let certificates = settings.credential_names.iter().filter(|_| settings.ca_certificates.is_empty());
+    let certificates = settings.credential_names.iter().filter(|_| settings.client_roots().is_none());
     let mut named = [&settings.ca_cert_credential_name, &settings.credential_name].into_iter().chain(certificates);
     match named.find(|name| !name.is_empty()) {
         Some(name) => format!("{HELD}{name}{ROOTS}").into(),
         None => {
             let crl = Some(settings.ca_crl.as_str()).filter(|crl| !crl.is_empty());
-            SecretFiles::Roots { roots: &settings.ca_certificates, crl }.name()
+            SecretFiles::Roots { roots: settings.client_roots().unwrap_or_default(), crl }.name()
         }
     }
 }

@@ -13,6 +13,7 @@ use super::document::OfKind;
 use super::{Document, World, services};
 use crate::names::complete_host;
 use crate::policy::Asked;
+use crate::settings::MeshSettings;
 
 /// Places in a list of rules, by the hosts that these are for.
 #[derive(Debug, Default)]
@@ -102,6 +103,13 @@ impl Pairs {
         self.hashes |= balancer.is_some_and(|b| b.consistent_hash.is_some());
     }
 
+    fn add_mesh(&mut self, mesh: &MeshSettings) {
+        let of_labels = mesh.localities.iter().flat_map(|setting| &setting.failover_priority);
+        let of_labels = of_labels.chain(mesh.zones.iter().flat_map(|setting| &setting.failover_priority));
+        self.compared.extend(of_labels.filter(|label| !label.contains('=')).cloned());
+        self.localities |= mesh.outliers.is_some() || mesh.localities.is_some() || mesh.zones.is_some();
+    }
+
     fn add_service(&mut self, asked: Asked) {
         let labels = asked.distribution.labels();
         self.localities |= !labels.is_empty();
@@ -138,6 +146,7 @@ impl World {
     /// `Sidecar`, `EnvoyFilter` and `DestinationRule` select in their own namespace, conditions of `VirtualService` anywhere.
     fn asked_pairs(&self) -> Pairs {
         let mut pairs = Pairs::default();
+        pairs.add_mesh(&self.settings);
         for sidecar in self.sidecars.iter() {
             pairs.add(Some(sidecar.namespace()), sidecar.spec().workload_selector.iter().flat_map(|s| &s.labels));
         }
