@@ -340,7 +340,8 @@ impl ConfigPatch {
                 r.error(format!("{} exclude each other", named.join(" and "))).expected("one of them");
             }
             r.opt("proxy", &matches.proxy, |proxy, r| {
-                if let Some(error) = regex_error(&proxy.proxy_version) {
+                let version = Some(proxy.proxy_version.as_str()).filter(|version| !version.is_empty());
+                if let Some(error) = version.and_then(regex_error) {
                     r.field("proxyVersion", |r| {
                         r.error(error).expected("an expression over the version of Istio, such as `^1\\.30.*`");
                     });
