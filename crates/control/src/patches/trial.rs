@@ -183,7 +183,7 @@ fn instead_of(patch: &Patch) -> Option<&'static str> {
 const INSTEAD: [(&str, &str); 3] = [
     (
         "envoy.extensions.filters.http.lua.v3.Lua",
-        "scripts are not run; headers are changed by `headers` of a VirtualService, or by the filter envoy.filters.http.header_mutation",
+        "scripts are not run; headers are changed by `headers` of a VirtualService",
     ),
     (
         "envoy.extensions.filters.http.rbac.v3.RBAC",
