@@ -113,11 +113,6 @@ impl Resource {
         self.document.pointer(pointer)?.as_str()
     }
 
-    /// The whole number at a place of the document.
-    pub fn number_at(&self, pointer: &str) -> Option<i64> {
-        self.document.pointer(pointer)?.as_i64()
-    }
-
     /// Is there anything at this place of the document?
     pub fn has(&self, pointer: &str) -> bool {
         self.document.pointer(pointer).is_some_and(|value| !value.is_null())

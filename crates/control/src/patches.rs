@@ -13,13 +13,13 @@ mod trial;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::{Resource, ResourceKey};
+use api::ResourceKey;
 use model::{Config, ResourceKind};
 use prost::Message;
 use proto::google::protobuf::Any;
 use schema::DynamicMessage;
 use translate::{Common, Node, World};
-use xds::DecodeError;
+use xds::{DecodeError, Resource};
 
 use edit::Done;
 use patch::{Patch, compile};
@@ -30,7 +30,7 @@ pub use trial::{analyze, check, check_live};
 /// What translation makes, with what EnvoyFilters change in it. Reads each EnvoyFilter once.
 #[derive(Default)]
 pub struct Patcher {
-    read: Mutex<HashMap<ResourceKey, (Arc<Resource>, Arc<[Patch]>)>>,
+    read: Mutex<HashMap<ResourceKey, (Arc<api::Resource>, Arc<[Patch]>)>>,
 }
 
 /// What became of a patch at one resource.
@@ -80,7 +80,7 @@ impl Patcher {
         apply(&patches, &Side::of(node), config, adds)
     }
 
-    fn read(&self, filter: &Arc<Resource>) -> Arc<[Patch]> {
+    fn read(&self, filter: &Arc<api::Resource>) -> Arc<[Patch]> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let known = read.get(&filter.key()).filter(|(of, _)| Arc::ptr_eq(of, filter));
         if let Some((_, patches)) = known {
@@ -96,45 +96,10 @@ impl Patcher {
 /// Changes a configuration by patches that are in the order of their phases.
 fn apply(patches: &[&Patch], side: &Side, config: &mut Config, adds: bool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    let clusters = std::mem::take(&mut config.clusters);
-    for (name, cluster) in clusters {
-        let service = cluster.service.as_ref().map(|service| service.host.clone());
-        let edit = |patch: &Patch, it: &mut DynamicMessage| edit::cluster(patch, it, side, service.as_deref());
-        match run(patches, ResourceKind::Cluster, || xds::encode::cluster(&cluster), edit, &mut outcomes) {
-            Ran::Same => _ = config.clusters.insert(name, cluster),
-            Ran::Other(any) => put(config, ResourceKind::Cluster, &any),
-            Ran::Gone => {}
-        }
-    }
-    let listeners = std::mem::take(&mut config.listeners);
-    for (name, listener) in listeners {
-        let edit = |patch: &Patch, it: &mut DynamicMessage| edit::listener(patch, it, side);
-        match run(patches, ResourceKind::Listener, || xds::encode::listener(&listener), edit, &mut outcomes) {
-            Ran::Same => _ = config.listeners.insert(name, listener),
-            Ran::Other(any) => put(config, ResourceKind::Listener, &any),
-            Ran::Gone => {}
-        }
-    }
-    let tables = std::mem::take(&mut config.routes);
-    for (name, table) in tables {
-        let edit = |patch: &Patch, it: &mut DynamicMessage| edit::table(patch, it, side);
-        match run(patches, ResourceKind::Route, || xds::encode::route(&table), edit, &mut outcomes) {
-            Ran::Same => _ = config.routes.insert(name, table),
-            Ran::Other(any) => put(config, ResourceKind::Route, &any),
-            Ran::Gone => {}
-        }
-    }
-    let hosts = std::mem::take(&mut config.virtual_hosts);
-    for (name, host) in hosts {
-        let table = name.split('/').next().unwrap_or_default();
-        let edit = |patch: &Patch, it: &mut DynamicMessage| edit::lone_host(patch, it, table, side);
-        match run(patches, ResourceKind::VirtualHost, || xds::encode::virtual_host(&host), edit, &mut outcomes) {
-            Ran::Same => _ = config.virtual_hosts.insert(name, host),
-            Ran::Other(any) => {
-                if let Ok(resource) = xds::decode::resource(ResourceKind::VirtualHost, &any) {
-                    resource.under(&name).insert_into(config);
-                }
-            }
+    for resource in taken(config) {
+        match run(patches, &resource, side, &mut outcomes) {
+            Ran::Same => resource.insert_into(config),
+            Ran::Other(other) => other.insert_into(config),
             Ran::Gone => {}
         }
     }
@@ -157,62 +122,53 @@ fn add_resources(patches: &[&Patch], side: &Side, config: &mut Config, outcomes:
     }
 }
 
+/// Takes out the resources that patches may change.
+fn taken(config: &mut Config) -> Vec<Resource> {
+    let clusters = std::mem::take(&mut config.clusters).into_values().map(Resource::Cluster);
+    let listeners = std::mem::take(&mut config.listeners).into_values().map(Resource::Listener);
+    let tables = std::mem::take(&mut config.routes).into_values().map(Resource::Route);
+    let hosts = std::mem::take(&mut config.virtual_hosts).into_iter();
+    let hosts = hosts.map(|(name, host)| Resource::VirtualHost(name, host));
+    clusters.chain(listeners).chain(tables).chain(hosts).collect()
+}
+
 /// What patches made of a resource.
 enum Ran {
     Same,
-    Other(Any),
+    Other(Resource),
     Gone,
 }
 
 /// Changes one resource, patch by patch: each has to leave something that can be read.
-fn run(
-    patches: &[&Patch],
-    kind: ResourceKind,
-    encode: impl FnOnce() -> Any,
-    edit: impl Fn(&Patch, &mut DynamicMessage) -> Result<Done, DecodeError>,
-    outcomes: &mut Vec<Outcome>,
-) -> Ran {
+fn run(patches: &[&Patch], resource: &Resource, side: &Side, outcomes: &mut Vec<Outcome>) -> Ran {
+    let (kind, name) = (resource.kind(), resource.name());
     let mut concerned = patches.iter().filter(|patch| patch.concerns(kind)).peekable();
     if concerned.peek().is_none() {
         return Ran::Same;
     }
-    let Some(mut message) = opened(&encode()) else { return Ran::Same };
-    let mut is_other = false;
+    let any = xds::encode::resource(resource);
+    let Some(mut message) = schema::decode(&any.type_url, &any.value) else { return Ran::Same };
+    let mut ran = Ran::Same;
     for patch in concerned {
         let mut next = message.clone();
-        let done = edit(patch, &mut next).and_then(|done| match done {
-            Done::Changed => xds::decode::resource(kind, &wire(kind, &next)).map(|_| done),
-            Done::Gone | Done::Nothing => Ok(done),
-        });
+        let done = match edit::resource(patch, resource, &mut next, side) {
+            Ok(Done::Nothing) => continue,
+            Ok(Done::Gone) => Ok(None),
+            Ok(Done::Changed) => xds::decode::resource(kind, &wire(kind, &next)).map(Some),
+            Err(error) => Err(error),
+        };
+        outcomes.push(patch.outcome(done.as_ref().err().cloned()));
         match done {
-            Ok(Done::Nothing) => {}
-            Ok(Done::Changed) => {
-                outcomes.push(patch.outcome(None));
-                (message, is_other) = (next, true);
-            }
-            Ok(Done::Gone) => {
-                outcomes.push(patch.outcome(None));
-                return Ran::Gone;
-            }
-            Err(error) => outcomes.push(patch.outcome(Some(error))),
+            Ok(Some(other)) => (message, ran) = (next, Ran::Other(other.under(&name))),
+            Ok(None) => return Ran::Gone,
+            Err(_) => {}
         }
     }
-    if is_other { Ran::Other(wire(kind, &message)) } else { Ran::Same }
-}
-
-fn put(config: &mut Config, kind: ResourceKind, any: &Any) {
-    if let Ok(resource) = xds::decode::resource(kind, any) {
-        resource.insert_into(config);
-    }
+    ran
 }
 
 fn wire(kind: ResourceKind, message: &DynamicMessage) -> Any {
     Any { type_url: xds::type_url(kind).to_owned(), value: message.encode_to_vec() }
-}
-
-fn opened(any: &Any) -> Option<DynamicMessage> {
-    let name = any.type_url.rsplit('/').next()?;
-    DynamicMessage::decode(schema::descriptor(name)?, &*any.value).ok()
 }
 
 #[cfg(test)]

@@ -33,11 +33,6 @@ impl Geo {
     pub fn headers(&self) -> impl Iterator<Item = &HeaderName> {
         [&self.country, &self.region, &self.city, &self.system, &self.organization].into_iter().flatten()
     }
-
-    /// The databases.
-    pub fn databases(&self) -> impl Iterator<Item = &Arc<str>> {
-        [&self.cities, &self.countries, &self.systems].into_iter().flatten()
-    }
 }
 
 /// Where the client's address is found.

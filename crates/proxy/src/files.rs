@@ -5,7 +5,6 @@
 //! in place), and all of them change what a look sees.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,12 +41,9 @@ pub(crate) struct Look {
 impl Look {
     /// Of the file at a path; none if there is none.
     pub(crate) fn at(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|found| Self::of(&found))
-    }
-
-    fn of(found: &Metadata) -> Self {
+        let found = std::fs::metadata(path).ok()?;
         let changed = (found.mtime(), found.mtime_nsec());
-        Self { device: found.dev(), inode: found.ino(), changed, size: found.size() }
+        Some(Self { device: found.dev(), inode: found.ino(), changed, size: found.size() })
     }
 }
 

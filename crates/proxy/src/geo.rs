@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use maxminddb::{Reader, geoip2};
 use model::Geo;
 use model::geo::GeoClient;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::edge::forwarded_client;
@@ -33,7 +34,7 @@ impl GeoLookup {
         self.settings.headers().for_each(|name| while headers.remove(name).is_some() {});
         if let Some(cities) = &self.cities {
             let reader = cities.reader.load();
-            let found = reader.lookup(address).ok().and_then(|place| place.decode::<geoip2::City<'_>>().ok().flatten());
+            let found: Option<geoip2::City<'_>> = looked_up(&reader, address);
             if let Some(found) = found {
                 put(headers, self.settings.city.as_ref(), found.city.names.english);
                 let region = found.subdivisions.first().and_then(|region| region.iso_code);
@@ -45,13 +46,12 @@ impl GeoLookup {
         }
         if let Some(countries) = &self.countries {
             let reader = countries.reader.load();
-            let found =
-                reader.lookup(address).ok().and_then(|place| place.decode::<geoip2::Country<'_>>().ok().flatten());
+            let found: Option<geoip2::Country<'_>> = looked_up(&reader, address);
             put(headers, self.settings.country.as_ref(), found.and_then(|found| found.country.iso_code));
         }
         if let Some(systems) = &self.systems {
             let reader = systems.reader.load();
-            let found = reader.lookup(address).ok().and_then(|place| place.decode::<geoip2::Asn<'_>>().ok().flatten());
+            let found: Option<geoip2::Asn<'_>> = looked_up(&reader, address);
             if let Some(found) = found {
                 let number = found.autonomous_system_number.map(|number| number.to_string());
                 put(headers, self.settings.system.as_ref(), number.as_deref());
@@ -67,6 +67,10 @@ impl GeoLookup {
             GeoClient::Header(name) => headers.get(name)?.to_str().ok()?.trim().parse().ok(),
         }
     }
+}
+
+fn looked_up<'r, T: Deserialize<'r>>(reader: &'r Reader<Vec<u8>>, address: IpAddr) -> Option<T> {
+    reader.lookup(address).ok()?.decode().ok().flatten()
 }
 
 /// Names may have letters beyond ASCII: headers carry them as UTF-8.

@@ -61,6 +61,11 @@ pub fn message(name: &str, mut value: Value) -> Result<DynamicMessage, Misfit> {
     read.map_err(|error| Misfit { path: track.path().to_string(), problem: in_words(&error.to_string()) })
 }
 
+/// The message that an envelope holds; none if its type is not of the schema, or the bytes are none of it.
+pub fn decode(type_url: &str, bytes: &[u8]) -> Option<DynamicMessage> {
+    DynamicMessage::decode(descriptor(type_url.rsplit('/').next()?)?, bytes).ok()
+}
+
 /// Puts the fields of typed structs where the structs are, so that they are read by the schema of the type that they name.
 fn unfold(value: &mut Value) {
     match value {

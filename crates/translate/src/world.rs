@@ -78,7 +78,7 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
-    envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
+    pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
     /// What holds settings of the mesh, by namespace and name.

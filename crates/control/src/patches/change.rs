@@ -98,9 +98,7 @@ pub fn in_config<E>(
 
 /// The message in an envelope.
 fn opened(any: &DynamicMessage) -> Option<DynamicMessage> {
-    let url = text(any, "type_url");
-    let bytes = any.get_field_by_name("value")?.as_bytes()?.clone();
-    DynamicMessage::decode(schema::descriptor(url.rsplit('/').next()?)?, bytes).ok()
+    schema::decode(&text(any, "type_url"), any.get_field_by_name("value")?.as_bytes()?)
 }
 
 fn closed(message: &DynamicMessage) -> DynamicMessage {

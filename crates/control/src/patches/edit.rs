@@ -2,7 +2,7 @@
 
 use api::istio::{ApplyTo, PatchOperation};
 use schema::{DynamicMessage, Field};
-use xds::DecodeError;
+use xds::{DecodeError, Resource};
 
 use super::change::{Lists, below, in_config, in_list, is_named, list, merge, merge_named, text};
 use super::patch::Patch;
@@ -27,8 +27,19 @@ impl From<bool> for Done {
 
 type Edited<T> = Result<T, DecodeError>;
 
+/// A resource, as its message.
+pub fn resource(patch: &Patch, of: &Resource, message: &mut DynamicMessage, side: &Side) -> Edited<Done> {
+    match of {
+        Resource::Cluster(of) => cluster(patch, message, side, of.service.as_ref().map(|service| &*service.host)),
+        Resource::Listener(_) => listener(patch, message, side),
+        Resource::Route(_) => table(patch, message, side),
+        Resource::VirtualHost(name, _) => lone_host(patch, message, name.split('/').next().unwrap_or_default(), side),
+        Resource::Endpoints(_) | Resource::Secret(_) | Resource::Names(_) => Ok(Done::Nothing),
+    }
+}
+
 /// A cluster; `service` is the host of the one behind it.
-pub fn cluster(patch: &Patch, cluster: &mut DynamicMessage, side: &Side, service: Option<&str>) -> Edited<Done> {
+fn cluster(patch: &Patch, cluster: &mut DynamicMessage, side: &Side, service: Option<&str>) -> Edited<Done> {
     let name = text(cluster, "name");
     if !place::is_cluster(patch, &name, service, side) {
         return Ok(Done::Nothing);
@@ -41,7 +52,7 @@ pub fn cluster(patch: &Patch, cluster: &mut DynamicMessage, side: &Side, service
 }
 
 /// A listener and all that is in it.
-pub fn listener(patch: &Patch, listener: &mut DynamicMessage, side: &Side) -> Edited<Done> {
+fn listener(patch: &Patch, listener: &mut DynamicMessage, side: &Side) -> Edited<Done> {
     if matches!(patch.apply_to, ApplyTo::RouteConfiguration | ApplyTo::VirtualHost | ApplyTo::HttpRoute) {
         return in_inline_tables(patch, listener, side);
     }
@@ -69,31 +80,40 @@ pub fn listener(patch: &Patch, listener: &mut DynamicMessage, side: &Side) -> Ed
     }
 }
 
+const DEFAULT_CHAIN: &str = "default_filter_chain";
+
+/// Does something to every chain of a listener; says whether anything is different.
+fn each_chain(
+    listener: &mut DynamicMessage,
+    mut work: impl FnMut(&mut DynamicMessage) -> Edited<bool>,
+) -> Edited<bool> {
+    let mut is_other = false;
+    for chain in list(listener, "filter_chains").into_iter().flatten().filter_map(Field::as_message_mut) {
+        is_other |= work(chain)?;
+    }
+    if let Some(chain) = below(listener, DEFAULT_CHAIN) {
+        is_other |= work(chain)?;
+    }
+    Ok(is_other)
+}
+
 /// The chains of a listener that are meant.
 fn in_chains(patch: &Patch, listener: &mut DynamicMessage) -> Edited<Done> {
     let (whole, name) = (listener.clone(), text(listener, "name"));
-    let removes = patch.apply_to == ApplyTo::FilterChain && patch.operation == PatchOperation::Remove;
+    let is_meant = |chain: &DynamicMessage| place::is_chain(patch, chain, &whole);
+    if patch.apply_to != ApplyTo::FilterChain || patch.operation != PatchOperation::Remove {
+        let changed = each_chain(listener, |chain| Ok(is_meant(chain) && in_chain(patch, chain, &name)?))?;
+        return Ok(changed.into());
+    }
     let mut is_other = false;
     if let Some(chains) = list(listener, "filter_chains") {
-        if removes {
-            let before = chains.len();
-            chains.retain(|chain| !chain.as_message().is_some_and(|chain| place::is_chain(patch, chain, &whole)));
-            is_other |= chains.len() != before;
-        } else {
-            for chain in chains.iter_mut().filter_map(Field::as_message_mut) {
-                is_other |= place::is_chain(patch, chain, &whole) && in_chain(patch, chain, &name)?;
-            }
-        }
+        let before = chains.len();
+        chains.retain(|chain| !chain.as_message().is_some_and(is_meant));
+        is_other |= chains.len() != before;
     }
-    const DEFAULT: &str = "default_filter_chain";
-    let default = below(listener, DEFAULT).filter(|chain| place::is_chain(patch, chain, &whole));
-    if let Some(chain) = default {
-        if removes {
-            listener.clear_field_by_name(DEFAULT);
-            is_other = true;
-        } else {
-            is_other |= in_chain(patch, chain, &name)?;
-        }
+    if below(listener, DEFAULT_CHAIN).is_some_and(|chain| is_meant(chain)) {
+        listener.clear_field_by_name(DEFAULT_CHAIN);
+        is_other = true;
     }
     Ok(is_other.into())
 }
@@ -162,11 +182,8 @@ fn misfit(resource: &str, problem: String) -> DecodeError {
 
 /// The route configurations that stand within a listener.
 fn in_inline_tables(patch: &Patch, listener: &mut DynamicMessage, side: &Side) -> Edited<Done> {
-    let mut is_other = false;
-    let default = listener.take_field_by_name("default_filter_chain");
-    let mut default = default.and_then(|chain| chain.as_message().cloned());
-    let chains = list(listener, "filter_chains").into_iter().flatten().filter_map(Field::as_message_mut);
-    for chain in chains.chain(default.as_mut()) {
+    let changed = each_chain(listener, |chain| {
+        let mut is_other = false;
         let filters = list(chain, "filters").into_iter().flatten().filter(|it| is_named(it, MANAGER));
         for manager in filters.filter_map(Field::as_message_mut) {
             is_other |= in_config(manager, |config| {
@@ -174,15 +191,13 @@ fn in_inline_tables(patch: &Patch, listener: &mut DynamicMessage, side: &Side) -
                 table(patch, inline, side).map(|done| done != Done::Nothing)
             })?;
         }
-    }
-    if let Some(default) = default {
-        listener.set_field_by_name("default_filter_chain", Field::Message(default));
-    }
-    Ok(is_other.into())
+        Ok(is_other)
+    })?;
+    Ok(changed.into())
 }
 
 /// A route configuration and all that is in it.
-pub fn table(patch: &Patch, table: &mut DynamicMessage, side: &Side) -> Edited<Done> {
+fn table(patch: &Patch, table: &mut DynamicMessage, side: &Side) -> Edited<Done> {
     if !place::is_table(patch, &text(table, "name"), side) {
         return Ok(Done::Nothing);
     }
@@ -195,7 +210,7 @@ pub fn table(patch: &Patch, table: &mut DynamicMessage, side: &Side) -> Edited<D
 }
 
 /// A virtual host that travels by itself, of the table of this name.
-pub fn lone_host(patch: &Patch, host: &mut DynamicMessage, table: &str, side: &Side) -> Edited<Done> {
+fn lone_host(patch: &Patch, host: &mut DynamicMessage, table: &str, side: &Side) -> Edited<Done> {
     let adds = patch.apply_to == ApplyTo::VirtualHost && patch.operation == PatchOperation::Add;
     if adds || !place::is_table(patch, table, side) {
         return Ok(Done::Nothing);

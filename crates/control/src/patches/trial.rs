@@ -20,7 +20,7 @@ use translate::{Node, World};
 use super::change::text;
 use super::patch::{Patch, compile, spec};
 use super::place::{self, ISTIO, Side};
-use super::{Outcome, Patcher, apply};
+use super::{Patcher, apply};
 
 /// As [`translate::check`], and what is wrong with EnvoyFilters.
 pub fn check(world: &World) -> Vec<Problem> {
@@ -41,20 +41,23 @@ pub fn analyze(world: &World, resources: &[Arc<Resource>]) -> Vec<Problem> {
 /// Patches that change nothing at any of these proxies, though their EnvoyFilters are for some of them.
 pub fn check_live(world: &World, nodes: &[Node]) -> Vec<Problem> {
     let patcher = Patcher::default();
+    let of_node = |node: &Node| {
+        let outcomes = patcher.patch(world, node, &mut translate::translate(world, node), true);
+        (world.envoy_filters_for(node), outcomes)
+    };
+    let live: Vec<_> = nodes.iter().map(of_node).collect();
     let mut problems = Vec::new();
-    let outcomes: Vec<(&Node, Vec<Outcome>)> = nodes
-        .iter()
-        .map(|node| (node, patcher.patch(world, node, &mut translate::translate(world, node), true)))
-        .collect();
     for filter in world.envoy_filters() {
-        let is_for = |node: &Node| world.envoy_filters_for(node).iter().any(|it| Arc::ptr_eq(it, filter));
-        let concerned: Vec<_> = outcomes.iter().filter(|(node, _)| is_for(node)).collect();
+        let is_for = |filters: &[&Arc<Resource>]| filters.iter().any(|it| Arc::ptr_eq(it, filter));
+        let concerned: Vec<_> = live.iter().filter(|(filters, _)| is_for(filters)).map(|(_, made)| made).collect();
         if concerned.is_empty() {
             continue;
         }
-        for (index, patch) in compile(filter).into_iter().enumerate().filter_map(|(i, patch)| Some((i, patch.ok()?))) {
-            let of_patch = |it: &&Outcome| it.filter == filter.key() && it.index == index;
-            if !concerned.iter().any(|(_, outcomes)| outcomes.iter().any(|it| of_patch(&it))) && is_tried(&patch) {
+        let key = filter.key();
+        for patch in patcher.read(filter).iter().filter(|patch| is_tried(patch)) {
+            let index = patch.index;
+            let met = concerned.iter().any(|made| made.iter().any(|it| it.index == index && it.filter == key));
+            if !met {
                 let message =
                     format!("the patch changes nothing at the {} connected proxies that it is for", concerned.len());
                 let problem = Problem::warning(message)

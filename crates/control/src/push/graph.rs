@@ -341,8 +341,8 @@ impl Proxy {
 }
 
 /// The configuration of a node at a version, made from nothing. What the graph keeps for it is equal.
-pub fn config(world: &World, node: &Node, is_tls: bool) -> Config {
-    only_ours(for_door(Patcher::default().translate(world, node), is_tls), node)
+pub fn config(patcher: &Patcher, world: &World, node: &Node, is_tls: bool) -> Config {
+    only_ours(for_door(patcher.translate(world, node), is_tls), node)
 }
 
 /// Names are understood by our own proxies only.

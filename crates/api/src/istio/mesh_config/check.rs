@@ -24,8 +24,7 @@ pub(crate) fn check_config_map(document: &Node, report: &mut Report) {
     report.along(vec![Step::Field("data"), Step::Key(MESH_CONFIG_KEY.to_owned())], |r| {
         check_text(text, r, |config: &MeshConfig, node, r| {
             config.check(r);
-            enforced::warn(enforced::of_mesh_config(), node, r);
-            warn_of_proxy(node, r);
+            warn_of_mesh(node, r);
         });
     });
 }
@@ -43,13 +42,9 @@ pub(crate) fn check_annotations(above: &Node, report: &mut Report) {
     });
 }
 
-/// Warns of what has no effect in the settings of the mesh of an IstioOperator. The walk must stand at them.
-pub(crate) fn warn_of_mesh(node: &Node, report: &mut Report) {
-    enforced::warn(enforced::of_mesh_config(), node, report);
-    warn_of_proxy(node, report);
-}
-
-fn warn_of_proxy(mesh: &Node, report: &mut Report) {
+/// Warns of what has no effect in settings of the mesh. The walk must stand at them.
+pub(crate) fn warn_of_mesh(mesh: &Node, report: &mut Report) {
+    enforced::warn(enforced::of_mesh_config(), mesh, report);
     if let Some(entry) = crate::report::find(mesh, "defaultConfig") {
         report.field("defaultConfig", |r| enforced::warn(enforced::of_proxy_config(), &entry.value, r));
     }
@@ -62,8 +57,8 @@ fn check_text<T: Decode>(node: &Node, report: &mut Report, check: impl FnOnce(&T
     let unreadable = !stream.problems.is_empty();
     stream.problems.into_iter().for_each(|problem| report.add(problem));
     match &stream.documents[..] {
-        _ if unreadable => {}
         [] => {}
+        _ if unreadable => {}
         [root] => report.inside(root, |r| {
             let Some(config) = T::decode(root, r) else { return };
             r.begin_checks();
