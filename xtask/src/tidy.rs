@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::cargo::{self, root};
 
 /// The crates of the house and the floor each stands on. Dependencies run downwards only.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("base", 1),
     ("proto", 1),
+    ("schema", 1),
     ("model", 2),
     ("api", 2),
     ("transport", 2),

@@ -81,6 +81,7 @@ codes! {
     AddressClaimedTwice "HAL0004" Warning "two services claim the same address and port";
     DuplicateResource "HAL0005" Error "a resource is written twice";
     UnknownPolicyHost "HAL0006" Warning "no service has the host of a ServicePolicy";
+    EnvoyFilterPatchChangesNothing "HAL0007" Warning "a patch of an EnvoyFilter asks for what no proxy has, and changes nothing";
 }
 
 impl fmt::Display for Code {

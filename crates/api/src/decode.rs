@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use macros::{choice, object};
-pub use values::{Bytes, IntOrString, Spanned, StringMatch, Unread};
+pub use values::{Bytes, IntOrString, Spanned, StringMatch, Tree, Unread};
 pub(crate) use values::{PrivateText, word};
 
 use crate::problem::quoted;

@@ -8,10 +8,11 @@ use serde_json::{Map, Value as Json};
 use crate::code::Code;
 use crate::decode::{Decode, Fields, Naming, nearest, one_of, wrong_shape};
 use crate::enforced;
+use crate::istio::{self, MESH_CONFIG_MAP};
 use crate::kind::{Kind, Support};
 use crate::meta::{DEFAULT_NAMESPACE, Meta, ObjectMeta, Origin, ResourceKey};
 use crate::problem::{Problem, quoted};
-use crate::report::{Report, Step};
+use crate::report::{Report, Step, find};
 use crate::resource::{Resource, Spec};
 use crate::yaml::{self, Limits, Node, Value};
 
@@ -228,7 +229,12 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Kind::WorkloadEntry => Spec::WorkloadEntry(spec_field(node, report)?),
         Kind::Sidecar => Spec::Sidecar(spec_field(node, report)?),
         Kind::PeerAuthentication => Spec::PeerAuthentication(optional_spec_field(node, report)?),
+        Kind::EnvoyFilter => Spec::EnvoyFilter(spec_field(node, report)?),
+        Kind::WorkloadGroup => Spec::WorkloadGroup(spec_field(node, report)?),
+        Kind::ProxyConfig => Spec::ProxyConfig(optional_spec_field(node, report)?),
+        Kind::IstioOperator => Spec::IstioOperator(optional_spec_field(node, report)?),
         Kind::ServicePolicy => Spec::ServicePolicy(spec_field(node, report)?),
+        Kind::GeoRoute => Spec::GeoRoute(spec_field(node, report)?),
         Kind::Service => Spec::Service(spec_field(node, report)?),
         Kind::Deployment => Spec::Deployment(spec_field(node, report)?),
         Kind::Pod => Spec::Pod(spec_field(node, report)?),
@@ -250,15 +256,44 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Spec::WorkloadEntry(s) => report.field("spec", |r| s.check(r)),
         Spec::Sidecar(s) => report.field("spec", |r| s.check(meta, r)),
         Spec::PeerAuthentication(s) => report.field("spec", |r| s.check(r)),
+        Spec::EnvoyFilter(s) => report.field("spec", |r| s.check(r)),
+        Spec::WorkloadGroup(s) => report.field("spec", |r| s.check(r)),
+        Spec::ProxyConfig(s) => report.field("spec", |r| s.check(r)),
+        Spec::IstioOperator(s) => report.field("spec", |r| s.check(r)),
         Spec::ServicePolicy(s) => report.field("spec", |r| s.check(r)),
+        Spec::GeoRoute(s) => report.field("spec", |r| s.check(meta, r)),
         Spec::Service(s) => report.field("spec", |r| s.check(r)),
         Spec::Deployment(s) => report.field("spec", |r| s.check(r)),
         Spec::Pod(s) => report.field("spec", |r| s.check(r)),
         Spec::Secret(s) => s.check(report),
         Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
     }
+    check_settings(node, kind, meta, report);
     enforced::warn(enforced::not_enforced(kind), node, report);
     Some(spec)
+}
+
+/// Checks the settings of the mesh and of proxies that stand in documents of other kinds.
+fn check_settings(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) {
+    match kind {
+        Kind::ConfigMap if meta.name == MESH_CONFIG_MAP => istio::check_config_map(node, report),
+        Kind::Pod => istio::check_annotations(node, report),
+        Kind::Deployment => {
+            if let Some(template) = node.get("spec").and_then(|spec| spec.get("template")) {
+                report.along(vec![Step::Field("spec"), Step::Field("template")], |r| {
+                    istio::check_annotations(template, r);
+                });
+            }
+        }
+        Kind::IstioOperator => {
+            if let Some(entry) = node.get("spec").and_then(|spec| find(spec, "meshConfig")) {
+                report.along(vec![Step::Field("spec"), Step::Field("meshConfig")], |r| {
+                    istio::warn_of_mesh(&entry.value, r);
+                });
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Reads `spec`, beside which only the parts that every document has may stand.

@@ -1,6 +1,7 @@
 //! Fields that are valid and checked, but do not have their effect yet. Using one gives a warning that says what
 //! happens instead: no line of configuration is ignored silently.
 
+mod mesh;
 mod table;
 
 use crate::code::Code;
@@ -27,6 +28,16 @@ pub type NotEnforced = (&'static str, &'static str);
 pub fn not_enforced(kind: Kind) -> impl Iterator<Item = &'static NotEnforced> {
     let of_kind = table::TABLE.iter().filter(move |(k, _)| *k == kind);
     of_kind.flat_map(|(_, rows)| *rows)
+}
+
+/// The fields of MeshConfig that are not enforced. Their paths begin at the settings.
+pub fn of_mesh_config() -> impl Iterator<Item = &'static NotEnforced> {
+    mesh::MESH_CONFIG.iter()
+}
+
+/// The fields of a proxy's settings that are not enforced. Their paths begin at the settings.
+pub fn of_proxy_config() -> impl Iterator<Item = &'static NotEnforced> {
+    mesh::PROXY_CONFIG.iter()
 }
 
 /// Warns of each field of the document `node` that stands in `rows`. The walk must stand at the document.

@@ -4,20 +4,27 @@
 //! could not do what it says, a warning where Istio takes it but it most likely is not what was meant.
 
 mod destination_rule;
+mod envoy_filter;
 mod gateway;
+mod mesh_config;
 mod peer_authentication;
 mod rules;
 mod service_entry;
 mod sidecar;
 mod virtual_service;
 mod workload_entry;
+mod workload_group;
 
 pub use destination_rule::*;
+pub use envoy_filter::*;
 pub use gateway::*;
+pub use mesh_config::*;
 pub use peer_authentication::*;
 pub use service_entry::*;
 pub use sidecar::*;
 pub use virtual_service::*;
 pub use workload_entry::*;
+pub use workload_group::*;
 
+pub(crate) use mesh_config::check::{check_annotations, check_config_map, warn_of_mesh};
 pub(crate) use rules::check_host;

@@ -54,8 +54,14 @@ kinds! {
     WorkloadEntry "WorkloadEntry" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "workloadentries" ["we"], true Read;
     Sidecar "Sidecar" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "sidecars" [], true Read;
     PeerAuthentication "PeerAuthentication" "security.istio.io" ["v1", "v1beta1"], "peerauthentications" ["pa"], true Read;
+    EnvoyFilter "EnvoyFilter" "networking.istio.io" ["v1alpha3"], "envoyfilters" [], true Read;
+
+    WorkloadGroup "WorkloadGroup" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "workloadgroups" ["wg"], true Read;
+    ProxyConfig "ProxyConfig" "networking.istio.io" ["v1beta1", "v1"], "proxyconfigs" [], true Read;
+    IstioOperator "IstioOperator" "install.istio.io" [], "istiooperators" ["iop"], true Read;
 
     ServicePolicy "ServicePolicy" "halcyon.dev" ["v1alpha1"], "servicepolicies" ["svcpol"], true Read;
+    GeoRoute "GeoRoute" "halcyon.dev" ["v1alpha1"], "georoutes" ["geo"], true Read;
 
     Service "Service" "" ["v1"], "services" ["svc"], true Read;
     Deployment "Deployment" "apps" ["v1"], "deployments" ["deploy"], true Read;
@@ -67,13 +73,9 @@ kinds! {
 
     AuthorizationPolicy "AuthorizationPolicy" "security.istio.io" ["v1", "v1beta1"], "authorizationpolicies" ["ap"], true NotEnforced;
     RequestAuthentication "RequestAuthentication" "security.istio.io" ["v1", "v1beta1"], "requestauthentications" ["ra"], true NotEnforced;
-    EnvoyFilter "EnvoyFilter" "networking.istio.io" ["v1alpha3"], "envoyfilters" [], true NotEnforced;
-    WorkloadGroup "WorkloadGroup" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "workloadgroups" ["wg"], true NotEnforced;
-    ProxyConfig "ProxyConfig" "networking.istio.io" ["v1beta1"], "proxyconfigs" [], true NotEnforced;
     Telemetry "Telemetry" "telemetry.istio.io" ["v1", "v1alpha1"], "telemetries" ["telemetry"], true NotEnforced;
     WasmPlugin "WasmPlugin" "extensions.istio.io" ["v1alpha1"], "wasmplugins" [], true NotEnforced;
     TrafficExtension "TrafficExtension" "extensions.istio.io" ["v1alpha1"], "trafficextensions" [], true NotEnforced;
-    IstioOperator "IstioOperator" "install.istio.io" [], "istiooperators" ["iop"], true NotRead;
 
     GatewayClass "GatewayClass" "gateway.networking.k8s.io" [], "gatewayclasses" ["gc"], false NotEnforced;
     KubernetesGateway "Gateway" "gateway.networking.k8s.io" [], "gateways" ["gtw"], true NotEnforced;

@@ -39,7 +39,7 @@ mod syntax;
 pub mod yaml;
 
 pub use code::Code;
-pub use decode::{Bytes, IntOrString, Spanned, StringMatch, Unread};
+pub use decode::{Bytes, IntOrString, Spanned, StringMatch, Tree, Unread};
 pub use document::{Parsed, check_set, parse, parse_in};
 pub use kind::{Kind, Support};
 pub use meta::{DEFAULT_NAMESPACE, Meta, Origin, ResourceKey};

@@ -17,6 +17,9 @@ use crate::syntax::{is_dns_label, is_dns_subdomain, is_label_key, is_label_value
 /// The namespace of documents that name none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
+/// The name of an IstioOperator that has none, as `istioctl install` names it.
+const OPERATOR_NAME: &str = "installed-state";
+
 /// Kubernetes' limit on all annotations of an object together, in bytes.
 const MOST_ANNOTATIONS: usize = 256 << 10;
 
@@ -136,17 +139,23 @@ impl ObjectMeta {
             true => namespace.to_owned(),
             false => self.namespace,
         });
-        let Self { name, labels, annotations, generation, .. } = self;
+        let Self { mut name, labels, annotations, generation, .. } = self;
+        if name.is_empty() && kind == Kind::IstioOperator {
+            name = OPERATOR_NAME.to_owned();
+        }
         Meta { name, namespace, labels, annotations, generation, created }
     }
 
     fn check_name(&self, kind: Kind, report: &mut Report) {
         report.field("name", |r| {
-            if self.name.is_empty() {
+            if self.name.is_empty() && kind != Kind::IstioOperator {
                 let found = r.error("the resource has no name").expected("a name under `metadata`");
                 if !self.generate_name.is_empty() {
                     found.hint("`generateName` needs an API server: write `name`");
                 }
+                return;
+            }
+            if self.name.is_empty() {
                 return;
             }
             let (good, expected) = match kind {

@@ -85,6 +85,35 @@ impl<'a> Report<'a> {
         result
     }
 
+    /// Walks through a document that stands as text in the field where the walk stands: `root` has the places of the file.
+    /// `work` gives what it found wrong to a report of its own, whose paths go on from here.
+    pub fn inside<R>(&mut self, root: &Node, work: impl FnOnce(&mut Report) -> R) -> R {
+        let mut inner = Report::new(self.file, root);
+        let result = work(&mut inner);
+        inner.finish(None).into_iter().for_each(|problem| self.add(problem));
+        result
+    }
+
+    /// Notes a problem of a document inside of the field where the walk stands.
+    pub fn add(&mut self, mut problem: Problem) {
+        if self.problems.len() >= MOST {
+            self.dropped_count += 1;
+            return;
+        }
+        let separator = if problem.path.is_empty() || problem.path.starts_with('[') { "" } else { "." };
+        problem.path = format!("{}{separator}{}", self.here(), problem.path);
+        if problem.line == 0 {
+            let place = self.place();
+            (problem.line, problem.column) = (place.line, place.column);
+        }
+        self.problems.push(problem);
+    }
+
+    /// The file, as the user named it.
+    pub fn file(&self) -> &'a str {
+        self.file
+    }
+
     /// Walks into the field `name`.
     pub fn field<R>(&mut self, name: &'static str, work: impl FnOnce(&mut Self) -> R) -> R {
         self.down(Step::Field(name), work)

@@ -6,9 +6,10 @@ use std::fmt;
 use serde_json::Value as Json;
 
 use crate::document;
-use crate::halcyon::ServicePolicy;
+use crate::halcyon::{GeoRoute, ServicePolicy};
 use crate::istio::{
-    DestinationRule, Gateway, PeerAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig, ServiceEntry, Sidecar,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{ConfigMap, Deployment, Namespace, Pod, Secret, Service, ServiceAccount};
@@ -45,12 +46,22 @@ pub enum Spec {
     ServiceEntry(Box<ServiceEntry>),
     /// A workload that the platform does not know.
     WorkloadEntry(Box<WorkloadEntry>),
+    /// What workloads have in common that the platform does not know.
+    WorkloadGroup(Box<WorkloadGroup>),
     /// What the proxies of a namespace or workload reach and serve.
     Sidecar(Box<Sidecar>),
     /// Who must speak mutual TLS.
     PeerAuthentication(Box<PeerAuthentication>),
+    /// Changes to what proxies are sent.
+    EnvoyFilter(Box<EnvoyFilter>),
+    /// What proxies are started with.
+    ProxyConfig(Box<ProxyConfig>),
+    /// What is to be installed, with settings of the mesh.
+    IstioOperator(Box<IstioOperator>),
     /// Our own: what a service asks of its clients.
     ServicePolicy(Box<ServicePolicy>),
+    /// Our own: rules by where clients are.
+    GeoRoute(Box<GeoRoute>),
     /// Kubernetes' name for a set of workloads.
     Service(Box<Service>),
     /// Kubernetes' set of like workloads.
@@ -100,11 +111,6 @@ impl Resource {
     /// The text at a place of the document, by JSON pointer (RFC 6901): for kinds that are kept unread.
     pub fn text_at(&self, pointer: &str) -> Option<&str> {
         self.document.pointer(pointer)?.as_str()
-    }
-
-    /// The whole number at a place of the document.
-    pub fn number_at(&self, pointer: &str) -> Option<i64> {
-        self.document.pointer(pointer)?.as_i64()
     }
 
     /// Is there anything at this place of the document?

@@ -11,10 +11,12 @@
 //! assert_eq!((hosts.span.line, hosts.span.column), (1, 8));
 //! ```
 
+mod inside;
 mod load;
 mod scalar;
 mod write;
 
+pub(crate) use inside::read_inside;
 pub use load::{Limits, Stream, read};
 pub use write::write;
 
@@ -36,6 +38,8 @@ pub struct Node {
     pub value: Value,
     /// Where it begins; for an aliased value, where the anchor stands.
     pub span: Span,
+    /// Where the first character of a text in a literal block (`|`) stands; not known for anything else.
+    pub block: Span,
 }
 
 /// The seven shapes of a YAML or JSON value.
@@ -138,7 +142,7 @@ impl Node {
             Json::Array(items) => Value::Sequence(items.iter().map(Node::from_json).collect()),
             Json::Object(map) => Value::Mapping(map.iter().map(|(key, value)| Entry::from_json(key, value)).collect()),
         };
-        Self { value, span: Span::default() }
+        Self { value, span: Span::default(), block: Span::default() }
     }
 
     /// How a person would call this value: `a list`, `a number`...

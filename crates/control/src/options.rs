@@ -144,7 +144,7 @@ impl ControlOptions {
     fn access_log(&self) -> Result<Option<AccessLog>, ControlError> {
         let format = match self.access_log_encoding.as_deref() {
             None | Some("TEXT") => LogFormat::Default,
-            Some("JSON") => istio_json(),
+            Some("JSON") => translate::istio_json(),
             Some(other) => {
                 let reason = format!("`{other}`: expected `TEXT` or `JSON`");
                 return Err(ControlError::Option { option: "access log encoding", reason });
@@ -166,19 +166,13 @@ impl ControlOptions {
         };
         Ok(MeshSettings {
             trust_domain,
-            dns_domain: self.dns_domain.clone().unwrap_or(default.dns_domain),
-            root_namespace: self.root_namespace.clone().unwrap_or(default.root_namespace),
+            dns_domain: self.dns_domain.clone().unwrap_or_else(|| default.dns_domain.clone()),
+            root_namespace: self.root_namespace.clone().unwrap_or_else(|| default.root_namespace.clone()),
             outbound_policy,
             access_log: self.access_log()?,
+            ..default
         })
     }
-}
-
-fn istio_json() -> LogFormat {
-    let mut members: Vec<(String, String)> =
-        telemetry::log::ISTIO_JSON.iter().map(|(name, format)| ((*name).to_owned(), (*format).to_owned())).collect();
-    members.sort();
-    LogFormat::Json(members)
 }
 
 #[cfg(test)]

@@ -109,6 +109,9 @@ pub struct RegisteredEdge {
     /// What becomes of `x-forwarded-client-cert`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward_client_cert_details: Option<RegisteredClientCert>,
+    /// A database on its machine that says where clients are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geo_database: Option<String>,
     /// `EDGE`: it faces everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<RegisteredProfile>,
@@ -155,6 +158,7 @@ impl RegisteredEdge {
                 RegisteredClientCert::SanitizeSet => Rule::SanitizeSet,
                 RegisteredClientCert::AlwaysForwardOnly => Rule::AlwaysForwardOnly,
             }),
+            geo_database: self.geo_database.as_deref().map(Into::into),
             hardened: self.profile == Some(RegisteredProfile::Edge),
         }
     }
@@ -336,11 +340,12 @@ mod tests {
         for (edge, expected) in [
             ("", GatewayEdge::default()),
             (
-                r#", "edge": {"numTrustedProxies": 2, "proxyProtocol": true, "forwardClientCertDetails": "FORWARD_ONLY", "profile": "EDGE"}"#,
+                r#", "edge": {"numTrustedProxies": 2, "proxyProtocol": true, "forwardClientCertDetails": "FORWARD_ONLY", "geoDatabase": "/city.mmdb", "profile": "EDGE"}"#,
                 GatewayEdge {
                     trusted_proxies: 2,
                     proxy_protocol: true,
                     forward_client_cert: Some(model::http_proxy::ForwardClientCert::ForwardOnly),
+                    geo_database: Some("/city.mmdb".into()),
                     hardened: true,
                 },
             ),

@@ -21,18 +21,12 @@
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
 use proto::envoy::config::bootstrap::v3 as wire;
 use proto::google::protobuf::{Struct, value::Kind};
-use serde::de::DeserializeSeed;
 use serde_json::Value;
 use xds::decode::{Bootstrap, DecodeError};
 
 pub use proto::envoy::config::core::v3::Node as WireNode;
-
-/// The schema, as cargo's build has it from the package with Envoy's messages.
-const SCHEMA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy.bin"));
-const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
 /// Why a bootstrap file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,29 +90,14 @@ pub fn parse(file: &str, text: &str) -> Result<Bootstrap, FileError> {
     xds::decode::bootstrap(message).map_err(|error| FileError::Unsupported { file: file.to_owned(), error })
 }
 
-/// The message, by the schema: every field has to be one of it, in its own or in JSON's spelling.
 fn read(file: &str, value: Value) -> Result<wire::Bootstrap, FileError> {
-    let pool = DescriptorPool::decode(SCHEMA).expect("the schema was encoded by the build");
-    let bootstrap = pool.get_message_by_name(BOOTSTRAP).expect("the schema has the bootstrap");
-    let mut track = serde_path_to_error::Track::new();
-    let read: Result<DynamicMessage, _> =
-        bootstrap.deserialize(serde_path_to_error::Deserializer::new(value, &mut track));
-    let message = read.map_err(|error| FileError::Schema {
+    let message = schema::message(schema::BOOTSTRAP, value).map_err(|misfit| FileError::Schema {
         file: file.to_owned(),
-        path: track.path().to_string(),
-        problem: in_words(&error.to_string()),
+        path: misfit.path,
+        problem: misfit.problem,
     })?;
     let bytes = message.encode_to_vec();
     wire::Bootstrap::decode(&*bytes).map_err(|e| FileError::Syntax { file: file.to_owned(), problem: e.to_string() })
-}
-
-/// The reader's words, with what to do where it is an extension that nobody knows.
-fn in_words(error: &str) -> String {
-    let text = one_line(error);
-    match text.strip_prefix("message '").and_then(|rest| rest.strip_suffix("' not found")) {
-        Some(name) => format!("is of type `{name}`, which is no extension that this proxy knows"),
-        None => text,
-    }
 }
 
 fn one_line(text: &str) -> String {

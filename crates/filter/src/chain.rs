@@ -134,20 +134,22 @@ impl Chain {
     /// settings are the same.
     pub fn new(filters: &[model::http_proxy::HttpFilter], stats: &Stats, before: Option<&Self>) -> Self {
         let mut kept: Vec<&Arc<Limits>> = before.map(Self::limits).unwrap_or_default();
-        let built = filters.iter().map(|filter| match filter {
+        let built = filters.iter().filter_map(|filter| match filter {
             model::http_proxy::HttpFilter::Fault(fault) => {
-                Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone()))
+                Some(Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone())))
             }
-            model::http_proxy::HttpFilter::Cors => Builtin::Cors(CorsFilter::new(stats.clone())),
+            model::http_proxy::HttpFilter::Cors => Some(Builtin::Cors(CorsFilter::new(stats.clone()))),
             model::http_proxy::HttpFilter::LocalRateLimit(settings) => {
                 let same = kept.iter().position(|limits| limits.settings() == &**settings);
                 let limits = same.map(|at| kept.remove(at).clone());
                 let limits = limits.unwrap_or_else(|| Arc::new(Limits::new(settings.clone(), stats)));
-                Builtin::LocalLimit(LocalLimitFilter::new(limits))
+                Some(Builtin::LocalLimit(LocalLimitFilter::new(limits)))
             }
             model::http_proxy::HttpFilter::GlobalRateLimit(settings) => {
-                Builtin::GlobalLimit(GlobalLimitFilter::new(settings.clone(), stats.clone()))
+                Some(Builtin::GlobalLimit(GlobalLimitFilter::new(settings.clone(), stats.clone())))
             }
+            // Done before a route is chosen.
+            model::http_proxy::HttpFilter::Geo(_) => None,
         });
         Self { filters: built.collect() }
     }

@@ -37,7 +37,7 @@ impl FaultFilter {
         self.stats.aborts.with(&[&self.stats.prefix]).inc();
         let (status, grpc_status) = match abort.answer {
             AbortAnswer::Http(status) => (status, None),
-            AbortAnswer::Grpc(code) => (http_status(code), Some(GrpcStatus(code))),
+            AbortAnswer::Grpc(code) => (GrpcStatus(code).to_http(), Some(GrpcStatus(code))),
         };
         LocalResponse {
             // Discovery has checked the range; what is out of it is our fault and not the caller's.
@@ -80,24 +80,6 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// What a gRPC status is for those who do not speak gRPC (Envoy's `grpcToHttpStatus`, after `google.rpc.Code`).
-fn http_status(code: u32) -> u16 {
-    match code {
-        0 => 200,
-        1 => 499,
-        3 | 9 | 11 => 400,
-        4 => 504,
-        5 => 404,
-        6 | 10 => 409,
-        7 => 403,
-        8 => 429,
-        12 => 501,
-        14 => 503,
-        16 => 401,
-        _ => 500,
     }
 }
 

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredEdge, RegisteredProfile};
 
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
-use values::{access_log, duration, header, label, locality, port, port_pair, ready, target, upstream};
+use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
 
 /// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.
 #[derive(Debug, Parser)]
@@ -154,6 +154,10 @@ pub struct RunArgs {
     /// `default`).
     #[arg(long, value_name = "NAME")]
     pub service_account: Option<String>,
+    /// The WorkloadGroup of its namespace that it belongs to: what this says of labels, service account, locality, weight
+    /// and readiness holds, unless it is said here.
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
     /// A further label of the workload.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -256,6 +260,10 @@ pub struct GatewayArgs {
     /// What becomes of the header x-forwarded-client-cert.
     #[arg(long, value_enum, default_value_t = ClientCert::SanitizeSet)]
     pub forward_client_cert: ClientCert,
+    /// A database of MaxMind's format (GeoLite2 City, or one of countries) that says where clients are: requests get the
+    /// headers x-geo-country, x-geo-region and x-geo-city, and `GeoRoute` documents count. Read again when it changes.
+    #[arg(long, value_name = "FILE", value_parser = existing_file)]
+    pub geo_database: Option<String>,
     /// It faces everybody: bounds on times and streams, and no doubtful paths and headers (Istio's profile EDGE).
     #[arg(long)]
     pub edge: bool,
@@ -296,6 +304,7 @@ impl GatewayArgs {
             num_trusted_proxies: self.trusted_proxies,
             proxy_protocol: self.proxy_protocol,
             forward_client_cert_details: details,
+            geo_database: self.geo_database.clone(),
             profile: self.edge.then_some(RegisteredProfile::Edge),
         }
     }

@@ -50,6 +50,8 @@ pub struct ProxySetup {
     pub labels: BTreeMap<String, String>,
     /// Where it runs; none: as the labels say.
     pub locality: Locality,
+    /// Its share among its neighbours.
+    pub weight: u32,
     /// Sidecar or gateway.
     pub role: RegisteredRole,
     /// The address at which others reach it.
@@ -94,7 +96,7 @@ impl ProxySetup {
                 instance: self.instance.clone(),
                 role: self.role.clone(),
                 address: self.address,
-                weight: 1,
+                weight: self.weight,
                 tells_readiness: ours && self.ready.is_some(),
                 // Our own proxy adds it, as its bootstrap says.
                 on_demand: false,

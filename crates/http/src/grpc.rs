@@ -82,6 +82,24 @@ impl GrpcStatus {
         }
     }
 
+    /// What it is for those who do not speak gRPC (`google.rpc.Code`, as Envoy reads it).
+    pub fn to_http(self) -> u16 {
+        match self.0 {
+            0 => 200,
+            1 => 499,
+            3 | 9 | 11 => 400,
+            4 => 504,
+            5 => 404,
+            6 | 10 => 409,
+            7 => 403,
+            8 => 429,
+            12 => 501,
+            14 => 503,
+            16 => 401,
+            _ => 500,
+        }
+    }
+
     /// Reads `grpc-status` from headers (a trailers-only answer) or trailers. `None` if absent or no number.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         headers.get(GRPC_STATUS)?.to_str().ok()?.trim().parse().ok().map(Self)

@@ -40,12 +40,17 @@ pub struct Cluster {
     pub slow_start: Option<Box<SlowStart>>,
     /// Below this share of available endpoints, in percent, a priority uses all of its endpoints; 0: never.
     pub panic_percent: u8,
+    /// Time between two lookups of its endpoints' names (Envoy's default: five seconds).
+    pub dns_refresh: Duration,
     /// The service behind it, for telemetry.
     pub service: Option<DestinationService>,
 }
 
 /// Envoy's default of [`Cluster::panic_percent`].
 pub const PANIC_PERCENT: u8 = 50;
+
+/// Envoy's default of [`Cluster::dns_refresh`].
+pub const DNS_REFRESH: Duration = Duration::from_secs(5);
 
 impl Cluster {
     /// A cluster with Envoy's defaults: round robin, HTTP/1.1, plain text, 5 s to connect; but without limits to
@@ -67,6 +72,7 @@ impl Cluster {
             health_check: None,
             slow_start: None,
             panic_percent: PANIC_PERCENT,
+            dns_refresh: DNS_REFRESH,
             service: None,
         }
     }

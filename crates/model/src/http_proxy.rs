@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    AccessLog, Edge, Fault, GlobalRateLimit, HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
+    AccessLog, Edge, Fault, Geo, GlobalRateLimit, HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader,
+    TargetRules,
 };
 
 /// How HTTP is read from downstream, filtered and routed.
@@ -113,6 +114,8 @@ pub enum HttpFilter {
     LocalRateLimit(Arc<LocalRateLimit>),
     /// Refuses requests that are too many, as a service counts.
     GlobalRateLimit(Arc<GlobalRateLimit>),
+    /// Tells where clients are, before a route is chosen.
+    Geo(Box<Geo>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

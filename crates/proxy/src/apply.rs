@@ -1,11 +1,13 @@
 //! From decoded resources to the next snapshot, off the hot path: what is new is compiled, what did not change lives on
 //! with its connections, and only what is whole is swapped in.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use model::http_proxy::HttpFilter;
 use model::{Address, Config, Direction, FilterChain, Listener, NetworkFilter, ResourceKind, RouteConfiguration};
 use telemetry::DeclareError;
 use tokio::time::Instant;
@@ -16,6 +18,7 @@ use upstream::{Cluster, Watch};
 use xds::Resource;
 
 use crate::files::Files;
+use crate::geo::Databases;
 use crate::http_plan::HttpPlan;
 use crate::listener::SocketKey;
 use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, TcpPlan};
@@ -79,6 +82,8 @@ pub(crate) struct Applier {
     stale_tls: bool,
     /// Certificates and roots in files.
     files: Files,
+    /// Databases that say where clients are.
+    databases: RefCell<Databases>,
     /// When it was last settled what runs.
     settled: Option<Instant>,
 }
@@ -113,6 +118,7 @@ impl Applier {
             resolver,
             stale_tls: false,
             files: Files::default(),
+            databases: RefCell::default(),
             settled: None,
         })
     }
@@ -130,7 +136,7 @@ impl Applier {
     /// When [`Applier::is_due`] is to be asked although nothing new came.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let warm = warm::next_deadline(&self.waits, Instant::now());
-        warm.into_iter().chain(self.files.next_look()).min()
+        warm.into_iter().chain(self.files.next_look()).chain(self.databases.borrow().next_look()).min()
     }
 
     /// Looks at files, and says whether [`Applier::settle`] is due: since they changed what can run, or something was
@@ -143,6 +149,10 @@ impl Applier {
     }
 
     fn look(&mut self, now: Instant) -> bool {
+        let databases = self.databases.get_mut();
+        if databases.next_look().is_some_and(|at| at <= now) {
+            databases.look(now);
+        }
         if self.files.next_look().is_none_or(|at| at > now) {
             return false;
         }
@@ -386,8 +396,14 @@ impl Applier {
                     Some(Filter::Http(plan)) => Some(&**plan),
                     _ => None,
                 };
+                let wanted = http.filters.iter().find_map(|filter| match filter {
+                    HttpFilter::Geo(geo) => Some(geo),
+                    _ => None,
+                });
+                let geo = wanted.map(|geo| self.databases.borrow_mut().lookup(geo)).transpose()?;
                 let logs = logs(&http.access_logs)?;
-                Filter::Http(Arc::new(HttpPlan::new((**http).clone(), listener.direction, logs, &stats, before)))
+                let plan = HttpPlan::new((**http).clone(), listener.direction, logs, &stats, geo, before);
+                Filter::Http(Arc::new(plan))
             }
             NetworkFilter::Tcp(tcp) => {
                 Filter::Tcp(Arc::new(TcpPlan { logs: logs(&tcp.access_logs)?, proxy: tcp.clone() }))

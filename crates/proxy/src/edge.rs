@@ -17,7 +17,7 @@ mod certificate;
 mod client;
 mod date;
 
-pub(crate) use client::address as client_address;
+pub(crate) use client::{address as client_address, forwarded as forwarded_client};
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -57,6 +57,11 @@ impl Caller {
             mutual_tls: peer.is_some_and(|p| p.verified),
             certificate,
         }
+    }
+
+    /// The address of the peer.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Is the peer proven by mutual TLS?

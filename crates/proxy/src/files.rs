@@ -5,8 +5,8 @@
 //! in place), and all of them change what a look sees.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::secrets::Secrets;
 
 /// How often files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
 
 /// The files that the configuration names.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ type Stamp = Vec<Option<Look>>;
 
 /// By this a file is told from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
+pub(crate) struct Look {
     device: u64,
     inode: u64,
     changed: (i64, i64),
@@ -39,9 +39,11 @@ struct Look {
 }
 
 impl Look {
-    fn of(found: &Metadata) -> Self {
+    /// Of the file at a path; none if there is none.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
         let changed = (found.mtime(), found.mtime_nsec());
-        Self { device: found.dev(), inode: found.ino(), changed, size: found.size() }
+        Some(Self { device: found.dev(), inode: found.ino(), changed, size: found.size() })
     }
 }
 
@@ -97,7 +99,7 @@ pub(crate) struct Looked {
 }
 
 fn stamp(files: SecretFiles<'_>) -> Stamp {
-    let look = |path: &str| std::fs::metadata(path).ok().map(|found| Look::of(&found));
+    let look = |path: &str| Look::at(Path::new(path));
     match files {
         SecretFiles::Certificate { chain, key } => vec![look(chain), look(key)],
         SecretFiles::Roots { roots, crl } => std::iter::once(roots).chain(crl).map(look).collect(),

@@ -25,6 +25,9 @@ pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record
         record.downstream_peer(told.and_then(|raw| conn.peer.read(raw, &conn.worker.peers)));
     }
     edge::receive(request.headers_mut(), marks, &conn.plan().proxy, &conn.caller);
+    if let Some(geo) = &conn.plan().geo {
+        geo.tell(request.headers_mut(), conn.caller.address());
+    }
     if conn.plan().proxy.tracing {
         record.traced(trace::continue_in(request.headers_mut(), marks, rand::random()));
     }

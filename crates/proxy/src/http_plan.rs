@@ -7,6 +7,7 @@ use mesh_http::{KeepAlive, Protocol, ServerOptions};
 use model::http_proxy::{Codec, RouteSource};
 use model::{Direction, HttpProxy, ServerHeader};
 
+use crate::geo::GeoLookup;
 use crate::live::Snapshot;
 use crate::log::AccessLogs;
 use crate::table::Table;
@@ -26,6 +27,8 @@ pub(crate) struct HttpPlan {
     pub overwrites_server: bool,
     /// Its filters.
     pub filters: filter::Chain,
+    /// Tells where clients are.
+    pub geo: Option<Box<GeoLookup>>,
     /// Where its exchanges are logged.
     pub logs: AccessLogs,
     inline: Option<Arc<Table>>,
@@ -39,6 +42,7 @@ impl HttpPlan {
         direction: Direction,
         logs: AccessLogs,
         stats: &filter::Stats,
+        geo: Option<GeoLookup>,
         before: Option<&Self>,
     ) -> Self {
         let old = before.and_then(|before| before.inline.as_deref());
@@ -54,6 +58,7 @@ impl HttpPlan {
             },
             overwrites_server: matches!(proxy.server, ServerHeader::Overwrite(_)),
             filters: filter::Chain::new(&proxy.filters, stats, before.map(|before| &before.filters)),
+            geo: geo.map(Box::new),
             direction,
             logs,
             inline,

@@ -39,6 +39,7 @@ mod dump;
 mod edge;
 mod files;
 mod forward;
+mod geo;
 mod head;
 mod http;
 mod http_plan;

@@ -86,17 +86,12 @@ pub(crate) struct Local {
 /// Envoy's word to callers that a request was refused since there were too many.
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
-/// How Envoy tells that there were further tries.
-const LATEST: &str = "retried and the latest reset reason:";
-
 /// Makes the answer to a fault.
 pub(crate) fn fault(fault: Fault, caller: Caller) -> Local {
-    let Plain { mut status, flags, details, mut body, transport_failure } = plain(&fault);
-    match &fault {
-        // Whoever has said everything is not the one who is slow.
-        Fault::StreamIdle | Fault::StreamTooLong if caller.whole => status = StatusCode::GATEWAY_TIMEOUT,
-        Fault::Upstream(_) if caller.retried => body = body.replace("reset reason:", LATEST).into(),
-        _ => {}
+    let Plain { mut status, flags, details, body, transport_failure } = plain(&fault, caller.retried);
+    // Whoever has said everything is not the one who is slow.
+    if caller.whole && matches!(&fault, Fault::StreamIdle | Fault::StreamTooLong) {
+        status = StatusCode::GATEWAY_TIMEOUT;
     }
     let refuse = caller.mesh_h2 && matches!(&fault, Fault::Upstream(f) if never_reached(f));
     let overflow = matches!(&fault, Fault::Upstream(f) if f.kind == FailureKind::Overflow);
@@ -163,7 +158,7 @@ struct Plain {
     transport_failure: Cow<'static, str>,
 }
 
-fn plain(fault: &Fault) -> Plain {
+fn plain(fault: &Fault, retried: bool) -> Plain {
     let simple = |status, flags, details: &'static str, body: &'static str| Plain {
         status,
         flags,
@@ -241,7 +236,7 @@ fn plain(fault: &Fault) -> Plain {
                 "",
             ),
         },
-        Fault::Upstream(failure) => upstream(failure),
+        Fault::Upstream(failure) => upstream(failure, retried),
     }
 }
 
@@ -264,10 +259,10 @@ fn unknown_host(name: &str, waited: Duration) -> Plain {
 /// Nobody is left to see this status, and it never leaves; Envoy records 0 then, nginx has the habit of 499.
 const CLIENT_GONE: StatusCode = StatusCode::BAD_REQUEST;
 
-fn upstream(failure: &Failure) -> Plain {
+fn upstream(failure: &Failure, retried: bool) -> Plain {
     let status = match failure.kind {
-        FailureKind::RequestBody(error) => return plain(&Fault::RequestBody(error.kind)),
-        FailureKind::BadRequest => return plain(&Fault::NoHost),
+        FailureKind::RequestBody(error) => return plain(&Fault::RequestBody(error.kind), retried),
+        FailureKind::BadRequest => return plain(&Fault::NoHost, retried),
         FailureKind::NoEndpoint => {
             let (details, body) = ("no_healthy_upstream".into(), "no healthy upstream".into());
             let (status, flags) = (StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_HEALTHY_UPSTREAM);
@@ -278,7 +273,8 @@ fn upstream(failure: &Failure) -> Plain {
     };
     let reason = failure.kind.reset_reason();
     // What the transport said is for the log: it names addresses, which are nothing to a stranger.
-    let body = format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+    let latest = if retried { "retried and the latest " } else { "" };
+    let body = format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}");
     Plain {
         status,
         flags: failure.kind.flag().and_then(ResponseFlags::from_short).unwrap_or_default(),

@@ -4,6 +4,7 @@
 mod conflicts;
 mod credentials;
 mod hosts;
+mod mesh;
 mod references;
 mod selection;
 mod services;
@@ -30,6 +31,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     hosts::check(world, &mut problems);
     conflicts::check(world, both, &mut problems);
     credentials::check(world, &mut problems);
+    mesh::check(world, &mut problems);
     problems
 }
 

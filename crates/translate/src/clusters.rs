@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::cluster::{Balancing, Discovery, Localities, Transport, UpstreamProtocol};
 use model::route::HashKey;
@@ -14,13 +13,11 @@ use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet,
 use crate::locality::{Near, Placed};
 use crate::names;
 use crate::node::Node;
-use crate::policy::{self, Policy, TlsChoice};
+use crate::policy::{self, Policy, Pool, TlsChoice};
 use crate::protocol::Protocol;
 use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target};
 use crate::world::World;
 
-/// Istio's limit for making a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The secret of the mesh's trust bundle.
 pub const TRUST_BUNDLE: &str = "ROOTCA";
 /// What our mesh TLS for HTTP offers: the first two tell a server that mesh TLS is meant (Istio's names).
@@ -111,13 +108,14 @@ fn cluster(
     let mut cluster = Cluster {
         balancing: if passthrough { Balancing::Provided } else { policy.balancing.clone() },
         localities: if passthrough { Localities::Alike } else { policy.near.localities() },
-        connect_timeout: policy.pool.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+        connect_timeout: policy.pool.connect_timeout.unwrap_or(world.settings.connect_timeout),
         protocol,
         transport: transport(world, service, mesh_alpn(port, protocol), policy, &name),
         outlier_detection: policy.outlier_detection.clone().map(Box::new),
         health_check: health_check.map(Box::new),
         slow_start: policy.slow_start.filter(|_| !passthrough).map(Box::new),
         panic_percent: policy.panic_percent,
+        dns_refresh: world.settings.dns_refresh,
         service: Some(service.reference()),
         ..Cluster::new(name, discovery)
     };
@@ -140,7 +138,7 @@ fn protocol(node: &Node, port: &ServicePort, policy: &Policy, external: bool) ->
 
 fn transport(world: &World, service: &Service, alpn: &[&str], policy: &Policy, cluster: &str) -> Transport {
     match &policy.tls {
-        None if service.external => Transport::Plain,
+        None if service.external || !world.settings.auto_mtls => Transport::Plain,
         None => Transport::MeshTls(mesh_tls(world, service, alpn, cluster)),
         Some(TlsChoice::Disable) => Transport::Plain,
         Some(TlsChoice::Mesh { sni, names }) => {
@@ -261,11 +259,17 @@ impl Members<'_> {
             let endpoint = Endpoint { mesh_tls, ..endpoint };
             Some(Placed { locality: &w.locality, endpoint, labels: &w.labels })
         });
-        placed.collect()
+        let mut placed: Vec<Placed<'w>> = placed.collect();
+        placed.extend(self.fixed(world, world.entries_of(self.service)));
+        placed
     }
 
     fn given<'w>(&'w self, world: &World) -> Vec<Placed<'w>> {
         let (Backing::Fixed(list) | Backing::Dns(list, _)) = &self.service.backing else { return Vec::new() };
+        self.fixed(world, list)
+    }
+
+    fn fixed<'w>(&self, world: &World, list: &'w [FixedEndpoint]) -> Vec<Placed<'w>> {
         let fits = |labels| self.labels.is_none_or(|wanted| crate::service::selected(wanted, labels));
         let own = match &self.port.target {
             Target::Number(number) => *number,
@@ -274,7 +278,10 @@ impl Members<'_> {
         // One without an address lies behind the gateway of another network, and one with a path on another machine.
         let reachable = |e: &&FixedEndpoint| !e.address.is_empty() && !e.address.starts_with("unix://");
         let members = list.iter().filter(|e| fits(&e.labels)).filter(reachable).map(|e| {
-            let port = self.port.name.as_ref().and_then(|name| e.ports.get(name)).copied().unwrap_or(own);
+            // The port is called as in the service, or as the service calls that of its pods.
+            let target = if let Target::Name(name) = &self.port.target { Some(name) } else { None };
+            let named = self.port.name.iter().chain(target).find_map(|name| e.ports.get(name));
+            let port = named.copied().unwrap_or(own);
             let address = match e.address.parse() {
                 Ok(ip) => Address::socket(SocketAddr::new(ip, port)),
                 Err(_) => Address::Host { host: e.address.as_str().into(), port },
@@ -288,13 +295,15 @@ impl Members<'_> {
 }
 
 /// The clusters of destinations that nobody knows.
-pub fn add_unknown(config: &mut Config) {
-    let passthrough = Cluster {
-        connect_timeout: CONNECT_TIMEOUT,
+pub fn add_unknown(config: &mut Config, world: &World) {
+    let pool = Pool::read(world.settings.pool.as_ref(), None, world.settings.tcp_keepalive.as_ref());
+    let mut passthrough = Cluster {
+        connect_timeout: pool.connect_timeout.unwrap_or(world.settings.connect_timeout),
         balancing: Balancing::Provided,
         protocol: UpstreamProtocol::SameAsDownstream,
         ..Cluster::new(names::PASSTHROUGH, Discovery::OriginalDestination)
     };
+    pool.apply(&mut passthrough);
     let nowhere = EndpointSet::new(names::BLACK_HOLE, Vec::new());
     let black_hole = Cluster::new(names::BLACK_HOLE, Discovery::Static(nowhere));
     for cluster in [passthrough, black_hole] {
@@ -303,13 +312,19 @@ pub fn add_unknown(config: &mut Config) {
 }
 
 /// The cluster of the program itself, behind one of its ports.
-pub fn to_program(node: &Node, target: u16, protocol: Protocol, service: Option<DestinationService>) -> Cluster {
+pub fn to_program(
+    world: &World,
+    node: &Node,
+    target: u16,
+    protocol: Protocol,
+    service: Option<DestinationService>,
+) -> Cluster {
     let name = names::inbound(target);
     let addr = SocketAddr::from(([127, 0, 0, 1], target));
     let address = Address::Socket { addr, netns: node.netns().cloned() };
     let group = LocalityEndpoints { endpoints: vec![Endpoint::plain(address)], ..LocalityEndpoints::default() };
     Cluster {
-        connect_timeout: CONNECT_TIMEOUT,
+        connect_timeout: world.settings.connect_timeout,
         protocol: match protocol {
             p if p.is_http2() => UpstreamProtocol::Http2,
             Protocol::Auto => UpstreamProtocol::SameAsDownstream,

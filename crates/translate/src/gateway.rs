@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use api::Kind;
 use api::istio::{
     Gateway, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol, VirtualService, base64_hash, hex_hash,
 };
@@ -24,7 +25,7 @@ use model::{
 use crate::clusters::{self, TRUST_BUNDLE};
 use crate::edge::GatewayEdge;
 use crate::names::{complete_gateway, complete_host};
-use crate::node::Node;
+use crate::node::{Node, Role};
 use crate::outbound::{http_proxy, logs};
 use crate::raw;
 use crate::routes::{Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
@@ -42,21 +43,22 @@ pub fn add(
     world: &World,
     node: &Node,
     (bind, ports): (IpAddr, &BTreeMap<u16, u16>),
-    edge: GatewayEdge,
+    edge: &GatewayEdge,
 ) {
     let (by_port, _) = servers::open(selecting(world, node));
     for (port, servers) in by_port {
         let at = SocketAddr::new(bind, ports.get(&port).copied().unwrap_or(port));
         add_port(config, world, node, at, port, &servers);
     }
+    let settings = world.proxy_settings(node);
     for listener in config.listeners.values_mut() {
         let listener = Arc::make_mut(listener);
-        if edge.proxy_protocol {
+        if edge.proxy_protocol || settings.proxy_protocol() {
             listener.inspect.proxy_header = ExpectHeader::Required;
         }
         for chain in &mut listener.chains {
             if let NetworkFilter::Http(http) = &mut chain.filter {
-                edge.apply(http);
+                settings.for_gateway(edge, http);
             }
         }
     }
@@ -151,7 +153,9 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
             continue;
         }
         let gateway = open.gateway.full_name();
-        for rule in bound(world, node, &gateway) {
+        // Where the client is comes first.
+        let (by_place, others): (Vec<_>, Vec<_>) = bound(world, node, &gateway).partition(|rule| is_by_place(rule));
+        for rule in by_place.into_iter().filter(|_| tells_places(node)).chain(others) {
             let reading =
                 Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
             let made = routes(&world.http_rules(rule), reading);
@@ -175,6 +179,15 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
     RouteConfiguration::new(name, hosts.collect())
 }
 
+fn is_by_place(rule: &Document<VirtualService>) -> bool {
+    rule.resource.kind == Kind::GeoRoute
+}
+
+/// Does the gateway know where clients are? Else the headers that tell it would be the clients' own claims.
+fn tells_places(node: &Node) -> bool {
+    matches!(&node.role, Role::Gateway { edge, .. } if edge.geo_database.is_some())
+}
+
 /// The rules that are bound to a gateway.
 pub fn bound<'a>(
     world: &'a World,
@@ -184,7 +197,7 @@ pub fn bound<'a>(
     world.virtual_services.iter().filter(move |rule| {
         let names = &rule.spec().gateways;
         let named = names.iter().any(|name| complete_gateway(&name.value, rule.namespace()) == gateway);
-        named && !rule.spec().is_delegate() && exported(rule, node)
+        named && !rule.spec().is_delegate() && exported(world, rule, node)
     })
 }
 
@@ -350,13 +363,13 @@ fn certificates(settings: &ServerTlsSettings) -> Vec<Arc<str>> {
 }
 
 fn roots(settings: &ServerTlsSettings) -> Arc<str> {
-    let certificates = settings.credential_names.iter().filter(|_| settings.ca_certificates.is_empty());
+    let certificates = settings.credential_names.iter().filter(|_| settings.client_roots().is_none());
     let mut named = [&settings.ca_cert_credential_name, &settings.credential_name].into_iter().chain(certificates);
     match named.find(|name| !name.is_empty()) {
         Some(name) => format!("{HELD}{name}{ROOTS}").into(),
         None => {
             let crl = Some(settings.ca_crl.as_str()).filter(|crl| !crl.is_empty());
-            SecretFiles::Roots { roots: &settings.ca_certificates, crl }.name()
+            SecretFiles::Roots { roots: settings.client_roots().unwrap_or_default(), crl }.name()
         }
     }
 }

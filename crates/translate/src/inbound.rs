@@ -1,7 +1,6 @@
 //! The incoming side of a sidecar: a listener for each port of the program, with mutual TLS as the policy says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::chain::{ChainMatch, TransportKind};
 use model::http_proxy::{ForwardClientCert, RouteSource};
@@ -9,22 +8,21 @@ use model::listener::Inspect;
 use model::route::{Action, Forward, PathMatch};
 use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersions, Validation};
 use model::{
-    Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, RetryPolicy, Route,
-    RouteConfiguration, TcpProxy, VirtualHost,
+    Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
+    TcpProxy, VirtualHost,
 };
 
 use crate::clusters::{TRUST_BUNDLE, to_program};
 use crate::names;
 use crate::node::{InboundPort, Node};
-use crate::outbound::{logs, normal_form};
+use crate::outbound::logs;
 use crate::peer_authentication::Mode;
 use crate::policy::Pool;
 use crate::protocol::Protocol;
+use crate::routes::inbound_retry;
 use crate::service::{Service, ServicePort};
 use crate::world::World;
 
-/// How long the first bytes of an undeclared protocol, or of plain text where TLS may come, are waited for.
-const DETECTION: Duration = Duration::from_secs(1);
 /// By these a client says that it means the mesh's TLS and carries HTTP; the others that it carries anything.
 const MESH_HTTP: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
 const MESH_TCP: [&str; 2] = ["istio", "istio-peer-exchange"];
@@ -36,7 +34,7 @@ pub fn add(config: &mut Config, world: &World, node: &Node, port: &InboundPort) 
     let undeclared = || Protocol::declared(None, None, None, port.target);
     let protocol = service.map_or_else(undeclared, |(_, port)| port.protocol);
     let mode = world.mutual_tls(node, port.target);
-    let mut cluster = to_program(node, port.target, protocol, service.map(|(service, _)| service.reference()));
+    let mut cluster = to_program(world, node, port.target, protocol, service.map(|(service, _)| service.reference()));
     if let Some(pool) = pool(world, node, service) {
         cluster.connect_timeout = pool.connect_timeout.unwrap_or(cluster.connect_timeout);
         pool.apply(&mut cluster);
@@ -49,7 +47,7 @@ pub fn add(config: &mut Config, world: &World, node: &Node, port: &InboundPort) 
 /// Limits on what comes in: those of the `Sidecar`, else those that clients of the service have.
 fn pool(world: &World, node: &Node, service: Option<(&Service, &ServicePort)>) -> Option<Pool> {
     if let Some(written) = world.inbound_pool(node) {
-        return Some(Pool::read(Some(written), None));
+        return Some(Pool::read(Some(written), None, None));
     }
     service.map(|(service, port)| world.policies(service, node).of_port(port).pool)
 }
@@ -73,7 +71,7 @@ fn listener(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode) -
         inspect: Inspect {
             tls: mode != Mode::Disable || sniffs,
             http: sniffs && mode != Mode::Strict,
-            timeout: Some(DETECTION),
+            timeout: world.settings.detection,
             continue_on_timeout: mode != Mode::Strict,
             ..Inspect::default()
         },
@@ -142,7 +140,8 @@ fn filter(world: &World, port: &InboundPort, http: bool) -> NetworkFilter {
     if !http {
         return NetworkFilter::Tcp(TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) });
     }
-    let forward = Forward { retry: Some(RetryPolicy::istio_inbound()), ..Forward::to(cluster.clone()) };
+    let forward =
+        Forward { retry: inbound_retry(world.settings.inbound_retries.as_ref()), ..Forward::to(cluster.clone()) };
     let table = RouteConfiguration::new(
         cluster.clone(),
         vec![VirtualHost {
@@ -155,13 +154,15 @@ fn filter(world: &World, port: &InboundPort, http: bool) -> NetworkFilter {
             ..VirtualHost::default()
         }],
     );
-    NetworkFilter::Http(Box::new(HttpProxy {
+    let mut http = HttpProxy {
         access_logs: logs(world),
         upgrades: vec!["websocket".into()],
         forward_client_cert: ForwardClientCert::AppendForward,
         tracing: true,
-        target: normal_form(),
+        target: world.settings.target,
         limits: HttpLimits { http10: true, ..HttpLimits::default() },
         ..HttpProxy::new(format!("inbound_{}", port.bind), RouteSource::Inline(Arc::new(table)))
-    }))
+    };
+    world.settings.proxy.for_sidecar(&mut http, true);
+    NetworkFilter::Http(Box::new(http))
 }

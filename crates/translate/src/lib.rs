@@ -36,12 +36,12 @@ use std::sync::Arc;
 use model::{Config, EndpointSet, NameTable};
 
 pub use check::{analyze, by_code, check, check_selection};
-pub use edge::GatewayEdge;
+pub use edge::{GatewayEdge, ProxySettings};
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
 pub use peer_authentication::Mode;
 pub use protocol::Protocol;
 use service::Service;
-pub use settings::{MeshSettings, OutboundPolicy};
+pub use settings::{ExportTo, MeshSettings, OutboundPolicy, istio_json};
 pub use workload::Workload;
 pub use world::{Change, Edit, Inputs, World};
 
@@ -70,7 +70,7 @@ pub struct Common {
 /// What a proxy has in common with all of its scope ([`World::scope`]), which may stand for it here.
 pub fn common(world: &World, node: &Node) -> Common {
     let mut config = Config::default();
-    clusters::add_unknown(&mut config);
+    clusters::add_unknown(&mut config, world);
     let visible = world.visible(node);
     for service in &visible {
         clusters::add_service(&mut config, world, node, service);
@@ -101,7 +101,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
                 }
             }
         }
-        Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), *edge),
+        Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
     }
     secrets::add(&mut config, world, node, secrets);
     config

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use api::istio::{LoadBalancerSettings, LocalityDistribute, LocalityFailover, LocalityLbSetting};
+use api::istio::{LoadBalancerSettings, LocalityDistribute, LocalityFailover, LocalityLbSetting, ZoneAwareLbSetting};
 use model::cluster::Localities;
 use model::{Endpoint, Locality, LocalityEndpoints};
 
 use crate::node::Node;
+use crate::settings::MeshSettings;
 
 /// The label of a workload's region.
 const REGION: &str = "topology.kubernetes.io/region";
@@ -125,7 +126,12 @@ struct Group<'a> {
 impl Near {
     /// What holds by the rule, else by the service, else for the mesh, where localities count as soon as outlier detection
     /// tells that an endpoint fails. A service that says where its requests go needs none.
-    pub fn of(balancer: Option<&LoadBalancerSettings>, service: Distribution, has_outlier_detection: bool) -> Self {
+    pub fn of(
+        balancer: Option<&LoadBalancerSettings>,
+        service: Distribution,
+        has_outlier_detection: bool,
+        mesh: Option<&MeshSettings>,
+    ) -> Self {
         let by_rule = |setting: &LocalityLbSetting| match () {
             _ if setting.enabled == Some(false) => Self::Alike,
             _ if !setting.distribute.is_empty() => Self::Distribute(setting.distribute.clone()),
@@ -134,14 +140,20 @@ impl Near {
             }
             _ => Self::Alike,
         };
+        let by_zone = |zones: &ZoneAwareLbSetting| match zones.enabled {
+            Some(false) => Self::Alike,
+            _ => Self::Region { to: zones.failover.clone(), labels: zones.failover_priority.clone() },
+        };
         if let Some(zones) = balancer.and_then(|b| b.zone_aware_lb_setting.as_ref()) {
-            return match zones.enabled {
-                Some(false) => Self::Alike,
-                _ => Self::Region { to: zones.failover.clone(), labels: zones.failover_priority.clone() },
-            };
+            return by_zone(zones);
         }
         match (balancer.and_then(|b| b.locality_lb_setting.as_ref()), service.labels()) {
             (Some(setting), _) => by_rule(setting),
+            (None, []) if mesh.is_some_and(|mesh| mesh.zones.is_some() || mesh.localities.is_some()) => {
+                let zones = mesh.and_then(|mesh| mesh.zones.as_ref()).map(by_zone);
+                let localities = mesh.and_then(|mesh| mesh.localities.as_ref()).map(by_rule);
+                zones.or(localities).unwrap_or(Self::Alike)
+            }
             (None, []) if has_outlier_detection => Self::Failover { to: Vec::new(), labels: Vec::new() },
             (None, []) => Self::Alike,
             (None, labels) => {

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use model::chain::ChainMatch;
@@ -15,7 +14,7 @@ use model::listener::Inspect;
 use model::route::{Action, DirectResponse, Forward, PathMatch};
 use model::{
     AccessLog, Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route,
-    RouteConfiguration, TargetRules, TcpProxy, VirtualHost,
+    RouteConfiguration, TcpProxy, VirtualHost,
 };
 
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
@@ -28,8 +27,6 @@ use crate::settings::OutboundPolicy;
 use crate::vips;
 use crate::world::World;
 
-/// How long the first bytes of an undeclared protocol are waited for. Then the server is taken to speak first.
-const DETECTION: Duration = Duration::from_secs(1);
 /// The protocols that looking at the first bytes can find.
 const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
@@ -85,7 +82,7 @@ pub fn add_upstreams(
         let Some((service, port)) = found else { continue };
         let name: Arc<str> = format!("{}_{}", upstream.bind.ip(), upstream.bind.port()).into();
         let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
-        let inspect = inspect(port.protocol);
+        let inspect = inspect(world, port.protocol);
         let (chains, default_chain) = chains(world, node, service, port, &routes);
         let bind = (Address::socket(upstream.bind), true);
         add(config, listener(world, name, bind, inspect, chains, default_chain));
@@ -159,7 +156,7 @@ fn listener(
 /// declaration; others on this port only if they look like it.
 fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
     let routes: Arc<str> = port.to_string().into();
-    let http = || NetworkFilter::Http(Box::new(http_proxy(world, RouteSource::Rds(routes.clone()))));
+    let http = || to_routes(world, routes.clone());
     let declared = ChainMatch { destination_ranges: vec![IpNet::V4(vips::RANGE)], ..ChainMatch::default() };
     let found = ChainMatch { application_protocols: FOUND_HTTP.map(str::to_owned).to_vec(), ..ChainMatch::default() };
     let chains = vec![
@@ -167,8 +164,13 @@ fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
         FilterChain { name: "found".into(), matches: found, tls: None, filter: http() },
     ];
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    let inspect =
-        Inspect { tls: true, http: true, timeout: Some(DETECTION), continue_on_timeout: true, ..Inspect::default() };
+    let inspect = Inspect {
+        tls: true,
+        http: true,
+        timeout: world.settings.detection,
+        continue_on_timeout: true,
+        ..Inspect::default()
+    };
     let name = format!("0.0.0.0_{port}").into();
     listener(world, name, (Address::socket(any), false), inspect, chains, Some(unknown_chain(world, node)))
 }
@@ -180,18 +182,22 @@ fn add_by_address(config: &mut Config, world: &World, node: &Node, service: &Ser
         let name: Arc<str> = format!("{address}_{}", port.number).into();
         let (chains, default_chain) = chains(world, node, service, port, &routes);
         let at = Address::socket(SocketAddr::new(*address, port.number));
-        add(config, listener(world, name, (at, false), inspect(port.protocol), chains, default_chain));
+        add(config, listener(world, name, (at, false), inspect(world, port.protocol), chains, default_chain));
     }
     if port.protocol == Protocol::Auto {
         add_routes(config, route_table(world, node, routes, port.number, &[(service, port)], true));
     }
 }
 
-fn inspect(protocol: Protocol) -> Inspect {
+fn inspect(world: &World, protocol: Protocol) -> Inspect {
     match protocol {
-        Protocol::Auto => {
-            Inspect { tls: true, http: true, timeout: Some(DETECTION), continue_on_timeout: true, ..Inspect::default() }
-        }
+        Protocol::Auto => Inspect {
+            tls: true,
+            http: true,
+            timeout: world.settings.detection,
+            continue_on_timeout: true,
+            ..Inspect::default()
+        },
         Protocol::Tls | Protocol::Https => Inspect { tls: true, ..Inspect::default() },
         _ => Inspect::default(),
     }
@@ -206,7 +212,7 @@ fn chains(
     routes: &Arc<str>,
 ) -> (Vec<FilterChain>, Option<FilterChain>) {
     let chain = |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, filter };
-    let http = || NetworkFilter::Http(Box::new(http_proxy(world, RouteSource::Rds(routes.clone()))));
+    let http = || to_routes(world, routes.clone());
     let to_service = || {
         let clusters = raw_targets(world, node, service, port.number);
         let name = names::outbound(port.number, "", &service.host);
@@ -240,6 +246,12 @@ fn unknown_chain(world: &World, node: &Node) -> FilterChain {
     FilterChain { name: "unknown".into(), matches: ChainMatch::default(), tls: None, filter }
 }
 
+fn to_routes(world: &World, routes: Arc<str>) -> NetworkFilter {
+    let mut http = http_proxy(world, RouteSource::Rds(routes));
+    world.settings.proxy.for_sidecar(&mut http, false);
+    NetworkFilter::Http(Box::new(http))
+}
+
 /// HTTP towards upstreams: faults may be injected, upgrades pass, traces go on.
 pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
     let prefix: Arc<str> = match &routes {
@@ -251,15 +263,10 @@ pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
         access_logs: logs(world),
         upgrades: vec!["websocket".into()],
         tracing: true,
-        target: normal_form(),
+        target: world.settings.target,
         limits: HttpLimits { http10: true, ..HttpLimits::default() },
         ..HttpProxy::new(prefix, routes)
     }
-}
-
-/// Paths are compared in their normal form, in routes and by whatever decides on access (Istio's `BASE`).
-pub fn normal_form() -> TargetRules {
-    TargetRules { normalize: true, ..TargetRules::default() }
 }
 
 pub(crate) fn logs(world: &World) -> Vec<AccessLog> {

@@ -13,6 +13,7 @@ use model::{HealthCheck, SlowStart, StringMatch};
 
 use crate::locality::{Distribution, Near};
 use crate::service::ServicePort;
+use crate::settings::MeshSettings;
 
 mod health;
 mod limits;
@@ -32,6 +33,8 @@ pub struct Policies<'a> {
     pub service: Asked,
     /// What its owner asks of all clients.
     pub own: Option<&'a ServicePolicy>,
+    /// What counts where no rule says anything.
+    pub mesh: Option<&'a MeshSettings>,
 }
 
 /// What a service says of the choice of its endpoints, for where no rule does.
@@ -101,12 +104,12 @@ struct Blocks<'a> {
 impl<'a> Policies<'a> {
     /// The policy for a port of the whole service.
     pub fn of_port(&self, port: &ServicePort) -> Policy {
-        Blocks::default().with(self.whole, port).resolve(self)
+        Blocks::default().with(self.whole, port).resolve(self, port)
     }
 
     /// The policy for a port of a subset.
     pub fn of_subset(&self, subset: &'a Subset, port: &ServicePort) -> Policy {
-        Blocks::default().with(self.whole, port).with(subset.traffic_policy.as_ref(), port).resolve(self)
+        Blocks::default().with(self.whole, port).with(subset.traffic_policy.as_ref(), port).resolve(self, port)
     }
 }
 
@@ -135,7 +138,12 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    fn resolve(self, of: &Policies<'_>) -> Policy {
+    /// What the blocks come to. The mesh's own stand in for pools and outlier detection that no rule has.
+    fn resolve(mut self, of: &Policies<'a>, port: &ServicePort) -> Policy {
+        let mesh = of.mesh;
+        self.pool = self.pool.or(mesh.and_then(|mesh| mesh.pool.as_ref()));
+        self.outliers = self.outliers.or(mesh.and_then(|mesh| mesh.outliers.as_ref()));
+        let keepalive = mesh.and_then(|mesh| mesh.tcp_keepalive.as_ref());
         let http = self.pool.and_then(|p| p.http.as_ref());
         let simple = self.balancer.and_then(|b| b.simple);
         let (balancing, hash) = self.balancing(of);
@@ -143,13 +151,19 @@ impl<'a> Blocks<'a> {
             slow_start: outlier::slow_start(self.balancer, &balancing),
             balancing,
             hash,
-            near: Near::of(self.balancer, of.service.distribution, self.outliers.is_some()),
+            near: Near::of(self.balancer, of.service.distribution, self.outliers.is_some(), mesh),
             passthrough: simple == Some(SimpleLb::Passthrough),
-            pool: Pool::read(self.pool, self.budget),
+            pool: Pool::read(self.pool, self.budget, keepalive),
             outlier_detection: self.outliers.map(outlier::outlier_detection),
             health_check: of.own.and_then(|own| own.health_check.as_ref()).map(health::check),
             panic_percent: outlier::panic_percent(self.outliers),
-            h2_upgrade: http.is_some_and(|h| h.h2_upgrade_policy == H2UpgradePolicy::Upgrade),
+            h2_upgrade: match http.map(|h| h.h2_upgrade_policy) {
+                Some(H2UpgradePolicy::Upgrade) => true,
+                Some(H2UpgradePolicy::DoNotUpgrade) => false,
+                Some(H2UpgradePolicy::Default) | None => {
+                    port.protocol.is_http() && mesh.is_some_and(|mesh| mesh.h2_upgrade)
+                }
+            },
             use_client_protocol: http.is_some_and(|h| h.use_client_protocol),
             tls: self.tls.map(tls),
         }

@@ -21,7 +21,8 @@ use crate::service::{Service, Visibility, selected};
 use crate::world::{Document, World};
 
 pub use http_rule::{
-    NotMeant, Reading, cluster, concern, condition_route, default_route, names_gateway, routes, takes_all,
+    NotMeant, Reading, cluster, concern, condition_route, default_route, inbound_retry, names_gateway, routes,
+    takes_all,
 };
 
 /// The virtual host of a service in the mesh, on one port: its forms and addresses, and the rules for it.
@@ -39,7 +40,7 @@ pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> Vi
         _ => {
             let cluster = names::outbound(port, "", &service.host);
             let hash = hash_key(world, node, &cluster);
-            vec![default_route(cluster, hash)]
+            vec![default_route(world, cluster, hash)]
         }
     };
     VirtualHost { name: format!("{}:{port}", service.host).into(), domains, routes, ..VirtualHost::default() }
@@ -125,7 +126,7 @@ impl World {
     /// The rule that applies to a host in the mesh: rules are not merged there, the most specific host wins, and
     /// between equals the older rule.
     pub(crate) fn mesh_rule(&self, node: &Node, host: &str) -> Option<&Document<VirtualService>> {
-        let candidates = self.rules_for(host).filter(|d| d.spec().is_for_mesh() && exported(d, node));
+        let candidates = self.rules_for(host).filter(|d| d.spec().is_for_mesh() && exported(self, d, node));
         let ranked = candidates.filter_map(|d| {
             let patterns = d.spec().hosts.iter().filter_map(|h| self.host_pattern(&h.value, d.namespace()));
             let best = patterns.filter(|p| p.matches(host) || p.to_string() == host).map(|p| p.specificity()).max()?;
@@ -174,7 +175,7 @@ impl World {
         let namespace = if delegate.namespace.is_empty() { own } else { &delegate.namespace };
         self.virtual_services.iter().find(|d| {
             let named = d.namespace() == namespace && d.name() == delegate.name.value;
-            named && d.spec().is_delegate() && exported_to(d, own)
+            named && d.spec().is_delegate() && exported_to(self, d, own)
         })
     }
 
@@ -220,13 +221,14 @@ fn delegated(root: &HttpRoute, rules: &[HttpRoute]) -> Vec<HttpRoute> {
 }
 
 /// May `node` see the rule?
-pub fn exported(document: &Document<VirtualService>, node: &Node) -> bool {
-    exported_to(document, &node.namespace)
+pub fn exported(world: &World, document: &Document<VirtualService>, node: &Node) -> bool {
+    exported_to(world, document, &node.namespace)
 }
 
-fn exported_to(document: &Document<VirtualService>, namespace: &str) -> bool {
+fn exported_to(world: &World, document: &Document<VirtualService>, namespace: &str) -> bool {
     let export_to = document.spec().export_to.iter().map(|to| to.value.as_str());
-    Visibility::read(export_to, document.namespace()).includes(namespace)
+    let mesh = &world.settings.export_to.virtual_services;
+    Visibility::read_or(export_to, mesh, document.namespace()).includes(namespace)
 }
 
 /// Moves routes that take everything behind the others: rules of several documents may meet at one host.

@@ -118,6 +118,15 @@ impl Visibility {
         if said { Self::Namespaces(namespaces) } else { Self::Everywhere }
     }
 
+    /// The same where nothing said is what the mesh has for that.
+    pub fn read_or<'a>(export_to: impl IntoIterator<Item = &'a str>, mesh: &'a [String], own: &str) -> Self {
+        let mut said = export_to.into_iter().peekable();
+        match said.peek() {
+            Some(_) => Self::read(said, own),
+            None => Self::read(mesh.iter().map(String::as_str), own),
+        }
+    }
+
     /// May a proxy in this namespace see it?
     pub fn includes(&self, namespace: &str) -> bool {
         match self {

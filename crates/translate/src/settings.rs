@@ -1,6 +1,17 @@
-//! Settings of the mesh as a whole (a part of Istio's `MeshConfig`).
+//! Settings of the mesh as a whole: what the control plane was started with, and over it what Istio's `MeshConfig` says.
 
+use std::time::Duration;
+
+use api::istio::{
+    AccessLogEncoding, ConnectionPoolSettings, HttpRetry, LocalityLbSetting, MeshConfig, MeshH2UpgradePolicy,
+    MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
+};
 use base::TrustDomain;
+use model::access_log::LogFormat;
+use model::target::EscapedSlashes;
+use model::{AccessLog, TargetRules};
+
+use crate::edge::ProxySettings;
 
 /// Settings of the mesh.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +25,49 @@ pub struct MeshSettings {
     /// What happens to destinations that nobody knows.
     pub outbound_policy: OutboundPolicy,
     /// Where access logs go, such as `/dev/stdout`; none: they are off.
-    pub access_log: Option<model::AccessLog>,
+    pub access_log: Option<AccessLog>,
+    /// Limit for making a connection.
+    pub connect_timeout: Duration,
+    /// TCP keep-alive towards upstreams, for what a rule leaves unsaid.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// How long the first bytes of an undeclared protocol, or of plain text where TLS may come, are waited for. Then the
+    /// server is taken to speak first. None: for ever.
+    pub detection: Option<Duration>,
+    /// Limits where no rule has any.
+    pub pool: Option<ConnectionPoolSettings>,
+    /// Outlier detection where no rule has any.
+    pub outliers: Option<OutlierDetection>,
+    /// Retries where no rule says anything of them; none: Istio's default.
+    pub retries: Option<HttpRetry>,
+    /// Retries on the way to the program itself; none: Istio's default.
+    pub inbound_retries: Option<HttpRetry>,
+    /// Time between two lookups of a name.
+    pub dns_refresh: Duration,
+    /// Mutual TLS is spoken to every workload that takes it.
+    pub auto_mtls: bool,
+    /// HTTP/1.1 is carried on as HTTP/2, on ports that are declared to be HTTP.
+    pub h2_upgrade: bool,
+    /// Who sees what says nothing of it.
+    pub export_to: ExportTo,
+    /// What localities have to do with the choice of an endpoint, where nothing else says it.
+    pub localities: Option<LocalityLbSetting>,
+    /// The same by zone, which counts more.
+    pub zones: Option<ZoneAwareLbSetting>,
+    /// What is made of requests' targets.
+    pub target: TargetRules,
+    /// Settings of every proxy.
+    pub proxy: ProxySettings,
+}
+
+/// Who sees what says nothing of it, as `exportTo` says it. Empty: everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExportTo {
+    /// Services.
+    pub services: Vec<String>,
+    /// VirtualServices.
+    pub virtual_services: Vec<String>,
+    /// DestinationRules.
+    pub destination_rules: Vec<String>,
 }
 
 /// What happens to destinations that nobody knows (Istio `outboundTrafficPolicy.mode`).
@@ -34,6 +87,164 @@ impl Default for MeshSettings {
             root_namespace: "istio-system".to_owned(),
             outbound_policy: OutboundPolicy::AllowAny,
             access_log: None,
+            connect_timeout: Duration::from_secs(10),
+            tcp_keepalive: None,
+            detection: Some(Duration::from_secs(1)),
+            pool: None,
+            outliers: None,
+            retries: None,
+            inbound_retries: None,
+            dns_refresh: Duration::from_secs(60),
+            auto_mtls: true,
+            h2_upgrade: false,
+            export_to: ExportTo::default(),
+            localities: None,
+            zones: None,
+            target: TargetRules { normalize: true, ..TargetRules::default() },
+            proxy: ProxySettings::default(),
+        }
+    }
+}
+
+impl MeshSettings {
+    /// These settings, where `config` says nothing else. Trust domain and root namespace stay: certificates and rules
+    /// stand on them, and a control plane is told them at its start.
+    pub fn with(&self, config: &MeshConfig) -> Self {
+        let mut now = self.clone();
+        now.access_log = access_log(self.access_log.as_ref(), config);
+        match config.outbound_traffic_policy.as_ref().and_then(|policy| policy.mode) {
+            Some(MeshOutboundMode::RegistryOnly) => now.outbound_policy = OutboundPolicy::RegistryOnly,
+            Some(MeshOutboundMode::AllowAny | MeshOutboundMode::AllowAnyDynamicDns) => {
+                now.outbound_policy = OutboundPolicy::AllowAny;
+            }
+            None => {}
+        }
+        now.connect_timeout = config.connect_timeout.unwrap_or(now.connect_timeout);
+        now.tcp_keepalive = config.tcp_keepalive.clone().or(now.tcp_keepalive);
+        if let Some(limit) = config.protocol_detection_timeout {
+            now.detection = Some(limit).filter(|limit| !limit.is_zero());
+        }
+        if let Some(policy) = &config.default_traffic_policy {
+            now.pool.clone_from(&policy.connection_pool);
+            now.outliers.clone_from(&policy.outlier_detection);
+        }
+        now.retries = config.default_http_retry_policy.clone().or(now.retries);
+        now.inbound_retries = config.default_inbound_http_retry_policy.clone().or(now.inbound_retries);
+        now.dns_refresh = config.dns_refresh_rate.unwrap_or(now.dns_refresh);
+        now.auto_mtls = config.enable_auto_mtls.unwrap_or(now.auto_mtls);
+        now.h2_upgrade = config.h2_upgrade_policy == MeshH2UpgradePolicy::Upgrade;
+        let list = |written: &[api::Spanned<String>]| written.iter().map(|to| to.value.clone()).collect();
+        now.export_to = ExportTo {
+            services: list(&config.default_service_export_to),
+            virtual_services: list(&config.default_virtual_service_export_to),
+            destination_rules: list(&config.default_destination_rule_export_to),
+        };
+        now.localities = config.locality_lb_setting.clone().or(now.localities);
+        now.zones = config.zone_aware_lb_setting.clone().or(now.zones);
+        if let Some(paths) = &config.path_normalization {
+            now.target = target(paths.normalization);
+        }
+        if let Some(proxy) = &config.default_config {
+            now.proxy = now.proxy.with(proxy);
+        }
+        now
+    }
+}
+
+/// The rules of Istio's normal forms of paths.
+fn target(form: NormalizationType) -> TargetRules {
+    let merges = matches!(form, NormalizationType::MergeSlashes | NormalizationType::DecodeAndMergeSlashes);
+    TargetRules {
+        normalize: form != NormalizationType::None,
+        merge_slashes: merges,
+        escaped_slashes: match form {
+            NormalizationType::DecodeAndMergeSlashes => EscapedSlashes::Forward,
+            _ => EscapedSlashes::Keep,
+        },
+        ..TargetRules::default()
+    }
+}
+
+/// The access log: the file and the form each as said in the settings, else as it was. An empty name turns it off. A form
+/// that cannot be read is left out, and [`check`](crate::check) says so.
+fn access_log(before: Option<&AccessLog>, config: &MeshConfig) -> Option<AccessLog> {
+    let path = match &config.access_log_file {
+        Some(path) => path.clone(),
+        None => before?.path.clone(),
+    };
+    let said = config.access_log_encoding.is_some() || !config.access_log_format.is_empty();
+    let as_before = || before.map_or(LogFormat::Default, |log| log.format.clone());
+    let format = if said { log_format(config).unwrap_or_else(|_| as_before()) } else { as_before() };
+    (!path.is_empty()).then_some(AccessLog { path, format })
+}
+
+/// The form of a line that the settings say, or why it cannot be read.
+pub(crate) fn log_format(config: &MeshConfig) -> Result<LogFormat, String> {
+    let text = config.access_log_format.as_str();
+    if config.access_log_encoding != Some(AccessLogEncoding::Json) {
+        telemetry::log::LogFormat::text(text).map_err(|error| error.to_string())?;
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        return Ok(if text.is_empty() { LogFormat::Default } else { LogFormat::Text(format!("{text}{end}")) });
+    }
+    if text.is_empty() {
+        return Ok(istio_json());
+    }
+    let members = config.json_log_format().ok_or("it is no object of texts")?;
+    for (name, format) in &members {
+        telemetry::log::LogFormat::text(format).map_err(|error| format!("`{name}`: {error}"))?;
+    }
+    Ok(LogFormat::Json(members))
+}
+
+/// Istio's default line as JSON.
+pub fn istio_json() -> LogFormat {
+    let mut members: Vec<(String, String)> =
+        telemetry::log::ISTIO_JSON.iter().map(|(name, format)| ((*name).to_owned(), (*format).to_owned())).collect();
+    members.sort();
+    LogFormat::Json(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_logs() {
+        let before = AccessLog { path: "/a".into(), format: istio_json() };
+        let log = |path: &str, format| Some(AccessLog { path: path.into(), format });
+        let text = |text: &str| LogFormat::Text(text.to_owned());
+        for (before, config, expected) in [
+            (None, "{}", None),
+            (Some(&before), "{}", log("/a", istio_json())),
+            (Some(&before), "accessLogFile: ''", None),
+            (Some(&before), "accessLogEncoding: TEXT", log("/a", LogFormat::Default)),
+            (None, "accessLogEncoding: JSON", None),
+            (None, "{accessLogFile: /b, accessLogEncoding: JSON}", log("/b", istio_json())),
+            (None, "{accessLogFile: /b, accessLogFormat: '%RESPONSE_CODE%'}", log("/b", text("%RESPONSE_CODE%\n"))),
+            (None, "{accessLogFile: /b, accessLogFormat: '%RESPONSE_CODE'}", log("/b", LogFormat::Default)),
+            (
+                None,
+                "{accessLogFile: /b, accessLogEncoding: JSON, accessLogFormat: '{\"b\": \"%DURATION%\", \"a\": \"x\"}'}",
+                log("/b", LogFormat::Json(vec![("a".into(), "x".into()), ("b".into(), "%DURATION%".into())])),
+            ),
+        ] {
+            let config_read = MeshConfig::read(config).unwrap_or_else(|| panic!("{config}"));
+            assert_eq!(access_log(before, &config_read), expected, "{config}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        for (form, expected) in [
+            ("NONE", (false, false, EscapedSlashes::Keep)),
+            ("DEFAULT", (true, false, EscapedSlashes::Keep)),
+            ("BASE", (true, false, EscapedSlashes::Keep)),
+            ("MERGE_SLASHES", (true, true, EscapedSlashes::Keep)),
+            ("DECODE_AND_MERGE_SLASHES", (true, true, EscapedSlashes::Forward)),
+        ] {
+            let config = MeshConfig::read(&format!("pathNormalization: {{normalization: {form}}}")).unwrap();
+            let rules = MeshSettings::default().with(&config).target;
+            assert_eq!((rules.normalize, rules.merge_slashes, rules.escaped_slashes), expected, "{form}");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod change;
 mod document;
 mod edit;
+pub(crate) mod mesh;
 mod rules;
 mod services;
 
@@ -12,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, Gateway, PeerAuthentication, Sidecar, VirtualService};
+use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
 use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
@@ -22,13 +23,14 @@ use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::peer_authentication::Mode;
 use crate::policy::Policies;
-use crate::service::{Backing, Service, ServicePort, Visibility, selected};
+use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Visibility, selected};
 use crate::settings::MeshSettings;
 use crate::vips::Vips;
 use crate::workload::Workload;
 
 pub use change::Change;
 pub(crate) use document::Document;
+use document::OfKind;
 pub use edit::Edit;
 pub(crate) use rules::Pairs;
 use rules::Rules;
@@ -37,7 +39,7 @@ use services::Known;
 /// What a world is made of.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
-    /// Settings of the mesh.
+    /// Settings of the mesh, over which those of documents count.
     pub settings: MeshSettings,
     /// Every resource.
     pub resources: Vec<Arc<Resource>>,
@@ -76,8 +78,13 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
+    pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
+    /// What holds settings of the mesh, by namespace and name.
+    pub(crate) mesh_configs: Arc<Vec<Arc<Resource>>>,
+    /// The settings without those of documents.
+    given: Arc<MeshSettings>,
     deployments: Arc<Vec<Document<Deployment>>>,
     pods: Arc<Vec<Document<Pod>>>,
     /// Rules by the hosts that they are for.
@@ -93,28 +100,33 @@ impl World {
     pub fn new(inputs: Inputs) -> Self {
         let Inputs { settings, resources, mut workloads, not_ready, vips, trust_bundle } = inputs;
         workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        let of_kind = |wanted: fn(&Spec) -> bool| {
-            let mut found: Vec<_> = resources.iter().filter(|resource| wanted(&resource.spec)).cloned().collect();
+        let of_kind = |wanted: fn(&Resource) -> bool| {
+            let mut found: Vec<_> = resources.iter().filter(|resource| wanted(resource)).cloned().collect();
             found.sort_by(|a, b| edit::place(a).cmp(&edit::place(b)));
             Arc::new(found)
         };
+        let mesh_configs = of_kind(mesh::holds);
+        let effective = mesh::settings(&settings, &mesh_configs);
         let mut world = Self {
             by_address: Arc::new(edit::sorted_by_address(&workloads)),
             workloads: Arc::new(workloads),
             not_ready,
-            kubernetes: of_kind(|spec| matches!(spec, Spec::Service(_))),
-            entries: of_kind(|spec| matches!(spec, Spec::ServiceEntry(_))),
-            workload_entries: of_kind(|spec| matches!(spec, Spec::WorkloadEntry(_))),
+            kubernetes: of_kind(|r| matches!(r.spec, Spec::Service(_))),
+            entries: of_kind(|r| matches!(r.spec, Spec::ServiceEntry(_))),
+            workload_entries: of_kind(|r| matches!(r.spec, Spec::WorkloadEntry(_))),
             virtual_services: Document::all(&resources),
             destination_rules: Document::all(&resources),
             gateways: Document::all(&resources),
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
+            envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
             deployments: Document::all(&resources),
             pods: Document::all(&resources),
-            settings: Arc::new(settings),
+            settings: Arc::new(effective),
+            given: Arc::new(settings),
+            mesh_configs,
             trust_bundle: Arc::new(trust_bundle),
             vips: Arc::new(vips),
             ..Self::default()
@@ -162,6 +174,11 @@ impl World {
     /// The workloads that are instances of a service.
     pub fn workloads_of(&self, service: &Service) -> impl Iterator<Item = &Arc<Workload>> {
         self.known(&service.host).into_iter().flat_map(|known| known.members.iter())
+    }
+
+    /// The WorkloadEntries that a Service selects.
+    pub(crate) fn entries_of(&self, service: &Service) -> &[FixedEndpoint] {
+        self.known(&service.host).map_or(&[], |known| &known.entries)
     }
 
     /// The Gateway that a rule of a namespace names: `edge`, `istio-system/edge` or `edge.istio-system.svc.cluster.local`.
@@ -225,15 +242,18 @@ impl World {
 
     /// The identities that a server of this service may have: those of its workloads, running or described.
     pub fn identities(&self, service: &Service) -> BTreeSet<String> {
-        self.known(&service.host).map_or_else(BTreeSet::new, |known| self.identities_of(service, &known.members))
+        self.known(&service.host).map_or_else(BTreeSet::new, |known| self.identities_of(known))
     }
 
-    fn identities_of(&self, service: &Service, members: &[Arc<Workload>]) -> BTreeSet<String> {
+    fn identities_of(&self, known: &Known) -> BTreeSet<String> {
+        let (service, members) = (&known.service, &known.members);
         let identity = |namespace: &str, account: &str| {
             SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
         };
         let running = members.iter().filter_map(|w| identity(&w.namespace, &w.service_account));
         let mut all: BTreeSet<String> = running.chain(service.certificate_names.iter().cloned()).collect();
+        let of_entries = known.entries.iter().filter_map(|entry| entry.service_account.as_deref());
+        all.extend(of_entries.filter_map(|account| identity(&service.namespace, account)));
         match &service.backing {
             Backing::Workloads(selector) => {
                 let described = self.deployments.iter().filter(|d| d.namespace() == service.namespace);
@@ -297,6 +317,7 @@ impl World {
             subsets: rules.iter().flat_map(|rule| &rule.subsets).filter(|s| names.insert(s.name.as_str())).collect(),
             service: service.asked,
             own: self.service_policy(service).map(Document::spec),
+            mesh: Some(&self.settings),
         }
     }
 
@@ -305,12 +326,22 @@ impl World {
     pub(crate) fn service_policy(&self, service: &Service) -> Option<&Document<ServicePolicy>> {
         [service.namespace.as_str(), &self.settings.root_namespace].into_iter().find_map(|level| {
             let of_level = self.service_policies_for(&service.host).filter(|policy| policy.namespace() == level);
-            let ranked = of_level.filter_map(|policy| {
-                let pattern = self.host_pattern(&policy.spec().host.value, level)?;
-                pattern.matches(&service.host).then(|| (pattern.specificity(), policy))
-            });
-            ranked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, policy)| policy)
+            self.most_specific(of_level, |policy| &policy.host.value, service).into_iter().next()
         })
+    }
+
+    /// Every EnvoyFilter, the oldest first.
+    pub fn envoy_filters(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.envoy_filters.iter().map(|filter| &filter.resource)
+    }
+
+    /// The EnvoyFilters that are for a proxy, in the order in which they are applied: those of the root namespace first, then
+    /// those of its own; there by priority, and of equals the oldest.
+    pub fn envoy_filters_for<'a>(&'a self, node: &Node) -> Vec<&'a Arc<Resource>> {
+        let root = &self.settings.root_namespace;
+        let mut found: Vec<_> = self.envoy_filters.iter().filter(|filter| is_for(filter, root, node)).collect();
+        found.sort_by_key(|filter| (filter.namespace() != root, filter.spec().priority));
+        found.into_iter().map(|filter| &filter.resource).collect()
     }
 
     /// The documents that [`World::policies`] are made of, the oldest first.
@@ -322,24 +353,42 @@ impl World {
 
     fn documents_in(&self, level: &str, service: &Service, node: &Node) -> Vec<&Document<DestinationRule>> {
         let of_host = self.policies_for(&service.host);
-        let of_level = of_host.filter(|d| d.namespace() == level && sees(d, node));
-        let ranked = of_level.filter_map(|d| {
-            let pattern = self.host_pattern(&d.spec().host.value, level)?;
-            pattern.matches(&service.host).then(|| (pattern.specificity(), d))
+        let of_level = of_host.filter(|d| d.namespace() == level && self.sees(d, node));
+        self.most_specific(of_level, |rule| &rule.host.value, service)
+    }
+
+    /// Of documents those whose host is for the service and none is narrower, in their order.
+    fn most_specific<'w, T: OfKind + 'w>(
+        &self,
+        documents: impl Iterator<Item = &'w Document<T>>,
+        host: impl Fn(&T) -> &str,
+        service: &Service,
+    ) -> Vec<&'w Document<T>> {
+        let ranked = documents.filter_map(|document| {
+            let pattern = self.host_pattern(host(document.spec()), document.namespace())?;
+            pattern.matches(&service.host).then(|| (pattern.specificity(), document))
         });
         let ranked: Vec<_> = ranked.collect();
         let best = ranked.iter().map(|(rank, _)| *rank).max();
         ranked.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|(_, document)| document).collect()
     }
+
+    /// May `node` see the rule: by `exportTo`, and by its labels if the rule is for some clients only?
+    fn sees(&self, rule: &Document<DestinationRule>, node: &Node) -> bool {
+        let spec = rule.spec();
+        let for_node = match &spec.workload_selector {
+            Some(selector) => rule.namespace() == node.namespace && selected(&selector.match_labels, &node.labels),
+            None => true,
+        };
+        let export_to = spec.export_to.iter().map(|to| to.value.as_str());
+        let visible = Visibility::read_or(export_to, &self.settings.export_to.destination_rules, rule.namespace());
+        for_node && visible.includes(&node.namespace)
+    }
 }
 
-/// May `node` see the rule: by `exportTo`, and by its labels if the rule is for some clients only?
-fn sees(rule: &Document<DestinationRule>, node: &Node) -> bool {
-    let spec = rule.spec();
-    let for_node = match &spec.workload_selector {
-        Some(selector) => rule.namespace() == node.namespace && selected(&selector.match_labels, &node.labels),
-        None => true,
-    };
-    let export_to = spec.export_to.iter().map(|to| to.value.as_str());
-    for_node && Visibility::read(export_to, rule.namespace()).includes(&node.namespace)
+/// Is an EnvoyFilter for this proxy? References lead to gateways of another interface, which no proxy of ours is.
+fn is_for(filter: &Document<EnvoyFilter>, root: &str, node: &Node) -> bool {
+    let near = filter.namespace() == root || filter.namespace() == node.namespace;
+    let selector = filter.spec().workload_selector.as_ref();
+    near && filter.spec().target_refs.is_empty() && selector.is_none_or(|s| selected(&s.labels, &node.labels))
 }

@@ -324,6 +324,7 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
         health_check,
         slow_start,
         panic_percent,
+        dns_refresh,
         service,
     } = a;
     let same_discovery = match (discovery, &b.discovery) {
@@ -347,5 +348,6 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
         && *health_check == b.health_check
         && *slow_start == b.slow_start
         && *panic_percent == b.panic_percent
+        && *dns_refresh == b.dns_refresh
         && *service == b.service
 }

@@ -1,7 +1,7 @@
 //! Clusters whose endpoints are host names: resolved again and again beside the workers, the table swapped on change.
 //!
 //! The system's resolver (`getaddrinfo`) is asked, so `/etc/hosts`, search domains and name services count. It tells
-//! no time to live; names are asked again after 60 seconds, Istio's refresh rate, and sooner while one fails. What was
+//! no time to live; names are asked again after the cluster's refresh rate, and sooner while one fails. What was
 //! resolved last stays in use while a name cannot be resolved.
 
 use std::future::Future;
@@ -21,10 +21,7 @@ use tokio::runtime::Handle;
 use crate::cluster::{Cluster, Core};
 use crate::table::{EndpointTable, Given, Rules};
 
-/// Time between two lookups of the same name (Istio's `dnsRefreshRate`).
-pub const REFRESH: Duration = Duration::from_secs(60);
-
-/// The longest and shortest bound of the wait after a lookup that failed.
+/// The shortest and longest bound of the wait after a lookup that failed; it is never longer than the refresh rate.
 const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Resolves one host name.
@@ -65,7 +62,8 @@ impl Cluster {
 
 async fn keep_resolved(core: Weak<Core>, resolver: Arc<dyn Resolve>) {
     let Some(renamed) = core.upgrade().and_then(|core| core.renamed.clone()) else { return };
-    let mut backoff = Backoff::new(AFTER_FAILURE.0, AFTER_FAILURE.1);
+    let Some(refresh) = core.upgrade().map(|core| core.config.dns_refresh) else { return };
+    let mut backoff = Backoff::new(AFTER_FAILURE.0.min(refresh), AFTER_FAILURE.1.min(refresh));
     loop {
         let whole = match core.upgrade().filter(|core| !core.retired.load(Relaxed)) {
             Some(core) => core.resolve_once(&*resolver).await,
@@ -73,7 +71,7 @@ async fn keep_resolved(core: Weak<Core>, resolver: Arc<dyn Resolve>) {
         };
         let wait = if whole {
             backoff.reset();
-            REFRESH
+            refresh
         } else {
             backoff.next_delay()
         };

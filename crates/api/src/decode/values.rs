@@ -225,6 +225,20 @@ impl Decode for Unread {
     }
 }
 
+/// Anything, as it was written: for parts whose form is not ours to know.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tree(pub serde_json::Value);
+
+impl Decode for Tree {
+    fn decode(node: &Node, _: &mut Report) -> Option<Self> {
+        Some(Self(node.to_json()))
+    }
+
+    fn of_null() -> Option<Self> {
+        Some(Self::default())
+    }
+}
+
 /// Reads one of `words`; gives its index.
 pub(crate) fn word(node: &Node, words: &[&str], report: &mut Report) -> Option<usize> {
     let Value::String(text) = &node.value else {

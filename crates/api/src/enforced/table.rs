@@ -11,6 +11,9 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::Gateway, GATEWAY),
     (Kind::ServiceEntry, SERVICE_ENTRY),
     (Kind::WorkloadEntry, WORKLOAD_ENTRY),
+    (Kind::WorkloadGroup, WORKLOAD_GROUP),
+    (Kind::ProxyConfig, PROXY_CONFIG),
+    (Kind::IstioOperator, ISTIO_OPERATOR),
     (Kind::Sidecar, SIDECAR),
     (Kind::Service, SERVICE),
     (Kind::Namespace, NAMESPACE),
@@ -70,7 +73,7 @@ const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
     ("spec.subsets[].trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
 ];
 
-const NO_SUCH_SUITE: &str = "the suite is not offered; if no suite of the list is, only TLS 1.3 is spoken";
+const NO_SUCH_SUITE: &str = "the suite is not offered";
 
 const GATEWAY: &[NotEnforced] = &[
     ("spec.servers[].bind", "the gateway listens at the address that it was started with"),
@@ -83,10 +86,6 @@ const GATEWAY: &[NotEnforced] = &[
     ("spec.servers[].tls.cipherSuites[]=AES128-SHA", NO_SUCH_SUITE),
     ("spec.servers[].tls.cipherSuites[]=AES256-SHA", NO_SUCH_SUITE),
     ("spec.servers[].tls.cipherSuites[]=DES-CBC3-SHA", NO_SUCH_SUITE),
-    (
-        "spec.servers[].tls.tlsCertificates[].caCertificates",
-        "clients are checked against the `caCertificates` of the server's `tls` only",
-    ),
 ];
 
 const NOT_CARRIED: &str = "datagrams are not carried by the mesh";
@@ -102,6 +101,48 @@ const SERVICE_ENTRY: &[NotEnforced] = &[
 ];
 
 const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.address=~unix://", NO_PATH), ("spec.network", ONE_NETWORK)];
+
+const WORKLOAD_GROUP: &[NotEnforced] = &[
+    ("spec.metadata.annotations", "workloads have no annotations"),
+    ("spec.template.network", ONE_NETWORK),
+    ("spec.template.ports", "the ports of a workload are said when it is started, and by its services"),
+    ("spec.probe.httpGet.httpHeaders", "the program is asked without further headers"),
+    ("spec.probe.httpGet.host", "the program is asked by its own address"),
+    ("spec.probe.httpGet.scheme=HTTPS", "the program is asked whether it listens, and no more"),
+    ("spec.probe.tcpSocket.host", "the program is asked at its own address"),
+    ("spec.probe.exec{}", "no command is run: the program is ready when it listens"),
+    ("spec.probe.grpc{}", "the program is ready when it listens"),
+    ("spec.probe.initialDelaySeconds", ASKED_AT_ONCE),
+    ("spec.probe.timeoutSeconds", ASKED_AT_ONCE),
+    ("spec.probe.periodSeconds", ASKED_AT_ONCE),
+    ("spec.probe.successThreshold", ASKED_AT_ONCE),
+    ("spec.probe.failureThreshold", ASKED_AT_ONCE),
+];
+
+const ASKED_AT_ONCE: &str = "the program is asked from its start on, until it is ready";
+
+const NO_START: &str = "a proxy is told this when it is started (`halcyon run`, `halcyon gateway`)";
+
+const PROXY_CONFIG: &[NotEnforced] =
+    &[("spec.concurrency", NO_START), ("spec.environmentVariables", NO_START), ("spec.image{}", NO_START)];
+
+const NOT_INSTALLED: &str = "nothing is installed: of an IstioOperator only `meshConfig` is read";
+
+const ISTIO_OPERATOR: &[NotEnforced] = &[
+    ("spec.profile", NOT_INSTALLED),
+    ("spec.installPackagePath", NOT_INSTALLED),
+    ("spec.hub", NOT_INSTALLED),
+    ("spec.tag", NOT_INSTALLED),
+    ("spec.resourceSuffix", NOT_INSTALLED),
+    ("spec.namespace", NOT_INSTALLED),
+    ("spec.revision", NOT_INSTALLED),
+    ("spec.defaultRevision", NOT_INSTALLED),
+    ("spec.compatibilityVersion", NOT_INSTALLED),
+    ("spec.components{}", NOT_INSTALLED),
+    ("spec.addonComponents{}", NOT_INSTALLED),
+    ("spec.values{}", NOT_INSTALLED),
+    ("spec.unvalidatedValues{}", NOT_INSTALLED),
+];
 
 const AS_STARTED: &str = "outgoing connections are captured in the way that the workload was started with";
 
@@ -151,7 +192,7 @@ const NO_PROXY_SETTINGS: &str = "settings of its proxy are given when it is star
 const DEPLOYMENT: &[NotEnforced] = &[
     ("spec.template.metadata.annotations[traffic.sidecar.istio.io/*]", AS_LAUNCHED),
     ("spec.template.metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
-    ("spec.template.metadata.annotations[proxy.istio.io/*]", NO_PROXY_SETTINGS),
+    ("spec.template.metadata.annotations[proxy.istio.io/overrides]", NO_PROXY_SETTINGS),
     ("spec.template.metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),
     ("spec.template.spec.hostNetwork", AS_LAUNCHED),
 ];
@@ -159,7 +200,7 @@ const DEPLOYMENT: &[NotEnforced] = &[
 const POD: &[NotEnforced] = &[
     ("metadata.annotations[traffic.sidecar.istio.io/*]", AS_LAUNCHED),
     ("metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
-    ("metadata.annotations[proxy.istio.io/*]", NO_PROXY_SETTINGS),
+    ("metadata.annotations[proxy.istio.io/overrides]", NO_PROXY_SETTINGS),
     ("metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),
     ("spec.hostNetwork", AS_LAUNCHED),
 ];

@@ -2,6 +2,8 @@
 
 mod check;
 
+pub(in crate::istio) use check::check_failover;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -299,6 +299,13 @@ impl ServerTlsSettings {
             if pair.server_certificate.is_empty() || pair.private_key.is_empty() {
                 r.error("the pair is not complete").expected("`serverCertificate` and `privateKey`");
             }
+            let file = pair.ca_certificates.as_str();
+            if let Some(counting) = self.client_roots().filter(|counting| !file.is_empty() && *counting != file) {
+                r.field("caCertificates", |r| {
+                    r.warning(format!("clients are checked against {} only", quoted(counting)))
+                        .hint("put the authorities of all pairs into one file");
+                });
+            }
         });
         self.check_clients(pair || pairs, report);
         report.each("verifyCertificateSpki", &self.verify_certificate_spki, |hash, r| {
@@ -314,10 +321,17 @@ impl ServerTlsSettings {
         });
     }
 
+    /// The file of the authorities that vouch for clients: the server's, else the first that stands with a pair.
+    pub fn client_roots(&self) -> Option<&str> {
+        let of_pairs = self.tls_certificates.iter().map(|pair| &pair.ca_certificates);
+        let mut files = std::iter::once(&self.ca_certificates).chain(of_pairs);
+        files.find(|file| !file.is_empty()).map(String::as_str)
+    }
+
     /// Whoever asks for a client's certificate has to know an authority for it.
     fn check_clients(&self, from_files: bool, report: &mut Report) {
         let asks = matches!(self.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-        let knows = !self.ca_certificates.is_empty()
+        let knows = self.client_roots().is_some()
             || !self.ca_cert_credential_name.is_empty()
             || self.tls_certificates.iter().any(|pair| !pair.ca_certificates.is_empty());
         if asks && from_files && !knows && self.insecure_skip_verify != Some(true) {
@@ -378,6 +392,13 @@ impl ServerTlsSettings {
             });
         }
         let mut seen = std::collections::HashSet::new();
+        let spoken = &SUITES[..SPOKEN];
+        if !self.cipher_suites.is_empty() && !self.cipher_suites.iter().any(|suite| spoken.contains(&suite.as_str())) {
+            report.field("cipherSuites", |r| {
+                r.error("none of the suites is spoken here").expected(format!("at least one of {}", spoken.join(", ")));
+            });
+            return;
+        }
         report.each("cipherSuites", &self.cipher_suites, |suite, r| {
             if !seen.insert(suite.clone()) {
                 r.warning(format!("{} is listed twice", quoted(suite)));
@@ -388,6 +409,9 @@ impl ServerTlsSettings {
         });
     }
 }
+
+/// So many of [`SUITES`] are spoken here.
+const SPOKEN: usize = 6;
 
 /// The suites that Istio knows; of these the first six are spoken here.
 const SUITES: [&str; 15] = [

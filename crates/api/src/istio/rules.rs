@@ -53,9 +53,19 @@ pub(super) fn check_protocol(protocol: &str, report: &mut Report) {
 
 /// Checks the field `exportTo`; `allow_none` lets `~` (nobody) stand, as ServiceEntry may.
 pub(super) fn check_export_to(export_to: &[Spanned<String>], allow_none: bool, meta: &Meta, report: &mut Report) {
-    let own = meta.namespace.as_deref().unwrap_or_default();
+    check_visibility("exportTo", export_to, allow_none, meta.namespace.as_deref().unwrap_or_default(), report);
+}
+
+/// The same for another field; `own` is the namespace that `.` means.
+pub(super) fn check_visibility(
+    name: &'static str,
+    export_to: &[Spanned<String>],
+    allow_none: bool,
+    own: &str,
+    report: &mut Report,
+) {
     let mut seen = BTreeMap::new();
-    report.field("exportTo", |r| {
+    report.field(name, |r| {
         for (index, entry) in export_to.iter().enumerate() {
             r.down(Step::Index(index), |r| {
                 let text = entry.as_str();

@@ -54,6 +54,12 @@ impl WorkloadEntry {
         } else {
             report.field("address", |r| check_address(address, addresses, r));
         }
+        self.check_rest(service_ports, report);
+    }
+
+    /// Checks everything but the address.
+    pub(super) fn check_rest(&self, service_ports: Option<&[&str]>, report: &mut Report) {
+        let address = self.address.as_str();
         if address.starts_with("unix://") && !self.ports.is_empty() {
             report.field("ports", |r| {
                 r.error("a socket with a path has no ports").hint("remove the ports");

@@ -143,13 +143,20 @@ impl<'a> Loader<'a> {
         let mut parser = Parser::new_from_str_with_options(text, options);
         while let Some(next) = parser.next_event() {
             let (event, span) = next.map_err(|e| self.not_yaml(&e))?;
+            let block = match &event {
+                Event::Scalar(content, ScalarStyle::Literal, ..) => {
+                    let source = span.start.byte_offset().and_then(|at| text.get(at..));
+                    source.and_then(|source| block(source, content, self.span(&span.start))).unwrap_or_default()
+                }
+                _ => Span::default(),
+            };
             let span = self.span(&span.start);
-            self.event(event, span)?;
+            self.event(event, span, block)?;
         }
         Ok(())
     }
 
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Failure> {
+    fn event(&mut self, event: Event<'_>, span: Span, block: Span) -> Result<(), Failure> {
         match event {
             Event::StreamStart | Event::StreamEnd | Event::DocumentStart(..) => Ok(()),
             Event::DocumentEnd => {
@@ -165,7 +172,7 @@ impl<'a> Loader<'a> {
                 if self.awaits_key() {
                     return self.key(text.into_owned(), style, span);
                 }
-                self.finish(Node { value, span }, anchor, span)
+                self.finish(Node { value, span, block }, anchor, span)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 collection_tag(tag.as_deref()).map_err(|m| fail(m, span))?;
@@ -205,7 +212,7 @@ impl<'a> Loader<'a> {
                 Value::Mapping(entries)
             }
         };
-        self.finish(Node { value, span: frame.span }, frame.anchor, frame.span)
+        self.finish(Node { value, span: frame.span, block: Span::default() }, frame.anchor, frame.span)
     }
 
     fn awaits_key(&self) -> bool {
@@ -383,6 +390,24 @@ fn merge_into(entries: &mut Vec<Entry>, seen: &mut HashMap<String, Span>, source
             entries.push(entry);
         }
     }
+}
+
+/// Where the first character of a literal block stands. `source` is the text from the place on that the parser gives to
+/// the block: its `|`, or where its content begins. `content` is what the block says, without the indentation.
+fn block(source: &str, content: &str, at: Span) -> Option<Span> {
+    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let is_blank = |line: &&str| line.trim().is_empty();
+    let blank = content.lines().take_while(is_blank).count() as u32;
+    let first = content.lines().find(|line| !is_blank(line))?;
+    let here = source.lines().next().unwrap_or_default();
+    if here.starts_with('|') || is_blank(&here) {
+        let from = if here.starts_with('|') { 1 } else { 0 };
+        let written = source.lines().skip(1).find(|line| !is_blank(line))?;
+        let taken = indent(written).checked_sub(indent(first))?;
+        return Some(Span { line: at.line + from, column: taken as u32 + 1 });
+    }
+    let column = (at.column as usize + indent(here)).checked_sub(indent(first))?;
+    Some(Span { line: at.line.checked_sub(blank)?, column: column as u32 })
 }
 
 /// Roughly what a copy of this tree takes in memory, in bytes.

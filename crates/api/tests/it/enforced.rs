@@ -1,6 +1,6 @@
 //! What is valid and has no effect yet: one document per kind that uses all of it, and no row that no document reaches.
 
-use api::enforced::not_enforced;
+use api::enforced::{not_enforced, of_mesh_config, of_proxy_config};
 use api::{Kind, Parsed};
 
 const VIRTUAL_SERVICE: &str = "
@@ -202,6 +202,7 @@ spec:
         traffic.sidecar.istio.io/excludeOutboundPorts: '80'
         sidecar.istio.io/proxyCPU: 100m
         proxy.istio.io/config: 'concurrency: 1'
+        proxy.istio.io/overrides: '[]'
     spec: {hostNetwork: true, containers: [{name: a}]}
 ---
 apiVersion: v1
@@ -213,7 +214,167 @@ metadata:
     traffic.sidecar.istio.io/excludeOutboundPorts: '80'
     sidecar.istio.io/proxyCPU: 100m
     proxy.istio.io/config: 'concurrency: 1'
+    proxy.istio.io/overrides: '[]'
 spec: {hostNetwork: true, containers: [{name: a}]}
+";
+
+const WORKLOAD_GROUP: &str = "
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: x}
+spec:
+  metadata: {labels: {app: x}, annotations: {a: b}}
+  template: {network: n, ports: {http: 80}, labels: {version: v1}, serviceAccount: x, locality: a/b, weight: 2}
+  probe:
+    initialDelaySeconds: 1
+    timeoutSeconds: 1
+    periodSeconds: 1
+    successThreshold: 1
+    failureThreshold: 1
+    httpGet: {path: /ready, port: 80, host: h, scheme: HTTPS, httpHeaders: [{name: a, value: b}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: y}
+spec: {template: {}, probe: {tcpSocket: {host: h, port: 80}}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: z}
+spec: {template: {}, probe: {exec: {command: [a]}}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: g}
+spec: {template: {}, probe: {grpc: {port: 80}}}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: x}
+spec: {selector: {matchLabels: {app: x}}, concurrency: 2, environmentVariables: {A: b}, image: {imageType: debug}}
+";
+
+/// Settings of the mesh with all that has no effect. The last mode of each kind stands in [`MESH_CONFIGS`].
+const MESH_CONFIG: &str = "
+proxyListenPort: 15001
+proxyInboundListenPort: 15006
+proxyHttpPort: 15002
+hboneIdleTimeout: 1h
+ingressClass: istio
+ingressService: istio-ingressgateway
+ingressControllerMode: STRICT
+ingressSelector: ingressgateway
+enableTracing: true
+enableEnvoyAccessLogService: true
+disableEnvoyListenerLog: true
+outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE}}
+inboundTrafficPolicy: {mode: PASSTHROUGH}
+configSources: [{address: 'xds://x', tlsSettings: {mode: SIMPLE}, subscribedResources: [SERVICE_REGISTRY]}]
+trustDomainAliases: [old]
+caCertificates: [{pem: x}]
+zoneAwareLbSetting: {}
+inboundClusterStatName: a
+outboundClusterStatName: b
+certificates: [{secretName: a, dnsNames: [b]}]
+serviceSettings: [{settings: {clusterLocal: true}, hosts: [a]}]
+serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {a: b}}}]
+enablePrometheusMerge: true
+verifyCertificateAtClient: true
+ca: {address: 'a:1', requestTimeout: 1s, istiodSide: true}
+extensionProviders: [{name: a, prometheus: {}}]
+defaultProviders: {metrics: [a]}
+discoverySelectors: [{matchExpressions: [{key: a, operator: In, values: [b]}]}]
+meshMTLS: {minProtocolVersion: TLSV1_3}
+tlsDefaults: {ecdhCurves: [P-256]}
+serviceEntryVisibility: {defaultVisibility: PUBLIC, policies: [{visibility: NONE, matchingRules: [{namespaceSelector: {}}]}]}
+defaultHttpRetryPolicy: {attempts: 1, retryOn: 'retriable-headers,http3-post-connect-failure'}
+defaultInboundHttpRetryPolicy: {attempts: 1, perTryTimeout: 1s, retryRemoteLocalities: true, retryIgnorePreviousHosts: true}
+defaultTrafficPolicy: {connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}, outlierDetection: {consecutiveErrors: 1}}
+defaultConfig:
+  configPath: a
+  binaryPath: a
+  serviceCluster: a
+  tracingServiceName: APP_LABEL_AND_NAMESPACE
+  drainDuration: 45s
+  discoveryAddress: a:1
+  discoveryRefreshDelay: 1s
+  zipkinAddress: a:1
+  statsdUdpAddress: a:1
+  envoyMetricsServiceAddress: a:1
+  proxyAdminPort: 15000
+  availabilityZone: a
+  controlPlaneAuthPolicy: NONE
+  customConfigFile: a
+  statNameLength: 189
+  concurrency: 2
+  proxyBootstrapTemplatePath: a
+  interceptionMode: REDIRECT
+  tracing: {sampling: 1.5, zipkin: {address: 'a:1'}, customTags: {a: {literal: {value: b}}}}
+  sds: {enabled: true}
+  envoyAccessLogService: {address: 'a:1'}
+  envoyMetricsService: {address: 'a:1', tcpKeepalive: {probes: 1}}
+  proxyMetadata: {A: b}
+  runtimeValues: {a: b}
+  statusPort: 15020
+  extraStatTags: [a]
+  terminationDrainDuration: 5s
+  meshId: a
+  readinessProbe: {tcpSocket: {port: 80}}
+  proxyStatsMatcher: {inclusionPrefixes: [a]}
+  caCertificatesPem: [a]
+  image: {imageType: debug}
+  privateKeyProvider: {cryptomb: {pollDelay: 1ms}}
+  proxyHeaders:
+    attemptCount: {disabled: true}
+    envoyDebugHeaders: {disabled: true}
+    metadataExchangeHeaders: {mode: IN_MESH}
+    preserveHttp1HeaderCase: true
+    xForwardedHost: {enabled: true}
+  fileFlushInterval: 1s
+  fileFlushMinSizeKb: 1
+  statsCompression: true
+  connectionSettings:
+    listenerPerConnectionBufferLimitBytes: 1
+    clusterPerConnectionBufferLimitBytes: 1
+    listenerConnectionLimit: 1
+    globalDownstreamConnectionLimit: 1
+";
+
+/// The same in a ConfigMap, and what else the modes may be in an IstioOperator.
+fn mesh_configs() -> String {
+    let indented: String = MESH_CONFIG.trim().lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n{indented}---{MESH_CONFIGS}"
+    )
+}
+
+const MESH_CONFIGS: &str = "
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: x}
+spec:
+  profile: demo
+  installPackagePath: a
+  hub: a
+  tag: 1.31.0
+  resourceSuffix: a
+  namespace: istio-system
+  revision: a
+  defaultRevision: true
+  compatibilityVersion: a
+  components: {pilot: {enabled: true}}
+  addonComponents: {}
+  values: {global: {}}
+  unvalidatedValues: {}
+  meshConfig:
+    ingressControllerMode: DEFAULT
+    accessLogFile: /dev/stdout
+    defaultConfig: {tracingServiceName: CANONICAL_NAME_ONLY, interceptionMode: TPROXY}
+---
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: y}
+spec: {meshConfig: {defaultConfig: {tracingServiceName: CANONICAL_NAME_AND_NAMESPACE, interceptionMode: NONE}}}
 ";
 
 /// A DestinationRule with these policies, each at every place: one with places for the whole host, one per subset.
@@ -238,7 +399,7 @@ fn destination_rules() -> String {
 }
 
 fn parsed() -> Vec<(&'static str, Parsed)> {
-    let destination_rules = destination_rules();
+    let (destination_rules, mesh_configs) = (destination_rules(), mesh_configs());
     let documents = [
         ("virtual-service", VIRTUAL_SERVICE),
         ("destination-rule", &destination_rules),
@@ -249,6 +410,8 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("service", SERVICES),
         ("namespace", NAMESPACE),
         ("workload", WORKLOADS),
+        ("workload-group", WORKLOAD_GROUP),
+        ("mesh-config", &mesh_configs),
     ];
     documents.into_iter().map(|(name, text)| (name, api::parse("f", text))).collect()
 }
@@ -279,15 +442,20 @@ fn without_indexes(path: &str) -> String {
 fn every_row_is_reached() {
     let documents = parsed();
     let problems: Vec<_> = documents.iter().flat_map(|(_, parsed)| &parsed.problems).collect();
+    let reached = |of_kind: Option<Kind>, pattern: &str, instead: &str| {
+        problems.iter().any(|p| {
+            let right = of_kind.is_none_or(|kind| p.resource.as_ref().is_some_and(|key| key.kind == kind));
+            let (path, pattern) = (without_indexes(&p.path), without_indexes(pattern));
+            let field = pattern.split(['[', ']', '.', '*']).rfind(|s| !s.is_empty()).unwrap_or_default();
+            right && p.message.ends_with(instead) && path.contains(field)
+        })
+    };
     for kind in Kind::all() {
         for (pattern, instead) in not_enforced(kind) {
-            let reached = problems.iter().any(|p| {
-                let of_kind = p.resource.as_ref().is_some_and(|key| key.kind == kind);
-                let (path, pattern) = (without_indexes(&p.path), without_indexes(pattern));
-                let field = pattern.split(['[', ']', '.', '*']).rfind(|s| !s.is_empty()).unwrap_or_default();
-                of_kind && p.message.ends_with(instead) && path.contains(field)
-            });
-            assert!(reached, "no document uses {kind} {pattern}");
+            assert!(reached(Some(kind), pattern, instead), "no document uses {kind} {pattern}");
         }
+    }
+    for (pattern, instead) in of_mesh_config().chain(of_proxy_config()) {
+        assert!(reached(None, pattern, instead), "no document uses {pattern} of the settings");
     }
 }

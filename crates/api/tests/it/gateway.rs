@@ -75,11 +75,11 @@ fn tls() {
         ],
     );
     with(
-        "{mode: SIMPLE, credentialName: a, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2, cipherSuites: [A, A]}",
+        "{mode: SIMPLE, credentialName: a, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256, A, A]}",
         &[
             "error ~tls.minProtocolVersion: TLSV1_3 is newer than `maxProtocolVersion` TLSV1_2",
-            "warning ~tls.cipherSuites[0]: `A` is not a cipher suite, and is left out",
-            "warning ~tls.cipherSuites[1]: `A` is listed twice",
+            "warning ~tls.cipherSuites[1]: `A` is not a cipher suite, and is left out",
+            "warning ~tls.cipherSuites[2]: `A` is listed twice",
         ],
     );
     with(

@@ -7,6 +7,7 @@ mod halcyon;
 mod hostile;
 mod kinds;
 mod kubernetes;
+mod mesh_config;
 mod others;
 mod samples;
 mod virtual_service;

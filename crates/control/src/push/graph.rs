@@ -17,11 +17,13 @@ use xds::server::{EncodedResource, ResourceSet, Snapshot};
 
 use super::intern::{Encoded, Interner};
 use super::proxies::Observed;
+use crate::patches::Patcher;
 use crate::store::{Step, Versioned};
 
 /// Everybody who is connected.
 pub struct Graph {
     interner: Interner,
+    patcher: Patcher,
     /// What the store did and was not followed yet.
     steps: UnboundedReceiver<Step>,
     versioned: Arc<Versioned>,
@@ -74,6 +76,7 @@ impl Graph {
     pub fn new(versioned: Arc<Versioned>, steps: UnboundedReceiver<Step>) -> Self {
         Self {
             interner: Interner::default(),
+            patcher: Patcher::default(),
             steps,
             versioned,
             scopes: BTreeMap::new(),
@@ -156,7 +159,7 @@ impl Graph {
         if let Some((id, _)) = known {
             return *id;
         }
-        let common = translate::common(world, &node);
+        let common = self.patcher.common(world, &node);
         let mut sets = Snapshot::default();
         for (kind, resources) in self.interner.encode(only_ours(common.config, &node)) {
             sets.put(kind, Arc::new(ResourceSet::new(resources)));
@@ -168,7 +171,7 @@ impl Graph {
     }
 
     fn own(&self, world: &World, node: &Node, is_tls: bool, asked: &[Arc<str>]) -> Encoded {
-        self.interner.encode(for_door(translate::own(world, node, asked), is_tls))
+        self.interner.encode(for_door(self.patcher.own(world, node, asked), is_tls))
     }
 
     fn leave_scope(&mut self, id: u64, scope: u64) {
@@ -204,7 +207,7 @@ impl Graph {
         for (id, scope) in &mut self.scopes {
             let deltas = if change.concerns_scope(world, &scope.node, &scope.seen) {
                 concerned.insert(*id);
-                let common = translate::common(world, &scope.node);
+                let common = self.patcher.common(world, &scope.node);
                 (scope.seen, scope.asked) = (common.seen, common.secrets);
                 let encoded = self.interner.encode(only_ours(common.config, &scope.node));
                 encoded.into_iter().map(|(kind, resources)| (kind, scope.difference(kind, resources))).collect()
@@ -338,8 +341,8 @@ impl Proxy {
 }
 
 /// The configuration of a node at a version, made from nothing. What the graph keeps for it is equal.
-pub fn config(world: &World, node: &Node, is_tls: bool) -> Config {
-    only_ours(for_door(translate::translate(world, node), is_tls), node)
+pub fn config(patcher: &Patcher, world: &World, node: &Node, is_tls: bool) -> Config {
+    only_ours(for_door(patcher.translate(world, node), is_tls), node)
 }
 
 /// Names are understood by our own proxies only.

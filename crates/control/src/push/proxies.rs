@@ -10,6 +10,7 @@ use xds::health::Health;
 use xds::server::{Snapshot, SubscriptionStatus};
 
 use super::graph;
+use crate::patches::Patcher;
 use crate::registration::NodeMetadata;
 use crate::store::Versioned;
 use crate::v1::{ProxyStatus, SyncState, TypeStatus};
@@ -95,7 +96,7 @@ impl Proxies {
             let (snapshot, session) = (found.snapshot.clone(), found.session.clone());
             (found.node.clone(), table.versioned.clone()?, found.is_tls, snapshot, session)
         };
-        let mut config = graph::config(&versioned.world, &node, is_tls);
+        let mut config = graph::config(&Patcher::default(), &versioned.world, &node, is_tls);
         if node.on_demand {
             let session = session.lock().unwrap_or_else(PoisonError::into_inner).subscriptions();
             keep_held(&mut config, &snapshot, &session);

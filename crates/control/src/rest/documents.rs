@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{Answer, Parts, Refused, Shared, body, failure, query};
+use crate::patches;
 use crate::store::{ChangeError, Done, Set, Stored};
 use crate::v1::{
     ApplyRequest, ApplyResponse, DeleteRequest, Document, Failure, Problems, ResourceQuery, ResourceView, Resources,
@@ -85,10 +86,12 @@ pub async fn problems(State(parts): Shared) -> Json<Problems> {
 /// All that there is to say of what is applied; made when it is asked for.
 pub async fn analysis(State(parts): Shared) -> Answer<Json<Problems>> {
     let now = parts.store.now();
+    let nodes: Vec<_> = parts.proxies.nodes().into_iter().map(|(node, _)| node).collect();
     let analyze = move || {
         let resources: Vec<_> = now.resources.values().map(|stored| stored.resource.clone()).collect();
         let of_sources = now.source_problems.iter().cloned().map(translate::by_code);
-        let problems = of_sources.chain(translate::analyze(&now.world, &resources)).collect();
+        let live = patches::check_live(&now.world, &nodes);
+        let problems = of_sources.chain(patches::analyze(&now.world, &resources)).chain(live).collect();
         Json(Problems { version: now.version, problems })
     };
     tokio::task::spawn_blocking(analyze).await.map_err(stopping)

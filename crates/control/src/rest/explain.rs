@@ -12,6 +12,7 @@ use translate::explain::caller;
 use super::documents::{apply_set, stopping};
 use super::{Answer, Shared, body, failure};
 use crate::explain::{answer, question};
+use crate::patches::Patcher;
 use crate::push::Proxies;
 use crate::summary;
 use crate::v1::{ApplyRequest, ConfigChange, ExplainRequest, Explanation, KindConfig, Plan, PlanGroup};
@@ -47,9 +48,9 @@ pub async fn plan(State(parts): Shared, request: Body<ApplyRequest>) -> Answer<J
 /// What is different for each connected proxy; those with the same changes together.
 fn groups(proxies: &Proxies, before: &Arc<World>, after: &Arc<World>) -> (usize, Vec<PlanGroup>) {
     let mut by_changes: BTreeMap<String, PlanGroup> = BTreeMap::new();
-    let nodes = proxies.nodes();
+    let (nodes, patcher) = (proxies.nodes(), Patcher::default());
     for (node, is_tls) in &nodes {
-        let made = |world| summary::kinds(&crate::push::config(world, node, *is_tls));
+        let made = |world| summary::kinds(&crate::push::config(&patcher, world, node, *is_tls));
         let changes = changes(made(before), made(after));
         if !changes.is_empty() {
             let key = format!("{changes:?}");

@@ -20,6 +20,7 @@ use super::row::{self, TokenRow};
 use super::{
     Catalog, ChangeError, Command, Done, Holder, Kept, Set, Start, Step, StoreError, Versioned, WorkloadChange,
 };
+use crate::patches;
 use crate::registry::Registered;
 
 const VERSION: &str = "version";
@@ -193,7 +194,8 @@ impl Owner {
         // Which workloads there are changes by itself: of these only what was written now is of interest.
         let of_set = |problem: &Problem| problem.resource.as_ref().is_some_and(|key| of_set.contains(key));
         warnings.extend(translate::check_selection(&built.world).into_iter().filter(of_set));
-        if strict && !warnings.is_empty() {
+        let refused = warnings.iter().any(|problem| problem.is_error() && of_set(problem));
+        if refused || (strict && !warnings.is_empty()) {
             return Err(ChangeError::Refused(warnings));
         }
         let world = built.world.clone();
@@ -281,7 +283,7 @@ impl Owner {
             vips: (*self.vips).clone(),
             trust_bundle: self.trust_bundle.clone(),
         });
-        let problems = Arc::new(translate::check(&world));
+        let problems = Arc::new(patches::check(&world));
         self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);
         Built { world: Arc::new(world), change: translate::Change::everything(), problems }
     }
@@ -291,7 +293,7 @@ impl Owner {
         let started = std::time::Instant::now();
         let (world, change) = self.world.next(edit);
         let problems = match change.concerns_problems() {
-            true => Arc::new(translate::check(&world)),
+            true => Arc::new(patches::check(&world)),
             false => self.sender.borrow().problems.clone(),
         };
         self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);

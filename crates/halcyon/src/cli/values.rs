@@ -88,6 +88,12 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// A file that is there, by its whole path: who reads it may stand elsewhere.
+pub(super) fn existing_file(text: &str) -> Result<String, String> {
+    let whole = std::fs::canonicalize(text).map_err(|e| format!("{e}; expected a readable file"))?;
+    whole.into_os_string().into_string().map_err(|_| "the path is not UTF-8".to_owned())
+}
+
 /// Where a proxy runs, in the words of xDS.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Locality {

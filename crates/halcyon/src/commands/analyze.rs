@@ -55,7 +55,7 @@ pub async fn run(place: &Place, args: AnalyzeArgs) -> Result<ExitCode> {
 fn of_files(documents: &[Document], namespace: &str) -> Vec<Problem> {
     let (resources, problems) = parse(documents, namespace, true);
     let world = World::new(Inputs { resources: resources.clone(), ..Inputs::default() });
-    problems.into_iter().map(translate::by_code).chain(translate::analyze(&world, &resources)).collect()
+    problems.into_iter().map(translate::by_code).chain(control::analyze(&world, &resources)).collect()
 }
 
 fn to_json(problem: &Problem) -> Value {

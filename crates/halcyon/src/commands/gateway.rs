@@ -29,6 +29,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         instance: args.name.clone(),
         labels: args.all_labels(),
         locality: args.locality.clone().unwrap_or_default(),
+        weight: 1,
         role: RegisteredRole::Gateway { bind: args.bind, ports: args.map.iter().copied().collect(), edge: args.edge() },
         address: claim.address().into(),
         workers: args.workers,

@@ -1,6 +1,5 @@
 //! `halcyon run`: a program in the mesh, with a sidecar beside it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,18 +7,20 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use control::registration::{RegisteredCapture, RegisteredPort, RegisteredRole, RegisteredUpstream};
-use control::v1::ResourceQuery;
 use launch::{Event, Launch, LoopbackClaim, Prepared, SidecarOutput};
-use serde_json::Value;
 
 use crate::cli::{Capture, Discovery, Place, Ready, RunArgs, Upstream};
 use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, ReadyCheck, Ticket};
 use crate::{paths, print};
 
+mod described;
+
+use described::Described;
+
 /// The exit code is the program's own.
 pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
-    let ready = ready_check(&args)?;
-    let described = described(place, &args).await;
+    let described = Described::of(place, &args).await?;
+    let ready = ready_check(&args, described.ready.as_ref())?;
     let folder = Folder::new(place, &described.workload)?;
     let (address, claim) = address(&args)?;
     let prepared = prepare(&args, &folder).await?;
@@ -33,7 +34,8 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
         workload: described.workload,
         instance: folder.instance.clone(),
         labels: described.labels,
-        locality: args.locality.clone().unwrap_or_default(),
+        locality: described.locality,
+        weight: described.weight,
         role: RegisteredRole::Sidecar { service: Some(args.service.clone()), ports, capture },
         address,
         workers: args.workers,
@@ -53,7 +55,7 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
 }
 
 /// What the sidecar finds the program's readiness by, at the address by which it will reach it.
-fn ready_check(args: &RunArgs) -> Result<Option<ReadyCheck>> {
+fn ready_check(args: &RunArgs, of_group: Option<&Ready>) -> Result<Option<ReadyCheck>> {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let ready = match (&args.ready, &args.envoy) {
         (None | Some(Ready::None), Some(_)) => return Ok(None),
@@ -61,7 +63,7 @@ fn ready_check(args: &RunArgs) -> Result<Option<ReadyCheck>> {
             "--ready: a stock Envoy does not tell whether its program is ready; expected `none`, or our own sidecar: leave \
              out --ready, or --envoy"
         ),
-        (ready, None) => ready.as_ref().unwrap_or(&Ready::Tcp),
+        (ready, None) => ready.as_ref().or(of_group).unwrap_or(&Ready::Tcp),
     };
     let first = args.ports.first().map(|port| port.number);
     Ok(match ready {
@@ -178,46 +180,6 @@ fn output(args: &RunArgs) -> Result<SidecarOutput> {
     let Some(path) = &args.sidecar_log else { return Ok(SidecarOutput::Inherit) };
     let file = std::fs::File::options().create(true).append(true).open(path);
     Ok(SidecarOutput::File(file.with_context(|| path.display().to_string())?))
-}
-
-/// What the mesh knows of the workload before it runs.
-struct Described {
-    workload: String,
-    service_account: String,
-    labels: BTreeMap<String, String>,
-}
-
-/// From what was typed, completed by a Deployment of the same labels if one was applied.
-async fn described(place: &Place, args: &RunArgs) -> Described {
-    let mut labels: BTreeMap<String, String> =
-        [("app".to_owned(), args.service.clone()), ("version".to_owned(), args.version.clone())].into();
-    labels.extend(args.labels.iter().cloned());
-    let deployment = if args.join.control.is_none() { deployment(place, args, &labels).await } else { None };
-    let found = deployment.unwrap_or_default();
-    let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    if let Some(more) = found.pointer("/spec/template/metadata/labels").and_then(Value::as_object) {
-        for (key, value) in more.iter().filter_map(|(key, value)| Some((key, value.as_str()?))) {
-            labels.entry(key.clone()).or_insert_with(|| value.to_owned());
-        }
-    }
-    let account = text("/spec/template/spec/serviceAccountName");
-    Described {
-        workload: text("/metadata/name").unwrap_or_else(|| format!("{}-{}", args.service, args.version)),
-        service_account: args.service_account.clone().or(account).unwrap_or_else(|| "default".to_owned()),
-        labels,
-    }
-}
-
-async fn deployment(place: &Place, args: &RunArgs, labels: &BTreeMap<String, String>) -> Option<Value> {
-    let query =
-        ResourceQuery { kind: "Deployment".to_owned(), namespace: args.namespace.clone(), ..ResourceQuery::default() };
-    let found = super::client(place).ok()?.resources(&query).await.ok()?.resources;
-    found.into_iter().map(|r| r.document).find(|document| {
-        let template = document.pointer("/spec/template/metadata/labels");
-        ["app", "version"].iter().all(|key| {
-            template.and_then(|t| t.get(key)).and_then(Value::as_str) == labels.get(*key).map(String::as_str)
-        })
-    })
 }
 
 /// The files of one instance; gone when it is.

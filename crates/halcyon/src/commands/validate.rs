@@ -20,7 +20,7 @@ pub fn run(args: ValidateArgs) -> Result<ExitCode> {
     let documents = files::read(&args.files.files)?;
     let (resources, mut problems) = parse(&documents, api::DEFAULT_NAMESPACE, false);
     let world = World::new(Inputs { resources: resources.clone(), ..Inputs::default() });
-    problems.extend(translate::check(&world));
+    problems.extend(control::check(&world));
     problems.extend(translate::check_selection(&world));
     let refused = problems.iter().any(|p| p.is_error()) || (args.strict && !problems.is_empty());
     match args.output {

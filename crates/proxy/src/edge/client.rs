@@ -43,6 +43,11 @@ pub(crate) fn address(headers: &HeaderMap, proxy: &HttpProxy, caller: &Caller) -
     found.unwrap_or(caller.address)
 }
 
+/// The address in `x-forwarded-for` before the last `skip` ones.
+pub(crate) fn forwarded(headers: &HeaderMap, skip: usize) -> Option<IpAddr> {
+    from_end(headers, skip).address
+}
+
 /// The address before the last `skip` ones.
 fn from_end(headers: &HeaderMap, skip: usize) -> Client {
     let lines = headers.get_all(FORWARDED_FOR).iter().rev().map(|line| line.to_str().unwrap_or_default());

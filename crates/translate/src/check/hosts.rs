@@ -33,7 +33,7 @@ fn check_shared(world: &World, problems: &mut Vec<Problem>) {
             let others: Vec<_> = places.iter().map(|(other, j)| (&world.virtual_services[*other], *j)).collect();
             let rivals: Vec<_> = others
                 .iter()
-                .filter(|(other, _)| other.resource.key() != rule.resource.key() && meet(rule, other))
+                .filter(|(other, _)| other.resource.key() != rule.resource.key() && meet(world, rule, other))
                 .collect();
             let Some((first, at)) = rivals.first() else { continue };
             let names: Vec<String> =
@@ -67,16 +67,17 @@ fn place_of(rule: &Document<VirtualService>, host: &Spanned<String>) -> String {
 }
 
 /// Is there a namespace that sees both?
-fn meet(a: &Document<VirtualService>, b: &Document<VirtualService>) -> bool {
-    match (visibility(a), visibility(b)) {
+fn meet(world: &World, a: &Document<VirtualService>, b: &Document<VirtualService>) -> bool {
+    match (visibility(world, a), visibility(world, b)) {
         (Visibility::Nowhere, _) | (_, Visibility::Nowhere) => false,
         (Visibility::Everywhere, _) | (_, Visibility::Everywhere) => true,
         (Visibility::Namespaces(a), Visibility::Namespaces(b)) => !a.is_disjoint(&b),
     }
 }
 
-fn visibility(rule: &Document<VirtualService>) -> Visibility {
-    Visibility::read(rule.spec().export_to.iter().map(|to| to.value.as_str()), rule.namespace())
+fn visibility(world: &World, rule: &Document<VirtualService>) -> Visibility {
+    let export_to = rule.spec().export_to.iter().map(|to| to.value.as_str());
+    Visibility::read_or(export_to, &world.settings.export_to.virtual_services, rule.namespace())
 }
 
 /// A rule that is bound to a gateway which opens none of its hosts is never met there.

@@ -1,21 +1,22 @@
-//! Documents of kinds that translation does not read yet, as far as analysis has something to say of them: selectors that
-//! take nobody, claims of tokens that nobody reads, patches of EnvoyFilters that do not take.
+//! What translation does not read, as far as analysis has something to say of it: selectors that take nobody, claims of
+//! tokens that nobody reads, patches of EnvoyFilters that do not take.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use api::istio::{ApplyTo, EnvoyFilter, PatchOperation};
 use api::{Code, Kind, Problem, Resource};
 
 use super::selection::pairs;
 use crate::service::selected;
-use crate::world::World;
+use crate::world::{Document, World};
 
 pub fn check(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
     check_selectors(world, resources, problems);
     check_namespaces(world, resources, problems);
     check_telemetries(world, resources, problems);
     check_claims(world, resources, problems);
-    resources.iter().filter(|r| r.kind == Kind::EnvoyFilter).for_each(|filter| check_patches(filter, problems));
+    world.envoy_filters.iter().for_each(|filter| check_patches(filter, problems));
 }
 
 /// The labels that a document selects by.
@@ -138,32 +139,35 @@ fn check_claims(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<P
 }
 
 /// Patches that do nothing, or only for as long as others stand where they do (Istio's rules).
-fn check_patches(filter: &Resource, problems: &mut Vec<Problem>) {
-    let has_priority = filter.number_at("/spec/priority").is_some_and(|priority| priority != 0);
+fn check_patches(filter: &Document<EnvoyFilter>, problems: &mut Vec<Problem>) {
+    let has_priority = filter.spec().priority != 0;
     let mut of_version: Vec<&str> = Vec::new();
-    for i in 0..filter.length_at("/spec/configPatches") {
-        let text = |path: &str| filter.text_at(&format!("/spec/configPatches/{i}/{path}")).unwrap_or_default();
-        let (place, operation, name) = (text("applyTo"), text("patch/operation"), text("patch/value/name"));
-        let on_routes = matches!(place, "ROUTE_CONFIGURATION" | "HTTP_ROUTE");
-        let replaceable = matches!(place, "HTTP_FILTER" | "NETWORK_FILTER" | "VIRTUAL_HOST");
+    for (i, written) in filter.spec().config_patches.iter().enumerate() {
+        use PatchOperation::{Add, InsertAfter, InsertBefore, Remove, Replace};
+        let (place, operation) = (written.apply_to.value, written.patch.operation.value);
+        let name =
+            written.patch.value.as_ref().and_then(|value| value.value.0.get("name")?.as_str()).unwrap_or_default();
+        let on_routes = matches!(place, ApplyTo::RouteConfiguration | ApplyTo::HttpRoute);
+        let replaceable = matches!(place, ApplyTo::HttpFilter | ApplyTo::NetworkFilter | ApplyTo::VirtualHost);
         let code = match operation {
-            "ADD" if on_routes => Some(Code::EnvoyFilterUsesAddOperationIncorrectly),
-            "REMOVE" if on_routes => Some(Code::EnvoyFilterUsesRemoveOperationIncorrectly),
-            "REPLACE" if !replaceable => Some(Code::EnvoyFilterUsesReplaceOperationIncorrectly),
-            "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE" | "REMOVE" if has_priority => None,
-            "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE" | "REMOVE" if of_version.contains(&name) => {
+            Add if on_routes => Some(Code::EnvoyFilterUsesAddOperationIncorrectly),
+            Remove if on_routes => Some(Code::EnvoyFilterUsesRemoveOperationIncorrectly),
+            Replace if !replaceable => Some(Code::EnvoyFilterUsesReplaceOperationIncorrectly),
+            InsertBefore | InsertAfter | Replace | Remove if has_priority => None,
+            InsertBefore | InsertAfter | Replace | Remove if of_version.contains(&name) => {
                 Some(Code::EnvoyFilterUsesRelativeOperationWithProxyVersion)
             }
-            "INSERT_BEFORE" | "INSERT_AFTER" | "REPLACE" | "REMOVE" => Some(Code::EnvoyFilterUsesRelativeOperation),
+            InsertBefore | InsertAfter | Replace | Remove => Some(Code::EnvoyFilterUsesRelativeOperation),
             _ => None,
         };
         if let Some(code) = code {
-            let problem = Problem::warning(format!("{operation} on {place}: {}", code.summary()))
+            let problem = Problem::warning(format!("{} on {}: {}", operation.as_str(), place.as_str(), code.summary()))
                 .code(code)
                 .path(format!("spec.configPatches[{i}].patch.operation"));
-            problems.push(filter.problem(problem, Default::default()));
+            problems.push(filter.resource.problem(problem, Default::default()));
         }
-        if !text("match/proxy/proxyVersion").is_empty() {
+        let proxy = written.matches.as_ref().and_then(|matches| matches.proxy.as_ref());
+        if proxy.is_some_and(|proxy| !proxy.proxy_version.is_empty()) {
             of_version.push(name);
         }
     }

@@ -90,12 +90,9 @@ impl<'a> Walk<'a> {
 
     /// The documents that shape how the destination is called, and how it takes calls.
     fn policies(&mut self, service: &'a Service) {
-        let rules = self.world.policy_documents(service, self.node);
-        for rule in &rules {
-            self.steps.push(Step::new("policy", format!("{} ({})", rule.resource.key(), rule.resource.origin)));
-        }
-        if let Some(policy) = self.world.service_policy(service) {
-            self.steps.push(Step::new("policy", format!("{} ({})", policy.resource.key(), policy.resource.origin)));
+        let rules = self.world.policy_documents(service, self.node).into_iter().map(|rule| &rule.resource);
+        for document in rules.chain(self.world.service_policy(service).map(|policy| &policy.resource)) {
+            self.steps.push(Step::new("policy", format!("{} ({})", document.key(), document.origin)));
         }
         let Some(port) = service.port(self.question.port) else { return };
         let mut modes: Vec<String> = self.modes(service, port).collect();

@@ -27,8 +27,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Reads it, and the budget of retries beside it.
-    pub fn read(written: Option<&ConnectionPoolSettings>, budget: Option<&RetryBudget>) -> Self {
+    /// Reads it, the budget of retries beside it, and the mesh's keep-alive for what it leaves unsaid of its own.
+    pub fn read(
+        written: Option<&ConnectionPoolSettings>,
+        budget: Option<&RetryBudget>,
+        mesh: Option<&TcpKeepalive>,
+    ) -> Self {
         let tcp = written.and_then(|p| p.tcp.as_ref());
         let http = written.and_then(|p| p.http.as_ref());
         let limit = |value: Option<u32>| value.filter(|n| *n > 0).unwrap_or(CircuitBreakers::UNLIMITED);
@@ -40,7 +44,7 @@ impl Pool {
             tcp_idle_timeout: set(Some(tcp_idle.unwrap_or(IDLE))),
             max_requests_per_connection: http.and_then(|h| h.max_requests_per_connection).filter(|max| *max > 0),
             connections: ConnectionOptions {
-                tcp_keepalive: tcp.and_then(|t| t.tcp_keepalive.as_ref()).and_then(keepalive),
+                tcp_keepalive: joined(tcp.and_then(|t| t.tcp_keepalive.as_ref()), mesh).as_ref().and_then(keepalive),
                 max_duration: set(tcp.and_then(|t| t.max_connection_duration)),
                 max_concurrent_streams: http.and_then(|h| h.max_concurrent_streams).filter(|max| *max > 0),
                 http2_keepalive: http.and_then(|h| h.http2_keep_alive.as_ref()).and_then(|pings| {
@@ -69,6 +73,16 @@ impl Pool {
         let limits = &self.circuit_breakers;
         cluster.circuit_breakers = (!limits.is_unlimited()).then(|| Box::new(limits.clone()));
     }
+}
+
+/// What the first says, and of the second what the first leaves unsaid.
+fn joined(own: Option<&TcpKeepalive>, mesh: Option<&TcpKeepalive>) -> Option<TcpKeepalive> {
+    let (Some(own), Some(mesh)) = (own, mesh) else { return own.or(mesh).cloned() };
+    Some(TcpKeepalive {
+        probes: own.probes.or(mesh.probes),
+        time: own.time.or(mesh.time),
+        interval: own.interval.or(mesh.interval),
+    })
 }
 
 /// Whole seconds; where one of them is zero, Envoy sends no probes.

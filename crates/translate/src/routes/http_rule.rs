@@ -248,7 +248,7 @@ fn forwarded(rule: &HttpRoute, reading: Reading<'_>) -> Forward {
         grpc_timeout_offset: None,
         max_stream_duration: None,
         idle_timeout: None,
-        retry: retry(rule.retries.as_ref(), lone && !hash.is_empty()),
+        retry: retry(reading.world, rule.retries.as_ref(), lone && !hash.is_empty()),
         path_rewrite: rule.rewrite.as_ref().and_then(path_rewrite),
         host_rewrite: rule.rewrite.as_ref().and_then(host_rewrite),
         mirrors: mirrors(rule, reading),
@@ -298,16 +298,36 @@ fn mirrors(rule: &HttpRoute, reading: Reading<'_>) -> Vec<Mirror> {
 /// Retries: Istio's default where nothing is said; `attempts: 0` turns them off; naming the attempts keeps the default
 /// conditions. Numbers among the conditions are status codes. A lone destination that is chosen by a hash is not left for
 /// another one (Istio's rule).
-fn retry(written: Option<&HttpRetry>, stays: bool) -> Option<RetryPolicy> {
+fn retry(world: &World, written: Option<&HttpRetry>, stays: bool) -> Option<RetryPolicy> {
     let mut policy = RetryPolicy { avoid_previous_hosts: !stays, ..RetryPolicy::istio_default() };
-    let Some(written) = written else { return Some(policy) };
-    if written.attempts == Some(0) {
+    let of_mesh = world.settings.retries.as_ref().filter(|_| written.is_none());
+    let Some(written) = written.or(of_mesh) else { return Some(policy) };
+    // In the settings of the mesh an empty block turns them off.
+    if written.attempts == Some(0) || of_mesh.is_some() && written.attempts.is_none() {
         return None;
     }
-    policy.attempts = written.attempts.unwrap_or(policy.attempts);
+    follow(written, &mut policy);
     policy.per_try_timeout = written.per_try_timeout.filter(|t| !t.is_zero());
     policy.avoid_previous_hosts = written.retry_ignore_previous_hosts.unwrap_or(!stays);
     policy.avoid_previous_priorities = written.retry_remote_localities.unwrap_or(false).then_some(PRIORITY_FREQUENCY);
+    Some(policy)
+}
+
+/// Retries on the way to the program itself, as the mesh's settings say; none said is Istio's default. Host and time of a
+/// single try have no meaning there.
+pub fn inbound_retry(written: Option<&HttpRetry>) -> Option<RetryPolicy> {
+    let Some(written) = written else { return Some(RetryPolicy::istio_inbound()) };
+    if written.attempts.unwrap_or(0) == 0 {
+        return None;
+    }
+    let mut policy = RetryPolicy::istio_inbound();
+    follow(written, &mut policy);
+    Some(policy)
+}
+
+/// How often, on what, and after which wait.
+fn follow(written: &HttpRetry, policy: &mut RetryPolicy) {
+    policy.attempts = written.attempts.unwrap_or(policy.attempts);
     if let Some(backoff) = written.backoff {
         policy.base_interval = backoff;
         policy.max_interval = backoff * 10;
@@ -321,7 +341,6 @@ fn retry(written: Option<&HttpRetry>, stays: bool) -> Option<RetryPolicy> {
             ..on
         };
     }
-    Some(policy)
 }
 
 /// After so many tries the localities that they went to are left out.
@@ -450,9 +469,9 @@ pub fn narrowed(outer: &HttpMatchRequest, inner: &HttpMatchRequest) -> Option<Ht
 }
 
 /// A route that sends everything to one cluster with Istio's defaults.
-pub fn default_route(cluster: Arc<str>, hash: Option<HashKey>) -> Route {
+pub fn default_route(world: &World, cluster: Arc<str>, hash: Option<HashKey>) -> Route {
     let forward = Forward {
-        retry: Some(RetryPolicy::istio_default()),
+        retry: retry(world, None, false),
         max_grpc_timeout: Some(Duration::ZERO),
         hash: hash.map(HashPolicy::new).into_iter().collect(),
         ..Forward::to(cluster)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, Gateway, PeerAuthentication, Sidecar, VirtualService};
+use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
 use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
 
@@ -27,7 +27,18 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(VirtualService DestinationRule Gateway Sidecar PeerAuthentication ServicePolicy Secret Deployment Pod);
+of_kind!(DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod);
+
+/// A GeoRoute is one that asks for where the client is.
+impl OfKind for VirtualService {
+    fn of(spec: &Spec) -> Option<&Self> {
+        match spec {
+            Spec::VirtualService(fields) => Some(fields),
+            Spec::GeoRoute(fields) => Some(fields.rule()),
+            _ => None,
+        }
+    }
+}
 
 impl<T: OfKind> Document<T> {
     /// A resource, if it is of this kind.
@@ -50,7 +61,7 @@ impl<T: OfKind> Document<T> {
         }
         let mut list: Vec<Self> = all.iter().cloned().collect();
         if let Some(old) = old {
-            list.retain(|it| (it.namespace(), it.name()) != (old.namespace(), old.name()));
+            list.retain(|it| it.resource.key() != old.resource.key());
         }
         if let Some(new) = new {
             let at = list.partition_point(|it| it.age() <= new.age());

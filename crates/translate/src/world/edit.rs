@@ -12,7 +12,7 @@ use base::HostPattern;
 use super::change::Change;
 use super::rules::policies;
 use super::services::{self, Known};
-use super::{Document, Inputs, World};
+use super::{Document, Inputs, World, mesh};
 use crate::gateway::opens_all_services;
 use crate::names::complete_host;
 use crate::policy::Asked;
@@ -37,7 +37,8 @@ impl World {
     /// The version after this one, and what is different in it. Equal to [`World::new`] of everything with the addresses
     /// that this version gave.
     pub fn next(&self, edit: Edit) -> (Self, Change) {
-        if edit.resources.len() + edit.workloads.len() > MANY {
+        let of_mesh = edit.resources.iter().flat_map(|(old, new)| old.iter().chain(new)).any(|r| mesh::holds(r));
+        if of_mesh || edit.resources.len() + edit.workloads.len() > MANY {
             return (Self::new(self.inputs(edit)), Change::everything());
         }
         let mut editing = Editing::begin(self);
@@ -69,7 +70,7 @@ impl World {
     fn inputs(&self, edit: Edit) -> Inputs {
         let mut resources = BTreeMap::new();
         let mut take = |resource: &Arc<Resource>| _ = resources.insert(resource.key(), resource.clone());
-        [&self.kubernetes, &self.entries, &self.workload_entries]
+        [&self.kubernetes, &self.entries, &self.workload_entries, &self.mesh_configs]
             .into_iter()
             .flat_map(|l| l.iter())
             .for_each(&mut take);
@@ -93,7 +94,7 @@ impl World {
             new.into_iter().for_each(|new| _ = workloads.insert(key(&new), new));
         }
         Inputs {
-            settings: (*self.settings).clone(),
+            settings: (*self.given).clone(),
             resources: resources.into_values().collect(),
             workloads: workloads.into_values().collect(),
             not_ready: edit.not_ready.unwrap_or_else(|| self.not_ready.clone()),
@@ -152,7 +153,7 @@ impl<'a> Editing<'a> {
                 replace(&mut world.workload_entries, old, new);
                 self.workload_entry(old.into_iter().chain(new));
             }
-            Spec::VirtualService(_) => {
+            Spec::VirtualService(_) | Spec::GeoRoute(_) => {
                 change.problems = true;
                 return Document::replace(&mut world.virtual_services, old, new);
             }
@@ -167,6 +168,10 @@ impl<'a> Editing<'a> {
             Spec::Sidecar(_) => {
                 change.everything = true;
                 return Document::replace(&mut world.sidecars, old, new);
+            }
+            Spec::EnvoyFilter(_) => {
+                change.everything = true;
+                return Document::replace(&mut world.envoy_filters, old, new);
             }
             Spec::Gateway(_) => {
                 (change.problems, change.gateways) = (true, true);
@@ -183,22 +188,40 @@ impl<'a> Editing<'a> {
             }
             Spec::Deployment(_) => {
                 Document::replace(&mut world.deployments, old, new);
+                // Gateways have settings from there.
+                change.gateways |= [old, new].into_iter().flatten().any(|r| mesh::annotation(r).is_some());
                 let of_namespace = world.known.iter().filter(|known| known.service.namespace == any.namespace());
                 self.touched.extend(of_namespace.map(|known| known.service.host.clone()));
             }
-            Spec::Pod(_) => _ = Document::replace(&mut world.pods, old, new),
+            Spec::Pod(_) => {
+                change.gateways |= [old, new].into_iter().flatten().any(|r| mesh::annotation(r).is_some());
+                Document::replace(&mut world.pods, old, new);
+            }
             // Kinds that no configuration is made of.
-            Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
+            Spec::ServiceAccount(_)
+            | Spec::Namespace(_)
+            | Spec::ConfigMap(_)
+            | Spec::IstioOperator(_)
+            | Spec::ProxyConfig(_)
+            | Spec::WorkloadGroup(_)
+            | Spec::Opaque => {}
         }
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);
         ruled
     }
 
-    /// The services whose `ServiceEntry` selects one of these.
+    /// The services that select one of these, or whose `ServiceEntry` does.
     fn workload_entry<'r>(&mut self, entries: impl Iterator<Item = &'r Arc<Resource>>) {
         for entry in entries {
             let labels = services::labels_of_entry(entry);
+            let selecting = self.new.known.iter().filter(|known| match &known.service.backing {
+                Backing::Workloads(selector) => {
+                    !selector.is_empty() && known.service.namespace == entry.namespace() && selected(selector, &labels)
+                }
+                _ => false,
+            });
+            self.touched.extend(selecting.map(|known| known.service.host.clone()));
             for resource in services::of_namespace(&self.new.entries, entry.namespace()) {
                 let Spec::ServiceEntry(spec) = &resource.spec else { continue };
                 if spec.workload_selector.as_ref().is_some_and(|selector| selected(&selector.labels, &labels)) {
@@ -243,6 +266,9 @@ impl<'a> Editing<'a> {
                 }
                 Backing::Dns(list, _) if list.iter().any(|e| is_there(&e.address)) => {
                     self.change.hosts.insert(known.service.host.clone());
+                }
+                Backing::Workloads(_) if known.entries.iter().any(|e| is_there(&e.address)) => {
+                    self.change.endpoints.insert(known.service.host.clone());
                 }
                 _ => {}
             }
@@ -316,7 +342,7 @@ impl<'a> Editing<'a> {
     }
 
     fn same_identities(&self, host: &str) -> bool {
-        let of = |world: &World| world.known(host).map(|k| world.identities_of(&k.service, &k.members));
+        let of = |world: &World| world.known(host).map(|k| world.identities_of(k));
         of(self.old) == of(&self.new)
     }
 

@@ -1,15 +1,19 @@
 //! The way from a host to the rules that may be for it, and from a node's labels to those that rules ask for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::slice;
 use std::sync::Arc;
 
+use api::Spanned;
 use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, LoadBalancerSettings, TrafficPolicy, VirtualService};
 use base::HostPattern;
 
+use super::document::OfKind;
 use super::{Document, World, services};
 use crate::names::complete_host;
 use crate::policy::Asked;
+use crate::settings::MeshSettings;
 
 /// Places in a list of rules, by the hosts that these are for.
 #[derive(Debug, Default)]
@@ -99,6 +103,13 @@ impl Pairs {
         self.hashes |= balancer.is_some_and(|b| b.consistent_hash.is_some());
     }
 
+    fn add_mesh(&mut self, mesh: &MeshSettings) {
+        let of_labels = mesh.localities.iter().flat_map(|setting| &setting.failover_priority);
+        let of_labels = of_labels.chain(mesh.zones.iter().flat_map(|setting| &setting.failover_priority));
+        self.compared.extend(of_labels.filter(|label| !label.contains('=')).cloned());
+        self.localities |= mesh.outliers.is_some() || mesh.localities.is_some() || mesh.zones.is_some();
+    }
+
     fn add_service(&mut self, asked: Asked) {
         let labels = asked.distribution.labels();
         self.localities |= !labels.is_empty();
@@ -115,17 +126,9 @@ pub fn policies(rule: &DestinationRule) -> impl Iterator<Item = &TrafficPolicy> 
 impl World {
     /// Makes the indexes of rules anew.
     pub(super) fn index_rules(&mut self) {
-        let hosts = |d: &Document<VirtualService>| {
-            d.spec().hosts.iter().filter_map(|h| self.host_pattern(&h.value, d.namespace())).collect()
-        };
-        let virtual_by_host = Rules::of(self.virtual_services.iter().map(hosts));
-        let host = |d: &Document<DestinationRule>| {
-            self.host_pattern(&d.spec().host.value, d.namespace()).into_iter().collect()
-        };
-        let destination_by_host = Rules::of(self.destination_rules.iter().map(host));
-        let host =
-            |d: &Document<ServicePolicy>| self.host_pattern(&d.spec().host.value, d.namespace()).into_iter().collect();
-        let policy_by_host = Rules::of(self.service_policies.iter().map(host));
+        let virtual_by_host = self.by_host(&self.virtual_services, |rule| &rule.hosts);
+        let destination_by_host = self.by_host(&self.destination_rules, |rule| slice::from_ref(&rule.host));
+        let policy_by_host = self.by_host(&self.service_policies, |policy| slice::from_ref(&policy.host));
         let pairs = self.asked_pairs();
         self.virtual_by_host = Arc::new(virtual_by_host);
         self.destination_by_host = Arc::new(destination_by_host);
@@ -133,11 +136,24 @@ impl World {
         self.pairs = Arc::new(pairs);
     }
 
-    /// `Sidecar` and `DestinationRule` select in their own namespace, conditions of `VirtualService` anywhere.
+    fn by_host<T: OfKind>(&self, rules: &[Document<T>], hosts: impl Fn(&T) -> &[Spanned<String>]) -> Rules {
+        let patterns = |rule: &Document<T>| {
+            hosts(rule.spec()).iter().filter_map(|host| self.host_pattern(&host.value, rule.namespace())).collect()
+        };
+        Rules::of(rules.iter().map(patterns))
+    }
+
+    /// `Sidecar`, `EnvoyFilter` and `DestinationRule` select in their own namespace, conditions of `VirtualService` anywhere.
     fn asked_pairs(&self) -> Pairs {
         let mut pairs = Pairs::default();
+        pairs.add_mesh(&self.settings);
         for sidecar in self.sidecars.iter() {
             pairs.add(Some(sidecar.namespace()), sidecar.spec().workload_selector.iter().flat_map(|s| &s.labels));
+        }
+        for filter in self.envoy_filters.iter() {
+            // One of the root namespace selects anywhere.
+            let near = Some(filter.namespace()).filter(|namespace| *namespace != self.settings.root_namespace);
+            pairs.add(near, filter.spec().workload_selector.iter().flat_map(|s| &s.labels));
         }
         for rule in self.destination_rules.iter() {
             pairs.add(Some(rule.namespace()), rule.spec().workload_selector.iter().flat_map(|s| &s.match_labels));

@@ -28,6 +28,8 @@ pub struct Known {
     pub service: Arc<Service>,
     /// The workloads that are its instances.
     pub members: Vec<Arc<Workload>>,
+    /// The WorkloadEntries with an IP address that are its instances, if it is a Kubernetes Service.
+    pub entries: Vec<FixedEndpoint>,
     /// It needs an address from us.
     pub given: bool,
 }
@@ -46,8 +48,20 @@ impl Known {
         if given {
             service.addresses.extend(world.vips.get(&*service.host).map(|ip| IpAddr::V4(*ip)));
         }
-        Self { service: Arc::new(service), members, given }
+        let entries = match &service.backing {
+            Backing::Workloads(selector) if !selector.is_empty() && is_kubernetes(&service) => {
+                let mut entries = selected_entries(world, &service.namespace, selector);
+                entries.retain(|entry| entry.address.parse::<IpAddr>().is_ok());
+                entries
+            }
+            _ => Vec::new(),
+        };
+        Self { service: Arc::new(service), members, entries, given }
     }
+}
+
+fn is_kubernetes(service: &Service) -> bool {
+    service.defined_by.as_ref().is_some_and(|key| key.kind == Kind::Service)
 }
 
 fn needs_address(service: &Service) -> bool {
@@ -69,7 +83,12 @@ impl World {
             let addresses: Vec<IpAddr> = vips.get(&*known.service.host).map(|ip| IpAddr::V4(*ip)).into_iter().collect();
             if known.service.addresses != addresses {
                 let service = Arc::new(Service { addresses, ..Service::clone(&known.service) });
-                *known = Arc::new(Known { service, members: known.members.clone(), given: true });
+                *known = Arc::new(Known {
+                    service,
+                    members: known.members.clone(),
+                    entries: known.entries.clone(),
+                    given: true,
+                });
             }
         }
         if vips != *self.vips {
@@ -174,7 +193,7 @@ fn from_kubernetes(resource: &Resource, spec: &KubernetesService, settings: &Mes
         ports: spec.ports.iter().map(kubernetes_port).collect(),
         addresses: addresses.into_iter().collect(),
         backing,
-        visible: Visibility::read(export_to, &namespace),
+        visible: Visibility::read_or(export_to, &settings.export_to.services, &namespace),
         external,
         asked: asked(resource),
         certificate_names: Vec::new(),
@@ -237,7 +256,11 @@ fn from_entry(world: &World, resource: &Resource, spec: &ServiceEntry) -> Vec<Se
         ports: spec.ports.iter().map(entry_port).collect(),
         addresses: addresses.clone(),
         backing: backing(host),
-        visible: Visibility::read(spec.export_to.iter().map(|to| to.value.as_str()), namespace),
+        visible: Visibility::read_or(
+            spec.export_to.iter().map(|to| to.value.as_str()),
+            &world.settings.export_to.services,
+            namespace,
+        ),
         external,
         asked: asked(resource),
         certificate_names: spec.subject_alt_names.clone(),
@@ -317,7 +340,7 @@ fn from_workload(workload: &Workload, implied: &ImpliedService, settings: &MeshS
         ports: ports.collect(),
         addresses: Vec::new(),
         backing: Backing::Workloads([("app".to_owned(), implied.name.clone())].into()),
-        visible: Visibility::Everywhere,
+        visible: Visibility::read_or([], &settings.export_to.services, &workload.namespace),
         external: false,
         asked: Asked::default(),
         certificate_names: Vec::new(),

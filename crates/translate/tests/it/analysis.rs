@@ -286,7 +286,7 @@ fn kinds_that_are_not_read() {
     );
     let filter = |operation: &str, place: &str, more: &str| {
         format!(
-            "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{name: f}}\nspec: {{{more} configPatches: [{{applyTo: {place}, patch: {{operation: {operation}}}}}]}}"
+            "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{name: f}}\nspec: {{{more} configPatches: [{{applyTo: {place}, patch: {{operation: {operation}, value: {{}}}}}}]}}"
         )
     };
     let code = |documents: &str| -> Vec<String> {

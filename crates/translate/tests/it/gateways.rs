@@ -190,8 +190,10 @@ spec:
     let pins = pinned.validation.and_then(|v| v.pins).unwrap();
     assert_eq!((pins.certificates.len(), pins.keys.len(), pins.keys[0][0]), (0, 1, 0x36));
     assert_ne!(*pins, CertificatePins::default());
-    let old = server("{mode: SIMPLE, credentialName: a, cipherSuites: [AES128-SHA]}");
-    assert_eq!((old.versions.min, old.cipher_suites.len()), (TlsVersion::V1_3, 0));
+    let pair =
+        server("{mode: MUTUAL, tlsCertificates: [{serverCertificate: /c, privateKey: /k, caCertificates: /pair}]}");
+    let roots = SecretFiles::Roots { roots: "/pair", crl: None }.name();
+    assert_eq!(pair.validation.map(|v| v.trust), Some(roots));
     let any = server("{mode: MUTUAL, credentialName: a, insecureSkipVerify: true}");
     assert!(any.validation.is_none() && any.require_client_certificate);
 }

@@ -38,6 +38,21 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: WorkloadEntry, metadata: {name: w1}, spec: {address: 127.64.0.3, labels: {app: s}, serviceAccount: s}}",
         "{kind: WorkloadEntry, metadata: {name: w1}, spec: {address: 10.2.0.1, labels: {app: t}, serviceAccount: t}}",
     ],
+    &[
+        "{kind: WorkloadEntry, metadata: {name: w3}, spec: {address: 10.2.0.3, ports: {http: 81}, labels: {app: reviews}, serviceAccount: machine}}",
+        "{kind: WorkloadEntry, metadata: {name: w3}, spec: {address: 127.64.0.2, labels: {app: reviews, version: v2}}}",
+    ],
+    &[
+        "{kind: ConfigMap, apiVersion: v1, metadata: {name: istio, namespace: istio-system}, data: {mesh: '{outboundTrafficPolicy: {mode: REGISTRY_ONLY}, defaultServiceExportTo: [.], defaultTrafficPolicy: {outlierDetection: {}}}'}}",
+        "{kind: ConfigMap, apiVersion: v1, metadata: {name: istio, namespace: istio-system}, data: {mesh: '{enableAutoMtls: false, localityLbSetting: {failoverPriority: [version]}, trustDomain: other}'}}",
+    ],
+    &[
+        "{kind: IstioOperator, apiVersion: install.istio.io/v1alpha1, metadata: {name: o}, spec: {meshConfig: {dnsRefreshRate: 7s, h2UpgradePolicy: UPGRADE}}}",
+        "{kind: IstioOperator, apiVersion: install.istio.io/v1alpha1, metadata: {name: o}, spec: {}}",
+    ],
+    &[
+        "{kind: Deployment, apiVersion: apps/v1, metadata: {name: edge}, spec: {selector: {matchLabels: {istio: ingressgateway}}, template: {metadata: {labels: {istio: ingressgateway}, annotations: {proxy.istio.io/config: 'connectionSettings: {profile: EDGE}'}}, spec: {containers: [{name: c, image: i}]}}}}",
+    ],
     &["{kind: WorkloadEntry, metadata: {name: w2, labels: {app: s}}, spec: {address: 10.2.0.2, serviceAccount: s}}"],
     &[
         "{kind: VirtualService, metadata: {name: v1}, spec: {hosts: [reviews], http: [{timeout: 1s, route: [{destination: {host: reviews, subset: v1}}]}]}}",

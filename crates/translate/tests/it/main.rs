@@ -9,6 +9,7 @@ mod gateways;
 mod incremental;
 mod localities;
 mod mesh;
+mod mesh_config;
 mod on_demand;
 mod outline;
 mod policies;

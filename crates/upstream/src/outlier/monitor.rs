@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use mesh_http::grpc::GrpcStatus;
 use model::OutlierDetection;
 
 /// How an exchange with an endpoint went, for outlier detection.
@@ -94,7 +95,7 @@ impl Monitor {
     fn answer(&self, settings: &OutlierDetection, status: u16, grpc: Option<u32>) -> Reached {
         let split = settings.split_external_local_origin_errors;
         if settings.error_statuses.is_empty() {
-            return self.code(settings, grpc.map_or(status, http_of_grpc));
+            return self.code(settings, grpc.map_or(status, |code| GrpcStatus(code).to_http()));
         }
         // Where statuses are named, others are successes. Envoy tells them apart no further when it splits.
         match settings.error_statuses.contains(&status) {
@@ -170,24 +171,6 @@ impl Rate {
     pub(super) fn turn(&self) -> Option<(f64, u64)> {
         let (total, good) = (self.total.swap(0, Relaxed), self.good.swap(0, Relaxed));
         (total > 0).then(|| (100.0 * good as f64 / total as f64, total))
-    }
-}
-
-/// Envoy's reading of a gRPC status as one of HTTP.
-fn http_of_grpc(status: u32) -> u16 {
-    match status {
-        0 => 200,
-        1 => 499,
-        3 | 9 | 11 => 400,
-        4 => 504,
-        5 => 404,
-        6 | 10 => 409,
-        7 => 403,
-        8 => 429,
-        12 => 501,
-        14 => 503,
-        16 => 401,
-        _ => 500,
     }
 }
 

@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::cluster::{Balancing, Discovery, Localities};
+use model::cluster::{Balancing, DNS_REFRESH as REFRESH, Discovery, Localities};
 use model::{Address, EndpointSet, Locality, LocalityEndpoints};
 use tokio::runtime::Handle;
-use upstream::dns::{REFRESH, Resolve};
+use upstream::dns::Resolve;
 use upstream::{Cluster, Order};
 
 use crate::origin::OneSecret;
@@ -82,7 +82,7 @@ async fn all_addresses_of_all_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refreshed_after_a_minute_and_when_names_change() {
+async fn refreshed_at_the_rate_and_when_names_change() {
     let names = Arc::new(Names::default());
     names.say(&[("a", &["10.0.0.1:80"]), ("b", &["10.0.0.2:80"])]);
     let cluster = build(Discovery::StrictDns(hosts(&["a"])), None);
@@ -99,6 +99,25 @@ async fn refreshed_after_a_minute_and_when_names_change() {
     drop((same, cluster));
     after(3 * REFRESH).await;
     assert_eq!(*names.asked.lock().unwrap(), 3, "the task ends with its cluster");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_of_its_own() {
+    let names = Arc::new(Names::default());
+    names.say(&[("a", &["10.0.0.1:80"])]);
+    let rate = Duration::from_millis(300);
+    let config = model::Cluster { dns_refresh: rate, ..model::Cluster::new("c", Discovery::StrictDns(hosts(&["a"]))) };
+    let cluster = Cluster::build(config.clone().into(), None, &OneSecret(None)).unwrap();
+    cluster.resolve_on(&Handle::current(), names.clone());
+    after(Duration::ZERO).await;
+    after(2 * rate).await;
+    assert_eq!(*names.asked.lock().unwrap(), 3);
+    names.say(&[]);
+    after(4 * rate).await;
+    assert!(*names.asked.lock().unwrap() >= 7, "a failure is not waited out for longer than the rate");
+    let slower = model::Cluster { dns_refresh: 10 * rate, ..config };
+    let slower = Cluster::build(slower.into(), Some(&cluster), &OneSecret(None)).unwrap();
+    assert!(!Arc::ptr_eq(&slower, &cluster), "another rate is another cluster");
 }
 
 #[tokio::test(start_paused = true)]

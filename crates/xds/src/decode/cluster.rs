@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::cluster::{Balancing, Discovery, Localities, Transport, UpstreamProtocol};
+use model::cluster::{Balancing, DNS_REFRESH, Discovery, Localities, Transport, UpstreamProtocol};
 use model::limits::ConnectionOptions;
 use model::{Cluster, DestinationService, EndpointSet, OutlierDetection, ResourceKind};
 use proto::envoy::config::cluster::v3 as wire;
@@ -43,25 +43,25 @@ pub fn cluster(any: &Any) -> Result<Cluster, DecodeError> {
 
 #[allow(deprecated)]
 fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
-    // Harmless are names and choice of statistics, how often and how names are resolved, buffers, when old endpoints are
+    // Harmless are names and choice of statistics, how names are resolved and how often after a failure, buffers, when old endpoints are
     // forgotten, warming of connections, and what becomes of connections to endpoints that fail a health check.
     take!(value, at, wire::Cluster {
         used {
             transport_socket_matches, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment,
             max_requests_per_connection, circuit_breakers, typed_extension_protocol_options, dns_lookup_family,
             common_lb_config, transport_socket, metadata, load_balancing_policy, cluster_discovery_type, lb_config,
-            upstream_connection_options, outlier_detection, health_checks,
+            upstream_connection_options, outlier_detection, health_checks, http2_protocol_options, dns_refresh_rate,
         }
         harmless {
             alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes,
-            per_connection_buffer_high_watermark_timeout, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate,
+            per_connection_buffer_high_watermark_timeout, dns_jitter, dns_failure_refresh_rate,
             respect_dns_ttl, use_tcp_for_dns_lookups, wait_for_warm_on_init, cleanup_interval,
             close_connections_on_host_health_failure, ignore_health_on_host_removal,
             lrs_server, lrs_report_endpoint_metrics, track_timeout_budgets, track_cluster_stats, preconnect_policy,
         }
         refused {
             transport_socket_matcher, upstream_http_protocol_options, common_http_protocol_options,
-            http_protocol_options, http2_protocol_options, dns_resolvers, dns_resolution_config,
+            http_protocol_options, dns_resolvers, dns_resolution_config,
             typed_dns_resolver_config, upstream_bind_config, lb_subset_config, protocol_selection,
             filters, upstream_config, connection_pool_per_downstream_connection, queuing_policies,
         }
@@ -81,7 +81,7 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         balancing,
         Balancing::RoundRobin | Balancing::LeastRequest { .. } | Balancing::BiasedLeastRequest { .. }
     );
-    let http = http_options::http_options(typed_extension_protocol_options, at)?;
+    let http = http_options::http_options(typed_extension_protocol_options, http2_protocol_options, at)?;
     let connections =
         ConnectionOptions { tcp_keepalive: limits::tcp_keepalive(upstream_connection_options), ..http.connections };
     let outlier = outlier_detection.map(|value| outlier::outlier_detection(value, &at.field("outlier_detection")));
@@ -110,6 +110,7 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         health_check: health_checks.pop().map(Box::new),
         slow_start: slow_start.filter(|_| grows && !by_itself).map(Box::new),
         panic_percent,
+        dns_refresh: dns_refresh(dns_refresh_rate, &at.field("dns_refresh_rate"))?,
         service: metadata.as_ref().and_then(service),
     })
 }
@@ -118,6 +119,14 @@ fn connect(value: Option<proto::google::protobuf::Duration>, at: &At<'_>) -> Dec
     match value.map_or(Ok(CONNECT), |value| duration(value, at))? {
         Duration::ZERO => Err(at.error("is zero", "more than zero")),
         limit => Ok(limit),
+    }
+}
+
+/// How often names are looked up. What a record says of its life (`respect_dns_ttl`) the system's resolver does not tell.
+fn dns_refresh(value: Option<proto::google::protobuf::Duration>, at: &At<'_>) -> Decoded<Duration> {
+    match value.map_or(Ok(DNS_REFRESH), |value| duration(value, at))? {
+        rate if rate <= Duration::from_millis(1) => Err(at.error(format!("is {rate:?}"), "more than a millisecond")),
+        rate => Ok(rate),
     }
 }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod endpoint;
 mod fault;
 mod filter_rules;
+mod geo;
 mod headers;
 mod http_proxy;
 mod listener;

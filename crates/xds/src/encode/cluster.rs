@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use model::cluster::{Discovery, Localities, PANIC_PERCENT, Transport, UpstreamProtocol};
+use model::cluster::{DNS_REFRESH, Discovery, Localities, PANIC_PERCENT, Transport, UpstreamProtocol};
 use model::{Cluster, DestinationService};
 use prost::Message;
 use proto::envoy::config::cluster::v3 as wire;
@@ -26,7 +26,8 @@ mod outlier;
 /// Envoy's default for idle upstream connections.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A cluster.
+/// A cluster. How often names are looked up stands where Istio writes it, in a field that Envoy calls deprecated and heeds.
+#[allow(deprecated)]
 pub fn cluster(cluster: &Cluster) -> Any {
     let (kind, endpoints) = match &cluster.discovery {
         Discovery::Eds(_) => (DiscoveryType::Eds, None),
@@ -49,6 +50,7 @@ pub fn cluster(cluster: &Cluster) -> Any {
         common_lb_config: common_balancing(cluster),
         // A host with addresses of both families is asked by the family that is more often routed.
         dns_lookup_family: if by_name { DnsLookupFamily::V4Preferred as i32 } else { 0 },
+        dns_refresh_rate: (cluster.dns_refresh != DNS_REFRESH).then(|| duration(cluster.dns_refresh)),
         circuit_breakers: Some(limits::circuit_breakers(cluster.circuit_breakers.as_deref())),
         upstream_connection_options: limits::tcp_keepalive(cluster.connections.as_deref()),
         outlier_detection: cluster.outlier_detection.as_deref().map(outlier::outlier_detection),

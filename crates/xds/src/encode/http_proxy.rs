@@ -22,7 +22,7 @@ use super::filter_rules::CORS_FILTER;
 use super::listener::range;
 use super::ordered::{HttpTail, joined};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global, local};
-use super::{access_log::access_logs, ads, duration, flag, limit, limits, matcher, number, pack, packed, route};
+use super::{access_log::access_logs, ads, duration, flag, geo, limit, limits, matcher, number, pack, packed, route};
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
 pub(super) const FAULT_FILTER: &str = "envoy.filters.http.fault";
@@ -97,6 +97,7 @@ fn filters(filters: &[HttpFilter]) -> Vec<wire::HttpFilter> {
         HttpFilter::Cors => named(CORS_FILTER, pack(&Cors {})),
         HttpFilter::LocalRateLimit(limits) => named(LOCAL_FILTER, local(limits)),
         HttpFilter::GlobalRateLimit(limits) => named(GLOBAL_FILTER, global(limits)),
+        HttpFilter::Geo(settings) => named("envoy.filters.http.geoip", geo::geo(settings)),
     });
     ours.chain([named("envoy.filters.http.router", pack(&Router::default()))]).collect()
 }

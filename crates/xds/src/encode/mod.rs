@@ -6,6 +6,7 @@ mod balancing;
 mod cluster;
 mod endpoint;
 mod filter_rules;
+mod geo;
 mod hash;
 mod headers;
 mod http_proxy;

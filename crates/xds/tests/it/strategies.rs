@@ -566,11 +566,11 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     ];
     let service =
         (name(), name(), name()).prop_map(|(host, name, namespace)| DestinationService { host, name, namespace });
-    let times = (some_time(), of(some_time()));
+    let times = (some_time(), of(some_time()), some_time());
     let choice = (balancing, localities);
     (name(), discovery, choice, times, protocol, transport, resilience(), of(1u32..9), of(service)).prop_map(
         |(name, discovery, choice, times, protocol, transport, resilience, requests, service)| {
-            let (connect_timeout, idle_timeout) = times;
+            let (connect_timeout, idle_timeout, refresh) = times;
             let (balancing, localities) = choice;
             let by_itself = discovery == Discovery::OriginalDestination;
             fitting(Cluster {
@@ -579,6 +579,8 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
                 balancing: if by_itself { Balancing::Provided } else { balancing },
                 localities: if by_itself { Localities::Alike } else { localities },
                 connect_timeout,
+                // Envoy looks up no faster.
+                dns_refresh: refresh + Duration::from_millis(2),
                 protocol,
                 transport,
                 idle_timeout,

@@ -240,7 +240,7 @@ fn is_prime(n: u64) -> bool {
 }
 
 impl LocalityLbSetting {
-    fn check(&self, has_outlier_detection: bool, report: &mut Report) {
+    pub(in crate::istio) fn check(&self, has_outlier_detection: bool, report: &mut Report) {
         let (distribute, failover) = (!self.distribute.is_empty(), !self.failover.is_empty());
         let priority = !self.failover_priority.is_empty();
         check_exclusive(&[("distribute", distribute), ("failover", failover)], report);
@@ -271,7 +271,7 @@ impl LocalityLbSetting {
     }
 }
 
-fn check_failover(failover: &[LocalityFailover], report: &mut Report) {
+pub(in crate::istio) fn check_failover(failover: &[LocalityFailover], report: &mut Report) {
     report.each("failover", failover, |failover, r| {
         for (name, region) in [("from", &failover.from), ("to", &failover.to)] {
             r.field(name, |r| {
@@ -330,7 +330,7 @@ impl ConnectionPoolSettings {
 }
 
 impl OutlierDetection {
-    fn check(&self, report: &mut Report) {
+    pub(in crate::istio) fn check(&self, report: &mut Report) {
         check_duration("interval", self.interval, report);
         check_duration("baseEjectionTime", self.base_ejection_time, report);
         check_whole_percent("maxEjectionPercent", self.max_ejection_percent, report);

@@ -59,7 +59,7 @@ impl VirtualService {
         });
         check_weights(route.route.iter().map(|d| d.weight), report);
         check_duration("timeout", route.timeout, report);
-        report.opt("retries", &route.retries, check_retries);
+        report.opt("retries", &route.retries, HttpRetry::check);
         report.opt("fault", &route.fault, check_fault);
         report.opt("redirect", &route.redirect, check_redirect);
         report.opt("directResponse", &route.direct_response, check_direct_response);
@@ -165,36 +165,40 @@ fn check_no_regex(m: &HttpMatchRequest, report: &mut Report) {
     }
 }
 
-fn check_retries(retries: &HttpRetry, report: &mut Report) {
-    let others =
-        retries.per_try_timeout.is_some() || !retries.retry_on.is_empty() || retries.retry_remote_localities.is_some();
-    match retries.attempts {
-        Some(0) if others => {
-            report.field("attempts", |r| {
-                r.error("`attempts: 0` turns retries off, but other fields set them up")
-                    .expected("1 or more, or `attempts: 0` alone");
-            });
+impl HttpRetry {
+    pub(in crate::istio) fn check(&self, report: &mut Report) {
+        let retries = self;
+        let others = retries.per_try_timeout.is_some()
+            || !retries.retry_on.is_empty()
+            || retries.retry_remote_localities.is_some();
+        match retries.attempts {
+            Some(0) if others => {
+                report.field("attempts", |r| {
+                    r.error("`attempts: 0` turns retries off, but other fields set them up")
+                        .expected("1 or more, or `attempts: 0` alone");
+                });
+            }
+            None if others || retries.backoff.is_some() => {
+                report
+                    .error("retries are set up without `attempts`, which then is 0")
+                    .expected("`attempts`")
+                    .hint("add, for example, `attempts: 2`");
+            }
+            _ => {}
         }
-        None if others || retries.backoff.is_some() => {
-            report
-                .error("retries are set up without `attempts`, which then is 0")
-                .expected("`attempts`")
-                .hint("add, for example, `attempts: 2`");
-        }
-        _ => {}
-    }
-    check_duration("perTryTimeout", retries.per_try_timeout, report);
-    check_duration("backoff", retries.backoff, report);
-    for token in retries.retry_on.split(',').map(str::trim).filter(|_| !retries.retry_on.is_empty()) {
-        let is_status = token.parse::<u16>().is_ok_and(|code| (100..=599).contains(&code));
-        if !is_status && !RETRY_ON.contains(&token) {
-            report.field("retryOn", |r| {
-                let found = r.error(format!("{} is not a condition to retry on", quoted(token)));
-                let found = found.expected(format!("status codes, or any of {}", RETRY_ON.join(", ")));
-                if let Some(near) = nearest(token, &RETRY_ON) {
-                    found.hint(format!("did you mean `{near}`?"));
-                }
-            });
+        check_duration("perTryTimeout", retries.per_try_timeout, report);
+        check_duration("backoff", retries.backoff, report);
+        for token in retries.retry_on.split(',').map(str::trim).filter(|_| !retries.retry_on.is_empty()) {
+            let is_status = token.parse::<u16>().is_ok_and(|code| (100..=599).contains(&code));
+            if !is_status && !RETRY_ON.contains(&token) {
+                report.field("retryOn", |r| {
+                    let found = r.error(format!("{} is not a condition to retry on", quoted(token)));
+                    let found = found.expected(format!("status codes, or any of {}", RETRY_ON.join(", ")));
+                    if let Some(near) = nearest(token, &RETRY_ON) {
+                        found.hint(format!("did you mean `{near}`?"));
+                    }
+                });
+            }
         }
     }
 }

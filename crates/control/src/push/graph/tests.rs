@@ -13,6 +13,7 @@ use translate::{Capture, Edit, InboundPort, LocalUpstream, Node, Role, World};
 use xds::server::Snapshot;
 
 use super::{Graph, config};
+use crate::patches::Patcher;
 use crate::store::{Catalog, Step, Versioned};
 
 struct Mesh {
@@ -59,7 +60,7 @@ impl Mesh {
     fn offered(&mut self) -> Vec<u64> {
         let offered = self.graph.catch_up().into_iter().map(|(id, _)| id).collect();
         for (id, (node, is_tls)) in &self.nodes {
-            let expected = Snapshot::of(&config(&self.world, node, *is_tls));
+            let expected = Snapshot::of(&config(&Patcher::default(), &self.world, node, *is_tls));
             let kept = &self.graph.proxies[id].snapshot;
             for kind in ResourceKind::ALL {
                 let list = |snapshot: &Snapshot| -> Vec<(Arc<str>, Arc<str>)> {

@@ -16,7 +16,13 @@ use crate::decode::{At, Decoded, duration, limit, required, take, type_name, unp
 /// Envoy's default for idle upstream connections.
 const IDLE: Duration = Duration::from_secs(3600);
 
-pub(super) fn http_options(options: ExtensionOptions, at: &At<'_>) -> Decoded<HttpOptions> {
+/// `old_http2` is how HTTP/2 was said before there were extensions for it.
+pub(super) fn http_options(
+    options: ExtensionOptions,
+    old_http2: Option<Http2ProtocolOptions>,
+    at: &At<'_>,
+) -> Decoded<HttpOptions> {
+    let at_old = at.field("http2_protocol_options");
     let at = at.field("typed_extension_protocol_options");
     let mut found = HttpOptions {
         protocol: UpstreamProtocol::Http1,
@@ -25,6 +31,10 @@ pub(super) fn http_options(options: ExtensionOptions, at: &At<'_>) -> Decoded<Ht
         connections: ConnectionOptions::default(),
         error_statuses: Vec::new(),
     };
+    if let Some(options) = old_http2 {
+        found.protocol = UpstreamProtocol::Http2;
+        found.connections = http2(Some(options), &at_old)?;
+    }
     for (key, any) in &options {
         let at = at.key(key);
         if type_name(&any.type_url) != HTTP_OPTIONS {

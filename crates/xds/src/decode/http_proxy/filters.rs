@@ -10,6 +10,7 @@ use proto::google::protobuf::Any;
 
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
+use crate::decode::geo::{GEOIP, geo};
 use crate::decode::rate_limit::{GLOBAL, LOCAL, global, local};
 use crate::decode::{At, Decoded, take, type_name, unpack};
 
@@ -49,6 +50,7 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Vec<H
                 let limits = global(unpack(&any, &at_config)?, &at_config)?;
                 filters.push(HttpFilter::GlobalRateLimit(Arc::new(limits)));
             }
+            GEOIP => filters.push(HttpFilter::Geo(Box::new(geo(&any, &at_config)?))),
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);

@@ -1,0 +1,136 @@
+//! The rows of settings of the mesh and of proxies, which stand as text in other documents: paths begin at the settings.
+
+use super::NotEnforced;
+
+const PORTS: &str = "the ports are those that a workload is started with";
+const NO_INGRESS: &str = "Ingress is not read: a Gateway opens hosts to the outside";
+const NO_SPANS: &str = "no spans are sent; trace headers are continued and begun all the same";
+const NO_LOG_SERVICE: &str = "access logs go to files only";
+const NO_PROVIDER: &str = "no provider is asked or told anything";
+const AUTHORITY: &str = "the authority is the one that the control plane was started with";
+const TLS: &str = "proxies speak TLS 1.2 and 1.3 with the suites and curves of their defaults";
+const NO_TRIES: &str = "there is one program to ask: only `attempts`, `retryOn` and `backoff` count";
+
+/// Of MeshConfig.
+pub(super) const MESH_CONFIG: &[NotEnforced] = &[
+    ("proxyListenPort", PORTS),
+    ("proxyInboundListenPort", PORTS),
+    ("proxyHttpPort", "no port takes requests as an HTTP proxy"),
+    ("hboneIdleTimeout", "there are no tunnels between proxies"),
+    ("ingressClass", NO_INGRESS),
+    ("ingressService", NO_INGRESS),
+    ("ingressControllerMode=DEFAULT", NO_INGRESS),
+    ("ingressControllerMode=STRICT", NO_INGRESS),
+    ("ingressSelector", NO_INGRESS),
+    ("enableTracing", NO_SPANS),
+    ("enableEnvoyAccessLogService", NO_LOG_SERVICE),
+    ("disableEnvoyListenerLog", "connections that no chain of a listener takes are logged too"),
+    (
+        "outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS",
+        "the address that the client looked up itself is dialled, as with `ALLOW_ANY`",
+    ),
+    ("outboundTrafficPolicy.tls{}", "connections to unknown destinations go there as the program made them"),
+    ("inboundTrafficPolicy.mode=PASSTHROUGH", "programs get their connections at 127.0.0.1"),
+    ("configSources", "documents come from the directory of the control plane and from `halcyon apply`"),
+    ("trustDomainAliases", "certificates of the aliases are not taken"),
+    ("caCertificates", "peers are checked against the mesh's own roots only"),
+    (
+        "zoneAwareLbSetting{}",
+        "requests stay in the client's region while it can take them, but its zone is not preferred there",
+    ),
+    ("inboundClusterStatName", "clusters keep their names in metrics"),
+    ("outboundClusterStatName", "clusters keep their names in metrics"),
+    ("certificates", "no certificate is made and put into a Secret"),
+    ("serviceSettings", "there is one cluster, and every service is reached in it"),
+    ("serviceScopeConfigs", "there is one cluster, and every service is reached in it"),
+    ("enablePrometheusMerge", "a proxy tells its own metrics; those of its program are asked for there"),
+    ("verifyCertificateAtClient", "servers outside are checked as their DestinationRule says"),
+    ("ca{}", AUTHORITY),
+    ("extensionProviders", NO_PROVIDER),
+    ("defaultProviders{}", NO_PROVIDER),
+    ("discoverySelectors", "documents of all namespaces are read"),
+    ("meshMTLS{}", TLS),
+    ("tlsDefaults{}", TLS),
+    (
+        "serviceEntryVisibility{}",
+        "ServiceEntries are seen as their `exportTo` says, or as `defaultServiceExportTo` does",
+    ),
+    (
+        "defaultHttpRetryPolicy.retryOn=retriable-headers",
+        "which headers is nowhere said, so no response is tried again because of them",
+    ),
+    ("defaultHttpRetryPolicy.retryOn=http3-post-connect-failure", "HTTP/3 is not spoken, so there is nothing to retry"),
+    ("defaultInboundHttpRetryPolicy.perTryTimeout", NO_TRIES),
+    ("defaultInboundHttpRetryPolicy.retryRemoteLocalities", NO_TRIES),
+    ("defaultInboundHttpRetryPolicy.retryIgnorePreviousHosts", NO_TRIES),
+    (
+        "defaultTrafficPolicy.connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE",
+        "between proxies HTTP/1.1 is carried over HTTP/2 all the same; programs see HTTP/1.1",
+    ),
+    (
+        "defaultTrafficPolicy.outlierDetection.consecutiveErrors",
+        "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are",
+    ),
+];
+
+const AT_START: &str = "a proxy is told this when it is started (`halcyon run`, `halcyon gateway`)";
+const NOWHERE: &str = "metrics are asked for by Prometheus only";
+const NO_ENVOY: &str = "there is no such thing in our proxy";
+const BOUNDED: &str = "what waits in memory is bounded, by other numbers";
+const NO_LIMIT: &str = "connections from downstream are not counted";
+
+/// Of the settings of a proxy: `defaultConfig` of MeshConfig, and the annotation `proxy.istio.io/config`.
+pub(super) const PROXY_CONFIG: &[NotEnforced] = &[
+    ("configPath", AT_START),
+    ("binaryPath", AT_START),
+    ("serviceCluster", NO_SPANS),
+    ("tracingServiceName=APP_LABEL_AND_NAMESPACE", NO_SPANS),
+    ("tracingServiceName=CANONICAL_NAME_ONLY", NO_SPANS),
+    ("tracingServiceName=CANONICAL_NAME_AND_NAMESPACE", NO_SPANS),
+    ("drainDuration", AT_START),
+    ("discoveryAddress", AT_START),
+    ("discoveryRefreshDelay", AT_START),
+    ("zipkinAddress", NO_SPANS),
+    ("statsdUdpAddress", NOWHERE),
+    ("envoyMetricsServiceAddress", NOWHERE),
+    ("proxyAdminPort", AT_START),
+    ("availabilityZone", "where a workload runs is said by `--locality` or its labels"),
+    ("controlPlaneAuthPolicy=NONE", "a proxy talks to the control plane with mutual TLS"),
+    ("customConfigFile", AT_START),
+    ("statNameLength", NO_ENVOY),
+    ("concurrency", AT_START),
+    ("proxyBootstrapTemplatePath", NO_ENVOY),
+    ("interceptionMode=REDIRECT", "how a workload is captured is said when it is started"),
+    ("interceptionMode=TPROXY", "how a workload is captured is said when it is started"),
+    ("interceptionMode=NONE", "how a workload is captured is said when it is started"),
+    ("tracing{}", NO_SPANS),
+    ("sds{}", AT_START),
+    ("envoyAccessLogService{}", NO_LOG_SERVICE),
+    ("envoyMetricsService{}", NOWHERE),
+    ("proxyMetadata", AT_START),
+    ("runtimeValues", NO_ENVOY),
+    ("statusPort", AT_START),
+    ("extraStatTags", "metrics have Istio's standard labels"),
+    ("terminationDrainDuration", AT_START),
+    ("meshId", "the mesh has no name"),
+    ("readinessProbe{}", AT_START),
+    ("proxyStatsMatcher{}", "all metrics are kept"),
+    ("caCertificatesPem", "a proxy trusts the mesh's own roots"),
+    ("image{}", AT_START),
+    ("privateKeyProvider{}", NO_ENVOY),
+    ("proxyHeaders.attemptCount.disabled", "`x-envoy-attempt-count` is never written"),
+    ("proxyHeaders.envoyDebugHeaders.disabled", "headers that tell of the proxy are written all the same"),
+    (
+        "proxyHeaders.metadataExchangeHeaders{}",
+        "who a peer is, is known by its certificate; no such headers are written",
+    ),
+    ("proxyHeaders.preserveHttp1HeaderCase", "names of header fields are written in lower case"),
+    ("proxyHeaders.xForwardedHost.enabled", "`x-forwarded-host` is not written"),
+    ("fileFlushInterval", "a line of an access log is written soon after its request"),
+    ("fileFlushMinSizeKb", "a line of an access log is written soon after its request"),
+    ("statsCompression", "metrics are told as plain text"),
+    ("connectionSettings.listenerPerConnectionBufferLimitBytes", BOUNDED),
+    ("connectionSettings.clusterPerConnectionBufferLimitBytes", BOUNDED),
+    ("connectionSettings.listenerConnectionLimit", NO_LIMIT),
+    ("connectionSettings.globalDownstreamConnectionLimit", NO_LIMIT),
+];

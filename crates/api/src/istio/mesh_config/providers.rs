@@ -1,0 +1,190 @@
+//! The parts of MeshConfig that have no effect here. Their fields are known by name down to where a part belongs to one
+//! provider only.
+
+use super::MeshLabelSelector;
+use crate::decode::{Unread, choice, object};
+use crate::istio::ClientTlsSettings;
+
+object! {
+    /// A source of documents.
+    Istio struct ConfigSource {
+        /// Where it is.
+        address "address": String,
+        /// TLS towards it.
+        tls_settings "tlsSettings": Option<ClientTlsSettings>,
+        /// What is taken from it.
+        subscribed_resources "subscribedResources": Vec<String>,
+    }
+}
+
+object! {
+    /// A further authority.
+    Istio struct CertificateData {
+        /// Its certificate.
+        pem "pem": String,
+        /// Where its bundle is fetched.
+        spiffe_bundle_url "spiffeBundleUrl": String,
+        /// Signers of Kubernetes that it vouches for.
+        cert_signers "certSigners": Vec<String>,
+        /// Trust domains that it vouches for.
+        trust_domains "trustDomains": Vec<String>,
+    }
+}
+
+object! {
+    /// A certificate that the control plane makes.
+    Istio struct MeshCertificate {
+        /// The Secret that it is put in.
+        secret_name "secretName": String,
+        /// Its names.
+        dns_names "dnsNames": Vec<String>,
+    }
+}
+
+object! {
+    /// Settings of some services.
+    Istio struct ServiceSettings {
+        /// The settings.
+        settings "settings": Option<ServiceSetting>,
+        /// The services.
+        hosts "hosts": Vec<String>,
+    }
+}
+
+object! {
+    /// Settings of a service.
+    Istio struct ServiceSetting {
+        /// It is reached in its own cluster only.
+        cluster_local "clusterLocal": bool,
+    }
+}
+
+object! {
+    /// Which services are seen from other clusters.
+    Istio struct ServiceScopeConfig {
+        /// Their namespaces.
+        namespace_selector "namespaceSelector": Option<MeshLabelSelector>,
+        /// The services.
+        services_selector "servicesSelector": Option<MeshLabelSelector>,
+        /// From where.
+        scope "scope": ServiceScope,
+    }
+}
+
+choice! {
+    /// From where services are seen.
+    enum ServiceScope {
+        /// From their own cluster.
+        Local "LOCAL",
+        /// From all.
+        Global "GLOBAL",
+    }
+}
+
+object! {
+    /// Another authority.
+    Istio struct MeshCa {
+        /// Where it is.
+        address "address": String,
+        /// TLS towards it.
+        tls_settings "tlsSettings": Option<ClientTlsSettings>,
+        /// How long it may take.
+        request_timeout "requestTimeout": Option<std::time::Duration>,
+        /// It is asked by the control plane.
+        istiod_side "istiodSide": bool,
+    }
+}
+
+object! {
+    /// A service that proxies ask or tell.
+    Istio struct ExtensionProvider {
+        /// Its name, to which policies refer.
+        name "name" (required): String,
+        /// Decides on requests, over HTTP.
+        envoy_ext_authz_http "envoyExtAuthzHttp": Unread,
+        /// Decides on requests, over gRPC.
+        envoy_ext_authz_grpc "envoyExtAuthzGrpc": Unread,
+        /// Takes spans.
+        zipkin "zipkin": Unread,
+        /// Takes spans.
+        lightstep "lightstep": Unread,
+        /// Takes spans.
+        datadog "datadog": Unread,
+        /// Takes spans and metrics.
+        stackdriver "stackdriver": Unread,
+        /// Takes spans.
+        opencensus "opencensus": Unread,
+        /// Takes spans.
+        skywalking "skywalking": Unread,
+        /// Takes spans.
+        opentelemetry "opentelemetry": Unread,
+        /// Asks for metrics.
+        prometheus "prometheus": Unread,
+        /// A file of access logs.
+        envoy_file_access_log "envoyFileAccessLog": Unread,
+        /// Takes access logs of HTTP.
+        envoy_http_als "envoyHttpAls": Unread,
+        /// Takes access logs of connections.
+        envoy_tcp_als "envoyTcpAls": Unread,
+        /// Takes access logs.
+        envoy_otel_als "envoyOtelAls": Unread,
+        /// Gives secrets.
+        sds "sds": Unread,
+    }
+}
+
+object! {
+    /// Providers that are used where nothing is said.
+    Istio struct DefaultProviders {
+        /// For spans.
+        tracing "tracing": Vec<String>,
+        /// For metrics.
+        metrics "metrics": Vec<String>,
+        /// For access logs.
+        access_logging "accessLogging": Vec<String>,
+    }
+}
+
+object! {
+    /// Who sees ServiceEntries.
+    Istio struct ServiceEntryVisibility {
+        /// Where no policy says anything.
+        default_visibility "defaultVisibility": EntryVisibility,
+        /// Does it hold for sidecars?
+        apply_to_sidecars "applyToSidecars": bool,
+        /// For some namespaces.
+        policies "policies": Vec<VisibilityPolicy>,
+    }
+}
+
+object! {
+    /// Who sees the ServiceEntries of some namespaces.
+    Istio struct VisibilityPolicy {
+        /// Who.
+        visibility "visibility": EntryVisibility,
+        /// Of which namespaces.
+        matching_rules "matchingRules": Vec<VisibilityRule>,
+    }
+}
+
+object! {
+    /// Some namespaces.
+    Istio struct VisibilityRule {
+        /// By their labels.
+        namespace_selector "namespaceSelector": Option<MeshLabelSelector>,
+    }
+}
+
+choice! {
+    /// Who sees a ServiceEntry.
+    enum EntryVisibility {
+        /// As the default is.
+        Unspecified "VISIBILITY_UNSPECIFIED",
+        /// Nobody.
+        None "NONE",
+        /// Its namespace.
+        Namespace "NAMESPACE",
+        /// Everybody.
+        Public "PUBLIC",
+    }
+}

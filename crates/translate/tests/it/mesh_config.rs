@@ -1,0 +1,345 @@
+//! Settings of the mesh in Istio's documents: what each comes to, where rules override it, and which document counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::cluster::{Localities, Transport, UpstreamProtocol};
+use model::http_proxy::ForwardClientCert;
+use model::limits::TcpKeepalive;
+use model::listener::ExpectHeader;
+use model::target::EscapedSlashes;
+use model::{Cluster, Config, HttpProxy, NetworkFilter, RetryPolicy};
+use translate::{Edit, World};
+
+use crate::mesh::{BOOKINFO, config, gateway, sidecar, world};
+
+const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
+const WORKLOADS: &[&str] = &["reviews/v1@2#us/z1", "reviews/v2@3#eu/z1", "productpage/v1@4#us/z1"];
+
+/// The documents that hold these settings.
+fn settings(text: &str) -> String {
+    let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n{indented}"
+    )
+}
+
+fn rule(policy: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r}}\nspec: {{host: reviews, trafficPolicy: {policy}}}\n"
+    )
+}
+
+/// The mesh of Bookinfo with these settings and further documents.
+fn mesh(text: &str, more: &str) -> World {
+    world(&format!("{BOOKINFO}\n{}{more}", settings(text)), WORKLOADS)
+}
+
+fn productpage(world: &World) -> Config {
+    config(world, &sidecar("productpage/v1@4#us/z1", 9080))
+}
+
+fn reviews(text: &str, more: &str) -> Cluster {
+    Cluster::clone(&productpage(&mesh(text, more)).clusters[REVIEWS])
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn baseline_of_policies() {
+    let text = "defaultTrafficPolicy:\n  connectionPool: {tcp: {maxConnections: 7, connectTimeout: 3s}}\n  outlierDetection: {consecutive5xxErrors: 4}";
+    let plain = reviews(text, "");
+    assert_eq!(plain.circuit_breakers.as_ref().map(|limits| limits.max_connections), Some(7));
+    assert_eq!(plain.outlier_detection.as_ref().map(|found| found.consecutive_5xx), Some(4));
+    assert_eq!((plain.connect_timeout, plain.panic_percent), (secs(3), 0));
+    let own_pool = reviews(text, &rule("{connectionPool: {tcp: {maxConnections: 9}}}"));
+    assert_eq!(own_pool.circuit_breakers.as_ref().map(|limits| limits.max_connections), Some(9));
+    assert_eq!(own_pool.connect_timeout, secs(10), "a block takes the place of a block");
+    assert_eq!(own_pool.outlier_detection.as_ref().map(|found| found.consecutive_5xx), Some(4));
+    let own_outliers = reviews(text, &rule("{outlierDetection: {consecutive5xxErrors: 2}}"));
+    assert_eq!(own_outliers.outlier_detection.as_ref().map(|found| found.consecutive_5xx), Some(2));
+    let of_port =
+        "{loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 9080}, loadBalancer: {simple: RANDOM}}]}";
+    assert_eq!(reviews(text, &rule(of_port)).connect_timeout, secs(3), "also where settings of a port inherit nothing");
+    let unknown = productpage(&mesh(text, "")).clusters["PassthroughCluster"].clone();
+    assert_eq!(unknown.circuit_breakers.as_ref().map(|limits| limits.max_connections), Some(7));
+    assert_eq!(unknown.outlier_detection, None);
+}
+
+#[test]
+fn connections_to_upstreams() {
+    let none = reviews("{}", "");
+    assert_eq!((none.connect_timeout, none.dns_refresh, none.connections.is_none()), (secs(10), secs(60), true));
+    let said = reviews("connectTimeout: 2s\ndnsRefreshRate: 5s\ntcpKeepalive: {probes: 3, time: 60s}", "");
+    assert_eq!((said.connect_timeout, said.dns_refresh), (secs(2), secs(5)));
+    let keepalive = |cluster: Cluster| cluster.connections.and_then(|options| options.tcp_keepalive);
+    assert_eq!(keepalive(said), Some(TcpKeepalive { probes: Some(3), time: Some(60), interval: None }));
+    let joined = reviews(
+        "tcpKeepalive: {probes: 3, time: 60s}",
+        &rule("{connectionPool: {tcp: {tcpKeepalive: {time: 9s, interval: 1s}}}}"),
+    );
+    assert_eq!(keepalive(joined), Some(TcpKeepalive { probes: Some(3), time: Some(9), interval: Some(1) }));
+    assert!(matches!(none.transport, Transport::MeshTls(_)));
+    assert_eq!(reviews("enableAutoMtls: false", "").transport, Transport::Plain);
+    let mutual = reviews("enableAutoMtls: false", &rule("{tls: {mode: ISTIO_MUTUAL}}"));
+    assert!(matches!(mutual.transport, Transport::Tls(_)), "what a rule asks for is done");
+    for (text, policy, expected) in [
+        ("{}", "{loadBalancer: {simple: RANDOM}}", UpstreamProtocol::Auto),
+        ("h2UpgradePolicy: UPGRADE", "{loadBalancer: {simple: RANDOM}}", UpstreamProtocol::Http2),
+        (
+            "h2UpgradePolicy: UPGRADE",
+            "{connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}}",
+            UpstreamProtocol::Auto,
+        ),
+        (
+            "h2UpgradePolicy: UPGRADE",
+            "{connectionPool: {http: {useClientProtocol: true}}}",
+            UpstreamProtocol::SameAsDownstream,
+        ),
+    ] {
+        assert_eq!(reviews(text, &rule(policy)).protocol, expected, "{text} {policy}");
+    }
+}
+
+/// The priorities of the endpoints of reviews, for a client in `us/z1`.
+fn priorities(text: &str, more: &str) -> (Vec<u32>, Localities) {
+    let config = productpage(&mesh(text, more));
+    let mut found: Vec<u32> = config.endpoints[REVIEWS].localities.iter().map(|group| group.priority).collect();
+    found.sort_unstable();
+    (found, config.clusters[REVIEWS].localities)
+}
+
+#[test]
+fn localities() {
+    let shares = "localityLbSetting:\n  distribute: [{from: 'us/*', to: {'us/*': 80, 'eu/*': 20}}]";
+    let outliers = "defaultTrafficPolicy: {outlierDetection: {}}";
+    for (text, more, expected) in [
+        ("{}", "", (vec![0, 0], Localities::Alike)),
+        (outliers, "", (vec![0, 1], Localities::Alike)),
+        (shares, "", (vec![0, 0], Localities::Weighted)),
+        ("zoneAwareLbSetting: {enabled: true}", "", (vec![0, 1], Localities::Alike)),
+    ] {
+        assert_eq!(priorities(text, more), expected, "{text} {more}");
+    }
+    let off = format!("{outliers}\nlocalityLbSetting: {{enabled: false}}");
+    assert_eq!(priorities(&off, ""), (vec![0, 0], Localities::Alike));
+    let by_rule = rule("{outlierDetection: {}, loadBalancer: {localityLbSetting: {enabled: true}}}");
+    assert_eq!(priorities("localityLbSetting: {enabled: false}", &by_rule), (vec![0, 1], Localities::Alike));
+}
+
+/// The retries of the route to reviews.
+fn retries(text: &str, more: &str) -> Option<RetryPolicy> {
+    let config = productpage(&mesh(text, more));
+    let table = &config.routes["9080"];
+    let host = table.hosts.iter().find(|host| host.name.starts_with("reviews.")).unwrap();
+    let model::route::Action::Forward(forward) = &host.routes[0].action else { panic!("{:?}", host.routes) };
+    forward.retry.clone()
+}
+
+#[test]
+fn retries_of_the_mesh() {
+    let own = |retries: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec: {{hosts: [reviews], http: [{{route: [{{destination: {{host: reviews}}}}]{retries}}}]}}\n"
+        )
+    };
+    let five = "defaultHttpRetryPolicy: {attempts: 5, retryOn: '503,reset', perTryTimeout: 1s}";
+    assert_eq!(retries("{}", ""), Some(RetryPolicy::istio_default()));
+    for more in [String::new(), own("")] {
+        let found = retries(five, &more).unwrap();
+        assert_eq!((found.attempts, found.per_try_timeout), (5, Some(secs(1))), "{more}");
+        assert_eq!((found.on.reset, &found.on.status_codes[..]), (true, &[503][..]), "{more}");
+        assert_eq!(retries("defaultHttpRetryPolicy: {attempts: 0}", &more), None);
+        assert_eq!(retries("defaultHttpRetryPolicy: {}", &more), None);
+    }
+    assert_eq!(retries(five, &own(", retries: {attempts: 1}")).unwrap().attempts, 1);
+}
+
+/// The HTTP side of the port of productpage, and of what it calls at port 9080.
+fn http(config: &Config) -> (HttpProxy, HttpProxy) {
+    let of = |name: &str| {
+        let listener = config.listeners.values().find(|listener| listener.name.starts_with(name)).unwrap();
+        let mut chains = listener.chains.iter().map(|chain| &chain.filter);
+        let http = chains.find_map(|filter| if let NetworkFilter::Http(http) = filter { Some(http) } else { None });
+        HttpProxy::clone(http.unwrap_or_else(|| panic!("{name}")))
+    };
+    (of("inbound_"), of("0.0.0.0_9080"))
+}
+
+fn inbound_retries(text: &str) -> Option<RetryPolicy> {
+    let (inbound, _) = http(&productpage(&mesh(text, "")));
+    let model::http_proxy::RouteSource::Inline(table) = &inbound.routes else { panic!("{:?}", inbound.routes) };
+    let model::route::Action::Forward(forward) = &table.hosts[0].routes[0].action else { panic!("{table:?}") };
+    forward.retry.clone()
+}
+
+#[test]
+fn the_side_towards_downstream() {
+    for (form, expected) in [
+        ("BASE", (true, false, EscapedSlashes::Keep)),
+        ("NONE", (false, false, EscapedSlashes::Keep)),
+        ("DECODE_AND_MERGE_SLASHES", (true, true, EscapedSlashes::Forward)),
+    ] {
+        let (inbound, outbound) =
+            http(&productpage(&mesh(&format!("pathNormalization: {{normalization: {form}}}"), "")));
+        for target in [inbound.target, outbound.target] {
+            assert_eq!((target.normalize, target.merge_slashes, target.escaped_slashes), expected, "{form}");
+        }
+    }
+    let text = "accessLogFile: /var/log/mesh\nprotocolDetectionTimeout: 4s\ndefaultConfig:\n  connectionSettings: {profile: EDGE, httpStreamIdleTimeout: 9s}";
+    let config = productpage(&mesh(text, ""));
+    let (inbound, outbound) = http(&config);
+    for http in [inbound, outbound] {
+        assert_eq!(http.stream_idle_timeout, Some(secs(9)));
+        assert_eq!(http.limits.max_streams, None, "the profile is for gateways");
+        assert_eq!(http.access_logs[0].path, "/var/log/mesh");
+    }
+    assert_eq!(config.listeners["0.0.0.0_9080"].inspect.timeout, Some(secs(4)));
+    let for_ever = productpage(&mesh("protocolDetectionTimeout: 0s", ""));
+    assert_eq!(for_ever.listeners["0.0.0.0_9080"].inspect.timeout, None);
+    assert_eq!(inbound_retries("{}"), Some(RetryPolicy::istio_inbound()));
+    assert_eq!(inbound_retries("defaultInboundHttpRetryPolicy: {}"), None);
+    let found = inbound_retries("defaultInboundHttpRetryPolicy: {attempts: 4, backoff: 1s}").unwrap();
+    assert_eq!((found.attempts, found.base_interval, found.on.reset_before_request), (4, secs(1), true));
+}
+
+#[test]
+fn who_sees_what() {
+    let elsewhere = |text: &str, more: &str| {
+        let mut node = sidecar("productpage/v1@4", 9080);
+        node.namespace = "other".into();
+        config(&mesh(text, more), &node)
+    };
+    assert!(elsewhere("{}", "").clusters.contains_key(REVIEWS));
+    assert!(!elsewhere("defaultServiceExportTo: ['.']", "").clusters.contains_key(REVIEWS));
+    assert!(elsewhere("defaultServiceExportTo: [other]", "").clusters.contains_key(REVIEWS));
+    let with_subset = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}\n";
+    let subset = "outbound|9080|v1|reviews.default.svc.cluster.local";
+    assert!(elsewhere("{}", with_subset).clusters.contains_key(subset));
+    assert!(!elsewhere("defaultDestinationRuleExportTo: ['.']", with_subset).clusters.contains_key(subset));
+    let to_ratings = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [reviews], http: [{name: ruled, route: [{destination: {host: ratings}}]}]}\n";
+    for (text, expected) in [("{}", "ruled"), ("defaultVirtualServiceExportTo: ['.']", "default")] {
+        let config = elsewhere(text, to_ratings);
+        let host = config.routes["9080"].hosts.iter().find(|host| host.name.starts_with("reviews.")).unwrap();
+        assert_eq!(&*host.routes[0].name, expected, "{text}");
+    }
+}
+
+const GATEWAY: &str = "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+";
+
+#[test]
+fn gateways_have_settings_of_the_mesh_and_of_their_pods() {
+    let pod = |annotation: &str| {
+        format!(
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: edge}}\nspec:\n  selector: {{matchLabels: {{istio: ingressgateway}}}}\n  template:\n    metadata: {{labels: {{istio: ingressgateway}}, annotations: {{proxy.istio.io/config: '{annotation}'}}}}\n    spec: {{containers: [{{name: c, image: i}}]}}\n"
+        )
+    };
+    let http = |text: &str, more: &str| {
+        let config = config(&mesh(text, &format!("{GATEWAY}{more}")), &gateway());
+        let listener = config.listeners.values().next().unwrap().clone();
+        let NetworkFilter::Http(http) = &listener.chains[0].filter else { panic!("{listener:?}") };
+        (HttpProxy::clone(http), listener.inspect.proxy_header == ExpectHeader::Required)
+    };
+    let topology = "defaultConfig: {gatewayTopology: {numTrustedProxies: 2, forwardClientCertDetails: APPEND_FORWARD}}";
+    let (found, header) = http(topology, "");
+    assert_eq!(
+        (found.edge.trusted_hops, found.forward_client_cert, header),
+        (2, ForwardClientCert::AppendForward, false)
+    );
+    let (found, header) = http(topology, &pod("gatewayTopology: {numTrustedProxies: 1, proxyProtocol: {}}"));
+    assert_eq!((found.edge.trusted_hops, found.forward_client_cert, header), (1, ForwardClientCert::SanitizeSet, true));
+    let (found, _) = http(topology, &pod("connectionSettings: {profile: EDGE, httpMaxConcurrentStreams: 9}"));
+    assert_eq!((found.limits.max_streams, found.edge.trusted_hops), (Some(9), 2));
+    assert!(found.target.merge_slashes);
+}
+
+const OPERATOR: &str = "---
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: o, namespace: istio-system}
+spec: {meshConfig: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, connectTimeout: 1s}}
+";
+
+#[test]
+fn which_document_counts() {
+    let timeout = |documents: &str| {
+        let world = world(&format!("{BOOKINFO}\n{documents}"), WORKLOADS);
+        let problems: Vec<String> =
+            translate::check(&world).iter().map(|p| format!("{} {}", p.path, p.message)).collect();
+        (productpage(&world).clusters[REVIEWS].connect_timeout, problems)
+    };
+    assert_eq!(timeout(OPERATOR), (secs(1), vec![]));
+    let map = settings("connectTimeout: 2s");
+    let (found, problems) = timeout(&format!("{OPERATOR}{map}"));
+    assert_eq!(found, secs(2));
+    assert_eq!(problems, [" these settings of the mesh do not count: those of `ConfigMap/istio-system/istio` do"]);
+    let (found, problems) = timeout(&map.replace("istio-system", "other"));
+    assert_eq!(found, secs(10));
+    assert_eq!(problems, ["metadata.namespace the settings of the mesh are read in the root namespace only"]);
+    let (_, problems) =
+        timeout(&settings("trustDomain: a\nrootNamespace: istio-system\naccessLogFormat: '%NO_SUCH%'\n"));
+    assert_eq!(problems[0], "data.mesh.trustDomain `a` is not the one in use, which is `cluster.local`");
+    assert!(
+        problems[1].starts_with("data.mesh.accessLogFormat the form of access logs cannot be read: "),
+        "{problems:?}"
+    );
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}
+
+#[test]
+fn a_change_is_one_of_everything() {
+    let before = world(BOOKINFO, WORKLOADS);
+    let parsed = api::parse("f", &settings("outboundTrafficPolicy: {mode: REGISTRY_ONLY}"));
+    let map: Arc<api::Resource> = parsed.resources[0].clone();
+    let (with, change) = before.next(Edit { resources: vec![(None, Some(map.clone()))], ..Edit::default() });
+    assert!(change.is_everything());
+    assert_eq!(with.settings.outbound_policy, translate::OutboundPolicy::RegistryOnly);
+    let (without, change) = with.next(Edit { resources: vec![(Some(map), None)], ..Edit::default() });
+    assert!(change.is_everything());
+    assert_eq!(without.settings, before.settings, "what the control plane was started with holds again");
+}
+
+#[test]
+fn services_select_workload_entries() {
+    let entry = "---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: machine}
+spec: {address: 10.9.9.9, ports: {http: 81}, labels: {app: reviews, version: v3}, serviceAccount: machine, weight: 3}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: named}
+spec: {address: machine.example.org, labels: {app: reviews}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: elsewhere, namespace: other}
+spec: {address: 10.9.9.8, labels: {app: reviews}}
+";
+    let subset = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec: {host: reviews, subsets: [{name: v3, labels: {version: v3}}]}\n";
+    let config = productpage(&mesh("{}", &format!("{entry}{subset}")));
+    let addresses = |name: &str| {
+        let set = &config.endpoints[name];
+        let mut found: Vec<(String, u32)> = set.iter().map(|e| (e.address.to_string(), e.weight)).collect();
+        found.sort();
+        found
+    };
+    let at = |address: &str, weight| (address.to_owned(), weight);
+    assert_eq!(
+        addresses(REVIEWS),
+        [at("10.9.9.9:81", 3), at("127.64.0.2:9080", 1), at("127.64.0.3:9080", 1)],
+        "beside workloads that run"
+    );
+    assert_eq!(addresses("outbound|9080|v3|reviews.default.svc.cluster.local"), [at("10.9.9.9:81", 3)]);
+    let Transport::MeshTls(tls) = &config.clusters[REVIEWS].transport else { panic!() };
+    let names = format!("{:?}", tls.validation);
+    assert!(names.contains("ns/default/sa/machine"), "{names}");
+}
