@@ -26,7 +26,8 @@ struct Arguments {
     bootstrap: Option<PathBuf>,
     #[command(flatten)]
     envoy: envoy::Arguments,
-    /// What is logged: error, warn, info, debug or trace, also per part, such as `info,proxy::tcp=debug`.
+    /// What is logged: error, warn, info or debug, also per part, such as `info,proxy::tcp=debug`. A released program has
+    /// nothing at trace: it is taken and means debug.
     #[arg(long, short, visible_alias = "log-level", value_name = "LEVEL", env = "HALCYON_LOG", default_value = "info")]
     log: String,
     /// Log lines as JSON objects.
