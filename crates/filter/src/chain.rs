@@ -1,15 +1,21 @@
 //! Filters in a row: the contract, the closed set of them, and one exchange's way through.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Request, Response};
-use mesh_http::Body;
-use model::route::Found;
-use model::{Route, VirtualHost};
+use mesh_http::{Body, BodyErrorKind};
+use model::route::{FilterRule, FilterRules, Found};
+use model::{Route, VirtualHost, http_proxy};
 use telemetry::ResponseFlags;
 
+use crate::buffer::BufferFilter;
+use crate::compressor::{CompressorFilter, Encodings};
 use crate::cors::CorsFilter;
 use crate::draw::Draws;
 use crate::fault::FaultFilter;
+use crate::grpc_web::{Call, GrpcWebFilter};
 use crate::local::LocalResponse;
+use crate::mutation::MutationFilter;
 use crate::stats::Stats;
 
 /// How an exchange goes on after a filter.
@@ -19,6 +25,8 @@ pub enum Flow {
     Continue,
     /// Back: this is the answer.
     Respond(Box<LocalResponse>),
+    /// The request's body broke off, or is too long for a filter.
+    Broken(BodyErrorKind),
 }
 
 /// What a filter is told and may do, phase by phase. See the table at the head of this crate.
@@ -36,16 +44,35 @@ pub trait HttpFilter {
 /// What filters know of an exchange, and what they leave to be recorded.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// The route that was found.
-    pub route: &'a Route,
+    /// The route that was found, if there is one.
+    pub route: Option<&'a Route>,
     /// Its virtual host.
-    pub host: &'a VirtualHost,
+    pub host: Option<&'a VirtualHost>,
     /// Chance.
     pub draws: Draws,
     /// What was done to the exchange.
     pub flags: ResponseFlags,
     /// The origin that may read the answer, as the CORS filter found out.
     pub(crate) origin: Option<Box<HeaderValue>>,
+    /// What the client accepts, as the compressors saw it.
+    pub(crate) encodings: Option<Box<Encodings>>,
+    /// The call came as gRPC-Web.
+    pub(crate) web_call: Option<Call>,
+}
+
+impl<'a> Facts<'a> {
+    /// What the route, and what its virtual host says to the filter of this name.
+    pub(crate) fn rules(&self, name: &str) -> [Option<&'a FilterRule>; 2] {
+        let of = |rules: Option<&'a FilterRules>| rules?.named.get(name);
+        let route = self.route.and_then(|route| route.filters.as_deref());
+        [of(route), of(self.host.and_then(|host| host.filters.as_deref()))]
+    }
+
+    /// What holds for the filter of this name: what is said nearer to the request.
+    pub(crate) fn rule(&self, name: &str) -> Option<&'a FilterRule> {
+        let [route, host] = self.rules(name);
+        route.or(host)
+    }
 }
 
 /// The filters of one chain. Shared by all workers.
@@ -59,6 +86,10 @@ pub struct Chain {
 enum Builtin {
     Fault(FaultFilter),
     Cors(CorsFilter),
+    Compressor(CompressorFilter),
+    GrpcWeb(GrpcWebFilter),
+    Mutation(Box<MutationFilter>),
+    Buffer(BufferFilter),
 }
 
 impl HttpFilter for Builtin {
@@ -66,6 +97,10 @@ impl HttpFilter for Builtin {
         match self {
             Self::Fault(filter) => filter.on_request(request, facts).await,
             Self::Cors(filter) => filter.on_request(request, facts).await,
+            Self::Compressor(filter) => filter.on_request(request, facts).await,
+            Self::GrpcWeb(filter) => filter.on_request(request, facts).await,
+            Self::Mutation(filter) => filter.on_request(request, facts).await,
+            Self::Buffer(filter) => filter.on_request(request, facts).await,
         }
     }
 
@@ -73,27 +108,56 @@ impl HttpFilter for Builtin {
         match self {
             Self::Fault(filter) => filter.on_response(response, facts).await,
             Self::Cors(filter) => filter.on_response(response, facts).await,
+            Self::Compressor(filter) => filter.on_response(response, facts).await,
+            Self::GrpcWeb(filter) => filter.on_response(response, facts).await,
+            Self::Mutation(filter) => filter.on_response(response, facts).await,
+            Self::Buffer(filter) => filter.on_response(response, facts).await,
         }
     }
 }
 
 impl Chain {
     /// The filters of the settings, counted there.
-    pub fn new(filters: &[model::http_proxy::HttpFilter], stats: &Stats) -> Self {
+    pub fn new(filters: &[http_proxy::HttpFilter], stats: &Stats) -> Self {
+        let compressors = filters.iter().filter_map(|filter| match filter {
+            http_proxy::HttpFilter::Compressor(compressor) => Some((**compressor).clone()),
+            _ => None,
+        });
+        let compressors: Arc<[_]> = compressors.collect();
+        let mut next_compressor = 0..;
         let built = filters.iter().map(|filter| match filter {
-            model::http_proxy::HttpFilter::Fault(fault) => {
-                Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone()))
+            http_proxy::HttpFilter::Fault(fault) => Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone())),
+            http_proxy::HttpFilter::Cors => Builtin::Cors(CorsFilter::new(stats.clone())),
+            http_proxy::HttpFilter::Compressor(_) => {
+                let own = next_compressor.next().unwrap_or_default();
+                Builtin::Compressor(CompressorFilter::new(compressors.clone(), own, stats))
             }
-            model::http_proxy::HttpFilter::Cors => Builtin::Cors(CorsFilter::new(stats.clone())),
+            http_proxy::HttpFilter::GrpcWeb => Builtin::GrpcWeb(GrpcWebFilter),
+            http_proxy::HttpFilter::HeaderMutation(it) => {
+                Builtin::Mutation(Box::new(MutationFilter::new((**it).clone())))
+            }
+            http_proxy::HttpFilter::Buffer(it) => Builtin::Buffer(BufferFilter::new(it.clone())),
         });
         Self { filters: built.collect() }
     }
 
-    /// An exchange that was routed begins its way. `draw` is even over all of `u64`: all chance within the filters
-    /// follows from it.
-    pub fn begin<'a>(&'a self, found: &Found<'a>, draw: u64) -> Run<'a> {
-        let Found { route, host, .. } = *found;
-        let facts = Facts { route, host, draws: Draws::new(draw), flags: ResponseFlags::NONE, origin: None };
+    /// Does any of them wait for a body? Whoever runs such a chain sets it a limit of time.
+    pub fn waits(&self) -> bool {
+        self.filters.iter().any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_)))
+    }
+
+    /// An exchange begins its way; `found` is its route, if it has one. `draw` is even over all of `u64`: all chance
+    /// within the filters follows from it.
+    pub fn begin<'a>(&'a self, found: Option<&Found<'a>>, draw: u64) -> Run<'a> {
+        let facts = Facts {
+            route: found.map(|found| found.route),
+            host: found.map(|found| found.host),
+            draws: Draws::new(draw),
+            flags: ResponseFlags::NONE,
+            origin: None,
+            encodings: None,
+            web_call: None,
+        };
         Run { filters: &self.filters, seen: 0, facts }
     }
 }
@@ -112,10 +176,14 @@ impl Run<'_> {
     pub async fn on_request(&mut self, request: &mut Request<Body>) -> Flow {
         for filter in self.filters {
             self.seen += 1;
-            if let Flow::Respond(mut local) = filter.on_request(request, &mut self.facts).await {
-                self.facts.flags.insert(local.flags);
-                local.flags = self.facts.flags;
-                return Flow::Respond(local);
+            match filter.on_request(request, &mut self.facts).await {
+                Flow::Continue => {}
+                Flow::Respond(mut local) => {
+                    self.facts.flags.insert(local.flags);
+                    local.flags = self.facts.flags;
+                    return Flow::Respond(local);
+                }
+                broken @ Flow::Broken(_) => return broken,
             }
         }
         Flow::Continue

@@ -1,4 +1,5 @@
-//! The statistics of filters by Envoy's names (`envoy_http_fault_*`, `envoy_http_cors_*` with the label `http_conn_manager_prefix`).
+//! The statistics of filters by Envoy's names (`envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*` with the
+//! label `http_conn_manager_prefix`).
 
 use std::fmt;
 
@@ -13,6 +14,10 @@ pub struct Stats {
     pub(crate) active: Family<Gauge>,
     pub(crate) origins_valid: Family<Counter>,
     pub(crate) origins_invalid: Family<Counter>,
+    pub(crate) compressed: Family<Counter>,
+    pub(crate) not_compressed: Family<Counter>,
+    pub(crate) bytes_before: Family<Counter>,
+    pub(crate) bytes_after: Family<Counter>,
 }
 
 impl Stats {
@@ -24,6 +29,10 @@ impl Stats {
         let desc = |name: &str, help: &str| {
             Desc::new(&format!("envoy_http_{name}"), help).labels(&["http_conn_manager_prefix"])
         };
+        let compressor = |name: &str, help: &str| {
+            let labels = ["http_conn_manager_prefix", "encoding"];
+            Desc::new(&format!("envoy_http_compressor_{name}"), help).labels(&labels)
+        };
         Ok(Self {
             prefix: prefix.into(),
             delays: shard.counters(desc("fault_delays_injected", "Requests that were delayed."))?,
@@ -31,6 +40,10 @@ impl Stats {
             active: shard.gauges(desc("fault_active_faults", "Delays under way."))?,
             origins_valid: shard.counters(desc("cors_origin_valid", "Requests of origins that are allowed."))?,
             origins_invalid: shard.counters(desc("cors_origin_invalid", "Requests of other origins."))?,
+            compressed: shard.counters(compressor("compressed", "Responses that were compressed."))?,
+            not_compressed: shard.counters(compressor("not_compressed", "Responses that stayed as they were."))?,
+            bytes_before: shard.counters(compressor("total_uncompressed_bytes", "Bytes that were compressed."))?,
+            bytes_after: shard.counters(compressor("total_compressed_bytes", "What they were compressed to."))?,
         })
     }
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AccessLog, Edge, Fault, HttpLimits, RouteConfiguration, ServerHeader, TargetRules};
+use crate::{
+    AccessLog, Buffer, Compressor, Edge, Fault, HeaderMutation, HttpLimits, RouteConfiguration, ServerHeader,
+    TargetRules,
+};
 
 /// How HTTP is read from downstream, filtered and routed.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,6 +102,14 @@ pub enum HttpFilter {
     Fault(Option<Fault>),
     /// Answers browsers that ask whether they may call from another origin, by the rules of routes and virtual hosts.
     Cors,
+    /// Compresses responses.
+    Compressor(Box<Compressor>),
+    /// Makes gRPC of calls that browsers make (gRPC-Web), and of the answers what browsers can read.
+    GrpcWeb,
+    /// Changes headers.
+    HeaderMutation(Box<HeaderMutation>),
+    /// Waits for the whole of a request.
+    Buffer(Buffer),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

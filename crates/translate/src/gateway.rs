@@ -42,7 +42,7 @@ pub fn add(
     world: &World,
     node: &Node,
     (bind, ports): (IpAddr, &BTreeMap<u16, u16>),
-    edge: GatewayEdge,
+    edge: &GatewayEdge,
 ) {
     let (by_port, _) = servers::open(selecting(world, node));
     for (port, servers) in by_port {

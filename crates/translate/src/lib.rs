@@ -36,7 +36,7 @@ use std::sync::Arc;
 use model::{Config, EndpointSet, NameTable};
 
 pub use check::{analyze, by_code, check, check_selection};
-pub use edge::GatewayEdge;
+pub use edge::{Compression, GatewayEdge};
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
 pub use peer_authentication::Mode;
 pub use protocol::Protocol;
@@ -101,7 +101,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
                 }
             }
         }
-        Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), *edge),
+        Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
     }
     secrets::add(&mut config, world, node, secrets);
     config

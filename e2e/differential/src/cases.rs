@@ -4,6 +4,7 @@ mod balancing;
 mod connections;
 mod differences;
 mod edge;
+mod filters;
 mod malformed;
 mod protocols;
 mod retries;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Group> {
         balancing::groups(),
         protocols::groups(),
         edge::groups(),
+        filters::groups(),
         connections::groups(),
         rewriting::groups(),
         routing::groups(),

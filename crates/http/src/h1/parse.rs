@@ -48,6 +48,8 @@ pub(super) struct ResponseHead {
 pub(super) struct Limits {
     pub(super) bytes: usize,
     pub(super) fields: usize,
+    /// Trailers are taken; otherwise they are read past.
+    pub(super) trailers: bool,
 }
 
 /// Takes one whole head off the front of `inbox`, or nothing yet. `scanned` remembers how far the search came.

@@ -99,7 +99,7 @@ fn preflights_are_answered_here() {
     run(async {
         let (_proxy, at) = edge(|settings| {
             let cors = Cors { origins: vec![StringMatch::prefix("https://")], ..Cors::default() };
-            let rules = FilterRules { cors: Some(cors) }.boxed();
+            let rules = FilterRules { cors: Some(cors), ..FilterRules::default() }.boxed();
             let cross = Route { filters: rules, ..route("/", to("ok")) };
             let filters = vec![HttpFilter::Fault(None), HttpFilter::Cors];
             *settings = HttpProxy { filters, ..http(vec![cross]) };

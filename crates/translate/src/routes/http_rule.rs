@@ -81,7 +81,7 @@ fn rule_routes(rule: &HttpRoute, action: &Action, reading: Reading<'_>) -> Vec<R
             request_headers: both(|h| h.request.as_ref()),
             response_headers: both(|h| h.response.as_ref()),
             fault: rule.fault.as_ref().and_then(fault),
-            filters: FilterRules { cors: rule.cors_policy.as_ref().map(cors) }.boxed(),
+            filters: FilterRules { cors: rule.cors_policy.as_ref().map(cors), ..FilterRules::default() }.boxed(),
         })
         .collect()
 }

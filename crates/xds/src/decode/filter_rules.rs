@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use http::HeaderValue;
-use model::route::FilterRules;
+use model::route::{FilterRule, FilterRules};
 use model::{Cors, Fault, Fraction};
 use proto::envoy::config::route::v3::FilterConfig;
 use proto::envoy::extensions::filters::http::cors::v3 as wire;
 use proto::google::protobuf::Any;
 
 use super::fault::{HTTP_FAULT, fault};
-use super::{At, Decoded, each, matcher, take, type_name, unpack};
+use super::{At, Decoded, buffer, compressor, each, matcher, mutation, take, type_name, unpack};
 
 /// The CORS filter itself, and its rules.
 pub(super) const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
@@ -28,6 +28,18 @@ pub(super) fn per_filter(
         match type_name(&any.type_url) {
             HTTP_FAULT => faults = Some(fault(unpack(&any, &at)?, &at)?),
             CORS_POLICY => rules.cors = Some(cors(unpack(&any, &at)?, &at)?),
+            compressor::PER_ROUTE => {
+                let rule = compressor::per_route(unpack(&any, &at)?, &at)?;
+                rules.named.insert(key.as_str().into(), FilterRule::Compressor(rule));
+            }
+            mutation::PER_ROUTE => {
+                let rule = mutation::per_route(unpack(&any, &at)?, &at)?;
+                rules.named.insert(key.as_str().into(), FilterRule::HeaderMutation(rule));
+            }
+            buffer::PER_ROUTE => {
+                let rule = buffer::per_route(unpack(&any, &at)?, &at)?;
+                rules.named.insert(key.as_str().into(), FilterRule::Buffer(rule));
+            }
             _ if is_optional => {}
             _ => return Err(at.error(format!("is of type `{}`", any.type_url), "settings of a filter that is there")),
         }

@@ -26,7 +26,7 @@ pub(super) fn changes(
 pub(super) const REQUEST: [&str; 2] = ["request_headers_to_add", "request_headers_to_remove"];
 pub(super) const RESPONSE: [&str; 2] = ["response_headers_to_add", "response_headers_to_remove"];
 
-fn name(text: &str, at: &At<'_>) -> Decoded<HeaderName> {
+pub(super) fn name(text: &str, at: &At<'_>) -> Decoded<HeaderName> {
     match HeaderName::from_bytes(text.as_bytes()) {
         Ok(name) => Ok(name),
         Err(_) => Err(at.error(format!("is {text:?}"), "a header's name; pseudo-headers cannot be changed")),
@@ -35,7 +35,7 @@ fn name(text: &str, at: &At<'_>) -> Decoded<HeaderName> {
 
 /// Nothing, when Envoy would write nothing: an empty value that is not to be kept.
 #[allow(deprecated)]
-fn header_write(value: HeaderValueOption, at: &At<'_>) -> Decoded<Option<HeaderWrite>> {
+pub(super) fn header_write(value: HeaderValueOption, at: &At<'_>) -> Decoded<Option<HeaderWrite>> {
     take!(value, at, HeaderValueOption {
         used { header, append, append_action, keep_empty_value }
         harmless {}
@@ -71,10 +71,8 @@ fn action(append: Option<BoolValue>, action: i32, at: &At<'_>) -> Decoded<WriteA
         (_, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => Ok(WriteAction::Append),
         (_, Ok(HeaderAppendAction::AddIfAbsent)) => Ok(WriteAction::AddIfAbsent),
         (_, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => Ok(WriteAction::Overwrite),
-        _ => {
-            Err(at
-                .error(format!("is {action}"), "APPEND_IF_EXISTS_OR_ADD, ADD_IF_ABSENT or OVERWRITE_IF_EXISTS_OR_ADD"))
-        }
+        (_, Ok(HeaderAppendAction::OverwriteIfExists)) => Ok(WriteAction::OverwriteIfThere),
+        (_, Err(_)) => Err(at.error(format!("is {action}"), "what to do with a header that is there already")),
     }
 }
 

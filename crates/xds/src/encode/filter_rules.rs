@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use http::HeaderValue;
-use model::route::FilterRules;
+use model::route::{FilterRule, FilterRules};
 use model::{Cors, Fault, Fraction};
 use proto::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use proto::google::protobuf::{Any, BoolValue};
 
 use super::http_proxy::{FAULT_FILTER, http_fault};
-use super::{matcher, pack};
+use super::{buffer, compressor, matcher, mutation, pack};
 
 /// The name under which the CORS filter stands in chains, and under which routes speak to it.
 pub(super) const CORS_FILTER: &str = "envoy.filters.http.cors";
@@ -17,7 +17,16 @@ pub(super) const CORS_FILTER: &str = "envoy.filters.http.cors";
 pub(super) fn per_filter(fault: Option<&Fault>, rules: Option<&FilterRules>) -> BTreeMap<String, Any> {
     let fault = fault.map(|fault| (FAULT_FILTER, pack(&http_fault(fault))));
     let cors = rules.and_then(|rules| rules.cors.as_ref()).map(|rules| (CORS_FILTER, pack(&cors(rules))));
-    [fault, cors].into_iter().flatten().map(|(name, any)| (name.to_owned(), any)).collect()
+    let named = rules.into_iter().flat_map(|rules| &rules.named).map(|(name, rule)| (&**name, said(rule)));
+    [fault, cors].into_iter().flatten().chain(named).map(|(name, any)| (name.to_owned(), any)).collect()
+}
+
+fn said(rule: &FilterRule) -> Any {
+    match rule {
+        FilterRule::Compressor(rule) => pack(&compressor::per_route(*rule)),
+        FilterRule::HeaderMutation(mutations) => pack(&mutation::per_route(mutations)),
+        FilterRule::Buffer(rule) => pack(&buffer::per_route(*rule)),
+    }
 }
 
 fn cors(cors: &Cors) -> CorsPolicy {

@@ -3,7 +3,9 @@
 
 mod access_log;
 mod balancing;
+mod buffer;
 mod cluster;
+mod compressor;
 mod endpoint;
 mod filter_rules;
 mod hash;
@@ -12,6 +14,7 @@ mod http_proxy;
 mod limits;
 mod listener;
 mod matcher;
+mod mutation;
 mod names;
 mod ordered;
 mod retry;
