@@ -216,7 +216,14 @@ impl Record {
     pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Fault> {
         let known = self.facts.borrow().limits;
         let limits = known.unwrap_or_else(|| Limits::of_proxy(&self.conn.plan().proxy, self.begun));
-        self.within(&limits, PerTry::default(), pin!(work)).await.map_err(out_of_time)
+        let (done, receiving) = {
+            let work = pin!(work);
+            let done = self.within(&limits, PerTry::default(), work).await;
+            (done, self.progress.receiving.get())
+        };
+        // Work that is given up drops a body, which does not make the request whole.
+        self.progress.receiving.set(receiving);
+        done.map_err(out_of_time)
     }
 
     /// Does any log want to know of it?

@@ -55,8 +55,11 @@ where
         trailers: options.http1_trailers,
     });
     let _closes_when_dropped = Hangup(conn.clone());
-    let limits =
-        Limits { bytes: options.max_head_bytes, fields: options.max_headers, trailers: options.http1_trailers };
+    let limits = Limits {
+        bytes: options.max_head_bytes,
+        fields: u32::try_from(options.max_headers).unwrap_or(u32::MAX),
+        trailers: options.http1_trailers,
+    };
     let mut timer = Timer::default();
     let mut spare = HeaderMap::new();
     loop {

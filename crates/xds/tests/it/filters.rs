@@ -39,6 +39,7 @@ fn read(config: Any) -> Result<HttpFilter, DecodeError> {
         config_type: Some(listener::filter::ConfigType::TypedConfig(pack(&http))),
     };
     let wire = listener::Listener {
+        name: "l".into(),
         address: Some(core::Address {
             address: Some(core::address::Address::Pipe(core::Pipe { path: "/p".into(), mode: 0 })),
         }),
