@@ -12,7 +12,7 @@ use model::Locality;
 use serde::{Deserialize, Serialize};
 use translate::locality::locality_of;
 use translate::workload::{ImpliedService, reference};
-use translate::{Capture, GatewayEdge, InboundPort, LocalUpstream, Node, Role, Workload};
+use translate::{Capture, Compression, GatewayEdge, InboundPort, LocalUpstream, Node, Role, Workload};
 
 /// Metadata of a node.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -115,6 +115,24 @@ pub struct RegisteredEdge {
     /// `EDGE`: it faces everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<RegisteredProfile>,
+    /// Responses are compressed so, for clients that accept it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compress: Vec<RegisteredCompression>,
+    /// gRPC-Web is taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grpc_web: bool,
+}
+
+/// An encoding, as `content-encoding` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegisteredCompression {
+    /// gzip.
+    Gzip,
+    /// Brotli.
+    Br,
+    /// Zstandard.
+    Zstd,
 }
 
 /// What becomes of `x-forwarded-client-cert`.
@@ -160,6 +178,18 @@ impl RegisteredEdge {
             }),
             geo_database: self.geo_database.as_deref().map(Into::into),
             hardened: self.profile == Some(RegisteredProfile::Edge),
+            compress: self.compress.iter().map(RegisteredCompression::resolve).collect(),
+            grpc_web: self.grpc_web,
+        }
+    }
+}
+
+impl RegisteredCompression {
+    fn resolve(&self) -> Compression {
+        match self {
+            Self::Gzip => Compression::Gzip,
+            Self::Br => Compression::Brotli,
+            Self::Zstd => Compression::Zstd,
         }
     }
 }
@@ -340,13 +370,15 @@ mod tests {
         for (edge, expected) in [
             ("", GatewayEdge::default()),
             (
-                r#", "edge": {"numTrustedProxies": 2, "proxyProtocol": true, "forwardClientCertDetails": "FORWARD_ONLY", "geoDatabase": "/city.mmdb", "profile": "EDGE"}"#,
+                r#", "edge": {"numTrustedProxies": 2, "proxyProtocol": true, "forwardClientCertDetails": "FORWARD_ONLY", "geoDatabase": "/city.mmdb", "profile": "EDGE", "compress": ["br", "gzip", "zstd"], "grpcWeb": true}"#,
                 GatewayEdge {
                     trusted_proxies: 2,
                     proxy_protocol: true,
                     forward_client_cert: Some(model::http_proxy::ForwardClientCert::ForwardOnly),
                     geo_database: Some("/city.mmdb".into()),
                     hardened: true,
+                    compress: vec![Compression::Brotli, Compression::Gzip, Compression::Zstd],
+                    grpc_web: true,
                 },
             ),
         ] {

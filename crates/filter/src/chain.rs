@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response};
-use mesh_http::Body;
+use mesh_http::{Body, BodyErrorKind};
 use model::rate_limit::Seen;
-use model::route::{Action, Found};
-use model::{Route, VirtualHost};
+use model::route::{Action, FilterRule, FilterRules, Found};
+use model::{Route, VirtualHost, http_proxy};
 use telemetry::ResponseFlags;
 
 use crate::around::Around;
+use crate::buffer::BufferFilter;
+use crate::compressor::{CompressorFilter, Encodings};
 use crate::cors::CorsFilter;
 use crate::draw::Draws;
 use crate::fault::FaultFilter;
 use crate::global_limit::GlobalLimitFilter;
+use crate::grpc_web::{GrpcWebFilter, WebCall};
 use crate::local::LocalResponse;
 use crate::local_limit::{Limits, LocalLimitFilter};
+use crate::mutation::MutationFilter;
 use crate::stats::Stats;
 use crate::told::Told;
 
@@ -26,6 +30,8 @@ pub enum Flow {
     Continue,
     /// Back: this is the answer.
     Respond(Box<LocalResponse>),
+    /// The request's body broke off, or is too long for a filter.
+    Broken(BodyErrorKind),
 }
 
 /// What a filter is told and may do, phase by phase. See the table at the head of this crate.
@@ -43,10 +49,10 @@ pub trait HttpFilter {
 /// What filters know of an exchange, and what they leave to be recorded.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// The route that was found.
-    pub route: &'a Route,
+    /// The route that was found, if there is one.
+    pub route: Option<&'a Route>,
     /// Its virtual host.
-    pub host: &'a VirtualHost,
+    pub host: Option<&'a VirtualHost>,
     /// The proxy around.
     pub around: &'a dyn Around,
     /// Chance.
@@ -64,20 +70,41 @@ pub(crate) struct Left {
     pub origin: Option<HeaderValue>,
     /// What it is told of limits.
     pub told: Told,
+    /// What the client accepts, as the compressors saw it.
+    pub encodings: Encodings,
+    /// The call came as gRPC-Web.
+    pub web_call: Option<WebCall>,
 }
 
 impl<'a> Facts<'a> {
     /// Does the route send requests to a cluster?
     pub fn is_forwarded(&self) -> bool {
-        matches!(self.route.action, Action::Forward(_))
+        self.route.is_some_and(|route| matches!(route.action, Action::Forward(_)))
     }
 
     /// The cluster that the request goes to, if its route forwards.
     pub fn cluster(&self) -> Option<&'a str> {
-        match &self.route.action {
+        match &self.route?.action {
             Action::Forward(to) => to.pick(self.draws.of_cluster()).map(|cluster| &*cluster.name),
             Action::Redirect(_) | Action::Respond(_) => None,
         }
+    }
+
+    /// What the route, and what its virtual host says to all filters.
+    pub(crate) fn said(&self) -> [Option<&'a FilterRules>; 2] {
+        let route = self.route.and_then(|route| route.filters.as_deref());
+        [route, self.host.and_then(|host| host.filters.as_deref())]
+    }
+
+    /// What the route, and what its virtual host says to the filter of this name.
+    pub(crate) fn rules(&self, name: &str) -> [Option<&'a FilterRule>; 2] {
+        self.said().map(|rules| rules?.named.get(name))
+    }
+
+    /// What holds for the filter of this name: what is said nearer to the request.
+    pub(crate) fn rule(&self, name: &str) -> Option<&'a FilterRule> {
+        let [route, host] = self.rules(name);
+        route.or(host)
     }
 
     /// What descriptors are made of.
@@ -107,6 +134,10 @@ enum Builtin {
     Cors(CorsFilter),
     LocalLimit(LocalLimitFilter),
     GlobalLimit(GlobalLimitFilter),
+    Compressor(CompressorFilter),
+    GrpcWeb(GrpcWebFilter),
+    Mutation(Box<MutationFilter>),
+    Buffer(BufferFilter),
 }
 
 impl HttpFilter for Builtin {
@@ -116,6 +147,11 @@ impl HttpFilter for Builtin {
             Self::Cors(filter) => filter.on_request(request, facts).await,
             Self::LocalLimit(filter) => filter.on_request(request, facts).await,
             Self::GlobalLimit(filter) => filter.on_request(request, facts).await,
+            Self::Compressor(filter) => filter.on_request(request, facts).await,
+            Self::GrpcWeb(filter) => filter.on_request(request, facts).await,
+            Self::Mutation(filter) => filter.on_request(request, facts).await,
+            // It waits for a body: rarely, and long.
+            Self::Buffer(filter) => Box::pin(filter.on_request(request, facts)).await,
         }
     }
 
@@ -125,6 +161,11 @@ impl HttpFilter for Builtin {
             Self::Cors(filter) => filter.on_response(response, facts).await,
             Self::LocalLimit(filter) => filter.on_response(response, facts).await,
             Self::GlobalLimit(filter) => filter.on_response(response, facts).await,
+            Self::Compressor(filter) => filter.on_response(response, facts).await,
+            // It may wait for a body: rarely, and long.
+            Self::GrpcWeb(filter) => Box::pin(filter.on_response(response, facts)).await,
+            Self::Mutation(filter) => filter.on_response(response, facts).await,
+            Self::Buffer(filter) => filter.on_response(response, facts).await,
         }
     }
 }
@@ -132,24 +173,39 @@ impl HttpFilter for Builtin {
 impl Chain {
     /// The filters of the settings, counted there. What a chain `before` has counted of limits lives on in filters whose
     /// settings are the same.
-    pub fn new(filters: &[model::http_proxy::HttpFilter], stats: &Stats, before: Option<&Self>) -> Self {
+    pub fn new(filters: &[http_proxy::HttpFilter], stats: &Stats, before: Option<&Self>) -> Self {
+        let compressors = filters.iter().filter_map(|filter| match filter {
+            http_proxy::HttpFilter::Compressor(compressor) => Some((**compressor).clone()),
+            _ => None,
+        });
+        let compressors: Arc<[_]> = compressors.collect();
+        let mut next_compressor = 0..;
         let mut kept: Vec<&Arc<Limits>> = before.map(Self::limits).unwrap_or_default();
-        let built = filters.iter().filter_map(|filter| match filter {
-            model::http_proxy::HttpFilter::Fault(fault) => {
-                Some(Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone())))
-            }
-            model::http_proxy::HttpFilter::Cors => Some(Builtin::Cors(CorsFilter::new(stats.clone()))),
-            model::http_proxy::HttpFilter::LocalRateLimit(settings) => {
-                let same = kept.iter().position(|limits| limits.settings() == &**settings);
-                let limits = same.map(|at| kept.remove(at).clone());
-                let limits = limits.unwrap_or_else(|| Arc::new(Limits::new(settings.clone(), stats)));
-                Some(Builtin::LocalLimit(LocalLimitFilter::new(limits)))
-            }
-            model::http_proxy::HttpFilter::GlobalRateLimit(settings) => {
-                Some(Builtin::GlobalLimit(GlobalLimitFilter::new(settings.clone(), stats.clone())))
-            }
-            // Done before a route is chosen.
-            model::http_proxy::HttpFilter::Geo(_) => None,
+        let built = filters.iter().filter_map(|filter| {
+            Some(match filter {
+                http_proxy::HttpFilter::Fault(fault) => Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone())),
+                http_proxy::HttpFilter::Cors => Builtin::Cors(CorsFilter::new(stats.clone())),
+                http_proxy::HttpFilter::LocalRateLimit(settings) => {
+                    let same = kept.iter().position(|limits| limits.settings() == &**settings);
+                    let limits = same.map(|at| kept.remove(at).clone());
+                    let limits = limits.unwrap_or_else(|| Arc::new(Limits::new(settings.clone(), stats)));
+                    Builtin::LocalLimit(LocalLimitFilter::new(limits))
+                }
+                http_proxy::HttpFilter::GlobalRateLimit(settings) => {
+                    Builtin::GlobalLimit(GlobalLimitFilter::new(settings.clone(), stats.clone()))
+                }
+                http_proxy::HttpFilter::Compressor(_) => {
+                    let own = next_compressor.next().unwrap_or_default();
+                    Builtin::Compressor(CompressorFilter::new(compressors.clone(), own, stats))
+                }
+                http_proxy::HttpFilter::GrpcWeb => Builtin::GrpcWeb(GrpcWebFilter),
+                http_proxy::HttpFilter::HeaderMutation(it) => {
+                    Builtin::Mutation(Box::new(MutationFilter::new((**it).clone())))
+                }
+                http_proxy::HttpFilter::Buffer(it) => Builtin::Buffer(BufferFilter::new(it.clone())),
+                // Done before a route is chosen.
+                http_proxy::HttpFilter::Geo(_) => return None,
+            })
         });
         Self { filters: built.collect() }
     }
@@ -162,10 +218,15 @@ impl Chain {
         own.collect()
     }
 
-    /// An exchange that was routed begins its way. `draw` is even over all of `u64`: all chance within the filters
-    /// follows from it, and the choice of a cluster.
-    pub fn begin<'a>(&'a self, found: &Found<'a>, draw: u64) -> Run<'a> {
-        let Found { route, host, .. } = *found;
+    /// Does any of them wait for a body? Whoever runs such a chain sets it a limit of time.
+    pub fn waits(&self) -> bool {
+        self.filters.iter().any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_)))
+    }
+
+    /// An exchange begins its way; `found` is its route, if it has one. `draw` is even over all of `u64`: all chance
+    /// within the filters follows from it, and the choice of a cluster.
+    pub fn begin<'a>(&'a self, found: Option<&Found<'a>>, draw: u64) -> Run<'a> {
+        let (route, host) = (found.map(|found| found.route), found.map(|found| found.host));
         let flags = ResponseFlags::NONE;
         Run { filters: &self.filters, seen: 0, drawn: 0, flags, seed: draw, route, host, left: None }
     }
@@ -182,8 +243,8 @@ pub struct Run<'a> {
     drawn: u16,
     flags: ResponseFlags,
     seed: u64,
-    route: &'a Route,
-    host: &'a VirtualHost,
+    route: Option<&'a Route>,
+    host: Option<&'a VirtualHost>,
     left: Option<Box<Left>>,
 }
 
@@ -193,11 +254,17 @@ impl<'a> Run<'a> {
         let mut facts = self.facts(around);
         for filter in self.filters {
             self.seen = self.seen.saturating_add(1);
-            if let Flow::Respond(mut local) = filter.on_request(request, &mut facts).await {
-                facts.flags.insert(local.flags);
-                local.flags = facts.flags;
-                self.keep(facts);
-                return Flow::Respond(local);
+            let flow = match filter.on_request(request, &mut facts).await {
+                Flow::Continue => continue,
+                Flow::Respond(mut local) => {
+                    facts.flags.insert(local.flags);
+                    local.flags = facts.flags;
+                    Flow::Respond(local)
+                }
+                broken @ Flow::Broken(_) => broken,
+            };
+            self.keep(facts);
+            return flow;
             }
         }
         self.keep(facts);

@@ -76,9 +76,8 @@ impl HttpFilter for CorsFilter {
 }
 
 fn rules<'a>(facts: &Facts<'a>) -> Option<CorsRules<'a>> {
-    let of = |rules: Option<&'a FilterRules>| rules?.cors.as_ref();
-    let rules = CorsRules::new(of(facts.route.filters.as_deref()), of(facts.host.filters.as_deref()))?;
-    matches!(facts.route.action, Action::Forward(_)).then_some(rules)
+    let [route, host] = facts.said().map(|rules| rules?.cors.as_ref());
+    CorsRules::new(route, host).filter(|_| facts.is_forwarded())
 }
 
 fn is_preflight(request: &Request<Body>) -> bool {
@@ -152,14 +151,14 @@ mod tests {
 
     async fn exchange(chain: &Chain, route: &Route, method: &str, fields: &[(&str, &str)]) -> (bool, Vec<String>) {
         let (host, around) = (VirtualHost::default(), Alone::default());
-        let mut run = chain.begin(&Found { host: &host, route }, 1);
+        let mut run = chain.begin(Some(&Found { host: &host, route }), 1);
         let mut request = Request::builder().method(method);
         for (name, text) in fields {
             request = request.header(*name, *text);
         }
         let (here, mut response) = match run.on_request(&mut request.body(Body::empty()).unwrap(), &around).await {
             Flow::Respond(local) => (true, local.into_response(false)),
-            Flow::Continue => (false, Response::new(Body::empty())),
+            _ => (false, Response::new(Body::empty())),
         };
         run.on_response(&mut response, &around).await;
         let short = |name: &HeaderName| name.as_str().trim_start_matches("access-control-").to_owned();

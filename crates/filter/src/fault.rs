@@ -53,7 +53,9 @@ impl FaultFilter {
 
 impl HttpFilter for FaultFilter {
     async fn on_request(&self, _request: &mut Request<Body>, facts: &mut Facts<'_>) -> Flow {
-        let Some(fault) = facts.route.fault.as_ref().or(self.fault.as_ref()) else { return Flow::Continue };
+        let Some(fault) = facts.route.and_then(|route| route.fault.as_ref()).or(self.fault.as_ref()) else {
+            return Flow::Continue;
+        };
         if let Some(delay) = &fault.delay
             && delay.share.takes(facts.draws.draw())
         {
@@ -118,11 +120,11 @@ mod tests {
     async fn run(chain: &Chain, route: &Route, draw: u64) -> (Duration, Option<LocalResponse>, String) {
         let begun = Instant::now();
         let (host, around) = (VirtualHost::default(), Alone::default());
-        let mut run = chain.begin(&Found { host: &host, route }, draw);
+        let mut run = chain.begin(Some(&Found { host: &host, route }), draw);
         let mut request = Request::get("/").body(Body::empty()).unwrap();
         let answer = match run.on_request(&mut request, &around).await {
-            Flow::Continue => None,
             Flow::Respond(local) => Some(*local),
+            _ => None,
         };
         (begun.elapsed(), answer, run.flags().to_string())
     }

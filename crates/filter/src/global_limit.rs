@@ -57,7 +57,7 @@ impl GlobalLimitFilter {
             RequestType::External => !internal,
         };
         let cluster = facts.cluster().filter(|cluster| concerns && facts.around.has_cluster(cluster))?;
-        let (route, host) = (facts.route.filters.as_deref(), facts.host.filters.as_deref());
+        let [route, host] = facts.said();
         let own = route.and_then(|rules| rules.global_rate_limit.as_deref());
         let own = own.or_else(|| host?.global_rate_limit.as_deref());
         let (rules, staged) = match own.map_or(&[][..], |own| &own.rules) {

@@ -5,8 +5,8 @@
 //!
 //! | phase | when | what a filter may do |
 //! |---|---|---|
-//! | [`on_request`](HttpFilter::on_request) | the head of the request is there and its route is found, before the route takes effect; first filter first | change the head, wait, or answer itself |
-//! | [`on_response`](HttpFilter::on_response) | the head of the response is there, whoever made it; last filter first, and only those that saw the request | change the head, wait |
+//! | [`on_request`](HttpFilter::on_request) | the head of the request is there and its route is found, before the route takes effect (or that there is none); first filter first | change the head and the body, wait, or answer itself |
+//! | [`on_response`](HttpFilter::on_response) | the head of the response is there, whoever made it; last filter first, and only those that saw the request | change the head and the body, wait |
 //!
 //! A filter that waits is dropped with its exchange when the downstream goes away.
 //!
@@ -23,7 +23,7 @@
 //! let answer = Action::Respond(DirectResponse { status: 200, body: "hello".into() });
 //! let route = Route::new(PathMatch::Prefix("/".into()), answer);
 //! let (host, around) = (VirtualHost::default(), filter::Alone::default());
-//! let mut run = chain.begin(&Found { host: &host, route: &route }, 42);
+//! let mut run = chain.begin(Some(&Found { host: &host, route: &route }), 42);
 //! let mut request = http::Request::get("/").body(mesh_http::Body::empty()).unwrap();
 //! let Flow::Respond(local) = run.on_request(&mut request, &around).await else { panic!() };
 //! assert_eq!((local.status.as_u16(), local.flags.to_string().as_str()), (555, "FI"));
@@ -32,14 +32,18 @@
 
 mod around;
 mod bucket;
+mod buffer;
 mod chain;
+mod compressor;
 mod cors;
 mod draw;
 mod fault;
 mod global_limit;
+mod grpc_web;
 mod limiter;
 mod local;
 mod local_limit;
+mod mutation;
 mod stats;
 mod told;
 

@@ -42,7 +42,8 @@ impl LocalLimitFilter {
 
 impl HttpFilter for LocalLimitFilter {
     async fn on_request(&self, request: &mut Request<Body>, facts: &mut Facts<'_>) -> Flow {
-        let limits = facts.around.route_limits(facts.route, facts.host).unwrap_or(&self.own);
+        let of_route = facts.route.zip(facts.host).and_then(|(route, host)| facts.around.route_limits(route, host));
+        let limits = of_route.unwrap_or(&self.own);
         let settings = &*limits.settings;
         if !settings.enabled.takes(facts.draws.draw()) {
             return Flow::Continue;
@@ -137,7 +138,7 @@ impl Limits {
     fn rules<'a>(&'a self, facts: &Facts<'a>) -> Rules<'a> {
         match &self.settings.rules[..] {
             [] if facts.is_forwarded() => {
-                let (route, host) = (facts.route.filters.as_deref(), facts.host.filters.as_deref());
+                let [route, host] = facts.said();
                 Rules::of_route(route, host, self.settings.host_limits)
             }
             rules => Rules::of(rules),

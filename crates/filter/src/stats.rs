@@ -1,5 +1,5 @@
-//! The statistics of filters by Envoy's names: `envoy_http_fault_*` and `envoy_http_cors_*` with the label
-//! `http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and
+//! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*` and `envoy_http_compressor_*` with the
+//! label `http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and
 //! `envoy_cluster_ratelimit_*` with `cluster_name`.
 
 use std::fmt;
@@ -25,6 +25,10 @@ pub struct Stats {
     pub(crate) global_error: Family<Counter>,
     pub(crate) global_limited: Family<Counter>,
     pub(crate) global_allowed: Family<Counter>,
+    pub(crate) compressed: Family<Counter>,
+    pub(crate) not_compressed: Family<Counter>,
+    pub(crate) bytes_before: Family<Counter>,
+    pub(crate) bytes_after: Family<Counter>,
 }
 
 impl Stats {
@@ -41,6 +45,10 @@ impl Stats {
         };
         let cluster = |name: &str, help: &str| {
             Desc::new(&format!("envoy_cluster_ratelimit_{name}"), help).labels(&["cluster_name"])
+        };
+        let compressor = |name: &str, help: &str| {
+            let labels = ["http_conn_manager_prefix", "encoding"];
+            Desc::new(&format!("envoy_http_compressor_{name}"), help).labels(&labels)
         };
         Ok(Self {
             prefix: prefix.into(),
@@ -59,6 +67,10 @@ impl Stats {
                 .counters(cluster("over_limit", "Requests that were too many, as the service said."))?,
             global_allowed: shard
                 .counters(cluster("failure_mode_allowed", "Requests that went on though the service said nothing."))?,
+            compressed: shard.counters(compressor("compressed", "Responses that were compressed."))?,
+            not_compressed: shard.counters(compressor("not_compressed", "Responses that stayed as they were."))?,
+            bytes_before: shard.counters(compressor("total_uncompressed_bytes", "Bytes that were compressed."))?,
+            bytes_after: shard.counters(compressor("total_compressed_bytes", "What they were compressed to."))?,
         })
     }
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use control::registration::{RegisteredClientCert, RegisteredEdge, RegisteredProfile};
+use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
@@ -267,11 +267,28 @@ pub struct GatewayArgs {
     /// It faces everybody: bounds on times and streams, and no doubtful paths and headers (Istio's profile EDGE).
     #[arg(long)]
     pub edge: bool,
+    /// Compress responses for clients that accept it; of encodings that a client takes as gladly the first here is used.
+    #[arg(long, value_name = "ENCODINGS", value_enum, value_delimiter = ',')]
+    pub compress: Vec<Encoding>,
+    /// Take gRPC-Web, the form in which browsers speak gRPC.
+    #[arg(long)]
+    pub grpc_web: bool,
     /// The worker threads.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
     #[command(flatten)]
     pub join: Join,
+}
+
+/// How responses are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Encoding {
+    /// Everybody understands it.
+    Gzip,
+    /// Brotli: smaller.
+    Br,
+    /// Zstandard: quicker.
+    Zstd,
 }
 
 /// What becomes of the header x-forwarded-client-cert.
@@ -306,7 +323,25 @@ impl GatewayArgs {
             forward_client_cert_details: details,
             geo_database: self.geo_database.clone(),
             profile: self.edge.then_some(RegisteredProfile::Edge),
+            compress: self.encodings(),
+            grpc_web: self.grpc_web,
         }
+    }
+
+    /// The encodings, each once.
+    fn encodings(&self) -> Vec<RegisteredCompression> {
+        let mut all = Vec::new();
+        for encoding in &self.compress {
+            let encoding = match encoding {
+                Encoding::Gzip => RegisteredCompression::Gzip,
+                Encoding::Br => RegisteredCompression::Br,
+                Encoding::Zstd => RegisteredCompression::Zstd,
+            };
+            if !all.contains(&encoding) {
+                all.push(encoding);
+            }
+        }
+        all
     }
 
     /// The labels, with the default where none was said.

@@ -104,6 +104,9 @@ pub enum BodyErrorKind {
     /// Bad chunk, bad trailer or a length that does not fit.
     #[error("body is malformed")]
     Malformed,
+    /// It is not in the encoding that its head names.
+    #[error("body is not in the encoding that its head names")]
+    Encoding,
     /// Its source was dropped, or nobody waits for it any more.
     #[error("body was cancelled")]
     Cancelled,

@@ -135,8 +135,13 @@ pub fn encode_message(message: &str) -> Cow<'_, str> {
     if message.bytes().all(plain) {
         return Cow::Borrowed(message);
     }
+    Cow::Owned(encode_bytes(message.as_bytes()))
+}
+
+/// As [`encode_message`], for a message that may be no text.
+pub fn encode_bytes(message: &[u8]) -> String {
     let mut text = String::with_capacity(message.len() + 8);
-    for byte in message.bytes() {
+    for byte in message.iter().copied() {
         if plain(byte) {
             text.push(byte as char);
         } else {
@@ -144,7 +149,7 @@ pub fn encode_message(message: &str) -> Cow<'_, str> {
             text.extend([byte >> 4, byte & 15].map(|d| char::from(b"0123456789ABCDEF"[d as usize])));
         }
     }
-    Cow::Owned(text)
+    text
 }
 
 fn plain(byte: u8) -> bool {

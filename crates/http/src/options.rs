@@ -44,6 +44,8 @@ pub struct ServerOptions {
     /// A peer that closed its sending half after a whole request still gets its answer. Off: the exchange is dropped,
     /// as Envoy does.
     pub half_close: bool,
+    /// HTTP/1.1: trailers pass, both ways; otherwise they are dropped. On.
+    pub http1_trailers: bool,
     /// HTTP/2: most streams at once. 1024.
     pub max_concurrent_streams: u32,
     /// HTTP/2: flow-control window of one stream in bytes. 16 MiB.
@@ -76,6 +78,7 @@ impl Default for ServerOptions {
             delayed_close: Duration::from_secs(1),
             http10: true,
             half_close: false,
+            http1_trailers: true,
             max_concurrent_streams: 1024,
             stream_window: 16 << 20,
             connection_window: 24 << 20,
@@ -96,6 +99,8 @@ pub struct ClientOptions {
     pub max_head_bytes: usize,
     /// Most header fields of one head. 100.
     pub max_headers: usize,
+    /// HTTP/1.1: trailers pass, both ways; otherwise they are dropped. On.
+    pub http1_trailers: bool,
     /// HTTP/2: streams that the peer may be sent before its settings arrive. 100.
     pub initial_max_streams: usize,
     /// HTTP/2: flow-control window of one stream in bytes. 16 MiB.
@@ -117,6 +122,7 @@ impl Default for ClientOptions {
         Self {
             max_head_bytes: 60 * 1024,
             max_headers: 100,
+            http1_trailers: true,
             initial_max_streams: 100,
             stream_window: 16 << 20,
             connection_window: 24 << 20,

@@ -24,6 +24,9 @@ pub struct Edge {
     pub via: Option<HeaderValue>,
     /// A client's own `x-request-id` stays.
     pub preserve_request_id: bool,
+    /// Nothing is told by headers of our own (`x-envoy-*`): how long the upstream took, how long it may take, what its path
+    /// was.
+    pub suppress_own_headers: bool,
     /// Responses carry `x-request-id`.
     pub request_id_in_response: bool,
     /// What our part of `x-forwarded-client-cert` says of the client's certificate.
@@ -88,6 +91,8 @@ pub struct HttpLimits {
     pub http10: bool,
     /// The authority of HTTP/1.0 requests that have none.
     pub http10_host: Option<HeaderValue>,
+    /// HTTP/1.1: trailers pass, in requests and responses; otherwise they are dropped.
+    pub http1_trailers: bool,
     /// HTTP/2: the most streams at once.
     pub max_streams: Option<u32>,
     /// HTTP/2: the flow-control window of a stream, in bytes.

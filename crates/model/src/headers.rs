@@ -33,6 +33,25 @@ pub enum WriteAction {
     Overwrite,
     /// Nothing is written if it is there.
     AddIfAbsent,
+    /// The value replaces those there; nothing is written if there is none.
+    OverwriteIfThere,
+}
+
+impl HeaderWrite {
+    /// Writes it.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        let (name, value) = (&self.name, || self.value.clone());
+        match self.action {
+            WriteAction::Append => {
+                headers.append(name, value());
+            }
+            WriteAction::Overwrite => drop(headers.insert(name, value())),
+            WriteAction::AddIfAbsent if headers.contains_key(name) => {}
+            WriteAction::AddIfAbsent => drop(headers.insert(name, value())),
+            WriteAction::OverwriteIfThere if headers.contains_key(name) => drop(headers.insert(name, value())),
+            WriteAction::OverwriteIfThere => {}
+        }
+    }
 }
 
 impl HeaderChanges {
@@ -62,20 +81,7 @@ impl HeaderChanges {
         for name in self.remove() {
             headers.remove(name);
         }
-        for write in self.write() {
-            match write.action {
-                WriteAction::Append => {
-                    headers.append(&write.name, write.value.clone());
-                }
-                WriteAction::Overwrite => {
-                    headers.insert(&write.name, write.value.clone());
-                }
-                WriteAction::AddIfAbsent if headers.contains_key(&write.name) => {}
-                WriteAction::AddIfAbsent => {
-                    headers.insert(&write.name, write.value.clone());
-                }
-            }
-        }
+        self.write().iter().for_each(|write| write.apply(headers));
     }
 }
 

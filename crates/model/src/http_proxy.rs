@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    AccessLog, Edge, Fault, Geo, GlobalRateLimit, HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader,
-    TargetRules,
+    AccessLog, Buffer, Compressor, Edge, Fault, Geo, GlobalRateLimit, HeaderMutation, HttpLimits, LocalRateLimit,
+    RouteConfiguration, ServerHeader, TargetRules,
 };
 
 /// How HTTP is read from downstream, filtered and routed.
@@ -116,6 +116,14 @@ pub enum HttpFilter {
     GlobalRateLimit(Arc<GlobalRateLimit>),
     /// Tells where clients are, before a route is chosen.
     Geo(Box<Geo>),
+    /// Compresses responses.
+    Compressor(Box<Compressor>),
+    /// Makes gRPC of calls that browsers make (gRPC-Web), and of the answers what browsers can read.
+    GrpcWeb,
+    /// Changes headers.
+    HeaderMutation(Box<HeaderMutation>),
+    /// Waits for the whole of a request.
+    Buffer(Buffer),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

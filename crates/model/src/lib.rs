@@ -20,8 +20,10 @@
 
 pub mod access_log;
 pub mod address;
+pub mod buffer;
 pub mod chain;
 pub mod cluster;
+pub mod compression;
 pub mod config;
 pub mod cors;
 pub mod edge;
@@ -34,6 +36,7 @@ pub mod http_proxy;
 pub mod limits;
 pub mod listener;
 pub mod matcher;
+pub mod mutation;
 pub mod names;
 pub mod outlier;
 pub mod rate_limit;
@@ -49,7 +52,9 @@ mod workload;
 
 pub use access_log::AccessLog;
 pub use address::Address;
+pub use buffer::Buffer;
 pub use cluster::Cluster;
+pub use compression::Compressor;
 pub use config::{Config, ResourceKind};
 pub use cors::Cors;
 pub use edge::{Edge, HttpLimits, ServerHeader};
@@ -62,6 +67,7 @@ pub use http_proxy::HttpProxy;
 pub use limits::CircuitBreakers;
 pub use listener::{Direction, FilterChain, Listener, NetworkFilter};
 pub use matcher::{Fraction, Pattern, StringMatch};
+pub use mutation::HeaderMutation;
 pub use names::NameTable;
 pub use outlier::OutlierDetection;
 pub use rate_limit::{GlobalRateLimit, LocalRateLimit};

@@ -77,6 +77,8 @@ pub struct ConnectionOptions {
     pub max_concurrent_streams: Option<u32>,
     /// Pings on HTTP/2 connections.
     pub http2_keepalive: Option<Http2Keepalive>,
+    /// HTTP/1.1: trailers pass, in requests and responses; otherwise they are dropped.
+    pub http1_trailers: bool,
 }
 
 /// Probes on silent TCP connections. What is not said is as the operating system has it.

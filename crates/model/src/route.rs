@@ -4,12 +4,16 @@ mod find;
 mod hash;
 mod rewrite;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
+use crate::buffer::BufferRule;
+use crate::compression::CompressorRule;
 use crate::matcher::{HeaderMatch, QueryMatch};
+use crate::mutation::Mutations;
 use crate::rate_limit::{DescriptorRule, GlobalRateLimitRoute};
 use crate::{Cors, Fault, Fraction, HeaderChanges, LocalRateLimit, Pattern, RetryPolicy};
 
@@ -59,6 +63,10 @@ pub struct VirtualHost {
     pub response_headers: HeaderChanges,
     /// What it says to filters, where its routes say nothing.
     pub filters: Option<Box<FilterRules>>,
+    /// The upstream is told the number of the try (`x-envoy-attempt-count`).
+    pub tries_to_upstream: bool,
+    /// The client is told how many tries were made (`x-envoy-attempt-count`).
+    pub tries_to_client: bool,
 }
 
 impl VirtualHost {
@@ -104,6 +112,19 @@ pub struct FilterRules {
     pub rate_limits: Vec<DescriptorRule>,
     /// Of a route: its virtual host's rules count too (Envoy's `include_vh_rate_limits`).
     pub include_host_rate_limits: bool,
+    /// To filters that may stand in a chain more than once, by the names that they have there.
+    pub named: BTreeMap<Arc<str>, FilterRule>,
+}
+
+/// What is said to one filter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FilterRule {
+    /// To a compressor.
+    Compressor(CompressorRule),
+    /// To a header mutation filter.
+    HeaderMutation(Mutations),
+    /// To a buffer.
+    Buffer(BufferRule),
 }
 
 impl FilterRules {

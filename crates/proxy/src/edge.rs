@@ -26,6 +26,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ENVOY: &str = "x-envoy-";
 
 /// What is the same for all requests of a downstream connection, prepared once.
@@ -148,6 +149,11 @@ pub(crate) fn answer(headers: &mut HeaderMap, plan: &HttpPlan, request_id: Optio
 /// The id of a request whose head is complete.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(REQUEST_ID).cloned()
+}
+
+/// How many tries there were so far.
+pub(crate) fn attempts(headers: &mut HeaderMap, count: u32) {
+    headers.insert(ATTEMPTS, HeaderValue::from(count));
 }
 
 /// How long the upstream took to answer, in milliseconds.

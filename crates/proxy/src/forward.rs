@@ -16,6 +16,7 @@ use model::route::{self, Action, Forward, Found, HostRewrite, WeightedCluster};
 use tokio::time::Instant;
 use upstream::{ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent};
 
+use crate::edge;
 use crate::http::HttpConnection;
 use crate::limits::{Asked, Limits, Over, PerTry};
 use crate::live::View;
@@ -46,7 +47,8 @@ pub(crate) async fn forward(
     let grpc = marks.has(Marks::GRPC_TIMEOUT).then(|| grpc_timeout(request)).flatten();
     let limits = record.limits(to, Asked { grpc, timeout });
     let policy = retry.as_deref().or(to.retry.as_ref()).filter(|policy| policy.takes(request.headers()));
-    change_head(found, to, cluster, request)?;
+    let quiet = conn.plan().proxy.edge.suppress_own_headers;
+    change_head((found, to, cluster), request, quiet)?;
     let copies: Vec<_> = to.mirrors.iter().filter(|m| m.share.takes(rand::random())).collect();
     let keep =
         !mesh_http::is_upgrade(request) && (!copies.is_empty() || policy.is_some_and(|r| needs_copy(r, request)));
@@ -64,6 +66,7 @@ pub(crate) async fn forward(
     let sticky = Sticky::of(&to.hash, &pools, conn, request);
     let Sent { mut response, exchange } = Tries {
         pools: &pools,
+        found,
         to,
         policy,
         conn,
@@ -78,6 +81,10 @@ pub(crate) async fn forward(
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
     record.holds(exchange, limits.of_try(policy.and_then(|policy| per_try(policy).idle)));
+    if let Some(milliseconds) = record.service_time().filter(|_| !quiet) {
+        edge::service_time(headers, milliseconds);
+    }
+    crate::head::tries(found, headers, record);
     cluster.response_headers.apply(headers);
     found.route.response_headers.apply(headers);
     found.host.response_headers.apply(headers);
@@ -95,24 +102,24 @@ fn past(policy: Option<&RetryPolicy>) -> Option<Box<PastPriorities>> {
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
+/// `quiet`: the upstream is not told what was there before.
 fn change_head(
-    found: &Found<'_>,
-    to: &Forward,
-    cluster: &WeightedCluster,
+    (found, to, cluster): (&Found<'_>, &Forward, &WeightedCluster),
     request: &mut Request<Body>,
+    quiet: bool,
 ) -> Result<(), Fault> {
     if let Some(rewrite) = &to.path_rewrite {
         let path = route::rewritten_path(rewrite, &found.route.matches, &crate::http::view_of(request));
         let before = request.uri().path_and_query().and_then(|path| HeaderValue::from_str(path.as_str()).ok());
         set_path(request, &path)?;
-        if let Some(path) = before {
+        if let Some(path) = before.filter(|_| !quiet) {
             request.headers_mut().insert(ORIGINAL_PATH, path);
         }
     }
     if let Some(HostRewrite::Literal(host)) = &to.host_rewrite {
         let before = head::authority(request).and_then(|host| HeaderValue::from_str(host).ok());
         set_host(request, host)?;
-        if let Some(host) = before {
+        if let Some(host) = before.filter(|_| !quiet) {
             request.headers_mut().insert(ORIGINAL_HOST, host);
         }
     }
@@ -198,6 +205,7 @@ const COPY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// The tries of one request.
 struct Tries<'a> {
     pools: &'a Rc<ClusterPools>,
+    found: &'a Found<'a>,
     to: &'a Forward,
     policy: Option<&'a RetryPolicy>,
     conn: &'a Rc<HttpConnection>,
@@ -288,7 +296,12 @@ impl Tries<'_> {
         self.past.iter().for_each(|past| past.tried(endpoint.priority()));
         self.record.tries(&endpoint);
         self.introduce(&endpoint, request);
-        self.limits.tell(request.headers_mut(), policy.and_then(|policy| policy.per_try_timeout));
+        if !self.conn.plan().proxy.edge.suppress_own_headers {
+            self.limits.tell(request.headers_mut(), policy.and_then(|policy| policy.per_try_timeout));
+        }
+        if self.found.host.tries_to_upstream {
+            edge::attempts(request.headers_mut(), self.record.attempts());
+        }
         let sending = pin!(self.pools.send_to(chosen, request, &pick));
         match self.record.within(self.limits, policy.map(per_try).unwrap_or_default(), sending).await {
             Ok(Ok(sent)) => Ok(Ok(sent)),
@@ -368,7 +381,7 @@ impl Ended {
     }
 }
 
-fn out_of_time(over: Over) -> Fault {
+pub(crate) fn out_of_time(over: Over) -> Fault {
     match over {
         Over::Whole => Fault::Timeout,
         Over::Try => Fault::PerTryTimeout,

@@ -1,8 +1,8 @@
 //! What every head goes through on its way in and out: fields of one connection only go, those by which proxies tell
 //! each other come.
 
-use ::http::{Request, Response};
-use mesh_http::{Body, head};
+use ::http::{HeaderMap, Request, Response};
+use mesh_http::{Answer, Body, head};
 use model::route::{DirectResponse, Found, Redirect, redirect_location};
 
 use crate::http::{HttpConnection, view_of};
@@ -43,13 +43,26 @@ pub(crate) fn answer(conn: &HttpConnection, response: &mut Response<Body>, recor
     let switching = response.status() == ::http::StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     head::remove_hop_by_hop(headers, switching);
-    if let Some(milliseconds) = record.service_time() {
-        edge::service_time(headers, milliseconds);
-    }
     if record.peer_told_who_it_is() {
         conn.worker.shared.card.show(headers);
     }
     edge::answer(headers, conn.plan(), record.request_id());
+}
+
+/// The answer to a fault after its route was found, if it was.
+pub(crate) fn fault(fault: Fault, found: Option<&Found<'_>>, record: &Record) -> Answer {
+    let mut answer = record.fails(fault);
+    if let (Answer::Response(response), Some(found)) = (&mut answer, found) {
+        tries(found, response.headers_mut(), record);
+    }
+    answer
+}
+
+/// Tells the client how many tries were made, if there were any and it is to know.
+pub(crate) fn tries(found: &Found<'_>, headers: &mut HeaderMap, record: &Record) {
+    if found.host.tries_to_client && record.attempts() > 0 {
+        edge::attempts(headers, record.attempts());
+    }
 }
 
 /// The redirect that a route asks for.

@@ -99,6 +99,7 @@ fn options(proxy: &HttpProxy) -> [ServerOptions; 3] {
         max_head_bytes: limits.max_head_kib.map_or(defaults.max_head_bytes, |kib| kib as usize * 1024),
         max_headers: limits.max_headers.map_or(defaults.max_headers, |count| count as usize),
         http10: limits.http10,
+        http1_trailers: limits.http1_trailers,
         max_concurrent_streams: limits.max_streams.unwrap_or(defaults.max_concurrent_streams),
         stream_window: limits.stream_window.unwrap_or(defaults.stream_window),
         connection_window: limits.connection_window.unwrap_or(defaults.connection_window),

@@ -132,6 +132,19 @@ impl Limits {
         }
     }
 
+    /// Those that hold where no route's do: for the work of filters.
+    pub(crate) fn of_proxy(proxy: &HttpProxy, begun: Instant) -> Self {
+        let whole = proxy.limits.max_stream.filter(|max| !max.is_zero());
+        Self {
+            end: whole.map(|after| begun + after),
+            which: Over::Stream,
+            which_idle: Over::Idle,
+            told: None,
+            request: proxy.limits.request_timeout.map(|after| begun + after),
+            idle: proxy.stream_idle_timeout.filter(|idle| !idle.is_zero()),
+        }
+    }
+
     /// Tells the upstream of a try that begins now how long it will be waited for.
     pub(crate) fn tell(&self, headers: &mut HeaderMap, per_try: Option<Duration>) {
         let whole = self.told.map(|end| end.saturating_duration_since(Instant::now()));

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,11 +24,12 @@ use transport::tls::TlsError;
 use upstream::{ClusterPools, Endpoint, Event, Exchange};
 
 use crate::connection::{self, Downstream};
+use crate::forward::out_of_time;
 use crate::http::HttpConnection;
 use crate::inspect::Seen;
 use crate::limits::{Asked, Limits, Over, PerTry, Progress, TryEnds};
 use crate::live::{ListenerPlan, TcpPlan};
-use crate::respond::{self, Local};
+use crate::respond::{self, Fault};
 use crate::series::TcpSeries;
 use crate::tcp::End;
 use crate::worker::Worker;
@@ -192,6 +193,7 @@ impl Record {
             mesh_h2: inbound && h2 && self.conn.caller.is_proven(),
             whole: !self.progress.receiving.get(),
             retried: self.attempts() > 1,
+            quiet: self.conn.plan().proxy.edge.suppress_own_headers,
         }
     }
 
@@ -208,6 +210,20 @@ impl Record {
         work: Pin<&mut impl Future<Output = T>>,
     ) -> impl Future<Output = Result<T, Over>> {
         limits.within(&self.conn.worker.alarms, &self.progress, per_try, work)
+    }
+
+    /// Runs what filters do that wait for bodies, within the limits of the exchange.
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Fault> {
+        let known = self.facts.borrow().limits;
+        let limits = known.unwrap_or_else(|| Limits::of_proxy(&self.conn.plan().proxy, self.begun));
+        let (done, receiving) = {
+            let work = pin!(work);
+            let done = self.within(&limits, PerTry::default(), work).await;
+            (done, self.progress.receiving.get())
+        };
+        // Work that is given up drops a body, which does not make the request whole.
+        self.progress.receiving.set(receiving);
+        done.map_err(out_of_time)
     }
 
     /// Does any log want to know of it?
@@ -273,15 +289,6 @@ impl Record {
         self.facts.borrow_mut().cluster = Some(name.clone());
     }
 
-    /// A filter answers in the place of this action.
-    pub(crate) fn would_go(&self, action: &Action, draw: u64) {
-        if let Action::Forward(to) = action
-            && let Some(cluster) = to.pick(draw)
-        {
-            self.to_cluster(&cluster.name);
-        }
-    }
-
     /// The cluster exists.
     pub(crate) fn to_service(&self, cluster: &Arc<Cluster>) {
         self.facts.borrow_mut().cluster_config = Some(cluster.clone());
@@ -325,6 +332,15 @@ impl Record {
         facts.limits = Some(limits.of_response());
     }
 
+    /// A filter keeps it from going where this route leads.
+    pub(crate) fn would_go(&self, found: Option<&Found<'_>>, draw: u64) {
+        if let Some(Action::Forward(to)) = found.map(|found| &found.route.action)
+            && let Some(cluster) = to.pick(draw)
+        {
+            self.to_cluster(&cluster.name);
+        }
+    }
+
     /// A filter answered.
     pub(crate) fn by_filter(&self, local: LocalResponse) -> Response<Body> {
         let mut facts = self.facts.borrow_mut();
@@ -355,8 +371,12 @@ impl Record {
         self.tunnel.set(true);
     }
 
-    /// The response's head goes out; the record is closed when its body has ended.
-    pub(crate) fn answer(self: &Rc<Self>, mut response: Response<Body>) -> Answer {
+    /// The answer goes out: the record of a response is closed when its body has ended.
+    pub(crate) fn answer(self: &Rc<Self>, answer: Answer) -> Answer {
+        let Answer::Response(mut response) = answer else {
+            self.close();
+            return answer;
+        };
         let keep = self.is_logged();
         {
             let mut facts = self.facts.borrow_mut();
@@ -371,25 +391,16 @@ impl Record {
         Answer::Response(response)
     }
 
-    /// The answer to a fault goes out.
-    pub(crate) fn fault(self: &Rc<Self>, local: Local) -> Answer {
-        {
-            let mut facts = self.facts.borrow_mut();
-            facts.flags |= local.flags;
-            facts.details = local.details;
-            facts.transport_failure = local.transport_failure;
-        }
-        match local.answer {
-            Answer::Response(mut response) => {
-                crate::head::answer(&self.conn, &mut response, self);
-                self.answer(response)
-            }
-            other => {
-                self.facts.borrow_mut().status = Some(local.status);
-                self.close();
-                other
-            }
-        }
+    /// It came to a fault; this is the answer.
+    pub(crate) fn fails(&self, fault: Fault) -> Answer {
+        let local = respond::fault(fault, self.caller());
+        let mut facts = self.facts.borrow_mut();
+        facts.flags |= local.flags;
+        facts.details = local.details;
+        facts.transport_failure = local.transport_failure;
+        // A response may yet get another, by a filter.
+        facts.status = Some(local.status);
+        local.answer
     }
 
     /// Bytes of the request's body passed.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ::http::{Request, Response};
+use ::http::Request;
 use filter::Flow;
 use mesh_http::{Answer, Body};
 use model::route::{Action, Found};
@@ -12,7 +12,7 @@ use crate::head;
 use crate::http::{HttpConnection, view_of};
 use crate::live::View;
 use crate::record::Record;
-use crate::respond::{self, Fault};
+use crate::respond::Fault;
 use crate::table::Miss;
 use crate::{forward, upgrade, waiting};
 
@@ -22,10 +22,14 @@ pub(crate) fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> im
     async move {
         let record = Record::open(&conn, &mut request);
         match exchange(&conn, &mut request, &record).await {
-            Ok(response) => record.answer(response),
+            Ok(answer) => record.answer(answer),
             Err(fault) => {
                 record.refuses(&request);
-                record.fault(respond::fault(fault, record.caller()))
+                let mut answer = record.fails(fault);
+                if let Answer::Response(response) = &mut answer {
+                    head::answer(&conn, response, &record);
+                }
+                record.answer(answer)
             }
         }
     }
@@ -35,7 +39,7 @@ async fn exchange(
     conn: &Rc<HttpConnection>,
     request: &mut Request<Body>,
     record: &Rc<Record>,
-) -> Result<Response<Body>, Fault> {
+) -> Result<Answer, Fault> {
     let upgrade = upgrade::wanted(request, conn.plan())?;
     let marks = head::receive(conn, request, record)?;
     let now = conn.worker.view();
@@ -44,30 +48,49 @@ async fn exchange(
     let (pin, found): (&View, _) = match find(conn, &now, request) {
         Err(Miss::Unknown(name)) => {
             later = Box::pin(waiting::until_known(&conn.worker, conn.plan(), &name)).await?;
-            (&later, find(conn, &later, request).map_err(|_| Fault::NoRoute)?)
+            (&later, find(conn, &later, request))
         }
-        found => (&now, found.map_err(|_| Fault::NoRoute)?),
+        found => (&now, found),
     };
-    record.routed(&found);
-    let mut filters = conn.plan().filters.begin(&found, rand::random());
-    let mut response = match filters.on_request(request, &Surroundings::new(conn, pin)).await {
-        Flow::Respond(local) => {
-            record.would_go(&found.route.action, filters.cluster_draw());
-            record.by_filter(*local)
-        }
-        Flow::Continue => match &found.route.action {
+    let found = found.ok();
+    found.iter().for_each(|found| record.routed(found));
+    let chain = &conn.plan().filters;
+    let mut filters = chain.begin(found.as_ref(), rand::random());
+    let passed = match chain.waits() {
+        false => Ok(filters.on_request(request, &Surroundings::new(conn, pin)).await),
+        true => Box::pin(record.in_time(filters.on_request(request, &Surroundings::new(conn, pin)))).await,
+    };
+    if !matches!(passed, Ok(Flow::Continue)) {
+        record.would_go(found.as_ref(), filters.cluster_draw());
+    }
+    let answered = match (passed, &found) {
+        (Err(fault), _) => Err(fault),
+        (Ok(Flow::Broken(kind)), _) => Err(Fault::RequestBody(kind)),
+        (Ok(Flow::Respond(local)), _) => Ok(record.by_filter(*local)),
+        (Ok(Flow::Continue), None) => Err(Fault::NoRoute),
+        (Ok(Flow::Continue), Some(found)) => match &found.route.action {
             Action::Forward(_) => {
-                forward::forward(conn, pin, (&found, filters.cluster_draw()), (request, marks), record).await?
+                forward::forward(conn, pin, (found, filters.cluster_draw()), (request, marks), record).await
             }
-            Action::Redirect(to) => record.by_route(head::redirect(&found, to, request, record.is_grpc())),
-            Action::Respond(text) => record.by_route(head::direct_response(&found, text, record.is_grpc())),
+            Action::Redirect(to) => Ok(record.by_route(head::redirect(found, to, request, record.is_grpc()))),
+            Action::Respond(text) => Ok(record.by_route(head::direct_response(found, text, record.is_grpc()))),
         },
     };
-    filters.on_response(&mut response, &Surroundings::new(conn, pin)).await;
+    let mut response = match answered.map_or_else(|fault| head::fault(fault, found.as_ref(), record), Answer::Response)
+    {
+        Answer::Response(response) => response,
+        reset => return Ok(reset),
+    };
+    match chain.waits() {
+        false => filters.on_response(&mut response, &Surroundings::new(conn, pin)).await,
+        true => {
+            Box::pin(record.in_time(filters.on_response(&mut response, &Surroundings::new(conn, pin)))).await?;
+        }
+    }
     record.filtered(filters.flags());
     head::answer(conn, &mut response, record);
     upgrade::join(upgrade, &mut response, record);
-    Ok(response)
+    Ok(response.into())
 }
 
 fn find<'v>(conn: &'v HttpConnection, pin: &'v View, request: &Request<Body>) -> Result<Found<'v>, Miss> {

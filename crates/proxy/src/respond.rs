@@ -66,6 +66,8 @@ pub(crate) struct Caller {
     pub whole: bool,
     /// More than one try was made.
     pub retried: bool,
+    /// Nothing is told by headers of our own.
+    pub quiet: bool,
 }
 
 /// What a fault becomes.
@@ -103,7 +105,7 @@ pub(crate) fn fault(fault: Fault, caller: Caller) -> Local {
         Fault::StreamTooLong if caller.grpc => grpc::grpc_response(GrpcStatus::DEADLINE_EXCEEDED, &body).into(),
         _ => {
             let mut response = local(status, &body, caller.grpc);
-            if overflow {
+            if overflow && !caller.quiet {
                 response.headers_mut().insert(OVERLOADED, HeaderValue::from_static("true"));
             }
             response.into()
@@ -219,6 +221,12 @@ fn plain(fault: &Fault, retried: bool) -> Plain {
                 ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
                 "http1.codec_error",
                 "Bad Request",
+            ),
+            BodyErrorKind::Encoding => simple(
+                StatusCode::BAD_REQUEST,
+                none,
+                "grpc_base_64_decode_failed",
+                "Bad gRPC-web request, invalid base64 data.",
             ),
             BodyErrorKind::Timeout => simple(
                 StatusCode::REQUEST_TIMEOUT,

@@ -1,5 +1,5 @@
 //! A proxy's side towards downstream: what a gateway is told of the place where it stands (Istio's `gatewayTopology`, and
-//! `connectionSettings` with its profile `EDGE`), and what the mesh's settings say of it.
+//! `connectionSettings` with its profile `EDGE`) and of what it does for browsers, and what the mesh's settings say of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use api::istio::{
     MeshProxyConfig, ProxyHeaders, UnderscoresAction,
 };
 use http::HeaderName;
+use model::compression::{Brotli, Encoding, Gzip, Zstd};
 use model::edge::{ClientCertDetails, Underscores};
 use model::geo::GeoClient;
 use model::http_proxy::{ForwardClientCert, HttpFilter};
 use model::target::EscapedSlashes;
-use model::{Geo, HttpLimits, HttpProxy, ServerHeader};
+use model::{Compressor, Geo, HttpLimits, HttpProxy, ServerHeader};
 
 /// The place where a gateway stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +30,47 @@ pub struct GatewayEdge {
     pub geo_database: Option<Arc<str>>,
     /// It faces everybody (`profile: EDGE`): Istio's bounds for that hold.
     pub hardened: bool,
+    /// It compresses responses for clients that accept one of these; of those that are as welcome the first is taken.
+    pub compress: Vec<Compression>,
+    /// It takes gRPC-Web.
+    pub grpc_web: bool,
+}
+
+/// An encoding in which a gateway compresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip.
+    Gzip,
+    /// Brotli.
+    Brotli,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Compression {
+    fn encoding(self) -> Encoding {
+        match self {
+            Self::Gzip => Encoding::Gzip(Gzip::default()),
+            Self::Brotli => Encoding::Brotli(Brotli::default()),
+            Self::Zstd => Encoding::Zstd(Zstd::default()),
+        }
+    }
+}
+
+impl GatewayEdge {
+    /// Filters before all others: they see responses as they go out, and gRPC-Web is compressed as what it became.
+    fn filters(&self) -> Vec<HttpFilter> {
+        let compressors = self.compress.iter().enumerate().map(|(index, compression)| {
+            let encoding = compression.encoding();
+            HttpFilter::Compressor(Box::new(Compressor {
+                preferred: index == 0,
+                // A part of a body is a part of the bytes that it was asked as.
+                except_statuses: vec![206],
+                ..Compressor::new(format!("envoy.filters.http.compressor.{}", encoding.name()), encoding)
+            }))
+        });
+        compressors.chain(self.grpc_web.then_some(HttpFilter::GrpcWeb)).collect()
+    }
 }
 
 /// What the mesh's settings say of a proxy's downstream side (`defaultConfig`, and the annotation of a gateway's pod).
@@ -73,6 +115,7 @@ impl ProxySettings {
             0 => topology.map_or(0, |topology| topology.num_trusted_proxies),
             told => told,
         };
+        http.filters.splice(0..0, told.filters());
         if let Some(database) = &told.geo_database {
             http.filters.insert(0, HttpFilter::Geo(Box::new(geo(database, http.edge.trusted_hops))));
         }
@@ -255,5 +298,24 @@ mod tests {
             assert_eq!(http.forward_client_cert, ForwardClientCert::ForwardOnly);
             assert_eq!((http.edge.client_cert.uri, http.edge.client_cert.cert), (false, true));
         }
+    }
+
+    #[test]
+    fn filters_for_browsers() {
+        let mut http = HttpProxy::new("x", RouteSource::Rds("r".into()));
+        http.filters = vec![HttpFilter::Cors];
+        let compress = vec![Compression::Brotli, Compression::Gzip];
+        let told = GatewayEdge { compress, grpc_web: true, ..GatewayEdge::default() };
+        ProxySettings::default().for_gateway(&told, &mut http);
+        let [HttpFilter::Compressor(first), HttpFilter::Compressor(second), HttpFilter::GrpcWeb, HttpFilter::Cors] =
+            &http.filters[..]
+        else {
+            panic!("{:?}", http.filters)
+        };
+        assert_eq!((first.encoding.name(), first.preferred), ("br", true));
+        assert_eq!((second.encoding.name(), second.preferred), ("gzip", false));
+        assert_ne!(first.name, second.name, "routes could not tell them apart");
+        ProxySettings::default().for_gateway(&GatewayEdge::default(), &mut http);
+        assert_eq!(http.filters.len(), 4, "nothing is added unasked");
     }
 }

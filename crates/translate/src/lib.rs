@@ -36,7 +36,7 @@ use std::sync::Arc;
 use model::{Config, EndpointSet, NameTable};
 
 pub use check::{analyze, by_code, check, check_selection};
-pub use edge::{GatewayEdge, ProxySettings};
+pub use edge::{Compression, GatewayEdge, ProxySettings};
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
 pub use peer_authentication::Mode;
 pub use protocol::Protocol;

@@ -262,7 +262,8 @@ impl Pool {
         let common = self.shared.dialer.http.clone();
         let pings = self.options().and_then(|options| options.http2_keepalive);
         let own = pings.map(|p| mesh_http::KeepAlive { interval: p.interval, timeout: p.timeout });
-        mesh_http::ClientOptions { https, keep_alive: own.or(common.keep_alive), ..common }
+        let http1_trailers = self.options().is_some_and(|options| options.http1_trailers);
+        mesh_http::ClientOptions { https, http1_trailers, keep_alive: own.or(common.keep_alive), ..common }
     }
 
     fn add_http1(&self, sender: H1Sender, facts: Rc<Connection>) {

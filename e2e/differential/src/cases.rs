@@ -4,6 +4,7 @@ mod balancing;
 mod connections;
 mod differences;
 mod edge;
+mod filters;
 mod limits;
 mod malformed;
 mod protocols;
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Group> {
         balancing::groups(),
         protocols::groups(),
         edge::groups(),
+        filters::groups(),
         limits::groups(),
         connections::groups(),
         rewriting::groups(),

@@ -1,5 +1,6 @@
 //! The client: sends what a request says, byte for byte where that matters, and tells what came back.
 
+mod encoded;
 pub mod frames;
 mod send1;
 mod send2;
@@ -32,6 +33,8 @@ pub struct Answer {
     pub status: String,
     /// The body.
     pub body: String,
+    /// It was compressed, so that its length on the wire is the compressor's own.
+    pub encoded: bool,
     /// All of it.
     pub outcome: Outcome,
 }
@@ -41,7 +44,7 @@ impl Answer {
     fn without(status: &str) -> Self {
         let mut outcome = Outcome::default();
         outcome.push("status", status);
-        Self { status: status.to_owned(), body: String::new(), outcome }
+        Self { status: status.to_owned(), outcome, ..Self::default() }
     }
 }
 

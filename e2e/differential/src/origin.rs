@@ -8,7 +8,7 @@
 //! | `status=N` | answers with that status, else with 200 |
 //! | `delay=MS` | waits before |
 //! | `header=NAME:VALUE`, `trailer=NAME:VALUE` | has them in the answer |
-//! | `body=TEXT`, `bytes=N` | has that body, else the backend's name |
+//! | `body=TEXT`, `bytes=N`, `frames=A,B` | has that body (`frames`: messages of gRPC), else the backend's name |
 //! | `chunked`, `toend` | frames it so, else by length |
 //! | `interim=N` | sends that status before |
 //! | `close`, `hang` | ends or keeps the connection without an answer |

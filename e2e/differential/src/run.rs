@@ -145,7 +145,9 @@ async fn observe(case: &Case, id: &str, proxy: &Proxy, origins: &Origins) -> Res
         observed.outcome.push("takes", class(took, case.about));
         let bytes = case.steps.iter().any(|step| step.request.is_bytes());
         let answered = requests.iter().filter(|(_, answer)| answer.status.len() == 3).count();
-        log((&mut observed.outcome, case.compare), proxy, logged, id, bytes, answered.max(usize::from(bytes))).await;
+        let encoded = requests.iter().any(|(_, answer)| answer.encoded);
+        log((&mut observed.outcome, case.compare, encoded), proxy, logged, id, bytes, answered.max(usize::from(bytes)))
+            .await;
         observed.outcome.map(|value| proxy.names.unfill(value));
     }
     if case.compare == Compare::AnyBackend {
@@ -233,7 +235,7 @@ fn class(took: Duration, about: Option<Duration>) -> &'static str {
 /// Takes in the lines of the access log that are about the case: with its id, or, of bytes that may have none, those
 /// without any since it began.
 async fn log(
-    (outcome, compare): (&mut Outcome, Compare),
+    (outcome, compare, encoded): (&mut Outcome, Compare, bool),
     proxy: &Proxy,
     from: usize,
     id: &str,
@@ -260,6 +262,7 @@ async fn log(
             .zip(values)
             .filter(|((name, _), _)| compare != Compare::Answer || !OF_ORIGINS.contains(name));
         for ((name, _), value) in told {
+            let value = if encoded && *name == "sent" { "(is there)" } else { value };
             outcome.push(format!("{before}log {name}"), value);
         }
     }

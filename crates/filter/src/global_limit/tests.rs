@@ -90,7 +90,7 @@ async fn send(settings: GlobalRateLimit, around: &Proxy, route: &Route, registry
     let filter = http_proxy::HttpFilter::GlobalRateLimit(Arc::new(settings));
     let chain = Chain::new(&[filter], &Stats::new(&registry.shard(), "in").unwrap(), None);
     let host = VirtualHost { filters: rules(vec![rule(0, "host")]).boxed(), ..VirtualHost::default() };
-    let mut run = chain.begin(&Found { host: &host, route }, 1);
+    let mut run = chain.begin(Some(&Found { host: &host, route }), 1);
     let mut request = Request::get("/").body(Body::empty()).unwrap();
     let (outcome, mut response) = match run.on_request(&mut request, around).await {
         Flow::Continue => ("goes on".to_owned(), Response::new(Body::empty())),
@@ -98,6 +98,7 @@ async fn send(settings: GlobalRateLimit, around: &Proxy, route: &Route, registry
             format!("{} {} {} {}", local.status.as_u16(), local.details, local.flags, local.body),
             local.into_response(false),
         ),
+        Flow::Broken(kind) => panic!("{kind:?}"),
     };
     run.on_response(&mut response, around).await;
     response.headers_mut().remove("content-type");

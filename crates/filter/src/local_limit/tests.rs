@@ -71,7 +71,7 @@ fn stats() -> (Registry, Stats) {
 
 /// What becomes of a request: the status, 200 if it goes on, and its headers and the response's.
 async fn send(chain: &Chain, around: &Proxy, host: &VirtualHost, route: &Route, user: &str) -> (u16, String) {
-    let mut run = chain.begin(&Found { host, route }, 1);
+    let mut run = chain.begin(Some(&Found { host, route }), 1);
     let mut request = Request::get("/").header("x-user", user).body(Body::empty()).unwrap();
     let mut response = match run.on_request(&mut request, around).await {
         Flow::Continue => Response::new(Body::empty()),
@@ -79,6 +79,7 @@ async fn send(chain: &Chain, around: &Proxy, host: &VirtualHost, route: &Route, 
             assert_eq!((local.details, &*local.flags.to_string()), ("local_rate_limited", "RL"));
             local.into_response(false)
         }
+        Flow::Broken(kind) => panic!("{kind:?}"),
     };
     run.on_response(&mut response, around).await;
     request.headers_mut().remove("x-user");

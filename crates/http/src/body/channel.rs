@@ -101,7 +101,7 @@ impl BodySender {
         self.end(Err(error));
     }
 
-    fn push(&mut self, frame: Frame<Bytes>) {
+    pub(super) fn push(&mut self, frame: Frame<Bytes>) {
         let mut queue = self.0.borrow_mut();
         queue.frames.push_back(frame);
         wake(&mut queue.reader);

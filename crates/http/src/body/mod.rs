@@ -1,9 +1,10 @@
 //! The one body type of requests and responses, whatever its source: nothing, bytes in hand, the wire, a channel, or
-//! one of these that was begun elsewhere.
+//! one of these that was begun elsewhere or is changed on its way.
 //!
 //! No box per body and none per frame. A [`BodyWatch`] sees frames pass and the end, for counting and recording.
 
 mod channel;
+mod mapped;
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 pub use channel::{BodySender, SenderClosed};
+pub use mapped::{BodyMap, Ending};
 
 use crate::error::{BodyError, BodyErrorKind, Side};
 use crate::h1::H1Body;
@@ -62,6 +64,7 @@ enum Kind {
     H2(H2Body),
     Channel(channel::Receiver),
     Resumed(Box<Resumed>),
+    Mapped(Box<mapped::Mapped>),
 }
 
 /// A body of which a part was read already.
@@ -105,6 +108,11 @@ impl Body {
         Self::of(Kind::Resumed(Box::new(Resumed { first, rest })))
     }
 
+    /// `body` as `map` changes it on its way.
+    pub fn mapped(body: Body, map: impl BodyMap + 'static) -> Self {
+        Self::of(Kind::Mapped(Box::new(mapped::Mapped::new(body, map))))
+    }
+
     pub(crate) fn h1(body: H1Body) -> Self {
         Self::of(Kind::H1(body))
     }
@@ -144,6 +152,7 @@ impl Body {
             Kind::H2(body) => body.is_end_stream(),
             Kind::Channel(receiver) => receiver.is_end_stream(),
             Kind::Resumed(body) => body.first.is_empty() && body.rest.is_end_stream(),
+            Kind::Mapped(body) => body.is_end_stream(),
         }
     }
 
@@ -156,6 +165,7 @@ impl Body {
             Kind::H2(body) => body.exact_len(),
             Kind::Channel(receiver) => receiver.is_end_stream().then_some(0),
             Kind::Resumed(body) => Some(body.rest.exact_len()? + body.first.len() as u64),
+            Kind::Mapped(body) => body.is_end_stream().then_some(0),
         }
     }
 
@@ -207,6 +217,10 @@ impl Body {
                 Poll::Pending => return self.wait(cx),
             },
             Kind::Resumed(body) if !body.first.is_empty() => Some(Ok(Frame::data(std::mem::take(&mut body.first)))),
+            Kind::Mapped(body) => match body.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.wait(cx),
+            },
             Kind::Resumed(body) => match body.rest.poll_next(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => return self.wait(cx),
@@ -267,11 +281,12 @@ impl Body {
         error
     }
 
-    fn side(&self) -> Side {
+    pub(crate) fn side(&self) -> Side {
         match &self.kind {
             Kind::H1(body) => body.side(),
             Kind::H2(body) => body.side(),
             Kind::Resumed(body) => body.rest.side(),
+            Kind::Mapped(body) => body.side(),
             Kind::Empty | Kind::Full(_) | Kind::Channel(_) => Side::Local,
         }
     }
@@ -315,6 +330,19 @@ impl Default for Body {
     }
 }
 
+impl From<Collected> for Body {
+    /// What was read whole, once more.
+    fn from(whole: Collected) -> Self {
+        let Some(trailers) = whole.trailers else { return Self::full(whole.data) };
+        let (mut sender, body) = Self::channel(2);
+        if !whole.data.is_empty() {
+            sender.push(Frame::data(whole.data));
+        }
+        sender.finish_with(trailers);
+        body
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(data: Bytes) -> Self {
         Self::full(data)
@@ -342,6 +370,7 @@ impl fmt::Debug for Body {
             Kind::H2(_) => "http/2",
             Kind::Channel(_) => "channel",
             Kind::Resumed(_) => "resumed",
+            Kind::Mapped(_) => "mapped",
         };
         f.debug_struct("Body").field("source", &source).field("len", &self.exact_len()).finish()
     }

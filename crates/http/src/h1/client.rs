@@ -46,7 +46,11 @@ where
         ready: RefCell::new(Vec::new()),
         on_free: RefCell::new(None),
         end: Cell::new(ConnectionEnd::Closed),
-        limits: Limits { bytes: options.max_head_bytes, fields: options.max_headers },
+        limits: Limits {
+            bytes: options.max_head_bytes,
+            fields: u32::try_from(options.max_headers).unwrap_or(u32::MAX),
+            trailers: options.http1_trailers,
+        },
     });
     (H1Sender(conn.clone()), H1Driver { conn })
 }
@@ -242,7 +246,7 @@ impl Connection {
         let mut sending = Sending {
             before: self.wire.borrow().written,
             bodiless: body.is_end_stream(),
-            outgoing: Some(Outgoing::new(body, encoder)),
+            outgoing: Some(Outgoing::new(body, encoder, self.limits.trailers)),
             broken: None,
             scanned: 0,
             answered: false,

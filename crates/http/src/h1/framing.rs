@@ -181,7 +181,8 @@ fn trailer_section(scanned: &mut usize, limits: Limits, inbox: &mut BytesMut) ->
         }
         if at >= 3 && inbox[at - 2] == b'\n' {
             let section = inbox.split_to(at + 1).freeze();
-            return trailers(&section, limits).map(Decoded::Trailers).map_err(|_| BodyErrorKind::Malformed);
+            let map = trailers(&section, limits).map_err(|_| BodyErrorKind::Malformed)?;
+            return Ok(if limits.trailers { Decoded::Trailers(map) } else { Decoded::End });
         }
     }
     *scanned = inbox.len();
@@ -204,7 +205,7 @@ mod tests {
 
     /// Feeds `wire` whole and then byte by byte; both ways must end alike.
     fn run(wire: &[u8], step: usize) -> Result<(Vec<u8>, Option<usize>, usize), BodyErrorKind> {
-        let mut decoder = Decoder::new(Length::Chunked, Limits { bytes: 256, fields: 4 });
+        let mut decoder = Decoder::new(Length::Chunked, Limits { bytes: 256, fields: 4, trailers: true });
         let (mut inbox, mut data, mut trailers) = (BytesMut::new(), Vec::new(), None);
         let mut rest = wire.chunks(step);
         loop {

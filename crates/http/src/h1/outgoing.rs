@@ -26,14 +26,16 @@ pub(super) enum Stuck {
 pub(super) struct Outgoing {
     body: Body,
     encoder: Encoder,
+    /// Trailers are written.
+    trailers: bool,
     ended: bool,
     /// A frame was taken from the body: it can no longer be given back.
     pub(super) touched: bool,
 }
 
 impl Outgoing {
-    pub(super) fn new(body: Body, encoder: Encoder) -> Self {
-        Self { body, encoder, ended: encoder == Encoder::None, touched: false }
+    pub(super) fn new(body: Body, encoder: Encoder, trailers: bool) -> Self {
+        Self { body, encoder, trailers, ended: encoder == Encoder::None, touched: false }
     }
 
     /// Has the wire got all that the message needs, even if its body has not said so yet?
@@ -105,7 +107,7 @@ impl Outgoing {
             Encoder::Chunked => {
                 let out = wire.out.small();
                 out.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.iter().flatten() {
+                for (name, value) in trailers.iter().filter(|_| self.trailers).flatten() {
                     field(out, name.as_str(), value.as_bytes());
                 }
                 out.extend_from_slice(b"\r\n");

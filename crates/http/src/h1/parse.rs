@@ -47,7 +47,10 @@ pub(super) struct ResponseHead {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) bytes: usize,
-    pub(super) fields: usize,
+    /// No wider: connections hold it while they wait.
+    pub(super) fields: u32,
+    /// Trailers are taken; otherwise they are read past.
+    pub(super) trailers: bool,
 }
 
 /// Takes one whole head off the front of `inbox`, or nothing yet. `scanned` remembers how far the search came.
@@ -85,10 +88,10 @@ pub(super) fn request(head: &Bytes, limits: Limits, spare: HeaderMap) -> Result<
     let mut parsed = httparse::Request::new(&mut []);
     let mut few = [const { MaybeUninit::uninit() }; 100];
     let mut many;
-    let fields: &mut [_] = if limits.fields <= few.len() {
-        &mut few[..limits.fields]
+    let fields: &mut [_] = if limits.fields as usize <= few.len() {
+        &mut few[..limits.fields as usize]
     } else {
-        many = vec![MaybeUninit::uninit(); limits.fields];
+        many = vec![MaybeUninit::uninit(); limits.fields as usize];
         &mut many
     };
     match parsed.parse_with_uninit_headers(head, fields) {
@@ -135,10 +138,10 @@ pub(super) fn response(head: &Bytes, limits: Limits) -> Result<ResponseHead, Ref
     let mut parsed = httparse::Response::new(&mut []);
     let mut few = [const { MaybeUninit::uninit() }; 100];
     let mut many;
-    let fields: &mut [_] = if limits.fields <= few.len() {
-        &mut few[..limits.fields]
+    let fields: &mut [_] = if limits.fields as usize <= few.len() {
+        &mut few[..limits.fields as usize]
     } else {
-        many = vec![MaybeUninit::uninit(); limits.fields];
+        many = vec![MaybeUninit::uninit(); limits.fields as usize];
         &mut many
     };
     match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, fields) {
@@ -164,10 +167,10 @@ pub(super) fn response(head: &Bytes, limits: Limits) -> Result<ResponseHead, Ref
 pub(super) fn trailers(section: &Bytes, limits: Limits) -> Result<HeaderMap, Refusal> {
     let mut few = [httparse::EMPTY_HEADER; 100];
     let mut many;
-    let fields: &mut [_] = if limits.fields <= few.len() {
-        &mut few[..limits.fields]
+    let fields: &mut [_] = if limits.fields as usize <= few.len() {
+        &mut few[..limits.fields as usize]
     } else {
-        many = vec![httparse::EMPTY_HEADER; limits.fields];
+        many = vec![httparse::EMPTY_HEADER; limits.fields as usize];
         &mut many
     };
     match httparse::parse_headers(section, fields) {

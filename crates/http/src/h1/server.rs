@@ -52,9 +52,14 @@ where
         upgrade: RefCell::new(None),
         task: RefCell::new(None),
         half_close: options.half_close,
+        trailers: options.http1_trailers,
     });
     let _closes_when_dropped = Hangup(conn.clone());
-    let limits = Limits { bytes: options.max_head_bytes, fields: options.max_headers };
+    let limits = Limits {
+        bytes: options.max_head_bytes,
+        fields: u32::try_from(options.max_headers).unwrap_or(u32::MAX),
+        trailers: options.http1_trailers,
+    };
     let mut timer = Timer::default();
     let mut spare = HeaderMap::new();
     loop {
@@ -98,6 +103,7 @@ struct Connection {
     /// The connection's own task, woken when a body that another task read has ended.
     task: RefCell<Option<Waker>>,
     half_close: bool,
+    trailers: bool,
 }
 
 /// Waits for the next request head, the drain, the peer's end or a timeout.
@@ -247,7 +253,7 @@ async fn respond<D: Future<Output = ()>>(
         asked.keep_alive &= !wire.broken;
         response_head(wire.out.small(), &parts, &body, &asked)
     };
-    let mut outgoing = Outgoing::new(body, encoder);
+    let mut outgoing = Outgoing::new(body, encoder, conn.trailers);
     poll_fn(|cx| match outgoing.poll(&conn.wire, cx) {
         Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
         Poll::Ready(Err(Stuck::Io(error))) => Poll::Ready(Err(ServeEnd::from_io(&error))),

@@ -3,6 +3,7 @@
 mod control;
 mod edge;
 mod files;
+mod filters;
 mod http;
 mod life;
 mod mesh;

@@ -50,6 +50,7 @@ impl Pool {
                 http2_keepalive: http.and_then(|h| h.http2_keep_alive.as_ref()).and_then(|pings| {
                     Some(Http2Keepalive { interval: set(pings.interval)?, timeout: set(pings.timeout)? })
                 }),
+                http1_trailers: false,
             },
             circuit_breakers: CircuitBreakers {
                 max_connections: limit(tcp.and_then(|t| t.max_connections)),

@@ -76,6 +76,7 @@ fn how_connections_are_kept() {
         max_duration: Some(secs(3600)),
         max_concurrent_streams: Some(8),
         http2_keepalive: Some(Http2Keepalive { interval: secs(30), timeout: secs(3) }),
+        http1_trailers: false,
     };
     assert_eq!(reviews(all).connections.as_deref(), Some(&options));
     let by_system = reviews("{connectionPool: {tcp: {tcpKeepalive: {}}}}").connections.unwrap();

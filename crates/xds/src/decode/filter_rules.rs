@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use model::route::FilterRules;
+use model::route::{FilterRule, FilterRules};
 use model::{Cors, Fault, Fraction};
 use proto::envoy::config::route::v3::FilterConfig;
 use proto::envoy::extensions::filters::http::cors::v3 as wire;
@@ -12,7 +12,7 @@ use proto::google::protobuf::Any;
 
 use super::fault::{HTTP_FAULT, fault};
 use super::rate_limit::{GLOBAL_ROUTE, LOCAL, global_route, local_route};
-use super::{At, Decoded, each, matcher, take, type_name, unpack};
+use super::{At, Decoded, buffer, compressor, each, matcher, mutation, take, type_name, unpack};
 
 /// The CORS filter itself, and its rules.
 pub(super) const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
@@ -29,6 +29,18 @@ pub(super) fn per_filter(configs: HashMap<String, Any>, at: &At<'_>) -> Decoded<
             CORS_POLICY => rules.cors = Some(cors(unpack(&any, &at)?, &at)?),
             LOCAL => rules.local_rate_limit = Some(Arc::new(local_route(unpack(&any, &at)?, &at)?)),
             GLOBAL_ROUTE => rules.global_rate_limit = Some(Box::new(global_route(unpack(&any, &at)?, &at)?)),
+            compressor::PER_ROUTE => {
+                let rule = compressor::per_route(unpack(&any, &at)?, &at)?;
+                rules.named.insert(key.as_str().into(), FilterRule::Compressor(rule));
+            }
+            mutation::PER_ROUTE => {
+                let rule = mutation::per_route(unpack(&any, &at)?, &at)?;
+                rules.named.insert(key.as_str().into(), FilterRule::HeaderMutation(rule));
+            }
+            buffer::PER_ROUTE => {
+                let rule = buffer::per_route(unpack(&any, &at)?, &at)?;
+                rules.named.insert(key.as_str().into(), FilterRule::Buffer(rule));
+            }
             _ if is_optional => {}
             _ => return Err(at.error(format!("is of type `{}`", any.type_url), "settings of a filter that is there")),
         }

@@ -36,7 +36,7 @@ pub(super) fn name(text: &str, at: &At<'_>) -> Decoded<HeaderName> {
 
 /// Nothing, when Envoy would write nothing: an empty value that is not to be kept.
 #[allow(deprecated)]
-fn header_write(value: HeaderValueOption, at: &At<'_>) -> Decoded<Option<HeaderWrite>> {
+pub(super) fn header_write(value: HeaderValueOption, at: &At<'_>) -> Decoded<Option<HeaderWrite>> {
     take!(value, at, HeaderValueOption {
         used { header, append, append_action, keep_empty_value }
         harmless {}
@@ -72,10 +72,8 @@ fn action(append: Option<BoolValue>, action: i32, at: &At<'_>) -> Decoded<WriteA
         (_, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => Ok(WriteAction::Append),
         (_, Ok(HeaderAppendAction::AddIfAbsent)) => Ok(WriteAction::AddIfAbsent),
         (_, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => Ok(WriteAction::Overwrite),
-        _ => {
-            Err(at
-                .error(format!("is {action}"), "APPEND_IF_EXISTS_OR_ADD, ADD_IF_ABSENT or OVERWRITE_IF_EXISTS_OR_ADD"))
-        }
+        (_, Ok(HeaderAppendAction::OverwriteIfExists)) => Ok(WriteAction::OverwriteIfThere),
+        (_, Err(_)) => Err(at.error(format!("is {action}"), "what to do with a header that is there already")),
     }
 }
 

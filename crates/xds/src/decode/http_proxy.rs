@@ -54,6 +54,7 @@ pub(super) fn http_proxy(value: wire::HttpConnectionManager, at: &At<'_>) -> Dec
     });
     off(add_user_agent, &at.field("add_user_agent"))?;
     let at_drain = at.field("drain_timeout");
+    let filters = filters::filters(http_filters, &at.field("http_filters"))?;
     let mut limits = HttpLimits {
         max_head_kib: limits::max_head(max_request_headers_kb, &at.field("max_request_headers_kb"))?,
         request_timeout: limit(request_timeout, None, &at.field("request_timeout"))?,
@@ -68,7 +69,7 @@ pub(super) fn http_proxy(value: wire::HttpConnectionManager, at: &At<'_>) -> Dec
         stat_prefix: stat_prefix.into(),
         codec: codec(codec_type, &at.field("codec_type"))?,
         routes: routes(route_specifier, at)?,
-        filters: filters::filters(http_filters, &at.field("http_filters"))?,
+        filters: filters.list,
         access_logs: access_logs(access_log, &at.field("access_log"))?,
         idle_timeout,
         stream_idle_timeout: limit(stream_idle_timeout, Some(STREAM_IDLE), &at.field("stream_idle_timeout"))?,
@@ -84,6 +85,7 @@ pub(super) fn http_proxy(value: wire::HttpConnectionManager, at: &At<'_>) -> Dec
             forwarded_port: append_x_forwarded_port,
             via: (!via.is_empty()).then(|| limits::header_value(via, &at.field("via"))).transpose()?,
             preserve_request_id: preserve_external_request_id,
+            suppress_own_headers: filters.suppress_own_headers,
             request_id_in_response: always_set_request_id_in_response,
             client_cert: own_client_cert(
                 set_current_client_cert_details,

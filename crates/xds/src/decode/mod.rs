@@ -3,7 +3,9 @@
 
 mod access_log;
 mod bootstrap;
+mod buffer;
 mod cluster;
+mod compressor;
 mod endpoint;
 mod fault;
 mod filter_rules;
@@ -12,6 +14,7 @@ mod headers;
 mod http_proxy;
 mod listener;
 mod matcher;
+mod mutation;
 mod names;
 mod path;
 mod rate_limit;

@@ -71,14 +71,15 @@ fn domains_once(hosts: &[VirtualHost], at: &At<'_>) -> Decoded<()> {
 
 #[allow(deprecated)]
 fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
-    // Statistics, and headers in which Envoy tells the upstream of its tries.
+    // Statistics and buffers, and a header in which Envoy tells the upstream of a try that came too late.
     take!(value, at, wire::VirtualHost {
         used {
             name, domains, routes, request_headers_to_add, request_headers_to_remove, response_headers_to_add,
-            response_headers_to_remove, typed_per_filter_config, rate_limits,
+            response_headers_to_remove, typed_per_filter_config, rate_limits, include_request_attempt_count,
+            include_attempt_count_in_response,
         }
         harmless {
-            virtual_clusters, include_request_attempt_count, include_attempt_count_in_response,
+            virtual_clusters,
             include_is_timeout_retry_header, per_request_buffer_limit_bytes, request_body_buffer_limit, metadata,
         }
         refused {
@@ -102,6 +103,8 @@ fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
         request_headers: changes(request_headers_to_add, request_headers_to_remove, at, REQUEST)?,
         response_headers: changes(response_headers_to_add, response_headers_to_remove, at, RESPONSE)?,
         filters: filters.boxed(),
+        tries_to_upstream: include_request_attempt_count,
+        tries_to_client: include_attempt_count_in_response,
     })
 }
 

@@ -94,11 +94,13 @@ fn common_balancing(cluster: &Cluster) -> Option<CommonLbConfig> {
 fn http_options(cluster: &Cluster) -> HashMap<String, Any> {
     let connections = cluster.connections.as_deref();
     let outlier_detection = outlier::error_statuses(cluster.outlier_detection.as_deref());
+    let http1_trailers = connections.is_some_and(|c| c.http1_trailers);
     let max_connection_duration = connections.and_then(|c| c.max_duration).map(duration);
     let default = cluster.protocol == UpstreamProtocol::Http1
         && cluster.idle_timeout == Some(IDLE)
         && cluster.max_requests_per_connection.is_none()
         && max_connection_duration.is_none()
+        && !http1_trailers
         && outlier_detection.is_none();
     if default {
         return HashMap::new();
@@ -111,16 +113,20 @@ fn http_options(cluster: &Cluster) -> HashMap<String, Any> {
     };
     let options = http::HttpProtocolOptions {
         common_http_protocol_options: (common != core::HttpProtocolOptions::default()).then_some(common),
-        upstream_protocol_options: Some(protocol(cluster.protocol, limits::http2(connections))),
+        upstream_protocol_options: Some(protocol(cluster.protocol, http1_trailers, limits::http2(connections))),
         outlier_detection,
         ..http::HttpProtocolOptions::default()
     };
     [("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), pack(&options))].into()
 }
 
-fn protocol(protocol: UpstreamProtocol, http2: core::Http2ProtocolOptions) -> options::UpstreamProtocolOptions {
+fn protocol(
+    protocol: UpstreamProtocol,
+    enable_trailers: bool,
+    http2: core::Http2ProtocolOptions,
+) -> options::UpstreamProtocolOptions {
     use options::explicit_http_config::ProtocolConfig;
-    let http1 = core::Http1ProtocolOptions::default;
+    let http1 = || core::Http1ProtocolOptions { enable_trailers, ..core::Http1ProtocolOptions::default() };
     let explicit = |config| {
         options::UpstreamProtocolOptions::ExplicitHttpConfig(options::ExplicitHttpConfig {
             protocol_config: Some(config),

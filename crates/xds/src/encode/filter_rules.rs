@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use http::HeaderValue;
-use model::route::FilterRules;
+use model::route::{FilterRule, FilterRules};
 use model::{Cors, Fault, Fraction};
 use proto::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use proto::google::protobuf::{Any, BoolValue};
 
 use super::http_proxy::{FAULT_FILTER, http_fault};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global_route, local};
-use super::{matcher, pack};
+use super::{buffer, compressor, matcher, mutation, pack};
 
 /// The name under which the CORS filter stands in chains, and under which routes speak to it.
 pub(super) const CORS_FILTER: &str = "envoy.filters.http.cors";
@@ -21,7 +21,17 @@ pub(super) fn per_filter(fault: Option<&Fault>, rules: Option<&FilterRules>) -> 
     let limits = rules.and_then(|rules| rules.local_rate_limit.as_ref()).map(|limits| (LOCAL_FILTER, local(limits)));
     let global = rules.and_then(|rules| rules.global_rate_limit.as_ref());
     let global = global.map(|route| (GLOBAL_FILTER, global_route(route)));
-    [fault, cors, limits, global].into_iter().flatten().map(|(name, any)| (name.to_owned(), any)).collect()
+    let named = rules.into_iter().flat_map(|rules| &rules.named).map(|(name, rule)| (&**name, said(rule)));
+    let own = [fault, cors, limits, global].into_iter().flatten();
+    own.chain(named).map(|(name, any)| (name.to_owned(), any)).collect()
+}
+
+fn said(rule: &FilterRule) -> Any {
+    match rule {
+        FilterRule::Compressor(rule) => pack(&compressor::per_route(*rule)),
+        FilterRule::HeaderMutation(mutations) => pack(&mutation::per_route(mutations)),
+        FilterRule::Buffer(rule) => pack(&buffer::per_route(*rule)),
+    }
 }
 
 fn cors(cors: &Cors) -> CorsPolicy {

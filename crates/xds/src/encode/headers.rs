@@ -14,11 +14,12 @@ pub(super) fn removals(changes: &HeaderChanges) -> Vec<String> {
     changes.remove().iter().map(HeaderName::to_string).collect()
 }
 
-fn write(write: &HeaderWrite) -> HeaderValueOption {
+pub(super) fn write(write: &HeaderWrite) -> HeaderValueOption {
     let action = match write.action {
         WriteAction::Append => HeaderAppendAction::AppendIfExistsOrAdd,
         WriteAction::Overwrite => HeaderAppendAction::OverwriteIfExistsOrAdd,
         WriteAction::AddIfAbsent => HeaderAppendAction::AddIfAbsent,
+        WriteAction::OverwriteIfThere => HeaderAppendAction::OverwriteIfExists,
     };
     let (value, raw_value) = match std::str::from_utf8(write.value.as_bytes()) {
         // Envoy reads `%` as the begin of an operator; doubled it stands for itself.

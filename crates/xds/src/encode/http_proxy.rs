@@ -10,6 +10,7 @@ use model::{Fault, HttpProxy};
 use proto::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay::FaultDelaySecifier};
 use proto::envoy::extensions::filters::http::cors::v3::Cors;
 use proto::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType};
+use proto::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
@@ -22,7 +23,10 @@ use super::filter_rules::CORS_FILTER;
 use super::listener::range;
 use super::ordered::{HttpTail, joined};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global, local};
-use super::{access_log::access_logs, ads, duration, flag, geo, limit, limits, matcher, number, pack, packed, route};
+use super::{
+    access_log::access_logs, ads, buffer, compressor, duration, flag, geo, limit, limits, matcher, mutation, number,
+    pack, packed, route,
+};
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
 pub(super) const FAULT_FILTER: &str = "envoy.filters.http.fault";
@@ -46,7 +50,7 @@ pub(super) fn http_proxy(http: &HttpProxy) -> Any {
             Codec::Http2 => CodecType::Http2,
         } as i32,
         route_specifier: rds.map(RouteSpecifier::Rds),
-        http_filters: filters(&http.filters),
+        http_filters: filters(&http.filters, edge.suppress_own_headers),
         access_log: access_logs(&http.access_logs),
         common_http_protocol_options: limits::common(http),
         http_protocol_options: limits::http1(&http.limits),
@@ -86,7 +90,7 @@ pub(super) fn http_proxy(http: &HttpProxy) -> Any {
 }
 
 /// The filters, and the router after them.
-fn filters(filters: &[HttpFilter]) -> Vec<wire::HttpFilter> {
+fn filters(filters: &[HttpFilter], suppress_envoy_headers: bool) -> Vec<wire::HttpFilter> {
     let named = |name: &str, config: Any| wire::HttpFilter {
         name: name.to_owned(),
         config_type: Some(wire::http_filter::ConfigType::TypedConfig(config)),
@@ -98,8 +102,13 @@ fn filters(filters: &[HttpFilter]) -> Vec<wire::HttpFilter> {
         HttpFilter::LocalRateLimit(limits) => named(LOCAL_FILTER, local(limits)),
         HttpFilter::GlobalRateLimit(limits) => named(GLOBAL_FILTER, global(limits)),
         HttpFilter::Geo(settings) => named("envoy.filters.http.geoip", geo::geo(settings)),
+        HttpFilter::Compressor(it) => named(&it.name, pack(&compressor::compressor(it))),
+        HttpFilter::GrpcWeb => named("envoy.filters.http.grpc_web", pack(&GrpcWeb {})),
+        HttpFilter::HeaderMutation(it) => named(&it.name, pack(&mutation::header_mutation(it))),
+        HttpFilter::Buffer(it) => named(&it.name, pack(&buffer::buffer(it))),
     });
-    ours.chain([named("envoy.filters.http.router", pack(&Router::default()))]).collect()
+    let router = Router { suppress_envoy_headers, ..Router::default() };
+    ours.chain([named("envoy.filters.http.router", pack(&router))]).collect()
 }
 
 pub(super) fn http_fault(fault: &Fault) -> HttpFault {

@@ -44,6 +44,7 @@ pub(super) fn http1(limits: &HttpLimits) -> Option<Http1ProtocolOptions> {
     let host = limits.http10_host.as_ref().map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
     let options = Http1ProtocolOptions {
         accept_http_10: limits.http10,
+        enable_trailers: limits.http1_trailers,
         default_host_for_http_10: host.unwrap_or_default(),
         ..Http1ProtocolOptions::default()
     };

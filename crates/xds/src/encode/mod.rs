@@ -3,7 +3,9 @@
 
 mod access_log;
 mod balancing;
+mod buffer;
 mod cluster;
+mod compressor;
 mod endpoint;
 mod filter_rules;
 mod geo;
@@ -13,6 +15,7 @@ mod http_proxy;
 mod limits;
 mod listener;
 mod matcher;
+mod mutation;
 mod names;
 mod ordered;
 mod rate_limit;

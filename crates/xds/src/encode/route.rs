@@ -65,6 +65,8 @@ fn host_of(host: &VirtualHost) -> Vec<u8> {
         response_headers_to_add: writes(&host.response_headers),
         response_headers_to_remove: removals(&host.response_headers),
         rate_limits: host.filters.as_ref().map(|rules| rate_limit::rules(&rules.rate_limits)).unwrap_or_default(),
+        include_request_attempt_count: host.tries_to_upstream,
+        include_attempt_count_in_response: host.tries_to_client,
         ..wire::VirtualHost::default()
     };
     let routes = host.routes.iter().map(one_route).collect();

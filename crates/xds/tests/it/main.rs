@@ -2,6 +2,7 @@
 
 mod client_rules;
 mod decode_errors;
+mod filters;
 mod over_grpc;
 mod round_trip;
 mod rules;

@@ -27,12 +27,13 @@ fn connections() -> impl Strategy<Value = ConnectionOptions> {
         interval,
     });
     let pings = (some_time(), some_time()).prop_map(|(interval, timeout)| Http2Keepalive { interval, timeout });
-    (of(probes), of(some_time()), of(1u32..9999), of(pings)).prop_map(
-        |(tcp_keepalive, max_duration, max_concurrent_streams, http2_keepalive)| ConnectionOptions {
+    (of(probes), of(some_time()), of(1u32..9999), of(pings), any::<bool>()).prop_map(
+        |(tcp_keepalive, max_duration, max_concurrent_streams, http2_keepalive, http1_trailers)| ConnectionOptions {
             tcp_keepalive,
             max_duration,
             max_concurrent_streams,
             http2_keepalive,
+            http1_trailers,
         },
     )
 }
@@ -149,6 +150,9 @@ pub fn fitting(mut cluster: Cluster) -> Cluster {
     if let (UpstreamProtocol::Http1, Some(options)) = (cluster.protocol, &mut cluster.connections) {
         options.max_concurrent_streams = None;
         options.http2_keepalive = None;
+    }
+    if let (UpstreamProtocol::Http2, Some(options)) = (cluster.protocol, &mut cluster.connections) {
+        options.http1_trailers = false;
     }
     cluster.connections.take_if(|options| **options == ConnectionOptions::default());
     cluster

@@ -37,11 +37,13 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 mod edge;
+mod filters;
 mod limits;
 #[path = "resilient.rs"]
 mod resilient;
 
 use edge::http_proxy;
+use filters::{filter_rule, http_filter};
 use resilient::{fitting, resilience};
 
 /// A name of a resource or a part of one.
@@ -120,11 +122,14 @@ fn header_value() -> impl Strategy<Value = HeaderValue> {
     ]
 }
 
+fn header_write() -> impl Strategy<Value = HeaderWrite> {
+    use WriteAction::{AddIfAbsent, Append, Overwrite, OverwriteIfThere};
+    let action = select(vec![Append, Overwrite, AddIfAbsent, OverwriteIfThere]);
+    (header_name(), header_value(), action).prop_map(|(name, value, action)| HeaderWrite { name, value, action })
+}
+
 fn header_changes() -> impl Strategy<Value = HeaderChanges> {
-    let action = select(vec![WriteAction::Append, WriteAction::Overwrite, WriteAction::AddIfAbsent]);
-    let write =
-        (header_name(), header_value(), action).prop_map(|(name, value, action)| HeaderWrite { name, value, action });
-    (vec(header_name(), 0..2), vec(write, 0..3)).prop_map(|(remove, write)| HeaderChanges::new(remove, write))
+    (vec(header_name(), 0..2), vec(header_write(), 0..3)).prop_map(|(remove, write)| HeaderChanges::new(remove, write))
 }
 
 fn header_match() -> impl Strategy<Value = HeaderMatch> {
@@ -311,10 +316,12 @@ fn cors() -> impl Strategy<Value = Cors> {
 }
 
 fn filter_rules() -> impl Strategy<Value = Option<Box<FilterRules>>> {
-    let said = (of(cors()), of(limits::local()), of(limits::global_route()), limits::rules());
-    said.prop_map(|(cors, local, global, rate_limits)| {
+    let said = (of(cors()), of(limits::local()), of(limits::global_route()), limits::rules(), vec(filter_rule(), 0..3));
+    said.prop_map(|(cors, local, global, rate_limits, named)| {
         let (local_rate_limit, global_rate_limit) = (local.map(Arc::new), global.map(Box::new));
-        FilterRules { cors, local_rate_limit, global_rate_limit, rate_limits, include_host_rate_limits: false }.boxed()
+        let named = named.into_iter().collect();
+        FilterRules { cors, local_rate_limit, global_rate_limit, rate_limits, include_host_rate_limits: false, named }
+            .boxed()
     })
 }
 
@@ -335,14 +342,16 @@ fn one_route() -> impl Strategy<Value = Route> {
 
 /// A virtual host.
 pub fn virtual_host() -> impl Strategy<Value = VirtualHost> {
-    (name(), vec(one_route(), 0..3), header_changes(), header_changes(), filter_rules()).prop_map(
-        |(name, routes, request_headers, response_headers, filters)| VirtualHost {
+    (name(), vec(one_route(), 0..3), header_changes(), header_changes(), filter_rules(), any::<[bool; 2]>()).prop_map(
+        |(name, routes, request_headers, response_headers, filters, tries)| VirtualHost {
             name,
             domains: vec!["h.example.org".into()],
             routes,
             request_headers,
             response_headers,
             filters,
+            tries_to_upstream: tries[0],
+            tries_to_client: tries[1],
         },
     )
 }

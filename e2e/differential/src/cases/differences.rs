@@ -297,20 +297,6 @@ const DIFFERENCES: &[Difference] = &[
         cases: &["malformed HTTP/1.1: the same length twice"],
     },
     Difference {
-        reason: "Trailers of HTTP/1 are passed on; Envoy drops them unless `enable_trailers` is set, which here has no effect",
-        lines: &["request trailer"],
-        cases: &["malformed HTTP/1.1: chunks with trailers"],
-    },
-    Difference {
-        reason: "Trailers of HTTP/1 are passed on; Envoy drops them unless `enable_trailers` is set, which here has no effect",
-        lines: &["request trailer", "trailer"],
-        cases: &[
-            "protocols: 1 to 1 in chunks with trailers",
-            "protocols: 1 to 2 with trailers",
-            "protocols: 2 to 1 with trailers",
-        ],
-    },
-    Difference {
         reason: "An upgrade is an exchange like any other: the response says how long the upstream took, the `connection` header is written anew, and the end of the tunnel by the client is no failure",
         lines: &["header", "log", "request header connection"],
         cases: &["upgrades: WebSocket", "upgrades: WebSocket in capitals"],
@@ -491,5 +477,83 @@ const DIFFERENCES: &[Difference] = &[
         reason: "The log names the cluster of the route also if there is no such cluster",
         lines: &["log cluster"],
         cases: &["paths: to a cluster that is not there"],
+    },
+    Difference {
+        reason: "What the transport said is in our own words, in its own field of the log, and not a second time in the details",
+        lines: &["log details", "log transport failure"],
+        cases: &[
+            "compression: nobody listens",
+            "grpc-web: nobody listens",
+            "grpc-web: nobody listens, by HTTP/2",
+            "header mutation: nobody listens",
+            "headers of our own: nobody listens",
+        ],
+    },
+    Difference {
+        reason: "What the transport said is in our own words, in its own field of the log, and not a second time in the details",
+        lines: &["log transport failure"],
+        cases: &["grpc-web: reset"],
+    },
+    Difference {
+        reason: "An HTTP/1 response that ends too early counts as a connection that was terminated (`UC`); for Envoy it broke the protocol (`UPE`)",
+        lines: &["log flags", "log details"],
+        cases: &["compression: broken off"],
+    },
+    Difference {
+        reason: "What is left of a request's body is read, within bounds, so that the connection can be used again; Envoy closes it",
+        lines: &["header connection"],
+        cases: &[
+            "grpc-web: no text",
+            "grpc-web: text that breaks off",
+            "grpc-web: no route",
+            "grpc-web: an answer of our own",
+            "grpc-web: a redirect",
+            "buffer: too long",
+            "buffer: much too long",
+            "buffer: in chunks, too long",
+            "buffer: too much for this route",
+        ],
+    },
+    Difference {
+        reason: "Bytes of a body that was not taken are not counted",
+        lines: &["log received"],
+        cases: &[
+            "grpc-web: nobody listens",
+            "grpc-web: nobody listens, by HTTP/2",
+            "buffer: too long",
+            "buffer: much too long",
+            "buffer: in chunks, too long",
+            "buffer: too much for this route",
+        ],
+    },
+    Difference {
+        reason: "Lines of a header stay lines; Envoy joins those that it knows by name",
+        lines: &["request header accept-encoding"],
+        cases: &["compression: two lines"],
+    },
+    Difference {
+        reason: "`vary` that has the word in other letters is not given it a second time",
+        lines: &["header vary"],
+        cases: &["compression: varies already, small"],
+    },
+    Difference {
+        reason: "A body that is too long for a buffer is refused however it comes; Envoy lets one pass that comes in one piece",
+        lines: &["status", "body", "tries", "log", "header", "request", "backend"],
+        cases: &["buffer: too long by HTTP/2"],
+    },
+    Difference {
+        reason: "A body that is too long for a buffer is refused however it comes; Envoy lets one pass that comes in one piece",
+        lines: &["header", "body", "tries", "log", "request", "backend"],
+        cases: &["buffer: too long, gRPC"],
+    },
+    Difference {
+        reason: "Several pieces of base64 in a row are read; Envoy refuses those that come in one piece",
+        lines: &["status", "body", "tries", "header", "log", "request", "backend"],
+        cases: &["grpc-web: two pieces of text"],
+    },
+    Difference {
+        reason: "Text that is no base64 is told by one word in the log, however it is wrong",
+        lines: &["log details"],
+        cases: &["grpc-web: text that breaks off"],
     },
 ];

@@ -73,8 +73,7 @@ async fn read(reader: &mut Reader, is_head: bool) -> Answer {
         return answer;
     }
     let body = reader.body(head.framing().unwrap_or(Framing::ToTheEnd)).await;
-    answer.body = latin1(&body.bytes);
-    answer.outcome.push("body", shown(&answer.body));
+    answer.takes_body(head.get("content-encoding"), &body.bytes);
     answer.outcome.headers("trailer", &body.trailers);
     if body.broken {
         answer.outcome.push("end", "broken off");

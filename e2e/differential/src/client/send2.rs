@@ -74,8 +74,8 @@ async fn exchange(
             }
         }
     }
-    answer.body = latin1(&bytes);
-    answer.outcome.push("body", shown(&answer.body));
+    let encoding = head.headers.get("content-encoding").and_then(|value| value.to_str().ok());
+    answer.takes_body(encoding, &bytes);
     match received.trailers().await {
         Ok(Some(trailers)) => answer.outcome.headers("trailer", &pairs(&trailers)),
         Ok(None) => {}

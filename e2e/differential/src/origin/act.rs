@@ -76,6 +76,7 @@ impl Plan {
             "header" => self.headers.push(field()?),
             "trailer" => self.trailers.push(field()?),
             "body" => self.body = value.as_bytes().to_vec(),
+            "frames" => self.body = value.split(',').flat_map(frame).collect(),
             "bytes" => self.body = vec![b'.'; value.parse().ok()?],
             "chunked" => self.framing = Frame::Chunks,
             "toend" => self.framing = Frame::ToTheEnd,
@@ -91,4 +92,10 @@ impl Plan {
         }
         Some(())
     }
+}
+
+/// A message in the framing of gRPC.
+fn frame(message: &str) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    [&[0], &length.to_be_bytes()[..], message.as_bytes()].concat()
 }

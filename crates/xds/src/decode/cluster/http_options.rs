@@ -82,7 +82,8 @@ fn protocol(value: UpstreamProtocolOptions, at: &At<'_>) -> Decoded<(UpstreamPro
             let at = at.field("explicit_http_config");
             match required(config.protocol_config, &at)? {
                 ProtocolConfig::HttpProtocolOptions(options) => {
-                    http1(Some(options), &at).map(|()| (UpstreamProtocol::Http1, ConnectionOptions::default()))
+                    let http1_trailers = http1(Some(options), &at)?;
+                    Ok((UpstreamProtocol::Http1, ConnectionOptions { http1_trailers, ..ConnectionOptions::default() }))
                 }
                 ProtocolConfig::Http2ProtocolOptions(options) => {
                     http2(Some(options), &at).map(|options| (UpstreamProtocol::Http2, options))
@@ -99,8 +100,9 @@ fn protocol(value: UpstreamProtocolOptions, at: &At<'_>) -> Decoded<(UpstreamPro
                 harmless {}
                 refused { http3_protocol_options, alternate_protocols_cache_options }
             });
-            http1(http_protocol_options, &at)?;
-            Ok((UpstreamProtocol::Auto, http2(http2_protocol_options, &at)?))
+            let http1_trailers = http1(http_protocol_options, &at)?;
+            let options = ConnectionOptions { http1_trailers, ..http2(http2_protocol_options, &at)? };
+            Ok((UpstreamProtocol::Auto, options))
         }
         UpstreamProtocolOptions::UseDownstreamProtocolConfig(config) => {
             let at = at.field("use_downstream_protocol_config");
@@ -109,24 +111,25 @@ fn protocol(value: UpstreamProtocolOptions, at: &At<'_>) -> Decoded<(UpstreamPro
                 harmless {}
                 refused { http3_protocol_options }
             });
-            http1(http_protocol_options, &at)?;
-            Ok((UpstreamProtocol::SameAsDownstream, http2(http2_protocol_options, &at)?))
+            let http1_trailers = http1(http_protocol_options, &at)?;
+            let options = ConnectionOptions { http1_trailers, ..http2(http2_protocol_options, &at)? };
+            Ok((UpstreamProtocol::SameAsDownstream, options))
         }
     }
 }
 
-/// Only what changes requests or responses is refused; what is lenient about broken peers is ours to say.
-fn http1(value: Option<Http1ProtocolOptions>, at: &At<'_>) -> Decoded<()> {
+/// Do trailers pass? Only what changes requests or responses is refused; what is lenient about broken peers is ours to say.
+fn http1(value: Option<Http1ProtocolOptions>, at: &At<'_>) -> Decoded<bool> {
     let at = at.field("http_protocol_options");
     take!(value.unwrap_or_default(), at, Http1ProtocolOptions {
-        used {}
+        used { enable_trailers }
         harmless {
-            allow_absolute_url, default_host_for_http_10, enable_trailers, allow_chunked_length, use_balsa_parser,
+            allow_absolute_url, default_host_for_http_10, allow_chunked_length, use_balsa_parser,
             override_stream_error_on_invalid_http_message, allow_custom_methods,
         }
         refused { accept_http_10, header_key_format, send_fully_qualified_url, ignore_http_11_upgrade }
     });
-    Ok(())
+    Ok(enable_trailers)
 }
 
 /// Windows and guards against floods are ours to say.

@@ -8,25 +8,37 @@ use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use proto::google::protobuf::Any;
 
+use crate::decode::buffer::{BUFFER, buffer};
+use crate::decode::compressor::{COMPRESSOR, compressor};
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
 use crate::decode::geo::{GEOIP, geo};
+use crate::decode::mutation::{HEADER_MUTATION, header_mutation};
 use crate::decode::rate_limit::{GLOBAL, LOCAL, global, local};
 use crate::decode::{At, Decoded, take, type_name, unpack};
 
+const GRPC_WEB: &str = "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 
+/// What a chain of filters says.
+pub(super) struct Filters {
+    /// Those before the router.
+    pub list: Vec<HttpFilter>,
+    /// The router writes no headers of Envoy's own.
+    pub suppress_own_headers: bool,
+}
+
 /// The filters before the router, which must be the last. Unknown ones may be dropped if they say so themselves.
-pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Vec<HttpFilter>> {
+pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filters> {
     let mut filters = Vec::new();
     let last = list.len().checked_sub(1);
-    let mut routed = false;
+    let mut routed = None;
     for (index, filter) in list.into_iter().enumerate() {
         let at = at.index(index);
         let at_config = at.field("typed_config");
         take!(filter, at, wire::HttpFilter {
-            used { is_optional, config_type }
-            harmless { name }
+            used { name, is_optional, config_type }
+            harmless {}
             refused { disabled }
         });
         let any = match config_type {
@@ -36,8 +48,7 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Vec<H
         };
         match type_name(&any.type_url) {
             ROUTER if Some(index) == last => {
-                router(&any, &at_config)?;
-                routed = true;
+                routed = Some(router(&any, &at_config)?);
             }
             ROUTER => return Err(at_config.error("is a router, but not the last filter", "the router at the end")),
             HTTP_FAULT => filters.push(HttpFilter::Fault(fault_filter(&any, &at_config)?)),
@@ -51,6 +62,16 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Vec<H
                 filters.push(HttpFilter::GlobalRateLimit(Arc::new(limits)));
             }
             GEOIP => filters.push(HttpFilter::Geo(Box::new(geo(&any, &at_config)?))),
+            COMPRESSOR => {
+                let compressor = compressor(unpack(&any, &at_config)?, &name, &at_config)?;
+                filters.push(HttpFilter::Compressor(Box::new(compressor)));
+            }
+            GRPC_WEB => filters.push(HttpFilter::GrpcWeb),
+            HEADER_MUTATION => {
+                let mutation = header_mutation(unpack(&any, &at_config)?, &name, &at_config)?;
+                filters.push(HttpFilter::HeaderMutation(Box::new(mutation)));
+            }
+            BUFFER => filters.push(HttpFilter::Buffer(buffer(unpack(&any, &at_config)?, &name, &at_config)?)),
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);
@@ -58,7 +79,10 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Vec<H
             }
         }
     }
-    if routed { Ok(filters) } else { Err(at.error("has no router", "the router at the end")) }
+    match routed {
+        Some(suppress_own_headers) => Ok(Filters { list: filters, suppress_own_headers }),
+        None => Err(at.error("has no router", "the router at the end")),
+    }
 }
 
 /// A filter without faults of its own only serves the routes'.
@@ -67,13 +91,14 @@ fn fault_filter(any: &Any, at: &At<'_>) -> Decoded<Option<Fault>> {
     Ok(Some(fault).filter(|fault| fault.delay.is_some() || fault.abort.is_some()))
 }
 
+/// Does it suppress Envoy's own headers?
 #[allow(deprecated)]
-fn router(any: &Any, at: &At<'_>) -> Decoded<()> {
-    // Statistics, and headers that only Envoy writes.
+fn router(any: &Any, at: &At<'_>) -> Decoded<bool> {
+    // Statistics.
     take!(unpack::<Router>(any, at)?, at, Router {
-        used {}
+        used { suppress_envoy_headers }
         harmless {
-            dynamic_stats, start_child_span, suppress_envoy_headers, suppress_grpc_request_failure_code_stats,
+            dynamic_stats, start_child_span, suppress_grpc_request_failure_code_stats,
             reject_connect_request_early_data,
         }
         refused {
@@ -81,5 +106,5 @@ fn router(any: &Any, at: &At<'_>) -> Decoded<()> {
             upstream_http_filters,
         }
     });
-    Ok(())
+    Ok(suppress_envoy_headers)
 }

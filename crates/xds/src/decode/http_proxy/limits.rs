@@ -63,17 +63,18 @@ pub(super) fn max_head(value: Option<UInt32Value>, at: &At<'_>) -> Decoded<Optio
 }
 
 pub(super) fn http1(value: Option<Http1ProtocolOptions>, limits: &mut HttpLimits, at: &At<'_>) -> Decoded<()> {
-    // What else the codec takes is its own to say: absolute targets and trailers always, lengths beside chunks never.
+    // What else the codec takes is its own to say: absolute targets always, lengths beside chunks never.
     take!(value.unwrap_or_default(), at, Http1ProtocolOptions {
-        used { accept_http_10, default_host_for_http_10 }
+        used { accept_http_10, default_host_for_http_10, enable_trailers }
         harmless {
-            allow_absolute_url, header_key_format, enable_trailers, allow_chunked_length,
+            allow_absolute_url, header_key_format, allow_chunked_length,
             override_stream_error_on_invalid_http_message, send_fully_qualified_url, use_balsa_parser,
             allow_custom_methods, ignore_http_11_upgrade,
         }
         refused {}
     });
     limits.http10 = accept_http_10;
+    limits.http1_trailers = enable_trailers;
     let host = Some(default_host_for_http_10).filter(|host| !host.is_empty());
     let at_host = at.field("default_host_for_http_10");
     limits.http10_host = host.map(|host| header_value(host, &at_host)).transpose()?;

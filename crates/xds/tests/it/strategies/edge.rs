@@ -7,7 +7,7 @@ use super::*;
 
 fn edge() -> impl Strategy<Value = Edge> {
     let via = of("[a-z0-9. ]{0,6}[a-z]".prop_map(|text| HeaderValue::try_from(text).expect("a value")).boxed());
-    (0u32..4, vec(net(), 0..3), via, any::<[bool; 4]>(), any::<[bool; 5]>()).prop_map(
+    (0u32..4, vec(net(), 0..3), via, any::<[bool; 5]>(), any::<[bool; 5]>()).prop_map(
         |(trusted_hops, internal, via, flags, [cert, chain, subject, uri, dns])| Edge {
             trusted_hops,
             skip_forwarded_for: flags[0],
@@ -15,6 +15,7 @@ fn edge() -> impl Strategy<Value = Edge> {
             forwarded_port: flags[1],
             via,
             preserve_request_id: flags[2],
+            suppress_own_headers: flags[4],
             request_id_in_response: flags[3],
             client_cert: ClientCertDetails { cert, chain, subject, uri, dns },
         },
@@ -40,7 +41,7 @@ fn http_limits() -> impl Strategy<Value = HttpLimits> {
     let pings = (some_time(), some_time()).prop_map(|(interval, timeout)| KeepAlive { interval, timeout });
     let host = of("[a-z.]{1,9}".prop_map(|text| HeaderValue::try_from(text).expect("a host")).boxed());
     let underscores = select(vec![Underscores::Allow, Underscores::Reject, Underscores::Drop]);
-    let heads = (of(1u32..=8192), count(), underscores, any::<bool>(), host);
+    let heads = (of(1u32..=8192), count(), underscores, any::<[bool; 2]>(), host);
     let times = (of(some_time()), of(some_time()), of(some_time()), of(share()));
     (heads, times, count(), count(), window(), window(), of(pings)).prop_map(
         |(heads, times, max_requests, max_streams, stream_window, connection_window, keep_alive)| HttpLimits {
@@ -52,7 +53,8 @@ fn http_limits() -> impl Strategy<Value = HttpLimits> {
             connection_jitter: times.3,
             max_stream: times.2,
             max_requests,
-            http10: heads.3,
+            http10: heads.3[0],
+            http1_trailers: heads.3[1],
             http10_host: heads.4,
             max_streams,
             stream_window,
@@ -67,14 +69,7 @@ pub fn http_proxy() -> impl Strategy<Value = HttpProxy> {
         name().prop_map(RouteSource::Rds),
         route().prop_map(|table| RouteSource::Inline(Arc::new(RouteConfiguration { on_demand: false, ..table }))),
     ];
-    let own = fault().prop_filter("a filter without faults has none", |f| f.delay.is_some() || f.abort.is_some());
-    let filter = prop_oneof![
-        of(own).prop_map(HttpFilter::Fault),
-        Just(HttpFilter::Cors),
-        limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),
-        limits::global().prop_map(|limits| HttpFilter::GlobalRateLimit(Arc::new(limits))),
-    ];
-    let filters = vec(filter, 0..3);
+    let filters = vec(http_filter(), 0..3);
     let times = (of(some_time()), of(some_time()), of(some_time()), some_time());
     let cert = select(vec![
         ForwardClientCert::Sanitize,

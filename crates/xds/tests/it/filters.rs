@@ -1,0 +1,192 @@
+//! What is refused of filters that change heads and bodies, by its path; and what of Envoy's older forms is understood.
+
+use model::compression::{ETags, Encoding, Gzip};
+use model::http_proxy::HttpFilter;
+use model::{NetworkFilter, StringMatch};
+use prost::Name;
+use proto::envoy::config::core::v3 as core;
+use proto::envoy::config::listener::v3 as listener;
+use proto::envoy::config::route::v3 as route;
+use proto::envoy::extensions::compression::{brotli, gzip, zstd};
+use proto::envoy::extensions::filters::http as wire;
+use proto::envoy::extensions::filters::http::compressor::v3::compressor::{
+    CommonDirectionConfig, RequestDirectionConfig, ResponseDirectionConfig,
+};
+use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use proto::google::protobuf::{Any, BoolValue, UInt32Value};
+use xds::decode::{self, DecodeError};
+
+fn pack<M: Name>(message: &M) -> Any {
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
+
+/// The filter of a listener that has this one and the router.
+fn read(config: Any) -> Result<HttpFilter, DecodeError> {
+    let router = wire::router::v3::Router::default();
+    let filter = |name: &str, config| hcm::HttpFilter {
+        name: name.into(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    };
+    let table = route::RouteConfiguration::default();
+    let http = hcm::HttpConnectionManager {
+        http_filters: vec![filter("mine", config), filter("router", pack(&router))],
+        route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(table)),
+        ..Default::default()
+    };
+    let http = listener::Filter {
+        name: "f".into(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(pack(&http))),
+    };
+    let wire = listener::Listener {
+        name: "l".into(),
+        address: Some(core::Address {
+            address: Some(core::address::Address::Pipe(core::Pipe { path: "/p".into(), mode: 0 })),
+        }),
+        filter_chains: vec![listener::FilterChain { filters: vec![http], ..Default::default() }],
+        ..Default::default()
+    };
+    let mut found = decode::listener(&pack(&wire))?;
+    match found.chains.remove(0).filter {
+        NetworkFilter::Http(http) => Ok(http.filters[0].clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn library<M: Name>(settings: &M) -> Option<core::TypedExtensionConfig> {
+    Some(core::TypedExtensionConfig { name: "text".into(), typed_config: Some(pack(settings)) })
+}
+
+fn compressor(change: impl FnOnce(&mut wire::compressor::v3::Compressor)) -> Any {
+    let compressor_library = library(&gzip::compressor::v3::Gzip::default());
+    let mut compressor = wire::compressor::v3::Compressor { compressor_library, ..Default::default() };
+    change(&mut compressor);
+    pack(&compressor)
+}
+
+fn flag(value: bool) -> Option<core::RuntimeFeatureFlag> {
+    Some(core::RuntimeFeatureFlag { default_value: Some(BoolValue { value }), runtime_key: "x".into() })
+}
+
+fn requests(value: bool) -> Option<RequestDirectionConfig> {
+    let common_config = Some(CommonDirectionConfig { enabled: flag(value), ..Default::default() });
+    Some(RequestDirectionConfig { common_config })
+}
+
+fn number(value: u32) -> Option<UInt32Value> {
+    Some(UInt32Value { value })
+}
+
+#[test]
+fn refused_by_path() {
+    let responses = |status_header_enabled, uncompressible_response_codes| ResponseDirectionConfig {
+        status_header_enabled,
+        uncompressible_response_codes,
+        ..Default::default()
+    };
+    let gzip = |compression_strategy, window_bits| gzip::compressor::v3::Gzip {
+        compression_strategy,
+        window_bits,
+        ..Default::default()
+    };
+    let brotli = brotli::compressor::v3::Brotli { quality: number(12), ..Default::default() };
+    let zstd = zstd::compressor::v3::Zstd { dictionary: Some(core::DataSource::default()), ..Default::default() };
+    let mutation = |change: fn(&mut wire::header_mutation::v3::Mutations)| {
+        let mut mutations = wire::header_mutation::v3::Mutations::default();
+        change(&mut mutations);
+        pack(&wire::header_mutation::v3::HeaderMutation { mutations: Some(mutations), ..Default::default() })
+    };
+    let buffer = |max_request_bytes| pack(&wire::buffer::v3::Buffer { max_request_bytes });
+    for (config, path, problem) in [
+        (compressor(|it| it.compressor_library = None), ".compressor_library", "is missing"),
+        (
+            compressor(|it| it.compressor_library = library(&core::DataSource::default())),
+            ".compressor_library.typed_config",
+            "is of type",
+        ),
+        (
+            compressor(|it| it.request_direction_config = requests(true)),
+            ".request_direction_config.common_config.enabled",
+            "is set",
+        ),
+        (
+            compressor(|it| it.request_direction_config = Some(Default::default())),
+            ".request_direction_config.common_config.enabled",
+            "is set",
+        ),
+        (
+            compressor(|it| it.response_direction_config = Some(responses(true, vec![]))),
+            ".response_direction_config.status_header_enabled",
+            "is set",
+        ),
+        (
+            compressor(|it| it.response_direction_config = Some(responses(false, vec![404, 99]))),
+            ".response_direction_config.uncompressible_response_codes[1]",
+            "is 99",
+        ),
+        (
+            compressor(|it| it.compressor_library = library(&gzip(1, None))),
+            ".compressor_library.typed_config.compression_strategy",
+            "is set",
+        ),
+        (
+            compressor(|it| it.compressor_library = library(&gzip(0, number(8)))),
+            ".compressor_library.typed_config.window_bits",
+            "is 8",
+        ),
+        (
+            compressor(|it| it.compressor_library = library(&brotli)),
+            ".compressor_library.typed_config.quality",
+            "is 12",
+        ),
+        (
+            compressor(|it| it.compressor_library = library(&zstd)),
+            ".compressor_library.typed_config.dictionary",
+            "is set",
+        ),
+        (
+            mutation(|it| it.query_parameter_mutations.push(Default::default())),
+            ".mutations.query_parameter_mutations",
+            "is set",
+        ),
+        (
+            mutation(|it| it.response_trailers_mutations.push(Default::default())),
+            ".mutations.response_trailers_mutations",
+            "is set",
+        ),
+        (mutation(|it| it.request_mutations.push(Default::default())), ".mutations.request_mutations[0]", "is missing"),
+        (buffer(None), ".max_request_bytes", "is missing"),
+        (buffer(number(0)), ".max_request_bytes", "is 0"),
+    ] {
+        let error = read(config).expect_err(path);
+        let place = "filter_chains[0].filters[0].typed_config.http_filters[0].typed_config";
+        assert_eq!(error.path.strip_prefix(place), Some(path), "{error}");
+        assert!(error.problem.starts_with(problem), "{error}");
+    }
+}
+
+#[test]
+fn compressors_of_all_forms() {
+    let compressed = |config| match read(config).expect("a compressor") {
+        HttpFilter::Compressor(compressor) => *compressor,
+        other => panic!("{other:?}"),
+    };
+    let plain = compressed(compressor(|it| it.request_direction_config = requests(false)));
+    assert_eq!(plain, model::Compressor::new("mine", Encoding::Gzip(Gzip { level: 6, window_bits: 12 })));
+    #[allow(deprecated)]
+    let old = compressed(compressor(|it| {
+        it.content_length = number(100);
+        it.content_type = vec!["text/x".into()];
+        it.disable_on_etag_header = true;
+        it.runtime_enabled = flag(false);
+    }));
+    assert_eq!((old.min_length, old.etags, old.enabled), (100, ETags::Refrain, false));
+    assert_eq!(old.types, [StringMatch::Exact { value: "text/x".into(), ignore_case: true }]);
+    #[allow(deprecated)]
+    let new = compressed(compressor(|it| {
+        it.content_length = number(100);
+        it.response_direction_config =
+            Some(ResponseDirectionConfig { weaken_etag_on_compress: true, ..Default::default() });
+    }));
+    assert_eq!((new.min_length, new.etags), (30, ETags::Weaken), "the older fields do not count beside it");
+}
