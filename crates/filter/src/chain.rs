@@ -265,7 +265,6 @@ impl<'a> Run<'a> {
             };
             self.keep(facts);
             return flow;
-            }
         }
         self.keep(facts);
         Flow::Continue

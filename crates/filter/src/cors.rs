@@ -7,7 +7,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use mesh_http::Body;
 use model::cors::CorsRules;
-use model::route::{Action, FilterRules};
 use telemetry::ResponseFlags;
 
 use crate::chain::{Facts, Flow, HttpFilter};

@@ -37,7 +37,8 @@ impl HttpFilter for GrpcWebFilter {
     async fn on_request(&self, request: &mut Request<Body>, facts: &mut Facts<'_>) -> Flow {
         let headers = request.headers_mut();
         let Some(form_of_request) = form(headers, header::CONTENT_TYPE) else { return Flow::Continue };
-        facts.left.get_or_insert_default().web_call = Some(WebCall { text: form(headers, header::ACCEPT) == Some(Form::Text) });
+        facts.left.get_or_insert_default().web_call =
+            Some(WebCall { text: form(headers, header::ACCEPT) == Some(Form::Text) });
         // It is not the length of the messages.
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
