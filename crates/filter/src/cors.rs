@@ -122,7 +122,7 @@ fn permission(rules: CorsRules<'_>, allowed: bool, asked: &HeaderMap) -> HeaderM
 
 #[cfg(test)]
 mod tests {
-    use model::route::{DirectResponse, Forward, Found, PathMatch};
+    use model::route::{Action, DirectResponse, FilterRules, Forward, Found, PathMatch};
     use model::{Cors, Fraction, Route, StringMatch, VirtualHost, http_proxy};
     use telemetry::{Exposition, Registry};
 
