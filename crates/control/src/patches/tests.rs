@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use model::http_proxy::RouteSource;
+use model::http_proxy::{HttpFilter, RouteSource};
 use model::route::Action;
 use model::{Config, FilterChain, HttpProxy, Listener, Locality, NetworkFilter};
 use translate::workload::reference;
@@ -170,7 +170,7 @@ fn http_filters_go_where_the_patch_says() {
         let (_, proxy) = http(&config).into_iter().find(|(name, _)| name.starts_with("0.0.0.0_80")).unwrap();
         // Ours is the one of the two that stands elsewhere than first and is followed by CORS.
         assert_eq!(proxy.filters.len(), if expected.is_some() { 3 } else { 2 }, "{operation} {anchor}");
-        let cors = proxy.filters.iter().position(|it| matches!(it, model::http_proxy::HttpFilter::Cors)).unwrap();
+        let cors = proxy.filters.iter().position(|it| matches!(it, HttpFilter::Cors)).unwrap();
         let expected_cors = match expected {
             Some(2) | None => 1,
             Some(_) => 2,
@@ -361,4 +361,64 @@ fn what_is_not_taken_is_said() {
     assert!(live[0].message.contains("nothing at the 2 connected proxies"), "{:?}", live[0]);
     let here = elsewhere.replace("nobody.a", "s.a");
     assert_eq!(check_live(&with(&here), &[sidecar("x"), gateway()]), []);
+}
+
+/// Limits to how many requests are taken have no kind of their own in Istio: people write them so.
+#[test]
+fn limits_that_a_proxy_keeps() {
+    let bucket = "{max_tokens: 9, tokens_per_fill: 9, fill_interval: 60s}";
+    let patches = format!(
+        "{{applyTo: HTTP_FILTER, match: {{context: SIDECAR_INBOUND, listener: {{filterChain: {{filter: {{name: {MANAGER}}}}}}}}}, \
+         patch: {{operation: INSERT_BEFORE, value: {{name: envoy.filters.http.local_ratelimit, typed_config: {{ \
+           '@type': type.googleapis.com/udpa.type.v1.TypedStruct, \
+           type_url: type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, \
+           value: {{stat_prefix: mine}}}}}}}}}}, \
+         {{applyTo: HTTP_ROUTE, match: {{context: SIDECAR_INBOUND, routeConfiguration: {{vhost: {{name: 'inbound|http|9080', \
+           route: {{action: ANY}}}}}}}}, \
+         patch: {{operation: MERGE, value: {{route: {{rate_limits: [{{actions: [{{remote_address: {{}}}}]}}]}}, \
+           typed_per_filter_config: {{envoy.filters.http.local_ratelimit: {{ \
+             '@type': type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, \
+             stat_prefix: mine, token_bucket: {bucket}, enable_x_ratelimit_headers: DRAFT_VERSION_03}}}}}}}}}}"
+    );
+    let world = with(&patches);
+    assert_eq!(check(&world), [], "all of it is understood");
+    let config = made(&world, &sidecar("x"));
+    let inbound: Vec<_> = http(&config).into_iter().filter(|(name, _)| name.starts_with("inbound")).collect();
+    assert_eq!(inbound.len(), 2);
+    for (name, proxy) in inbound {
+        assert!(matches!(&proxy.filters[0], HttpFilter::LocalRateLimit(own) if &*own.stat_prefix == "mine"), "{name}");
+        let RouteSource::Inline(table) = &proxy.routes else { panic!("{name}") };
+        let rules = table.hosts[0].routes[0].filters.as_deref().expect("rules of the route");
+        let limits = rules.local_rate_limit.as_ref().expect("limits of the route");
+        assert_eq!((limits.fill.as_ref().map(|fill| fill.max), limits.tells_limits), (Some(9), true), "{name}");
+        assert_eq!(rules.rate_limits.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn limits_that_a_service_keeps() {
+    let patches = format!(
+        "{{applyTo: HTTP_FILTER, match: {{context: GATEWAY, listener: {{filterChain: {{filter: {{name: {MANAGER}, \
+           subFilter: {{name: envoy.filters.http.router}}}}}}}}}}, \
+         patch: {{operation: INSERT_BEFORE, value: {{name: envoy.ratelimit, typed_config: {{ \
+           '@type': type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit, domain: d, failure_mode_deny: true, \
+           rate_limit_service: {{grpc_service: {{envoy_grpc: {{cluster_name: limits}}}}}}, timeout: 10s}}}}}}}}, \
+         {{applyTo: VIRTUAL_HOST, match: {{context: GATEWAY, routeConfiguration: {{vhost: {{name: '', route: {{action: ANY}}}}}}}}, \
+         patch: {{operation: MERGE, value: {{rate_limits: [{{actions: [{{request_headers: {{header_name: ':path', \
+           descriptor_key: PATH}}}}]}}]}}}}}}"
+    );
+    let world = with(&patches);
+    assert_eq!(check(&world), [], "all of it is understood");
+    let config = made(&world, &gateway());
+    let (_, proxy) = http(&config).pop().expect("the gateway serves HTTP");
+    let Some(HttpFilter::GlobalRateLimit(limits)) = proxy.filters.last() else { panic!("{:?}", proxy.filters) };
+    assert_eq!(
+        (&*limits.domain, &*limits.service.cluster, limits.timeout),
+        ("d", "limits", Some(Duration::from_secs(10)))
+    );
+    let hosts: Vec<_> = config.routes.values().flat_map(|table| &table.hosts).collect();
+    assert!(!hosts.is_empty());
+    for host in hosts {
+        assert_eq!(host.filters.as_deref().map(|rules| rules.rate_limits.len()), Some(1), "{}", host.name);
+    }
 }
