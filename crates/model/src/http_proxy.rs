@@ -78,7 +78,7 @@ impl HttpProxy {
     pub fn asked_clusters(&self) -> impl Iterator<Item = &Arc<str>> {
         self.filters.iter().filter_map(|filter| match filter {
             HttpFilter::GlobalRateLimit(limits) => Some(&limits.service.cluster),
-            HttpFilter::Fault(_) | HttpFilter::Cors | HttpFilter::LocalRateLimit(_) => None,
+            _ => None,
         })
     }
 }

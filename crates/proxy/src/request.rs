@@ -56,37 +56,50 @@ async fn exchange(
     found.iter().for_each(|found| record.routed(found));
     let chain = &conn.plan().filters;
     let mut filters = chain.begin(found.as_ref(), rand::random());
-    let passed = match chain.waits() {
-        false => Ok(filters.on_request(request, &Surroundings::new(conn, pin)).await),
-        true => Box::pin(record.in_time(filters.on_request(request, &Surroundings::new(conn, pin)))).await,
+    // In blocks, so that what one stage held gives its room to the next.
+    let stopped = {
+        let passed = match chain.waits() {
+            false => Ok(filters.on_request(request, &Surroundings::new(conn, pin)).await),
+            true => Box::pin(record.in_time(filters.on_request(request, &Surroundings::new(conn, pin)))).await,
+        };
+        let instead = match passed {
+            Ok(Flow::Continue) => None,
+            Ok(Flow::Respond(local)) => Some(Ok(record.by_filter(*local))),
+            Ok(Flow::Broken(kind)) => Some(Err(Fault::RequestBody(kind))),
+            Err(fault) => Some(Err(fault)),
+        };
+        instead.map(Box::new)
     };
-    if !matches!(passed, Ok(Flow::Continue)) {
-        record.would_go(found.as_ref(), filters.cluster_draw());
-    }
-    let answered = match (passed, &found) {
-        (Err(fault), _) => Err(fault),
-        (Ok(Flow::Broken(kind)), _) => Err(Fault::RequestBody(kind)),
-        (Ok(Flow::Respond(local)), _) => Ok(record.by_filter(*local)),
-        (Ok(Flow::Continue), None) => Err(Fault::NoRoute),
-        (Ok(Flow::Continue), Some(found)) => match &found.route.action {
-            Action::Forward(_) => {
-                forward::forward(conn, pin, (found, filters.cluster_draw()), (request, marks), record).await
+    let mut response = {
+        let answered = match (stopped, &found) {
+            (Some(instead), found) => {
+                record.would_go(found.as_ref(), filters.cluster_draw());
+                *instead
             }
-            Action::Redirect(to) => Ok(record.by_route(head::redirect(found, to, request, record.is_grpc()))),
-            Action::Respond(text) => Ok(record.by_route(head::direct_response(found, text, record.is_grpc()))),
-        },
-    };
-    let mut response = match answered.map_or_else(|fault| head::fault(fault, found.as_ref(), record), Answer::Response)
-    {
-        Answer::Response(response) => response,
-        reset => return Ok(reset),
-    };
-    match chain.waits() {
-        false => filters.on_response(&mut response, &Surroundings::new(conn, pin)).await,
-        true => {
-            Box::pin(record.in_time(filters.on_response(&mut response, &Surroundings::new(conn, pin)))).await?;
+            (None, None) => Err(Fault::NoRoute),
+            (None, Some(found)) => match &found.route.action {
+                Action::Forward(_) => {
+                    forward::forward(conn, pin, (found, filters.cluster_draw()), (request, marks), record).await
+                }
+                Action::Redirect(to) => Ok(record.by_route(head::redirect(found, to, request, record.is_grpc()))),
+                Action::Respond(text) => Ok(record.by_route(head::direct_response(found, text, record.is_grpc()))),
+            },
+        };
+        match answered.map_or_else(|fault| head::fault(fault, found.as_ref(), record), Answer::Response) {
+            Answer::Response(response) => response,
+            reset => return Ok(reset),
         }
-    }
+    };
+    let finished = async {
+        match chain.waits() {
+            false => {
+                filters.on_response(&mut response, &Surroundings::new(conn, pin)).await;
+                Ok(())
+            }
+            true => Box::pin(record.in_time(filters.on_response(&mut response, &Surroundings::new(conn, pin)))).await,
+        }
+    };
+    finished.await?;
     record.filtered(filters.flags());
     head::answer(conn, &mut response, record);
     upgrade::join(upgrade, &mut response, record);

@@ -402,7 +402,7 @@ fn limits_that_a_service_keeps() {
            subFilter: {{name: envoy.filters.http.router}}}}}}}}}}, \
          patch: {{operation: INSERT_BEFORE, value: {{name: envoy.ratelimit, typed_config: {{ \
            '@type': type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit, domain: d, failure_mode_deny: true, \
-           rate_limit_service: {{grpc_service: {{envoy_grpc: {{cluster_name: limits}}}}}}, timeout: 10s}}}}}}}}, \
+           rate_limit_service: {{grpc_service: {{envoy_grpc: {{cluster_name: limits}}}}, transport_api_version: V3}}, timeout: 10s}}}}}}}}, \
          {{applyTo: VIRTUAL_HOST, match: {{context: GATEWAY, routeConfiguration: {{vhost: {{name: '', route: {{action: ANY}}}}}}}}, \
          patch: {{operation: MERGE, value: {{rate_limits: [{{actions: [{{request_headers: {{header_name: ':path', \
            descriptor_key: PATH}}}}]}}]}}}}}}"
