@@ -66,7 +66,7 @@ pub(crate) async fn forward(
     let sticky = Sticky::of(&to.hash, &pools, conn, request);
     let Sent { mut response, exchange } = Tries {
         pools: &pools,
-        found,
+        tells_tries: found.host.tries_to_upstream,
         to,
         policy,
         conn,
@@ -205,7 +205,8 @@ const COPY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// The tries of one request.
 struct Tries<'a> {
     pools: &'a Rc<ClusterPools>,
-    found: &'a Found<'a>,
+    /// The upstream is told the number of each.
+    tells_tries: bool,
     to: &'a Forward,
     policy: Option<&'a RetryPolicy>,
     conn: &'a Rc<HttpConnection>,
@@ -299,7 +300,7 @@ impl Tries<'_> {
         if !self.conn.plan().proxy.edge.suppress_own_headers {
             self.limits.tell(request.headers_mut(), policy.and_then(|policy| policy.per_try_timeout));
         }
-        if self.found.host.tries_to_upstream {
+        if self.tells_tries {
             edge::attempts(request.headers_mut(), self.record.attempts());
         }
         let sending = pin!(self.pools.send_to(chosen, request, &pick));

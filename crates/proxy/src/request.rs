@@ -71,18 +71,22 @@ async fn exchange(
         instead.map(Box::new)
     };
     let mut response = {
-        let answered = match (stopped, &found) {
-            (Some(instead), found) => {
+        let answered = match stopped {
+            Some(instead) => {
                 record.would_go(found.as_ref(), filters.cluster_draw());
                 *instead
             }
-            (None, None) => Err(Fault::NoRoute),
-            (None, Some(found)) => match &found.route.action {
-                Action::Forward(_) => {
+            None => match found.as_ref().map(|found| (found, &found.route.action)) {
+                None => Err(Fault::NoRoute),
+                Some((found, Action::Forward(_))) => {
                     forward::forward(conn, pin, (found, filters.cluster_draw()), (request, marks), record).await
                 }
-                Action::Redirect(to) => Ok(record.by_route(head::redirect(found, to, request, record.is_grpc()))),
-                Action::Respond(text) => Ok(record.by_route(head::direct_response(found, text, record.is_grpc()))),
+                Some((found, Action::Redirect(to))) => {
+                    Ok(record.by_route(head::redirect(found, to, request, record.is_grpc())))
+                }
+                Some((found, Action::Respond(text))) => {
+                    Ok(record.by_route(head::direct_response(found, text, record.is_grpc())))
+                }
             },
         };
         match answered.map_or_else(|fault| head::fault(fault, found.as_ref(), record), Answer::Response) {
