@@ -78,6 +78,7 @@ impl World {
         self.destination_rules.iter().for_each(|d| take(&d.resource));
         self.gateways.iter().for_each(|d| take(&d.resource));
         self.sidecars.iter().for_each(|d| take(&d.resource));
+        self.envoy_filters.iter().for_each(|d| take(&d.resource));
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));

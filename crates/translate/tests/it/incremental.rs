@@ -95,6 +95,10 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: SIMPLE, credentialName: cert}}]}}",
     ],
     &[
+        "{kind: EnvoyFilter, apiVersion: networking.istio.io/v1alpha3, metadata: {name: f}, spec: {configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 1s}}}]}}",
+        "{kind: EnvoyFilter, apiVersion: networking.istio.io/v1alpha3, metadata: {name: f}, spec: {workloadSelector: {labels: {app: reviews}}, configPatches: []}}",
+    ],
+    &[
         "{kind: Secret, apiVersion: v1, metadata: {name: cert}, stringData: {tls.crt: one, tls.key: two, ca.crt: three}}",
         "{kind: Secret, apiVersion: v1, metadata: {name: cert}, stringData: {tls.crt: four, tls.key: two}}",
     ],
@@ -257,6 +261,9 @@ impl Mesh {
         assert_eq!(world.vips, whole.vips, "{said}");
         let services = |world: &World| world.services().cloned().collect::<Vec<_>>();
         assert_eq!(services(&world), services(&whole), "{said}");
+        let filters =
+            |world: &World| world.envoy_filters().map(|filter| (filter.key(), filter.spec.clone())).collect::<Vec<_>>();
+        assert_eq!(filters(&world), filters(&whole), "{said}");
         let problems = translate::check(&world);
         assert_eq!(problems, translate::check(&whole), "{said}");
         if !change.concerns_problems() {
