@@ -37,10 +37,12 @@ fn keep(name: &str, all: &BTreeMap<String, FileDescriptorProto>, kept: &mut BTre
     }
 }
 
-/// Where cargo has a package of the workspace's graph.
+/// Where cargo has a package of the workspace's graph. Asked for this target alone, since cargo has not fetched what only
+/// others need; not offline, since it may not have fetched what this build does not need either.
 fn folder_of(package: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let output = Command::new(std::env::var("CARGO")?)
-        .args(["metadata", "--format-version=1", "--offline", "--locked"])
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform"])
+        .arg(std::env::var("TARGET")?)
         .current_dir(std::env::var("CARGO_MANIFEST_DIR")?)
         .output()?;
     if !output.status.success() {
