@@ -18,7 +18,7 @@ use model::{Config, ResourceKind};
 use prost::Message;
 use proto::google::protobuf::Any;
 use schema::DynamicMessage;
-use translate::{Common, Node, World};
+use translate::{Common, Node, Role, World};
 use xds::{DecodeError, Resource};
 
 use edit::Done;
@@ -70,7 +70,8 @@ impl Patcher {
     /// for one part of what it is sent.
     pub fn patch(&self, world: &World, node: &Node, config: &mut Config, adds: bool) -> Vec<Outcome> {
         let filters = world.envoy_filters_for(node);
-        if filters.is_empty() {
+        // Programs are no proxies.
+        if filters.is_empty() || node.role == Role::Program {
             return Vec::new();
         }
         let read: Vec<Arc<[Patch]>> = filters.into_iter().map(|filter| self.read(filter)).collect();

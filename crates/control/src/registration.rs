@@ -4,7 +4,7 @@
 //! `HALCYON`. The identity is not taken from here: it is proven by the connection.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use base::SpiffeId;
@@ -32,6 +32,9 @@ pub struct NodeMetadata {
     /// The labels of the workload.
     #[serde(rename = "LABELS", default)]
     pub labels: BTreeMap<String, String>,
+    /// `grpc`: no proxy, but a program that reads xDS itself.
+    #[serde(rename = "GENERATOR", default, skip_serializing_if = "String::is_empty")]
+    pub generator: String,
     /// What Istio has no word for. Absent for foreign proxies.
     #[serde(rename = "HALCYON", default, skip_serializing_if = "Option::is_none")]
     pub halcyon: Option<Registration>,
@@ -236,7 +239,9 @@ impl NodeMetadata {
     /// The node that configuration is made for. None if the node did not register with us. Of a node that does not say
     /// where it runs, its labels do.
     pub fn node(&self, id: &str, identity: Option<SpiffeId>, locality: Locality) -> Option<Node> {
-        let registration = self.halcyon.as_ref()?;
+        let Some(registration) = &self.halcyon else {
+            return (self.generator == "grpc").then(|| self.program(id, identity, locality));
+        };
         let role = match &registration.role {
             RegisteredRole::Gateway { bind, ports, edge } => {
                 Role::Gateway { bind: *bind, ports: ports.clone(), edge: edge.resolve() }
@@ -258,6 +263,27 @@ impl NodeMetadata {
             ours: registration.proxy_version.is_some(),
             on_demand: registration.on_demand && registration.proxy_version.is_some(),
         })
+    }
+
+    /// A program. Its namespace may stand in the id, in Istio's form: `sidecar~<address>~<name>.<namespace>~<domain>`.
+    fn program(&self, id: &str, identity: Option<SpiffeId>, locality: Locality) -> Node {
+        let mut parts = id.split('~').skip(1);
+        let address = parts.next().and_then(|text| text.parse().ok());
+        let of_id = parts.next().and_then(|name| Some(name.rsplit_once('.')?.1));
+        let said = Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+        let namespace = said.or(of_id).unwrap_or("default").to_owned();
+        Node {
+            id: id.into(),
+            role: Role::Program,
+            labels: self.labels.clone(),
+            identity,
+            address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            locality: locality_of(locality, &self.labels),
+            workload: reference(&self.workload_name, &namespace, &self.labels, &self.cluster),
+            namespace,
+            ours: false,
+            on_demand: false,
+        }
     }
 
     /// Will it tell whether its program is ready?

@@ -6,7 +6,10 @@ use model::http_proxy::RouteSource;
 use model::listener::{Direction, FilterChain, NetworkFilter};
 use model::route::{Action, Route};
 use model::secret::SecretValue;
-use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret, VirtualHost};
+use model::{
+    ApiListener, Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret,
+    VirtualHost,
+};
 
 use crate::v1::{ConfigResource, KindConfig};
 
@@ -19,7 +22,9 @@ fn one_kind(config: &Config, kind: ResourceKind) -> KindConfig {
     let resources = match kind {
         ResourceKind::Cluster => each(&config.clusters, cluster),
         ResourceKind::Endpoints => each(&config.endpoints, endpoints),
-        ResourceKind::Listener => each(&config.listeners, listener),
+        ResourceKind::Listener => {
+            each(&config.listeners, listener).into_iter().chain(each(&config.api_listeners, api_listener)).collect()
+        }
         ResourceKind::Route => each(&config.routes, routes),
         ResourceKind::VirtualHost => each(&config.virtual_hosts, virtual_host),
         ResourceKind::Secret => each(&config.secrets, secret),
@@ -108,6 +113,11 @@ fn listener(listener: &Listener) -> Vec<String> {
     lines.extend(listener.chains.iter().map(chain));
     lines.extend(listener.default_chain.iter().map(|c| format!("otherwise, {}", chain(c))));
     lines
+}
+
+fn api_listener(listener: &ApiListener) -> Vec<String> {
+    let RouteSource::Rds(routes) = &listener.http.routes else { return Vec::new() };
+    vec![format!("a program's own calls, by the routes {routes}")]
 }
 
 fn chain(chain: &FilterChain) -> String {

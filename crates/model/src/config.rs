@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Cluster, EndpointSet, Listener, NameTable, RouteConfiguration, Secret, VirtualHost};
+use crate::{ApiListener, Cluster, EndpointSet, Listener, NameTable, RouteConfiguration, Secret, VirtualHost};
 
 /// The complete configuration of one proxy, by name.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
     /// Listeners.
     pub listeners: BTreeMap<Arc<str>, Arc<Listener>>,
+    /// What programs that read xDS themselves do with their calls; no proxy has any.
+    pub api_listeners: BTreeMap<Arc<str>, Arc<ApiListener>>,
     /// Route configurations that listeners find by discovery.
     pub routes: BTreeMap<Arc<str>, Arc<RouteConfiguration>>,
     /// Virtual hosts that are found one by one, by `<route configuration>/<authority>` as they were asked for, or by

@@ -65,7 +65,7 @@ pub use headers::HeaderChanges;
 pub use health_check::HealthCheck;
 pub use http_proxy::HttpProxy;
 pub use limits::CircuitBreakers;
-pub use listener::{Direction, FilterChain, Listener, NetworkFilter};
+pub use listener::{ApiListener, Direction, FilterChain, Listener, NetworkFilter};
 pub use matcher::{Fraction, Pattern, StringMatch};
 pub use mutation::HeaderMutation;
 pub use names::NameTable;

@@ -31,6 +31,16 @@ pub struct Listener {
     pub access_logs: Vec<AccessLog>,
 }
 
+/// What a program that reads xDS itself does with its own calls to one target (xDS `Listener.api_listener`). Nothing is
+/// bound: its name is the target that the program names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiListener {
+    /// The target, such as `reviews.default.svc.cluster.local:9080`.
+    pub name: Arc<str>,
+    /// Where calls go, and through which filters.
+    pub http: Box<HttpProxy>,
+}
+
 /// Whose traffic passes a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {

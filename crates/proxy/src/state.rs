@@ -123,7 +123,8 @@ pub(crate) fn read_resources(path: &Path) -> Result<Vec<Resource>, ResourcesErro
 
 /// Every resource of a configuration. The workload's own key is kept apart from it.
 pub(crate) fn resources_of(config: &Config) -> Vec<Resource> {
-    let Config { listeners, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
+    // Of what programs have, a proxy has nothing.
+    let Config { listeners, api_listeners: _, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
     let mut all: Vec<Resource> = Vec::new();
     all.extend(clusters.values().cloned().map(Resource::Cluster));
     all.extend(endpoints.values().cloned().map(Resource::Endpoints));

@@ -230,6 +230,10 @@ impl<'a> Walk<'a> {
             Role::Gateway { ports, bind, .. } => {
                 by_address(SocketAddr::new(*bind, ports.get(&at.port()).copied().unwrap_or(at.port())))
             }
+            Role::Program => {
+                self.steps.push(Step::new("listener", "none: a program that routes its own calls, by gRPC's rules"));
+                None
+            }
             Role::Sidecar { capture: Capture::Upstreams(upstreams), .. } => {
                 let domain = &self.world.settings.dns_domain;
                 let whole = |host: &str| complete_host(host, &self.node.namespace, domain);

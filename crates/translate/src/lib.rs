@@ -18,6 +18,7 @@ mod node;
 mod outbound;
 mod peer_authentication;
 mod policy;
+mod program;
 mod protocol;
 mod raw;
 mod routes;
@@ -70,10 +71,13 @@ pub struct Common {
 /// What a proxy has in common with all of its scope ([`World::scope`]), which may stand for it here.
 pub fn common(world: &World, node: &Node) -> Common {
     let mut config = Config::default();
-    clusters::add_unknown(&mut config, world);
     let visible = world.visible(node);
     for service in &visible {
         clusters::add_service(&mut config, world, node, service);
+    }
+    match node.role {
+        Role::Program => program::adapt(&mut config, world, node, &visible),
+        _ => clusters::add_unknown(&mut config, world),
     }
     if let Role::Sidecar { capture: Capture::Redirect { netns, outbound }, .. } = &node.role {
         outbound::add_captured(&mut config, world, node, &visible, netns, outbound);
@@ -101,6 +105,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
                 }
             }
         }
+        Role::Program => {}
         Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
     }
     secrets::add(&mut config, world, node, secrets);
@@ -110,7 +115,11 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
 /// The endpoint sets of one service, as a scope sees it; none if it does not.
 pub fn endpoints(world: &World, scope: &Node, host: &str) -> Vec<Arc<EndpointSet>> {
     let Some(service) = world.service_named(host) else { return Vec::new() };
-    clusters::endpoint_sets(world, scope, service).into_iter().map(Arc::new).collect()
+    let mut sets = clusters::endpoint_sets(world, scope, service);
+    if scope.role == Role::Program {
+        sets.iter_mut().for_each(program::weigh);
+    }
+    sets.into_iter().map(Arc::new).collect()
 }
 
 /// The names that the program may ask for: every form of every visible service's host.

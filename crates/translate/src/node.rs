@@ -44,6 +44,8 @@ pub enum Role {
         /// How its outgoing connections are captured.
         capture: Capture,
     },
+    /// It is no proxy: a program that reads xDS itself (proxyless gRPC), and only calls.
+    Program,
     /// At the edge of the mesh; it has no workload.
     Gateway {
         /// Where a `Gateway`'s ports are bound.

@@ -47,6 +47,7 @@ impl World {
                     Capture::Upstreams(_) => Capture::Upstreams(Vec::new()),
                 },
             },
+            Role::Program => Role::Program,
             Role::Gateway { .. } => Role::Gateway {
                 bind: Ipv4Addr::UNSPECIFIED.into(),
                 ports: BTreeMap::new(),

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use model::cluster::Discovery;
-use model::{Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret, VirtualHost};
+use model::{
+    ApiListener, Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret,
+    VirtualHost,
+};
 
 /// The type URL of the name table.
 pub(crate) const NAME_TABLE_URL: &str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
@@ -17,6 +20,8 @@ pub enum Resource {
     Endpoints(Arc<EndpointSet>),
     /// A listener.
     Listener(Arc<Listener>),
+    /// A listener for programs. It is only ever sent: our proxy refuses it.
+    ApiListener(Arc<ApiListener>),
     /// A route configuration.
     Route(Arc<RouteConfiguration>),
     /// A virtual host that travels by itself, under the name of its resource: `<route configuration>/<authority>`. That
@@ -34,7 +39,7 @@ impl Resource {
         match self {
             Self::Cluster(_) => ResourceKind::Cluster,
             Self::Endpoints(_) => ResourceKind::Endpoints,
-            Self::Listener(_) => ResourceKind::Listener,
+            Self::Listener(_) | Self::ApiListener(_) => ResourceKind::Listener,
             Self::Route(_) => ResourceKind::Route,
             Self::VirtualHost(..) => ResourceKind::VirtualHost,
             Self::Secret(_) => ResourceKind::Secret,
@@ -48,6 +53,7 @@ impl Resource {
             Self::Cluster(it) => it.name.clone(),
             Self::Endpoints(it) => it.name.clone(),
             Self::Listener(it) => it.name.clone(),
+            Self::ApiListener(it) => it.name.clone(),
             Self::Route(it) => it.name.clone(),
             Self::VirtualHost(name, _) => name.clone(),
             Self::Secret(it) => it.name.clone(),
@@ -71,6 +77,7 @@ impl Resource {
             Self::Cluster(it) => drop(config.clusters.insert(name, it)),
             Self::Endpoints(it) => drop(config.endpoints.insert(name, it)),
             Self::Listener(it) => drop(config.listeners.insert(name, it)),
+            Self::ApiListener(it) => drop(config.api_listeners.insert(name, it)),
             Self::Route(it) => drop(config.routes.insert(name, it)),
             Self::VirtualHost(_, it) => drop(config.virtual_hosts.insert(name, it)),
             Self::Secret(it) => drop(config.secrets.insert(name, it)),
@@ -95,7 +102,10 @@ pub fn remove_from(config: &mut Config, kind: ResourceKind, name: &str) {
     match kind {
         ResourceKind::Cluster => drop(config.clusters.remove(name)),
         ResourceKind::Endpoints => drop(config.endpoints.remove(name)),
-        ResourceKind::Listener => drop(config.listeners.remove(name)),
+        ResourceKind::Listener => {
+            config.listeners.remove(name);
+            config.api_listeners.remove(name);
+        }
         ResourceKind::Route => drop(config.routes.remove(name)),
         ResourceKind::VirtualHost => drop(config.virtual_hosts.remove(name)),
         ResourceKind::Secret => drop(config.secrets.remove(name)),

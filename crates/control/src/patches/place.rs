@@ -25,7 +25,7 @@ impl Side {
     pub fn of(node: &Node) -> Self {
         match &node.role {
             Role::Gateway { ports, .. } => Self { gateway: Some(ports.clone()) },
-            Role::Sidecar { .. } => Self::default(),
+            Role::Sidecar { .. } | Role::Program => Self::default(),
         }
     }
 

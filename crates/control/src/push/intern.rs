@@ -28,14 +28,15 @@ pub type Encoded = Vec<(ResourceKind, Vec<Arc<EncodedResource>>)>;
 impl Interner {
     /// A configuration, encoded. Every kind is there.
     pub fn encode(&self, config: Config) -> Encoded {
-        let Config { listeners, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
+        let Config { listeners, api_listeners, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
         let mut all = Encoded::new();
         let mut put = |kind, resources: Vec<Resource>| {
             all.push((kind, resources.into_iter().map(|resource| self.resource(kind, resource)).collect()));
         };
         put(ResourceKind::Cluster, clusters.into_values().map(Resource::Cluster).collect());
         put(ResourceKind::Endpoints, endpoints.into_values().map(Resource::Endpoints).collect());
-        put(ResourceKind::Listener, listeners.into_values().map(Resource::Listener).collect());
+        let api = api_listeners.into_values().map(Resource::ApiListener);
+        put(ResourceKind::Listener, listeners.into_values().map(Resource::Listener).chain(api).collect());
         put(ResourceKind::Route, routes.into_values().map(Resource::Route).collect());
         let hosts = virtual_hosts.into_iter().map(|(name, host)| Resource::VirtualHost(name, host));
         put(ResourceKind::VirtualHost, hosts.collect());

@@ -49,7 +49,7 @@ pub fn read(node: Option<&WireNode>, caller: &Caller, trust_domain: &str) -> Res
         Status::invalid_argument(format!(
             "node `{}`: it did not register, so no configuration can be made for it; expected the metadata NAMESPACE, \
              SERVICE_ACCOUNT, WORKLOAD_NAME, LABELS, and under HALCYON `instance`, `role` and `address`: start it \
-             with `halcyon run` or `halcyon gateway`",
+             with `halcyon run` or `halcyon gateway`; or of a program that reads xDS itself GENERATOR: grpc",
             node.id
         ))
     })?;

@@ -176,6 +176,7 @@ impl Connected {
             role: match self.node.role {
                 Role::Sidecar { .. } => "sidecar",
                 Role::Gateway { .. } => "gateway",
+                Role::Program => "program",
             }
             .to_owned(),
             namespace: self.node.namespace.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::chain::{ChainMatch, TransportKind};
 use model::listener::{ExpectHeader, Inspect};
-use model::{Direction, FilterChain, Listener, NetworkFilter, ResourceKind};
+use model::{ApiListener, Direction, FilterChain, Listener, NetworkFilter, ResourceKind};
 use proto::envoy::config::core::v3::{CidrRange, TrafficDirection, transport_socket};
 use proto::envoy::config::listener::v3 as wire;
 use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
@@ -26,6 +26,18 @@ pub fn listener(any: &Any) -> Result<Listener, DecodeError> {
     let value: wire::Listener = open(ResourceKind::Listener, any)?;
     let name = value.name.clone();
     read(value, &At::resource(&name))
+}
+
+/// A listener of a program. Proxies have none: [`super::resource`] refuses it.
+#[allow(deprecated)]
+pub fn api_listener(any: &Any) -> Result<ApiListener, DecodeError> {
+    let value: wire::Listener = open(ResourceKind::Listener, any)?;
+    let at = At::resource(&value.name);
+    let api = value.api_listener.and_then(|api| api.api_listener);
+    let at_outer = at.field("api_listener");
+    let at_api = at_outer.field("api_listener");
+    let http = http_proxy::http_proxy(unpack(&required(api, &at_api)?, &at_api)?, &at_api)?;
+    Ok(ApiListener { name: value.name.as_str().into(), http: Box::new(http) })
 }
 
 #[allow(deprecated)]

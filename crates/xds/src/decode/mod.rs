@@ -41,7 +41,7 @@ pub use bootstrap::{Bootstrap, Control, bootstrap};
 pub(crate) use cluster::PEAK_EWMA;
 pub use cluster::cluster;
 pub use endpoint::endpoints;
-pub use listener::listener;
+pub use listener::{api_listener, listener};
 pub use names::names;
 pub use path::DecodeError;
 pub use route::{route, virtual_host};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::chain::{ChainMatch, TransportKind};
 use model::listener::{ExpectHeader, Inspect};
-use model::{Direction, FilterChain, Listener, NetworkFilter};
+use model::{ApiListener, Direction, FilterChain, Listener, NetworkFilter};
 use proto::envoy::config::core::v3::{CidrRange, TrafficDirection};
 use proto::envoy::config::listener::v3 as wire;
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
@@ -37,6 +37,15 @@ pub fn listener(listener: &Listener) -> Any {
         filter_chains: listener.chains.iter().map(filter_chain).collect(),
         default_filter_chain: listener.default_chain.as_ref().map(filter_chain),
         access_log: access_logs(&listener.access_logs),
+        ..wire::Listener::default()
+    })
+}
+
+/// A listener of a program.
+pub fn api_listener(listener: &ApiListener) -> Any {
+    pack(&wire::Listener {
+        name: listener.name.to_string(),
+        api_listener: Some(wire::ApiListener { api_listener: Some(http_proxy::http_proxy(&listener.http)) }),
         ..wire::Listener::default()
     })
 }

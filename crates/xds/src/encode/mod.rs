@@ -37,7 +37,7 @@ use crate::Resource;
 
 pub use cluster::cluster;
 pub use endpoint::endpoints;
-pub use listener::listener;
+pub use listener::{api_listener, listener};
 pub use names::names;
 pub use route::{route, virtual_host};
 pub use secret::secret;
@@ -48,6 +48,7 @@ pub fn resource(resource: &Resource) -> Any {
         Resource::Cluster(it) => cluster(it),
         Resource::Endpoints(it) => endpoints(it),
         Resource::Listener(it) => listener(it),
+        Resource::ApiListener(it) => api_listener(it),
         Resource::Route(it) => route(it),
         Resource::VirtualHost(_, it) => virtual_host(it),
         Resource::Secret(it) => secret(it),

@@ -256,7 +256,9 @@ impl Snapshot {
         };
         put(ResourceKind::Cluster, config.clusters.values().cloned().map(Resource::Cluster).collect());
         put(ResourceKind::Endpoints, config.endpoints.values().cloned().map(Resource::Endpoints).collect());
-        put(ResourceKind::Listener, config.listeners.values().cloned().map(Resource::Listener).collect());
+        let bound = config.listeners.values().cloned().map(Resource::Listener);
+        let api = config.api_listeners.values().cloned().map(Resource::ApiListener);
+        put(ResourceKind::Listener, bound.chain(api).collect());
         put(ResourceKind::Route, config.routes.values().cloned().map(Resource::Route).collect());
         let hosts = config.virtual_hosts.iter().map(|(name, it)| Resource::VirtualHost(name.clone(), it.clone()));
         put(ResourceKind::VirtualHost, hosts.collect());

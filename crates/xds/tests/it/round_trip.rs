@@ -63,3 +63,13 @@ proptest! {
         let _ = decode::resource(resource.kind(), &any);
     }
 }
+
+#[test]
+fn listeners_of_programs_are_sent_and_not_taken() {
+    let http = model::HttpProxy::new("a:1", model::http_proxy::RouteSource::Rds("routes".into()));
+    let listener = Arc::new(model::ApiListener { name: "a:1".into(), http: Box::new(http) });
+    let any = encode::resource(&Resource::ApiListener(listener.clone()));
+    assert_eq!(decode::api_listener(&any).as_ref(), Ok(&*listener));
+    let refused = decode::resource(ResourceKind::Listener, &any).unwrap_err().to_string();
+    assert!(refused.contains("api_listener"), "{refused}");
+}
