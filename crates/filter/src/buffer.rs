@@ -1,8 +1,8 @@
 //! Waits for the whole of a request before it goes on (Envoy's `envoy.filters.http.buffer`), for upstreams that would
 //! rather not wait themselves. A body beyond the bound is refused.
 
+use http::Request;
 use http::header::{self, HeaderValue};
-use http::{Request, Response};
 use mesh_http::{Body, is_upgrade};
 use model::Buffer;
 use model::buffer::BufferRule;
@@ -50,8 +50,6 @@ impl HttpFilter for BufferFilter {
         *request.body_mut() = whole.into();
         Flow::Continue
     }
-
-    async fn on_response(&self, _response: &mut Response<Body>, _facts: &mut Facts<'_>) {}
 }
 
 #[cfg(test)]

@@ -125,6 +125,8 @@ impl<'a> Facts<'a> {
 #[derive(Debug)]
 pub struct Chain {
     filters: Box<[Builtin]>,
+    /// Any of them waits for a body.
+    waits: bool,
 }
 
 /// The built-in filters: a closed set, so that none is boxed.
@@ -150,8 +152,7 @@ impl HttpFilter for Builtin {
             Self::Compressor(filter) => filter.on_request(request, facts).await,
             Self::GrpcWeb(filter) => filter.on_request(request, facts).await,
             Self::Mutation(filter) => filter.on_request(request, facts).await,
-            // It waits for a body: rarely, and long.
-            Self::Buffer(filter) => Box::pin(filter.on_request(request, facts)).await,
+            Self::Buffer(filter) => filter.on_request(request, facts).await,
         }
     }
 
@@ -162,8 +163,7 @@ impl HttpFilter for Builtin {
             Self::LocalLimit(filter) => filter.on_response(response, facts).await,
             Self::GlobalLimit(filter) => filter.on_response(response, facts).await,
             Self::Compressor(filter) => filter.on_response(response, facts).await,
-            // It may wait for a body: rarely, and long.
-            Self::GrpcWeb(filter) => Box::pin(filter.on_response(response, facts)).await,
+            Self::GrpcWeb(filter) => filter.on_response(response, facts).await,
             Self::Mutation(filter) => filter.on_response(response, facts).await,
             Self::Buffer(filter) => filter.on_response(response, facts).await,
         }
@@ -207,7 +207,9 @@ impl Chain {
                 http_proxy::HttpFilter::Geo(_) => return None,
             })
         });
-        Self { filters: built.collect() }
+        let filters: Box<[Builtin]> = built.collect();
+        let waits = filters.iter().any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_)));
+        Self { filters, waits }
     }
 
     fn limits(&self) -> Vec<&Arc<Limits>> {
@@ -220,7 +222,7 @@ impl Chain {
 
     /// Does any of them wait for a body? Whoever runs such a chain sets it a limit of time.
     pub fn waits(&self) -> bool {
-        self.filters.iter().any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_)))
+        self.waits
     }
 
     /// An exchange begins its way; `found` is its route, if it has one. `draw` is even over all of `u64`: all chance

@@ -6,7 +6,7 @@
 
 mod text;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use mesh_http::grpc::{self, GrpcStatus};
@@ -67,7 +67,8 @@ impl HttpFilter for GrpcWebFilter {
         if nothing_follows {
             *response.body_mut() = body;
         } else if !understood {
-            tell_as_status(response, body).await;
+            // Boxed: other exchanges have no room for it.
+            Box::pin(tell_as_status(response, body)).await;
         } else if call.text {
             *response.body_mut() = Body::mapped(body, FramesAsText::default());
         } else {
@@ -160,12 +161,7 @@ fn frame_of(trailers: HeaderMap) -> Bytes {
         lines.extend_from_slice(value.as_bytes());
         lines.extend_from_slice(b"\r\n");
     }
-    let mut frame = BytesMut::with_capacity(5 + lines.len());
-    frame.put_u8(TRAILERS);
-    // Trailers are bounded by far less.
-    frame.put_u32(u32::try_from(lines.len()).unwrap_or(u32::MAX));
-    frame.extend_from_slice(&lines);
-    frame.freeze()
+    grpc::frame(TRAILERS, &lines)
 }
 
 #[cfg(test)]

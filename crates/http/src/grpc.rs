@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
@@ -104,6 +104,24 @@ impl GrpcStatus {
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         headers.get(GRPC_STATUS)?.to_str().ok()?.trim().parse().ok().map(Self)
     }
+
+    /// What an answer says in the end: in its trailers, or in the head of one that has none.
+    pub fn of_answer(head: &HeaderMap, trailers: Option<&HeaderMap>) -> Option<Self> {
+        trailers.and_then(Self::from_headers).or_else(|| Self::from_headers(head))
+    }
+}
+
+/// How long the beginning of a frame is: a flag, and the length of what follows.
+pub const PREFIX: usize = 5;
+
+/// A frame. `flag` is 0 for a message that is not compressed.
+pub fn frame(flag: u8, message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(PREFIX + message.len());
+    frame.put_u8(flag);
+    // Nothing that is framed here comes near the limit.
+    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    frame.put_slice(message);
+    frame.freeze()
 }
 
 /// Is this a gRPC message: content type `application/grpc`, alone or followed by `+proto`, `;...`?

@@ -216,6 +216,9 @@ pub struct Forward {
     pub idle_timeout: Option<Duration>,
     /// When to try again; none: never.
     pub retry: Option<RetryPolicy>,
+    /// A try that passes its own time goes on, and the next one of the policy joins it; the first answer that is not worth
+    /// another try counts (Envoy's `HedgePolicy`).
+    pub hedge_on_per_try_timeout: bool,
     /// What the matched prefix, or the whole path, becomes.
     pub path_rewrite: Option<PathRewrite>,
     /// What the authority becomes.
@@ -237,6 +240,7 @@ impl Forward {
             max_stream_duration: None,
             idle_timeout: None,
             retry: None,
+            hedge_on_per_try_timeout: false,
             path_rewrite: None,
             host_rewrite: None,
             mirrors: Vec::new(),

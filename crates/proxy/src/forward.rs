@@ -1,5 +1,8 @@
 //! To the upstream: choose the cluster, change the head, make the tries, send the copies.
 
+mod hedge;
+
+use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +17,7 @@ use model::cluster::Transport;
 use model::retry::RetryOn;
 use model::route::{self, Action, Forward, Found, HostRewrite, WeightedCluster};
 use tokio::time::Instant;
-use upstream::{ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent};
+use upstream::{Chosen, ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent};
 
 use crate::edge;
 use crate::http::HttpConnection;
@@ -43,15 +46,16 @@ pub(crate) async fn forward(
     record.to_cluster(&cluster.name);
     let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_service(pools.config());
-    let Wishes { timeout, retry } = wishes::take(request.headers_mut(), marks, to);
+    let Wishes { timeout, retry, hedge } = wishes::take(request.headers_mut(), marks, to);
     let grpc = marks.has(Marks::GRPC_TIMEOUT).then(|| grpc_timeout(request)).flatten();
     let limits = record.limits(to, Asked { grpc, timeout });
     let policy = retry.as_deref().or(to.retry.as_ref()).filter(|policy| policy.takes(request.headers()));
     let quiet = conn.plan().proxy.edge.suppress_own_headers;
     change_head((found, to, cluster), request, quiet)?;
     let copies: Vec<_> = to.mirrors.iter().filter(|m| m.share.takes(rand::random())).collect();
-    let keep =
-        !mesh_http::is_upgrade(request) && (!copies.is_empty() || policy.is_some_and(|r| needs_copy(r, request)));
+    let hedges = hedge && policy.is_some_and(|policy| policy.per_try_timeout.is_some());
+    let again = policy.is_some_and(|policy| hedges || needs_copy(policy, request));
+    let keep = !mesh_http::is_upgrade(request) && (!copies.is_empty() || again);
     let replay = match keep {
         true => record
             .within(&limits, PerTry::default(), pin!(replay::prepare(request)))
@@ -64,20 +68,25 @@ pub(crate) async fn forward(
         replay.iter().for_each(|replay| send_copy(view, &mirror.cluster, replay.copy(request)));
     });
     let sticky = Sticky::of(&to.hash, &pools, conn, request);
-    let Sent { mut response, exchange } = Tries {
+    let tries = Tries {
         pools: &pools,
         tells_tries: found.host.tries_to_upstream,
         to,
         policy,
+        hedges,
         conn,
         limits: &limits,
         replay,
+        tried: RefCell::default(),
         sticky: sticky.as_deref(),
         past: past(policy),
         record,
-    }
-    .run(request)
-    .await?;
+    };
+    let Sent { mut response, exchange } = match hedges {
+        false => tries.run(request).await?,
+        // Boxed: other exchanges have no room for it.
+        true => Box::pin(tries.hedge(request)).await?,
+    };
     let headers = response.headers_mut();
     record.upstream_peer(peer::take(headers).filter(|_| is_mutual(&exchange)));
     record.holds(exchange, limits.of_try(policy.and_then(|policy| per_try(policy).idle)));
@@ -209,9 +218,13 @@ struct Tries<'a> {
     tells_tries: bool,
     to: &'a Forward,
     policy: Option<&'a RetryPolicy>,
+    /// A try that takes too long is not given up: another one joins it.
+    hedges: bool,
     conn: &'a Rc<HttpConnection>,
     limits: &'a Limits,
     replay: Option<Replay>,
+    /// Where tries went that failed, or are not over.
+    tried: RefCell<Vec<EndpointId>>,
     sticky: Option<&'a Sticky>,
     past: Option<Box<PastPriorities>>,
     record: &'a Rc<Record>,
@@ -231,10 +244,9 @@ impl Tries<'_> {
         let mut backoff = None;
         // The place of a further try among those that may be under way at once.
         let mut place = None;
-        let mut tried: Vec<EndpointId> = Vec::new();
         loop {
             let begun = Instant::now();
-            let ended = match self.once(request, &tried).await? {
+            let ended = match self.once(request).await? {
                 Ok(sent) => {
                     self.record.answered(begun);
                     match policy.filter(|p| worth_another(p, &sent, self.grpc_status(&sent))) {
@@ -254,7 +266,7 @@ impl Tries<'_> {
                 self.record.tries_overflow();
                 return self.give_up(ended, false);
             }
-            tried.extend(ended.endpoint());
+            self.tried.borrow_mut().extend(ended.endpoint());
             self.record.tries_again(self.pools);
             let asked = ended.asked_wait(policy);
             drop(ended);
@@ -275,11 +287,11 @@ impl Tries<'_> {
     }
 
     /// One try. The outer error ends all of them.
-    async fn once(&self, request: &mut Request<Body>, tried: &[EndpointId]) -> Result<Result<Sent, Ended>, Fault> {
+    async fn once(&self, request: &mut Request<Body>) -> Result<Result<Sent, Ended>, Fault> {
         let policy = self.policy;
         let pick = Pick {
             draw: rand::random(),
-            tried: if policy.is_some_and(|p| p.avoid_previous_hosts) { tried } else { &[] },
+            tried: &[],
             repicks: policy.map_or(0, |p| p.host_selection_attempts),
             hash: self.sticky.map(|sticky| sticky.hash),
             past: self.past.as_deref(),
@@ -289,7 +301,7 @@ impl Tries<'_> {
             rewrite_host: matches!(self.to.host_rewrite, Some(HostRewrite::Upstream)),
             keep_head: self.replay.is_some(),
         };
-        let chosen = match self.pools.choose(&pick) {
+        let chosen = match self.choose(&pick) {
             Ok(chosen) => chosen,
             Err(failure) => return Ok(Err(Ended::Failed(failure))),
         };
@@ -298,13 +310,13 @@ impl Tries<'_> {
         self.record.tries(&endpoint);
         self.introduce(&endpoint, request);
         if !self.conn.plan().proxy.edge.suppress_own_headers {
-            self.limits.tell(request.headers_mut(), policy.and_then(|policy| policy.per_try_timeout));
+            self.limits.tell(request.headers_mut(), self.per_try().timeout);
         }
         if self.tells_tries {
             edge::attempts(request.headers_mut(), self.record.attempts());
         }
         let sending = pin!(self.pools.send_to(chosen, request, &pick));
-        match self.record.within(self.limits, policy.map(per_try).unwrap_or_default(), sending).await {
+        match self.record.within(self.limits, self.per_try(), sending).await {
             Ok(Ok(sent)) => Ok(Ok(sent)),
             Ok(Err(failure)) => Ok(Err(Ended::Failed(failure))),
             Err(over @ (Over::Try | Over::TryIdle)) => {
@@ -320,6 +332,23 @@ impl Tries<'_> {
                 Err(out_of_time(over))
             }
         }
+    }
+
+    fn choose(&self, pick: &Pick<'_>) -> Result<Chosen, Box<Failure>> {
+        let avoids = self.policy.is_some_and(|policy| policy.avoid_previous_hosts);
+        let tried = self.tried.borrow();
+        let chosen = self.pools.choose(&Pick { tried: if avoids { &tried } else { &[] }, ..*pick })?;
+        drop(tried);
+        if self.hedges {
+            self.tried.borrow_mut().push(chosen.endpoint().id());
+        }
+        Ok(chosen)
+    }
+
+    /// The limits of a try. Where a further one joins it, its time is none.
+    fn per_try(&self) -> PerTry {
+        let limits = self.policy.map(per_try).unwrap_or_default();
+        if self.hedges { PerTry { timeout: None, ..limits } } else { limits }
     }
 
     /// Proxies of the mesh are told who we are; others are not.

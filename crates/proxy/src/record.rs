@@ -309,6 +309,16 @@ impl Record {
         self.progress.moves();
     }
 
+    /// Of the tries under way, the one at this endpoint counts.
+    pub(crate) fn settles_on(&self, endpoint: &Arc<Endpoint>) {
+        self.facts.borrow_mut().endpoint = Some(endpoint.clone());
+    }
+
+    /// The endpoint of the newest try.
+    pub(crate) fn endpoint(&self) -> Option<Arc<Endpoint>> {
+        self.facts.borrow().endpoint.clone()
+    }
+
     /// Another try follows.
     pub(crate) fn tries_again(&self, pools: &ClusterPools) {
         pools.stats().count(Event::Retry);

@@ -2,10 +2,10 @@
 
 use ::http::uri::Authority;
 use ::http::{HeaderMap, HeaderValue, Request, Version, header};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use filter::Call;
 use mesh_http::Body;
-use mesh_http::grpc::{self, GrpcStatus};
+use mesh_http::grpc::{self, GrpcStatus, PREFIX};
 use tokio::time::timeout;
 use upstream::{Event, Pick};
 
@@ -13,8 +13,6 @@ use crate::live::View;
 
 /// The largest answer that is read, in bytes (gRPC's usual bound).
 const LARGEST: usize = 4 << 20;
-/// The flag and the length before each message.
-const PREFIX: usize = 5;
 
 /// Makes a call.
 ///
@@ -41,16 +39,12 @@ pub(crate) async fn call(view: &View, call: Call<'_>) -> Result<Bytes, String> {
 }
 
 fn request_of(call: &Call<'_>) -> Result<Request<Body>, String> {
-    let mut framed = BytesMut::with_capacity(PREFIX + call.message.len());
-    framed.put_u8(0);
-    framed.put_u32(call.message.len() as u32);
-    framed.put_slice(&call.message);
     let mut request = Request::post(call.path)
         .version(Version::HTTP_2)
         .header(header::HOST, authority(call.authority))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
-        .body(Body::full(framed.freeze()))
+        .body(Body::full(grpc::frame(0, &call.message)))
         .map_err(|error| error.to_string())?;
     let headers = request.headers_mut();
     if let Some(limit) = call.timeout
@@ -74,12 +68,12 @@ fn authority(text: &str) -> String {
 
 /// Was it answered well? The status stands in the trailers, or in the head of an answer without a message.
 fn check(head: &::http::response::Parts, trailers: Option<&HeaderMap>) -> Result<(), String> {
-    let said = trailers.and_then(GrpcStatus::from_headers).or_else(|| GrpcStatus::from_headers(&head.headers));
-    let status = said.unwrap_or_else(|| match GrpcStatus::from_http(head.status) {
-        // Without a status it is no answer of gRPC.
-        GrpcStatus::OK => GrpcStatus::UNKNOWN,
-        other => other,
-    });
+    let status =
+        GrpcStatus::of_answer(&head.headers, trailers).unwrap_or_else(|| match GrpcStatus::from_http(head.status) {
+            // Without a status it is no answer of gRPC.
+            GrpcStatus::OK => GrpcStatus::UNKNOWN,
+            other => other,
+        });
     if status == GrpcStatus::OK {
         Ok(())
     } else {

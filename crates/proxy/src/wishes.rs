@@ -18,12 +18,14 @@ pub(crate) struct Wishes {
     pub timeout: Option<Duration>,
     /// The retry policy in place of the route's.
     pub retry: Option<Box<RetryPolicy>>,
+    /// A try that takes too long is not given up: another one joins it. The route's word where none was given.
+    pub hedge: bool,
 }
 
 /// Takes the wishes out of a request's head.
 pub(crate) fn take(headers: &mut HeaderMap, marks: Marks, to: &Forward) -> Wishes {
     if !marks.has(Marks::ENVOY) {
-        return Wishes::default();
+        return Wishes { hedge: to.hedge_on_per_try_timeout, ..Wishes::default() };
     }
     let mut text =
         |name: &str| headers.remove(name).and_then(|value: HeaderValue| value.to_str().ok().map(str::to_owned));
@@ -33,12 +35,16 @@ pub(crate) fn take(headers: &mut HeaderMap, marks: Marks, to: &Forward) -> Wishe
     let codes = text("x-envoy-retriable-status-codes");
     let names = text("x-envoy-retriable-header-names");
     let attempts = text("x-envoy-max-retries").and_then(|number| number.parse().ok());
-    for not_done in ["x-envoy-upstream-rq-timeout-alt-response", "x-envoy-hedge-on-per-try-timeout"] {
-        text(not_done);
-    }
+    let hedge = match text("x-envoy-hedge-on-per-try-timeout").as_deref() {
+        Some("true") => true,
+        Some("false") => false,
+        _ => to.hedge_on_per_try_timeout,
+    };
+    // Nothing is done about it.
+    text("x-envoy-upstream-rq-timeout-alt-response");
     let nothing = [&codes, &names].into_iter().chain(&conditions).all(Option::is_none);
     if nothing && attempts.is_none() && per_try.is_none() {
-        return Wishes { timeout, retry: None };
+        return Wishes { timeout, retry: None, hedge };
     }
     let mut policy = to.retry.clone().unwrap_or_else(RetryPolicy::on_wish);
     for list in conditions.iter().flatten() {
@@ -57,7 +63,7 @@ pub(crate) fn take(headers: &mut HeaderMap, marks: Marks, to: &Forward) -> Wishe
     if !asked.is_empty() {
         policy.more.get_or_insert_default().headers.extend(asked);
     }
-    Wishes { timeout, retry: Some(Box::new(policy)) }
+    Wishes { timeout, retry: Some(Box::new(policy)), hedge }
 }
 
 fn milliseconds(text: String) -> Option<Duration> {
@@ -99,6 +105,22 @@ mod tests {
         assert_eq!((policy.attempts, &policy.on.status_codes[..]), (4, &[409, 410][..]));
         assert_eq!(policy.on.to_list(), "5xx,retriable-status-codes,retriable-headers,unavailable");
         assert_eq!(policy.more.unwrap().headers.len(), 1);
+    }
+
+    #[test]
+    fn who_asks_for_a_further_try_meanwhile() {
+        let of_route = |hedges| Forward { hedge_on_per_try_timeout: hedges, ..Forward::to("c") };
+        for (route, wish, expected) in [
+            (false, None, false),
+            (true, None, true),
+            (false, Some("true"), true),
+            (true, Some("false"), false),
+            (true, Some("perhaps"), true),
+        ] {
+            let fields: Vec<_> = wish.iter().map(|wish| ("x-envoy-hedge-on-per-try-timeout", *wish)).collect();
+            let (wishes, left) = asked(&of_route(route), &fields);
+            assert_eq!((wishes.hedge, left.len()), (expected, 0), "{route} {wish:?}");
+        }
     }
 
     #[test]

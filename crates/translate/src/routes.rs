@@ -3,6 +3,7 @@
 mod cors;
 mod headers;
 mod http_rule;
+mod retries;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,9 +22,9 @@ use crate::service::{Service, Visibility, selected};
 use crate::world::{Document, World};
 
 pub use http_rule::{
-    NotMeant, Reading, cluster, concern, condition_route, default_route, inbound_retry, names_gateway, routes,
-    takes_all,
+    NotMeant, Reading, cluster, concern, condition_route, default_route, names_gateway, routes, takes_all,
 };
+pub use retries::inbound_retry;
 
 /// The virtual host of a service in the mesh, on one port: its forms and addresses, and the rules for it.
 pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> VirtualHost {
@@ -40,7 +41,7 @@ pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> Vi
         _ => {
             let cluster = names::outbound(port, "", &service.host);
             let hash = hash_key(world, node, &cluster);
-            vec![default_route(world, cluster, hash)]
+            vec![default_route(world, Some(service), cluster, hash)]
         }
     };
     VirtualHost { name: format!("{}:{port}", service.host).into(), domains, routes, ..VirtualHost::default() }

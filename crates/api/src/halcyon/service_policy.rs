@@ -19,6 +19,8 @@ object! {
         load_balancer "loadBalancer": Option<LoadBalancing>,
         /// Every client asks every workload how it is.
         health_check "healthCheck": Option<HealthCheck>,
+        /// A request that is not answered soon is sent to another workload too.
+        hedging "hedging": Option<Hedging>,
     }
 }
 
@@ -37,6 +39,17 @@ object! {
         decay "decay": Option<Duration>,
         /// The estimate for a workload that has not answered yet; none means 30 ms.
         initial "initial": Option<Duration>,
+    }
+}
+
+object! {
+    /// Requests that are sent again while the first is still waited for; the first good answer counts. For services that
+    /// may get a request twice.
+    Exact struct Hedging {
+        /// How long a request is waited for before the next one joins it.
+        delay "delay" (required): Duration,
+        /// How many requests are sent at most, the first among them; none means 2.
+        requests "requests": Option<u32>,
     }
 }
 
@@ -127,8 +140,8 @@ impl ServicePolicy {
         report.field("host", |r| {
             check_host(&self.host, r);
         });
-        if self.load_balancer.is_none() && self.health_check.is_none() {
-            report.warning("the policy asks for nothing").expected("`loadBalancer` or `healthCheck`");
+        if self.load_balancer.is_none() && self.health_check.is_none() && self.hedging.is_none() {
+            report.warning("the policy asks for nothing").expected("`loadBalancer`, `healthCheck` or `hedging`");
         }
         report.opt("loadBalancer", &self.load_balancer, |balancer, r| {
             r.field("peakEwma", |r| {
@@ -137,8 +150,24 @@ impl ServicePolicy {
             });
         });
         report.opt("healthCheck", &self.health_check, HealthCheck::check);
+        report.opt("hedging", &self.hedging, Hedging::check);
     }
 }
+
+impl Hedging {
+    fn check(&self, report: &mut Report) {
+        check_positive("delay", Some(self.delay), report);
+        report.opt("requests", &self.requests, |requests, r| {
+            if !(2..=MOST_REQUESTS).contains(requests) {
+                r.error(format!("{requests} requests cannot be sent for one"))
+                    .expected(format!("2 to {MOST_REQUESTS}"));
+            }
+        });
+    }
+}
+
+/// More for one would rather be an attack.
+const MOST_REQUESTS: u32 = 5;
 
 impl HealthCheck {
     fn check(&self, report: &mut Report) {

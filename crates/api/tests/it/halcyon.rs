@@ -23,6 +23,22 @@ fn service_policy() {
 }
 
 #[test]
+fn hedging() {
+    policy("host: a\nhedging: {delay: 50ms}", &[]);
+    policy("host: a\nhedging: {delay: 50ms, requests: 5}", &[]);
+    policy("host: a\nhedging: {}", &["error hedging.delay: the field `delay` is missing"]);
+    for requests in [1, 6] {
+        policy(
+            &format!("host: a\nhedging: {{delay: 0s, requests: {requests}}}"),
+            &[
+                "error hedging.delay: 0 s is no time",
+                &format!("error hedging.requests: {requests} requests cannot be sent for one"),
+            ],
+        );
+    }
+}
+
+#[test]
 fn health_checks() {
     let check = |spec: &str, expected: &[&str]| policy(&format!("host: a\nhealthCheck: {spec}"), expected);
     check(

@@ -4,6 +4,7 @@ mod control;
 mod edge;
 mod files;
 mod filters;
+mod hedge;
 mod http;
 mod life;
 mod mesh;

@@ -1,30 +1,29 @@
 //! One HTTP rule of a VirtualService, as routes.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::istio::{
     Destination, FaultAbort, FaultDelay, HeaderOperations, Headers, HttpFaultInjection, HttpMatchRequest, HttpRedirect,
-    HttpRetry, HttpRewrite, HttpRoute, HttpRouteDestination, Percent, RedirectPortSelection,
+    HttpRewrite, HttpRoute, HttpRouteDestination, Percent, RedirectPortSelection,
 };
 use api::{Spanned, StringMatch as Written};
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
-use model::retry::RetryOn;
 use model::route::{
     Action, DirectResponse, FilterRules, Forward, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch, PathRewrite,
     Redirect, RedirectPath, RouteMatch, WeightedCluster,
 };
-use model::{Fault, Fraction, HeaderChanges, Pattern, RetryPolicy, Route, StringMatch};
+use model::{Fault, Fraction, HeaderChanges, Pattern, Route, StringMatch};
 
 use super::cors::cors;
 use super::headers::{changes, followed_by};
+use super::retries::{hedged, hedging, retry};
 use crate::clusters::hash_key;
 use crate::names;
 use crate::node::Node;
-use crate::service::selected;
+use crate::service::{Service, selected};
 use crate::world::World;
 
 /// Where a rule is read: who asks, through what, and whose rule it is.
@@ -241,6 +240,9 @@ fn forwarded(rule: &HttpRoute, reading: Reading<'_>) -> Forward {
     let keys = clusters.iter().filter_map(|to| hash_key(reading.world, reading.node, &to.name));
     let hash: Box<[HashPolicy]> = keys.map(HashPolicy::new).collect();
     let timeout = rule.timeout.filter(|t| !t.is_zero());
+    let mut retry = retry(reading.world, rule.retries.as_ref(), lone && !hash.is_empty());
+    let hosts = rule.route.iter().map(|to| &to.destination);
+    let hedging = hedging(hosts.map(|to| destination_service(to, reading)), reading.world);
     Forward {
         clusters,
         timeout,
@@ -248,7 +250,8 @@ fn forwarded(rule: &HttpRoute, reading: Reading<'_>) -> Forward {
         grpc_timeout_offset: None,
         max_stream_duration: None,
         idle_timeout: None,
-        retry: retry(reading.world, rule.retries.as_ref(), lone && !hash.is_empty()),
+        hedge_on_per_try_timeout: hedged(&mut retry, rule.retries.as_ref(), hedging),
+        retry,
         path_rewrite: rule.rewrite.as_ref().and_then(path_rewrite),
         host_rewrite: rule.rewrite.as_ref().and_then(host_rewrite),
         mirrors: mirrors(rule, reading),
@@ -268,6 +271,14 @@ fn weighted(
         request_headers: changes(headers.and_then(|h| h.request.as_ref())),
         response_headers: changes(headers.and_then(|h| h.response.as_ref())),
     }
+}
+
+fn destination_service<'w>(destination: &Destination, reading: Reading<'w>) -> Option<&'w Service> {
+    let domain = &reading.world.settings.dns_domain;
+    reading
+        .world
+        .service(&names::complete_host(&destination.host.value, reading.namespace, domain))
+        .map(|found| &**found)
 }
 
 /// The cluster of a destination. Without a port it is the service's only one, else the port that was dialled.
@@ -294,57 +305,6 @@ fn mirrors(rule: &HttpRoute, reading: Reading<'_>) -> Vec<Mirror> {
         .map(|m| Mirror { cluster: cluster(&m.destination, reading), share: share(m.percentage.as_ref()) });
     one.into_iter().chain(many).filter(|m| m.share > Fraction::NONE).collect()
 }
-
-/// Retries: Istio's default where nothing is said; `attempts: 0` turns them off; naming the attempts keeps the default
-/// conditions. Numbers among the conditions are status codes. A lone destination that is chosen by a hash is not left for
-/// another one (Istio's rule).
-fn retry(world: &World, written: Option<&HttpRetry>, stays: bool) -> Option<RetryPolicy> {
-    let mut policy = RetryPolicy { avoid_previous_hosts: !stays, ..RetryPolicy::istio_default() };
-    let of_mesh = world.settings.retries.as_ref().filter(|_| written.is_none());
-    let Some(written) = written.or(of_mesh) else { return Some(policy) };
-    // In the settings of the mesh an empty block turns them off.
-    if written.attempts == Some(0) || of_mesh.is_some() && written.attempts.is_none() {
-        return None;
-    }
-    follow(written, &mut policy);
-    policy.per_try_timeout = written.per_try_timeout.filter(|t| !t.is_zero());
-    policy.avoid_previous_hosts = written.retry_ignore_previous_hosts.unwrap_or(!stays);
-    policy.avoid_previous_priorities = written.retry_remote_localities.unwrap_or(false).then_some(PRIORITY_FREQUENCY);
-    Some(policy)
-}
-
-/// Retries on the way to the program itself, as the mesh's settings say; none said is Istio's default. Host and time of a
-/// single try have no meaning there.
-pub fn inbound_retry(written: Option<&HttpRetry>) -> Option<RetryPolicy> {
-    let Some(written) = written else { return Some(RetryPolicy::istio_inbound()) };
-    if written.attempts.unwrap_or(0) == 0 {
-        return None;
-    }
-    let mut policy = RetryPolicy::istio_inbound();
-    follow(written, &mut policy);
-    Some(policy)
-}
-
-/// How often, on what, and after which wait.
-fn follow(written: &HttpRetry, policy: &mut RetryPolicy) {
-    policy.attempts = written.attempts.unwrap_or(policy.attempts);
-    if let Some(backoff) = written.backoff {
-        policy.base_interval = backoff;
-        policy.max_interval = backoff * 10;
-    }
-    if !written.retry_on.is_empty() {
-        let (on, rest) = RetryOn::parse(&written.retry_on);
-        let codes: Vec<u16> = rest.iter().filter_map(|word| word.parse().ok()).collect();
-        policy.on = RetryOn {
-            retriable_status_codes: on.retriable_status_codes || !codes.is_empty(),
-            status_codes: codes,
-            ..on
-        };
-    }
-}
-
-/// After so many tries the localities that they went to are left out.
-const PRIORITY_FREQUENCY: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
 
 fn host_rewrite(rewrite: &HttpRewrite) -> Option<HostRewrite> {
     (!rewrite.authority.is_empty()).then(|| HostRewrite::Literal(rewrite.authority.clone()))
@@ -468,10 +428,12 @@ pub fn narrowed(outer: &HttpMatchRequest, inner: &HttpMatchRequest) -> Option<Ht
     Some(merged)
 }
 
-/// A route that sends everything to one cluster with Istio's defaults.
-pub fn default_route(world: &World, cluster: Arc<str>, hash: Option<HashKey>) -> Route {
+/// A route that sends everything to one cluster with Istio's defaults, and as the service's owner asks for.
+pub fn default_route(world: &World, service: Option<&Service>, cluster: Arc<str>, hash: Option<HashKey>) -> Route {
+    let mut retry = retry(world, None, false);
     let forward = Forward {
-        retry: retry(world, None, false),
+        hedge_on_per_try_timeout: hedged(&mut retry, None, hedging(std::iter::once(service), world)),
+        retry,
         max_grpc_timeout: Some(Duration::ZERO),
         hash: hash.map(HashPolicy::new).into_iter().collect(),
         ..Forward::to(cluster)

@@ -360,6 +360,8 @@ impl<'a> Editing<'a> {
             }
             if let Some(policy) = Document::<ServicePolicy>::of(resource) {
                 self.concern(self.new.host_pattern(&policy.spec().host.value, policy.namespace()));
+                // They say when requests are hedged, too.
+                self.change.gateways |= policy.spec().hedging.is_some();
             }
             rules.extend(Document::<VirtualService>::of(resource));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::Cluster;
 use model::cluster::{Balancing, PeakEwma};
 use model::health_check::{HealthCheck, HttpProbe, Probe};
+use model::route::Action;
 
 use super::mesh::{BOOKINFO, config, sidecar, world};
 
@@ -103,4 +104,42 @@ fn health_checks() {
     let passthrough = policy("default", "p", "{host: reviews, healthCheck: {tcp: {}}}")
         + &rule("{loadBalancer: {simple: PASSTHROUGH}}");
     assert_eq!(reviews(&passthrough).health_check, None);
+}
+
+/// How productpage tries requests to reviews again: how often at most, after which time, and whether the tries before go on.
+fn tries(documents: &str) -> Option<(u32, Option<Duration>, bool)> {
+    let world = world(&format!("{BOOKINFO}\n---\n{documents}"), &["reviews/v1@3", "productpage/v1@2"]);
+    let config = config(&world, &sidecar("productpage/v1@2", 9080));
+    let host = config.routes["9080"].hosts.iter().find(|host| host.name.starts_with("reviews."))?;
+    let Action::Forward(to) = &host.routes[0].action else { panic!("{host:?}") };
+    to.retry.as_ref().map(|retry| (retry.attempts, retry.per_try_timeout, to.hedge_on_per_try_timeout))
+}
+
+#[test]
+fn requests_that_are_hedged() {
+    let ms = Duration::from_millis;
+    let of = |host: &str, hedging: &str| policy("default", host, &format!("{{host: {host}, hedging: {hedging}}}"));
+    let ruled = |rule: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: r}}\nspec: {{hosts: [reviews], http: [{rule}]}}\n"
+        )
+    };
+    let lone = |rest: &str| ruled(&format!("{{route: [{{destination: {{host: reviews}}}}], {rest}}}"));
+    let own = of("reviews", "{delay: 50ms}");
+    let two = ruled("{route: [{destination: {host: reviews}, weight: 1}, {destination: {host: ratings}, weight: 1}]}");
+    for (documents, expected) in [
+        (String::new(), Some((2, None, false))),
+        (own.clone(), Some((1, Some(ms(50)), true))),
+        (of("reviews", "{delay: 50ms, requests: 4}"), Some((3, Some(ms(50)), true))),
+        // What the rule says of tries counts more.
+        (own.clone() + &lone("timeout: 1s"), Some((1, Some(ms(50)), true))),
+        (own.clone() + &lone("retries: {attempts: 3}"), Some((3, Some(ms(50)), true))),
+        (own.clone() + &lone("retries: {attempts: 3, perTryTimeout: 9ms}"), Some((3, Some(ms(9)), true))),
+        (own.clone() + &lone("retries: {attempts: 0}"), None),
+        // Where there are several destinations, all have to allow it.
+        (own.clone() + &two, Some((2, None, false))),
+        (own + &of("ratings", "{delay: 80ms, requests: 5}") + &two, Some((1, Some(ms(80)), true))),
+    ] {
+        assert_eq!(tries(&documents), expected, "{documents}");
+    }
 }

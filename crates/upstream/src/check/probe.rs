@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, Uri};
-use mesh_http::grpc::GrpcStatus;
+use http::{Method, Request, Response, Uri};
+use mesh_http::grpc::{self, GrpcStatus};
 use mesh_http::h1::H1Sender;
 use mesh_http::h2::H2Sender;
 use mesh_http::{Body, ClientOptions, SendError};
@@ -92,8 +92,7 @@ impl Prober {
         let Some(response) = self.send(core, endpoint, Speak::Http2, request).await else { return Found::Bad };
         let (head, body) = response.into_parts();
         let Ok(whole) = body.collect(MOST).await else { return Found::Bad };
-        let status = |headers: &HeaderMap| GrpcStatus::from_headers(headers);
-        let ended = whole.trailers.as_ref().and_then(status).or_else(|| status(&head.headers));
+        let ended = GrpcStatus::of_answer(&head.headers, whole.trailers.as_ref());
         let serves = head.status == 200 && ended == Some(GrpcStatus::OK) && is_serving(&whole.data);
         if serves { Found::Good } else { Found::BadAtOnce }
     }
@@ -191,11 +190,7 @@ fn question(service: &str) -> Bytes {
         message.put_u8(length as u8);
         message.put_slice(service.as_bytes());
     }
-    let mut frame = BytesMut::with_capacity(5 + message.len());
-    frame.put_u8(0);
-    frame.put_u32(message.len() as u32);
-    frame.unsplit(message);
-    frame.freeze()
+    grpc::frame(0, &message)
 }
 
 /// Does a frame hold `grpc.health.v1.HealthCheckResponse` with the status `SERVING`, which is 1 in field 1?

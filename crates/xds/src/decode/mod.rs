@@ -104,6 +104,11 @@ fn each<T, U>(list: Vec<T>, at: &At<'_>, read: impl Fn(T, &At<'_>) -> Decoded<U>
     Ok(all)
 }
 
+/// A list that must hold something.
+fn filled<T>(list: Vec<T>, at: &At<'_>) -> Decoded<Vec<T>> {
+    if list.is_empty() { Err(at.error("is empty", "one or more")) } else { Ok(list) }
+}
+
 fn required<T>(value: Option<T>, at: &At<'_>) -> Decoded<T> {
     value.ok_or_else(|| at.error("is missing", "a value"))
 }

@@ -16,7 +16,7 @@ use proto::envoy::extensions::common::ratelimit::v3 as common;
 use proto::envoy::r#type::v3::{HttpStatus, TokenBucket};
 use proto::google::protobuf::{BoolValue, UInt32Value};
 
-use super::{At, Decoded, duration, each, matcher, required, take};
+use super::{At, Decoded, duration, each, filled, matcher, required, take};
 
 pub(super) use global::{GLOBAL, GLOBAL_ROUTE, global, global_route};
 pub(super) use local::{LOCAL, local, local_route};
@@ -168,14 +168,11 @@ fn header_match(value: HeaderValueMatch, at: &At<'_>) -> Decoded<DescriptorActio
         refused {}
     });
     let at_headers = at.field("headers");
-    if headers.is_empty() {
-        return Err(at_headers.error("is empty", "one or more"));
-    }
     Ok(DescriptorAction::HeaderMatch {
         key: or_default(descriptor_key, "header_match"),
         value: not_empty(descriptor_value, &at.field("descriptor_value"))?,
         expected: unless_false(expect_match),
-        headers: each(headers, &at_headers, matcher::header)?,
+        headers: each(filled(headers, &at_headers)?, &at_headers, matcher::header)?,
     })
 }
 
@@ -187,14 +184,11 @@ fn query_match(value: QueryParameterValueMatch, at: &At<'_>) -> Decoded<Descript
         refused {}
     });
     let at_parameters = at.field("query_parameters");
-    if query_parameters.is_empty() {
-        return Err(at_parameters.error("is empty", "one or more"));
-    }
     Ok(DescriptorAction::QueryMatch {
         key: or_default(descriptor_key, "query_match"),
         value: not_empty(descriptor_value, &at.field("descriptor_value"))?,
         expected: unless_false(expect_match),
-        parameters: each(query_parameters, &at_parameters, matcher::query)?,
+        parameters: each(filled(query_parameters, &at_parameters)?, &at_parameters, matcher::query)?,
     })
 }
 

@@ -15,7 +15,7 @@ use proto::google::protobuf::Any;
 use super::filter_rules::per_filter;
 use super::headers::{REQUEST, RESPONSE, changes};
 use super::rate_limit::route_rules;
-use super::{At, DecodeError, Decoded, ads, each, matcher, open, port, required, take};
+use super::{At, DecodeError, Decoded, ads, each, filled, matcher, open, port, required, take};
 
 mod forward;
 mod hash;
@@ -87,9 +87,7 @@ fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
             retry_policy_typed_config, hedge_policy, request_mirror_policies, route_specifiers,
         }
     });
-    if domains.is_empty() {
-        return Err(at.field("domains").error("is empty", "one or more"));
-    }
+    let domains = filled(domains, &at.field("domains"))?;
     let at_filters = at.field("typed_per_filter_config");
     let (fault, mut filters) = per_filter(typed_per_filter_config, &at_filters)?;
     if fault.is_some() {

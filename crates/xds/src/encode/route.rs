@@ -156,6 +156,9 @@ fn route_action(forward: &Forward, rules: Option<&FilterRules>) -> wire::RouteAc
         max_stream_duration: max_stream_duration(forward),
         idle_timeout: forward.idle_timeout.map(duration),
         retry_policy: forward.retry.as_ref().map(retry::retry_policy),
+        hedge_policy: forward
+            .hedge_on_per_try_timeout
+            .then(|| wire::HedgePolicy { hedge_on_per_try_timeout: true, ..wire::HedgePolicy::default() }),
         prefix_rewrite,
         regex_rewrite,
         host_rewrite_specifier: forward.host_rewrite.as_ref().map(|rewrite| match rewrite {

@@ -245,28 +245,31 @@ fn forward() -> impl Strategy<Value = Forward> {
     (
         prop_oneof![one, vec(cluster, 1..3)],
         (of(some_time()), of(idle.clone()), of(idle.clone()), of(idle.clone()), of(idle)),
-        of(retry()),
+        (of(retry()), any::<bool>()),
         of(path_rewrite),
         of(host_rewrite),
         vec(mirror, 0..2),
         vec(hash_policy(), 0..3),
     )
-        .prop_map(|(clusters, times, retry, path_rewrite, host_rewrite, mirrors, hash)| {
-            let (timeout, max_grpc_timeout, idle_timeout, grpc_timeout_offset, max_stream_duration) = times;
-            Forward {
-                clusters,
-                timeout,
-                max_grpc_timeout,
-                grpc_timeout_offset,
-                max_stream_duration,
-                idle_timeout,
-                retry,
-                path_rewrite,
-                host_rewrite,
-                mirrors,
-                hash: hash.into(),
-            }
-        })
+        .prop_map(
+            |(clusters, times, (retry, hedge_on_per_try_timeout), path_rewrite, host_rewrite, mirrors, hash)| {
+                let (timeout, max_grpc_timeout, idle_timeout, grpc_timeout_offset, max_stream_duration) = times;
+                Forward {
+                    clusters,
+                    timeout,
+                    max_grpc_timeout,
+                    grpc_timeout_offset,
+                    max_stream_duration,
+                    idle_timeout,
+                    retry,
+                    hedge_on_per_try_timeout,
+                    path_rewrite,
+                    host_rewrite,
+                    mirrors,
+                    hash: hash.into(),
+                }
+            },
+        )
 }
 
 fn action() -> impl Strategy<Value = Action> {

@@ -54,6 +54,7 @@ fn conditions() -> Group {
     let routes: Vec<(&str, String)> = kinds
         .iter()
         .map(|(name, cluster, policy)| (*name, format!("cluster: {cluster}, retry_policy: {{{policy}, {FAST}}}")))
+        .chain([("hedge", format!("cluster: one, hedge_policy: {{hedge_on_per_try_timeout: true}}, retry_policy: {{retry_on: 5xx, num_retries: 1, per_try_timeout: 0.2s, {FAST}}}"))])
         .chain([("kept", "cluster: kept".to_owned()), ("back-off", "cluster: one, retry_policy: {retry_on: 5xx, num_retries: 2, retry_back_off: {base_interval: 0.001s, max_interval: 0.002s}, rate_limited_retry_back_off: {reset_headers: [{name: retry-after, format: SECONDS}]}}".to_owned())])
         .collect();
     let routes: Vec<(&str, &str)> = routes.iter().map(|(name, route)| (*name, route.as_str())).collect();
@@ -112,6 +113,16 @@ fn conditions() -> Group {
             case("per try, both", asks("try-timeout", "delay=1500")).about(400),
             case("per try, idle", asks("try-idle", "try1?stall")),
             case("per try, idle before the head", asks("try-idle", "try1?hang")).about(200),
+            case("hedged: the second is quicker", asks("hedge", "try1?delay=3000")).about(200),
+            case("hedged: the first is quicker", asks("hedge", "try1?delay=700|try2?delay=3000")).about(700),
+            case("hedged: the second is bad", asks("hedge", "try1?delay=700|try2?status=503")).about(700),
+            case("hedged: the second ends without an answer", asks("hedge", "try1?delay=700|try2?close")).about(700),
+            case("hedged: the second is not to be repeated", asks("hedge", "try1?delay=3000|try2?status=404"))
+                .about(200),
+            case("hedged: the first is bad", asks("hedge", "try1?status=503")),
+            case("hedged: the first is bad, later", asks("hedge", "try1?delay=500;status=503|try2?delay=1000"))
+                .about(1200),
+            case("hedged: both are bad", asks("hedge", "delay=400;status=503")).about(600),
             case("the answer says when", asks("back-off", "try1?status=503;header=retry-after:1")).about(1000),
         ],
     )

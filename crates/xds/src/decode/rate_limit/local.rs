@@ -7,7 +7,7 @@ use proto::envoy::extensions::common::ratelimit::v3::LocalRateLimitDescriptor;
 use proto::envoy::extensions::filters::http::local_ratelimit::v3 as wire;
 
 use super::{fill, filter_rules, host_limits, limited_status, stage_number, tells_limits, unless_false};
-use crate::decode::{At, Decoded, each, headers, matcher, required, take};
+use crate::decode::{At, Decoded, each, filled, headers, matcher, required, take};
 
 /// The filter, and what routes say to it.
 pub(in crate::decode) const LOCAL: &str = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
@@ -83,11 +83,8 @@ fn descriptor(value: LocalRateLimitDescriptor, at: &At<'_>) -> Decoded<LocalDesc
         refused { shadow_mode }
     });
     let at_bucket = at.field("token_bucket");
-    if entries.is_empty() {
-        return Err(at.field("entries").error("is empty", "one or more"));
-    }
     Ok(LocalDescriptor {
-        entries: entries.into_iter().map(|entry| (entry.key, entry.value)).collect(),
+        entries: filled(entries, &at.field("entries"))?.into_iter().map(|entry| (entry.key, entry.value)).collect(),
         fill: fill(required(token_bucket, &at_bucket)?, &at_bucket)?,
     })
 }

@@ -26,13 +26,13 @@ pub(super) fn forward(value: wire::RouteAction, rules: &mut FilterRules, at: &At
         used {
             cluster_not_found_response_code, prefix_rewrite, regex_rewrite, timeout, idle_timeout, retry_policy,
             request_mirror_policies, max_stream_duration, cluster_specifier, host_rewrite_specifier, hash_policy,
-            rate_limits, include_vh_rate_limits,
+            rate_limits, include_vh_rate_limits, hedge_policy,
         }
         harmless { flush_timeout, early_data_policy }
         refused {
             metadata_match, path_rewrite_policy, path_rewrite, append_x_forwarded_host, retry_policy_typed_config,
             priority, cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs,
-            internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy,
+            internal_redirect_policy, internal_redirect_action, max_internal_redirects,
         }
     });
     if cluster_not_found_response_code != ClusterNotFoundResponseCode::ServiceUnavailable as i32 {
@@ -57,11 +57,25 @@ pub(super) fn forward(value: wire::RouteAction, rules: &mut FilterRules, at: &At
         max_stream_duration: within(max_stream_duration, "max_stream_duration")?,
         idle_timeout: optional_duration(idle_timeout, &at.field("idle_timeout"))?,
         retry: retry_policy.map(|value| read_retry(value, &at_retry)).transpose()?,
+        hedge_on_per_try_timeout: hedges(hedge_policy, &at.field("hedge_policy"))?,
         path_rewrite: rewrite(prefix_rewrite, regex_rewrite, at)?,
         host_rewrite: host_rewrite(host_rewrite_specifier, at)?,
         mirrors: each(request_mirror_policies, &at.field("request_mirror_policies"), mirror)?,
         hash: each(hash_policy, &at.field("hash_policy"), super::hash::hash_policy)?.into_iter().flatten().collect(),
     })
+}
+
+/// Envoy itself does nothing with the other fields.
+fn hedges(value: Option<wire::HedgePolicy>, at: &At<'_>) -> Decoded<bool> {
+    take!(value.unwrap_or_default(), at, wire::HedgePolicy {
+        used { initial_requests, hedge_on_per_try_timeout }
+        harmless {}
+        refused { additional_request_chance }
+    });
+    if initial_requests.is_some_and(|first| first.value != 1) {
+        return Err(at.field("initial_requests").unsupported("1"));
+    }
+    Ok(hedge_on_per_try_timeout)
 }
 
 fn clusters(value: Option<ClusterSpecifier>, at: &At<'_>) -> Decoded<Vec<WeightedCluster>> {
