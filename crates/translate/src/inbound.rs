@@ -8,8 +8,8 @@ use model::listener::Inspect;
 use model::route::{Action, Forward, PathMatch};
 use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersions, Validation};
 use model::{
-    Address, AdaptiveConcurrency, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route,
-    RouteConfiguration, TcpProxy, VirtualHost,
+    AdaptiveConcurrency, Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter,
+    Route, RouteConfiguration, TcpProxy, VirtualHost,
 };
 
 use crate::clusters::{TRUST_BUNDLE, to_program};

@@ -304,7 +304,7 @@ impl World {
     fn inbound_services<'a>(
         &'a self,
         address: IpAddr,
-        namespace: &'a str,
+        namespace: &str,
         target: u16,
     ) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
         let own = self.at(address).filter(move |w| w.namespace == namespace);

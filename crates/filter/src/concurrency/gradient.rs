@@ -63,9 +63,7 @@ impl Gradient {
     pub fn new(settings: Arc<AdaptiveConcurrency>, draws: Draws) -> Self {
         let update = settings.update_interval;
         let (limit, baseline, window) = match settings.baseline {
-            Baseline::Measured(_) => {
-                (settings.min, 0, Window::Baseline { limit: settings.min, since: Duration::ZERO })
-            }
+            Baseline::Measured(_) => (settings.min, 0, Window::Baseline { limit: settings.min, since: Duration::ZERO }),
             Baseline::Fixed(time) => {
                 let window = Window::Limit { update, measure: Duration::MAX, measured: Duration::ZERO };
                 (settings.lowest(), time.as_micros() as u64, window)

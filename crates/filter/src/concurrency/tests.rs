@@ -94,7 +94,11 @@ async fn what_was_answered_to_its_end_is_a_sample() {
         let (_, mut run) = comes(&chain).await;
         tokio::time::advance(SECOND / 20).await;
         let places = run.places();
-        if complete { places.complete() } else { drop(places) }
+        if complete {
+            places.complete()
+        } else {
+            drop(places)
+        }
         assert_eq!(show("min_rtt_calculation_active").as_deref(), Some(measuring));
     }
     // Half of [50 ms, 51 ms) lies below.

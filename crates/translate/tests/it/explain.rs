@@ -115,8 +115,7 @@ kind: ServicePolicy
 metadata: {name: p}
 spec: {host: reviews, concurrencyLimit: {max: 20}}
 ";
-    let world =
-        world(&format!("{BOOKINFO}\n---\n{policy}"), &["productpage/v1@2", "reviews/v1@3", "ratings/v1@4"]);
+    let world = world(&format!("{BOOKINFO}\n---\n{policy}"), &["productpage/v1@2", "reviews/v1@3", "ratings/v1@4"]);
     let node = sidecar("productpage/v1@2", 9080);
     let ask = |host: &str| text(&explain(&world, &node, &question(host, 9080, "/", &[])));
     let limit = "policy: concurrency limit at the server\n  reviews-v1: 3 to 20 at once, beyond that 503; by percentile \

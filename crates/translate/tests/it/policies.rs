@@ -144,10 +144,7 @@ fn concurrency_limits_hold_for_what_comes_in() {
             "{max: 200, min: 10, interval: 100ms, percentile: 99.5, tolerance: 10, status: 429, baseline: {interval: 5m, jitter: 0, requests: 100}}",
             shaped,
         ),
-        (
-            "{baseline: {fixed: 20ms}}",
-            AdaptiveConcurrency { baseline: Baseline::Fixed(secs(1) / 50), ..plain.clone() },
-        ),
+        ("{baseline: {fixed: 20ms}}", AdaptiveConcurrency { baseline: Baseline::Fixed(secs(1) / 50), ..plain.clone() }),
         ("{min: 2000}", AdaptiveConcurrency { min: 2000, max: 2000, ..plain }),
     ] {
         let documents = policy("default", "p", &format!("{{host: reviews, concurrencyLimit: {spec}}}"));

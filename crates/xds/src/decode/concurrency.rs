@@ -20,10 +20,7 @@ pub(super) const ADAPTIVE_CONCURRENCY: &str =
 /// Envoy counts in whole milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-pub(super) fn adaptive_concurrency(
-    value: wire::AdaptiveConcurrency,
-    at: &At<'_>,
-) -> Decoded<AdaptiveConcurrency> {
+pub(super) fn adaptive_concurrency(value: wire::AdaptiveConcurrency, at: &At<'_>) -> Decoded<AdaptiveConcurrency> {
     take!(value, at, wire::AdaptiveConcurrency {
         used { enabled, concurrency_limit_exceeded_status, concurrency_controller_config }
         harmless {}
@@ -64,37 +61,35 @@ fn gradient_controller(value: wire::GradientControllerConfig, at: &At<'_>) -> De
     let at_update = at_limit.field("concurrency_update_interval");
     let update = time(required(concurrency_update_interval, &at_update)?, &at_update)?;
     let params = required(min_rtt_calc_params, &at_baseline)?;
-    let (min, buffer) = (params.min_concurrency, params.buffer);
     let percentile = AdaptiveConcurrency::PERCENTILE;
-    let buffer_percent = AdaptiveConcurrency::BUFFER_PERCENT;
     Ok(AdaptiveConcurrency {
         percentile: share(sample_aggregate_percentile, percentile, &at.field("sample_aggregate_percentile"))?,
         max: count(max_concurrency_limit, &at_limit.field("max_concurrency_limit"))?
             .unwrap_or(AdaptiveConcurrency::MAX),
         lower_bound: count(min_concurrency_limit, &at_limit.field("min_concurrency_limit"))?,
-        min: count(min, &at_baseline.field("min_concurrency"))?.unwrap_or(AdaptiveConcurrency::MIN),
-        buffer_percent: share(buffer, buffer_percent, &at_baseline.field("buffer"))?,
-        ..AdaptiveConcurrency::new(update, baseline(params, &at_baseline)?)
+        ..over_baseline(update, params, &at_baseline)?
     })
 }
 
 /// A baseline that is given is not measured.
-fn baseline(value: MinimumRttCalculationParams, at: &At<'_>) -> Decoded<Baseline> {
-    // Read by the caller.
+fn over_baseline(update: Duration, value: MinimumRttCalculationParams, at: &At<'_>) -> Decoded<AdaptiveConcurrency> {
     take!(value, at, MinimumRttCalculationParams {
-        used { interval, fixed_value, request_count, jitter }
-        harmless { min_concurrency, buffer }
+        used { interval, fixed_value, request_count, jitter, min_concurrency, buffer }
+        harmless {}
         refused {}
     });
+    let fixed = fixed_value.map(|value| time(value, &at.field("fixed_value"))).transpose()?;
     let interval = interval.map(|value| time(value, &at.field("interval"))).transpose()?;
-    let requests = count(request_count, &at.field("request_count"))?;
+    let requests = count(request_count, &at.field("request_count"))?.unwrap_or(Measuring::REQUESTS);
     let jitter_percent = share(jitter, Measuring::JITTER_PERCENT, &at.field("jitter"))?;
-    if let Some(fixed) = fixed_value {
-        return time(fixed, &at.field("fixed_value")).map(Baseline::Fixed);
-    }
-    let interval = interval.ok_or_else(|| at.error("says no baseline", "`interval` or `fixed_value`"))?;
-    let requests = requests.unwrap_or(Measuring::REQUESTS);
-    Ok(Baseline::Measured(Measuring { interval, jitter_percent, requests }))
+    let baseline = match (fixed, interval) {
+        (Some(fixed), _) => Baseline::Fixed(fixed),
+        (None, Some(interval)) => Baseline::Measured(Measuring { interval, jitter_percent, requests }),
+        (None, None) => return Err(at.error("says no baseline", "`interval` or `fixed_value`")),
+    };
+    let min = count(min_concurrency, &at.field("min_concurrency"))?.unwrap_or(AdaptiveConcurrency::MIN);
+    let buffer_percent = share(buffer, AdaptiveConcurrency::BUFFER_PERCENT, &at.field("buffer"))?;
+    Ok(AdaptiveConcurrency { min, buffer_percent, ..AdaptiveConcurrency::new(update, baseline) })
 }
 
 fn time(value: protobuf::Duration, at: &At<'_>) -> Decoded<Duration> {

@@ -202,11 +202,7 @@ fn refused_by_path() {
             "is set",
         ),
         (mutation(|it| it.request_mutations.push(Default::default())), ".mutations.request_mutations[0]", "is missing"),
-        (
-            concurrency(|it| it.concurrency_controller_config = None),
-            ".gradient_controller_config",
-            "is missing",
-        ),
+        (concurrency(|it| it.concurrency_controller_config = None), ".gradient_controller_config", "is missing"),
         (
             concurrency(|it| it.concurrency_limit_exceeded_status = Some(HttpStatus { code: 600 })),
             ".concurrency_limit_exceeded_status.code",
@@ -237,11 +233,7 @@ fn refused_by_path() {
             ".gradient_controller_config.concurrency_limit_params.max_concurrency_limit",
             "is 0",
         ),
-        (
-            gradient(|it| it.min_rtt_calc_params = None),
-            ".gradient_controller_config.min_rtt_calc_params",
-            "is missing",
-        ),
+        (gradient(|it| it.min_rtt_calc_params = None), ".gradient_controller_config.min_rtt_calc_params", "is missing"),
         (
             gradient(|it| it.min_rtt_calc_params = Some(Default::default())),
             ".gradient_controller_config.min_rtt_calc_params",

@@ -272,9 +272,8 @@ fn at_once(update: &str, limit: &str, min: u32, more: &str) -> String {
 fn concurrency() -> Vec<Group> {
     let never = "100000s";
     let routes = "- match: {prefix: /here}\n  direct_response: {status: 200, body: {inline_string: here}}\n- match: {prefix: /}\n  route: {cluster: one}\n";
-    let group = |name, filter: String, cases| {
-        Group::new(name, http(&every(routes)).http_filters(&filter).text(), cases)
-    };
+    let group =
+        |name, filter: String, cases| Group::new(name, http(&every(routes)).http_filters(&filter).text(), cases);
     let held = || get("/held").asks("delay=4000");
     // A proxy needs a moment to see that the client before is gone.
     let taken = |name: &'static str, request: Request| Case::of(name, vec![once(request).after(200).during(held())]);
@@ -308,11 +307,7 @@ fn concurrency() -> Vec<Group> {
             at_once(never, "", 1, "concurrency_limit_exceeded_status: {code: OK}"),
             vec![taken("one too many", get("/"))],
         ),
-        group(
-            "concurrency limit that is off",
-            at_once(never, "", 1, off),
-            vec![taken("one too many", get("/"))],
-        ),
+        group("concurrency limit that is off", at_once(never, "", 1, off), vec![taken("one too many", get("/"))]),
         group(
             "concurrency limit that moves",
             at_once("0.2s", ", max_concurrency_limit: 4", 1, ""),
