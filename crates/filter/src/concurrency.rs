@@ -9,7 +9,7 @@ mod samples;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -118,7 +118,8 @@ pub(crate) struct Controller {
     gradient: Mutex<Gradient>,
     /// What requests need to know of the state.
     limit: AtomicU32,
-    is_measuring: AtomicBool,
+    /// Samples that end the present measuring; if there is none, no number of them does.
+    needed: AtomicU32,
     /// In nanoseconds.
     due: AtomicU64,
     since: AtomicU64,
@@ -137,7 +138,7 @@ impl Controller {
             under_way: AtomicU32::new(0),
             samples: Samples::new(),
             limit: AtomicU32::new(0),
-            is_measuring: AtomicBool::new(false),
+            needed: AtomicU32::new(u32::MAX),
             due: AtomicU64::new(0),
             since: AtomicU64::new(0),
             blocked: stats.concurrency_blocked.with(&[&stats.prefix]),
@@ -169,8 +170,8 @@ impl Controller {
         if nanos(begun) < self.since.load(Relaxed) {
             return;
         }
-        self.samples.add((now - begun).as_micros() as u64);
-        if self.is_measuring.load(Relaxed) {
+        self.samples.add(now.saturating_sub(begun).as_micros() as u64);
+        if self.samples.count() >= self.needed.load(Relaxed) {
             let mut gradient = self.lock();
             gradient.sampled(now, &self.samples);
             self.publish(&gradient);
@@ -199,7 +200,7 @@ impl Controller {
     /// Tells everybody else.
     fn publish(&self, gradient: &Gradient) {
         self.limit.store(gradient.limit(), Relaxed);
-        self.is_measuring.store(gradient.is_measuring(), Relaxed);
+        self.needed.store(gradient.needed().unwrap_or(u32::MAX), Relaxed);
         self.since.store(nanos(gradient.since()), Relaxed);
         self.due.store(nanos(gradient.due()), Relaxed);
         self.gauges.show(gradient);
@@ -267,7 +268,7 @@ impl Gauges {
     fn show(&self, gradient: &Gradient) {
         let last = gradient.last();
         self.limit.set(gradient.limit().into());
-        self.is_measuring.set(gradient.is_measuring().into());
+        self.is_measuring.set(gradient.needed().is_some().into());
         // In milliseconds.
         self.baseline.set((gradient.baseline() / 1000) as i64);
         self.sample.set((last.sample / 1000) as i64);

@@ -77,9 +77,12 @@ impl Gradient {
         self.limit
     }
 
-    /// Is the baseline being measured?
-    pub fn is_measuring(&self) -> bool {
-        matches!(self.window, Window::Baseline { .. })
+    /// With so many samples the baseline is measured; none while it is not.
+    pub fn needed(&self) -> Option<u32> {
+        match (self.window, self.settings.baseline) {
+            (Window::Baseline { .. }, Baseline::Measured(how)) => Some(how.requests),
+            _ => None,
+        }
     }
 
     /// The baseline in microseconds; 0 until it is known.
