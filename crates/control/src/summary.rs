@@ -2,7 +2,7 @@
 
 use model::cluster::{Discovery, Localities, Transport, UpstreamProtocol};
 use model::endpoint::Health;
-use model::http_proxy::RouteSource;
+use model::http_proxy::{HttpFilter, RouteSource};
 use model::listener::{Direction, FilterChain, NetworkFilter};
 use model::route::{Action, Route};
 use model::secret::SecretValue;
@@ -145,8 +145,10 @@ fn chain(chain: &FilterChain) -> String {
     };
     let to = match &chain.filter {
         NetworkFilter::Http(http) => match &http.routes {
-            RouteSource::Rds(name) => format!("HTTP by the routes {name}"),
-            RouteSource::Inline(routes) => format!("HTTP by its own routes ({})", hosts(routes)),
+            RouteSource::Rds(name) => format!("HTTP by the routes {name}{}", limits(&http.filters)),
+            RouteSource::Inline(routes) => {
+                format!("HTTP by its own routes ({}){}", hosts(routes), limits(&http.filters))
+            }
         },
         NetworkFilter::Tcp(tcp) => {
             let to: Vec<String> =
@@ -155,6 +157,15 @@ fn chain(chain: &FilterChain) -> String {
         }
     };
     format!("{when}:{tls} {to}")
+}
+
+/// What comes in at once.
+fn limits(filters: &[HttpFilter]) -> String {
+    let limit = |filter: &HttpFilter| match filter {
+        HttpFilter::AdaptiveConcurrency(limit) => Some(format!(", {limit}")),
+        _ => None,
+    };
+    filters.iter().filter_map(limit).collect()
 }
 
 fn hosts(routes: &RouteConfiguration) -> String {

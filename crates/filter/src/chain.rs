@@ -12,6 +12,7 @@ use telemetry::ResponseFlags;
 use crate::around::Around;
 use crate::buffer::BufferFilter;
 use crate::compressor::{CompressorFilter, Encodings};
+use crate::concurrency::{ConcurrencyFilter, Controller, Controllers, Places};
 use crate::cors::CorsFilter;
 use crate::draw::Draws;
 use crate::fault::FaultFilter;
@@ -74,6 +75,8 @@ pub(crate) struct Left {
     pub encodings: Encodings,
     /// The call came as gRPC-Web.
     pub web_call: Option<WebCall>,
+    /// The places that it has under limits.
+    pub places: Places,
 }
 
 impl<'a> Facts<'a> {
@@ -140,6 +143,7 @@ enum Builtin {
     GrpcWeb(GrpcWebFilter),
     Mutation(Box<MutationFilter>),
     Buffer(BufferFilter),
+    Concurrency(ConcurrencyFilter),
 }
 
 impl HttpFilter for Builtin {
@@ -153,6 +157,7 @@ impl HttpFilter for Builtin {
             Self::GrpcWeb(filter) => filter.on_request(request, facts).await,
             Self::Mutation(filter) => filter.on_request(request, facts).await,
             Self::Buffer(filter) => filter.on_request(request, facts).await,
+            Self::Concurrency(filter) => filter.on_request(request, facts).await,
         }
     }
 
@@ -166,6 +171,7 @@ impl HttpFilter for Builtin {
             Self::GrpcWeb(filter) => filter.on_response(response, facts).await,
             Self::Mutation(filter) => filter.on_response(response, facts).await,
             Self::Buffer(filter) => filter.on_response(response, facts).await,
+            Self::Concurrency(filter) => filter.on_response(response, facts).await,
         }
     }
 }
@@ -181,6 +187,7 @@ impl Chain {
         let compressors: Arc<[_]> = compressors.collect();
         let mut next_compressor = 0..;
         let mut kept: Vec<&Arc<Limits>> = before.map(Self::limits).unwrap_or_default();
+        let mut controllers = Controllers::before(before.map(Self::controllers).unwrap_or_default());
         let built = filters.iter().filter_map(|filter| {
             Some(match filter {
                 http_proxy::HttpFilter::Fault(fault) => Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone())),
@@ -203,6 +210,9 @@ impl Chain {
                     Builtin::Mutation(Box::new(MutationFilter::new((**it).clone())))
                 }
                 http_proxy::HttpFilter::Buffer(it) => Builtin::Buffer(BufferFilter::new(it.clone())),
+                http_proxy::HttpFilter::AdaptiveConcurrency(settings) => {
+                    Builtin::Concurrency(ConcurrencyFilter::new(controllers.next(settings, stats)))
+                }
                 // Done before a route is chosen.
                 http_proxy::HttpFilter::Geo(_) => return None,
             })
@@ -215,6 +225,14 @@ impl Chain {
     fn limits(&self) -> Vec<&Arc<Limits>> {
         let own = self.filters.iter().filter_map(|filter| match filter {
             Builtin::LocalLimit(filter) => Some(filter.own()),
+            _ => None,
+        });
+        own.collect()
+    }
+
+    pub(crate) fn controllers(&self) -> Vec<&Arc<Controller>> {
+        let own = self.filters.iter().filter_map(|filter| match filter {
+            Builtin::Concurrency(filter) => Some(filter.controller()),
             _ => None,
         });
         own.collect()
@@ -279,6 +297,11 @@ impl<'a> Run<'a> {
             filter.on_response(response, &mut facts).await;
         }
         self.keep(facts);
+    }
+
+    /// The places that the request has taken under limits, to be held until it is over.
+    pub fn places(&mut self) -> Places {
+        self.left.as_mut().map(|left| std::mem::take(&mut left.places)).unwrap_or_default()
     }
 
     /// The chance by which the route chooses a cluster.

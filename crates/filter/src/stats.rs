@@ -1,6 +1,6 @@
-//! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*` and `envoy_http_compressor_*` with the
-//! label `http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and
-//! `envoy_cluster_ratelimit_*` with `cluster_name`.
+//! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*` and
+//! `envoy_http_adaptive_concurrency_*` with the label `http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with
+//! `local_http_ratelimit_prefix`, and `envoy_cluster_ratelimit_*` with `cluster_name`.
 
 use std::fmt;
 
@@ -29,6 +29,14 @@ pub struct Stats {
     pub(crate) not_compressed: Family<Counter>,
     pub(crate) bytes_before: Family<Counter>,
     pub(crate) bytes_after: Family<Counter>,
+    /// Of limits that move with the latency.
+    pub(crate) concurrency_blocked: Family<Counter>,
+    pub(crate) concurrency_limit: Family<Gauge>,
+    pub(crate) concurrency_measuring: Family<Gauge>,
+    pub(crate) concurrency_baseline: Family<Gauge>,
+    pub(crate) concurrency_sample: Family<Gauge>,
+    pub(crate) concurrency_gradient: Family<Gauge>,
+    pub(crate) concurrency_headroom: Family<Gauge>,
 }
 
 impl Stats {
@@ -50,6 +58,8 @@ impl Stats {
             let labels = ["http_conn_manager_prefix", "encoding"];
             Desc::new(&format!("envoy_http_compressor_{name}"), help).labels(&labels)
         };
+        let concurrency =
+            |name: &str, help: &str| desc(&format!("adaptive_concurrency_gradient_controller_{name}"), help);
         Ok(Self {
             prefix: prefix.into(),
             delays: shard.counters(desc("fault_delays_injected", "Requests that were delayed."))?,
@@ -71,6 +81,16 @@ impl Stats {
             not_compressed: shard.counters(compressor("not_compressed", "Responses that stayed as they were."))?,
             bytes_before: shard.counters(compressor("total_uncompressed_bytes", "Bytes that were compressed."))?,
             bytes_after: shard.counters(compressor("total_compressed_bytes", "What they were compressed to."))?,
+            concurrency_blocked: shard.counters(concurrency("rq_blocked", "Requests beyond the limit."))?,
+            concurrency_limit: shard.gauges(concurrency("concurrency_limit", "Requests that may be under way."))?,
+            concurrency_measuring: shard
+                .gauges(concurrency("min_rtt_calculation_active", "1 while the baseline is measured."))?,
+            concurrency_baseline: shard.gauges(concurrency("min_rtt_msecs", "The baseline, in milliseconds."))?,
+            concurrency_sample: shard
+                .gauges(concurrency("sample_rtt_msecs", "The latency of the last interval, in milliseconds."))?,
+            concurrency_gradient: shard
+                .gauges(concurrency("gradient", "What the limit was multiplied by last, in thousandths."))?,
+            concurrency_headroom: shard.gauges(concurrency("burst_queue_size", "What was added to the limit last."))?,
         })
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    AccessLog, Buffer, Compressor, Edge, Fault, Geo, GlobalRateLimit, HeaderMutation, HttpLimits, LocalRateLimit,
-    RouteConfiguration, ServerHeader, TargetRules,
+    AccessLog, AdaptiveConcurrency, Buffer, Compressor, Edge, Fault, Geo, GlobalRateLimit, HeaderMutation, HttpLimits,
+    LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
 };
 
 /// How HTTP is read from downstream, filtered and routed.
@@ -124,6 +124,8 @@ pub enum HttpFilter {
     HeaderMutation(Box<HeaderMutation>),
     /// Waits for the whole of a request.
     Buffer(Buffer),
+    /// Refuses requests beyond as many at once as their latency allows.
+    AdaptiveConcurrency(Arc<AdaptiveConcurrency>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::cluster::Balancing;
+use crate::concurrency::{AdaptiveConcurrency, Baseline};
 use crate::health_check::{HealthCheck, Probe};
 use crate::matcher::{Fraction, HeaderMatch, QueryMatch, QueryValue, StringMatch, ValueMatch};
 use crate::route::PathMatch;
@@ -85,6 +86,23 @@ impl fmt::Display for HealthCheck {
     }
 }
 
+/// `3 to 1000 at once, beyond that 503; by percentile 50 of the latencies in 1s, over 20ms and 25 %`
+impl fmt::Display for AdaptiveConcurrency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (time, lowest) = (base::format_duration, self.lowest());
+        write!(f, "{lowest} to {} at once, beyond that {}; ", self.max, self.status)?;
+        write!(f, "by percentile {} of the latencies in {}, over ", self.percentile, time(self.update_interval))?;
+        match self.baseline {
+            Baseline::Fixed(baseline) => f.write_str(&time(baseline))?,
+            Baseline::Measured(how) => {
+                write!(f, "that of {} requests measured every {}", how.requests, time(how.interval))?;
+            }
+        }
+        write!(f, " and {} %", self.buffer_percent)?;
+        if self.enabled { Ok(()) } else { f.write_str("; switched off") }
+    }
+}
+
 /// `12.5 %`
 impl fmt::Display for Fraction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,11 +123,16 @@ impl fmt::Display for QueryMatch {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::concurrency::Measuring;
     use crate::matcher::HeaderKey;
 
     #[test]
     fn in_words() {
+        let second = Duration::from_secs(1);
+        let fixed = AdaptiveConcurrency::new(second / 10, Baseline::Fixed(second / 50));
         let user = HeaderMatch::text(HeaderKey::parse("x-user").unwrap(), StringMatch::exact("jason"));
         for (found, expected) in [
             (user.to_string(), "x-user is `jason`"),
@@ -118,6 +141,16 @@ mod tests {
             (PathMatch::SegmentPrefix("/api".into()).to_string(), "/api/*"),
             (Fraction::percent(12.5).to_string(), "12.5 %"),
             (QueryMatch { name: "page".into(), value: QueryValue::Present(true) }.to_string(), "page is there"),
+            (
+                AdaptiveConcurrency::new(second, Baseline::Measured(Measuring::new(60 * second))).to_string(),
+                "3 to 1000 at once, beyond that 503; by percentile 50 of the latencies in 1s, over that of 50 requests \
+                 measured every 1m and 25 %",
+            ),
+            (
+                AdaptiveConcurrency { enabled: false, lower_bound: Some(7), ..fixed }.to_string(),
+                "7 to 1000 at once, beyond that 503; by percentile 50 of the latencies in 100ms, over 20ms and 25 %; \
+                 switched off",
+            ),
         ] {
             assert_eq!(found, expected);
         }

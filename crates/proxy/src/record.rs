@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use base::TraceContext;
-use filter::LocalResponse;
+use filter::{LocalResponse, Places};
 use mesh_http::grpc::GrpcStatus;
 use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, Timer, head};
 use model::route::{Action, Forward, Found};
@@ -75,6 +75,8 @@ pub(crate) struct Facts {
     pub endpoint: Option<Arc<Endpoint>>,
     /// The place on the endpoint, held until the end.
     pub exchange: Option<Exchange>,
+    /// The places under limits of filters, held until the end.
+    pub places: Places,
     /// Tries made.
     pub attempts: u32,
     /// The response's status; none if none was sent.
@@ -342,6 +344,11 @@ impl Record {
         facts.limits = Some(limits.of_response());
     }
 
+    /// Filters gave it these places, which it has until its end.
+    pub(crate) fn occupies(&self, places: Places) {
+        self.facts.borrow_mut().places = places;
+    }
+
     /// A filter keeps it from going where this route leads.
     pub(crate) fn would_go(&self, found: Option<&Found<'_>>, draw: u64) {
         if let Some(Action::Forward(to)) = found.map(|found| &found.route.action)
@@ -451,7 +458,11 @@ impl Record {
 
     fn response_ended(&self, end: BodyEnd) {
         let flag = match end {
-            BodyEnd::Complete => ResponseFlags::NONE,
+            BodyEnd::Complete => {
+                let places = std::mem::take(&mut self.facts.borrow_mut().places);
+                places.complete();
+                ResponseFlags::NONE
+            }
             BodyEnd::Dropped => self.downstream_gone(),
             BodyEnd::Failed(error) if error.side == Side::Downstream => self.downstream_gone(),
             BodyEnd::Failed(error) => match error.kind {

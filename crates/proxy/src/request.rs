@@ -62,6 +62,7 @@ async fn exchange(
             false => Ok(filters.on_request(request, &Surroundings::new(conn, pin)).await),
             true => Box::pin(record.in_time(filters.on_request(request, &Surroundings::new(conn, pin)))).await,
         };
+        record.occupies(filters.places());
         let instead = match passed {
             Ok(Flow::Continue) => None,
             Ok(Flow::Respond(local)) => Some(Ok(record.by_filter(*local))),

@@ -15,10 +15,12 @@ use crate::locality::{Distribution, Near};
 use crate::service::ServicePort;
 use crate::settings::MeshSettings;
 
+mod concurrency;
 mod health;
 mod limits;
 mod outlier;
 
+pub use concurrency::concurrency_limit;
 pub use health::of_service;
 pub use limits::Pool;
 

@@ -297,14 +297,47 @@ impl World {
 
     /// The service that the program beside `node` is an instance of by this port; of several the first by host.
     pub(crate) fn inbound_service(&self, node: &Node, target: u16) -> Option<(&Service, &ServicePort)> {
-        let own = self.at(node.address).filter(|w| w.namespace == node.namespace);
-        let mut found = own.flat_map(|workload| {
+        self.inbound_services(node.address, &node.namespace, target).next()
+    }
+
+    /// The services that a program at this address, of this namespace, is an instance of by this port.
+    fn inbound_services<'a>(
+        &'a self,
+        address: IpAddr,
+        namespace: &str,
+        target: u16,
+    ) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
+        let own = self.at(address).filter(move |w| w.namespace == namespace);
+        own.flat_map(move |workload| {
             let services = self.services().filter(|s| s.selects(workload));
             services
                 .flat_map(|s| s.ports.iter().map(move |p| (&**s, p)))
-                .filter(|(_, p)| p.on(workload) == Some(target))
-        });
-        found.next()
+                .filter(move |(_, p)| p.on(workload) == Some(target))
+        })
+    }
+
+    /// The ServicePolicy that limits what comes in by a port of a program at this address, of this namespace: of those of
+    /// its services the one of the most specific host, and of equals the oldest.
+    pub(crate) fn inbound_limit(
+        &self,
+        address: IpAddr,
+        namespace: &str,
+        target: u16,
+    ) -> Option<&Document<ServicePolicy>> {
+        let services = self.inbound_services(address, namespace, target);
+        let own: Vec<_> = services.filter_map(|(service, _)| self.service_policy(service)).collect();
+        let limits = |policy: &&Document<ServicePolicy>| {
+            policy.spec().concurrency_limit.is_some() && own.iter().any(|own| std::ptr::eq(*own, *policy))
+        };
+        // Of two services' own names none is more specific.
+        let specificity = |policy: &Document<ServicePolicy>| match self
+            .host_pattern(&policy.spec().host.value, policy.namespace())?
+        {
+            HostPattern::Exact(_) => Some((u8::MAX, 0)),
+            wild => Some(wild.specificity()),
+        };
+        // The list is from the oldest on, and of equals the last one counts as the greatest.
+        self.service_policies.iter().rev().filter(limits).max_by_key(|policy| specificity(policy))
     }
 
     /// The rules for a service as `node` sees them: the client's namespace, then the service's, then the root's; the

@@ -77,6 +77,8 @@ pub struct Step {
     pub together: bool,
     /// How long to wait before.
     pub pause: Duration,
+    /// Under way meanwhile: it is sent first, and given up at the end. Nothing of it is compared.
+    pub during: Option<Request>,
 }
 
 /// What is sent on a connection of its own.
@@ -137,7 +139,7 @@ pub fn case(name: &'static str, request: Request) -> Case {
 
 /// A step of one request.
 pub fn once(request: Request) -> Step {
-    Step { request, times: 1, together: false, pause: Duration::ZERO }
+    Step { request, times: 1, together: false, pause: Duration::ZERO, during: None }
 }
 
 impl Case {
@@ -173,6 +175,16 @@ impl Step {
     /// So many times.
     pub fn times(self, times: usize) -> Self {
         Self { times, ..self }
+    }
+
+    /// All of them at once.
+    pub fn together(self, times: usize) -> Self {
+        Self { times, together: true, ..self }
+    }
+
+    /// While an origin has this one.
+    pub fn during(self, held: Request) -> Self {
+        Self { during: Some(held), ..self }
     }
 
     /// After so many milliseconds.

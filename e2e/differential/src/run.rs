@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tokio::time::Instant;
 
-use crate::case::{Case, Compare, Group, Step};
+use crate::case::{Case, Compare, Group, Request, Step};
 use crate::client::{self, Answer};
 use crate::http1::latin1;
 use crate::origin::{Origins, Seen};
@@ -116,7 +116,11 @@ async fn observe(case: &Case, id: &str, proxy: &Proxy, origins: &Origins) -> Res
     let mut requests: Vec<(String, Answer)> = Vec::new();
     for (number, step) in case.steps.iter().enumerate() {
         tokio::time::sleep(step.pause).await;
-        requests.extend(run(step, &format!("{id}-{number}"), proxy).await?);
+        let id = format!("{id}-{number}");
+        requests.extend(match &step.during {
+            None => run(step, &id, proxy).await?,
+            Some(held) => beside(held, &format!("held-{id}"), (proxy, origins), run(step, &id, proxy)).await?,
+        });
     }
     let took = begun.elapsed();
     let mut observed = Observed { outcome: Outcome::default(), counts: BTreeMap::new() };
@@ -157,6 +161,27 @@ async fn observe(case: &Case, id: &str, proxy: &Proxy, origins: &Origins) -> Res
         });
     }
     Ok(observed)
+}
+
+/// Does something while an origin has a request.
+async fn beside<T>(
+    held: &Request,
+    id: &str,
+    (proxy, origins): (&Proxy, &Origins),
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let work = async {
+        while origins.memory.of(id).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        work.await
+    };
+    tokio::select! {
+        done = work => done,
+        answer = client::send(held, id, &proxy.names) => {
+            bail!("the request that was to be held was answered with {}", answer?.status)
+        }
+    }
 }
 
 async fn run(step: &Step, id: &str, proxy: &Proxy) -> Result<Vec<(String, Answer)>> {

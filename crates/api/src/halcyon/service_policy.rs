@@ -1,4 +1,5 @@
-//! ServicePolicy: what the owner of a service asks of all of its clients, where Istio has no word for it.
+//! ServicePolicy: what the owner of a service asks of all of its clients and of its workloads' proxies, where Istio has no
+//! word for it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use crate::syntax::{is_header_name, is_header_value};
 use crate::yaml::Node;
 
 object! {
-    /// How clients of a service choose among its workloads, and how they find out which of them are well.
+    /// How clients of a service choose among its workloads, how they find out which of them are well, and how much each
+    /// workload takes at once.
     Exact struct ServicePolicy {
         /// The host: a service's name, or `*.suffix`. A short name belongs to the policy's namespace.
         host "host" (required): Spanned<String>,
@@ -21,6 +23,8 @@ object! {
         health_check "healthCheck": Option<HealthCheck>,
         /// A request that is not answered soon is sent to another workload too.
         hedging "hedging": Option<Hedging>,
+        /// The proxy of each workload refuses what is too much at once.
+        concurrency_limit "concurrencyLimit": Option<ConcurrencyLimit>,
     }
 }
 
@@ -106,6 +110,40 @@ object! {
     }
 }
 
+object! {
+    /// How many requests a workload takes at once, by how long they take. More are refused.
+    Exact struct ConcurrencyLimit {
+        /// Never more than this; none means 1000.
+        max "max": Option<u32>,
+        /// Never less than this, and just as many while the baseline is measured; none means 3.
+        min "min": Option<u32>,
+        /// How often the limit is found out anew; none means 1 s.
+        interval "interval": Option<Duration>,
+        /// The percentile of an interval's latencies that stands for all of them; none means 50.
+        percentile "percentile": Option<f64>,
+        /// By how much of the baseline, in percent, requests may take longer before the limit falls; none means 25.
+        tolerance "tolerance": Option<f64>,
+        /// How long requests take where nothing makes them wait.
+        baseline "baseline": Option<LatencyBaseline>,
+        /// The status of what is refused; none means 503.
+        status "status": Option<u16>,
+    }
+}
+
+object! {
+    /// How long requests take where nothing makes them wait: given, or measured now and then.
+    Exact struct LatencyBaseline {
+        /// So long.
+        fixed "fixed": Option<Duration>,
+        /// How long after one measuring the next one begins; none means 60 s.
+        interval "interval": Option<Duration>,
+        /// By how much later it may begin, by chance, in percent; none means 15.
+        jitter "jitter": Option<f64>,
+        /// How many requests are measured; none means 50.
+        requests "requests": Option<u32>,
+    }
+}
+
 /// A status, or a range of them: `204`, `200-299`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Statuses {
@@ -140,8 +178,10 @@ impl ServicePolicy {
         report.field("host", |r| {
             check_host(&self.host, r);
         });
-        if self.load_balancer.is_none() && self.health_check.is_none() && self.hedging.is_none() {
-            report.warning("the policy asks for nothing").expected("`loadBalancer`, `healthCheck` or `hedging`");
+        let for_clients = self.load_balancer.is_some() || self.health_check.is_some() || self.hedging.is_some();
+        if !for_clients && self.concurrency_limit.is_none() {
+            let parts = "`loadBalancer`, `healthCheck`, `hedging` or `concurrencyLimit`";
+            report.warning("the policy asks for nothing").expected(parts);
         }
         report.opt("loadBalancer", &self.load_balancer, |balancer, r| {
             r.field("peakEwma", |r| {
@@ -151,6 +191,7 @@ impl ServicePolicy {
         });
         report.opt("healthCheck", &self.health_check, HealthCheck::check);
         report.opt("hedging", &self.hedging, Hedging::check);
+        report.opt("concurrencyLimit", &self.concurrency_limit, ConcurrencyLimit::check);
     }
 }
 
@@ -210,6 +251,71 @@ fn check_positive(name: &'static str, time: Option<Duration>, report: &mut Repor
     report.opt(name, &time, |time, r| {
         if time.is_zero() {
             r.error("0 s is no time").expected("more than 0 s, such as `10s`");
+        }
+    });
+}
+
+impl ConcurrencyLimit {
+    fn check(&self, report: &mut Report) {
+        for (name, number) in [("max", self.max), ("min", self.min)] {
+            check_some(name, number, report);
+        }
+        if let (Some(max), Some(min)) = (self.max, self.min)
+            && max < min
+        {
+            report.field("max", |r| {
+                r.error(format!("{max} is less than the {min} of `min`")).expected("as much or more");
+            });
+        }
+        check_milliseconds("interval", self.interval, report);
+        for (name, share) in [("percentile", self.percentile), ("tolerance", self.tolerance)] {
+            check_percent(name, share, report);
+        }
+        report.opt("status", &self.status, |status, r| {
+            if !(400..600).contains(status) {
+                r.error(format!("{status} says of no error")).expected("a status of 400 to 599");
+            }
+        });
+        report.opt("baseline", &self.baseline, LatencyBaseline::check);
+    }
+}
+
+impl LatencyBaseline {
+    fn check(&self, report: &mut Report) {
+        let is_measured = self.interval.is_some() || self.jitter.is_some() || self.requests.is_some();
+        if self.fixed.is_some() && is_measured {
+            let expected = "`fixed`, or how it is measured (`interval`, `jitter`, `requests`)";
+            report.error("a baseline that is given is not measured").expected(expected);
+        }
+        for (name, time) in [("fixed", self.fixed), ("interval", self.interval)] {
+            check_milliseconds(name, time, report);
+        }
+        check_percent("jitter", self.jitter, report);
+        check_some("requests", self.requests, report);
+    }
+}
+
+/// Latency is told in whole milliseconds.
+fn check_milliseconds(name: &'static str, time: Option<Duration>, report: &mut Report) {
+    report.opt(name, &time, |time, r| {
+        if *time < Duration::from_millis(1) {
+            r.error(format!("{} is too short", base::format_duration(*time))).expected("1 ms or more");
+        }
+    });
+}
+
+fn check_percent(name: &'static str, share: Option<f64>, report: &mut Report) {
+    report.opt(name, &share, |share, r| {
+        if !(0.0..=100.0).contains(share) {
+            r.error(format!("{share} is no percentage")).expected("a number from 0 to 100");
+        }
+    });
+}
+
+fn check_some(name: &'static str, number: Option<u32>, report: &mut Report) {
+    report.opt(name, &number, |number, r| {
+        if *number == 0 {
+            r.error("0 lets nothing through").expected("1 or more");
         }
     });
 }

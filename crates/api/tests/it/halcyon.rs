@@ -62,3 +62,31 @@ fn health_checks() {
         ],
     );
 }
+
+#[test]
+fn concurrency_limits() {
+    let limit = |spec: &str, expected: &[&str]| policy(&format!("host: a\nconcurrencyLimit: {spec}"), expected);
+    limit("{}", &[]);
+    limit(
+        "{max: 200, min: 10, interval: 100ms, percentile: 99.5, tolerance: 10, status: 429, baseline: {interval: 5m, jitter: 0, requests: 100}}",
+        &[],
+    );
+    limit("{baseline: {fixed: 20ms}}", &[]);
+    limit(
+        "{max: 0, min: 0, interval: 500us, percentile: 101, tolerance: -1, status: 302, baseline: {fixed: 0s, jitter: 200, requests: 0}}",
+        &[
+            "error concurrencyLimit.max: 0 lets nothing through",
+            "error concurrencyLimit.min: 0 lets nothing through",
+            "error concurrencyLimit.interval: 500us is too short",
+            "error concurrencyLimit.percentile: 101 is no percentage",
+            "error concurrencyLimit.tolerance: -1 is no percentage",
+            "error concurrencyLimit.status: 302 says of no error",
+            "error concurrencyLimit.baseline: a baseline that is given is not measured",
+            "error concurrencyLimit.baseline.fixed: 0s is too short",
+            "error concurrencyLimit.baseline.jitter: 200 is no percentage",
+            "error concurrencyLimit.baseline.requests: 0 lets nothing through",
+        ],
+    );
+    limit("{max: 2, min: 3}", &["error concurrencyLimit.max: 2 is less than the 3 of `min`"]);
+    limit("{limit: 3}", &["error concurrencyLimit.limit: the field `limit` is not known"]);
+}

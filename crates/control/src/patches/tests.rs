@@ -396,6 +396,30 @@ fn limits_that_a_proxy_keeps() {
 }
 
 #[test]
+fn limits_that_move_with_the_latency() {
+    let patch = format!(
+        "{{applyTo: HTTP_FILTER, match: {{context: SIDECAR_INBOUND, listener: {{filterChain: {{filter: {{name: {MANAGER}}}}}}}}}, \
+         patch: {{operation: INSERT_BEFORE, value: {{name: envoy.filters.http.adaptive_concurrency, typed_config: {{ \
+           '@type': type.googleapis.com/envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency, \
+           gradient_controller_config: {{sample_aggregate_percentile: {{value: 90}}, \
+             concurrency_limit_params: {{concurrency_update_interval: 0.1s}}, \
+             min_rtt_calc_params: {{interval: 60s, request_count: 50, jitter: {{value: 10}}}}}}, \
+           enabled: {{default_value: true, runtime_key: adaptive_concurrency.enabled}}}}}}}}}}"
+    );
+    let world = with(&patch);
+    assert_eq!(check(&world), [], "all of it is understood");
+    let config = made(&world, &sidecar("x"));
+    let inbound: Vec<_> = http(&config).into_iter().filter(|(name, _)| name.starts_with("inbound")).collect();
+    assert_eq!(inbound.len(), 2);
+    for (name, proxy) in inbound {
+        let [HttpFilter::AdaptiveConcurrency(limit)] = &proxy.filters[..] else {
+            panic!("{name}: {:?}", proxy.filters)
+        };
+        assert_eq!((limit.percentile, limit.min, limit.max), (90.0, 3, 1000), "{name}");
+    }
+}
+
+#[test]
 fn limits_that_a_service_keeps() {
     let patches = format!(
         "{{applyTo: HTTP_FILTER, match: {{context: GATEWAY, listener: {{filterChain: {{filter: {{name: {MANAGER}, \

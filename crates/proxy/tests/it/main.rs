@@ -1,5 +1,6 @@
 //! A mesh in one process: proxies on threads of their own, origins and clients on loopback.
 
+mod concurrency;
 mod control;
 mod edge;
 mod files;

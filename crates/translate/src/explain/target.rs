@@ -9,6 +9,8 @@ use model::{Cluster, EndpointSet};
 use super::{Step, Walk};
 use crate::names::{BLACK_HOLE, PASSTHROUGH};
 use crate::peer_authentication::Mode;
+use crate::policy::concurrency_limit;
+use crate::protocol::Protocol;
 use crate::service::{Service, ServicePort};
 
 impl<'a> Walk<'a> {
@@ -95,11 +97,14 @@ impl<'a> Walk<'a> {
             self.steps.push(Step::new("policy", format!("{} ({})", document.key(), document.origin)));
         }
         let Some(port) = service.port(self.question.port) else { return };
-        let mut modes: Vec<String> = self.modes(service, port).collect();
-        modes.sort();
-        modes.dedup();
-        if !modes.is_empty() {
-            self.steps.push(modes.into_iter().fold(Step::new("policy", "mutual TLS at the server"), Step::fact));
+        let modes: Vec<String> = self.modes(service, port).collect();
+        let limits: Vec<String> = self.limits(service, port).collect();
+        for (name, mut facts) in [("mutual TLS at the server", modes), ("concurrency limit at the server", limits)] {
+            facts.sort();
+            facts.dedup();
+            if !facts.is_empty() {
+                self.steps.push(facts.into_iter().fold(Step::new("policy", name), Step::fact));
+            }
         }
     }
 
@@ -112,6 +117,17 @@ impl<'a> Walk<'a> {
                 Mode::Strict => "STRICT: mutual TLS only",
             };
             Some(format!("{}: {mode}", workload.reference.name))
+        })
+    }
+
+    /// What comes in at once, where a proxy counts it: HTTP, at workloads that have one.
+    fn limits<'s>(&'s self, service: &'s Service, port: &'s ServicePort) -> impl Iterator<Item = String> + 's {
+        let is_http = port.protocol.is_http() || port.protocol == Protocol::Auto;
+        let with_proxies = self.world.workloads_of(service).filter(move |workload| is_http && workload.mesh_tls);
+        with_proxies.filter_map(move |workload| {
+            let policy = self.world.inbound_limit(workload.address, &workload.namespace, port.on(workload)?)?;
+            let limit = concurrency_limit(policy.spec().concurrency_limit.as_ref()?);
+            Some(format!("{}: {limit} ({})", workload.reference.name, policy.resource.key()))
         })
     }
 }

@@ -355,11 +355,15 @@ impl<'a> Editing<'a> {
                 let pattern = self.new.host_pattern(&policy.spec().host.value, policy.namespace());
                 self.servers(pattern.as_ref());
                 self.concern(pattern);
+                // They say when requests are hedged, too.
+                self.change.gateways |= policy.spec().hedging.is_some();
                 // Routes of gateways say what a hash is made of.
                 self.change.gateways |= hashes(policy.spec());
             }
             if let Some(policy) = Document::<ServicePolicy>::of(resource) {
-                self.concern(self.new.host_pattern(&policy.spec().host.value, policy.namespace()));
+                let pattern = self.new.host_pattern(&policy.spec().host.value, policy.namespace());
+                self.servers(pattern.as_ref());
+                self.concern(pattern);
                 // They say when requests are hedged, too.
                 self.change.gateways |= policy.spec().hedging.is_some();
             }
@@ -386,7 +390,7 @@ impl<'a> Editing<'a> {
         }
     }
 
-    /// Limits on connections hold for those who serve a host too. A rule without any may stand before one that has some.
+    /// Limits hold for those who serve a host too. A rule without any may stand before one that has some.
     fn servers(&mut self, hosts: Option<&HostPattern>) {
         let Some(hosts) = hosts else { return };
         let servers = self.new.known.iter().filter(|known| hosts.matches(&known.service.host));

@@ -106,3 +106,21 @@ fn callers_by_name() {
         assert_eq!(labels(name).as_deref(), expected, "{name}");
     }
 }
+
+#[test]
+fn a_limit_at_the_server() {
+    let policy = "
+apiVersion: halcyon.dev/v1alpha1
+kind: ServicePolicy
+metadata: {name: p}
+spec: {host: reviews, concurrencyLimit: {max: 20}}
+";
+    let world = world(&format!("{BOOKINFO}\n---\n{policy}"), &["productpage/v1@2", "reviews/v1@3", "ratings/v1@4"]);
+    let node = sidecar("productpage/v1@2", 9080);
+    let ask = |host: &str| text(&explain(&world, &node, &question(host, 9080, "/", &[])));
+    let limit = "policy: concurrency limit at the server\n  reviews-v1: 3 to 20 at once, beyond that 503; by percentile \
+                 50 of the latencies in 1s, over that of 50 requests measured every 1m and 25 % \
+                 (ServicePolicy/default/p)\n";
+    assert!(ask("reviews").contains(limit), "{}", ask("reviews"));
+    assert!(!ask("ratings").contains("concurrency limit"));
+}

@@ -83,6 +83,14 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: DestinationRule, metadata: {name: d2, namespace: istio-system}, spec: {host: '*', trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}}}}",
     ],
     &[
+        "{kind: ServicePolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: p1}, spec: {host: reviews, concurrencyLimit: {max: 9}, healthCheck: {tcp: {}}}}",
+        "{kind: ServicePolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: p1}, spec: {host: '*.default.svc.cluster.local', concurrencyLimit: {min: 2}}}",
+        "{kind: ServicePolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: p1}, spec: {host: s.example.org, loadBalancer: {peakEwma: {}}}}",
+    ],
+    &[
+        "{kind: ServicePolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: p2, namespace: istio-system}, spec: {host: '*', concurrencyLimit: {}, loadBalancer: {peakEwma: {}}}}",
+    ],
+    &[
         "{kind: Sidecar, spec: {egress: [{hosts: ['./*']}]}}",
         "{kind: Sidecar, spec: {workloadSelector: {labels: {version: v1}}, outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: ['*/*.example.org', 'other/*']}]}}",
     ],

@@ -1,11 +1,13 @@
-//! ServicePolicies: what the owner of a service asks of its clients.
+//! ServicePolicies: what the owner of a service asks of its clients, and of the proxies of its workloads.
 
 use std::time::Duration;
 
-use model::Cluster;
 use model::cluster::{Balancing, PeakEwma};
+use model::concurrency::{Baseline, Measuring};
 use model::health_check::{HealthCheck, HttpProbe, Probe};
 use model::route::Action;
+use model::http_proxy::HttpFilter;
+use model::{AdaptiveConcurrency, Cluster, NetworkFilter};
 
 use super::mesh::{BOOKINFO, config, sidecar, world};
 
@@ -141,5 +143,101 @@ fn requests_that_are_hedged() {
         (own + &of("ratings", "{delay: 80ms, requests: 5}") + &two, Some((1, Some(ms(80)), true))),
     ] {
         assert_eq!(tries(&documents), expected, "{documents}");
+    }
+}
+
+/// How much comes in at once by a port of reviews, chain by chain.
+fn limits(documents: &str, port: u16) -> Vec<(String, Option<AdaptiveConcurrency>)> {
+    let world = world(&format!("{BOOKINFO}\n---\n{documents}"), &["reviews/v1@3", "productpage/v1@2"]);
+    let config = config(&world, &sidecar("reviews/v1@3", port));
+    let listener = &config.listeners[&*format!("inbound_127.64.0.3_{port}")];
+    let limit = |filter: &NetworkFilter| match filter {
+        NetworkFilter::Tcp(_) => None,
+        NetworkFilter::Http(http) => match &http.filters[..] {
+            [] => None,
+            [HttpFilter::AdaptiveConcurrency(limit)] => Some((**limit).clone()),
+            others => panic!("{others:?}"),
+        },
+    };
+    listener.chains.iter().map(|chain| (chain.name.to_string(), limit(&chain.filter))).collect()
+}
+
+#[test]
+fn concurrency_limits_hold_for_what_comes_in() {
+    let secs = Duration::from_secs;
+    let plain = AdaptiveConcurrency::new(secs(1), Baseline::Measured(Measuring::new(secs(60))));
+    let shaped = AdaptiveConcurrency {
+        max: 200,
+        min: 10,
+        percentile: 99.5,
+        buffer_percent: 10.0,
+        status: 429,
+        ..AdaptiveConcurrency::new(
+            secs(1) / 10,
+            Baseline::Measured(Measuring { interval: secs(300), jitter_percent: 0.0, requests: 100 }),
+        )
+    };
+    for (spec, expected) in [
+        ("{}", plain.clone()),
+        (
+            "{max: 200, min: 10, interval: 100ms, percentile: 99.5, tolerance: 10, status: 429, baseline: {interval: 5m, jitter: 0, requests: 100}}",
+            shaped,
+        ),
+        ("{baseline: {fixed: 20ms}}", AdaptiveConcurrency { baseline: Baseline::Fixed(secs(1) / 50), ..plain.clone() }),
+        ("{min: 2000}", AdaptiveConcurrency { min: 2000, max: 2000, ..plain }),
+    ] {
+        let documents = policy("default", "p", &format!("{{host: reviews, concurrencyLimit: {spec}}}"));
+        let expected = Some(expected);
+        assert_eq!(
+            limits(&documents, 9080),
+            [("mesh".to_owned(), expected.clone()), ("plain".to_owned(), expected), ("tls".to_owned(), None)],
+            "{spec}"
+        );
+        assert!(reviews(&documents).health_check.is_none(), "clients have nothing to do with it");
+    }
+}
+
+/// The most that reviews takes at once by a port.
+fn most(documents: &str, port: u16) -> Option<u32> {
+    limits(documents, port).into_iter().find_map(|(_, limit)| limit).map(|limit| limit.max)
+}
+
+#[test]
+fn which_concurrency_limit_counts() {
+    let of = |namespace: &str, name: &str, host: &str, max: u32| {
+        policy(namespace, name, &format!("{{host: '{host}', concurrencyLimit: {{max: {max}}}}}"))
+    };
+    let service = |name: &str, port: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{app: reviews}}, ports: [{port}]}}\n"
+        )
+    };
+    let same = service("all", "{name: http, port: 80, targetPort: 9080}");
+    let other = service("admin", "{name: http, port: 80, targetPort: 9090}");
+    let bytes = service("bytes", "{name: tcp, port: 81, targetPort: 9091}");
+    let health = policy("default", "h", "{host: reviews, healthCheck: {tcp: {}}}");
+    for (name, documents, port, expected) in [
+        ("none", String::new(), 9080, None),
+        ("of clients only", health.clone(), 9080, None),
+        ("the root's", of("istio-system", "a", "*", 1), 9080, Some(1)),
+        ("the namespace's policy counts whole", of("istio-system", "a", "*", 1) + &health, 9080, None),
+        ("another's service", of("default", "a", "ratings", 1), 9080, None),
+        // Two services of one port.
+        ("either service", of("default", "a", "all", 1) + &same, 9080, Some(1)),
+        ("the oldest", of("default", "a", "reviews", 1) + &of("default", "b", "all", 2) + &same, 9080, Some(1)),
+        (
+            "the most specific",
+            of("default", "a", "*.default.svc.cluster.local", 1) + &of("default", "b", "all", 2) + &same,
+            9080,
+            Some(2),
+        ),
+        ("one that has a limit", of("default", "z", "all", 1) + &health + &same, 9080, Some(1)),
+        // By the port of the service.
+        ("another port", of("default", "a", "reviews", 1) + &other, 9090, None),
+        ("that port", of("default", "a", "admin", 1) + &other, 9090, Some(1)),
+        ("not the first", of("default", "a", "admin", 1) + &other, 9080, None),
+        ("no HTTP", of("default", "a", "bytes", 1) + &bytes, 9091, None),
+    ] {
+        assert_eq!(most(&documents, port), expected, "{name}: {documents}");
     }
 }

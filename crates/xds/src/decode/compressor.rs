@@ -2,7 +2,7 @@
 
 use model::compression::{Brotli, BrotliMode, CompressorRule, ETags, Encoding, Gzip, Zstd};
 use model::{Compressor, StringMatch};
-use proto::envoy::config::core::v3::{RuntimeFeatureFlag, TypedExtensionConfig};
+use proto::envoy::config::core::v3::TypedExtensionConfig;
 use proto::envoy::extensions::compression::brotli::compressor::v3 as brotli;
 use proto::envoy::extensions::compression::gzip::compressor::v3 as gzip;
 use proto::envoy::extensions::compression::zstd::compressor::v3 as zstd;
@@ -13,7 +13,7 @@ use proto::envoy::extensions::filters::http::compressor::v3::compressor::{
 use proto::envoy::extensions::filters::http::compressor::v3::compressor_per_route::Override;
 use proto::google::protobuf::UInt32Value;
 
-use super::{At, Decoded, each, matcher, required, take, type_name, unpack};
+use super::{At, Decoded, each, enabled, matcher, required, take, type_name, unpack};
 
 pub(super) const COMPRESSOR: &str = "envoy.extensions.filters.http.compressor.v3.Compressor";
 pub(super) const PER_ROUTE: &str = "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute";
@@ -92,7 +92,7 @@ fn responses(value: ResponseDirectionConfig, base: Compressor, at: &At<'_>) -> D
             false => each(content_type_matcher, &at_common.field("content_type_matcher"), matcher::string)?,
         };
         Ok(Compressor {
-            enabled: self::enabled(enabled),
+            enabled: super::enabled(enabled),
             min_length: min_content_length.map(|it| it.value).filter(|it| *it > 0).unwrap_or(Compressor::MIN_LENGTH),
             types,
             etags: match (disable_on_etag_header, weaken_etag_on_compress) {
@@ -105,12 +105,6 @@ fn responses(value: ResponseDirectionConfig, base: Compressor, at: &At<'_>) -> D
             ..base
         })
     }
-}
-
-/// A flag that is on when it is absent. There is no runtime here that could overrule the default.
-fn enabled(value: Option<RuntimeFeatureFlag>) -> bool {
-    let RuntimeFeatureFlag { default_value, runtime_key: _ } = value.unwrap_or_default();
-    default_value.is_none_or(|it| it.value)
 }
 
 fn status(code: u32, at: &At<'_>) -> Decoded<u16> {

@@ -6,6 +6,7 @@ mod bootstrap;
 mod buffer;
 mod cluster;
 mod compressor;
+mod concurrency;
 mod endpoint;
 mod fault;
 mod filter_rules;
@@ -32,7 +33,8 @@ use std::time::Duration;
 use model::{Address, ResourceKind};
 use prost::{Message, Name};
 use proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
-use proto::envoy::config::core::v3::{self as core, ConfigSource};
+use proto::envoy::config::core::v3::{self as core, ConfigSource, RuntimeFeatureFlag};
+use proto::envoy::r#type::v3::Percent;
 use proto::google::protobuf::{self, Any, BoolValue, value::Kind};
 
 use crate::{Resource, type_url};
@@ -135,6 +137,20 @@ fn limit(value: Option<protobuf::Duration>, default: Option<Duration>, at: &At<'
 
 fn optional_duration(value: Option<protobuf::Duration>, at: &At<'_>) -> Decoded<Option<Duration>> {
     value.map(|value| duration(value, at)).transpose()
+}
+
+/// A share from 0 to 100.
+fn percent(value: Percent, at: &At<'_>) -> Decoded<f64> {
+    match value.value {
+        value if (0.0..=100.0).contains(&value) => Ok(value),
+        value => Err(at.error(format!("is {value}"), "a percentage from 0 to 100")),
+    }
+}
+
+/// A feature that is on when it is absent. There is no runtime here that could overrule the default.
+fn enabled(value: Option<RuntimeFeatureFlag>) -> bool {
+    let RuntimeFeatureFlag { default_value, runtime_key: _ } = value.unwrap_or_default();
+    default_value.is_none_or(|it| it.value)
 }
 
 /// A flag that is off when it is absent.

@@ -6,6 +6,7 @@ mod balancing;
 mod buffer;
 mod cluster;
 mod compressor;
+mod concurrency;
 mod endpoint;
 mod filter_rules;
 mod geo;

@@ -1,19 +1,26 @@
 //! What is refused of filters that change heads and bodies, by its path; and what of Envoy's older forms is understood.
 
 use model::compression::{ETags, Encoding, Gzip};
+use model::concurrency::{Baseline, Measuring};
 use model::http_proxy::HttpFilter;
-use model::{NetworkFilter, StringMatch};
+use model::{AdaptiveConcurrency, NetworkFilter, StringMatch};
 use prost::Name;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::listener::v3 as listener;
 use proto::envoy::config::route::v3 as route;
 use proto::envoy::extensions::compression::{brotli, gzip, zstd};
 use proto::envoy::extensions::filters::http as wire;
+use proto::envoy::extensions::filters::http::adaptive_concurrency::v3::GradientControllerConfig;
+use proto::envoy::extensions::filters::http::adaptive_concurrency::v3::adaptive_concurrency::ConcurrencyControllerConfig;
+use proto::envoy::extensions::filters::http::adaptive_concurrency::v3::gradient_controller_config::{
+    ConcurrencyLimitCalculationParams, MinimumRttCalculationParams,
+};
 use proto::envoy::extensions::filters::http::compressor::v3::compressor::{
     CommonDirectionConfig, RequestDirectionConfig, ResponseDirectionConfig,
 };
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
-use proto::google::protobuf::{Any, BoolValue, UInt32Value};
+use proto::envoy::r#type::v3::{HttpStatus, Percent};
+use proto::google::protobuf::{Any, BoolValue, Duration, UInt32Value};
 use xds::decode::{self, DecodeError};
 
 fn pack<M: Name>(message: &M) -> Any {
@@ -75,6 +82,46 @@ fn requests(value: bool) -> Option<RequestDirectionConfig> {
 
 fn number(value: u32) -> Option<UInt32Value> {
     Some(UInt32Value { value })
+}
+
+fn concurrency(change: impl FnOnce(&mut wire::adaptive_concurrency::v3::AdaptiveConcurrency)) -> Any {
+    let controller = GradientControllerConfig {
+        concurrency_limit_params: Some(ConcurrencyLimitCalculationParams {
+            concurrency_update_interval: time(100_000_000),
+            ..Default::default()
+        }),
+        min_rtt_calc_params: Some(MinimumRttCalculationParams { interval: time(500_000_000), ..Default::default() }),
+        ..Default::default()
+    };
+    let mut filter = wire::adaptive_concurrency::v3::AdaptiveConcurrency {
+        concurrency_controller_config: Some(ConcurrencyControllerConfig::GradientControllerConfig(controller)),
+        ..Default::default()
+    };
+    change(&mut filter);
+    pack(&filter)
+}
+
+fn gradient(change: impl FnOnce(&mut GradientControllerConfig)) -> Any {
+    concurrency(|filter| {
+        let Some(ConcurrencyControllerConfig::GradientControllerConfig(controller)) =
+            &mut filter.concurrency_controller_config
+        else {
+            panic!("no controller")
+        };
+        change(controller);
+    })
+}
+
+fn limit(controller: &mut GradientControllerConfig) -> &mut ConcurrencyLimitCalculationParams {
+    controller.concurrency_limit_params.as_mut().unwrap()
+}
+
+fn baseline(controller: &mut GradientControllerConfig) -> &mut MinimumRttCalculationParams {
+    controller.min_rtt_calc_params.as_mut().unwrap()
+}
+
+fn time(nanos: i32) -> Option<Duration> {
+    Some(Duration { seconds: 0, nanos })
 }
 
 #[test]
@@ -155,6 +202,53 @@ fn refused_by_path() {
             "is set",
         ),
         (mutation(|it| it.request_mutations.push(Default::default())), ".mutations.request_mutations[0]", "is missing"),
+        (concurrency(|it| it.concurrency_controller_config = None), ".gradient_controller_config", "is missing"),
+        (
+            concurrency(|it| it.concurrency_limit_exceeded_status = Some(HttpStatus { code: 600 })),
+            ".concurrency_limit_exceeded_status.code",
+            "is 600",
+        ),
+        (
+            gradient(|it| it.concurrency_limit_params = None),
+            ".gradient_controller_config.concurrency_limit_params",
+            "is missing",
+        ),
+        (
+            gradient(|it| it.sample_aggregate_percentile = Some(Percent { value: 100.5 })),
+            ".gradient_controller_config.sample_aggregate_percentile",
+            "is 100.5",
+        ),
+        (
+            gradient(|it| it.concurrency_limit_params = Some(Default::default())),
+            ".gradient_controller_config.concurrency_limit_params.concurrency_update_interval",
+            "is missing",
+        ),
+        (
+            gradient(|it| limit(it).concurrency_update_interval = time(999_999)),
+            ".gradient_controller_config.concurrency_limit_params.concurrency_update_interval",
+            "is 999999ns",
+        ),
+        (
+            gradient(|it| limit(it).max_concurrency_limit = number(0)),
+            ".gradient_controller_config.concurrency_limit_params.max_concurrency_limit",
+            "is 0",
+        ),
+        (gradient(|it| it.min_rtt_calc_params = None), ".gradient_controller_config.min_rtt_calc_params", "is missing"),
+        (
+            gradient(|it| it.min_rtt_calc_params = Some(Default::default())),
+            ".gradient_controller_config.min_rtt_calc_params",
+            "says no baseline",
+        ),
+        (
+            gradient(|it| baseline(it).fixed_value = time(0)),
+            ".gradient_controller_config.min_rtt_calc_params.fixed_value",
+            "is 0s",
+        ),
+        (
+            gradient(|it| baseline(it).request_count = number(0)),
+            ".gradient_controller_config.min_rtt_calc_params.request_count",
+            "is 0",
+        ),
         (buffer(None), ".max_request_bytes", "is missing"),
         (buffer(number(0)), ".max_request_bytes", "is 0"),
     ] {
@@ -189,4 +283,49 @@ fn compressors_of_all_forms() {
             Some(ResponseDirectionConfig { weaken_etag_on_compress: true, ..Default::default() });
     }));
     assert_eq!((new.min_length, new.etags), (30, ETags::Weaken), "the older fields do not count beside it");
+}
+
+#[test]
+fn limits_of_concurrency_by_envoys_defaults() {
+    let read = |config| match read(config).expect("a limit") {
+        HttpFilter::AdaptiveConcurrency(limit) => (*limit).clone(),
+        other => panic!("{other:?}"),
+    };
+    let milliseconds = std::time::Duration::from_millis;
+    let measured = Measuring { interval: milliseconds(500), jitter_percent: 15.0, requests: 50 };
+    let plain = AdaptiveConcurrency {
+        enabled: true,
+        status: 503,
+        percentile: 50.0,
+        update_interval: milliseconds(100),
+        max: 1000,
+        lower_bound: None,
+        min: 3,
+        baseline: Baseline::Measured(measured),
+        buffer_percent: 25.0,
+    };
+    for (config, expected) in [
+        (concurrency(|_| ()), plain.clone()),
+        (concurrency(|it| it.enabled = flag(false)), AdaptiveConcurrency { enabled: false, ..plain.clone() }),
+        // What is no error is 503.
+        (concurrency(|it| it.concurrency_limit_exceeded_status = Some(HttpStatus { code: 302 })), plain.clone()),
+        (
+            concurrency(|it| it.concurrency_limit_exceeded_status = Some(HttpStatus { code: 429 })),
+            AdaptiveConcurrency { status: 429, ..plain.clone() },
+        ),
+        // A value that is given is not measured, whatever is said of measuring.
+        (
+            gradient(|it| baseline(it).fixed_value = time(20_000_000)),
+            AdaptiveConcurrency { baseline: Baseline::Fixed(milliseconds(20)), ..plain.clone() },
+        ),
+        (
+            gradient(|it| {
+                limit(it).min_concurrency_limit = number(7);
+                baseline(it).min_concurrency = number(4);
+            }),
+            AdaptiveConcurrency { lower_bound: Some(7), min: 4, ..plain },
+        ),
+    ] {
+        assert_eq!(read(config), expected);
+    }
 }

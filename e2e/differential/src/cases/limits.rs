@@ -1,11 +1,13 @@
-//! Rate limits: those that a proxy keeps, and those of a service.
+//! Rate limits: those that a proxy keeps, and those of a service. How much at once, by the latency.
 
 use crate::bootstrap::{HTTP2, cluster, http, indent};
 use crate::case::{Case, Compare, Group, Request, case, get, once, post};
 
 /// The groups.
 pub fn groups() -> Vec<Group> {
-    vec![local(), by_descriptor(), global()]
+    let mut groups = vec![local(), by_descriptor(), global()];
+    groups.extend(concurrency());
+    groups
 }
 
 const LOCAL: &str = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
@@ -254,4 +256,66 @@ fn global() -> Group {
             case("denied: nobody there", of("/user", "anna").to("THIRD")),
         ],
     )
+}
+
+const CONCURRENCY: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency";
+
+/// A limit over a baseline that nothing takes as long as, and more of the filter's fields.
+fn at_once(update: &str, limit: &str, min: u32, more: &str) -> String {
+    format!(
+        "- name: envoy.filters.http.adaptive_concurrency\n  typed_config:\n    '@type': {CONCURRENCY}\n    gradient_controller_config:\n      concurrency_limit_params: {{concurrency_update_interval: {update}{limit}}}\n      min_rtt_calc_params: {{fixed_value: 100s, min_concurrency: {min}}}\n{}",
+        indent(more, 4)
+    )
+}
+
+fn concurrency() -> Vec<Group> {
+    let never = "100000s";
+    let routes = "- match: {prefix: /here}\n  direct_response: {status: 200, body: {inline_string: here}}\n- match: {prefix: /}\n  route: {cluster: one}\n";
+    let group =
+        |name, filter: String, cases| Group::new(name, http(&every(routes)).http_filters(&filter).text(), cases);
+    let held = || get("/held").asks("delay=4000");
+    // A proxy needs a moment to see that the client before is gone.
+    let taken = |name: &'static str, request: Request| Case::of(name, vec![once(request).after(200).during(held())]);
+    let slow = || get("/").asks("delay=700");
+    let off = "enabled: {default_value: false, runtime_key: x}";
+    vec![
+        group(
+            "concurrency limit",
+            at_once(never, "", 1, ""),
+            vec![
+                case("one after the other", get("/")).times(3),
+                taken("one too many", get("/")),
+                taken("by HTTP/2", get("/").h2()),
+                taken("gRPC", post("/", "").h2().header("content-type", "application/grpc")),
+                taken("an answer of the route", get("/here")),
+                Case::of("answers of the route", vec![once(get("/here")).after(200).times(3)]),
+                Case::of("a client that is gone", vec![once(get("/")).during(held()), once(get("/")).after(300)]),
+                case("many at once", slow()).together(5).compare(Compare::Statuses),
+            ],
+        ),
+        group(
+            "concurrency limit of two",
+            at_once(never, "", 2, "concurrency_limit_exceeded_status: {code: TooManyRequests}"),
+            vec![
+                taken("one is none too many", get("/")),
+                Case::of("many at once", vec![once(slow()).after(200).together(5)]).compare(Compare::Statuses),
+            ],
+        ),
+        group(
+            "concurrency limit with a status that is no error",
+            at_once(never, "", 1, "concurrency_limit_exceeded_status: {code: OK}"),
+            vec![taken("one too many", get("/"))],
+        ),
+        group("concurrency limit that is off", at_once(never, "", 1, off), vec![taken("one too many", get("/"))]),
+        group(
+            "concurrency limit that moves",
+            at_once("0.2s", ", max_concurrency_limit: 4", 1, ""),
+            vec![
+                // 1 * 2 + 1.41, then 3 * 2 + 2.45, of which there are 4 at most.
+                Case::of("up", vec![once(get("/")), once(slow()).after(600).together(6)]).compare(Compare::Statuses),
+                Case::of("no further", vec![once(slow()).after(900).together(6)]).compare(Compare::Statuses),
+            ],
+        ),
+    ]
 }

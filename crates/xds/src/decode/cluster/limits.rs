@@ -10,7 +10,7 @@ use proto::envoy::config::core::v3 as core;
 use proto::envoy::r#type::v3::Percent;
 use proto::google::protobuf::UInt32Value;
 
-use crate::decode::{At, Decoded, duration, take};
+use crate::decode::{At, Decoded, duration, percent, take};
 
 /// The limits of the default priority; where nothing is said of them, Envoy's.
 pub(super) fn circuit_breakers(
@@ -62,14 +62,6 @@ fn read_budget(value: thresholds::RetryBudget, at: &At<'_>) -> Decoded<RetryBudg
         percent: value.budget_percent.map_or(Ok(envoys.percent), |p| percent(p, &at.field("budget_percent")))?,
         min_concurrency: value.min_retry_concurrency.map_or(envoys.min_concurrency, |n| n.value),
     })
-}
-
-/// A share from 0 to 100.
-pub(super) fn percent(value: Percent, at: &At<'_>) -> Decoded<f64> {
-    match value.value {
-        value if (0.0..=100.0).contains(&value) => Ok(value),
-        value => Err(at.error(format!("is {value}"), "a percentage from 0 to 100")),
-    }
 }
 
 /// Envoy rounds it to a whole number.

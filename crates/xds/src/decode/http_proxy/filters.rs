@@ -10,6 +10,7 @@ use proto::google::protobuf::Any;
 
 use crate::decode::buffer::{BUFFER, buffer};
 use crate::decode::compressor::{COMPRESSOR, compressor};
+use crate::decode::concurrency::{ADAPTIVE_CONCURRENCY, adaptive_concurrency};
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
 use crate::decode::geo::{GEOIP, geo};
@@ -72,6 +73,10 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
                 filters.push(HttpFilter::HeaderMutation(Box::new(mutation)));
             }
             BUFFER => filters.push(HttpFilter::Buffer(buffer(unpack(&any, &at_config)?, &name, &at_config)?)),
+            ADAPTIVE_CONCURRENCY => {
+                let limit = adaptive_concurrency(unpack(&any, &at_config)?, &at_config)?;
+                filters.push(HttpFilter::AdaptiveConcurrency(Arc::new(limit)));
+            }
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);

@@ -95,5 +95,6 @@ pub fn http_filter() -> impl Strategy<Value = HttpFilter> {
         buffer.prop_map(HttpFilter::Buffer),
         limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),
         limits::global().prop_map(|limits| HttpFilter::GlobalRateLimit(Arc::new(limits))),
+        limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]
 }

@@ -1,5 +1,6 @@
-//! Rate limits.
+//! Limits on rates and on concurrency.
 
+use model::concurrency::{Baseline, Measuring};
 use model::rate_limit::{
     DescriptorAction, DescriptorRule, Fill, GlobalRateLimitRoute, HostLimits, LimitService, LocalDescriptor,
     RequestType,
@@ -145,4 +146,29 @@ pub fn global_route() -> impl Strategy<Value = GlobalRateLimitRoute> {
         rules,
         domain,
     })
+}
+
+/// Limits that move with the latency.
+pub fn concurrency() -> impl Strategy<Value = AdaptiveConcurrency> {
+    let count = || 1..=u32::MAX;
+    let measured = (some_time(), 0.0..=100.0, count()).prop_map(|(interval, jitter_percent, requests)| Measuring {
+        interval,
+        jitter_percent,
+        requests,
+    });
+    let baseline = prop_oneof![some_time().prop_map(Baseline::Fixed), measured.prop_map(Baseline::Measured)];
+    let percents = (0.0..=100.0, 0.0..=100.0);
+    (any::<bool>(), 400u16..600, percents, some_time(), (count(), of(count()), count()), baseline).prop_map(
+        |(enabled, status, (percentile, buffer_percent), update_interval, counts, baseline)| AdaptiveConcurrency {
+            enabled,
+            status,
+            percentile,
+            update_interval,
+            max: counts.0,
+            lower_bound: counts.1,
+            min: counts.2,
+            baseline,
+            buffer_percent,
+        },
+    )
 }
