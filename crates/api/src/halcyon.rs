@@ -5,6 +5,6 @@ mod service_policy;
 
 pub use geo_route::{CITY_HEADER, COUNTRY_HEADER, GeoRoute, REGION_HEADER};
 pub use service_policy::{
-    ConcurrencyLimit, GrpcCheck, HealthCheck, Hedging, HttpCheck, LatencyBaseline, LoadBalancing, PeakEwma, ServicePolicy,
-    Statuses, TcpCheck,
+    ConcurrencyLimit, GrpcCheck, HealthCheck, Hedging, HttpCheck, LatencyBaseline, LoadBalancing, PeakEwma,
+    ServicePolicy, Statuses, TcpCheck,
 };

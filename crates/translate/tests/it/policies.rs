@@ -5,8 +5,8 @@ use std::time::Duration;
 use model::cluster::{Balancing, PeakEwma};
 use model::concurrency::{Baseline, Measuring};
 use model::health_check::{HealthCheck, HttpProbe, Probe};
-use model::route::Action;
 use model::http_proxy::HttpFilter;
+use model::route::Action;
 use model::{AdaptiveConcurrency, Cluster, NetworkFilter};
 
 use super::mesh::{BOOKINFO, config, sidecar, world};
