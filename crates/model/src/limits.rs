@@ -54,15 +54,17 @@ impl Default for CircuitBreakers {
 /// Further tries relative to what is under way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryBudget {
-    /// Share of the requests under way and waiting, in percent.
+    /// Share of the requests that count, in percent: of those under way and waiting, unless an interval is said.
     pub percent: f64,
     /// So many are always allowed.
     pub min_concurrency: u32,
+    /// The share is one of the requests that began within this time, in place of those under way; zero: it is not.
+    pub interval: Duration,
 }
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { percent: 20.0, min_concurrency: 3 }
+        Self { percent: 20.0, min_concurrency: 3, interval: Duration::ZERO }
     }
 }
 

@@ -59,6 +59,7 @@ mod record;
 mod replay;
 mod request;
 mod respond;
+mod route_stats;
 mod run;
 mod secrets;
 mod series;

@@ -13,7 +13,7 @@ use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet,
 use crate::locality::{Near, Placed};
 use crate::names;
 use crate::node::Node;
-use crate::policy::{self, Policy, Pool, TlsChoice};
+use crate::policy::{self, Http1, Policy, Pool, TlsChoice};
 use crate::protocol::Protocol;
 use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target};
 use crate::world::World;
@@ -124,14 +124,14 @@ fn cluster(
 }
 
 /// Inside the mesh declared HTTP/1.1 travels over HTTP/2 wherever the other side agrees by ALPN, since the other side
-/// knows from the declaration what the program speaks. Where nothing is declared, what came in has to go out. Envoy
-/// cannot choose by ALPN where some endpoints take no TLS, and speaks HTTP/1.1.
+/// knows from the declaration what the program speaks; unless a rule keeps it as it is. Where nothing is declared, what
+/// came in has to go out. Envoy cannot choose by ALPN where some endpoints take no TLS, and speaks HTTP/1.1.
 fn protocol(node: &Node, port: &ServicePort, policy: &Policy, external: bool) -> UpstreamProtocol {
     match port.protocol {
         _ if policy.use_client_protocol => UpstreamProtocol::SameAsDownstream,
-        p if p.is_http2() || policy.h2_upgrade => UpstreamProtocol::Http2,
+        p if p.is_http2() || policy.http1 == Http1::Upgraded => UpstreamProtocol::Http2,
         Protocol::Auto => UpstreamProtocol::SameAsDownstream,
-        _ if external || !node.ours => UpstreamProtocol::Http1,
+        _ if external || !node.ours || policy.http1 == Http1::Kept => UpstreamProtocol::Http1,
         _ => UpstreamProtocol::Auto,
     }
 }

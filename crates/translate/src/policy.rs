@@ -67,8 +67,8 @@ pub struct Policy {
     pub health_check: Option<HealthCheck>,
     /// How the share of a new workload grows.
     pub slow_start: Option<SlowStart>,
-    /// Speak HTTP/2, though the port is declared HTTP/1.1.
-    pub h2_upgrade: bool,
+    /// What becomes of HTTP/1.1 on the way to the port.
+    pub http1: Http1,
     /// Speak what the client speaks.
     pub use_client_protocol: bool,
     /// TLS, if a rule says anything of it; otherwise the mesh decides per endpoint.
@@ -82,6 +82,17 @@ pub enum TlsChoice {
     Disable,
     /// The mesh's mutual TLS, to every endpoint.
     Mesh {
+/// How requests travel to a port that is declared HTTP/1.1 (`h2UpgradePolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http1 {
+    /// As HTTP/2 between our proxies, where both agree on it; else as they are.
+    Free,
+    /// As HTTP/2.
+    Upgraded,
+    /// As they are, between our proxies too.
+    Kept,
+}
+
         /// The server name, in place of the computed one.
         sni: Option<String>,
         /// The names that the server may have, in place of the service's accounts.
@@ -157,12 +168,11 @@ impl<'a> Blocks<'a> {
             outlier_detection: self.outliers.map(outlier::outlier_detection),
             health_check: of.own.and_then(|own| own.health_check.as_ref()).map(health::check),
             panic_percent: outlier::panic_percent(self.outliers),
-            h2_upgrade: match http.map(|h| h.h2_upgrade_policy) {
-                Some(H2UpgradePolicy::Upgrade) => true,
-                Some(H2UpgradePolicy::DoNotUpgrade) => false,
-                Some(H2UpgradePolicy::Default) | None => {
-                    port.protocol.is_http() && mesh.is_some_and(|mesh| mesh.h2_upgrade)
-                }
+            http1: match http.map(|h| h.h2_upgrade_policy) {
+                Some(H2UpgradePolicy::Upgrade) => Http1::Upgraded,
+                Some(H2UpgradePolicy::DoNotUpgrade) => Http1::Kept,
+                _ if port.protocol.is_http() && mesh.is_some_and(|mesh| mesh.h2_upgrade) => Http1::Upgraded,
+                Some(H2UpgradePolicy::Default) | None => Http1::Free,
             },
             use_client_protocol: http.is_some_and(|h| h.use_client_protocol),
             tls: self.tls.map(tls),

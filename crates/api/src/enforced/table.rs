@@ -7,7 +7,6 @@ use crate::kind::Kind;
 pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::VirtualService, VIRTUAL_SERVICE),
     (Kind::DestinationRule, POLICY),
-    (Kind::DestinationRule, POLICY_OF_ALL_PORTS),
     (Kind::Gateway, GATEWAY),
     (Kind::ServiceEntry, SERVICE_ENTRY),
     (Kind::WorkloadEntry, WORKLOAD_ENTRY),
@@ -29,8 +28,6 @@ const VIRTUAL_SERVICE: &[NotEnforced] = &[
     ("spec.http[].match[].headers[[@*]", NO_CLAIMS),
     ("spec.http[].match[].withoutHeaders[@*]", NO_CLAIMS),
     ("spec.http[].match[].withoutHeaders[[@*]", NO_CLAIMS),
-    ("spec.http[].match[].statPrefix", "the route has no statistics of its own"),
-    ("spec.http[].directResponse.body.bytes", "bytes that are not UTF-8 text are replaced by U+FFFD"),
     (
         "spec.http[].retries.retryOn=retriable-headers",
         "which headers is nowhere said, so no response is tried again because of them",
@@ -53,8 +50,6 @@ macro_rules! at_each_policy {
 const POLICY: &[NotEnforced] = at_each_policy! {
     "loadBalancer.zoneAwareLbSetting{}":
         "requests stay in the client's region while it can take them, but its zone is not preferred there";
-    "connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE":
-        "between proxies HTTP/1.1 is carried over HTTP/2 all the same; programs see HTTP/1.1";
     "outlierDetection.consecutiveErrors": "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are";
 };
 

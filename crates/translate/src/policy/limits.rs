@@ -100,4 +100,5 @@ fn retry_budget(written: &RetryBudget) -> limits::RetryBudget {
         percent: written.percent.unwrap_or(default.percent),
         min_concurrency: written.min_retry_concurrency.filter(|n| *n > 0).unwrap_or(default.min_concurrency),
     }
+        interval: written.budget_interval.unwrap_or(default.interval),
 }

@@ -48,14 +48,14 @@ fn circuit_breakers() {
         (
             "{retryBudget: {}}",
             Some(CircuitBreakers {
-                retry_budget: Some(RetryBudget { percent: 20.0, min_concurrency: 3 }),
+                retry_budget: Some(RetryBudget { percent: 20.0, min_concurrency: 3, interval: Duration::ZERO }),
                 ..none.clone()
             }),
         ),
         (
-            "{retryBudget: {percent: 5.5, minRetryConcurrency: 9}, connectionPool: {http: {maxRetries: 7}}}",
+            "{retryBudget: {percent: 5.5, minRetryConcurrency: 9, budgetInterval: 10s}, connectionPool: {http: {maxRetries: 7}}}",
             Some(CircuitBreakers {
-                retry_budget: Some(RetryBudget { percent: 5.5, min_concurrency: 9 }),
+                retry_budget: Some(RetryBudget { percent: 5.5, min_concurrency: 9, interval: Duration::from_secs(10) }),
                 max_retries: 7,
                 ..none
             }),

@@ -12,7 +12,12 @@ fn percent() -> impl Strategy<Value = f64> {
 
 fn circuit_breakers() -> impl Strategy<Value = Option<Box<CircuitBreakers>>> {
     let limit = || prop_oneof![Just(CircuitBreakers::UNLIMITED), 0u32..5000];
-    let budget = (percent(), 0u32..9).prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
+    let interval = prop_oneof![Just(Duration::ZERO), some_time()];
+    let budget = (percent(), 0u32..9, interval).prop_map(|(percent, min_concurrency, interval)| RetryBudget {
+        percent,
+        min_concurrency,
+        interval,
+    });
     ((limit(), limit(), limit(), limit()), of(budget)).prop_map(|(limits, retry_budget)| {
         let (max_connections, max_pending_requests, max_requests, max_retries) = limits;
         let limits = CircuitBreakers { max_connections, max_pending_requests, max_requests, max_retries, retry_budget };

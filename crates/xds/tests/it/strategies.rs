@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use model::access_log::LogFormat;
@@ -287,7 +288,11 @@ fn action() -> impl Strategy<Value = Action> {
             path,
             strip_query,
         });
-    let body = prop_oneof!["[a-z ]{0,12}".prop_map(Arc::<str>::from), Just("x".repeat(5000).into())];
+    let body = prop_oneof![
+        "[a-z ]{0,12}".prop_map(Bytes::from),
+        prop::collection::vec(any::<u8>(), 0..9).prop_map(Bytes::from),
+        Just("x".repeat(5000).into()),
+    ];
     let respond = (200u16..600, body).prop_map(|(status, body)| DirectResponse { status, body });
     prop_oneof![
         4 => forward().prop_map(|forward| Action::Forward(Box::new(forward))),
@@ -327,15 +332,16 @@ fn filter_rules() -> impl Strategy<Value = Option<Box<FilterRules>>> {
 
 fn one_route() -> impl Strategy<Value = Route> {
     let filters = (of(fault()), filter_rules(), any::<bool>());
-    (name(), route_match(), action(), header_changes(), header_changes(), filters).prop_map(
-        |(name, matches, action, request_headers, response_headers, (fault, filters, include))| {
+    let names = (name(), of(name()));
+    (names, route_match(), action(), header_changes(), header_changes(), filters).prop_map(
+        |((name, stat_prefix), matches, action, request_headers, response_headers, (fault, filters, include))| {
             // Only what is forwarded is counted by descriptors.
             let forwards = matches!(action, Action::Forward(_));
             let mut rules = filters.map_or_else(FilterRules::default, |rules| *rules);
             rules.rate_limits.retain(|_| forwards);
             rules.include_host_rate_limits = include && forwards;
             let filters = rules.boxed();
-            Route { name, matches, action, request_headers, response_headers, fault, filters }
+            Route { name, stat_prefix, matches, action, request_headers, response_headers, fault, filters }
         },
     )
 }
