@@ -81,6 +81,18 @@ pub struct ConnectionOptions {
     pub http2_keepalive: Option<Http2Keepalive>,
     /// HTTP/1.1: trailers pass, in requests and responses; otherwise they are dropped.
     pub http1_trailers: bool,
+    /// A PROXY header of this version goes before everything else, TLS too, and tells who the downstream is. Such
+    /// connections are kept for the downstream connection that they were made for.
+    pub proxy_header: Option<ProxyVersion>,
+}
+
+/// A version of the PROXY protocol's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
 }
 
 /// Probes on silent TCP connections. What is not said is as the operating system has it.

@@ -297,10 +297,11 @@ impl Tries<'_> {
             repicks: policy.map_or(0, |p| p.host_selection_attempts),
             hash: self.sticky.map(|sticky| sticky.hash),
             past: self.past.as_deref(),
-            original_destination: Some(self.conn.downstream.destination),
+            original_destination: Some(&self.conn.downstream.destination),
             downstream: self.record.version(),
             upgrade: mesh_http::is_upgrade(request),
             rewrite_host: matches!(self.to.host_rewrite, Some(HostRewrite::Upstream)),
+            ends: self.pools.tells_ends().then(|| self.conn.ends()),
             keep_head: self.replay.is_some(),
         };
         let chosen = match self.pools.choose(&pick) {

@@ -72,6 +72,7 @@ mod table;
 mod target;
 mod tcp;
 mod trace;
+mod tunnel;
 mod unary;
 mod upgrade;
 mod waiting;

@@ -120,6 +120,9 @@ fn cluster(
         ..Cluster::new(name, discovery)
     };
     policy.pool.apply(&mut cluster);
+    if policy.proxy_header.is_some() {
+        cluster.connections.get_or_insert_default().proxy_header = policy.proxy_header;
+    }
     cluster
 }
 
@@ -206,6 +209,8 @@ pub fn add_passed_through(config: &mut Config, world: &World, node: &Node, servi
             let own = names::outbound(port.number, subset, &service.host);
             let name: Arc<str> = mesh_sni(&own).into();
             let discovery = Members { service, port, labels }.discovery((world, node), &policy.near, &own);
+            // What the client of the mesh sends is for who ends its TLS.
+            let policy = Policy { proxy_header: None, ..policy };
             let made = cluster(name.clone(), discovery, (world, node), service, port, &policy);
             let passed = Cluster { transport: Transport::Plain, protocol: UpstreamProtocol::Http1, ..made };
             config.clusters.insert(name.clone(), Arc::new(passed));

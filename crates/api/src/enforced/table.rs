@@ -53,21 +53,6 @@ const POLICY: &[NotEnforced] = at_each_policy! {
     "outlierDetection.consecutiveErrors": "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are";
 };
 
-const UNDER_WAY: &str = "the budget is a share of the requests that are under way, not of those of some time";
-
-/// Fields that a policy for a single port cannot have.
-const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
-    ("spec.trafficPolicy.tunnel{}", "connections go to the host itself, through no tunnel"),
-    ("spec.subsets[].trafficPolicy.tunnel{}", "connections go to the host itself, through no tunnel"),
-    ("spec.trafficPolicy.proxyProtocol{}", "no PROXY header is sent, so the host does not learn the client's address"),
-    (
-        "spec.subsets[].trafficPolicy.proxyProtocol{}",
-        "no PROXY header is sent, so the host does not learn the client's address",
-    ),
-    ("spec.trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
-    ("spec.subsets[].trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
-];
-
 const NO_SUCH_SUITE: &str = "the suite is not offered";
 
 const GATEWAY: &[NotEnforced] = &[

@@ -15,3 +15,4 @@ mod resilience;
 mod rig;
 mod sticky;
 mod tcp;
+mod tunnels;

@@ -27,7 +27,7 @@ use model::route::{
     PathRewrite, Redirect, RedirectPath, RouteMatch, WeightedCluster,
 };
 use model::secret::SecretValue;
-use model::tcp_proxy::WeightedTarget;
+use model::tcp_proxy::{Tunnel, WeightedTarget};
 use model::tls::{
     CIPHER_SUITES, CertificatePins, DownstreamTls, SecretFiles, TlsVersion, TlsVersions, UpstreamTls, Validation,
 };
@@ -443,15 +443,26 @@ fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
     )
 }
 
+fn tunnel() -> impl Strategy<Value = Tunnel> {
+    let target = select(vec!["a.example.org:443", "[::1]:80", "host"]);
+    let headers = header_changes().prop_map(|changes| HeaderChanges::new(Vec::new(), changes.write().to_vec()));
+    (target, of(select(vec!["/", "/a?b"])), headers).prop_map(|(target, post, headers)| Tunnel {
+        target: target.into(),
+        post: post.map(Into::into),
+        headers,
+    })
+}
+
 fn tcp_proxy() -> impl Strategy<Value = TcpProxy> {
     let target = (name(), 1u32..100).prop_map(|(cluster, weight)| WeightedTarget { cluster, weight });
-    let flags = (of(some_time()), any::<bool>());
+    let flags = (of(some_time()), any::<bool>(), of(tunnel()));
     (name(), vec(target, 1..3), of(some_time()), flags, access_logs()).prop_map(
-        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source), access_logs)| TcpProxy {
+        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source, tunnel), access_logs)| TcpProxy {
             stat_prefix,
             clusters,
             idle_timeout,
             max_duration,
+            tunnel: tunnel.map(Box::new),
             hash_source,
             access_logs,
         },
