@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use transport::proxy_header::{MAX_HEADER, Verdict, encode, parse};
+use transport::proxy_header::{MAX_HEADER, Verdict, Version, encode, parse};
 
 fuzz_target!(|bytes: &[u8]| {
     let whole = parse(bytes);
@@ -16,8 +16,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Verdict::Header(header) = whole {
         assert!(header.length <= bytes.len());
         assert_eq!(parse(&bytes[..header.length]), whole, "what follows does not count");
-        if let Some((source, destination)) = header.addresses {
-            assert!(matches!(parse(&encode(source, destination)), Verdict::Header(_)));
+        for version in [Version::V1, Version::V2] {
+            assert!(matches!(parse(&encode(version, header.addresses)), Verdict::Header(_)));
         }
     }
 });

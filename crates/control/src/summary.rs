@@ -66,7 +66,9 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
     let localities = if cluster.localities == Localities::Weighted { ", localities by weight" } else { "" };
     let balancing = format!("balancing: {}{localities}", cluster.balancing);
     let check = cluster.health_check.as_ref().map(|check| format!("health check: {check}"));
-    let lines = [discovery, format!("TLS: {tls}"), format!("protocol: {protocol}"), balancing];
+    let header = cluster.connections.as_ref().and_then(|options| options.proxy_header);
+    let header = if header.is_some() { ", after a PROXY header" } else { "" };
+    let lines = [discovery, format!("TLS: {tls}{header}"), format!("protocol: {protocol}"), balancing];
     lines.into_iter().chain(check).collect()
 }
 
@@ -153,7 +155,8 @@ fn chain(chain: &FilterChain) -> String {
         NetworkFilter::Tcp(tcp) => {
             let to: Vec<String> =
                 tcp.clusters.iter().map(|to| share(&to.cluster, to.weight, tcp.clusters.len())).collect();
-            format!("TCP to {}", to.join(", "))
+            let tunnel = tcp.tunnel.as_ref().map(|tunnel| format!(", through a tunnel to {}", tunnel.target));
+            format!("TCP to {}{}", to.join(", "), tunnel.unwrap_or_default())
         }
     };
     format!("{when}:{tls} {to}")

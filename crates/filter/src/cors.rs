@@ -234,7 +234,7 @@ mod tests {
         }
         let text = registry.expose(&Exposition::default());
         for name in ["valid", "invalid"] {
-            let line = format!("envoy_http_cors_origin_{name}{{http_conn_manager_prefix=\"in\"}} 1");
+            let line = format!("envoy_http_cors_origin_{name}{{envoy_http_conn_manager_prefix=\"in\"}} 1");
             assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
         }
     }

@@ -171,7 +171,7 @@ mod tests {
         let registry = Registry::new();
         let (chain, route) = (chain(Some(delay(60, Fraction::ALL)), &registry), route(None));
         let shown = |name: &str, value: u64| {
-            let line = format!("envoy_http_fault_{name}{{http_conn_manager_prefix=\"in\"}} {value}");
+            let line = format!("envoy_http_fault_{name}{{envoy_http_conn_manager_prefix=\"in\"}} {value}");
             let text = registry.expose(&Exposition::default());
             assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
         };

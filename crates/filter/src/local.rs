@@ -29,7 +29,7 @@ impl LocalResponse {
     /// The response for a downstream that speaks gRPC (a trailers-only answer), or for one that does not.
     pub fn into_response(self, grpc: bool) -> Response<Body> {
         let mut response = if grpc {
-            grpc_response(self.grpc_status.unwrap_or_else(|| GrpcStatus::from_http(self.status)), &self.body)
+            grpc_response(self.grpc_status.unwrap_or_else(|| GrpcStatus::from_http(self.status)), &*self.body)
         } else {
             let is_empty = self.body.is_empty();
             let mut response = Response::new(match self.body {

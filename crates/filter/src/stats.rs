@@ -1,5 +1,5 @@
 //! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*` and
-//! `envoy_http_adaptive_concurrency_*` with the label `http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with
+//! `envoy_http_adaptive_concurrency_*` with the label `envoy_http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with
 //! `local_http_ratelimit_prefix`, and `envoy_cluster_ratelimit_*` with `cluster_name`.
 
 use std::fmt;
@@ -46,7 +46,7 @@ impl Stats {
     /// Somebody else has declared one of them in another way: a mistake of the program.
     pub fn new(shard: &Shard, prefix: &str) -> Result<Self, DeclareError> {
         let desc = |name: &str, help: &str| {
-            Desc::new(&format!("envoy_http_{name}"), help).labels(&["http_conn_manager_prefix"])
+            Desc::new(&format!("envoy_http_{name}"), help).labels(&["envoy_http_conn_manager_prefix"])
         };
         let local = |name: &str, help: &str| {
             Desc::new(&format!("envoy_http_local_rate_limit_{name}"), help).labels(&["local_http_ratelimit_prefix"])
@@ -55,7 +55,7 @@ impl Stats {
             Desc::new(&format!("envoy_cluster_ratelimit_{name}"), help).labels(&["cluster_name"])
         };
         let compressor = |name: &str, help: &str| {
-            let labels = ["http_conn_manager_prefix", "encoding"];
+            let labels = ["envoy_http_conn_manager_prefix", "encoding"];
             Desc::new(&format!("envoy_http_compressor_{name}"), help).labels(&labels)
         };
         let concurrency =

@@ -134,14 +134,14 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// A trailers-only answer: HTTP 200 whose headers carry the status.
-pub fn grpc_response(status: GrpcStatus, message: &str) -> Response<Body> {
+pub fn grpc_response(status: GrpcStatus, message: impl AsRef<[u8]>) -> Response<Body> {
+    let message = message.as_ref();
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from(status.0));
     if !message.is_empty() {
-        let text = encode_message(message).into_owned();
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(encode_bytes(message))) {
             headers.insert(GRPC_MESSAGE, value);
         }
     }

@@ -54,15 +54,17 @@ impl Default for CircuitBreakers {
 /// Further tries relative to what is under way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryBudget {
-    /// Share of the requests under way and waiting, in percent.
+    /// Share of the requests that count, in percent: of those under way and waiting, unless an interval is said.
     pub percent: f64,
     /// So many are always allowed.
     pub min_concurrency: u32,
+    /// The share is one of the requests that began within this time, in place of those under way; zero: it is not.
+    pub interval: Duration,
 }
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { percent: 20.0, min_concurrency: 3 }
+        Self { percent: 20.0, min_concurrency: 3, interval: Duration::ZERO }
     }
 }
 
@@ -79,6 +81,18 @@ pub struct ConnectionOptions {
     pub http2_keepalive: Option<Http2Keepalive>,
     /// HTTP/1.1: trailers pass, in requests and responses; otherwise they are dropped.
     pub http1_trailers: bool,
+    /// A PROXY header of this version goes before everything else, TLS too, and tells who the downstream is. Such
+    /// connections are kept for the downstream connection that they were made for.
+    pub proxy_header: Option<ProxyVersion>,
+}
+
+/// A version of the PROXY protocol's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
 }
 
 /// Probes on silent TCP connections. What is not said is as the operating system has it.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::buffer::BufferRule;
@@ -85,6 +86,8 @@ impl VirtualHost {
 pub struct Route {
     /// Its name, for logs.
     pub name: Arc<str>,
+    /// The name of its statistics; none: it has none of its own.
+    pub stat_prefix: Option<Arc<str>>,
     /// When it is taken.
     pub matches: RouteMatch,
     /// What happens.
@@ -139,6 +142,7 @@ impl Route {
     pub fn new(path: PathMatch, action: Action) -> Self {
         Self {
             name: "".into(),
+            stat_prefix: None,
             matches: RouteMatch { path, ignore_case: false, headers: Vec::new(), query: Vec::new(), share: None },
             action,
             request_headers: HeaderChanges::default(),
@@ -196,7 +200,7 @@ pub struct DirectResponse {
     /// The status.
     pub status: u16,
     /// The body.
-    pub body: Arc<str>,
+    pub body: Bytes,
 }
 
 /// How a request is sent to a cluster.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::AccessLog;
+use crate::{AccessLog, HeaderChanges};
 
 /// The network filter that joins a connection to an upstream one (xDS `TcpProxy`).
 #[derive(Debug, Clone, PartialEq)]
@@ -16,10 +16,23 @@ pub struct TcpProxy {
     pub idle_timeout: Option<Duration>,
     /// A connection is closed after this, whatever it carries.
     pub max_duration: Option<Duration>,
+    /// Connections do not go to the endpoint itself, but through it as an HTTP proxy.
+    pub tunnel: Option<Box<Tunnel>>,
     /// The client's address decides which endpoint takes a connection, where the cluster chooses by a hash.
     pub hash_source: bool,
     /// Logs.
     pub access_logs: Vec<AccessLog>,
+}
+
+/// A tunnel through an HTTP proxy (xDS `TcpProxy.TunnelingConfig`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Its end, as the proxy is told it: a host, mostly with a port.
+    pub target: Arc<str>,
+    /// It is made by a POST to this path, whose body and whose answer's body are the bytes; none: by CONNECT.
+    pub post: Option<Arc<str>>,
+    /// Further headers of the request.
+    pub headers: HeaderChanges,
 }
 
 /// A cluster and its share of connections.
@@ -40,6 +53,7 @@ impl TcpProxy {
             clusters: vec![WeightedTarget { cluster, weight: 1 }],
             idle_timeout: Some(Duration::from_secs(3600)),
             max_duration: None,
+            tunnel: None,
             hash_source: false,
             access_logs: Vec::new(),
         }

@@ -24,8 +24,9 @@ use crate::listener::SocketKey;
 use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, TcpPlan};
 use crate::log::AccessLogs;
 use crate::node::Shared;
+use crate::route_stats::RouteFamilies;
 use crate::secrets::Secrets;
-use crate::table::{Decided, Table};
+use crate::table::{Decided, Table, TableStats};
 use crate::warm::{self, Known, Need, Waits};
 use crate::worker::{Order, WorkerLink};
 
@@ -78,6 +79,8 @@ pub(crate) struct Applier {
     shard: telemetry::Shard,
     /// Where the limits count that routes bring.
     route_stats: filter::Stats,
+    /// Where routes are counted that ask for it.
+    counted_routes: Arc<RouteFamilies>,
     /// TLS ends have to be built anew, since a secret is of another kind than before.
     stale_tls: bool,
     /// Certificates and roots in files.
@@ -112,6 +115,7 @@ impl Applier {
             workers,
             sockets: HashMap::new(),
             route_stats: filter::Stats::new(&shard, "")?,
+            counted_routes: RouteFamilies::new(&shard)?,
             shard,
             shared,
             netns,
@@ -304,7 +308,8 @@ impl Applier {
                     Some(decided) => Table::on_demand(routes.clone(), decided, old),
                     None => Table::new(routes.clone()),
                 };
-                Arc::new(table.limited(&self.route_stats, old))
+                let stats = TableStats { filters: &self.route_stats, routes: &self.counted_routes };
+                Arc::new(table.counting(stats, old))
             });
             (name.clone(), table)
         };
@@ -402,7 +407,8 @@ impl Applier {
                 });
                 let geo = wanted.map(|geo| self.databases.borrow_mut().lookup(geo)).transpose()?;
                 let logs = logs(&http.access_logs)?;
-                let plan = HttpPlan::new((**http).clone(), listener.direction, logs, &stats, geo, before);
+                let stats = TableStats { filters: &stats, routes: &self.counted_routes };
+                let plan = HttpPlan::new((**http).clone(), listener.direction, logs, stats, geo, before);
                 Filter::Http(Arc::new(plan))
             }
             NetworkFilter::Tcp(tcp) => {

@@ -28,6 +28,7 @@ use crate::peer;
 use crate::record::Record;
 use crate::replay::{self, Replay};
 use crate::respond::{self, Fault};
+use crate::route_stats::RouteEvent;
 use crate::sticky::Sticky;
 use crate::wishes::{self, Wishes};
 
@@ -44,6 +45,7 @@ pub(crate) async fn forward(
     let to = &**to;
     let cluster = to.pick(draw).ok_or(Fault::NoCluster)?;
     record.to_cluster(&cluster.name);
+    count(conn, view, found, record);
     let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
     record.to_service(pools.config());
     let Wishes { timeout, retry, hedge } = wishes::take(request.headers_mut(), marks, to);
@@ -99,6 +101,15 @@ pub(crate) async fn forward(
     found.host.response_headers.apply(headers);
     sticky.into_iter().for_each(|sticky| sticky.answer(headers));
     Ok(response)
+}
+
+/// Lets the request count for its route, if that has statistics of its own.
+fn count(conn: &HttpConnection, view: &View, found: &Found<'_>, record: &Record) {
+    if found.route.stat_prefix.is_some()
+        && let Some(stats) = conn.plan().table(&view.snapshot).and_then(|table| table.counted().of(found.route))
+    {
+        record.counted(stats.clone());
+    }
 }
 
 /// What further tries are to know of where the ones before went, if that is asked for.
@@ -250,7 +261,10 @@ impl Tries<'_> {
                 Ok(sent) => {
                     self.record.answered(begun);
                     match policy.filter(|p| worth_another(p, &sent, self.grpc_status(&sent))) {
-                        None => return Ok(sent),
+                        None => {
+                            self.record.tries_succeeded(self.pools);
+                            return Ok(sent);
+                        }
                         Some(_) => Ended::Answered(Box::new(sent)),
                     }
                 }
@@ -295,10 +309,11 @@ impl Tries<'_> {
             repicks: policy.map_or(0, |p| p.host_selection_attempts),
             hash: self.sticky.map(|sticky| sticky.hash),
             past: self.past.as_deref(),
-            original_destination: Some(self.conn.downstream.destination),
+            original_destination: Some(&self.conn.downstream.destination),
             downstream: self.record.version(),
             upgrade: mesh_http::is_upgrade(request),
             rewrite_host: matches!(self.to.host_rewrite, Some(HostRewrite::Upstream)),
+            ends: self.pools.tells_ends().then(|| self.conn.ends()),
             keep_head: self.replay.is_some(),
         };
         let chosen = match self.choose(&pick) {
@@ -316,7 +331,11 @@ impl Tries<'_> {
             edge::attempts(request.headers_mut(), self.record.attempts());
         }
         let sending = pin!(self.pools.send_to(chosen, request, &pick));
-        match self.record.within(self.limits, self.per_try(), sending).await {
+        let ended = self.record.within(self.limits, self.per_try(), sending).await;
+        if !matches!(&ended, Ok(Err(failure)) if failure.kind.is_unconnected()) {
+            self.record.count(RouteEvent::Request);
+        }
+        match ended {
             Ok(Ok(sent)) => Ok(Ok(sent)),
             Ok(Err(failure)) => Ok(Err(Ended::Failed(failure))),
             Err(over @ (Over::Try | Over::TryIdle)) => {
@@ -326,7 +345,7 @@ impl Tries<'_> {
             }
             Err(over) => {
                 if over == Over::Whole {
-                    self.pools.stats().count(Event::RequestTimeout);
+                    self.record.timed_out(self.pools);
                     self.pools.too_late(&endpoint);
                 }
                 Err(out_of_time(over))

@@ -74,7 +74,7 @@ pub(crate) fn redirect(found: &Found<'_>, to: &Redirect, request: &Request<Body>
 /// The answer that a route brings itself.
 pub(crate) fn direct_response(found: &Found<'_>, text: &DirectResponse, grpc: bool) -> Response<Body> {
     let status = ::http::StatusCode::from_u16(text.status).unwrap_or(::http::StatusCode::INTERNAL_SERVER_ERROR);
-    own(found, respond::local(status, &text.body, grpc))
+    own(found, respond::local(status, text.body.clone(), grpc))
 }
 
 fn own(found: &Found<'_>, mut response: Response<Body>) -> Response<Body> {

@@ -1,6 +1,6 @@
 //! A downstream connection that speaks HTTP, from its first request to its end.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use model::route::RequestView;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use transport::Stream;
+use upstream::Ends;
 
 use crate::connection::Downstream;
 use crate::edge::{self, Caller};
@@ -41,12 +42,20 @@ pub(crate) struct HttpConnection {
     lifetime: Option<Box<Lifetime>>,
     /// Made when there is one.
     tunnels: RefCell<Option<JoinSet<()>>>,
+    /// Made when an upstream connection tells them.
+    ends: OnceCell<Rc<Ends>>,
 }
 
 impl HttpConnection {
     /// How HTTP is served here.
     pub(crate) fn plan(&self) -> &Arc<HttpPlan> {
         &self.plan
+    }
+
+    /// Its ends, as upstream connections tell them that are made for it.
+    pub(crate) fn ends(&self) -> &Rc<Ends> {
+        let Downstream { source, destination, .. } = self.downstream;
+        self.ends.get_or_init(|| Rc::new(Ends { source, destination }))
     }
 
     /// Runs what follows an upgrade; the connection counts as live until it ends.
@@ -79,6 +88,7 @@ pub(crate) fn serve(
         limits: filter::ConnectionLimits::default(),
         stats: worker.series.http(&plan.proxy.stat_prefix),
         tunnels: RefCell::default(),
+        ends: OnceCell::new(),
         worker,
         downstream,
         plan,

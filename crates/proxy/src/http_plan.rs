@@ -10,7 +10,7 @@ use model::{Direction, HttpProxy, ServerHeader};
 use crate::geo::GeoLookup;
 use crate::live::Snapshot;
 use crate::log::AccessLogs;
-use crate::table::Table;
+use crate::table::{Table, TableStats};
 
 /// How HTTP is served on a chain.
 #[derive(Debug)]
@@ -41,13 +41,13 @@ impl HttpPlan {
         proxy: HttpProxy,
         direction: Direction,
         logs: AccessLogs,
-        stats: &filter::Stats,
+        stats: TableStats<'_>,
         geo: Option<GeoLookup>,
         before: Option<&Self>,
     ) -> Self {
         let old = before.and_then(|before| before.inline.as_deref());
         let inline = match &proxy.routes {
-            RouteSource::Inline(routes) => Some(Arc::new(Table::new(routes.clone()).limited(stats, old))),
+            RouteSource::Inline(routes) => Some(Arc::new(Table::new(routes.clone()).counting(stats, old))),
             RouteSource::Rds(_) => None,
         };
         Self {
@@ -57,7 +57,7 @@ impl HttpPlan {
                 ServerHeader::Overwrite(name) | ServerHeader::IfAbsent(name) => HeaderValue::from_str(name).ok(),
             },
             overwrites_server: matches!(proxy.server, ServerHeader::Overwrite(_)),
-            filters: filter::Chain::new(&proxy.filters, stats, before.map(|before| &before.filters)),
+            filters: filter::Chain::new(&proxy.filters, stats.filters, before.map(|before| &before.filters)),
             geo: geo.map(Box::new),
             direction,
             logs,

@@ -1,6 +1,8 @@
 //! What is known of an exchange or a connection: opened once, closed exactly once. Access log and metrics are written
 //! from the same facts in the same moment, so that they cannot disagree.
 
+mod raw;
+
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -19,20 +21,20 @@ use model::route::{Action, Forward, Found};
 use model::{Cluster, Direction, WorkloadRef};
 use telemetry::ResponseFlags;
 use tokio::time::Instant;
-use transport::copy::Counters;
 use transport::tls::TlsError;
 use upstream::{ClusterPools, Endpoint, Event, Exchange};
 
-use crate::connection::{self, Downstream};
+use crate::connection;
 use crate::forward::out_of_time;
 use crate::http::HttpConnection;
 use crate::inspect::Seen;
 use crate::limits::{Asked, Limits, Over, PerTry, Progress, TryEnds};
-use crate::live::{ListenerPlan, TcpPlan};
+use crate::live::ListenerPlan;
 use crate::respond::{self, Fault};
-use crate::series::TcpSeries;
-use crate::tcp::End;
+use crate::route_stats::{RouteEvent, RouteStats};
 use crate::worker::Worker;
+
+pub(crate) use raw::TcpRecord;
 
 /// What is known of one exchange.
 pub(crate) struct Record {
@@ -103,6 +105,14 @@ pub(crate) struct Facts {
     pub request_id: Option<Box<HeaderValue>>,
     limits: Option<Limits>,
     overdue: Option<Over>,
+    counted: Option<Box<Counted>>,
+}
+
+/// What few routes ask for: statistics of their own.
+struct Counted {
+    stats: Arc<RouteStats>,
+    /// When the request was whole, as far as it is.
+    whole: Instant,
 }
 
 /// An exchange that is over, for those who write it down.
@@ -321,19 +331,48 @@ impl Record {
         self.facts.borrow().endpoint.clone()
     }
 
+    /// Its route is counted for itself.
+    pub(crate) fn counted(&self, stats: Arc<RouteStats>) {
+        self.facts.borrow_mut().counted = Some(Box::new(Counted { stats, whole: Instant::now() }));
+    }
+
+    /// This happened to it, which counts if its route is counted.
+    pub(crate) fn count(&self, event: RouteEvent) {
+        if let Some(counted) = &self.facts.borrow().counted {
+            counted.stats.count(event);
+        }
+    }
+
     /// Another try follows.
     pub(crate) fn tries_again(&self, pools: &ClusterPools) {
         pools.stats().count(Event::Retry);
+        self.count(RouteEvent::Retry);
+    }
+
+    /// An answer came that is good enough.
+    pub(crate) fn tries_succeeded(&self, pools: &ClusterPools) {
+        if self.attempts() > 1 {
+            pools.stats().count(Event::RetrySuccess);
+            self.count(RouteEvent::RetrySuccess);
+        }
+    }
+
+    /// The time for all tries is over.
+    pub(crate) fn timed_out(&self, pools: &ClusterPools) {
+        pools.stats().count(Event::RequestTimeout);
+        self.count(RouteEvent::Timeout);
     }
 
     /// No further try is left.
     pub(crate) fn tries_are_used_up(&self, pools: &ClusterPools) {
         pools.stats().count(Event::RetryLimitExceeded);
+        self.count(RouteEvent::RetryLimitExceeded);
         self.facts.borrow_mut().flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
     }
 
     /// A further try would be one too many at once.
     pub(crate) fn tries_overflow(&self) {
+        self.count(RouteEvent::RetryOverflow);
         self.facts.borrow_mut().flags |= ResponseFlags::UPSTREAM_OVERFLOW;
     }
 
@@ -399,6 +438,7 @@ impl Record {
             let mut facts = self.facts.borrow_mut();
             facts.status = Some(response.status());
             facts.head_time = Some(self.begun.elapsed());
+            facts.counted.iter().for_each(|counted| counted.stats.answered(response.status()));
             facts.grpc_status = self.grpc.then(|| GrpcStatus::from_headers(response.headers())).flatten();
             facts.response_headers = keep.then(|| response.headers().clone());
         }
@@ -441,6 +481,9 @@ impl Record {
             self.conn.worker.alarms.give_back(alarm);
         }
         let facts = self.facts.take();
+        if let Some(counted) = facts.counted.as_ref().filter(|_| facts.exchange.is_some()) {
+            counted.stats.took(counted.whole.elapsed());
+        }
         let summary = Summary {
             conn: &self.conn,
             facts: &facts,
@@ -532,6 +575,9 @@ impl BodyWatch for RequestWatch {
     fn end(&self, _end: BodyEnd) {
         self.0.progress.moves();
         self.0.progress.receiving.set(false);
+        if let Some(counted) = &mut self.0.facts.borrow_mut().counted {
+            counted.whole = Instant::now();
+        }
     }
 }
 
@@ -586,87 +632,6 @@ pub(crate) fn refused(worker: &Worker, plan: &ListenerPlan, seen: &Seen, why: Re
         );
     } else {
         tracing::debug!("listener {name}: {source} to {destination} closed: {details} {reason}");
-    }
-}
-
-/// What is known of one raw connection.
-pub(crate) struct TcpRecord<'a> {
-    /// The downstream end.
-    pub downstream: &'a Downstream,
-    /// Bytes so far.
-    pub counters: &'a Counters,
-    /// Whose traffic it is.
-    pub direction: Direction,
-    /// When it began.
-    pub begun_at: SystemTime,
-    /// The cluster's name.
-    pub cluster: Option<Arc<str>>,
-    /// The cluster's settings, if it exists.
-    pub cluster_config: Option<Arc<Cluster>>,
-    /// The place on the endpoint, held until the end.
-    pub exchange: Option<Exchange>,
-    worker: &'a Worker,
-    plan: &'a TcpPlan,
-    begun: Instant,
-    series: Option<TcpSeries>,
-}
-
-impl<'a> TcpRecord<'a> {
-    /// Opens the record of a connection that a chain took.
-    pub(crate) fn open(
-        worker: &'a Worker,
-        plan: &'a TcpPlan,
-        direction: Direction,
-        downstream: &'a Downstream,
-        counters: &'a Counters,
-    ) -> Self {
-        Self {
-            downstream,
-            counters,
-            direction,
-            begun_at: SystemTime::now(),
-            cluster: None,
-            cluster_config: None,
-            exchange: None,
-            worker,
-            plan,
-            begun: Instant::now(),
-            series: None,
-        }
-    }
-
-    /// It goes to this cluster, if there is such a one.
-    pub(crate) fn toward<'n>(&mut self, name: &'n Arc<str>) -> &'n str {
-        self.cluster = Some(name.clone());
-        name
-    }
-
-    /// The upstream connection stands.
-    pub(crate) fn opened(&mut self, cluster: &Arc<Cluster>, exchange: Exchange) {
-        self.cluster_config = Some(cluster.clone());
-        self.exchange = Some(exchange);
-        self.series = Some(self.worker.series.tcp_opened(self));
-    }
-
-    /// Reports what has passed since the last report.
-    pub(crate) fn report(&self) {
-        if let Some(series) = &self.series {
-            series.report(self.counters);
-        }
-    }
-
-    /// How long it has taken so far.
-    pub(crate) fn duration(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    /// The connection is over.
-    pub(crate) fn close(self, end: End) {
-        self.report();
-        if let Some(series) = &self.series {
-            series.closed(end.flags);
-        }
-        self.plan.logs.connection(&self.worker.writers, &self, &end);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
 use mesh_http::grpc::{self, GrpcStatus};
 use mesh_http::{Answer, Body, BodyErrorKind, Code};
 use telemetry::ResponseFlags;
@@ -102,9 +103,13 @@ pub(crate) fn fault(fault: Fault, caller: Caller) -> Local {
         Fault::Underscore if caller.h2 => Answer::Reset(Code::PROTOCOL_ERROR),
         Fault::NormalPath(path) if !caller.grpc => redirect(status.as_u16(), path, false).into(),
         // The caller said how long it would wait.
-        Fault::StreamTooLong if caller.grpc => grpc::grpc_response(GrpcStatus::DEADLINE_EXCEEDED, &body).into(),
+        Fault::StreamTooLong if caller.grpc => grpc::grpc_response(GrpcStatus::DEADLINE_EXCEEDED, &*body).into(),
         _ => {
-            let mut response = local(status, &body, caller.grpc);
+            let body = match body {
+                Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+                Cow::Owned(text) => text.into(),
+            };
+            let mut response = local(status, body, caller.grpc);
             if overflow && !caller.quiet {
                 response.headers_mut().insert(OVERLOADED, HeaderValue::from_static("true"));
             }
@@ -115,24 +120,22 @@ pub(crate) fn fault(fault: Fault, caller: Caller) -> Local {
 }
 
 /// An answer of our own in the caller's form: text, or a trailers-only gRPC status.
-pub(crate) fn local(status: StatusCode, body: &str, grpc: bool) -> Response<Body> {
+pub(crate) fn local(status: StatusCode, body: Bytes, grpc: bool) -> Response<Body> {
     if grpc {
         return grpc::grpc_response(grpc_status(status), body);
     }
-    let mut response = Response::new(match body {
-        "" => Body::empty(),
-        text => Body::full(text.to_owned()),
-    });
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     if !body.is_empty() {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        *response.body_mut() = Body::full(body);
     }
     response
 }
 
 /// A redirect to `location`, in the caller's form.
 pub(crate) fn redirect(status: u16, location: &str, grpc: bool) -> Response<Body> {
-    let mut response = local(StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY), "", grpc);
+    let mut response = local(StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY), Bytes::new(), grpc);
     if let Ok(value) = HeaderValue::from_str(location) {
         response.headers_mut().insert(header::LOCATION, value);
     }

@@ -14,6 +14,8 @@ use filter::RouteLimits;
 use model::route::{self, Found, HostIndex, RequestView, host_name};
 use model::{RouteConfiguration, VirtualHost};
 
+use crate::route_stats::{CountedRoutes, RouteFamilies};
+
 /// An authority that was asked for, as `<route configuration>/<authority>`, and what came of it.
 pub(crate) type Decided = (Arc<str>, Option<Arc<VirtualHost>>);
 
@@ -23,6 +25,16 @@ pub(crate) struct Table {
     routes: Arc<RouteConfiguration>,
     hosts: Hosts,
     limits: RouteLimits,
+    counted: CountedRoutes,
+}
+
+/// Where what a table's routes bring is counted.
+#[derive(Clone, Copy)]
+pub(crate) struct TableStats<'a> {
+    /// By filters.
+    pub filters: &'a filter::Stats,
+    /// By the routes themselves.
+    pub routes: &'a Arc<RouteFamilies>,
 }
 
 #[derive(Debug)]
@@ -65,7 +77,7 @@ const LONGEST: usize = 255;
 impl Table {
     /// A table that holds all of its hosts.
     pub(crate) fn new(routes: Arc<RouteConfiguration>) -> Self {
-        Self { hosts: Hosts::All(HostIndex::new(&routes)), routes, limits: RouteLimits::default() }
+        Self::of(Hosts::All(HostIndex::new(&routes)), routes)
     }
 
     /// A table on demand, of what was decided so far. What was in use stays so.
@@ -74,17 +86,27 @@ impl Table {
         if let Some(Self { hosts: Hosts::OnDemand(old), .. }) = old {
             hosts.continue_use(old);
         }
-        Self { routes, hosts: Hosts::OnDemand(hosts), limits: RouteLimits::default() }
+        Self::of(Hosts::OnDemand(hosts), routes)
     }
 
-    /// With the limits that its routes bring; what was counted in a table `before` lives on.
-    pub(crate) fn limited(self, stats: &filter::Stats, before: Option<&Self>) -> Self {
-        let before = before.map(|before| &before.limits);
-        let limits = match &self.hosts {
-            Hosts::All(_) => RouteLimits::new(self.routes.hosts.iter(), before, stats),
-            Hosts::OnDemand(hosts) => RouteLimits::new(hosts.hosts.iter().map(|host| &**host), before, stats),
+    fn of(hosts: Hosts, routes: Arc<RouteConfiguration>) -> Self {
+        Self { routes, hosts, limits: RouteLimits::default(), counted: CountedRoutes::default() }
+    }
+
+    /// With the limits and statistics that its routes bring; what was counted in a table `before` lives on.
+    pub(crate) fn counting(self, stats: TableStats<'_>, before: Option<&Self>) -> Self {
+        let hosts: Vec<&VirtualHost> = match &self.hosts {
+            Hosts::All(_) => self.routes.hosts.iter().collect(),
+            Hosts::OnDemand(hosts) => hosts.hosts.iter().map(|host| &**host).collect(),
         };
-        Self { limits, ..self }
+        let limits = RouteLimits::new(hosts.iter().copied(), before.map(|before| &before.limits), stats.filters);
+        let counted = CountedRoutes::new(hosts.into_iter(), stats.routes, before.map(|before| &before.counted));
+        Self { limits, counted, ..self }
+    }
+
+    /// The statistics that its routes bring.
+    pub(crate) fn counted(&self) -> &CountedRoutes {
+        &self.counted
     }
 
     /// The limits that its routes bring.

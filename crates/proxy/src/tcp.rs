@@ -13,13 +13,14 @@ use transport::Stream;
 use transport::copy::{self, CopyError, Counters, Operation, Side};
 use transport::peek;
 use transport::tls::TlsError;
-use upstream::{Failure, FailureKind, Pick};
+use upstream::{Ends, Failure, FailureKind, Pick};
 
 use crate::connection::Downstream;
 use crate::http::overdue;
 use crate::live::{Chain, TcpPlan};
 use crate::record::TcpRecord;
 use crate::series::REPORT;
+use crate::tunnel::{self, Far, NoTunnel};
 use crate::worker::Worker;
 
 /// Carries a connection to its end.
@@ -99,17 +100,40 @@ fn too_long(longest: &mut Option<Pin<Box<Sleep>>>) -> impl Future<Output = ()> {
     poll_fn(|cx| longest.as_mut().map_or(Poll::Pending, |end| end.as_mut().poll(cx)))
 }
 
-async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>) -> Result<Stream, End> {
+async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>) -> Result<Far, End> {
     let cluster = plan.proxy.pick(rand::random());
     let Some(pools) = cluster.and_then(|name| worker.view().pools(record.toward(name))) else {
         return Err(End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found"));
     };
-    let destination = record.downstream.destination;
-    let hash = plan.proxy.hash_source.then(|| hash_of_source(record.downstream.source.ip()));
-    let pick = Pick { original_destination: Some(destination), hash, ..Pick::new(rand::random()) };
-    let connected = pools.connect(&pick).await.map_err(|failure| not_connected(&failure))?;
-    record.opened(pools.config(), connected.exchange);
-    Ok(connected.stream)
+    let &Downstream { source, destination, .. } = record.downstream;
+    let hash = plan.proxy.hash_source.then(|| hash_of_source(source.ip()));
+    let ends = pools.tells_ends().then(|| Rc::new(Ends { source, destination }));
+    let original_destination = Some(&destination);
+    let pick = Pick { original_destination, hash, ends: ends.as_ref(), ..Pick::new(rand::random()) };
+    let (far, exchange) = match &plan.proxy.tunnel {
+        None => {
+            let connected = pools.connect(&pick).await.map_err(|failure| not_connected(&failure))?;
+            (Far::Direct(connected.stream), connected.exchange)
+        }
+        Some(tunnel) => tunnel::open(&pools, tunnel, &pick).await.map_err(|error| no_tunnel(*error))?,
+    };
+    record.opened(pools.config(), exchange);
+    Ok(far)
+}
+
+/// As Envoy: a tunnel that is not opened is a connection that is not made, whatever the proxy said.
+fn no_tunnel(error: NoTunnel) -> End {
+    match error {
+        NoTunnel::Failed(failure) if matches!(failure.kind, FailureKind::Overflow | FailureKind::NoEndpoint) => {
+            not_connected(&failure)
+        }
+        NoTunnel::Failed(failure) => {
+            End { flags: ResponseFlags::UPSTREAM_CONNECTION_FAILURE, ..not_connected(&failure) }
+        }
+        NoTunnel::Refused(reason) => {
+            End { reason, ..End::new(ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "upstream_connect_failed") }
+        }
+    }
 }
 
 fn not_connected(failure: &Failure) -> End {
@@ -124,10 +148,13 @@ fn carry(
     plan: &TcpPlan,
     record: &TcpRecord<'_>,
     mut downstream: Stream,
-    mut upstream: Stream,
+    mut upstream: Far,
 ) -> impl Future<Output = End> {
     async move {
-        if record.downstream.silent && server_speaks_first(&mut downstream, &mut upstream).await {
+        if let Far::Direct(upstream) = &mut upstream
+            && record.downstream.silent
+            && server_speaks_first(&mut downstream, upstream).await
+        {
             worker.quiet.note(record.downstream.destination);
         }
         match copy::both(downstream, upstream, record.counters, plan.proxy.idle_timeout).await {

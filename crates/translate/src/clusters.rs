@@ -13,7 +13,7 @@ use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet,
 use crate::locality::{Near, Placed};
 use crate::names;
 use crate::node::Node;
-use crate::policy::{self, Policy, Pool, TlsChoice};
+use crate::policy::{self, Http1, Policy, Pool, TlsChoice};
 use crate::protocol::Protocol;
 use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target};
 use crate::world::World;
@@ -120,18 +120,21 @@ fn cluster(
         ..Cluster::new(name, discovery)
     };
     policy.pool.apply(&mut cluster);
+    if policy.proxy_header.is_some() {
+        cluster.connections.get_or_insert_default().proxy_header = policy.proxy_header;
+    }
     cluster
 }
 
 /// Inside the mesh declared HTTP/1.1 travels over HTTP/2 wherever the other side agrees by ALPN, since the other side
-/// knows from the declaration what the program speaks. Where nothing is declared, what came in has to go out. Envoy
-/// cannot choose by ALPN where some endpoints take no TLS, and speaks HTTP/1.1.
+/// knows from the declaration what the program speaks; unless a rule keeps it as it is. Where nothing is declared, what
+/// came in has to go out. Envoy cannot choose by ALPN where some endpoints take no TLS, and speaks HTTP/1.1.
 fn protocol(node: &Node, port: &ServicePort, policy: &Policy, external: bool) -> UpstreamProtocol {
     match port.protocol {
         _ if policy.use_client_protocol => UpstreamProtocol::SameAsDownstream,
-        p if p.is_http2() || policy.h2_upgrade => UpstreamProtocol::Http2,
+        p if p.is_http2() || policy.http1 == Http1::Upgraded => UpstreamProtocol::Http2,
         Protocol::Auto => UpstreamProtocol::SameAsDownstream,
-        _ if external || !node.ours => UpstreamProtocol::Http1,
+        _ if external || !node.ours || policy.http1 == Http1::Kept => UpstreamProtocol::Http1,
         _ => UpstreamProtocol::Auto,
     }
 }
@@ -206,6 +209,8 @@ pub fn add_passed_through(config: &mut Config, world: &World, node: &Node, servi
             let own = names::outbound(port.number, subset, &service.host);
             let name: Arc<str> = mesh_sni(&own).into();
             let discovery = Members { service, port, labels }.discovery((world, node), &policy.near, &own);
+            // What the client of the mesh sends is for who ends its TLS.
+            let policy = Policy { proxy_header: None, ..policy };
             let made = cluster(name.clone(), discovery, (world, node), service, port, &policy);
             let passed = Cluster { transport: Transport::Plain, protocol: UpstreamProtocol::Http1, ..made };
             config.clusters.insert(name.clone(), Arc::new(passed));

@@ -164,6 +164,8 @@ impl<'a> Walk<'a> {
         match &chain.filter {
             NetworkFilter::Tcp(tcp) => {
                 let targets: Vec<_> = tcp.clusters.iter().map(|to| (&to.cluster, to.weight)).collect();
+                let tunnel = tcp.tunnel.as_ref();
+                self.steps.extend(tunnel.map(|tunnel| Step::new("tunnel", format!("to {}", tunnel.target))));
                 self.clusters(&targets, service, "the connection")
             }
             NetworkFilter::Http(http) => match &http.routes {

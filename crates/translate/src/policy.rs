@@ -3,13 +3,16 @@
 use api::halcyon::ServicePolicy;
 use api::istio::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, ConsistentHashLb, H2UpgradePolicy, LoadBalancerSettings,
-    OutlierDetection, RetryBudget, SimpleLb, Subset, TrafficPolicy,
+    OutlierDetection, ProxyProtocol, ProxyProtocolVersion, RetryBudget, SimpleLb, Subset, TrafficPolicy,
+    TunnelSettings,
 };
 use http::HeaderName;
 use model::cluster::Balancing;
+use model::limits::ProxyVersion;
 use model::route::{HashCookie, HashKey};
+use model::tcp_proxy::Tunnel;
 use model::tls::{SecretFiles, TlsVersions, UpstreamTls, Validation};
-use model::{HealthCheck, SlowStart, StringMatch};
+use model::{HeaderChanges, HealthCheck, SlowStart, StringMatch};
 
 use crate::locality::{Distribution, Near};
 use crate::service::ServicePort;
@@ -61,6 +64,10 @@ pub struct Policy {
     pub passthrough: bool,
     /// Limits, and how connections are kept.
     pub pool: Pool,
+    /// Connections begin with a PROXY header.
+    pub proxy_header: Option<ProxyVersion>,
+    /// Raw connections go through an HTTP proxy, to this end.
+    pub tunnel: Option<Tunnel>,
     /// When a workload that fails is left out.
     pub outlier_detection: Option<model::OutlierDetection>,
     /// Below this share of available workloads, in percent, all of them are used.
@@ -69,12 +76,23 @@ pub struct Policy {
     pub health_check: Option<HealthCheck>,
     /// How the share of a new workload grows.
     pub slow_start: Option<SlowStart>,
-    /// Speak HTTP/2, though the port is declared HTTP/1.1.
-    pub h2_upgrade: bool,
+    /// What becomes of HTTP/1.1 on the way to the port.
+    pub http1: Http1,
     /// Speak what the client speaks.
     pub use_client_protocol: bool,
     /// TLS, if a rule says anything of it; otherwise the mesh decides per endpoint.
     pub tls: Option<TlsChoice>,
+}
+
+/// How requests travel to a port that is declared HTTP/1.1 (`h2UpgradePolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http1 {
+    /// As HTTP/2 between our proxies, where both agree on it; else as they are.
+    Free,
+    /// As HTTP/2.
+    Upgraded,
+    /// As they are, between our proxies too.
+    Kept,
 }
 
 /// What a rule says of TLS.
@@ -101,6 +119,8 @@ struct Blocks<'a> {
     outliers: Option<&'a OutlierDetection>,
     tls: Option<&'a ClientTlsSettings>,
     budget: Option<&'a RetryBudget>,
+    proxy: Option<&'a ProxyProtocol>,
+    tunnel: Option<&'a TunnelSettings>,
 }
 
 impl<'a> Policies<'a> {
@@ -120,6 +140,8 @@ impl<'a> Blocks<'a> {
     /// defaults (Istio's rule).
     fn with(self, policy: Option<&'a TrafficPolicy>, port: &ServicePort) -> Self {
         let Some(policy) = policy else { return self };
+        let proxy = policy.proxy_protocol.as_ref().or(self.proxy);
+        let tunnel = policy.tunnel.as_ref().or(self.tunnel);
         let is_for = |number: u32| number == u32::from(port.number);
         let own = policy.port_level_settings.iter().find(|p| p.port.as_ref().is_some_and(|s| is_for(s.number.value)));
         match own {
@@ -129,6 +151,9 @@ impl<'a> Blocks<'a> {
                 outliers: own.outlier_detection.as_ref(),
                 tls: own.tls.as_ref(),
                 budget: None,
+                // What cannot be said for a single port holds for it too, as in Istio.
+                proxy,
+                tunnel,
             },
             None => Self {
                 balancer: policy.load_balancer.as_ref().or(self.balancer),
@@ -136,6 +161,8 @@ impl<'a> Blocks<'a> {
                 outliers: policy.outlier_detection.as_ref().or(self.outliers),
                 tls: policy.tls.as_ref().or(self.tls),
                 budget: policy.retry_budget.as_ref().or(self.budget),
+                proxy,
+                tunnel,
             },
         }
     }
@@ -156,15 +183,16 @@ impl<'a> Blocks<'a> {
             near: Near::of(self.balancer, of.service.distribution, self.outliers.is_some(), mesh),
             passthrough: simple == Some(SimpleLb::Passthrough),
             pool: Pool::read(self.pool, self.budget, keepalive),
+            proxy_header: self.proxy.map(proxy_header),
+            tunnel: self.tunnel.map(tunnel),
             outlier_detection: self.outliers.map(outlier::outlier_detection),
             health_check: of.own.and_then(|own| own.health_check.as_ref()).map(health::check),
             panic_percent: outlier::panic_percent(self.outliers),
-            h2_upgrade: match http.map(|h| h.h2_upgrade_policy) {
-                Some(H2UpgradePolicy::Upgrade) => true,
-                Some(H2UpgradePolicy::DoNotUpgrade) => false,
-                Some(H2UpgradePolicy::Default) | None => {
-                    port.protocol.is_http() && mesh.is_some_and(|mesh| mesh.h2_upgrade)
-                }
+            http1: match http.map(|h| h.h2_upgrade_policy) {
+                Some(H2UpgradePolicy::Upgrade) => Http1::Upgraded,
+                Some(H2UpgradePolicy::DoNotUpgrade) => Http1::Kept,
+                _ if port.protocol.is_http() && mesh.is_some_and(|mesh| mesh.h2_upgrade) => Http1::Upgraded,
+                Some(H2UpgradePolicy::Default) | None => Http1::Free,
             },
             use_client_protocol: http.is_some_and(|h| h.use_client_protocol),
             tls: self.tls.map(tls),
@@ -181,6 +209,23 @@ impl<'a> Blocks<'a> {
             _ if self.balancer.is_none() && of.service.sticky => (ring(None), Some(HashKey::SourceIp)),
             _ => (of.own.and_then(|own| own.load_balancer.as_ref()).map_or(LEAST_REQUEST, health::quickest), None),
         }
+    }
+}
+
+fn proxy_header(written: &ProxyProtocol) -> ProxyVersion {
+    match written.version {
+        ProxyProtocolVersion::V1 => ProxyVersion::V1,
+        ProxyProtocolVersion::V2 => ProxyVersion::V2,
+    }
+}
+
+fn tunnel(written: &TunnelSettings) -> Tunnel {
+    let host = &written.target_host;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    Tunnel {
+        target: format!("{host}:{}", written.target_port).into(),
+        post: (written.protocol == "POST").then(|| "/".into()),
+        headers: HeaderChanges::default(),
     }
 }
 

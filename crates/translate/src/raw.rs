@@ -5,34 +5,34 @@ use std::sync::Arc;
 use model::TcpProxy;
 use model::tcp_proxy::WeightedTarget;
 
-use crate::clusters::hashes_source;
+use crate::clusters::{hashes_source, policy_of};
 use crate::names;
 use crate::node::Node;
 use crate::outbound::logs;
-use crate::policy::Pool;
 use crate::world::World;
 
-/// Connections to these clusters. How long they may be silent, and last, the policy for the first of them says, since
-/// that belongs to the listener (Istio's rule).
+/// Connections to these clusters. How long they may be silent, and last, and through which tunnel they go, the policy for
+/// the first of them says, since that belongs to the listener; of several, a subset's own tunnel does not count (Istio's
+/// rules).
 pub fn to_clusters(world: &World, node: &Node, stat_prefix: Arc<str>, clusters: Vec<WeightedTarget>) -> TcpProxy {
-    let pool = clusters.first().and_then(|first| pool_of(world, node, &first.cluster));
+    let policy = clusters.first().and_then(|first| policy_of(world, node, &first.cluster));
+    let whole = || {
+        let (port, _, host) = names::parts(&clusters.first()?.cluster)?;
+        policy_of(world, node, &names::outbound(port, "", host))
+    };
+    let tunnel = match &clusters[..] {
+        [_] => policy.as_ref().and_then(|policy| policy.tunnel.clone()),
+        _ => whole().and_then(|policy| policy.tunnel),
+    };
+    let pool = policy.map(|policy| policy.pool);
     let base = TcpProxy::to(stat_prefix);
     TcpProxy {
         idle_timeout: pool.as_ref().map_or(base.idle_timeout, |pool| pool.tcp_idle_timeout),
+        tunnel: tunnel.map(Box::new),
         max_duration: pool.and_then(|pool| pool.connections.max_duration),
         hash_source: hashes_source(world, node, &clusters),
         clusters,
         access_logs: logs(world),
         ..base
     }
-}
-
-/// What the policy for a cluster says of connections.
-fn pool_of(world: &World, node: &Node, cluster: &str) -> Option<Pool> {
-    let (port, subset, host) = names::parts(cluster)?;
-    let service = world.service_named(host)?;
-    let port = service.port(port)?;
-    let policies = world.policies(service, node);
-    let subset = policies.subsets.iter().find(|s| s.name.as_str() == subset);
-    Some(subset.map_or_else(|| policies.of_port(port), |subset| policies.of_subset(subset, port)).pool)
 }

@@ -86,7 +86,7 @@ pub enum CopyError {
 #[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
 pub fn both(
     mut downstream: Stream,
-    mut upstream: Stream,
+    mut upstream: impl AsyncRead + AsyncWrite + Unpin,
     counters: &Counters,
     idle: Option<Duration>,
 ) -> impl Future<Output = Result<(), CopyError>> {
@@ -163,7 +163,12 @@ impl<'a> Direction<'a> {
     }
 
     /// Moves what can be moved now. Ready when the end was passed on.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Result<Poll<()>, CopyError> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Poll<()>, CopyError> {
         loop {
             match self.state {
                 State::Over => return Ok(Poll::Ready(())),
@@ -198,7 +203,7 @@ impl<'a> Direction<'a> {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Result<Poll<()>, CopyError> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin)) -> Result<Poll<()>, CopyError> {
         let mut buffer = ReadBuf::new(self.buffer.get_or_insert_with(take_buffer));
         let result = match Pin::new(from).poll_read(cx, &mut buffer) {
             Poll::Pending => return Ok(Poll::Pending),
@@ -219,7 +224,7 @@ impl<'a> Direction<'a> {
         Ok(Poll::Ready(()))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Result<Poll<()>, CopyError> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Result<Poll<()>, CopyError> {
         let Some(buffer) = &self.buffer else { return Ok(Poll::Ready(())) };
         let result = match Pin::new(to).poll_write(cx, &buffer[self.start..self.end]) {
             Poll::Pending => return Ok(Poll::Pending),

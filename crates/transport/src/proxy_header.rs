@@ -55,11 +55,41 @@ pub fn parse(bytes: &[u8]) -> Verdict {
     }
 }
 
-/// A header of version 2 to be sent before the first byte. Addresses of different families are written as IPv6.
-pub fn encode(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+/// A version of the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
+}
+
+/// A header to be sent before the first byte: for a connection from `ends.0` to `ends.1`, or for one of the sender's own.
+/// Addresses of different families are written as IPv6.
+pub fn encode(version: Version, ends: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    match version {
+        Version::V1 => encode_1(ends).into_bytes(),
+        Version::V2 => encode_2(ends),
+    }
+}
+
+fn encode_1(ends: Option<(SocketAddr, SocketAddr)>) -> String {
+    let Some((from, to)) = ends else { return "PROXY UNKNOWN\r\n".to_owned() };
+    let ports = format!("{} {}\r\n", from.port(), to.port());
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => format!("PROXY TCP4 {from} {to} {ports}"),
+        (from, to) => format!("PROXY TCP6 {} {} {ports}", as_v6(from), as_v6(to)),
+    }
+}
+
+fn encode_2(ends: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
     let mut header = SIGNATURE_2.to_vec();
+    let Some((from, to)) = ends else {
+        header.extend([0x20, 0, 0, 0]); // version 2, LOCAL
+        return header;
+    };
     header.push(0x21); // version 2, PROXY
-    match (source.ip(), destination.ip()) {
+    match (from.ip(), to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             header.extend([0x11, 0, 12]);
             header.extend(from.octets());
@@ -71,8 +101,8 @@ pub fn encode(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
             header.extend(as_v6(to).octets());
         }
     }
-    header.extend(source.port().to_be_bytes());
-    header.extend(destination.port().to_be_bytes());
+    header.extend(from.port().to_be_bytes());
+    header.extend(to.port().to_be_bytes());
     header
 }
 
@@ -99,7 +129,7 @@ fn version_1(bytes: &[u8]) -> Parsed {
         Some("TCP6") => false,
         _ => return Err("the PROXY line names no family that we know"),
     };
-    let mut ip = || words.next()?.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == is_v4);
+    let mut ip = || Some(words.next()?.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == is_v4)?.to_canonical());
     let (from, to) = (ip(), ip());
     let mut port = || words.next().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?.parse::<u16>().ok();
     let (from_port, to_port) = (port(), port());
@@ -200,15 +230,22 @@ mod tests {
 
     #[test]
     fn what_we_write_we_read() {
-        for (from, to) in [("192.0.2.1:1", "198.51.100.2:443"), ("[2001:db8::1]:1", "[2001:db8::2]:2")] {
-            let bytes = encode(from.parse().unwrap(), to.parse().unwrap());
-            assert_eq!(parse(&bytes), header(bytes.len(), Some((from, to))));
-            for end in 0..bytes.len() {
-                assert_eq!(parse(&bytes[..end]), Verdict::NeedMore, "first {end} bytes");
+        let pairs = [
+            ("192.0.2.1:1", "198.51.100.2:443"),
+            ("[2001:db8::1]:1", "[2001:db8::2]:2"),
+            ("192.0.2.1:1", "[2001:db8::2]:2"),
+        ];
+        for version in [Version::V1, Version::V2] {
+            for ends in pairs.map(Some).into_iter().chain([None]) {
+                let bytes = encode(version, ends.map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap())));
+                assert_eq!(parse(&bytes), header(bytes.len(), ends), "{version:?} {ends:?}");
+                for end in 0..bytes.len() {
+                    assert_eq!(parse(&bytes[..end]), Verdict::NeedMore, "{version:?} {ends:?}: first {end} bytes");
+                }
             }
         }
-        let mixed = encode("192.0.2.1:1".parse().unwrap(), "[2001:db8::2]:2".parse().unwrap());
-        assert_eq!(parse(&mixed), header(mixed.len(), Some(("192.0.2.1:1", "[2001:db8::2]:2"))));
+        let ends = Some((pairs[0].0.parse().unwrap(), pairs[0].1.parse().unwrap()));
+        assert_eq!(encode(Version::V1, ends), b"PROXY TCP4 192.0.2.1 198.51.100.2 1 443\r\n");
     }
 
     proptest! {

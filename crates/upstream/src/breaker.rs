@@ -4,10 +4,12 @@
 //! together go over a limit, each by one.
 
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use model::CircuitBreakers;
 
+use crate::ewma;
 use crate::stats::ClusterStats;
 
 /// What is limited.
@@ -28,11 +30,14 @@ pub(crate) enum Resource {
 pub(crate) struct Breakers {
     limits: CircuitBreakers,
     used: [AtomicU32; 4],
+    /// The requests that began lately, where they are the measure of further tries.
+    recent: Option<Box<Recent>>,
 }
 
 impl Breakers {
     pub(crate) fn new(limits: CircuitBreakers) -> Self {
-        Self { limits, used: Default::default() }
+        let interval = limits.retry_budget.map(|budget| budget.interval).filter(|interval| !interval.is_zero());
+        Self { limits, used: Default::default(), recent: interval.map(|interval| Box::new(Recent::new(interval))) }
     }
 
     /// May one more be taken?
@@ -42,6 +47,9 @@ impl Breakers {
 
     /// Takes one. Says whether the limit was reached by it.
     pub(crate) fn take(&self, of: Resource) -> bool {
+        if let (Resource::Requests, Some(recent)) = (of, &self.recent) {
+            recent.add(ewma::now());
+        }
         self.used[of as usize].fetch_add(1, Relaxed).wrapping_add(1) == self.limit(of)
     }
 
@@ -63,16 +71,63 @@ impl Breakers {
         }
     }
 
-    /// The limit now: with a budget that of retries follows what is under way.
+    /// The limit now: with a budget that of retries follows what is under way, or what began lately.
     fn allowed(&self, of: Resource) -> u32 {
         match (of, &self.limits.retry_budget) {
             (Resource::Retries, Some(budget)) => {
-                let active = u64::from(self.used(Resource::Requests)) + u64::from(self.used(Resource::Pending));
-                let share = budget.percent / 100.0 * active as f64;
+                let counting = match &self.recent {
+                    Some(recent) => recent.count(ewma::now()),
+                    None => u64::from(self.used(Resource::Requests)) + u64::from(self.used(Resource::Pending)),
+                };
+                let share = budget.percent / 100.0 * counting as f64;
                 budget.min_concurrency.max(share as u32)
             }
             _ => self.limit(of),
         }
+    }
+}
+
+/// How many requests began in a span of time that ends now. As in Envoy a tenth of it is the measure: one is forgotten
+/// when between one and 1.1 spans have passed.
+#[derive(Debug)]
+struct Recent {
+    /// A tenth of the span, in microseconds.
+    step: u64,
+    /// The requests of a tenth: its number above, how many below. A new tenth takes the place of the oldest.
+    tenths: [AtomicU64; TENTHS],
+}
+
+/// The one that has begun, and all that are over.
+const TENTHS: usize = 11;
+
+impl Recent {
+    fn new(span: Duration) -> Self {
+        Self { step: (span.as_micros() as u64 / 10).max(1), tenths: Default::default() }
+    }
+
+    /// One began; `now` counts microseconds.
+    fn add(&self, now: u64) {
+        let number = self.number(now);
+        let slot = &self.tenths[number as usize % TENTHS];
+        let more = |known: u64| {
+            let same = (known >> 32) as u32 == number;
+            let count = if same { (known as u32).saturating_add(1) } else { 1 };
+            Some(u64::from(number) << 32 | u64::from(count))
+        };
+        let _ = slot.fetch_update(Relaxed, Relaxed, more);
+    }
+
+    /// Those that count at this time.
+    fn count(&self, now: u64) -> u64 {
+        let number = self.number(now);
+        let counts = |known: &u64| number.wrapping_sub((known >> 32) as u32) < TENTHS as u32;
+        let known = self.tenths.iter().map(|slot| slot.load(Relaxed));
+        known.filter(counts).map(|known| u64::from(known as u32)).sum()
+    }
+
+    /// Of the tenth that has begun. It wraps around after so long that nothing of before is there any more.
+    fn number(&self, now: u64) -> u32 {
+        (now / self.step) as u32
     }
 }
 
@@ -118,11 +173,31 @@ mod tests {
     }
 
     #[test]
+    fn what_began_lately_counts() {
+        let recent = Recent::new(Duration::from_millis(10));
+        for (now, adds, expected) in [
+            (0, 3, 3),
+            (900, 1, 4),
+            (1000, 2, 6),
+            (9_999, 0, 6),
+            // All of a tenth are forgotten together.
+            (10_999, 0, 6),
+            (11_000, 1, 3),
+            (12_000, 0, 1),
+            (500_000, 0, 0),
+            (500_000, 5, 5),
+        ] {
+            (0..adds).for_each(|_| recent.add(now));
+            assert_eq!(recent.count(now), expected, "{now}");
+        }
+    }
+
+    #[test]
     fn budgets_follow_what_is_under_way() {
         for (percent, least, requests, pending, allowed) in
             [(20.0, 3, 0, 0, 3), (20.0, 3, 10, 4, 3), (20.0, 3, 15, 5, 4), (50.0, 0, 1, 0, 0), (100.0, 0, 1, 1, 2)]
         {
-            let retry_budget = Some(RetryBudget { percent, min_concurrency: least });
+            let retry_budget = Some(RetryBudget { percent, min_concurrency: least, ..RetryBudget::default() });
             // The plain limit does not count beside a budget.
             let breakers =
                 Breakers::new(CircuitBreakers { retry_budget, max_retries: 1, ..CircuitBreakers::unlimited() });

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use arc_swap::{ArcSwap, Guard};
 use model::EndpointSet;
 use model::cluster::{Discovery, Transport};
+use model::limits::ProxyVersion;
 use tokio::sync::Notify;
 use transport::tls::ConfigError;
 
@@ -284,6 +285,11 @@ impl Core {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Arc<EndpointSet>> {
         self.given.lock().expect("no panic under the lock")
+    }
+
+    /// The version of the PROXY header that connections begin with, if they do.
+    pub(crate) fn tells_ends(&self) -> Option<ProxyVersion> {
+        self.config.connections.as_ref()?.proxy_header
     }
 
     /// Does a connection to this endpoint begin with TLS?

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::Address;
 use model::cluster::Transport;
-use model::limits::TcpKeepalive;
+use model::limits::{ProxyVersion, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use transport::tls::{Peer, TlsFailure};
-use transport::{ConnectError, Connector, Keepalive, Netns, Stream};
+use transport::{ConnectError, Connector, Keepalive, Netns, Stream, proxy_header};
 
 use crate::cluster::Core;
 use crate::endpoint::Endpoint;
@@ -32,25 +34,42 @@ impl Dialer {
         Self { netns, ..Self::default() }
     }
 
-    pub(crate) async fn dial(&self, core: &Core, endpoint: &Endpoint, speak: Speak) -> Result<Dialed, DialError> {
+    /// `ends`: those of the downstream connection that it is made for, if it is for one.
+    pub(crate) async fn dial(
+        &self,
+        core: &Core,
+        endpoint: &Endpoint,
+        speak: Speak,
+        ends: Option<&Ends>,
+    ) -> Result<Dialed, DialError> {
         let limit = core.config.connect_timeout;
-        match tokio::time::timeout(limit, self.dial_untimed(core, endpoint, speak)).await {
+        match tokio::time::timeout(limit, self.dial_untimed(core, endpoint, speak, ends)).await {
             Ok(result) => result,
             Err(_) => Err(DialError::timeout(limit)),
         }
     }
 
-    async fn dial_untimed(&self, core: &Core, endpoint: &Endpoint, speak: Speak) -> Result<Dialed, DialError> {
+    async fn dial_untimed(
+        &self,
+        core: &Core,
+        endpoint: &Endpoint,
+        speak: Speak,
+        ends: Option<&Ends>,
+    ) -> Result<Dialed, DialError> {
         let limit = core.config.connect_timeout;
         let (to, netns) = self.target(endpoint)?;
         let own = core.config.connections.as_ref().and_then(|options| options.tcp_keepalive).map(keepalive);
         let keepalive = own.or(self.keepalive);
         let connector = Connector { timeout: limit, keepalive, netns, ..Connector::default() };
-        let stream = connector.connect(&to).await.map_err(|e| match e {
+        let mut stream = connector.connect(&to).await.map_err(|e| match e {
             ConnectError::Timeout(..) => DialError::timeout(limit),
             other => DialError::failed(other.to_string()),
         })?;
         let (local, remote) = (stream.local_addr().ok(), Some(to));
+        if let Some(version) = core.tells_ends() {
+            let header = header(version, ends, &stream);
+            stream.write_all(&header).await.map_err(|e| DialError::failed(e.to_string()))?;
+        }
         let Some(side) = core.tls_to(endpoint) else {
             let http2 = speak == Speak::Http2;
             return Ok(Dialed { stream, local, remote, tls: None, http2, https: false });
@@ -83,9 +102,31 @@ impl Dialer {
     }
 }
 
+/// As Envoy: a connection that is for nobody in front of us, such as one of a health check, is told in version 1 as our own.
+fn header(version: ProxyVersion, ends: Option<&Ends>, stream: &Stream) -> Vec<u8> {
+    let ip = |address: std::io::Result<transport::Address>| address.ok()?.ip();
+    let told = ends.map(|ends| (ends.source, ends.destination));
+    match version {
+        ProxyVersion::V1 => {
+            let own = || ip(stream.local_addr()).zip(ip(stream.peer_addr()));
+            proxy_header::encode(proxy_header::Version::V1, told.or_else(own))
+        }
+        ProxyVersion::V2 => proxy_header::encode(proxy_header::Version::V2, told),
+    }
+}
+
 fn keepalive(probes: TcpKeepalive) -> Keepalive {
     let seconds = |n: u32| Duration::from_secs(n.into());
     Keepalive { idle: probes.time.map(seconds), interval: probes.interval.map(seconds), probes: probes.probes }
+}
+
+/// The ends of a downstream connection, as a PROXY header tells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Who connected.
+    pub source: SocketAddr,
+    /// To where.
+    pub destination: SocketAddr,
 }
 
 /// A connection that stands.

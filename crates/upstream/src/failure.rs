@@ -64,6 +64,11 @@ impl FailureKind {
         }
     }
 
+    /// Did the request not even get a connection?
+    pub fn is_unconnected(self) -> bool {
+        matches!(self, Self::NoEndpoint | Self::Overflow | Self::ConnectFailed | Self::ConnectTimeout)
+    }
+
     /// The reset reason in Envoy's words, as they stand in response bodies and (with `_` for blanks) in
     /// `RESPONSE_CODE_DETAILS`.
     pub fn reset_reason(self) -> &'static str {

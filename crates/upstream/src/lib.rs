@@ -54,7 +54,7 @@ mod worker;
 
 pub use breaker::Retry;
 pub use cluster::{BuildError, Cluster};
-pub use dial::Dialer;
+pub use dial::{Dialer, Ends};
 pub use endpoint::{Counts, Endpoint, EndpointId};
 pub use exchange::{Connected, Connection, Exchange, Sent};
 pub use failure::{Failure, FailureKind};

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::breaker::{Held, Resource};
 use crate::cluster::Core;
-use crate::dial::{DialError, Dialed, Dialer};
+use crate::dial::{DialError, Dialed, Dialer, Ends};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Connection, Open};
 use crate::failure::FailureKind;
@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Rc<ClusterStats>,
     /// The worker's coarse clock, set by its maintenance: fine enough to tell how long a connection was idle.
     pub(crate) now: Rc<Cell<Instant>>,
-    /// Called after a connection was made.
+    /// Called when there is something for the worker's rounds, such as a new connection.
     pub(crate) on_connection: Rc<dyn Fn()>,
 }
 
@@ -55,6 +55,17 @@ pub(crate) struct Pool {
     speaks_http1: Cell<bool>,
     /// The endpoint is gone: nothing is kept any more.
     closing: Cell<bool>,
+    /// Whom its connections are for, if they tell that.
+    told: Option<Box<Told>>,
+}
+
+/// The downstream connection that upstream connections are made for.
+struct Told {
+    ends: Ends,
+    /// As long as it lives.
+    downstream: Weak<Ends>,
+    /// The pool for everybody, which knows the endpoint.
+    _common: Rc<Pool>,
 }
 
 struct Http1 {
@@ -93,8 +104,19 @@ pub(crate) struct Http1Lease {
 
 impl Pool {
     pub(crate) fn new(shared: Rc<Shared>, endpoint: Arc<Endpoint>) -> Rc<Self> {
+        Self::build(shared, endpoint, None)
+    }
+
+    /// A pool to the same endpoint as `common`, for the requests of one downstream connection.
+    pub(crate) fn told(common: Rc<Self>, ends: &Rc<Ends>) -> Rc<Self> {
+        let told = Told { ends: **ends, downstream: Rc::downgrade(ends), _common: common.clone() };
+        Self::build(common.shared.clone(), common.endpoint(), Some(Box::new(told)))
+    }
+
+    fn build(shared: Rc<Shared>, endpoint: Arc<Endpoint>, told: Option<Box<Told>>) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             shared,
+            told,
             endpoint: RefCell::new(endpoint),
             me: me.clone(),
             slots: RefCell::default(),
@@ -104,6 +126,11 @@ impl Pool {
             speaks_http1: Cell::new(false),
             closing: Cell::new(false),
         })
+    }
+
+    /// Is the downstream connection gone that it is for?
+    pub(crate) fn is_forlorn(&self) -> bool {
+        self.told.as_ref().is_some_and(|told| told.downstream.strong_count() == 0)
     }
 
     /// The endpoint, as of the newest update.
@@ -199,7 +226,8 @@ impl Pool {
 
     async fn dial(&self, speak: Speak, held: Held) {
         let shared = &self.shared;
-        let dialed = shared.dialer.dial(&shared.core, &self.endpoint(), speak).await;
+        let dialed =
+            shared.dialer.dial(&shared.core, &self.endpoint(), speak, self.told.as_ref().map(|told| &told.ends)).await;
         self.waiting.borrow_mut().dialled(speak);
         let adopted = match dialed {
             Ok(dialed) => self.adopt(dialed, speak, held).await,

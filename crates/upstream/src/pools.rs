@@ -16,7 +16,7 @@ use model::cluster::{Balancing, Discovery, UpstreamProtocol};
 
 use crate::breaker::{Resource, Retry};
 use crate::cluster::Core;
-use crate::dial::DialError;
+use crate::dial::{DialError, Ends};
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::ewma;
 use crate::exchange::{Connected, Connection, Exchange, Sent};
@@ -44,7 +44,7 @@ pub struct Pick<'a> {
     /// Where the tries before went to, if their priorities are to be left out after some of them.
     pub past: Option<&'a PastPriorities>,
     /// Where the downstream wanted to go: the endpoint of `ORIGINAL_DST` clusters.
-    pub original_destination: Option<SocketAddr>,
+    pub original_destination: Option<&'a SocketAddr>,
     /// What the downstream speaks: for clusters that speak the same.
     pub downstream: Version,
     /// The request asks for an HTTP/1.1 upgrade, such as WebSocket: an HTTP/1.1 connection is used in any case (save
@@ -52,6 +52,8 @@ pub struct Pick<'a> {
     pub upgrade: bool,
     /// The request's authority becomes the endpoint's host name, if it has one.
     pub rewrite_host: bool,
+    /// The ends of the downstream connection, for clusters whose connections tell them ([`ClusterPools::tells_ends`]).
+    pub ends: Option<&'a Rc<Ends>>,
     /// Another attempt may follow even when the upstream has seen this one: of the request, only the body may be used.
     pub keep_head: bool,
 }
@@ -69,6 +71,7 @@ impl Pick<'_> {
             downstream: Version::HTTP_11,
             upgrade: false,
             rewrite_host: false,
+            ends: None,
             keep_head: false,
         }
     }
@@ -99,6 +102,8 @@ pub struct ClusterPools {
     pools: RefCell<HashMap<EndpointId, Rc<Pool>, BuildHasherDefault<IdHasher>>>,
     /// Endpoints that the downstream dialled.
     originals: RefCell<HashMap<SocketAddr, Rc<Pool>>>,
+    /// Where connections tell for whom they are: by endpoint, and by where the downstream's ends stand in memory.
+    told: RefCell<HashMap<(EndpointId, usize), Rc<Pool>>>,
     /// The table that the pools were last compared with.
     seen: RefCell<Arc<EndpointTable>>,
     turn: Cell<u64>,
@@ -112,6 +117,7 @@ impl ClusterPools {
             shared: Rc::new(shared),
             pools: RefCell::default(),
             originals: RefCell::default(),
+            told: RefCell::default(),
             // Workers, and proxies started together, must not walk in step.
             turn: Cell::new(rand::random()),
         })
@@ -120,6 +126,11 @@ impl ClusterPools {
     /// The cluster's settings.
     pub fn config(&self) -> &Arc<model::Cluster> {
         &self.shared.core.config
+    }
+
+    /// Do connections tell for whom they are (by a PROXY header)?
+    pub fn tells_ends(&self) -> bool {
+        self.shared.core.tells_ends().is_some()
     }
 
     /// The cluster's statistics in this worker, for what only the caller knows: timeouts and retries.
@@ -146,6 +157,14 @@ impl ClusterPools {
     /// # Errors
     /// [`FailureKind::NoEndpoint`].
     pub fn choose(&self, pick: &Pick<'_>) -> Result<Chosen, Box<Failure>> {
+        let Chosen { pool, exchange } = self.choose_common(pick)?;
+        match pick.ends.filter(|_| self.tells_ends()) {
+            None => Ok(Chosen { pool, exchange }),
+            Some(ends) => Ok(Chosen { pool: self.told(pool, ends), exchange }),
+        }
+    }
+
+    fn choose_common(&self, pick: &Pick<'_>) -> Result<Chosen, Box<Failure>> {
         let Some(pool) = self.pick(pick) else {
             self.shared.stats.count(Event::NoneHealthy);
             return Err(Failure::new(FailureKind::NoEndpoint, ""));
@@ -210,11 +229,13 @@ impl ClusterPools {
     /// # Errors
     /// [`Failure`]: no endpoint, or no connection within the cluster's connect timeout.
     pub async fn connect(&self, pick: &Pick<'_>) -> Result<Connected, Box<Failure>> {
-        let Chosen { pool, mut exchange } = self.choose(pick)?;
+        let Chosen { pool, mut exchange } = self.choose_common(pick)?;
         let overflow = || Failure::new(FailureKind::Overflow, "").at(exchange.endpoint());
         let held = self.shared.stats.room(Resource::Connections, Event::ConnectionOverflow).ok_or_else(overflow)?;
         let waits = self.shared.stats.room(Resource::Pending, Event::PendingOverflow).ok_or_else(overflow)?;
-        let dialed = match self.shared.dialer.dial(&self.shared.core, exchange.endpoint(), Speak::Raw).await {
+        let ends = pick.ends.map(|ends| &**ends);
+        let dialing = self.shared.dialer.dial(&self.shared.core, exchange.endpoint(), Speak::Raw, ends);
+        let dialed = match dialing.await {
             Ok(dialed) => dialed,
             Err(error) => {
                 pool.failed(&error);
@@ -266,7 +287,7 @@ impl ClusterPools {
     fn pick(&self, pick: &Pick<'_>) -> Option<Rc<Pool>> {
         let core = &self.shared.core;
         if let Discovery::OriginalDestination = core.config.discovery {
-            return pick.original_destination.map(|addr| self.original(addr));
+            return pick.original_destination.map(|addr| self.original(*addr));
         }
         let table = core.table();
         if !Arc::ptr_eq(&table, &self.seen.borrow()) {
@@ -305,6 +326,18 @@ impl ClusterPools {
         originals.entry(addr).or_insert_with(new).clone()
     }
 
+    /// The pool for the requests of one downstream connection.
+    fn told(&self, common: Rc<Pool>, ends: &Rc<Ends>) -> Rc<Pool> {
+        let key = (common.endpoint().id(), Rc::as_ptr(ends).addr());
+        if let Some(pool) = self.told.borrow().get(&key) {
+            return pool.clone();
+        }
+        let pool = Pool::told(common, ends);
+        self.told.borrow_mut().insert(key, pool.clone());
+        (self.shared.on_connection)();
+        pool
+    }
+
     fn speak(&self, pick: &Pick<'_>, method: &Method, endpoint: &Endpoint) -> Speak {
         let core = &self.shared.core;
         match core.config.protocol {
@@ -331,6 +364,13 @@ impl ClusterPools {
             }
             stays
         });
+        self.told.borrow_mut().retain(|(id, _), pool| {
+            let stays = now.get(id).is_some_and(|e| pool.follow(e));
+            if !stays {
+                gone.push(pool.clone());
+            }
+            stays
+        });
         gone.iter().for_each(|pool| pool.close());
     }
 
@@ -340,6 +380,8 @@ impl ClusterPools {
         if !Arc::ptr_eq(&table, &self.seen.borrow()) {
             self.reconcile(&table);
         }
+        let forlorn: Vec<_> = self.told.borrow_mut().extract_if(|_, pool| pool.is_forlorn()).collect();
+        forlorn.iter().for_each(|(_, pool)| pool.close());
         self.all().iter().for_each(|pool| pool.maintain());
         self.originals.borrow_mut().retain(|_, pool| !pool.is_empty() || Rc::strong_count(pool) > 1);
         self.has_connections()
@@ -351,17 +393,20 @@ impl ClusterPools {
     }
 
     fn all(&self) -> Vec<Rc<Pool>> {
-        self.pools.borrow().values().chain(self.originals.borrow().values()).cloned().collect()
+        let (pools, originals, told) = (self.pools.borrow(), self.originals.borrow(), self.told.borrow());
+        pools.values().chain(originals.values()).chain(told.values()).cloned().collect()
     }
 
     pub(crate) fn has_connections(&self) -> bool {
-        !(self.pools.borrow().values().all(|pool| pool.is_empty()) && self.originals.borrow().is_empty())
+        let none = self.pools.borrow().values().all(|pool| pool.is_empty());
+        !(none && self.originals.borrow().is_empty() && self.told.borrow().is_empty())
     }
 
     /// Closes what is idle, for good.
     pub(crate) fn close(&self) {
-        let pools: Vec<_> = self.pools.take().into_values().chain(self.originals.take().into_values()).collect();
-        pools.iter().for_each(|pool| pool.close());
+        let all = self.all();
+        drop((self.pools.take(), self.originals.take(), self.told.take()));
+        all.iter().for_each(|pool| pool.close());
     }
 
     pub(crate) fn is_retired(&self) -> bool {

@@ -135,7 +135,8 @@ impl Reader {
         body
     }
 
-    async fn take(&mut self, mut count: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    /// So many bytes.
+    pub async fn take(&mut self, mut count: usize, out: &mut Vec<u8>) -> io::Result<()> {
         while count > 0 {
             if self.buffer.is_empty() && !self.more().await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -147,7 +148,8 @@ impl Reader {
         Ok(())
     }
 
-    async fn line(&mut self) -> io::Result<String> {
+    /// A line without its end.
+    pub async fn line(&mut self) -> io::Result<String> {
         loop {
             if let Some(at) = self.buffer.windows(2).position(|bytes| bytes == b"\r\n") {
                 let line = latin1(&self.buffer[..at]);

@@ -21,6 +21,8 @@ mod act;
 mod limits;
 mod serve1;
 mod serve2;
+mod told;
+mod tunnel;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -114,6 +116,8 @@ impl Origins {
         };
         names.add("TLS", listen(handshake).await?);
         names.add("ECHO", listen(echo).await?);
+        names.add("TUNNEL", listen(tunnel::serve).await?);
+        names.add("TOLD", listen(told::serve).await?);
         names.add("SHUT", listen(|stream| async move { drop(stream) }).await?);
         let dead = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         dead.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;

@@ -1,8 +1,9 @@
 //! Where a run stands: ports under names, a folder, and certificates in it.
 //!
 //! A bootstrap says `$B1`, `$B2`, `$B3` for the backends, `$TLS` for the one that wants a handshake, `$ECHO` for one that
-//! sends TCP back, `$DEAD` for a port where nobody listens, `$SHUT` for one that closes what it accepted, `$LISTEN`,
-//! `$SECOND` and `$THIRD` for the proxy's own listeners, `$ADMIN`, `$LOG` for the access log, and `$DIR` for the folder.
+//! sends TCP back, `$TUNNEL` for an HTTP proxy, `$TOLD` for one behind PROXY headers, `$DEAD` for a port where nobody listens,
+//! `$SHUT` for one that closes what it accepted, `$LISTEN` and `$SECOND` to `$TENTH` for the proxy's own listeners, `$ADMIN`,
+//! `$LOG` for the access log, and `$DIR` for the folder.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,7 +13,8 @@ use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 
 /// The names of a proxy's ports.
-const OWN: [&str; 4] = ["LISTEN", "SECOND", "THIRD", "ADMIN"];
+const OWN: [&str; 11] =
+    ["LISTEN", "SECOND", "THIRD", "FOURTH", "FIFTH", "SIXTH", "SEVENTH", "EIGHTH", "NINTH", "TENTH", "ADMIN"];
 
 /// Ports and files under names.
 #[derive(Debug, Clone, Default)]

@@ -64,10 +64,6 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ("defaultInboundHttpRetryPolicy.retryRemoteLocalities", NO_TRIES),
     ("defaultInboundHttpRetryPolicy.retryIgnorePreviousHosts", NO_TRIES),
     (
-        "defaultTrafficPolicy.connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE",
-        "between proxies HTTP/1.1 is carried over HTTP/2 all the same; programs see HTTP/1.1",
-    ),
-    (
         "defaultTrafficPolicy.outlierDetection.consecutiveErrors",
         "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are",
     ),

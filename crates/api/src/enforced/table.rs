@@ -7,7 +7,6 @@ use crate::kind::Kind;
 pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::VirtualService, VIRTUAL_SERVICE),
     (Kind::DestinationRule, POLICY),
-    (Kind::DestinationRule, POLICY_OF_ALL_PORTS),
     (Kind::Gateway, GATEWAY),
     (Kind::ServiceEntry, SERVICE_ENTRY),
     (Kind::WorkloadEntry, WORKLOAD_ENTRY),
@@ -29,8 +28,6 @@ const VIRTUAL_SERVICE: &[NotEnforced] = &[
     ("spec.http[].match[].headers[[@*]", NO_CLAIMS),
     ("spec.http[].match[].withoutHeaders[@*]", NO_CLAIMS),
     ("spec.http[].match[].withoutHeaders[[@*]", NO_CLAIMS),
-    ("spec.http[].match[].statPrefix", "the route has no statistics of its own"),
-    ("spec.http[].directResponse.body.bytes", "bytes that are not UTF-8 text are replaced by U+FFFD"),
     (
         "spec.http[].retries.retryOn=retriable-headers",
         "which headers is nowhere said, so no response is tried again because of them",
@@ -53,25 +50,8 @@ macro_rules! at_each_policy {
 const POLICY: &[NotEnforced] = at_each_policy! {
     "loadBalancer.zoneAwareLbSetting{}":
         "requests stay in the client's region while it can take them, but its zone is not preferred there";
-    "connectionPool.http.h2UpgradePolicy=DO_NOT_UPGRADE":
-        "between proxies HTTP/1.1 is carried over HTTP/2 all the same; programs see HTTP/1.1";
     "outlierDetection.consecutiveErrors": "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are";
 };
-
-const UNDER_WAY: &str = "the budget is a share of the requests that are under way, not of those of some time";
-
-/// Fields that a policy for a single port cannot have.
-const POLICY_OF_ALL_PORTS: &[NotEnforced] = &[
-    ("spec.trafficPolicy.tunnel{}", "connections go to the host itself, through no tunnel"),
-    ("spec.subsets[].trafficPolicy.tunnel{}", "connections go to the host itself, through no tunnel"),
-    ("spec.trafficPolicy.proxyProtocol{}", "no PROXY header is sent, so the host does not learn the client's address"),
-    (
-        "spec.subsets[].trafficPolicy.proxyProtocol{}",
-        "no PROXY header is sent, so the host does not learn the client's address",
-    ),
-    ("spec.trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
-    ("spec.subsets[].trafficPolicy.retryBudget.budgetInterval", UNDER_WAY),
-];
 
 const NO_SUCH_SUITE: &str = "the suite is not offered";
 

@@ -72,15 +72,6 @@ loadBalancer:
   localityLbSetting: {distribute: [{from: a, to: {b: 100}}]}
 ";
 
-/// Fields of a policy for all ports, in two parts that exclude each other.
-const TUNNEL: &str = "
-tunnel: {targetHost: a, targetPort: 80}
-retryBudget: {budgetInterval: 1s}
-";
-const PROXY: &str = "
-proxyProtocol: {}
-";
-
 const GATEWAY: &str = "
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -383,11 +374,10 @@ fn destination_rules() -> String {
         text.trim().lines().map(|line| format!("{}{line}\n", " ".repeat(depth))).collect()
     };
     let mut text = String::new();
-    for (index, (policy, own)) in [(POLICY, TUNNEL), (OTHER_POLICY, PROXY), (THIRD_POLICY, "")].into_iter().enumerate()
-    {
+    for (index, policy) in [POLICY, OTHER_POLICY, THIRD_POLICY].into_iter().enumerate() {
         let all = |depth| {
             let port = format!("{}- port: {{number: 80}}\n{}", " ".repeat(depth), at(depth + 2, policy));
-            format!("{}{}{}portLevelSettings:\n{port}", at(depth, policy), at(depth, own), " ".repeat(depth))
+            format!("{}{}portLevelSettings:\n{port}", at(depth, policy), " ".repeat(depth))
         };
         text.push_str(&format!(
             "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d{index}}}\nspec:\n  host: a\n  trafficPolicy:\n{}  subsets:\n  - name: v1\n    trafficPolicy:\n{}",

@@ -214,7 +214,7 @@ async fn counted() {
     }
     let text = registry.expose(&Exposition::default());
     for (name, count) in [("compressed", 1), ("not_compressed", 1), ("total_uncompressed_bytes", 100)] {
-        let labels = "{http_conn_manager_prefix=\"in\",encoding=\"gzip\"}";
+        let labels = "{envoy_http_conn_manager_prefix=\"in\",encoding=\"gzip\"}";
         let line = format!("envoy_http_compressor_{name}{labels} {count}");
         assert!(text.lines().any(|l| l == line), "no `{line}` in\n{text}");
     }

@@ -66,6 +66,7 @@ impl Tries<'_> {
                 Ok(sent) if !worth_another(policy, &sent, self.grpc_status(&sent)) => {
                     self.record.answered(begun);
                     self.record.settles_on(sent.exchange.endpoint());
+                    self.record.tries_succeeded(self.pools);
                     return Ok(sent);
                 }
                 Ok(sent) => Ended::Answered(Box::new(sent)),

@@ -131,7 +131,7 @@ async fn refused(at: SocketAddr) -> bool {
 }
 
 const CONTROLLER: &str = "envoy_http_adaptive_concurrency_gradient_controller";
-const PREFIX: [(&str, &str); 1] = [("http_conn_manager_prefix", "test")];
+const PREFIX: [(&str, &str); 1] = [("envoy_http_conn_manager_prefix", "test")];
 
 fn shown(proxy: &Proxy, name: &str) -> f64 {
     counted(proxy, &format!("{CONTROLLER}_{name}"), &PREFIX)

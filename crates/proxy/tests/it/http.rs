@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ::http::{Request, Response, StatusCode};
+use bytes::Bytes;
 use mesh_http::Body;
 use model::Direction::Outbound;
 use model::fault::{Abort, AbortAnswer};
@@ -97,6 +98,26 @@ fn answers_and_flags() {
         }
         let answer = fetch(at, "/redirect?x").await;
         assert_eq!(answer.headers["location"], "https://test/redirect?x");
+    });
+}
+
+#[test]
+fn direct_responses_are_given_byte_for_byte() {
+    run(async {
+        let body = Bytes::from_static(b"\xff\0%\xfe");
+        let at = free_address();
+        let routes = vec![route("/", Action::Respond(DirectResponse { status: 503, body: body.clone() }))];
+        let listeners = vec![listener("l", at, Outbound, vec![http_chain(http(routes))])];
+        let _proxy = proxy("a", config(listeners, Vec::new())).await;
+        let ask = |content_type: &'static str| async move {
+            let (sender, driver) = mesh_http::h1::connect(TcpStream::connect(at).await.unwrap(), &Default::default());
+            tokio::task::spawn_local(driver);
+            let request = Request::post("/").header("host", "test").header("content-type", content_type);
+            sender.send(request.body(Body::empty()).unwrap()).await.unwrap()
+        };
+        assert_eq!(ask("text/plain").await.into_body().collect(100).await.unwrap().data, body);
+        let answer = ask("application/grpc").await;
+        assert_eq!(answer.headers()["grpc-message"], "%FF%00%25%FE");
     });
 }
 
@@ -203,6 +224,52 @@ fn retries_by_policy() {
         for _ in 0..4 {
             assert_eq!(fetch(at, "/gone").await.status, 200, "another endpoint takes it");
         }
+    });
+}
+
+#[test]
+fn routes_that_ask_for_it_are_counted() {
+    run(async {
+        let seen = Rc::new(Cell::new(0));
+        let flaky = origin(move |_| {
+            seen.set(seen.get() + 1);
+            let status = if seen.get() == 3 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            async move { Response::builder().status(status).body(Body::from("x")).unwrap() }
+        })
+        .await;
+        let never = origin(|_| std::future::pending()).await;
+        let named = |path, action| model::Route { stat_prefix: Some("mine".into()), ..route(path, action) };
+        let routes = vec![
+            named("/tries", forward("flaky", |f| f.retry = Some(retries("5xx", 2)))),
+            named("/never", forward("never", |f| f.timeout = Some(Duration::from_millis(50)))),
+            named("/gone", to("gone")),
+            named("/here", Action::Respond(DirectResponse { status: 200, body: "".into() })),
+            route("/other", to("never")),
+        ];
+        let at = free_address();
+        let listeners = vec![listener("l", at, Outbound, vec![http_chain(http(routes))])];
+        let clusters = vec![cluster("flaky", &[flaky]), cluster("never", &[never]), cluster("gone", &[free_address()])];
+        let proxy = proxy("a", config(listeners, clusters)).await;
+        for (path, status) in [("/tries", 200), ("/never", 504), ("/gone", 503), ("/here", 200), ("/tries", 503)] {
+            assert_eq!(fetch(at, path).await.status.as_u16(), status, "{path}");
+        }
+        for (name, more, value) in [
+            ("_total", None, 3.0 + 1.0 + 3.0),
+            ("_completed", None, 4.0),
+            ("_timeout", None, 1.0),
+            ("_retry", None, 4.0),
+            ("_retry_success", None, 1.0),
+            ("_retry_limit_exceeded", None, 1.0),
+            ("_xx", Some(("envoy_response_code_class", "2")), 1.0),
+            ("_xx", Some(("envoy_response_code_class", "5")), 3.0),
+            ("", Some(("envoy_response_code", "503")), 2.0),
+            ("_time_count", None, 2.0),
+        ] {
+            let labels: Vec<_> =
+                [("envoy_virtual_host", "all"), ("envoy_route", "mine")].into_iter().chain(more).collect();
+            until_counted(&proxy, &format!("envoy_vhost_route_upstream_rq{name}"), &labels, value).await;
+        }
+        until_counted(&proxy, "envoy_cluster_upstream_rq_retry_success", &[("cluster_name", "flaky")], 1.0).await;
     });
 }
 

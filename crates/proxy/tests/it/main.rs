@@ -17,3 +17,4 @@ mod resilience;
 mod rig;
 mod sticky;
 mod tcp;
+mod tunnels;

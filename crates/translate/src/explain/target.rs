@@ -133,11 +133,13 @@ impl<'a> Walk<'a> {
 }
 
 fn transport(cluster: &Cluster) -> String {
-    match &cluster.transport {
+    let transport = match &cluster.transport {
         Transport::Plain => "plain text".to_owned(),
         Transport::Tls(tls) => format!("TLS to every endpoint{}", asking(tls.sni.as_deref())),
         Transport::MeshTls(_) => "the mesh's mutual TLS to endpoints that take it".to_owned(),
-    }
+    };
+    let tells = cluster.connections.as_ref().is_some_and(|options| options.proxy_header.is_some());
+    if tells { format!("a PROXY header, then {transport}") } else { transport }
 }
 
 fn asking(name: Option<&str>) -> String {

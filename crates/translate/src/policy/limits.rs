@@ -51,6 +51,7 @@ impl Pool {
                     Some(Http2Keepalive { interval: set(pings.interval)?, timeout: set(pings.timeout)? })
                 }),
                 http1_trailers: false,
+                proxy_header: None,
             },
             circuit_breakers: CircuitBreakers {
                 max_connections: limit(tcp.and_then(|t| t.max_connections)),
@@ -99,5 +100,6 @@ fn retry_budget(written: &RetryBudget) -> limits::RetryBudget {
     limits::RetryBudget {
         percent: written.percent.unwrap_or(default.percent),
         min_concurrency: written.min_retry_concurrency.filter(|n| *n > 0).unwrap_or(default.min_concurrency),
+        interval: written.budget_interval.unwrap_or(default.interval),
     }
 }

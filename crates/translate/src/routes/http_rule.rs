@@ -75,6 +75,7 @@ fn rule_routes(rule: &HttpRoute, action: &Action, reading: Reading<'_>) -> Vec<R
     concerned
         .map(|condition| Route {
             name: route_name(&rule.name, &condition.name),
+            stat_prefix: Some(condition.stat_prefix.as_str()).filter(|name| !name.is_empty()).map(Into::into),
             matches: matches(condition),
             action: action.clone(),
             request_headers: both(|h| h.request.as_ref()),
@@ -219,9 +220,9 @@ fn action(rule: &HttpRoute, reading: Reading<'_>) -> Option<Action> {
     }
     if let Some(direct) = &rule.direct_response {
         let body = direct.body.as_ref().map(|body| match (&body.string, &body.bytes) {
-            (Some(text), _) => text.clone(),
-            (None, Some(bytes)) => String::from_utf8_lossy(bytes.as_slice()).into_owned(),
-            (None, None) => String::new(),
+            (Some(text), _) => text.as_bytes().to_vec(),
+            (None, Some(bytes)) => bytes.as_slice().to_vec(),
+            (None, None) => Vec::new(),
         });
         let body = body.unwrap_or_default().into();
         return Some(Action::Respond(DirectResponse { status: direct.status as u16, body }));
@@ -388,6 +389,9 @@ pub fn narrowed(outer: &HttpMatchRequest, inner: &HttpMatchRequest) -> Option<Ht
         (whole, None) => Some(whole.clone()),
         (a, b) => (a == b).then(|| b.clone()),
     };
+    if merged.stat_prefix.is_empty() {
+        merged.stat_prefix.clone_from(&outer.stat_prefix);
+    }
     merged.method = same(&outer.method, &inner.method)?;
     merged.authority = same(&outer.authority, &inner.authority)?;
     merged.scheme = same(&outer.scheme, &inner.scheme)?;

@@ -91,7 +91,7 @@ fn connections_to_upstreams() {
         (
             "h2UpgradePolicy: UPGRADE",
             "{connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}}",
-            UpstreamProtocol::Auto,
+            UpstreamProtocol::Http1,
         ),
         (
             "h2UpgradePolicy: UPGRADE",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::limits::{ConnectionOptions, Http2Keepalive, RetryBudget, TcpKeepalive};
+use model::limits::{ConnectionOptions, Http2Keepalive, ProxyVersion, RetryBudget, TcpKeepalive};
 use model::{CircuitBreakers, Cluster, Config, NetworkFilter, OutlierDetection, SlowStart, TcpProxy};
 
 use super::mesh::{BOOKINFO, config, sidecar, world};
@@ -48,14 +48,14 @@ fn circuit_breakers() {
         (
             "{retryBudget: {}}",
             Some(CircuitBreakers {
-                retry_budget: Some(RetryBudget { percent: 20.0, min_concurrency: 3 }),
+                retry_budget: Some(RetryBudget { percent: 20.0, min_concurrency: 3, interval: Duration::ZERO }),
                 ..none.clone()
             }),
         ),
         (
-            "{retryBudget: {percent: 5.5, minRetryConcurrency: 9}, connectionPool: {http: {maxRetries: 7}}}",
+            "{retryBudget: {percent: 5.5, minRetryConcurrency: 9, budgetInterval: 10s}, connectionPool: {http: {maxRetries: 7}}}",
             Some(CircuitBreakers {
-                retry_budget: Some(RetryBudget { percent: 5.5, min_concurrency: 9 }),
+                retry_budget: Some(RetryBudget { percent: 5.5, min_concurrency: 9, interval: Duration::from_secs(10) }),
                 max_retries: 7,
                 ..none
             }),
@@ -77,6 +77,7 @@ fn how_connections_are_kept() {
         max_concurrent_streams: Some(8),
         http2_keepalive: Some(Http2Keepalive { interval: secs(30), timeout: secs(3) }),
         http1_trailers: false,
+        proxy_header: None,
     };
     assert_eq!(reviews(all).connections.as_deref(), Some(&options));
     let by_system = reviews("{connectionPool: {tcp: {tcpKeepalive: {}}}}").connections.unwrap();
@@ -198,6 +199,60 @@ spec:
     assert_eq!((whole.idle_timeout, whole.max_duration), (Some(secs(300)), Some(secs(7200))));
     let subset = filter(&format!("{RAW}{to_v1}"));
     assert_eq!((subset.idle_timeout, subset.max_duration), (Some(secs(9)), None), "the block is replaced whole");
+}
+
+#[test]
+fn tunnels_of_raw_connections() {
+    let rule = |policy: &str, subset: &str| {
+        let (entry, rest) = RAW.split_once("---").unwrap();
+        let rule = rest
+            .replace("trafficPolicy: {connectionPool: {tcp: {idleTimeout: 5m, maxConnectionDuration: 2h}}}", policy);
+        format!("{entry}---{}", rule.replace("trafficPolicy: {connectionPool: {tcp: {idleTimeout: 9s}}}", subset))
+    };
+    let to = |routes: &str| {
+        format!(
+            "\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: db}}\nspec: {{hosts: [db.example.org], tcp: [{{route: [{routes}]}}]}}"
+        )
+    };
+    let [v1, whole] = [", subset: v1", ""].map(|subset| format!("destination: {{host: db.example.org{subset}}}"));
+    let policy = "trafficPolicy: {tunnel: {targetHost: far.example.org, targetPort: 443}, portLevelSettings: [{port: {number: 5432}, loadBalancer: {simple: RANDOM}}]}";
+    let own = "trafficPolicy: {tunnel: {protocol: POST, targetHost: '2001:db8::1', targetPort: 80}}";
+    for (documents, expected) in [
+        (rule("", ""), None),
+        (rule(policy, ""), Some(("far.example.org:443", None))),
+        (rule(policy, own), Some(("far.example.org:443", None))),
+        (rule(policy, own) + &to(&format!("{{{v1}}}")), Some(("[2001:db8::1]:80", Some("/")))),
+        (rule(policy, "") + &to(&format!("{{{v1}}}")), Some(("far.example.org:443", None))),
+        (rule("", own) + &to(&format!("{{{v1}, weight: 1}}, {{{whole}, weight: 1}}")), None),
+        (
+            rule(policy, own) + &to(&format!("{{{v1}, weight: 1}}, {{{whole}, weight: 1}}")),
+            Some(("far.example.org:443", None)),
+        ),
+    ] {
+        let config = under(&documents);
+        let NetworkFilter::Tcp(tcp) = &config.listeners["10.9.9.9_5432"].chains[0].filter else {
+            panic!("{documents}")
+        };
+        let found = tcp.tunnel.as_ref().map(|tunnel| (&*tunnel.target, tunnel.post.as_deref()));
+        assert_eq!(found, expected, "{documents}");
+    }
+}
+
+#[test]
+fn proxy_headers_of_clusters() {
+    let header = |policy: &str| reviews(policy).connections.and_then(|options| options.proxy_header);
+    for (policy, expected) in [
+        ("{proxyProtocol: {}}", Some(ProxyVersion::V1)),
+        ("{proxyProtocol: {version: V2}}", Some(ProxyVersion::V2)),
+        // It cannot be said for a port, so it holds for all of them.
+        (
+            "{proxyProtocol: {version: V2}, portLevelSettings: [{port: {number: 9080}, loadBalancer: {simple: RANDOM}}]}",
+            Some(ProxyVersion::V2),
+        ),
+        ("{loadBalancer: {simple: RANDOM}}", None),
+    ] {
+        assert_eq!(header(policy), expected, "{policy}");
+    }
 }
 
 #[test]

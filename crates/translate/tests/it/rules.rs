@@ -1,5 +1,8 @@
 //! VirtualService and DestinationRule, as sidecars get them.
 
+use model::cluster::{Transport, UpstreamProtocol};
+use model::route::Action;
+
 use super::mesh::{BOOKINFO, config, sidecar, sidecar_with_upstream, world};
 use super::outline;
 
@@ -57,10 +60,26 @@ fn http_rules() {
         ("redirect to the port of the request", "{redirect: {scheme: https, derivePort: FROM_REQUEST_PORT}}".into()),
         ("cors", format!("{{corsPolicy: {{allowOrigins: [{{prefix: 'https://'}}], allowMethods: [GET, PUT], allowHeaders: [x-a], exposeHeaders: [x-b], maxAge: 1h, allowCredentials: true}}, {to}}}")),
         ("cors, the older list", format!("{{corsPolicy: {{allowOrigin: [a], unmatchedPreflights: IGNORE}}, {to}}}")),
+        ("statistics", format!("{{match: [{{uri: {{exact: /a}}, statPrefix: a}}, {{uri: {{exact: /b}}}}], {to}}}")),
         ("answer", "{directResponse: {status: 418, body: {string: teapot}}}".into()),
     ];
     let text: String = rules.iter().map(|(name, http)| format!("{name}\n{}\n", reviews(&rule(http)))).collect();
     insta::assert_snapshot!("http-rules", text);
+}
+
+#[test]
+fn answers_are_text_or_bytes() {
+    for (body, expected) in [("string: teapot", &b"teapot"[..]), ("bytes: //4A", b"\xff\xfe\0")] {
+        let rule = rule(&format!("{{directResponse: {{status: 418, body: {{{body}}}}}}}"));
+        let world = world(&format!("{BOOKINFO}\n---\n{rule}"), &["reviews/v1@3"]);
+        let config = config(&world, &sidecar("productpage/v1@2", 9080));
+        let mut routes = config.routes.values().flat_map(|table| &table.hosts).flat_map(|host| &host.routes);
+        let answer = routes.find_map(|route| match &route.action {
+            Action::Respond(answer) if answer.status == 418 => Some(&answer.body[..]),
+            _ => None,
+        });
+        assert_eq!(answer, Some(expected), "{body}");
+    }
 }
 
 #[test]
@@ -197,6 +216,25 @@ fn policies_that_decide_where_and_how() {
     ] {
         assert_eq!(line(policy), expected, "{policy}");
     }
+}
+
+#[test]
+fn http1_that_is_kept_is_all_that_is_offered() {
+    let offered = |policy: &str| {
+        let rule = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: reviews}}\nspec: {{host: reviews, trafficPolicy: {{connectionPool: {{http: {{h2UpgradePolicy: {policy}}}}}}}}}"
+        );
+        let world = world(&format!("{BOOKINFO}\n---\n{rule}"), &["reviews/v1@3"]);
+        let config = config(&world, &sidecar("productpage/v1@2", 9080));
+        let reviews = &config.clusters["outbound|9080||reviews.default.svc.cluster.local"];
+        let Transport::MeshTls(tls) = &reviews.transport else { panic!("{:?}", reviews.transport) };
+        (reviews.protocol, tls.alpn.clone())
+    };
+    let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let both = names(&["istio-h2", "istio-http/1.1", "h2", "http/1.1"]);
+    assert_eq!(offered("DEFAULT"), (UpstreamProtocol::Auto, both.clone()));
+    assert_eq!(offered("UPGRADE"), (UpstreamProtocol::Http2, both));
+    assert_eq!(offered("DO_NOT_UPGRADE"), (UpstreamProtocol::Http1, names(&["istio-http/1.1", "http/1.1"])));
 }
 
 #[test]

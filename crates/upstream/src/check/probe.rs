@@ -118,7 +118,7 @@ impl Prober {
     }
 
     async fn connect(&self, core: &Core, endpoint: &Endpoint, speak: Speak) -> Option<Sender> {
-        let Dialed { stream, https, .. } = self.dialer.dial(core, endpoint, speak).await.ok()?;
+        let Dialed { stream, https, .. } = self.dialer.dial(core, endpoint, speak, None).await.ok()?;
         let options = ClientOptions { https, ..self.dialer.http.clone() };
         if speak == Speak::Http2 {
             let (sender, driver) = mesh_http::h2::connect(stream, &options).await.ok()?;
@@ -132,7 +132,7 @@ impl Prober {
 
     /// Each expected block has to come, in order, with anything between.
     async fn tcp(&self, core: &Core, endpoint: &Endpoint, send: &[u8], receive: &[Vec<u8>]) -> Option<()> {
-        let mut stream = self.dialer.dial(core, endpoint, Speak::Raw).await.ok()?.stream;
+        let mut stream = self.dialer.dial(core, endpoint, Speak::Raw, None).await.ok()?.stream;
         if !send.is_empty() {
             stream.write_all(send).await.ok()?;
             stream.flush().await.ok()?;

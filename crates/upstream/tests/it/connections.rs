@@ -293,7 +293,7 @@ fn the_original_destination() {
     run(async {
         let (origin, addr) = Origin::plain().await;
         let (worker, _cluster, pools) = pools(Cluster::new("passthrough", Discovery::OriginalDestination));
-        let pick = Pick { original_destination: Some(addr), ..Pick::new(0) };
+        let pick = Pick { original_destination: Some(&addr), ..Pick::new(0) };
         for _ in 0..2 {
             let sent = pools.send(&mut get("/"), &pick).await.unwrap();
             assert_eq!(sent.exchange.endpoint().address().socket_addr(), Some(addr));

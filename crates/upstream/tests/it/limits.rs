@@ -133,7 +133,7 @@ fn retries_under_way() {
     run(async {
         let (origin, addr) = Origin::plain().await;
         let (_worker, _cluster, pools) = pools(config(&[addr], |c| {
-            let retry_budget = Some(RetryBudget { percent: 50.0, min_concurrency: 1 });
+            let retry_budget = Some(RetryBudget { percent: 50.0, min_concurrency: 1, ..RetryBudget::default() });
             c.circuit_breakers = limited(|limits| limits.retry_budget = retry_budget);
         }));
         let one = pools.retry();
@@ -147,6 +147,26 @@ fn retries_under_way() {
         tokio::join!(held, more);
         drop(one);
         assert!(pools.retry().is_some());
+    });
+}
+
+#[test]
+fn requests_of_some_time_are_a_budget_for_retries() {
+    run(async {
+        let (_origin, addr) = Origin::plain().await;
+        let (_worker, _cluster, pools) = pools(config(&[addr], |c| {
+            let interval = Duration::from_secs(60);
+            let retry_budget = Some(RetryBudget { percent: 50.0, min_concurrency: 0, interval });
+            c.circuit_breakers = limited(|limits| limits.retry_budget = retry_budget);
+        }));
+        for _ in 0..4 {
+            fetch(&pools, "/").await;
+        }
+        for number in 0..3 {
+            assert!(pools.retry().is_some(), "{number}: one after the other");
+        }
+        let (one, two) = (pools.retry(), pools.retry());
+        assert!(one.is_some() && two.is_some() && pools.retry().is_none(), "half of four that are over");
     });
 }
 

@@ -6,5 +6,6 @@ mod limits;
 mod names;
 mod origin;
 mod outliers;
+mod proxy_headers;
 mod tls;
 mod updates;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::cluster::{Balancing, DNS_REFRESH, Discovery, Localities, Transport, UpstreamProtocol};
+use model::cluster::{Balancing, DNS_REFRESH, Discovery, Localities, UpstreamProtocol};
 use model::limits::ConnectionOptions;
 use model::{Cluster, DestinationService, EndpointSet, OutlierDetection, ResourceKind};
 use proto::envoy::config::cluster::v3 as wire;
@@ -12,14 +12,14 @@ use proto::envoy::config::cluster::v3::cluster::common_lb_config::{
     ConsistentHashingLbConfig, LocalityConfigSpecifier, ZoneAwareLbConfig,
 };
 use proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig,
 };
-use proto::envoy::config::core::v3::{self as core, Metadata, TransportSocket, transport_socket};
+use proto::envoy::config::core::v3::{self as core, Metadata};
 use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use proto::google::protobuf::{Any, value::Kind};
 
 use super::endpoint::load_assignment;
-use super::{At, DecodeError, Decoded, ads, duration, each, open, required, take, text, tls, type_name, unpack};
+use super::{At, DecodeError, Decoded, ads, duration, each, open, required, take, text};
 
 mod balancing;
 mod hashing;
@@ -28,6 +28,7 @@ mod http_options;
 mod limits;
 mod outlier;
 mod slow_start;
+mod transport;
 
 pub(crate) use balancing::PEAK_EWMA;
 
@@ -82,8 +83,9 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         Balancing::RoundRobin | Balancing::LeastRequest { .. } | Balancing::BiasedLeastRequest { .. }
     );
     let http = http_options::http_options(typed_extension_protocol_options, http2_protocol_options, at)?;
-    let connections =
-        ConnectionOptions { tcp_keepalive: limits::tcp_keepalive(upstream_connection_options), ..http.connections };
+    let (transport, proxy_header) = transport::transport(transport_socket, transport_socket_matches, at)?;
+    let tcp_keepalive = limits::tcp_keepalive(upstream_connection_options);
+    let connections = ConnectionOptions { tcp_keepalive, proxy_header, ..http.connections };
     let outlier = outlier_detection.map(|value| outlier::outlier_detection(value, &at.field("outlier_detection")));
     let outlier = outlier.transpose()?.map(|found| OutlierDetection { error_statuses: http.error_statuses, ..found });
     let at_checks = at.field("health_checks");
@@ -98,7 +100,7 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         localities: of_policy.unwrap_or(of_cluster),
         connect_timeout: connect(connect_timeout, &at.field("connect_timeout"))?,
         protocol: http.protocol,
-        transport: transport(transport_socket, transport_socket_matches, at)?,
+        transport,
         idle_timeout: http.idle_timeout,
         max_requests_per_connection: http
             .max_requests_per_connection
@@ -202,38 +204,6 @@ fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<(Lo
         }
     };
     Ok((localities, limits::panic_percent(healthy_panic_threshold, &at.field("healthy_panic_threshold"))?))
-}
-
-fn transport(socket: Option<TransportSocket>, matches: Vec<TransportSocketMatch>, at: &At<'_>) -> Decoded<Transport> {
-    if matches.is_empty() {
-        return match socket {
-            None => Ok(Transport::Plain),
-            Some(socket) => one_transport(socket, &at.field("transport_socket")),
-        };
-    }
-    at.refuse("transport_socket", &socket)?;
-    let at = at.field("transport_socket_matches");
-    let [mesh, plain] = <[TransportSocketMatch; 2]>::try_from(matches).map_err(|_| at.unsupported(PAIR))?;
-    let mode = mesh.r#match.as_ref().filter(|fields| fields.fields.len() == 1).and_then(|f| text(f, "tlsMode"));
-    let any = plain.r#match.as_ref().is_none_or(|fields| fields.fields.is_empty());
-    let mesh = one_transport(required(mesh.transport_socket, &at.index(0))?, &at.index(0).field("transport_socket"))?;
-    let plain = one_transport(required(plain.transport_socket, &at.index(1))?, &at.index(1).field("transport_socket"))?;
-    match (mode, mesh, any, plain) {
-        (Some("istio"), Transport::Tls(settings), true, Transport::Plain) => Ok(Transport::MeshTls(settings)),
-        _ => Err(at.unsupported(PAIR)),
-    }
-}
-
-const PAIR: &str = "the mesh's TLS for `tlsMode: istio` and then plain text for every other endpoint";
-
-fn one_transport(socket: TransportSocket, at: &At<'_>) -> Decoded<Transport> {
-    let at = at.field("typed_config");
-    let transport_socket::ConfigType::TypedConfig(any) = required(socket.config_type, &at)?;
-    match type_name(&any.type_url) {
-        tls::RAW_BUFFER => Ok(Transport::Plain),
-        tls::UPSTREAM => Ok(Transport::Tls(tls::upstream(unpack(&any, &at)?, &at)?)),
-        _ => Err(at.error(format!("is of type `{}`", any.type_url), "TLS towards an upstream, or plain text")),
-    }
 }
 
 /// Istio's form: a list of services, of which the first counts.

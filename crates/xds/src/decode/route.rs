@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use model::route::{Action, DirectResponse, PathMatch, Redirect, RedirectPath, RouteMatch};
 use model::{ResourceKind, Route, RouteConfiguration, VirtualHost};
 use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
@@ -108,21 +109,20 @@ fn host(value: wire::VirtualHost, at: &At<'_>) -> Decoded<VirtualHost> {
 
 #[allow(deprecated)]
 fn one_route(value: wire::Route, at: &At<'_>) -> Decoded<Route> {
-    // Names of spans and statistics, and buffers.
+    // Names of spans, and buffers.
     take!(value, at, wire::Route {
         used {
             name, r#match, action, typed_per_filter_config, request_headers_to_add, request_headers_to_remove,
-            response_headers_to_add, response_headers_to_remove,
+            response_headers_to_add, response_headers_to_remove, stat_prefix,
         }
-        harmless {
-            metadata, decorator, per_request_buffer_limit_bytes, request_body_buffer_limit, stat_prefix,
-        }
+        harmless { metadata, decorator, per_request_buffer_limit_bytes, request_body_buffer_limit }
         refused { tracing, route_specifiers }
     });
     let at_match = at.field("match");
     let (fault, mut filters) = per_filter(typed_per_filter_config, &at.field("typed_per_filter_config"))?;
     Ok(Route {
         name: name.into(),
+        stat_prefix: (!stat_prefix.is_empty()).then(|| stat_prefix.into()),
         matches: route_match(required(r#match, &at_match)?, &at_match)?,
         action: match required(action, at)? {
             wire::route::Action::Route(action) => {
@@ -181,17 +181,15 @@ fn direct_response(value: wire::DirectResponseAction, at: &At<'_>) -> Decoded<Di
     if !(200..600).contains(&status) {
         return Err(at.field("status").error(format!("is {status}"), "a status of 200 to 599"));
     }
-    let body = body.map_or(Ok(String::new()), |source| body_text(source, &at.field("body")))?;
-    Ok(DirectResponse { status: status as u16, body: body.into() })
+    let body = body.map_or(Ok(Bytes::new()), |source| bytes_of(source, &at.field("body")))?;
+    Ok(DirectResponse { status: status as u16, body })
 }
 
-fn body_text(source: DataSource, at: &At<'_>) -> Decoded<String> {
+fn bytes_of(source: DataSource, at: &At<'_>) -> Decoded<Bytes> {
     match source.specifier {
-        Some(Specifier::InlineString(text)) => Ok(text),
-        Some(Specifier::InlineBytes(bytes)) => {
-            String::from_utf8(bytes).map_err(|_| at.field("inline_bytes").error("is not UTF-8", "text"))
-        }
-        None => Ok(String::new()),
+        Some(Specifier::InlineString(text)) => Ok(text.into()),
+        Some(Specifier::InlineBytes(bytes)) => Ok(bytes.into()),
+        None => Ok(Bytes::new()),
         _ => Err(at.unsupported("`inline_string` or `inline_bytes`")),
     }
 }

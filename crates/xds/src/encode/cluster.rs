@@ -3,25 +3,26 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use model::cluster::{DNS_REFRESH, Discovery, Localities, PANIC_PERCENT, Transport, UpstreamProtocol};
+use model::cluster::{DNS_REFRESH, Discovery, Localities, PANIC_PERCENT, UpstreamProtocol};
 use model::{Cluster, DestinationService};
 use prost::Message;
 use proto::envoy::config::cluster::v3 as wire;
 use proto::envoy::config::cluster::v3::cluster::common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig};
 use proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig,
 };
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::extensions::upstreams::http::v3 as http;
 use proto::envoy::extensions::upstreams::http::v3::http_protocol_options as options;
-use proto::google::protobuf::{Any, Struct, Value, value::Kind as ValueKind};
+use proto::google::protobuf::Any;
 
 use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
-use super::{ads, balancing, duration, endpoint, limit, number, pack, packed, tls};
+use super::{ads, balancing, duration, endpoint, limit, number, pack, packed};
 
 mod health_check;
 mod limits;
 mod outlier;
+mod transport;
 
 /// Envoy's default for idle upstream connections.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -38,7 +39,7 @@ pub fn cluster(cluster: &Cluster) -> Any {
     };
     let by_name = matches!(kind, DiscoveryType::StrictDns | DiscoveryType::LogicalDns);
     let (lb_policy, lb_config) = balancing::balancing(cluster);
-    let (transport_socket, transport_socket_matches) = transport(&cluster.transport);
+    let (transport_socket, transport_socket_matches) = transport::transport(cluster);
     let head = wire::Cluster {
         name: cluster.name.to_string(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind as i32)),
@@ -146,27 +147,6 @@ fn protocol(
                 http2_protocol_options: Some(http2),
                 ..options::UseDownstreamHttpConfig::default()
             })
-        }
-    }
-}
-
-fn transport(transport: &Transport) -> (Option<core::TransportSocket>, Vec<TransportSocketMatch>) {
-    match transport {
-        Transport::Plain => (None, Vec::new()),
-        Transport::Tls(settings) => (Some(tls::upstream(settings)), Vec::new()),
-        Transport::MeshTls(settings) => {
-            let mode = Value { kind: Some(ValueKind::StringValue("istio".into())) };
-            let mesh = TransportSocketMatch {
-                name: "tlsMode-istio".into(),
-                r#match: Some(Struct { fields: [("tlsMode".to_owned(), mode)].into() }),
-                transport_socket: Some(tls::upstream(settings)),
-            };
-            let plain = TransportSocketMatch {
-                name: "tlsMode-disabled".into(),
-                r#match: Some(Struct::default()),
-                transport_socket: Some(tls::plain()),
-            };
-            (None, vec![mesh, plain])
         }
     }
 }

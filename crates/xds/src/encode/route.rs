@@ -76,6 +76,7 @@ fn host_of(host: &VirtualHost) -> Vec<u8> {
 fn one_route(route: &Route) -> Vec<u8> {
     let head = wire::Route {
         name: route.name.to_string(),
+        stat_prefix: route.stat_prefix.as_deref().unwrap_or_default().to_owned(),
         r#match: Some(route_match(&route.matches)),
         action: Some(match &route.action {
             Action::Forward(forward) => wire::route::Action::Route(route_action(forward, route.filters.as_deref())),
@@ -112,7 +113,10 @@ fn route_match(matches: &RouteMatch) -> wire::RouteMatch {
 
 fn direct_response(response: &DirectResponse) -> wire::DirectResponseAction {
     let body = (!response.body.is_empty()).then(|| DataSource {
-        specifier: Some(Specifier::InlineString(response.body.to_string())),
+        specifier: Some(match std::str::from_utf8(&response.body) {
+            Ok(text) => Specifier::InlineString(text.to_owned()),
+            Err(_) => Specifier::InlineBytes(response.body.to_vec()),
+        }),
         watched_directory: None,
     });
     wire::DirectResponseAction { status: response.status.into(), body, body_format: None }

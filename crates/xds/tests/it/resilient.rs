@@ -1,7 +1,7 @@
 //! What a cluster says of limits and of the health of its endpoints, for the property tests.
 
 use model::health_check::{HttpProbe, Probe};
-use model::limits::{ConnectionOptions, Http2Keepalive, RetryBudget, TcpKeepalive};
+use model::limits::{ConnectionOptions, Http2Keepalive, ProxyVersion, RetryBudget, TcpKeepalive};
 use model::outlier::{Enforcing, FailurePercentage, SuccessRate};
 
 use super::*;
@@ -12,7 +12,12 @@ fn percent() -> impl Strategy<Value = f64> {
 
 fn circuit_breakers() -> impl Strategy<Value = Option<Box<CircuitBreakers>>> {
     let limit = || prop_oneof![Just(CircuitBreakers::UNLIMITED), 0u32..5000];
-    let budget = (percent(), 0u32..9).prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
+    let interval = prop_oneof![Just(Duration::ZERO), some_time()];
+    let budget = (percent(), 0u32..9, interval).prop_map(|(percent, min_concurrency, interval)| RetryBudget {
+        percent,
+        min_concurrency,
+        interval,
+    });
     ((limit(), limit(), limit(), limit()), of(budget)).prop_map(|(limits, retry_budget)| {
         let (max_connections, max_pending_requests, max_requests, max_retries) = limits;
         let limits = CircuitBreakers { max_connections, max_pending_requests, max_requests, max_retries, retry_budget };
@@ -27,13 +32,17 @@ fn connections() -> impl Strategy<Value = ConnectionOptions> {
         interval,
     });
     let pings = (some_time(), some_time()).prop_map(|(interval, timeout)| Http2Keepalive { interval, timeout });
-    (of(probes), of(some_time()), of(1u32..9999), of(pings), any::<bool>()).prop_map(
-        |(tcp_keepalive, max_duration, max_concurrent_streams, http2_keepalive, http1_trailers)| ConnectionOptions {
-            tcp_keepalive,
-            max_duration,
-            max_concurrent_streams,
-            http2_keepalive,
-            http1_trailers,
+    let header = of(select(vec![ProxyVersion::V1, ProxyVersion::V2]));
+    (of(probes), of(some_time()), of(1u32..9999), of(pings), (any::<bool>(), header)).prop_map(
+        |(tcp_keepalive, max_duration, max_concurrent_streams, http2_keepalive, (http1_trailers, proxy_header))| {
+            ConnectionOptions {
+                tcp_keepalive,
+                max_duration,
+                max_concurrent_streams,
+                http2_keepalive,
+                http1_trailers,
+                proxy_header,
+            }
         },
     )
 }

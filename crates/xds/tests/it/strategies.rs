@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use model::access_log::LogFormat;
@@ -26,7 +27,7 @@ use model::route::{
     PathRewrite, Redirect, RedirectPath, RouteMatch, WeightedCluster,
 };
 use model::secret::SecretValue;
-use model::tcp_proxy::WeightedTarget;
+use model::tcp_proxy::{Tunnel, WeightedTarget};
 use model::tls::{
     CIPHER_SUITES, CertificatePins, DownstreamTls, SecretFiles, TlsVersion, TlsVersions, UpstreamTls, Validation,
 };
@@ -290,7 +291,11 @@ fn action() -> impl Strategy<Value = Action> {
             path,
             strip_query,
         });
-    let body = prop_oneof!["[a-z ]{0,12}".prop_map(Arc::<str>::from), Just("x".repeat(5000).into())];
+    let body = prop_oneof![
+        "[a-z ]{0,12}".prop_map(Bytes::from),
+        prop::collection::vec(any::<u8>(), 0..9).prop_map(Bytes::from),
+        Just("x".repeat(5000).into()),
+    ];
     let respond = (200u16..600, body).prop_map(|(status, body)| DirectResponse { status, body });
     prop_oneof![
         4 => forward().prop_map(|forward| Action::Forward(Box::new(forward))),
@@ -330,15 +335,16 @@ fn filter_rules() -> impl Strategy<Value = Option<Box<FilterRules>>> {
 
 fn one_route() -> impl Strategy<Value = Route> {
     let filters = (of(fault()), filter_rules(), any::<bool>());
-    (name(), route_match(), action(), header_changes(), header_changes(), filters).prop_map(
-        |(name, matches, action, request_headers, response_headers, (fault, filters, include))| {
+    let names = (name(), of(name()));
+    (names, route_match(), action(), header_changes(), header_changes(), filters).prop_map(
+        |((name, stat_prefix), matches, action, request_headers, response_headers, (fault, filters, include))| {
             // Only what is forwarded is counted by descriptors.
             let forwards = matches!(action, Action::Forward(_));
             let mut rules = filters.map_or_else(FilterRules::default, |rules| *rules);
             rules.rate_limits.retain(|_| forwards);
             rules.include_host_rate_limits = include && forwards;
             let filters = rules.boxed();
-            Route { name, matches, action, request_headers, response_headers, fault, filters }
+            Route { name, stat_prefix, matches, action, request_headers, response_headers, fault, filters }
         },
     )
 }
@@ -440,15 +446,26 @@ fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
     )
 }
 
+fn tunnel() -> impl Strategy<Value = Tunnel> {
+    let target = select(vec!["a.example.org:443", "[::1]:80", "host"]);
+    let headers = header_changes().prop_map(|changes| HeaderChanges::new(Vec::new(), changes.write().to_vec()));
+    (target, of(select(vec!["/", "/a?b"])), headers).prop_map(|(target, post, headers)| Tunnel {
+        target: target.into(),
+        post: post.map(Into::into),
+        headers,
+    })
+}
+
 fn tcp_proxy() -> impl Strategy<Value = TcpProxy> {
     let target = (name(), 1u32..100).prop_map(|(cluster, weight)| WeightedTarget { cluster, weight });
-    let flags = (of(some_time()), any::<bool>());
+    let flags = (of(some_time()), any::<bool>(), of(tunnel()));
     (name(), vec(target, 1..3), of(some_time()), flags, access_logs()).prop_map(
-        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source), access_logs)| TcpProxy {
+        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source, tunnel), access_logs)| TcpProxy {
             stat_prefix,
             clusters,
             idle_timeout,
             max_duration,
+            tunnel: tunnel.map(Box::new),
             hash_source,
             access_logs,
         },

@@ -1,11 +1,11 @@
 //! TLS on both sides, and TCP.
 
 use crate::bootstrap::{access_log, cluster, file, indent, routes};
-use crate::case::{Compare, Group, case, get, tcp};
+use crate::case::{Compare, Group, case, get, raw, tcp};
 
 /// The groups.
 pub fn groups() -> Vec<Group> {
-    vec![downstream(), upstream(), tunnels()]
+    vec![downstream(), upstream(), raw_tcp(), through_proxies(), told(), told_by_checks()]
 }
 
 fn certificate(name: &str) -> String {
@@ -144,19 +144,20 @@ fn upstream() -> Group {
     )
 }
 
-fn tunnels() -> Group {
-    let log = indent(&access_log(), 6);
-    let listener = |port: &str, more: &str| {
-        format!(
-            "- name: {port}\n  address: {{socket_address: {{address: 127.0.0.1, port_value: ${port}}}}}\n  filter_chains:\n  - filters:\n    - name: tcp\n      typed_config:\n        '@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy\n        stat_prefix: tcp\n{}\n{}\n",
-            indent(&log, 2),
-            indent(more, 8)
-        )
-    };
+/// A listener whose connections go on as bytes.
+fn raw_listener(port: &str, more: &str) -> String {
+    format!(
+        "- name: {port}\n  address: {{socket_address: {{address: 127.0.0.1, port_value: ${port}}}}}\n  filter_chains:\n  - filters:\n    - name: tcp\n      typed_config:\n        '@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy\n        stat_prefix: tcp\n{}\n{}\n",
+        indent(&access_log(), 8),
+        indent(more, 8)
+    )
+}
+
+fn raw_tcp() -> Group {
     let listeners = [
-        listener("LISTEN", "cluster: echo"),
-        listener("SECOND", "cluster: dead"),
-        listener("THIRD", "cluster: echo\nidle_timeout: 0.3s"),
+        raw_listener("LISTEN", "cluster: echo"),
+        raw_listener("SECOND", "cluster: dead"),
+        raw_listener("THIRD", "cluster: echo\nidle_timeout: 0.3s"),
     ];
     let clusters = [cluster("echo", &["ECHO"], ""), cluster("dead", &["DEAD"], "")];
     Group::new(
@@ -170,4 +171,92 @@ fn tunnels() -> Group {
             case("several at once", tcp("hello")).together(10).compare(Compare::Statuses),
         ],
     )
+}
+
+fn through_proxies() -> Group {
+    let to = |port: &str, cluster: &str, tunnel: &str| {
+        raw_listener(port, &format!("cluster: {cluster}\ntunneling_config: {{{tunnel}}}"))
+    };
+    let added = "headers_to_add: [{header: {key: x-added, value: one}}, {header: {key: X-Added, value: two}}]";
+    let listeners = [
+        to("LISTEN", "h1", &format!("hostname: 'a.example:443', {added}")),
+        to("SECOND", "h2", &format!("hostname: 'a.example:443', {added}")),
+        to("THIRD", "h1", &format!("hostname: 'a.example:443', use_post: true, {added}")),
+        to("FOURTH", "h2", "hostname: 'a.example:443', use_post: true, post_path: '/in?to=it'"),
+        to("FIFTH", "h1", "hostname: 'no.example:443'"),
+        to("SIXTH", "h2", "hostname: 'no.example:443'"),
+        to("SEVENTH", "h1", "hostname: 'no.example:443', use_post: true"),
+        to("EIGHTH", "dead", "hostname: 'a.example:443'"),
+        to("NINTH", "shut", "hostname: 'a.example:443'"),
+        to("TENTH", "h1", "hostname: a.example"),
+    ];
+    let clusters = [
+        cluster("h1", &["TUNNEL"], ""),
+        cluster("h2", &["TUNNEL"], crate::bootstrap::HTTP2),
+        cluster("dead", &["DEAD"], ""),
+        cluster("shut", &["SHUT"], ""),
+    ];
+    Group::new(
+        "TCP through a proxy",
+        file(&listeners.concat(), &clusters.join("\n")),
+        vec![
+            case("CONNECT", tcp("hello")),
+            case("CONNECT, the other end speaks first", tcp("")),
+            case("CONNECT, a lot", tcp(&"x".repeat(200_000))),
+            case("CONNECT by HTTP/2", tcp("hello").to("SECOND")),
+            case("CONNECT by HTTP/2, the other end speaks first", tcp("").to("SECOND")),
+            case("CONNECT by HTTP/2, a lot", tcp(&"x".repeat(200_000)).to("SECOND")),
+            case("POST", tcp("hello").to("THIRD")),
+            case("POST by HTTP/2", tcp("hello").to("FOURTH")),
+            case("POST by HTTP/2, a lot", tcp(&"x".repeat(200_000)).to("FOURTH")),
+            case("CONNECT is refused", tcp("hello").to("FIFTH")),
+            case("CONNECT by HTTP/2 is refused", tcp("hello").to("SIXTH")),
+            case("POST is refused", tcp("hello").to("SEVENTH")),
+            case("nobody listens", tcp("hello").to("EIGHTH")),
+            case("the proxy hangs up", tcp("hello").to("NINTH")),
+            case("a host without a port", tcp("hello").to("TENTH")),
+            case("several at once", tcp("hello").to("SECOND")).together(10).compare(Compare::Statuses),
+        ],
+    )
+}
+
+/// What puts a PROXY header of this version before plain text.
+fn header(version: &str) -> String {
+    format!(
+        "transport_socket: {{name: header, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport, config: {{version: {version}}}, transport_socket: {{name: raw, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}}}}}}}"
+    )
+}
+
+fn told() -> Group {
+    let clusters = ["V1", "V2"].map(|version| cluster(version, &["TOLD"], &header(version)));
+    let table = "- {match: {prefix: /1}, route: {cluster: V1}}\n- {match: {prefix: /2}, route: {cluster: V2}}";
+    let listeners = [raw_listener("SECOND", "cluster: V1"), raw_listener("THIRD", "cluster: V2")];
+    let twice = |path: &str| raw(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n{{id}}\r\n\r\n").repeat(2)).answers(2);
+    Group::new(
+        "PROXY headers to upstreams",
+        routes(table).clusters(&clusters.join("\n")).listeners(&listeners.concat()).text(),
+        vec![
+            case("version 1", get("/1")),
+            case("version 1, again", get("/1")),
+            case("version 1, twice on a connection", twice("/1")),
+            case("version 1, by HTTP/2", get("/1").h2()),
+            case("version 2", get("/2")),
+            case("version 2, again", get("/2")),
+            case("version 2, twice on a connection", twice("/2")),
+            case("version 1, TCP", tcp("hello").to("SECOND")),
+            case("version 2, TCP", tcp("hello").to("THIRD")),
+        ],
+    )
+}
+
+fn told_by_checks() -> Group {
+    let checks = "health_checks: [{timeout: 1s, interval: 0.2s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /health}}]\ncommon_lb_config: {healthy_panic_threshold: {value: 0}}";
+    let clusters = ["V1", "V2"].map(|version| cluster(version, &["TOLD"], &format!("{}\n{checks}", header(version))));
+    let table = "- {match: {prefix: /1}, route: {cluster: V1}}\n- {match: {prefix: /2}, route: {cluster: V2}}";
+    Group::new(
+        "PROXY headers of health checks",
+        routes(table).clusters(&clusters.join("\n")).text(),
+        vec![case("version 1", get("/1")), case("version 2", get("/2"))],
+    )
+    .settled_for(1000)
 }

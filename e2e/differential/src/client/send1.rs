@@ -152,13 +152,26 @@ pub fn nothing() -> Answer {
     answer
 }
 
+/// So many bytes have come behind what the other end says first: `echo:`, or more in brackets behind it.
+async fn sent_back(reader: &mut Reader, count: usize) -> std::io::Result<()> {
+    let mut wanted = count + "echo:".len();
+    loop {
+        let said = reader.peek(wanted).await?;
+        let told = said.starts_with(b"echo:[").then(|| said.iter().position(|byte| *byte == b']')).flatten();
+        match told.map(|end| end + 1 + count) {
+            Some(whole) if whole > wanted => wanted = whole,
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// Bytes, then the end of sending, and everything that comes back.
 pub async fn tcp(mut reader: Reader, bytes: &[u8]) -> Result<Answer> {
     let mut answer = Answer::default();
     if !bytes.is_empty() {
         let _ = reader.stream.write_all(bytes).await;
         // Until it was sent back, or everything has ended.
-        let _ = tokio::time::timeout(QUIET, reader.peek(bytes.len() + "echo:".len())).await;
+        let _ = tokio::time::timeout(QUIET, sent_back(&mut reader, bytes.len())).await;
     }
     let _ = reader.stream.shutdown().await;
     let rest = tokio::time::timeout(QUIET * 2, reader.body(Framing::ToTheEnd)).await;

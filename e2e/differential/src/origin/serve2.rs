@@ -140,7 +140,8 @@ async fn answer(
     }
 }
 
-fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
+/// Names and values.
+pub(super) fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.to_string(), crate::http1::latin1(value.as_bytes()))).collect()
 }
 

@@ -51,16 +51,11 @@ fn thresholds(value: Thresholds, at: &At<'_>) -> Decoded<CircuitBreakers> {
 }
 
 fn read_budget(value: thresholds::RetryBudget, at: &At<'_>) -> Decoded<RetryBudget> {
-    let at_interval = at.field("budget_interval");
-    if let Some(interval) = value.budget_interval
-        && !duration(interval, &at_interval)?.is_zero()
-    {
-        return Err(at_interval.unsupported("0 or none: what is under way counts"));
-    }
     let envoys = RetryBudget::default();
     Ok(RetryBudget {
         percent: value.budget_percent.map_or(Ok(envoys.percent), |p| percent(p, &at.field("budget_percent")))?,
         min_concurrency: value.min_retry_concurrency.map_or(envoys.min_concurrency, |n| n.value),
+        interval: value.budget_interval.map_or(Ok(envoys.interval), |t| duration(t, &at.field("budget_interval")))?,
     })
 }
 

@@ -29,7 +29,7 @@ fn retry_budget(budget: RetryBudget) -> thresholds::RetryBudget {
     thresholds::RetryBudget {
         budget_percent: percent(budget.percent),
         min_retry_concurrency: number(budget.min_concurrency),
-        ..thresholds::RetryBudget::default()
+        budget_interval: (!budget.interval.is_zero()).then(|| duration(budget.interval)),
     }
 }
 
