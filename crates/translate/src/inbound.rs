@@ -1,5 +1,7 @@
 //! The incoming side of a sidecar: a listener for each port of the program, with mutual TLS as the policy says.
 
+mod served;
+
 use std::sync::Arc;
 
 use model::chain::{ChainMatch, TransportKind};
@@ -8,20 +10,20 @@ use model::listener::Inspect;
 use model::route::{Action, Forward, PathMatch};
 use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersions, Validation};
 use model::{
-    Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
+    Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
     TcpProxy, VirtualHost,
 };
 
 use crate::clusters::{TRUST_BUNDLE, to_program};
 use crate::names;
-use crate::node::{InboundPort, Node};
+use crate::node::Node;
 use crate::outbound::logs;
 use crate::peer_authentication::Mode;
-use crate::policy::Pool;
 use crate::protocol::Protocol;
 use crate::routes::inbound_retry;
-use crate::service::{Service, ServicePort};
 use crate::world::World;
+
+pub use served::{Served, served};
 
 /// By these a client says that it means the mesh's TLS and carries HTTP; the others that it carries anything.
 const MESH_HTTP: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
@@ -29,47 +31,42 @@ const MESH_TCP: [&str; 2] = ["istio", "istio-peer-exchange"];
 const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// Adds listener and cluster of one port.
-pub fn add(config: &mut Config, world: &World, node: &Node, port: &InboundPort) {
-    let service = world.inbound_service(node, port.target);
-    let undeclared = || Protocol::declared(None, None, None, port.target);
-    let protocol = service.map_or_else(undeclared, |(_, port)| port.protocol);
-    let mode = world.mutual_tls(node, port.target);
-    let mut cluster = to_program(world, node, port.target, protocol, service.map(|(service, _)| service.reference()));
-    if let Some(pool) = pool(world, node, service) {
+pub fn add(config: &mut Config, world: &World, node: &Node, port: Served) {
+    let mode = world.mutual_tls(node, port.number);
+    let mut cluster = to_program(world, port.number, port.program.clone(), port.protocol, port.service.clone());
+    if let Some(pool) = &port.pool {
         cluster.connect_timeout = pool.connect_timeout.unwrap_or(cluster.connect_timeout);
         pool.apply(&mut cluster);
     }
     config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
-    let listener = listener(world, port, protocol, mode);
+    let listener = listener(world, port, mode);
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
 }
 
-/// Limits on what comes in: those of the `Sidecar`, else those that clients of the service have.
-fn pool(world: &World, node: &Node, service: Option<(&Service, &ServicePort)>) -> Option<Pool> {
-    if let Some(written) = world.inbound_pool(node) {
-        return Some(Pool::read(Some(written), None, None));
-    }
-    service.map(|(service, port)| world.policies(service, node).of_port(port).pool)
-}
-
-fn listener(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode) -> Listener {
-    let sniffs = protocol == Protocol::Auto;
+fn listener(world: &World, port: Served, mode: Mode) -> Listener {
+    let sniffs = port.protocol == Protocol::Auto;
     let mut chains = Vec::new();
-    if mode != Mode::Disable {
-        chains.extend(mesh_chains(world, port, protocol, mode));
+    match &port.tls {
+        Some(tls) => chains.push(own_chain(world, &port, tls.clone())),
+        None => {
+            if mode != Mode::Disable {
+                chains.extend(mesh_chains(world, &port, mode));
+            }
+            if mode != Mode::Strict {
+                chains.extend(plain_chains(world, &port));
+            }
+        }
     }
-    if mode != Mode::Strict {
-        chains.extend(plain_chains(world, port, protocol));
-    }
+    let ip = port.bind.socket_addr().map(|addr| addr.ip().to_string()).unwrap_or_default();
     // Where the program's server speaks first, a plain client waits for it: then the timeout decides.
     Listener {
-        name: format!("inbound_{}_{}", port.bind.ip(), port.target).into(),
-        address: Address::socket(port.bind),
+        name: format!("inbound_{ip}_{}", port.number).into(),
+        address: port.bind,
         bind: true,
         use_original_destination: false,
         direction: Direction::Inbound,
         inspect: Inspect {
-            tls: mode != Mode::Disable || sniffs,
+            tls: mode != Mode::Disable || sniffs || port.tls.is_some(),
             http: sniffs && mode != Mode::Strict,
             timeout: world.settings.detection,
             continue_on_timeout: mode != Mode::Strict,
@@ -81,9 +78,19 @@ fn listener(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode) -
     }
 }
 
+/// The chain that ends TLS of the port's own. Who does not speak it is not let in.
+fn own_chain(world: &World, port: &Served, tls: DownstreamTls) -> FilterChain {
+    FilterChain {
+        name: "own-tls".into(),
+        matches: ChainMatch { transport: Some(TransportKind::Tls), ..ChainMatch::default() },
+        tls: Some(tls),
+        filter: filter(world, port, port.protocol.is_http()),
+    }
+}
+
 /// Chains that end the mesh's TLS. In STRICT every TLS client is held to it; otherwise only one that says by ALPN that
 /// it means it, and other TLS passes to the program as it is.
-fn mesh_chains(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode) -> Vec<FilterChain> {
+fn mesh_chains(world: &World, port: &Served, mode: Mode) -> Vec<FilterChain> {
     let chain = |name: &str, protocols: &[&str], http: bool| FilterChain {
         name: name.into(),
         matches: ChainMatch {
@@ -96,7 +103,7 @@ fn mesh_chains(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode
     };
     let strict = mode == Mode::Strict;
     let any: Vec<&str> = MESH_HTTP.into_iter().chain(MESH_TCP).collect();
-    match protocol {
+    match port.protocol {
         Protocol::Auto => {
             vec![chain("mesh-http", &MESH_HTTP, true), chain("mesh-tcp", if strict { &[] } else { &MESH_TCP }, false)]
         }
@@ -104,7 +111,7 @@ fn mesh_chains(world: &World, port: &InboundPort, protocol: Protocol, mode: Mode
     }
 }
 
-fn plain_chains(world: &World, port: &InboundPort, protocol: Protocol) -> Vec<FilterChain> {
+fn plain_chains(world: &World, port: &Served) -> Vec<FilterChain> {
     let chain = |name: &str, transport, protocols: &[&str], http| FilterChain {
         name: name.into(),
         matches: ChainMatch {
@@ -117,7 +124,7 @@ fn plain_chains(world: &World, port: &InboundPort, protocol: Protocol) -> Vec<Fi
     };
     let plain = Some(TransportKind::Plain);
     let own_tls = chain("tls", Some(TransportKind::Tls), &[], false);
-    match protocol {
+    match port.protocol {
         Protocol::Auto => vec![chain("http", plain, &FOUND_HTTP, true), chain("tcp", plain, &[], false), own_tls],
         p => vec![chain("plain", plain, &[], p.is_http()), own_tls],
     }
@@ -135,8 +142,8 @@ fn server_tls(alpn: &[&str]) -> DownstreamTls {
     }
 }
 
-fn filter(world: &World, port: &InboundPort, http: bool) -> NetworkFilter {
-    let cluster = names::inbound(port.target);
+fn filter(world: &World, port: &Served, http: bool) -> NetworkFilter {
+    let cluster = names::inbound(port.number);
     if !http {
         return NetworkFilter::Tcp(TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) });
     }
@@ -145,7 +152,7 @@ fn filter(world: &World, port: &InboundPort, http: bool) -> NetworkFilter {
     let table = RouteConfiguration::new(
         cluster.clone(),
         vec![VirtualHost {
-            name: format!("inbound|http|{}", port.target).into(),
+            name: format!("inbound|http|{}", port.number).into(),
             domains: vec!["*".into()],
             routes: vec![Route {
                 name: "default".into(),
