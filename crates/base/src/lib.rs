@@ -1,7 +1,7 @@
 //! Ground floor: values that an outside standard defines, and the few timing tools everybody needs.
 //!
 //! Owns SPIFFE identities, host names and their matching, trace context, durations as people write them,
-//! back-off, the clock seam and drain signals. Knows no noun of the mesh, no wire form and no socket.
+//! dummy addresses, back-off, the clock seam and drain signals. Knows no noun of the mesh, no wire form and no socket.
 //!
 //! ```
 //! use base::{SpiffeId, TrustDomain};
@@ -12,6 +12,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod drain;
+pub mod dummy;
 pub mod duration;
 pub mod host;
 pub mod spiffe;

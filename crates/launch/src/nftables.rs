@@ -20,11 +20,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::netlink::{ACK, APPEND, CREATE_NEW, Message, REQUEST, Refused, Socket};
 
-/// The namespace's own IPv4 address that is no loopback one: the IPv4 dummy address (RFC 7600). With it `getaddrinfo`
-/// under `AI_ADDRCONFIG` believes that there is IPv4.
-pub(crate) const OWN_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-/// The same for IPv6, out of the dummy prefix 100:0:0:1::/64 (RFC 9780); set only where the host has IPv6.
-pub(crate) const OWN_IPV6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 1, 0, 0, 0, 8);
+/// The namespace's own IPv4 address that is no loopback one. With it `getaddrinfo` under `AI_ADDRCONFIG` believes that there
+/// is IPv4.
+pub(crate) const OWN_IPV4: Ipv4Addr = base::dummy::IPV4;
+/// The same for IPv6; set only where the host has IPv6.
+pub(crate) const OWN_IPV6: Ipv6Addr = base::dummy::IPV6;
 
 const TABLE: &str = "halcyon";
 

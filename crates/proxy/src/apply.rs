@@ -476,10 +476,11 @@ impl Applier {
         Ok((key, Some(bound)))
     }
 
-    /// Closes the sockets of listeners that are gone. Those in another namespace cannot be opened again, so they stay.
+    /// Closes the sockets of listeners that are gone. Those that were handed down cannot be opened again in another
+    /// namespace, so they stay.
     fn forget_sockets(&mut self, next: &Snapshot) {
         let used: HashSet<SocketKey> = next.listeners.values().filter_map(|p| SocketKey::of(&p.config)).collect();
-        self.sockets.retain(|key, _| key.netns.is_some() || used.contains(key));
+        self.sockets.retain(|key, bound| key.netns.is_some() && bound.is_inherited() || used.contains(key));
     }
 }
 

@@ -8,6 +8,7 @@ mod mesh;
 mod references;
 mod selection;
 mod services;
+mod sidecars;
 mod unread;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     conflicts::check(world, both, &mut problems);
     credentials::check(world, &mut problems);
     mesh::check(world, &mut problems);
+    sidecars::check(world, &mut problems);
     problems
 }
 

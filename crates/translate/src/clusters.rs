@@ -319,15 +319,13 @@ pub fn add_unknown(config: &mut Config, world: &World) {
 /// The cluster of the program itself, behind one of its ports.
 pub fn to_program(
     world: &World,
-    node: &Node,
-    target: u16,
+    port: u16,
+    program: Address,
     protocol: Protocol,
     service: Option<DestinationService>,
 ) -> Cluster {
-    let name = names::inbound(target);
-    let addr = SocketAddr::from(([127, 0, 0, 1], target));
-    let address = Address::Socket { addr, netns: node.netns().cloned() };
-    let group = LocalityEndpoints { endpoints: vec![Endpoint::plain(address)], ..LocalityEndpoints::default() };
+    let name = names::inbound(port);
+    let group = LocalityEndpoints { endpoints: vec![Endpoint::plain(program)], ..LocalityEndpoints::default() };
     Cluster {
         connect_timeout: world.settings.connect_timeout,
         protocol: match protocol {

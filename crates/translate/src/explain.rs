@@ -194,25 +194,31 @@ impl<'a> Walk<'a> {
                 let step = step.fact(format!("no service has this host{near}: it is an unknown destination"));
                 (step.fact("its name is asked for outside of the mesh, and the call fails where nobody knows it"), None)
             }
-            Some(service) if !self.world.shows(service, self.node) => {
-                let why = "a service has this host, but `exportTo` or the caller's Sidecar hides it: it is an unknown destination";
-                (step.fact(why), None)
-            }
-            Some(service) => {
-                let by = service.defined_by.as_ref().map_or("running workloads".to_owned(), ToString::to_string);
-                let step = step.fact(format!("defined by {by}"));
-                match service.port(self.question.port) {
-                    Some(port) => (step.fact(format!("the port speaks {}", port.protocol)), Some(service)),
-                    None => {
-                        let ports: Vec<String> = service.ports.iter().map(|p| p.number.to_string()).collect();
-                        let why = format!("it has no port {}, but {}", self.question.port, ports.join(", "));
-                        (step.fact(format!("{why}: it is an unknown destination")), None)
-                    }
-                }
-            }
+            Some(service) => self.seen(step, service),
         };
         self.steps.push(step);
         service
+    }
+
+    /// What the caller sees of the service that has the host.
+    fn seen(&self, step: Step, service: &'a Arc<Service>) -> (Step, Option<&'a Arc<Service>>) {
+        let Some(seen) = self.world.seen(service, self.node) else {
+            let why = "a service has this host, but `exportTo` or the caller's Sidecar hides it: it is an unknown destination";
+            return (step.fact(why), None);
+        };
+        let by = service.defined_by.as_ref().map_or("running workloads".to_owned(), ToString::to_string);
+        let step = step.fact(format!("defined by {by}"));
+        match (seen.port(self.question.port), service.port(self.question.port)) {
+            (Some(port), _) => (step.fact(format!("the port speaks {}", port.protocol)), Some(service)),
+            (None, Some(_)) => {
+                (step.fact("the caller's Sidecar hides this port of it: it is an unknown destination"), None)
+            }
+            (None, None) => {
+                let ports: Vec<String> = service.ports.iter().map(|p| p.number.to_string()).collect();
+                let why = format!("it has no port {}, but {}", self.question.port, ports.join(", "));
+                (step.fact(format!("{why}: it is an unknown destination")), None)
+            }
+        }
     }
 
     /// Where a connection to the destination goes.

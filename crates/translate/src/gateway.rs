@@ -279,7 +279,7 @@ fn by_service(config: &mut Config, world: &World, node: &Node, open: Open<'_>) -
         if opened(&open, &service.namespace, &service.host).is_empty() {
             continue;
         }
-        for name in clusters::add_passed_through(config, world, node, service) {
+        for name in clusters::add_passed_through(config, world, node, &service) {
             let matches = ChainMatch { server_names: vec![name.to_ascii_lowercase()], ..ChainMatch::default() };
             chains.push(chain(
                 &name,
@@ -302,8 +302,8 @@ fn tcp_targets(world: &World, node: &Node, open: Open<'_>) -> Vec<WeightedTarget
     targets.into_iter().next().unwrap_or_default()
 }
 
-/// TLS that is ended at the gateway; none for the modes that pass it through.
-fn server_tls(settings: &ServerTlsSettings, http: bool) -> Option<DownstreamTls> {
+/// TLS that is ended by a gateway, or a sidecar that is told so; none for the modes that pass it through.
+pub fn server_tls(settings: &ServerTlsSettings, http: bool) -> Option<DownstreamTls> {
     let mode = settings.mode;
     if matches!(mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough) {
         return None;

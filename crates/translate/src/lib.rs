@@ -93,7 +93,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
     let mut config = Config::default();
     match &node.role {
         Role::Sidecar { ports, capture } => {
-            for port in ports {
+            for port in inbound::served(world, node, ports, capture) {
                 inbound::add(&mut config, world, node, port);
             }
             match capture {
@@ -101,7 +101,9 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
                     outbound::add_captures(&mut config, world, node, netns, outbound);
                 }
                 Capture::Upstreams(upstreams) => {
-                    outbound::add_upstreams(&mut config, world, node, &world.visible(node), upstreams);
+                    let visible = world.visible(node);
+                    outbound::add_upstreams(&mut config, world, node, &visible, upstreams);
+                    outbound::add_opened(&mut config, world, node, &visible);
                 }
             }
         }
@@ -114,8 +116,10 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
 
 /// The endpoint sets of one service, as a scope sees it; none if it does not.
 pub fn endpoints(world: &World, scope: &Node, host: &str) -> Vec<Arc<EndpointSet>> {
-    let Some(service) = world.service_named(host) else { return Vec::new() };
-    let mut sets = clusters::endpoint_sets(world, scope, service);
+    let Some(service) = world.service_named(host).and_then(|service| world.seen(service, scope)) else {
+        return Vec::new();
+    };
+    let mut sets = clusters::endpoint_sets(world, scope, &service);
     if scope.role == Role::Program {
         sets.iter_mut().for_each(program::weigh);
     }
@@ -123,7 +127,7 @@ pub fn endpoints(world: &World, scope: &Node, host: &str) -> Vec<Arc<EndpointSet
 }
 
 /// The names that the program may ask for: every form of every visible service's host.
-fn add_names(config: &mut Config, world: &World, node: &Node, visible: &[&Arc<Service>]) {
+fn add_names(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Service>]) {
     let mut table = NameTable::default();
     for service in visible {
         for form in names::short_forms(&service.host, &node.namespace, &world.settings.dns_domain) {

@@ -3,6 +3,8 @@
 //! Captured connections all reach one socket, and are handed on by their original destination (Istio's layout): to
 //! `0.0.0.0_<port>` for HTTP, where the route table of that port decides by host; to `<address>_<port>` for the rest.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use model::chain::ChainMatch;
 use model::http_proxy::{HttpFilter, RouteSource};
 use model::listener::Inspect;
 use model::route::{Action, DirectResponse, Forward, PathMatch};
+use model::tcp_proxy::WeightedTarget;
 use model::{
     AccessLog, Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route,
     RouteConfiguration, TcpProxy, VirtualHost,
@@ -22,8 +25,8 @@ use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
 use crate::raw;
 use crate::routes::{mesh_host, raw_targets, tls_targets};
+use crate::scope::Way;
 use crate::service::{Service, ServicePort};
-use crate::settings::OutboundPolicy;
 use crate::vips;
 use crate::world::World;
 
@@ -35,30 +38,61 @@ pub fn add_captured(
     config: &mut Config,
     world: &World,
     node: &Node,
-    visible: &[&Arc<Service>],
+    visible: &[Arc<Service>],
     netns: &Arc<str>,
     at: &[SocketAddr],
 ) {
-    let mut http_ports: BTreeMap<u16, Vec<(&Service, &ServicePort)>> = BTreeMap::new();
-    for service in visible {
-        for port in &service.ports {
-            if port.protocol.is_http() {
-                http_ports.entry(port.number).or_default().push((service, port));
-            } else if port.protocol != Protocol::Udp {
-                add_by_address(config, world, node, service, port);
+    for (port, members) in &by_port(visible) {
+        match world.way(node, *port).told(Some(netns)) {
+            Some((address, bind)) => told::add(config, world, node, (address, bind), *port, members),
+            None => {
+                for (service, port) in &members.raw {
+                    add_by_address(config, world, node, service, port);
+                }
+                if !members.http.is_empty() {
+                    add(config, http_listener(world, node, *port));
+                }
+            }
+        }
+        if !members.http.is_empty() {
+            let table = route_table(world, node, port.to_string().into(), *port, &members.http, true);
+            if node.on_demand {
+                add_on_demand(config, table);
+            } else {
+                add_routes(config, table);
             }
         }
     }
-    for (port, members) in &http_ports {
-        add(config, http_listener(world, node, *port));
-        let table = route_table(world, node, port.to_string().into(), *port, members, true);
-        if node.on_demand {
-            add_on_demand(config, table);
-        } else {
-            add_routes(config, table);
+    add_captures(config, world, node, netns, at);
+}
+
+/// The ports of services that share a number.
+#[derive(Default)]
+struct Members<'a> {
+    http: Vec<(&'a Service, &'a ServicePort)>,
+    raw: Vec<(&'a Service, &'a ServicePort)>,
+}
+
+fn by_port(visible: &[Arc<Service>]) -> BTreeMap<u16, Members<'_>> {
+    let mut all = BTreeMap::<u16, Members<'_>>::new();
+    let ports = visible.iter().flat_map(|service| service.ports.iter().map(move |port| (&**service, port)));
+    for (service, port) in ports.filter(|(_, port)| port.protocol != Protocol::Udp) {
+        let members = all.entry(port.number).or_default();
+        if port.protocol.is_http() { members.http.push((service, port)) } else { members.raw.push((service, port)) }
+    }
+    all
+}
+
+/// Adds the listeners that the program's `Sidecar` has opened for it, where no connection is captured.
+pub fn add_opened(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Service>]) {
+    for (port, members) in &by_port(visible) {
+        let way = world.way(node, *port);
+        let Some((address, bind)) = way.told(None).filter(|_| matches!(way, Way::Opened(_))) else { continue };
+        told::add(config, world, node, (address, bind), *port, members);
+        if !members.http.is_empty() {
+            add_routes(config, route_table(world, node, port.to_string().into(), *port, &members.http, true));
         }
     }
-    add_captures(config, world, node, netns, at);
 }
 
 /// Adds the sockets that connections are redirected to.
@@ -73,12 +107,12 @@ pub fn add_upstreams(
     config: &mut Config,
     world: &World,
     node: &Node,
-    visible: &[&Arc<Service>],
+    visible: &[Arc<Service>],
     upstreams: &[LocalUpstream],
 ) {
     for upstream in upstreams {
         let host = names::complete_host(&upstream.host, &node.namespace, &world.settings.dns_domain);
-        let found = visible.iter().find(|s| *s.host == *host).and_then(|s| Some((&***s, s.port(upstream.port)?)));
+        let found = visible.iter().find(|s| *s.host == *host).and_then(|s| Some((&**s, s.port(upstream.port)?)));
         let Some((service, port)) = found else { continue };
         let name: Arc<str> = format!("{}_{}", upstream.bind.ip(), upstream.bind.port()).into();
         let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
@@ -238,12 +272,14 @@ fn chains(
 }
 
 fn unknown_chain(world: &World, node: &Node) -> FilterChain {
-    let cluster = match world.outbound_policy(node) {
-        OutboundPolicy::AllowAny => PASSTHROUGH,
-        OutboundPolicy::RegistryOnly => BLACK_HOLE,
+    let filter = match world.unknown_cluster(node) {
+        Some(proxy) if *proxy != *PASSTHROUGH => {
+            raw::to_clusters(world, node, proxy.clone(), vec![WeightedTarget { cluster: proxy, weight: 1 }])
+        }
+        cluster => TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster.unwrap_or(BLACK_HOLE.into())) },
     };
-    let filter = NetworkFilter::Tcp(TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) });
-    FilterChain { name: "unknown".into(), matches: ChainMatch::default(), tls: None, filter }
+    let matches = ChainMatch::default();
+    FilterChain { name: "unknown".into(), matches, tls: None, filter: NetworkFilter::Tcp(filter) }
 }
 
 fn to_routes(world: &World, routes: Arc<str>) -> NetworkFilter {
@@ -298,9 +334,9 @@ fn route_table(
 }
 
 fn unknown_host(world: &World, node: &Node) -> VirtualHost {
-    let (name, action) = match world.outbound_policy(node) {
-        OutboundPolicy::AllowAny => ("allow_any", Action::Forward(Box::new(Forward::to(PASSTHROUGH)))),
-        OutboundPolicy::RegistryOnly => ("block_all", Action::Respond(DirectResponse { status: 502, body: "".into() })),
+    let (name, action) = match world.unknown_cluster(node) {
+        Some(cluster) => ("allow_any", Action::Forward(Box::new(Forward::to(cluster)))),
+        None => ("block_all", Action::Respond(DirectResponse { status: 502, body: "".into() })),
     };
     VirtualHost {
         name: name.into(),

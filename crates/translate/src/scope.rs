@@ -1,39 +1,53 @@
 //! What a proxy may see: services by their `exportTo`, narrowed by the `Sidecar` that applies to it.
 
+mod egress;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use api::istio::{ConnectionPoolSettings, OutboundMode, Sidecar};
-use base::HostPattern;
+use api::istio::{ConnectionPoolSettings, IngressListener, OutboundMode, Sidecar};
 use model::Locality;
 
 use crate::edge::GatewayEdge;
-use crate::names::without_dot;
+use crate::names::PASSTHROUGH;
 use crate::node::{Capture, Node, Role};
+use crate::routes::{Reading, cluster};
 use crate::service::{Service, selected};
 use crate::settings::OutboundPolicy;
 use crate::world::{Document, World};
 
+pub use egress::{Way, reached, way};
+
 impl World {
-    /// The services that `node` sees.
-    pub fn visible(&self, node: &Node) -> Vec<&Arc<Service>> {
+    /// The services that `node` sees, with the ports that it reaches.
+    pub fn visible(&self, node: &Node) -> Vec<Arc<Service>> {
         let exported = self.services().filter(|s| s.visible.includes(&node.namespace));
         match self.sidecar(node) {
             Some(sidecar) if !sidecar.spec().egress.is_empty() => {
                 let namespace = sidecar_namespace(sidecar, node);
-                exported.filter(|s| reaches(sidecar.spec(), namespace, s)).collect()
+                exported.filter_map(|s| egress::reached(sidecar.spec(), namespace, s)).collect()
             }
-            _ => exported.collect(),
+            _ => exported.cloned().collect(),
         }
     }
 
-    /// Does `node` see this service?
-    pub(crate) fn shows(&self, service: &Service, node: &Node) -> bool {
-        let within = |sidecar: &Document<Sidecar>| {
-            sidecar.spec().egress.is_empty() || reaches(sidecar.spec(), sidecar_namespace(sidecar, node), service)
-        };
-        service.visible.includes(&node.namespace) && self.sidecar(node).is_none_or(within)
+    /// A service as `node` sees it: with the ports that it reaches, if there are any.
+    pub(crate) fn seen(&self, service: &Arc<Service>, node: &Node) -> Option<Arc<Service>> {
+        if !service.visible.includes(&node.namespace) {
+            return None;
+        }
+        match self.sidecar(node) {
+            Some(sidecar) if !sidecar.spec().egress.is_empty() => {
+                egress::reached(sidecar.spec(), sidecar_namespace(sidecar, node), service)
+            }
+            _ => Some(service.clone()),
+        }
+    }
+
+    /// Where connections of `node` to a port come in.
+    pub(crate) fn way(&self, node: &Node, port: u16) -> Way {
+        self.sidecar(node).map_or(Way::Usual, |sidecar| egress::way(sidecar.spec(), port))
     }
 
     /// What of a node decides what it has in common with others: everything outgoing that does not name its own addresses.
@@ -43,7 +57,8 @@ impl World {
             Role::Sidecar { capture, .. } => Role::Sidecar {
                 ports: Vec::new(),
                 capture: match capture {
-                    Capture::Redirect { .. } => Capture::Redirect { netns: "".into(), outbound: Vec::new() },
+                    // Our launcher calls every program's namespace the same.
+                    Capture::Redirect { netns, .. } => Capture::Redirect { netns: netns.clone(), outbound: Vec::new() },
                     Capture::Upstreams(_) => Capture::Upstreams(Vec::new()),
                 },
             },
@@ -76,6 +91,25 @@ impl World {
         }
     }
 
+    /// Where connections of this proxy to destinations that nobody knows go, if they go on: to the cluster of the egress
+    /// proxy, if its `Sidecar` names one, else to where they were made to.
+    pub(crate) fn unknown_cluster(&self, node: &Node) -> Option<Arc<str>> {
+        if self.outbound_policy(node) == OutboundPolicy::RegistryOnly {
+            return None;
+        }
+        let sidecar = self.sidecar(node);
+        let proxy = sidecar.and_then(|s| Some((s, s.spec().outbound_traffic_policy.as_ref()?.egress_proxy.as_ref()?)));
+        Some(proxy.map_or(PASSTHROUGH.into(), |(sidecar, proxy)| {
+            let reading = Reading { world: self, node, namespace: sidecar.namespace(), gateway: None, port: 0 };
+            cluster(proxy, reading)
+        }))
+    }
+
+    /// The ports that this proxy serves by its `Sidecar`; empty if that says nothing of them.
+    pub(crate) fn ingress(&self, node: &Node) -> &[IngressListener] {
+        self.sidecar(node).map_or(&[], |sidecar| &sidecar.spec().ingress)
+    }
+
     /// The limits on what this proxy serves.
     pub(crate) fn inbound_pool(&self, node: &Node) -> Option<&ConnectionPoolSettings> {
         self.sidecar(node).and_then(|sidecar| sidecar.spec().inbound_connection_pool.as_ref())
@@ -101,22 +135,4 @@ impl World {
 /// `.` in the root namespace's default means the namespace of the workload.
 fn sidecar_namespace<'a>(sidecar: &'a Document<Sidecar>, node: &'a Node) -> &'a str {
     if sidecar.namespace() == node.namespace { sidecar.namespace() } else { &node.namespace }
-}
-
-/// Do the egress hosts (`namespace/host`) take in the service? `~namespace/host` leaves out what others take in, and
-/// `~/host` takes in nothing.
-fn reaches(sidecar: &Sidecar, own: &str, service: &Service) -> bool {
-    let hosts = || sidecar.egress.iter().flat_map(|listener| &listener.hosts);
-    let entries = || hosts().filter_map(|written| written.value.split_once('/'));
-    let is_meant = |namespace: &str, host: &str| {
-        let in_namespace = match namespace {
-            "*" => true,
-            "." => service.namespace == own,
-            namespace => service.namespace == namespace,
-        };
-        let pattern = without_dot(host).parse::<HostPattern>();
-        in_namespace && pattern.is_ok_and(|p| p.matches(&service.host) || p.to_string() == *service.host)
-    };
-    let left_out = |(namespace, host): (&str, &str)| namespace.strip_prefix('~').is_some_and(|n| is_meant(n, host));
-    entries().any(|(namespace, host)| is_meant(namespace, host)) && !entries().any(left_out)
 }

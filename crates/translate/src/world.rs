@@ -270,9 +270,15 @@ impl World {
         all
     }
 
-    /// Is nobody to be sent to this address for now?
+    /// Is nobody to be sent to this address for now? A port that only a `Sidecar` names is as ready as the others.
     pub(crate) fn withholds(&self, address: &SocketAddr) -> bool {
-        self.not_ready.contains(address)
+        let at = |port| SocketAddr::new(address.ip(), port);
+        let mut waiting = self.not_ready.range(at(0)..=at(u16::MAX)).peekable();
+        if waiting.peek().is_none() {
+            return false;
+        }
+        let registered = || self.at(address.ip()).any(|w| w.ports.values().any(|port| *port == address.port()));
+        waiting.any(|waits| waits == address) || !registered()
     }
 
     fn at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::inherited::{self, Proto};
-use crate::netns::Netns;
+use crate::netns::{Family, Netns, NetnsError};
 use crate::original_dst::unmapped;
 use crate::stream::Stream;
 
@@ -47,6 +47,16 @@ pub enum BindError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The socket would lie in another network namespace, of which none can be had.
+    #[error("cannot listen on {addr} in the network namespace `{netns}`: {source}")]
+    Namespace {
+        /// Where.
+        addr: SocketAddr,
+        /// The namespace's name.
+        netns: String,
+        /// Why not.
+        source: NetnsError,
+    },
     /// The socket lies in another network namespace and was not handed to this process.
     #[error("cannot listen on {addr} in the network namespace `{netns}`: no such socket was handed to this process; expected it in {variable}, which the launcher sets", variable = inherited::VARIABLE)]
     NotInherited {
@@ -67,20 +77,35 @@ pub enum BindError {
 
 /// A TCP socket that listens, bound to no runtime yet.
 #[derive(Debug)]
-pub struct Bound(std::net::TcpListener);
+pub struct Bound {
+    socket: std::net::TcpListener,
+    inherited: bool,
+}
 
-/// Takes the inherited TCP socket of that address, or binds one.
+/// Takes the inherited TCP socket of that address, or binds one. A socket in another namespace is asked for there, which
+/// blocks for as long as its holder takes to answer, two seconds at most.
 ///
 /// # Errors
-/// [`BindError`]; a socket in another namespace can only be inherited.
+/// [`BindError`].
 pub fn tcp(addr: SocketAddr, netns: Option<&Netns>, options: &Options) -> Result<Bound, BindError> {
+    let refused = |source| BindError::Refused { addr, source };
     if let Some(fd) = inherited::take(Proto::Tcp, netns.map_or("", Netns::name), addr) {
-        return Bound::from_fd(fd).map_err(|source| BindError::Refused { addr, source });
+        return Bound::from_fd(fd).map_err(refused);
     }
-    if let Some(netns) = netns {
-        return Err(BindError::NotInherited { addr, netns: netns.name().to_owned() });
-    }
-    bind_tcp(addr, options).map(Bound).map_err(|source| BindError::Refused { addr, source })
+    let socket = match netns {
+        None => Socket::new(Domain::for_address(addr), Type::STREAM.cloexec().nonblocking(), None).map_err(refused)?,
+        Some(netns) => {
+            let family = if addr.is_ipv4() { Family::V4 } else { Family::V6 };
+            let socket = netns.socket_at_once(family);
+            Socket::from(socket.map_err(|source| BindError::Namespace {
+                addr,
+                netns: netns.name().to_owned(),
+                source,
+            })?)
+        }
+    };
+    let socket = bind_tcp(socket, addr, options).map_err(refused)?;
+    Ok(Bound { socket, inherited: false })
 }
 
 /// Takes the inherited UDP socket of that address, or binds one. Must be called on the runtime that will use it.
@@ -126,8 +151,7 @@ pub(crate) fn unix_std(path: &Path, mode: u32) -> io::Result<std::os::unix::net:
     Ok(std::os::unix::net::UnixListener::from(OwnedFd::from(socket)))
 }
 
-fn bind_tcp(addr: SocketAddr, options: &Options) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.cloexec().nonblocking(), None)?;
+fn bind_tcp(socket: Socket, addr: SocketAddr, options: &Options) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     if options.reuse_port {
         socket.set_reuse_port(true)?;
@@ -153,7 +177,12 @@ impl Bound {
         listener.set_nonblocking(true)?;
         // Inherited sockets were bound by the launcher with whatever backlog; listening again only raises it.
         socket2::SockRef::from(&listener).listen(BACKLOG)?;
-        Ok(Self(listener))
+        Ok(Self { socket: listener, inherited: true })
+    }
+
+    /// Was it handed down, so that it cannot be had again once it is closed?
+    pub fn is_inherited(&self) -> bool {
+        self.inherited
     }
 
     /// The address, with the port that the kernel chose for port 0.
@@ -161,7 +190,7 @@ impl Bound {
     /// # Errors
     /// What the kernel says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 
     /// The same socket once more, for another worker.
@@ -169,7 +198,7 @@ impl Bound {
     /// # Errors
     /// The process has no file left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
+        Ok(Self { socket: self.socket.try_clone()?, inherited: self.inherited })
     }
 
     /// Joins the runtime on which this is called.
@@ -177,17 +206,17 @@ impl Bound {
     /// # Errors
     /// The runtime's reactor refuses the socket.
     pub fn start(self) -> io::Result<TcpListener> {
-        let addr = self.0.local_addr()?;
+        let addr = self.socket.local_addr()?;
         // Accepted sockets inherit it: that saves each of them a call.
-        socket2::SockRef::from(&self.0).set_tcp_nodelay(true)?;
-        let inner = tokio::net::TcpListener::from_std(self.0)?;
+        socket2::SockRef::from(&self.socket).set_tcp_nodelay(true)?;
+        let inner = tokio::net::TcpListener::from_std(self.socket)?;
         Ok(TcpListener { inner, addr, backoff: RefCell::new(Backoff::new(PAUSE.0, PAUSE.1)) })
     }
 }
 
 impl AsFd for Bound {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A socket belongs for life to the namespace in which it was created, wherever it is used. So a thread inside
 //! the namespace ([`NetnsSocketServer`]) creates unconnected TCP sockets and hands them over a Unix socket, and the
-//! sidecar outside ([`NetnsSockets`]) connects them. Listening sockets come the other way: see [`crate::inherited`].
+//! sidecar outside ([`NetnsSockets`]) connects them, or listens with them. Those that have to be there before the program
+//! starts come the other way: see [`crate::inherited`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -54,6 +55,14 @@ impl Netns {
     /// [`NetnsError`].
     pub async fn socket(&self, family: Family) -> Result<OwnedFd, NetnsError> {
         self.sockets.take(family).await
+    }
+
+    /// The same for who may block, two seconds at most: sockets that are to listen are few, and made when nothing waits.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub fn socket_at_once(&self, family: Family) -> Result<OwnedFd, NetnsError> {
+        self.sockets.take_at_once(family)
     }
 }
 
@@ -144,6 +153,26 @@ impl NetnsSockets {
         Ok(socket)
     }
 
+    fn take_at_once(&self, family: Family) -> Result<OwnedFd, NetnsError> {
+        let (found, _) = self.pop_stock(family).map_err(|e| self.error(e))?;
+        if let Some(socket) = found {
+            return Ok(socket);
+        }
+        let ask = || {
+            let stream = UnixStream::connect(&self.path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            fdpass::send(&stream, &[family.byte()], &[])?;
+            let mut answer = [0; 8];
+            let (n, fds) = fdpass::recv(&stream, &mut answer)?;
+            granted(&answer[..n], fds)
+        };
+        let mut fresh = ask().map_err(|e| self.error(e))?;
+        let socket = fresh.pop().ok_or_else(|| self.error(io::ErrorKind::UnexpectedEof.into()))?;
+        self.lock().of(family).extend(fresh);
+        Ok(socket)
+    }
+
     fn pop_stock(&self, family: Family) -> io::Result<(Option<OwnedFd>, bool)> {
         let meta = std::fs::metadata(&self.path)?;
         let holder = Some((meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()));
@@ -181,12 +210,7 @@ impl NetnsSockets {
             stream.async_io(Interest::WRITABLE, || fdpass::send(&stream, &request, &[])).await?;
             let mut answer = [0; 8];
             let (n, fds) = stream.async_io(Interest::READABLE, || fdpass::recv(&stream, &mut answer)).await?;
-            match answer[..n] {
-                [GRANTED] => Ok(fds),
-                [REFUSED, a, b, c, d] => Err(io::Error::from_raw_os_error(i32::from_be_bytes([a, b, c, d]))),
-                [] => Err(io::ErrorKind::UnexpectedEof.into()),
-                _ => Err(io::ErrorKind::InvalidData.into()),
-            }
+            granted(&answer[..n], fds)
         };
         tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -197,6 +221,16 @@ impl NetnsSockets {
 
     fn error(&self, source: io::Error) -> NetnsError {
         NetnsError { path: self.path.display().to_string(), source }
+    }
+}
+
+/// Reads an answer, and gives the sockets that came with it.
+fn granted(answer: &[u8], fds: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
+    match *answer {
+        [GRANTED] => Ok(fds),
+        [REFUSED, a, b, c, d] => Err(io::Error::from_raw_os_error(i32::from_be_bytes([a, b, c, d]))),
+        [] => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

@@ -124,15 +124,16 @@ const ISTIO_OPERATOR: &[NotEnforced] = &[
     ("spec.unvalidatedValues{}", NOT_INSTALLED),
 ];
 
-const AS_STARTED: &str = "outgoing connections are captured in the way that the workload was started with";
+const NO_PATH_LISTENER: &str = "nothing listens at a socket with a path: the hosts are reached at their own addresses";
 
 const SIDECAR: &[NotEnforced] = &[
-    ("spec.ingress", "the ports that the workload registered are served, as its services describe them"),
-    ("spec.egress[].port", "the hosts are reached at all of their ports"),
-    ("spec.egress[].bind", "nothing listens at this address"),
-    ("spec.egress[].captureMode=IPTABLES", AS_STARTED),
-    ("spec.egress[].captureMode=NONE", AS_STARTED),
-    ("spec.outboundTrafficPolicy.egressProxy{}", "connections to unknown destinations go there directly"),
+    ("spec.ingress[].port.protocol=UDP", NOT_CARRIED),
+    (
+        "spec.ingress[].defaultEndpoint=~unix://@",
+        "no connection is made to a socket with an abstract name: requests are answered 503",
+    ),
+    ("spec.egress[].port.protocol=UDP", NOT_CARRIED),
+    ("spec.egress[].bind=~unix://", NO_PATH_LISTENER),
 ];
 
 const NO_LOAD_BALANCER: &str = "no load balancer is made";

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::rules::{check_destination, check_host, check_port, check_protocol};
 use super::{ConnectionPoolSettings, Destination, ServerTlsMode, ServerTlsSettings, WorkloadSelector};
+use crate::code::Code;
 use crate::decode::{Spanned, choice, object};
 use crate::meta::{DNS_LABEL, Meta, check_selector};
 use crate::problem::quoted;
@@ -164,30 +165,11 @@ impl IngressListener {
             port.check(r);
             r.field("number", |r| check_port(port.number.value, r));
         });
-        check_bind(&self.bind, report);
+        check_bind(&self.bind, false, report);
         if !self.default_endpoint.is_empty() {
             report.field("defaultEndpoint", |r| check_endpoint(&self.default_endpoint, r));
         }
-        report.opt("tls", &self.tls, |tls, r| {
-            for (name, is_set) in [
-                ("subjectAltNames", !tls.subject_alt_names.is_empty()),
-                ("httpsRedirect", tls.https_redirect),
-                ("credentialName", !tls.credential_name.is_empty()),
-            ] {
-                if is_set {
-                    r.field(name, |r| {
-                        r.error("a sidecar does not support this").hint("remove the line");
-                    });
-                }
-            }
-            if matches!(tls.mode, ServerTlsMode::IstioMutual | ServerTlsMode::AutoPassthrough) {
-                r.field("mode", |r| {
-                    r.error(format!("a sidecar's port cannot have the mode {}", tls.mode.as_str()))
-                        .expected("`SIMPLE` or `MUTUAL`");
-                });
-            }
-            tls.check(r);
-        });
+        report.opt("tls", &self.tls, |tls, r| self.check_tls(tls, r));
         report.opt("connectionPool", &self.connection_pool, |pool, r| {
             pool.check(r);
             let class = self.port.as_ref().and_then(|p| protocol_class(&p.protocol));
@@ -197,6 +179,35 @@ impl IngressListener {
                 });
             }
         });
+    }
+
+    fn check_tls(&self, tls: &ServerTlsSettings, report: &mut Report) {
+        for (name, is_set) in [
+            ("subjectAltNames", !tls.subject_alt_names.is_empty()),
+            ("httpsRedirect", tls.https_redirect),
+            ("credentialName", !tls.credential_name.is_empty()),
+            ("credentialNames", !tls.credential_names.is_empty()),
+            ("tlsCertificates", !tls.tls_certificates.is_empty()),
+        ] {
+            if is_set {
+                report.field(name, |r| {
+                    r.error("a sidecar does not support this").hint("remove the line");
+                });
+            }
+        }
+        if matches!(tls.mode, ServerTlsMode::IstioMutual | ServerTlsMode::AutoPassthrough) {
+            report.field("mode", |r| {
+                r.error(format!("a sidecar's port cannot have the mode {}", tls.mode.as_str()))
+                    .expected("`SIMPLE` or `MUTUAL`");
+            });
+        }
+        let protocol = self.port.as_ref().map(|port| port.protocol.as_str()).unwrap_or_default();
+        if protocol_class(protocol).is_some_and(|class| class != ProtocolClass::Tls) {
+            report
+                .error(format!("a port of the protocol {protocol} cannot end TLS"))
+                .expected("`protocol: HTTPS` or `protocol: TLS`");
+        }
+        tls.check(report);
     }
 }
 
@@ -212,13 +223,20 @@ impl EgressListener {
             } else if port.number.value > 65535 {
                 r.field("number", |r| check_port(port.number.value, r));
             }
+            if port.is_http_proxy() {
+                r.field("protocol", |r| {
+                    r.warning("this is not enforced yet: no port takes requests as an HTTP proxy; the hosts are reached at their own addresses")
+                        .code(Code::NotEnforced);
+                });
+            }
         });
         if self.bind.starts_with("unix://") && self.capture_mode == CaptureMode::Iptables {
             report.field("captureMode", |r| {
                 r.error("nothing can be redirected to a socket with a path").expected("`DEFAULT` or `NONE`");
             });
         }
-        check_bind(&self.bind, report);
+        let has_number = self.port.as_ref().is_some_and(|port| port.number.value > 0);
+        check_bind(&self.bind, !has_number, report);
         if self.hosts.is_empty() {
             report.field("hosts", |r| {
                 r.error("the entry reaches nothing").expected("at least one host, such as `./*`");
@@ -265,6 +283,11 @@ fn check_egress_namespace(namespace: &str, report: &mut Report) {
 }
 
 impl SidecarPort {
+    /// Does it take requests for any host, as an HTTP proxy?
+    pub fn is_http_proxy(&self) -> bool {
+        self.protocol.eq_ignore_ascii_case("HTTP_PROXY")
+    }
+
     fn check(&self, report: &mut Report) {
         check_protocol(&self.protocol, report);
         if !self.name.is_empty() && !is_dns_label(&self.name) {
@@ -294,12 +317,15 @@ impl OutboundTrafficPolicy {
     }
 }
 
-fn check_bind(bind: &str, report: &mut Report) {
-    let is_path = bind.strip_prefix("unix://").is_some_and(|path| path.starts_with(['/', '@']));
+/// A listener of a port with a number has an IP address.
+fn check_bind(bind: &str, may_be_path: bool, report: &mut Report) {
+    let is_path = may_be_path && bind.strip_prefix("unix://").is_some_and(|path| path.starts_with(['/', '@']));
     if !bind.is_empty() && !is_path && bind.parse::<std::net::IpAddr>().is_err() {
         report.field("bind", |r| {
-            r.error(format!("{} is not an address", quoted(bind)))
-                .expected("an IP address, or `unix://` and an absolute path");
+            r.error(format!("{} is not an address here", quoted(bind))).expected(match may_be_path {
+                true => "an IP address, or `unix://` and an absolute path",
+                false => "an IP address",
+            });
         });
     }
 }

@@ -133,11 +133,16 @@ apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: x}
 spec:
-  ingress: [{port: {number: 80, protocol: HTTP, name: http}, defaultEndpoint: '127.0.0.1:8080'}]
+  ingress:
+  - {port: {number: 80, protocol: HTTP, name: http}, defaultEndpoint: 'unix://@abstract'}
+  - {port: {number: 53, protocol: UDP, name: dns}}
   inboundConnectionPool: {tcp: {maxConnections: 1}}
   outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: a, port: {number: 80}}}
   egress:
   - {port: {number: 80, protocol: HTTP, name: http}, bind: 127.0.0.1, captureMode: NONE, hosts: ['./*']}
+  - {port: {number: 53, protocol: UDP, name: dns}, hosts: ['./*']}
+  - {port: {number: 0, protocol: HTTP, name: path}, bind: 'unix:///run/a', hosts: ['./*']}
+  - {port: {number: 3128, protocol: HTTP_PROXY, name: proxy}, hosts: ['./*']}
   - {captureMode: IPTABLES, hosts: ['*/*']}
 ";
 

@@ -175,11 +175,24 @@ fn sidecar() {
         "ingress: [{port: {number: 80, protocol: TCP, targetPort: 1}, bind: x, defaultEndpoint: '10.0.0.1:80', tls: {mode: ISTIO_MUTUAL, httpsRedirect: true}, connectionPool: {http: {}}}]",
         &[
             "error ingress[0].port.targetPort: a sidecar has no target port",
-            "error ingress[0].bind: `x` is not an address",
+            "error ingress[0].bind: `x` is not an address here",
             "error ingress[0].defaultEndpoint: `10.0.0.1:80` is not an endpoint of the workload",
             "error ingress[0].tls.httpsRedirect: a sidecar does not support this",
             "error ingress[0].tls.mode: a sidecar's port cannot have the mode ISTIO_MUTUAL",
+            "error ingress[0].tls: a port of the protocol TCP cannot end TLS",
             "warning ingress[0].connectionPool.http: this has no effect: the port's protocol is not one of HTTP",
+        ],
+    );
+    check(
+        "{ingress: [{port: {number: 443, protocol: HTTPS}, bind: 'unix:///a', tls: {credentialNames: [a], tlsCertificates: [{serverCertificate: a, privateKey: b}]}}], \
+         egress: [{port: {number: 80, protocol: HTTP}, bind: 'unix:///a', hosts: [./*]}, {port: {number: 81, protocol: http_proxy}, hosts: [./*]}]}",
+        &[
+            "error ingress[0].bind: `unix:///a` is not an address here",
+            "error ingress[0].tls.credentialNames: a sidecar does not support this",
+            "error ingress[0].tls.tlsCertificates: a sidecar does not support this",
+            "error egress[0].bind: `unix:///a` is not an address here",
+            "warning ingress[0].tls.credentialNames: the mode PASSTHROUGH does not take certificates of its own",
+            "warning ingress[0].tls.tlsCertificates: the mode PASSTHROUGH does not take certificates of its own",
         ],
     );
     check(

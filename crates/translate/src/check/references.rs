@@ -61,19 +61,25 @@ fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn F
         for (j, to) in http.route.iter().enumerate() {
             check_destination(
                 world,
-                rule,
+                rule.namespace(),
                 (Sent::Requests, &to.destination),
                 &format!("spec.http[{i}].route[{j}].destination"),
                 report,
             );
         }
         if let Some(mirror) = &http.mirror {
-            check_destination(world, rule, (Sent::Copies, mirror), &format!("spec.http[{i}].mirror"), report);
+            check_destination(
+                world,
+                rule.namespace(),
+                (Sent::Copies, mirror),
+                &format!("spec.http[{i}].mirror"),
+                report,
+            );
         }
         for (j, mirror) in http.mirrors.iter().enumerate() {
             check_destination(
                 world,
-                rule,
+                rule.namespace(),
                 (Sent::Copies, &mirror.destination),
                 &format!("spec.http[{i}].mirrors[{j}].destination"),
                 report,
@@ -93,22 +99,25 @@ fn check_rule(world: &World, rule: &Document<VirtualService>, report: &mut dyn F
     for (path, route) in tcp.chain(tls) {
         for (j, to) in route.iter().enumerate() {
             let path = format!("{path}.route[{j}].destination");
-            check_destination(world, rule, (Sent::Connections, &to.destination), &path, report);
+            check_destination(world, rule.namespace(), (Sent::Connections, &to.destination), &path, report);
         }
     }
 }
 
 /// What is sent to a destination, and so what becomes of it while nobody is there.
 #[derive(Clone, Copy)]
-enum Sent {
+pub enum Sent {
     Requests,
     Copies,
     Connections,
+    /// Requests and connections to destinations that nobody knows.
+    Unknown,
 }
 
 impl Sent {
-    fn fate(self) -> &'static str {
+    pub fn fate(self) -> &'static str {
         match self {
+            Self::Unknown => "requests to unknown destinations are answered 503, connections are closed (flag NC)",
             Self::Requests => "requests sent to it are answered 503 (flag NC)",
             Self::Copies => "copies of requests sent to it are lost",
             Self::Connections => "connections sent to it are closed (flag NC)",
@@ -116,20 +125,21 @@ impl Sent {
     }
 }
 
-fn check_destination(
+/// A destination that a document of a namespace names.
+pub fn check_destination(
     world: &World,
-    rule: &Document<VirtualService>,
+    namespace: &str,
     (sent, to): (Sent, &Destination),
     path: &str,
     report: &mut dyn FnMut(Problem, &Spanned<String>),
 ) {
-    let whole = complete_host(&to.host.value, rule.namespace(), &world.settings.dns_domain);
+    let whole = complete_host(&to.host.value, namespace, &world.settings.dns_domain);
     let Some(service) = world.service(&whole) else {
         let problem = unknown_host(world, &to.host.value, &whole).path(format!("{path}.host"));
         return report(problem.hint(format!("until it is there, {}", sent.fate())), &to.host);
     };
-    if !service.visible.includes(rule.namespace()) {
-        let message = format!("the service `{}` is not exported to the namespace `{}`", service.host, rule.namespace());
+    if !service.visible.includes(namespace) {
+        let message = format!("the service `{}` is not exported to the namespace `{}`", service.host, namespace);
         let problem = unknown(message).path(format!("{path}.host"));
         return report(problem.hint(format!("clients there do not see it: {}", sent.fate())), &to.host);
     }

@@ -71,7 +71,7 @@ impl Change {
     /// May what `scope` has in common be different, beyond endpoints? `seen` says whether it saw a service before; the
     /// world is the new one.
     pub fn concerns_scope(&self, world: &World, scope: &Node, seen: &BTreeSet<Arc<str>>) -> bool {
-        let sees_now = |host: &str| world.known(host).is_some_and(|known| world.shows(&known.service, scope));
+        let sees_now = |host: &str| world.known(host).is_some_and(|known| world.seen(&known.service, scope).is_some());
         self.everything
             || self.hosts.iter().any(|host| seen.contains(host) || sees_now(host))
             || self.patterns.iter().any(|pattern| seen.iter().any(|host| for_host(pattern, host)))

@@ -93,6 +93,7 @@ const DOCUMENTS: &[&[&str]] = &[
     &[
         "{kind: Sidecar, spec: {egress: [{hosts: ['./*']}]}}",
         "{kind: Sidecar, spec: {workloadSelector: {labels: {version: v1}}, outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: ['*/*.example.org', 'other/*']}]}}",
+        "{kind: Sidecar, spec: {ingress: [{port: {number: 8080, protocol: HTTP, name: a}}], outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: reviews, port: {number: 9080}}}, egress: [{port: {number: 80, protocol: TCP, name: a}, captureMode: NONE, hosts: ['*/*']}, {hosts: ['./*']}]}}",
     ],
     &[
         "{kind: PeerAuthentication, apiVersion: security.istio.io/v1, spec: {mtls: {mode: STRICT}}}",

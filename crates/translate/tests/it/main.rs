@@ -18,4 +18,5 @@ mod rules;
 mod samples;
 mod scope;
 mod security;
+mod sidecars;
 mod warnings;

@@ -106,6 +106,18 @@ async fn sockets_of_a_namespace() {
     let socket = netns.socket(Family::V6).await.unwrap();
     assert!(rustix::io::fcntl_getfd(socket.as_fd()).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
 
+    // One that listens, while the stock is there and while it is not.
+    for netns in [netns.clone(), Netns::new("workload", &path)] {
+        let bound = listen::tcp("127.0.0.1:0".parse().unwrap(), Some(&netns), &options()).unwrap();
+        assert!(!bound.is_inherited());
+        let at = bound.local_addr().unwrap();
+        let listener = bound.start().unwrap();
+        let plain = Connector::default();
+        let to = at.into();
+        let (client, accepted) = tokio::join!(plain.connect(&to), listener.accept());
+        assert_eq!(client.unwrap().local_addr().unwrap(), Address::Ip(accepted.unwrap().peer));
+    }
+
     // The holder is gone: the stock must not be used any more, since it belongs to a namespace of the past.
     std::fs::remove_file(&path).unwrap();
     let error = connector.connect(&to).await.unwrap_err();
