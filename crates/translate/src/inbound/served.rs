@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::istio::{CaptureMode, IngressListener};
 use model::tls::DownstreamTls;
-use model::{Address, AdaptiveConcurrency, DestinationService};
+use model::{AdaptiveConcurrency, Address, DestinationService};
 
 use crate::gateway::server_tls;
 use crate::node::{Capture, InboundPort, Node};
