@@ -168,11 +168,12 @@ fn header_match(value: HeaderValueMatch, at: &At<'_>) -> Decoded<DescriptorActio
         refused {}
     });
     let at_headers = at.field("headers");
+    let headers = filled(headers, &at_headers)?;
     Ok(DescriptorAction::HeaderMatch {
         key: or_default(descriptor_key, "header_match"),
         value: not_empty(descriptor_value, &at.field("descriptor_value"))?,
         expected: unless_false(expect_match),
-        headers: each(filled(headers, &at_headers)?, &at_headers, matcher::header)?,
+        headers: each(headers, &at_headers, matcher::header)?,
     })
 }
 
@@ -184,11 +185,12 @@ fn query_match(value: QueryParameterValueMatch, at: &At<'_>) -> Decoded<Descript
         refused {}
     });
     let at_parameters = at.field("query_parameters");
+    let query_parameters = filled(query_parameters, &at_parameters)?;
     Ok(DescriptorAction::QueryMatch {
         key: or_default(descriptor_key, "query_match"),
         value: not_empty(descriptor_value, &at.field("descriptor_value"))?,
         expected: unless_false(expect_match),
-        parameters: each(filled(query_parameters, &at_parameters)?, &at_parameters, matcher::query)?,
+        parameters: each(query_parameters, &at_parameters, matcher::query)?,
     })
 }
 
