@@ -10,8 +10,7 @@ use proto::envoy::extensions::load_balancing_policies::common::v3 as common;
 use proto::envoy::extensions::load_balancing_policies::least_request::v3::LeastRequest;
 use proto::envoy::extensions::load_balancing_policies::round_robin::v3::RoundRobin;
 
-use super::limits::percent;
-use crate::decode::{At, Decoded, duration, type_name, unpack};
+use crate::decode::{At, Decoded, duration, percent, type_name, unpack};
 
 /// What the policy says of it; the typed one counts before the older, as for the policy itself.
 pub(super) fn slow_start(
