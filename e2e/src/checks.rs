@@ -7,6 +7,7 @@ mod envoy;
 mod identity;
 mod input;
 mod malformed;
+mod program;
 mod protocols;
 mod resilience;
 mod routing;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Check> {
         protocols::checks(),
         resilience::checks(),
         envoy::checks(),
+        program::checks(),
         end::checks(),
     ]
     .into_iter()

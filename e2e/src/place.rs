@@ -17,6 +17,8 @@ pub struct Place {
     shared: PathBuf,
     /// A stock Envoy, if there is one.
     pub envoy: Option<PathBuf>,
+    /// A Python that has gRPC, if there is one.
+    pub grpc_python: Option<PathBuf>,
     /// Data, logs and temporary files of this run.
     pub run: PathBuf,
     /// The value of [`MARK`].
@@ -38,6 +40,7 @@ impl Place {
         }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
         let folder = |name: &str, otherwise: &str| env::var_os(name).map_or_else(|| source.join(otherwise), Into::into);
+        let peer = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.exists());
         let temp = Some(env::temp_dir()).filter(|t| t.as_os_str().len() <= LONGEST_TEMP);
         let mark = format!("e2e-{}", std::process::id());
         let run = temp.unwrap_or_else(|| "/tmp".into()).join(format!("halcyon-{mark}"));
@@ -46,7 +49,8 @@ impl Place {
             programs,
             samples: folder("HALCYON_SAMPLES", "samples"),
             shared: folder("HALCYON_SHARED", "../shared"),
-            envoy: env::var_os("HALCYON_ENVOY").map(PathBuf::from).filter(|path| path.exists()),
+            envoy: peer("HALCYON_ENVOY"),
+            grpc_python: peer("HALCYON_GRPC_PYTHON"),
             run,
             mark,
             keep,

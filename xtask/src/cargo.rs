@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use crate::envoy;
+use crate::peers;
 
 /// The workspace's folder: the one that `cargo xtask` was called in, also if another clone built this program.
 pub fn root() -> &'static Path {
@@ -81,7 +81,8 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
     let mut packages = PROGRAMS.to_vec();
     if check {
         packages.extend(OBSERVERS);
-        envoy::prepare()?;
+        peers::ENVOY.prepare();
+        peers::GRPC.prepare();
     }
     run("programs", &packages)?;
     let programs = target().join("debug");
@@ -95,9 +96,8 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
     };
     command.args(arguments.iter().filter(|a| *a != "--check"));
     command.env("HALCYON_SAMPLES", root().join("samples")).env("HALCYON_SHARED", root().join("../shared"));
-    if let Some(envoy) = envoy::installed() {
-        command.env("HALCYON_ENVOY", envoy);
-    }
+    peers::ENVOY.tell(&mut command);
+    peers::GRPC.tell(&mut command);
     let what = if check { "acceptance list" } else { "demo" };
     let status = command.status().map_err(|e| format!("cannot start the {what}: {e}"))?;
     finished(what, status)
@@ -105,29 +105,25 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
 
 /// Builds, and gives the same bootstrap files and requests to Envoy and to our proxy.
 pub fn differential(arguments: &[String]) -> Result<(), String> {
-    envoy::prepare()?;
+    peers::ENVOY.prepare();
     run("programs", &[&PROGRAMS[..], &OBSERVERS].concat())?;
     let mut command = Command::new(target().join("debug/differential"));
     command.args(arguments);
-    if let Some(envoy) = envoy::installed() {
-        command.env("HALCYON_ENVOY", envoy);
-    }
+    peers::ENVOY.tell(&mut command);
     let status = command.status().map_err(|e| format!("cannot start the comparison: {e}"))?;
     finished("comparison with Envoy", status)
 }
 
 /// Builds with full optimisation and runs the comparison.
 pub fn bench(arguments: &[String]) -> Result<(), String> {
-    envoy::prepare()?;
+    peers::ENVOY.prepare();
     run(
         "programs",
         &["build", "--release", "-p", "halcyon", "-p", "halcyon-proxy-bin", "-p", "origins", "-p", "bench"],
     )?;
     let mut command = Command::new(target().join("release/bench"));
     command.args(arguments).current_dir(root());
-    if let Some(envoy) = envoy::installed() {
-        command.env("HALCYON_ENVOY", envoy);
-    }
+    peers::ENVOY.tell(&mut command);
     let status = command.status().map_err(|e| format!("cannot start the bench: {e}"))?;
     finished("bench", status)
 }

@@ -2,8 +2,8 @@
 //! starts within seconds.
 
 mod cargo;
-mod envoy;
 mod lint;
+mod peers;
 mod tidy;
 
 use std::process::ExitCode;

