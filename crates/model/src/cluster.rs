@@ -16,6 +16,8 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How one endpoint is chosen.
     pub balancing: Balancing,
+    /// The endpoint that the downstream dialled comes before any choice, if it is one of these, well or not.
+    pub prefers_dialled: bool,
     /// What localities have to do with it.
     pub localities: Localities,
     /// Limit for making a connection, TLS included.
@@ -60,6 +62,7 @@ impl Cluster {
             name: name.into(),
             discovery,
             balancing: Balancing::RoundRobin,
+            prefers_dialled: false,
             localities: Localities::Alike,
             connect_timeout: Duration::from_secs(5),
             protocol: UpstreamProtocol::Http1,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use base::drain;
-use model::{Config, Direction, FilterChain, Listener, NameTable, TcpProxy};
+use model::{Config, Direction, FilterChain, Listener, NameTables, TcpProxy};
 use transport::tls::{LiveCert, ServerTls};
 use upstream::{Cluster, ClusterPools};
 
@@ -126,7 +126,7 @@ impl std::fmt::Debug for Chain {
 pub(crate) struct Live {
     snapshot: ArcSwap<Snapshot>,
     /// The names that DNS answers.
-    pub names: Arc<ArcSwap<NameTable>>,
+    pub names: Arc<ArcSwap<NameTables>>,
 }
 
 impl Live {
@@ -137,9 +137,9 @@ impl Live {
 
     /// Puts another in its place.
     pub(crate) fn swap(&self, next: Arc<Snapshot>) {
-        let names = next.config.names.values().next().cloned().unwrap_or_default();
-        if **self.names.load() != *names {
-            self.names.store(names);
+        let names = NameTables(next.config.names.values().cloned().collect());
+        if **self.names.load() != names {
+            self.names.store(Arc::new(names));
         }
         self.snapshot.store(next);
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::cluster::{Balancing, Discovery, Localities, Transport, UpstreamProtocol};
+use model::cluster::{Balancing, Discovery, Localities, PANIC_PERCENT, Transport, UpstreamProtocol};
+use model::endpoint::Health;
 use model::route::HashKey;
 use model::tcp_proxy::WeightedTarget;
 use model::tls::{OWN_CERTIFICATE, SYSTEM_ROOTS, TlsVersions, UpstreamTls, Validation};
 use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet, LocalityEndpoints, StringMatch};
 
+use crate::headless::Dialled;
 use crate::locality::{Near, Placed};
 use crate::names;
 use crate::node::Node;
@@ -36,14 +38,12 @@ pub fn add_service(config: &mut Config, world: &World, node: &Node, service: &Se
         for (subset, labels, policy) in whole.chain(subsets) {
             let name = names::outbound(port.number, subset, &service.host);
             let members = Members { service, port, labels };
-            let discovery = match policy.passthrough {
-                true => Discovery::OriginalDestination,
-                false => members.discovery((world, node), &policy.near, &name),
-            };
+            let discovery = members.discovery((world, node), &policy, &name);
             if let Discovery::Eds(_) = discovery {
                 config.endpoints.insert(name.clone(), Arc::new(members.set((world, node), &policy.near, &name)));
             }
-            let cluster = cluster(name.clone(), discovery, (world, node), service, port, &policy);
+            let mut cluster = cluster(name.clone(), discovery, (world, node), service, port, &policy);
+            members.heed_dialled(&mut cluster, (world, node));
             config.clusters.insert(name, Arc::new(cluster));
         }
     }
@@ -59,9 +59,12 @@ pub fn endpoint_sets(world: &World, node: &Node, service: &Service) -> Vec<Endpo
     for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
         let subsets = policies.subsets.iter().map(|s| (s.name.as_str(), Some(&s.labels), policies.of_subset(s, port)));
         let whole = std::iter::once(("", None, policies.of_port(port)));
-        for (subset, labels, policy) in whole.chain(subsets).filter(|(.., policy)| !policy.passthrough) {
+        for (subset, labels, policy) in whole.chain(subsets) {
             let name = names::outbound(port.number, subset, &service.host);
-            sets.push(Members { service, port, labels }.set((world, node), &policy.near, &name));
+            let members = Members { service, port, labels };
+            if let Discovery::Eds(_) = members.discovery((world, node), &policy, &name) {
+                sets.push(members.set((world, node), &policy.near, &name));
+            }
         }
     }
     sets
@@ -205,7 +208,7 @@ pub fn add_passed_through(config: &mut Config, world: &World, node: &Node, servi
         for (subset, labels, policy) in std::iter::once(("", None, policies.of_port(port))).chain(subsets) {
             let own = names::outbound(port.number, subset, &service.host);
             let name: Arc<str> = mesh_sni(&own).into();
-            let discovery = Members { service, port, labels }.discovery((world, node), &policy.near, &own);
+            let discovery = Members { service, port, labels }.by_backing((world, node), &policy.near, &own);
             let made = cluster(name.clone(), discovery, (world, node), service, port, &policy);
             let passed = Cluster { transport: Transport::Plain, protocol: UpstreamProtocol::Http1, ..made };
             config.clusters.insert(name.clone(), Arc::new(passed));
@@ -228,7 +231,16 @@ struct Members<'a> {
 }
 
 impl Members<'_> {
-    fn discovery(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> Discovery {
+    fn discovery(&self, (world, node): (&World, &Node), policy: &Policy, name: &Arc<str>) -> Discovery {
+        match Dialled::of(node, self.service) {
+            Dialled::Only => Discovery::OriginalDestination,
+            // It is dialled as it is anyway, and with what is known of it.
+            Dialled::Ignored if policy.passthrough => Discovery::OriginalDestination,
+            Dialled::Ignored | Dialled::Preferred => self.by_backing((world, node), &policy.near, name),
+        }
+    }
+
+    fn by_backing(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> Discovery {
         match &self.service.backing {
             Backing::Workloads(_) | Backing::Fixed(_) => Discovery::Eds(name.clone()),
             Backing::Passthrough => Discovery::OriginalDestination,
@@ -241,11 +253,45 @@ impl Members<'_> {
         }
     }
 
-    /// All that are ready, as the client is to prefer them.
+    /// All that are ready, as the client is to prefer them. Those that are not are there where they may be dialled.
     fn set(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> EndpointSet {
         let waits = |endpoint: &Endpoint| endpoint.address.socket_addr().is_some_and(|addr| world.withholds(&addr));
-        let ready = self.registered(world).into_iter().filter(|member| !waits(&member.endpoint));
-        EndpointSet::new(name.clone(), near.arrange(ready, node))
+        let dialled = Dialled::of(node, self.service) == Dialled::Preferred;
+        let found = self.registered(world).into_iter().filter_map(|mut member| {
+            if waits(&member.endpoint) {
+                member.endpoint.health = Health::Unhealthy;
+                return dialled.then_some(member);
+            }
+            Some(member)
+        });
+        EndpointSet::new(name.clone(), near.arrange(found, node))
+    }
+
+    /// What a cluster has to do with the address that was dialled.
+    fn heed_dialled(&self, cluster: &mut Cluster, (world, node): (&World, &Node)) {
+        match Dialled::of(node, self.service) {
+            Dialled::Ignored => {}
+            Dialled::Preferred => {
+                cluster.prefers_dialled = true;
+                // Those that are not ready are there only to be dialled.
+                if cluster.panic_percent == PANIC_PERCENT {
+                    cluster.panic_percent = 0;
+                }
+            }
+            // Nothing is known of an address here, so all have to be alike.
+            Dialled::Only => {
+                if let Transport::MeshTls(tls) = &cluster.transport {
+                    let all = self.all_take_mesh_tls(world);
+                    cluster.transport = if all { Transport::Tls(tls.clone()) } else { Transport::Plain };
+                }
+            }
+        }
+    }
+
+    /// Does every one take the mesh's TLS?
+    fn all_take_mesh_tls(&self, world: &World) -> bool {
+        let members = self.registered(world);
+        !members.is_empty() && members.iter().all(|member| member.endpoint.mesh_tls)
     }
 
     /// Endpoints of the registry, or given with the service as addresses.

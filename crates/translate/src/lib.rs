@@ -11,6 +11,7 @@ mod clusters;
 mod edge;
 pub mod explain;
 mod gateway;
+mod headless;
 mod inbound;
 pub mod locality;
 mod names;
@@ -113,10 +114,12 @@ pub fn endpoints(world: &World, scope: &Node, host: &str) -> Vec<Arc<EndpointSet
     clusters::endpoint_sets(world, scope, service).into_iter().map(Arc::new).collect()
 }
 
-/// The names that the program may ask for: every form of every visible service's host.
+/// The names that the program may ask for: every form of every visible service's host. Those of headless services, whose
+/// addresses come and go, stand in tables of their own.
 fn add_names(config: &mut Config, world: &World, node: &Node, visible: &[&Arc<Service>]) {
     let mut table = NameTable::default();
     for service in visible {
+        headless::add_names(config, world, node, service);
         for form in names::short_forms(&service.host, &node.namespace, &world.settings.dns_domain) {
             if !service.addresses.is_empty() {
                 table.names.entry(form).or_insert_with(|| service.addresses.clone());

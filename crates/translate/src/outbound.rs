@@ -17,6 +17,7 @@ use model::{
     RouteConfiguration, TcpProxy, VirtualHost,
 };
 
+use crate::headless::dialled_addresses;
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
@@ -175,13 +176,13 @@ fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
     listener(world, name, (Address::socket(any), false), inspect, chains, Some(unknown_chain(world, node)))
 }
 
-/// A port of a service that is known by its address alone.
+/// A port of a service that is known by its address alone, or those of its workloads.
 fn add_by_address(config: &mut Config, world: &World, node: &Node, service: &Service, port: &ServicePort) {
     let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
-    for address in &service.addresses {
+    for address in dialled_addresses(world, service) {
         let name: Arc<str> = format!("{address}_{}", port.number).into();
         let (chains, default_chain) = chains(world, node, service, port, &routes);
-        let at = Address::socket(SocketAddr::new(*address, port.number));
+        let at = Address::socket(SocketAddr::new(address, port.number));
         add(config, listener(world, name, (at, false), inspect(world, port.protocol), chains, default_chain));
     }
     if port.protocol == Protocol::Auto {

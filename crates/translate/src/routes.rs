@@ -28,6 +28,11 @@ pub use http_rule::{
 /// The virtual host of a service in the mesh, on one port: its forms and addresses, and the rules for it.
 pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> VirtualHost {
     let mut domains = short_forms(&service.host, &node.namespace, &world.settings.dns_domain);
+    if service.headless.is_some() {
+        // Its workloads have names below it.
+        let below: Vec<String> = domains.iter().map(|form| format!("*.{form}")).collect();
+        domains.extend(below);
+    }
     domains.extend(service.addresses.iter().map(|ip| match ip {
         std::net::IpAddr::V4(ip) => ip.to_string(),
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),

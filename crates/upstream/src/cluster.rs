@@ -183,7 +183,9 @@ impl Core {
 
     /// Makes a table that was taken over anew, if it was made by other rules.
     fn heed(&self, previous: &model::Cluster) {
-        let same = previous.balancing == self.config.balancing && previous.localities == self.config.localities;
+        let same = previous.balancing == self.config.balancing
+            && previous.localities == self.config.localities
+            && previous.prefers_dialled == self.config.prefers_dialled;
         if !same && self.used.load(Relaxed) {
             let given = self.lock();
             match &self.config.discovery {
@@ -312,6 +314,7 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
         name,
         discovery,
         balancing,
+        prefers_dialled,
         localities,
         connect_timeout,
         protocol,
@@ -336,6 +339,7 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
     same_discovery
         && *name == b.name
         && *balancing == b.balancing
+        && *prefers_dialled == b.prefers_dialled
         && *localities == b.localities
         && *connect_timeout == b.connect_timeout
         && *protocol == b.protocol

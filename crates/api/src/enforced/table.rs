@@ -161,7 +161,6 @@ const FROM_OUTSIDE: &str = "nothing is opened towards the outside: a Gateway doe
 const SERVICE: &[NotEnforced] = &[
     ("spec.type=NodePort", FROM_OUTSIDE),
     ("spec.type=LoadBalancer", FROM_OUTSIDE),
-    ("spec.clusterIP=None", "it gets a virtual address as any service: clients do not see its workloads one by one"),
     ("spec.ports[].protocol=UDP", NOT_CARRIED),
     ("spec.ports[].protocol=SCTP", "SCTP is not carried by the mesh"),
     ("spec.ports[].nodePort", FROM_OUTSIDE),
@@ -173,7 +172,10 @@ const SERVICE: &[NotEnforced] = &[
     ("spec.healthCheckNodePort", NO_LOAD_BALANCER),
     ("spec.externalTrafficPolicy=Local", NO_LOAD_BALANCER),
     ("spec.internalTrafficPolicy=Local", "requests go to workloads on other machines too"),
-    ("spec.publishNotReadyAddresses", "a workload gets requests only once its program is ready"),
+    (
+        "spec.publishNotReadyAddresses",
+        "it counts for the names of a headless service only; others lead to a workload once its program is ready",
+    ),
     ("spec.ipFamilies[]=IPv6", "a virtual address that the mesh gives is one of IPv4"),
     ("spec.ipFamilyPolicy=PreferDualStack", "a virtual address that the mesh gives is one of IPv4"),
     ("spec.ipFamilyPolicy=RequireDualStack", "a virtual address that the mesh gives is one of IPv4"),

@@ -36,7 +36,7 @@ async fn story() {
     let page_node = sidecar("productpage-v1", "bookinfo-productpage", "127.64.1.1");
     let mut page_proxy = FakeProxy::connect(page.channel().await, page_node.clone());
     page_proxy.until(|config| !config.listeners.is_empty() && !config.routes.is_empty()).await;
-    page_proxy.until(|config| config.names.values().any(|table| table.find("reviews").is_some())).await;
+    page_proxy.until(|config| config.names.values().any(|table| table.names.contains_key("reviews"))).await;
     assert!(FakeProxy::endpoints(&page_proxy.config.borrow(), REVIEWS).is_empty());
     let reviews = control.join("bookinfo-reviews").await;
     let node = sidecar("reviews-v2", "bookinfo-reviews", "127.64.1.2");
@@ -203,7 +203,7 @@ async fn readiness() {
     let node = sidecar_that(true, "reviews-v1", "reviews", "127.64.2.2");
     let mut proxy = FakeProxy::connect(reviews.channel().await, node.clone());
     // The service is known, and its sidecar has all that it needs, before the program is ready.
-    page_proxy.until(|config| config.names.values().any(|table| table.find("reviews").is_some())).await;
+    page_proxy.until(|config| config.names.values().any(|table| table.names.contains_key("reviews"))).await;
     proxy.until(|config| config.listeners.keys().any(|name| name.contains("9080"))).await;
     let reason = async || {
         let status: Status = control.get("/v1/status").await;

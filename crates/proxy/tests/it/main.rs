@@ -1,6 +1,7 @@
 //! A mesh in one process: proxies on threads of their own, origins and clients on loopback.
 
 mod control;
+mod dialled;
 mod edge;
 mod files;
 mod filters;

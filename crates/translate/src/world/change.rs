@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base::HostPattern;
 
 use super::World;
+use super::services::Known;
 use crate::node::{Node, Role};
 
 /// What is different between two versions. It may say too much, never too little; changes of several steps are put
@@ -51,6 +52,13 @@ impl Change {
         self.gateways |= gateways;
         self.everything |= everything;
         self.problems |= problems;
+    }
+
+    /// A service has other endpoints. Those of a headless one have listeners and names.
+    pub(super) fn note_endpoints(&mut self, known: Option<&Arc<Known>>) {
+        let Some(service) = known.map(|known| &known.service) else { return };
+        let noted = if service.headless.is_some() { &mut self.hosts } else { &mut self.endpoints };
+        noted.insert(service.host.clone());
     }
 
     /// Is everybody concerned?

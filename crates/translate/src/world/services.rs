@@ -16,7 +16,7 @@ use crate::locality::{self, Distribution};
 use crate::names::{complete_host, without_dot};
 use crate::policy::Asked;
 use crate::protocol::Protocol;
-use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target, Visibility};
+use crate::service::{Backing, FixedEndpoint, Headless, Service, ServicePort, Target, Visibility};
 use crate::settings::MeshSettings;
 use crate::vips;
 use crate::workload::{ImpliedService, Workload};
@@ -65,7 +65,8 @@ fn is_kubernetes(service: &Service) -> bool {
 }
 
 fn needs_address(service: &Service) -> bool {
-    service.addresses.is_empty() && !service.host.starts_with('*') && service.backing != Backing::Passthrough
+    let has_one = !service.addresses.is_empty() || service.headless.is_some();
+    !has_one && !service.host.starts_with('*') && service.backing != Backing::Passthrough
 }
 
 impl World {
@@ -192,6 +193,7 @@ fn from_kubernetes(resource: &Resource, spec: &KubernetesService, settings: &Mes
         name: resource.meta.name.clone(),
         ports: spec.ports.iter().map(kubernetes_port).collect(),
         addresses: addresses.into_iter().collect(),
+        headless: (spec.is_headless() && !external).then_some(Headless { unready: spec.publish_not_ready_addresses }),
         backing,
         visible: Visibility::read_or(export_to, &settings.export_to.services, &namespace),
         external,
@@ -255,6 +257,7 @@ fn from_entry(world: &World, resource: &Resource, spec: &ServiceEntry) -> Vec<Se
         namespace: namespace.to_owned(),
         ports: spec.ports.iter().map(entry_port).collect(),
         addresses: addresses.clone(),
+        headless: None,
         backing: backing(host),
         visible: Visibility::read_or(
             spec.export_to.iter().map(|to| to.value.as_str()),
@@ -339,6 +342,7 @@ fn from_workload(workload: &Workload, implied: &ImpliedService, settings: &MeshS
         namespace: workload.namespace.clone(),
         ports: ports.collect(),
         addresses: Vec::new(),
+        headless: None,
         backing: Backing::Workloads([("app".to_owned(), implied.name.clone())].into()),
         visible: Visibility::read_or([], &settings.export_to.services, &workload.namespace),
         external: false,

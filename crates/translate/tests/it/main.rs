@@ -6,6 +6,7 @@ mod connections;
 mod delegates;
 mod explain;
 mod gateways;
+mod headless;
 mod incremental;
 mod localities;
 mod mesh;

@@ -21,6 +21,8 @@ use proto::google::protobuf::{Any, value::Kind};
 use super::endpoint::load_assignment;
 use super::{At, DecodeError, Decoded, ads, duration, each, open, required, take, text, tls, type_name, unpack};
 
+use crate::metadata::{DIALLED, OURS, PREFERRED};
+
 mod balancing;
 mod hashing;
 mod health_check;
@@ -111,8 +113,18 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         slow_start: slow_start.filter(|_| grows && !by_itself).map(Box::new),
         panic_percent,
         dns_refresh: dns_refresh(dns_refresh_rate, &at.field("dns_refresh_rate"))?,
+        prefers_dialled: prefers_dialled(metadata.as_ref(), &at.field("metadata"))?,
         service: metadata.as_ref().and_then(service),
     })
+}
+
+/// Our own word, which others read past: the endpoint that the downstream dialled comes first.
+fn prefers_dialled(metadata: Option<&Metadata>, at: &At<'_>) -> Decoded<bool> {
+    match metadata.and_then(|it| it.filter_metadata.get(OURS)).and_then(|ours| text(ours, DIALLED)) {
+        None => Ok(false),
+        Some(PREFERRED) => Ok(true),
+        Some(other) => Err(at.field(OURS).field(DIALLED).error(format!("is `{other}`"), format!("`{PREFERRED}`"))),
+    }
 }
 
 fn connect(value: Option<proto::google::protobuf::Duration>, at: &At<'_>) -> Decoded<Duration> {

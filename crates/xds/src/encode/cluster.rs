@@ -19,6 +19,8 @@ use proto::google::protobuf::{Any, Struct, Value, value::Kind as ValueKind};
 use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
 use super::{ads, balancing, duration, endpoint, limit, number, pack, packed, tls};
 
+use crate::metadata::{DIALLED, OURS, PREFERRED};
+
 mod health_check;
 mod limits;
 mod outlier;
@@ -60,10 +62,7 @@ pub fn cluster(cluster: &Cluster) -> Any {
         transport_socket_matches,
         ..wire::Cluster::default()
     };
-    let tail = ClusterTail {
-        metadata: cluster.service.as_ref().map(service_metadata),
-        load_assignment: endpoints.map(endpoint::load_assignment),
-    };
+    let tail = ClusterTail { metadata: metadata(cluster), load_assignment: endpoints.map(endpoint::load_assignment) };
     let mut bytes = head.encode_to_vec();
     tail.encode(&mut bytes).expect("a vector takes everything");
     packed::<wire::Cluster>(bytes)
@@ -171,11 +170,21 @@ fn transport(transport: &Transport) -> (Option<core::TransportSocket>, Vec<Trans
     }
 }
 
+fn metadata(cluster: &Cluster) -> Option<Metadata> {
+    let mut filter_metadata = BTreeMap::new();
+    if let Some(service) = &cluster.service {
+        filter_metadata.insert("istio".to_owned(), service_metadata(service));
+    }
+    if cluster.prefers_dialled {
+        filter_metadata.insert(OURS.to_owned(), OrderedStruct::of_texts([(DIALLED, PREFERRED)]));
+    }
+    (!filter_metadata.is_empty()).then_some(Metadata { filter_metadata })
+}
+
 /// Istio's form: a list of services, of which the first counts.
-fn service_metadata(service: &DestinationService) -> Metadata {
+fn service_metadata(service: &DestinationService) -> OrderedStruct {
     let texts = [("host", &*service.host), ("name", &*service.name), ("namespace", &*service.namespace)];
     let service = OrderedValue { kind: Some(Kind::Struct(OrderedStruct::of_texts(texts))) };
     let services = OrderedValue { kind: Some(Kind::List(List { values: vec![service] })) };
-    let istio = OrderedStruct { fields: BTreeMap::from([("services".to_owned(), services)]) };
-    Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), istio)]) }
+    OrderedStruct { fields: BTreeMap::from([("services".to_owned(), services)]) }
 }

@@ -576,17 +576,18 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     let service =
         (name(), name(), name()).prop_map(|(host, name, namespace)| DestinationService { host, name, namespace });
     let times = (some_time(), of(some_time()), some_time());
-    let choice = (balancing, localities);
+    let choice = (balancing, localities, any::<bool>());
     (name(), discovery, choice, times, protocol, transport, resilience(), of(1u32..9), of(service)).prop_map(
         |(name, discovery, choice, times, protocol, transport, resilience, requests, service)| {
             let (connect_timeout, idle_timeout, refresh) = times;
-            let (balancing, localities) = choice;
+            let (balancing, localities, prefers_dialled) = choice;
             let by_itself = discovery == Discovery::OriginalDestination;
             fitting(Cluster {
                 name,
                 discovery,
                 balancing: if by_itself { Balancing::Provided } else { balancing },
                 localities: if by_itself { Localities::Alike } else { localities },
+                prefers_dialled,
                 connect_timeout,
                 // Envoy looks up no faster.
                 dns_refresh: refresh + Duration::from_millis(2),
