@@ -16,6 +16,7 @@ use model::{Config, Direction, FilterChain, Listener, NameTables, TcpProxy};
 use transport::tls::{LiveCert, ServerTls};
 use upstream::{Cluster, ClusterPools};
 
+use crate::direct::Direct;
 use crate::http_plan::HttpPlan;
 use crate::log::AccessLogs;
 use crate::table::Table;
@@ -35,6 +36,8 @@ pub(crate) struct Snapshot {
     pub tables: HashMap<Arc<str>, Arc<Table>>,
     /// The clusters.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// What is known of addresses that were dialled.
+    pub direct: Direct,
 }
 
 /// A listener, compiled.

@@ -16,6 +16,7 @@ use transport::tls::TlsError;
 use upstream::{Failure, FailureKind, Pick};
 
 use crate::connection::Downstream;
+use crate::direct;
 use crate::http::overdue;
 use crate::live::{Chain, TcpPlan};
 use crate::record::TcpRecord;
@@ -101,15 +102,24 @@ fn too_long(longest: &mut Option<Pin<Box<Sleep>>>) -> impl Future<Output = ()> {
 
 async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>) -> Result<Stream, End> {
     let cluster = plan.proxy.pick(rand::random());
-    let Some(pools) = cluster.and_then(|name| worker.view().pools(record.toward(name))) else {
+    let view = worker.view();
+    let Some(mut pools) = cluster.and_then(|name| view.pools(record.toward(name))) else {
         return Err(End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found"));
     };
     let destination = record.downstream.destination;
+    if direct::may_be_workload(&pools, destination) {
+        pools = direct::pools(worker, &view, pools, destination).await.map_err(|_| not_known())?;
+        record.toward(&pools.config().name);
+    }
     let hash = plan.proxy.hash_source.then(|| hash_of_source(record.downstream.source.ip()));
     let pick = Pick { original_destination: Some(destination), hash, ..Pick::new(rand::random()) };
     let connected = pools.connect(&pick).await.map_err(|failure| not_connected(&failure))?;
     record.opened(pools.config(), connected.exchange);
     Ok(connected.stream)
+}
+
+fn not_known() -> End {
+    End::new(ResponseFlags::NO_ROUTE, "on_demand_discovery_timeout")
 }
 
 fn not_connected(failure: &Failure) -> End {

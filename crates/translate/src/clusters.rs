@@ -1,6 +1,6 @@
 //! Clusters and their endpoints: one for each port of each service, and one for each of its subsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use model::tcp_proxy::WeightedTarget;
 use model::tls::{OWN_CERTIFICATE, SYSTEM_ROOTS, TlsVersions, UpstreamTls, Validation};
 use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet, LocalityEndpoints, StringMatch};
 
+use crate::direct;
 use crate::headless::Dialled;
 use crate::locality::{Near, Placed};
 use crate::names;
@@ -113,7 +114,7 @@ fn cluster(
         localities: if passthrough { Localities::Alike } else { policy.near.localities() },
         connect_timeout: policy.pool.connect_timeout.unwrap_or(world.settings.connect_timeout),
         protocol,
-        transport: transport(world, service, mesh_alpn(port, protocol), policy, &name),
+        transport: transport(world, service, mesh_alpn(port.protocol, protocol), policy, &name),
         outlier_detection: policy.outlier_detection.clone().map(Box::new),
         health_check: health_check.map(Box::new),
         slow_start: policy.slow_start.filter(|_| !passthrough).map(Box::new),
@@ -140,12 +141,13 @@ fn protocol(node: &Node, port: &ServicePort, policy: &Policy, external: bool) ->
 }
 
 fn transport(world: &World, service: &Service, alpn: &[&str], policy: &Policy, cluster: &str) -> Transport {
+    let mesh_tls = || mesh_tls(world.identities(service), alpn, Some(cluster));
     match &policy.tls {
         None if service.external || !world.settings.auto_mtls => Transport::Plain,
-        None => Transport::MeshTls(mesh_tls(world, service, alpn, cluster)),
+        None => Transport::MeshTls(mesh_tls()),
         Some(TlsChoice::Disable) => Transport::Plain,
         Some(TlsChoice::Mesh { sni, names }) => {
-            let mut tls = mesh_tls(world, service, alpn, cluster);
+            let mut tls = mesh_tls();
             if let Some(sni) = sni {
                 tls.sni = Some(sni.clone());
             }
@@ -175,24 +177,25 @@ fn own_tls(mut tls: UpstreamTls, service: &Service) -> UpstreamTls {
 }
 
 /// What the mesh's TLS offers by ALPN towards a port.
-fn mesh_alpn(port: &ServicePort, protocol: UpstreamProtocol) -> &'static [&'static str] {
+pub fn mesh_alpn(port: Protocol, protocol: UpstreamProtocol) -> &'static [&'static str] {
     match protocol {
-        _ if !port.protocol.may_be_http() => &TCP_ALPN,
+        _ if !port.may_be_http() => &TCP_ALPN,
         UpstreamProtocol::Http1 => &HTTP1_ALPN,
         _ => &HTTP_ALPN,
     }
 }
 
-/// The mesh's mutual TLS: our certificate, and a server that is one of the service's accounts (secure naming).
-fn mesh_tls(world: &World, service: &Service, alpn: &[&str], cluster: &str) -> UpstreamTls {
+/// The mesh's mutual TLS: our certificate, and a server that is one of these identities (secure naming). `cluster` is the one
+/// by whose name a gateway between networks would route.
+pub fn mesh_tls(identities: BTreeSet<String>, alpn: &[&str], cluster: Option<&str>) -> UpstreamTls {
     UpstreamTls {
         certificate: Some(OWN_CERTIFICATE.into()),
         validation: Some(Validation {
             trust: TRUST_BUNDLE.into(),
-            names: world.identities(service).into_iter().map(StringMatch::exact).collect(),
+            names: identities.into_iter().map(StringMatch::exact).collect(),
             pins: None,
         }),
-        sni: Some(mesh_sni(cluster)),
+        sni: cluster.map(mesh_sni),
         alpn: alpn.iter().map(|p| p.to_string()).collect(),
         versions: TlsVersions::default(),
     }
@@ -341,11 +344,12 @@ impl Members<'_> {
 }
 
 /// The clusters of destinations that nobody knows.
-pub fn add_unknown(config: &mut Config, world: &World) {
+pub fn add_unknown(config: &mut Config, world: &World, node: &Node) {
     let pool = Pool::read(world.settings.pool.as_ref(), None, world.settings.tcp_keepalive.as_ref());
     let mut passthrough = Cluster {
         connect_timeout: pool.connect_timeout.unwrap_or(world.settings.connect_timeout),
         balancing: Balancing::Provided,
+        workloads: direct::asked_for(world, node).into(),
         protocol: UpstreamProtocol::SameAsDownstream,
         ..Cluster::new(names::PASSTHROUGH, Discovery::OriginalDestination)
     };

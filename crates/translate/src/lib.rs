@@ -8,6 +8,7 @@
 
 mod check;
 mod clusters;
+mod direct;
 mod edge;
 pub mod explain;
 mod gateway;
@@ -32,6 +33,7 @@ pub mod workload;
 mod world;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{Config, EndpointSet, NameTable};
@@ -71,7 +73,7 @@ pub struct Common {
 /// What a proxy has in common with all of its scope ([`World::scope`]), which may stand for it here.
 pub fn common(world: &World, node: &Node) -> Common {
     let mut config = Config::default();
-    clusters::add_unknown(&mut config, world);
+    clusters::add_unknown(&mut config, world, node);
     let visible = world.visible(node);
     for service in &visible {
         clusters::add_service(&mut config, world, node, service);
@@ -105,6 +107,14 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
         Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
     }
     secrets::add(&mut config, world, node, secrets);
+    config
+}
+
+/// The clusters of workloads that a proxy of ours asks for by the addresses that its program dialled
+/// ([`model::cluster::of_workload`]). They belong to no service's policies, and nothing else names them.
+pub fn workloads(world: &World, dialled: &BTreeSet<SocketAddr>) -> Config {
+    let mut config = Config::default();
+    direct::add(&mut config, world, dialled);
     config
 }
 

@@ -17,8 +17,10 @@ use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Side
 use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
+use ipnet::IpNet;
 use model::Locality;
 
+use crate::direct;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::peer_authentication::Mode;
@@ -245,11 +247,14 @@ impl World {
         self.known(&service.host).map_or_else(BTreeSet::new, |known| self.identities_of(known))
     }
 
+    /// The identity that an account stands for.
+    pub(crate) fn identity(&self, namespace: &str, account: &str) -> Option<String> {
+        SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
+    }
+
     fn identities_of(&self, known: &Known) -> BTreeSet<String> {
         let (service, members) = (&known.service, &known.members);
-        let identity = |namespace: &str, account: &str| {
-            SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
-        };
+        let identity = |namespace: &str, account: &str| self.identity(namespace, account);
         let running = members.iter().filter_map(|w| identity(&w.namespace, &w.service_account));
         let mut all: BTreeSet<String> = running.chain(service.certificate_names.iter().cloned()).collect();
         let of_entries = known.entries.iter().filter_map(|entry| entry.service_account.as_deref());
@@ -275,7 +280,8 @@ impl World {
         self.not_ready.contains(address)
     }
 
-    fn at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
+    /// The workloads at an address.
+    pub(crate) fn at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
         let from = self.by_address.partition_point(|w| w.address < address);
         self.by_address[from..].iter().take_while(move |w| w.address == address)
     }
@@ -297,14 +303,27 @@ impl World {
 
     /// The service that the program beside `node` is an instance of by this port; of several the first by host.
     pub(crate) fn inbound_service(&self, node: &Node, target: u16) -> Option<(&Service, &ServicePort)> {
-        let own = self.at(node.address).filter(|w| w.namespace == node.namespace);
-        let mut found = own.flat_map(|workload| {
-            let services = self.services().filter(|s| s.selects(workload));
-            services
-                .flat_map(|s| s.ports.iter().map(move |p| (&**s, p)))
-                .filter(|(_, p)| p.on(workload) == Some(target))
-        });
-        found.next()
+        let mut own = self.at(node.address).filter(|w| w.namespace == node.namespace);
+        own.find_map(|workload| self.served_by(workload, target))
+    }
+
+    /// The service that a workload is an instance of by this port of its program; of several the first by host.
+    pub(crate) fn served_by(&self, workload: &Workload, target: u16) -> Option<(&Service, &ServicePort)> {
+        let services = self.services().filter(|s| s.selects(workload));
+        let mut ports = services.flat_map(|s| s.ports.iter().map(move |p| (&**s, p)));
+        ports.find(|(_, port)| port.on(workload) == Some(target))
+    }
+
+    /// The blocks of addresses in which the mesh's workloads are.
+    pub(crate) fn blocks(&self) -> Vec<IpNet> {
+        let mut blocks = Vec::new();
+        let mut next = 0;
+        while let Some(workload) = self.by_address.get(next) {
+            let block = direct::block(workload.address);
+            next = self.by_address.partition_point(|workload| workload.address <= block.broadcast());
+            blocks.push(block);
+        }
+        blocks
     }
 
     /// The rules for a service as `node` sees them: the client's namespace, then the service's, then the root's; the

@@ -315,6 +315,7 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
         discovery,
         balancing,
         prefers_dialled,
+        workloads,
         localities,
         connect_timeout,
         protocol,
@@ -340,6 +341,7 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
         && *name == b.name
         && *balancing == b.balancing
         && *prefers_dialled == b.prefers_dialled
+        && *workloads == b.workloads
         && *localities == b.localities
         && *connect_timeout == b.connect_timeout
         && *protocol == b.protocol

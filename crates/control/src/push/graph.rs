@@ -5,6 +5,7 @@
 //! scope. A proxy's snapshot is the scope's with its own added, and shares with it all that is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::secret::SecretValue;
@@ -57,6 +58,8 @@ struct Proxy {
     scope: u64,
     /// The secrets that its own part was made with.
     asked: Vec<Arc<str>>,
+    /// The addresses by which it asks for workloads.
+    dialled: BTreeSet<SocketAddr>,
     own: BTreeMap<ResourceKind, Vec<Arc<EncodedResource>>>,
     snapshot: Arc<Snapshot>,
     listening: Option<Listening>,
@@ -95,9 +98,17 @@ impl Graph {
         let world = self.versioned.world.clone();
         let scope = self.scope(&world, &node);
         let asked = self.scopes.get(&scope).map_or_else(Vec::new, |scope| scope.asked.clone());
-        let own = self.own(&world, &node, is_tls, &asked);
-        let mut proxy =
-            Proxy { node, is_tls, scope, asked, own: BTreeMap::new(), snapshot: Arc::default(), listening: None };
+        let own = self.own(&world, &node, is_tls, &asked, &BTreeSet::new());
+        let mut proxy = Proxy {
+            node,
+            is_tls,
+            scope,
+            asked,
+            dialled: BTreeSet::new(),
+            own: BTreeMap::new(),
+            snapshot: Arc::default(),
+            listening: None,
+        };
         if let Some(scope) = self.scopes.get_mut(&scope) {
             scope.proxies.insert(id);
             proxy.snapshot = Arc::new(scope.sets.clone());
@@ -113,6 +124,17 @@ impl Graph {
         if let Some(proxy) = self.proxies.get_mut(&id) {
             proxy.listening = Some(listening);
         }
+    }
+
+    /// A proxy asks for the workloads at addresses that its program dialled, and gives others up. Gives what it may have, if
+    /// that is something else now.
+    pub fn dial(&mut self, id: u64, asked: &[SocketAddr], given_up: &[SocketAddr]) -> Option<Arc<Snapshot>> {
+        let proxy = self.proxies.get_mut(&id)?;
+        let before = proxy.dialled.clone();
+        given_up.iter().for_each(|at| _ = proxy.dialled.remove(at));
+        proxy.dialled.extend(asked);
+        let is_other = proxy.dialled != before && self.renew_own(&self.versioned.world.clone(), id);
+        is_other.then(|| self.proxies.get(&id).map(Proxy::offer)).flatten()
     }
 
     /// A proxy is gone, and its scope with the last of its proxies.
@@ -170,8 +192,19 @@ impl Graph {
         self.next_scope
     }
 
-    fn own(&self, world: &World, node: &Node, is_tls: bool, asked: &[Arc<str>]) -> Encoded {
-        self.interner.encode(for_door(self.patcher.own(world, node, asked), is_tls))
+    fn own(
+        &self,
+        world: &World,
+        node: &Node,
+        is_tls: bool,
+        asked: &[Arc<str>],
+        dialled: &BTreeSet<SocketAddr>,
+    ) -> Encoded {
+        let mut own = self.patcher.own(world, node, asked);
+        if !dialled.is_empty() {
+            own.clusters.extend(self.patcher.workloads(world, node, dialled).clusters);
+        }
+        self.interner.encode(for_door(own, is_tls))
     }
 
     fn leave_scope(&mut self, id: u64, scope: u64) {
@@ -236,19 +269,23 @@ impl Graph {
             let Some(scope) = self.scopes.get(&proxy.scope) else { continue };
             let upstreams = matches!(proxy.node.role, Role::Sidecar { capture: Capture::Upstreams(_), .. });
             let by_scope = scopes.contains(&proxy.scope) && (upstreams || proxy.asked != scope.asked);
-            if !by_scope && !change.concerns_own(&proxy.node) {
-                continue;
-            }
-            let asked = scope.asked.clone();
-            let own = self.own(world, &proxy.node, proxy.is_tls, &asked);
-            let sets = scope.sets.clone();
-            if let Some(proxy) = self.proxies.get_mut(&id) {
-                proxy.asked = asked;
-                if proxy.take_own(own, Some(&sets)) {
-                    changed.insert(id);
-                }
+            let by_itself = change.concerns_own(&proxy.node) || change.concerns_workloads(world, &proxy.dialled);
+            if (by_scope || by_itself) && self.renew_own(world, id) {
+                changed.insert(id);
             }
         }
+    }
+
+    /// Makes what is a proxy's own anew. Says whether anything is different.
+    fn renew_own(&mut self, world: &World, id: u64) -> bool {
+        let Some(proxy) = self.proxies.get(&id) else { return false };
+        let Some(scope) = self.scopes.get(&proxy.scope) else { return false };
+        let asked = scope.asked.clone();
+        let own = self.own(world, &proxy.node, proxy.is_tls, &asked, &proxy.dialled);
+        let sets = scope.sets.clone();
+        let Some(proxy) = self.proxies.get_mut(&id) else { return false };
+        proxy.asked = asked;
+        proxy.take_own(own, Some(&sets))
     }
 }
 

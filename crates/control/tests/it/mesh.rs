@@ -121,6 +121,43 @@ async fn asked_for() {
     control.stop().await;
 }
 
+#[tokio::test]
+async fn workloads_by_their_addresses() {
+    LocalSet::new().run_until(dialled()).await;
+}
+
+async fn dialled() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Running::start(dir.path()).await;
+    control.apply(&[("bookinfo.yaml", &sample("bookinfo.yaml"))]).await;
+    let page = control.join("bookinfo-productpage").await;
+    let on_demand = |registration: &mut control::registration::Registration| registration.on_demand = true;
+    let node = sidecar_with(on_demand, "productpage-v1", "bookinfo-productpage", "127.64.1.1");
+    let (reviews_at, nobody_at) = ("workload|127.64.1.2:9080", "workload|127.64.1.3:9080");
+    let mut proxy = FakeProxy::connect_dialling(page.channel().await, node, &[reviews_at, nobody_at]);
+    let names = |config: &model::Config| config.clusters.keys().map(ToString::to_string).collect::<Vec<_>>();
+    proxy.until(|config| names(config) == ["PassthroughCluster"]).await;
+    assert_eq!(proxy.config.borrow().clusters["PassthroughCluster"].workloads[0].to_string(), "127.64.0.0/10");
+
+    let reviews = control.join("bookinfo-reviews").await;
+    let node = sidecar("reviews-v2", "bookinfo-reviews", "127.64.1.2");
+    let reviews_proxy = FakeProxy::connect(reviews.channel().await, node);
+    proxy.until(|config| names(config) == ["PassthroughCluster", reviews_at]).await;
+    {
+        let config = proxy.config.borrow();
+        let model::cluster::Transport::MeshTls(tls) = &config.clusters[reviews_at].transport else { panic!("TLS") };
+        let identity = model::StringMatch::exact("spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
+        assert_eq!(tls.validation.as_ref().unwrap().names, [identity]);
+    }
+    let made: ProxyConfig = control.get("/v1/proxies/productpage-v1-1/config").await;
+    let clusters = made.kinds.iter().find(|kind| kind.kind == "CDS").unwrap();
+    assert!(clusters.resources.iter().any(|resource| resource.name == reviews_at), "{clusters:?}");
+
+    reviews_proxy.leave().await;
+    proxy.until(|config| names(config) == ["PassthroughCluster"]).await;
+    control.stop().await;
+}
+
 async fn status_and_config(control: &Running) {
     let status = eventually(|| async {
         let status: Status = control.get("/v1/status").await;

@@ -1,7 +1,7 @@
 //! What is different between two versions, in terms of who has to hear of it.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base::HostPattern;
@@ -89,6 +89,15 @@ impl Change {
     pub fn concerns_any_own(&self) -> bool {
         let Self { namespaces, addresses, secrets, gateways, everything, .. } = self;
         !(namespaces.is_empty() && addresses.is_empty() && secrets.is_empty()) || *gateways || *everything
+    }
+
+    /// May the clusters of workloads at these addresses be different? The world is the new one.
+    pub fn concerns_workloads(&self, world: &World, dialled: &BTreeSet<SocketAddr>) -> bool {
+        let is_concerned = |at: &SocketAddr| {
+            let mut there = world.at(at.ip());
+            self.addresses.contains(&at.ip()) || there.any(|workload| self.namespaces.contains(&workload.namespace))
+        };
+        self.everything || dialled.iter().any(is_concerned)
     }
 
     /// May what is a proxy's own be different, apart from what its scope asks for?

@@ -49,6 +49,7 @@ impl World {
         for (old, new) in &edit.workloads {
             editing.workload(old.as_ref(), new.as_ref());
         }
+        editing.change.everything |= !edit.workloads.is_empty() && editing.new.blocks() != self.blocks();
         if let Some(not_ready) = edit.not_ready {
             editing.not_ready(not_ready);
         }

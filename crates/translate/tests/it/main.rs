@@ -4,6 +4,7 @@ mod analysis;
 mod balancing;
 mod connections;
 mod delegates;
+mod direct;
 mod explain;
 mod gateways;
 mod headless;

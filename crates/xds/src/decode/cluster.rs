@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use model::cluster::{Balancing, DNS_REFRESH, Discovery, Localities, Transport, UpstreamProtocol};
 use model::limits::ConnectionOptions;
 use model::{Cluster, DestinationService, EndpointSet, OutlierDetection, ResourceKind};
@@ -16,12 +17,12 @@ use proto::envoy::config::cluster::v3::cluster::{
 };
 use proto::envoy::config::core::v3::{self as core, Metadata, TransportSocket, transport_socket};
 use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use proto::google::protobuf::{Any, value::Kind};
+use proto::google::protobuf::{Any, Value, value::Kind};
 
 use super::endpoint::load_assignment;
 use super::{At, DecodeError, Decoded, ads, duration, each, open, required, take, text, tls, type_name, unpack};
 
-use crate::metadata::{DIALLED, OURS, PREFERRED};
+use crate::metadata::{DIALLED, OURS, PREFERRED, WORKLOADS};
 
 mod balancing;
 mod hashing;
@@ -114,6 +115,7 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         panic_percent,
         dns_refresh: dns_refresh(dns_refresh_rate, &at.field("dns_refresh_rate"))?,
         prefers_dialled: prefers_dialled(metadata.as_ref(), &at.field("metadata"))?,
+        workloads: workloads(metadata.as_ref(), &at.field("metadata"))?,
         service: metadata.as_ref().and_then(service),
     })
 }
@@ -246,6 +248,21 @@ fn one_transport(socket: TransportSocket, at: &At<'_>) -> Decoded<Transport> {
         tls::UPSTREAM => Ok(Transport::Tls(tls::upstream(unpack(&any, &at)?, &at)?)),
         _ => Err(at.error(format!("is of type `{}`", any.type_url), "TLS towards an upstream, or plain text")),
     }
+}
+
+/// Our own word, which others read past: where a workload that is dialled has a cluster of its own.
+fn workloads(metadata: Option<&Metadata>, at: &At<'_>) -> Decoded<Box<[IpNet]>> {
+    let written = metadata.and_then(|it| it.filter_metadata.get(OURS)).and_then(|ours| ours.fields.get(WORKLOADS));
+    let at = at.field(OURS);
+    let at = at.field(WORKLOADS);
+    let Some(Kind::ListValue(list)) = written.and_then(|value| value.kind.as_ref()) else { return Ok(Box::default()) };
+    let block = |value: Value, at: &At<'_>| match value.kind {
+        Some(Kind::StringValue(text)) => {
+            text.parse().map_err(|_| at.error(format!("is `{text}`"), "a block of addresses such as `10.0.0.0/8`"))
+        }
+        _ => Err(at.error("is no text", "a block of addresses such as `10.0.0.0/8`")),
+    };
+    Ok(each(list.values.clone(), &at, block)?.into())
 }
 
 /// Istio's form: a list of services, of which the first counts.

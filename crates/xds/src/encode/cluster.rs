@@ -19,7 +19,7 @@ use proto::google::protobuf::{Any, Struct, Value, value::Kind as ValueKind};
 use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
 use super::{ads, balancing, duration, endpoint, limit, number, pack, packed, tls};
 
-use crate::metadata::{DIALLED, OURS, PREFERRED};
+use crate::metadata::{DIALLED, OURS, PREFERRED, WORKLOADS};
 
 mod health_check;
 mod limits;
@@ -175,8 +175,16 @@ fn metadata(cluster: &Cluster) -> Option<Metadata> {
     if let Some(service) = &cluster.service {
         filter_metadata.insert("istio".to_owned(), service_metadata(service));
     }
+    let mut ours = BTreeMap::new();
     if cluster.prefers_dialled {
-        filter_metadata.insert(OURS.to_owned(), OrderedStruct::of_texts([(DIALLED, PREFERRED)]));
+        ours.insert(DIALLED.to_owned(), OrderedValue::text(PREFERRED));
+    }
+    if !cluster.workloads.is_empty() {
+        let values = cluster.workloads.iter().map(|block| OrderedValue::text(block.to_string())).collect();
+        ours.insert(WORKLOADS.to_owned(), OrderedValue { kind: Some(Kind::List(List { values })) });
+    }
+    if !ours.is_empty() {
+        filter_metadata.insert(OURS.to_owned(), OrderedStruct { fields: ours });
     }
     (!filter_metadata.is_empty()).then_some(Metadata { filter_metadata })
 }
