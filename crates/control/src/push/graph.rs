@@ -58,8 +58,8 @@ struct Proxy {
     scope: u64,
     /// The secrets that its own part was made with.
     asked: Vec<Arc<str>>,
-    /// The addresses by which it asks for workloads.
-    dialled: BTreeSet<SocketAddr>,
+    /// The workloads that it asks for by their addresses; none where nobody takes the mesh's TLS.
+    workloads: BTreeMap<SocketAddr, Option<Arc<EncodedResource>>>,
     own: BTreeMap<ResourceKind, Vec<Arc<EncodedResource>>>,
     snapshot: Arc<Snapshot>,
     listening: Option<Listening>,
@@ -98,13 +98,13 @@ impl Graph {
         let world = self.versioned.world.clone();
         let scope = self.scope(&world, &node);
         let asked = self.scopes.get(&scope).map_or_else(Vec::new, |scope| scope.asked.clone());
-        let own = self.own(&world, &node, is_tls, &asked, &BTreeSet::new());
+        let own = self.own(&world, &node, is_tls, &asked);
         let mut proxy = Proxy {
             node,
             is_tls,
             scope,
             asked,
-            dialled: BTreeSet::new(),
+            workloads: BTreeMap::new(),
             own: BTreeMap::new(),
             snapshot: Arc::default(),
             listening: None,
@@ -129,12 +129,15 @@ impl Graph {
     /// A proxy asks for the workloads at addresses that its program dialled, and gives others up. Gives what it may have, if
     /// that is something else now.
     pub fn dial(&mut self, id: u64, asked: &[SocketAddr], given_up: &[SocketAddr]) -> Option<Arc<Snapshot>> {
+        let world = self.versioned.world.clone();
+        let proxy = self.proxies.get(&id)?;
+        let is_new = |at: &&SocketAddr| !proxy.workloads.contains_key(*at);
+        let found: Vec<_> = asked.iter().filter(is_new).map(|at| (*at, self.workload(&world, proxy, *at))).collect();
         let proxy = self.proxies.get_mut(&id)?;
-        let before = proxy.dialled.clone();
-        given_up.iter().for_each(|at| _ = proxy.dialled.remove(at));
-        proxy.dialled.extend(asked);
-        let is_other = proxy.dialled != before && self.renew_own(&self.versioned.world.clone(), id);
-        is_other.then(|| self.proxies.get(&id).map(Proxy::offer)).flatten()
+        // One that moved from one list to the other is asked for.
+        let given_up = given_up.iter().filter(|at| !asked.contains(at));
+        let gone: Vec<_> = given_up.filter_map(|at| proxy.workloads.remove(at)?).map(|it| it.name.clone()).collect();
+        proxy.take_workloads(found, gone).then(|| proxy.offer())
     }
 
     /// A proxy is gone, and its scope with the last of its proxies.
@@ -192,19 +195,15 @@ impl Graph {
         self.next_scope
     }
 
-    fn own(
-        &self,
-        world: &World,
-        node: &Node,
-        is_tls: bool,
-        asked: &[Arc<str>],
-        dialled: &BTreeSet<SocketAddr>,
-    ) -> Encoded {
-        let mut own = self.patcher.own(world, node, asked);
-        if !dialled.is_empty() {
-            own.clusters.extend(self.patcher.workloads(world, node, dialled).clusters);
-        }
-        self.interner.encode(for_door(own, is_tls))
+    fn own(&self, world: &World, node: &Node, is_tls: bool, asked: &[Arc<str>]) -> Encoded {
+        self.interner.encode(for_door(self.patcher.own(world, node, asked), is_tls))
+    }
+
+    /// The cluster of the workload at an address, as a proxy may have it.
+    fn workload(&self, world: &World, proxy: &Proxy, at: SocketAddr) -> Option<Arc<EncodedResource>> {
+        let config = self.patcher.workloads(world, &proxy.node, &BTreeSet::from([at]));
+        let encoded = self.interner.encode(config);
+        encoded.into_iter().find(|(kind, _)| *kind == ResourceKind::Cluster)?.1.pop()
     }
 
     fn leave_scope(&mut self, id: u64, scope: u64) {
@@ -269,11 +268,21 @@ impl Graph {
             let Some(scope) = self.scopes.get(&proxy.scope) else { continue };
             let upstreams = matches!(proxy.node.role, Role::Sidecar { capture: Capture::Upstreams(_), .. });
             let by_scope = scopes.contains(&proxy.scope) && (upstreams || proxy.asked != scope.asked);
-            let by_itself = change.concerns_own(&proxy.node) || change.concerns_workloads(world, &proxy.dialled);
-            if (by_scope || by_itself) && self.renew_own(world, id) {
+            if (by_scope || change.concerns_own(&proxy.node)) && self.renew_own(world, id) {
+                changed.insert(id);
+            }
+            if self.renew_workloads(world, change, id) {
                 changed.insert(id);
             }
         }
+    }
+
+    /// Makes the workloads anew that a proxy asks for, where they are concerned. Says whether anything is different.
+    fn renew_workloads(&mut self, world: &World, change: &Change, id: u64) -> bool {
+        let Some(proxy) = self.proxies.get(&id) else { return false };
+        let concerned = proxy.workloads.keys().filter(|at| change.concerns_workload(world, **at));
+        let found: Vec<_> = concerned.map(|at| (*at, self.workload(world, proxy, *at))).collect();
+        self.proxies.get_mut(&id).is_some_and(|proxy| proxy.take_workloads(found, Vec::new()))
     }
 
     /// Makes what is a proxy's own anew. Says whether anything is different.
@@ -281,7 +290,7 @@ impl Graph {
         let Some(proxy) = self.proxies.get(&id) else { return false };
         let Some(scope) = self.scopes.get(&proxy.scope) else { return false };
         let asked = scope.asked.clone();
-        let own = self.own(world, &proxy.node, proxy.is_tls, &asked, &proxy.dialled);
+        let own = self.own(world, &proxy.node, proxy.is_tls, &asked);
         let sets = scope.sets.clone();
         let Some(proxy) = self.proxies.get_mut(&id) else { return false };
         proxy.asked = asked;
@@ -319,7 +328,8 @@ impl Proxy {
         let mut snapshot = Snapshot::clone(&self.snapshot);
         for (kind, delta) in deltas {
             let (Some(common), Some(old)) = (scope.get(*kind), self.snapshot.get(*kind)) else { continue };
-            let new = if self.own.get(kind).is_none_or(Vec::is_empty) {
+            let of_workloads = *kind == ResourceKind::Cluster && !self.workloads.is_empty();
+            let new = if self.own.get(kind).is_none_or(Vec::is_empty) && !of_workloads {
                 common.clone()
             } else {
                 let put = delta.put.iter().filter(|it| !self.owns(*kind, &it.name)).cloned();
@@ -337,10 +347,34 @@ impl Proxy {
         for kind in ResourceKind::ALL {
             let (Some(common), Some(old)) = (scope.get(kind), self.snapshot.get(kind)) else { continue };
             let own = self.own.get(&kind).into_iter().flatten();
-            let all = common.iter().filter(|it| !self.owns(kind, &it.name)).chain(own).cloned();
+            let workloads = self.workloads.values().flatten().filter(|_| kind == ResourceKind::Cluster);
+            let all = common.iter().filter(|it| !self.owns(kind, &it.name)).chain(own).chain(workloads).cloned();
             snapshot.put(kind, ResourceSet::next(old, all));
         }
         self.snapshot = Arc::new(snapshot);
+    }
+
+    /// Takes workloads that it asks for, as they are now, and loses the clusters of others. Says whether anything is different.
+    fn take_workloads(
+        &mut self,
+        found: Vec<(SocketAddr, Option<Arc<EncodedResource>>)>,
+        mut gone: Vec<Arc<str>>,
+    ) -> bool {
+        let put: Vec<_> = found.iter().filter_map(|(_, workload)| workload.clone()).collect();
+        for (at, workload) in found {
+            let is_gone = workload.is_none();
+            let before = self.workloads.insert(at, workload).flatten();
+            gone.extend(before.filter(|_| is_gone).map(|before| before.name.clone()));
+        }
+        let Some(old) = self.snapshot.get(ResourceKind::Cluster) else { return false };
+        let new = ResourceSet::edited(old, put, gone);
+        let is_other = !Arc::ptr_eq(old, &new);
+        if is_other {
+            let mut snapshot = Snapshot::clone(&self.snapshot);
+            snapshot.put(ResourceKind::Cluster, new);
+            self.snapshot = Arc::new(snapshot);
+        }
+        is_other
     }
 
     /// Takes what is its own, in the place of what was. Says whether anything is different.

@@ -91,13 +91,12 @@ impl Change {
         !(namespaces.is_empty() && addresses.is_empty() && secrets.is_empty()) || *gateways || *everything
     }
 
-    /// May the clusters of workloads at these addresses be different? The world is the new one.
-    pub fn concerns_workloads(&self, world: &World, dialled: &BTreeSet<SocketAddr>) -> bool {
-        let is_concerned = |at: &SocketAddr| {
-            let mut there = world.at(at.ip());
-            self.addresses.contains(&at.ip()) || there.any(|workload| self.namespaces.contains(&workload.namespace))
-        };
-        self.everything || dialled.iter().any(is_concerned)
+    /// May the cluster of the workload at this address be different? The world is the new one.
+    pub fn concerns_workload(&self, world: &World, at: SocketAddr) -> bool {
+        let mut there = world.at(at.ip());
+        self.everything
+            || self.addresses.contains(&at.ip())
+            || there.any(|workload| self.namespaces.contains(&workload.namespace))
     }
 
     /// May what is a proxy's own be different, apart from what its scope asks for?

@@ -93,15 +93,15 @@ fn whom_a_change_concerns() {
     let world = world(BOOKINFO, &["reviews/v1@3", "ratings/v1@4"]);
     let gone = Arc::new(workload("reviews/v1@3"));
     let (next, change) = world.next(Edit { workloads: vec![(Some(gone), None)], ..Edit::default() });
-    let concerns = |at: &str| change.concerns_workloads(&next, &BTreeSet::from([at.parse().unwrap()]));
+    let concerns = |at: &str| change.concerns_workload(&next, at.parse().unwrap());
     assert!(concerns("127.64.0.3:9080") && concerns("127.64.0.3:1"));
-    assert!(!concerns("127.64.0.4:9080") && !change.concerns_workloads(&next, &BTreeSet::new()));
+    assert!(!concerns("127.64.0.4:9080"));
     assert_eq!(told(&next, "127.64.0.3:9080"), "none");
     // What a port speaks, a service says.
     let text = "{kind: Service, apiVersion: v1, metadata: {name: ratings, namespace: default}, spec: {selector: {app: ratings}, ports: [{name: tcp, port: 9080}]}}";
     let tcp = api::parse("test.yaml", text).resources.remove(0);
     let old = api::parse("test.yaml", BOOKINFO).resources.into_iter().find(|resource| resource.key() == tcp.key());
     let (next, change) = next.next(Edit { resources: vec![(old, Some(tcp))], ..Edit::default() });
-    assert!(change.concerns_workloads(&next, &BTreeSet::from(["127.64.0.4:9080".parse().unwrap()])));
+    assert!(change.concerns_workload(&next, "127.64.0.4:9080".parse().unwrap()));
     assert!(told(&next, "127.64.0.4:9080").starts_with("ratings SameAsDownstream istio "));
 }
