@@ -324,16 +324,17 @@ impl Members<'_> {
             Target::Number(number) => *number,
             Target::Name(_) => self.port.number,
         };
-        // One without an address lies behind the gateway of another network, and one with a path on another machine.
-        let reachable = |e: &&FixedEndpoint| !e.address.is_empty() && !e.address.starts_with("unix://");
+        // One without an address lies behind the gateway of another network.
+        let reachable = |e: &&FixedEndpoint| !e.address.is_empty();
         let members = list.iter().filter(|e| fits(&e.labels)).filter(reachable).map(|e| {
             // The port is called as in the service, or as the service calls that of its pods.
             let target = if let Target::Name(name) = &self.port.target { Some(name) } else { None };
             let named = self.port.name.iter().chain(target).find_map(|name| e.ports.get(name));
             let port = named.copied().unwrap_or(own);
-            let address = match e.address.parse() {
-                Ok(ip) => Address::socket(SocketAddr::new(ip, port)),
-                Err(_) => Address::Host { host: e.address.as_str().into(), port },
+            let address = match (e.address.strip_prefix("unix://"), e.address.parse()) {
+                (Some(path), _) => Address::Pipe(path.into()),
+                (None, Ok(ip)) => Address::socket(SocketAddr::new(ip, port)),
+                (None, Err(_)) => Address::Host { host: e.address.as_str().into(), port },
             };
             let mesh_tls = !self.service.external && world.is_mesh_address(&e.address, port);
             let endpoint = Endpoint { weight: e.weight.max(1), mesh_tls, ..Endpoint::plain(address) };

@@ -217,7 +217,10 @@ impl<'a> Walk<'a> {
     /// Where a connection to the destination goes.
     fn address(&self, service: Option<&Arc<Service>>) -> SocketAddr {
         let unknown = || self.question.host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let of = |service: &Arc<Service>| dialled_addresses(self.world, service).first().copied();
+        let of = |service: &Arc<Service>| {
+            let single = dialled_addresses(self.world, service).first().copied();
+            single.or_else(|| service.blocks.first().map(|block| block.addr()))
+        };
         SocketAddr::new(service.and_then(of).unwrap_or_else(unknown), self.question.port)
     }
 

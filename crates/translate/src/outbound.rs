@@ -3,6 +3,8 @@
 //! Captured connections all reach one socket, and are handed on by their original destination (Istio's layout): to
 //! `0.0.0.0_<port>` for HTTP, where the route table of that port decides by host; to `<address>_<port>` for the rest.
 
+mod blocks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
 use crate::raw;
-use crate::routes::{mesh_host, raw_targets, tls_targets};
+use crate::routes::{At, mesh_host, raw_targets, tls_targets};
 use crate::service::{Service, ServicePort};
 use crate::settings::OutboundPolicy;
 use crate::vips;
@@ -59,6 +61,7 @@ pub fn add_captured(
             add_routes(config, table);
         }
     }
+    blocks::add(config, world, node, visible);
     add_captures(config, world, node, netns, at);
 }
 
@@ -84,7 +87,7 @@ pub fn add_upstreams(
         let name: Arc<str> = format!("{}_{}", upstream.bind.ip(), upstream.bind.port()).into();
         let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
         let inspect = inspect(world, port.protocol);
-        let (chains, default_chain) = chains(world, node, service, port, &routes);
+        let (chains, default_chain) = chains(world, node, service, port, &routes, At::Own);
         let bind = (Address::socket(upstream.bind), true);
         add(config, listener(world, name, bind, inspect, chains, default_chain));
         if port.protocol.may_be_http() {
@@ -181,7 +184,7 @@ fn add_by_address(config: &mut Config, world: &World, node: &Node, service: &Ser
     let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
     for address in dialled_addresses(world, service) {
         let name: Arc<str> = format!("{address}_{}", port.number).into();
-        let (chains, default_chain) = chains(world, node, service, port, &routes);
+        let (chains, default_chain) = chains(world, node, service, port, &routes, At::In(address.into()));
         let at = Address::socket(SocketAddr::new(address, port.number));
         add(config, listener(world, name, (at, false), inspect(world, port.protocol), chains, default_chain));
     }
@@ -204,18 +207,20 @@ fn inspect(world: &World, protocol: Protocol) -> Inspect {
     }
 }
 
-/// The chains towards one port of a service: HTTP, raw, or both if that is found out per connection.
+/// The chains towards one port of a service, for connections to an address: HTTP, raw, or both if that is found out per
+/// connection.
 fn chains(
     world: &World,
     node: &Node,
     service: &Service,
     port: &ServicePort,
     routes: &Arc<str>,
+    at: At,
 ) -> (Vec<FilterChain>, Option<FilterChain>) {
     let chain = |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, filter };
     let http = || to_routes(world, routes.clone());
     let to_service = || {
-        let clusters = raw_targets(world, node, service, port.number);
+        let clusters = raw_targets(world, node, service, port.number, at);
         let name = names::outbound(port.number, "", &service.host);
         NetworkFilter::Tcp(raw::to_clusters(world, node, name, clusters))
     };
@@ -227,11 +232,12 @@ fn chains(
             (vec![chain("http", found, http())], Some(chain("tcp", ChainMatch::default(), to_service())))
         }
         Protocol::Tls | Protocol::Https => {
-            let by_name = tls_targets(world, node, service, port.number).into_iter().map(|(server_names, clusters)| {
-                let to = clusters[0].cluster.clone();
-                let filter = NetworkFilter::Tcp(raw::to_clusters(world, node, to, clusters));
-                chain("tls", ChainMatch { server_names, ..ChainMatch::default() }, filter)
-            });
+            let by_name =
+                tls_targets(world, node, service, port.number, at).into_iter().map(|(server_names, clusters)| {
+                    let to = clusters[0].cluster.clone();
+                    let filter = NetworkFilter::Tcp(raw::to_clusters(world, node, to, clusters));
+                    chain("tls", ChainMatch { server_names, ..ChainMatch::default() }, filter)
+                });
             (by_name.chain([chain("tcp", ChainMatch::default(), to_service())]).collect(), None)
         }
         _ => (vec![chain("tcp", ChainMatch::default(), to_service())], None),

@@ -22,7 +22,6 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
 ];
 
 const NO_CLAIMS: &str = "no token is read, so this never matches";
-const ANY_ADDRESS: &str = "the rule takes connections to any address";
 
 const VIRTUAL_SERVICE: &[NotEnforced] = &[
     ("spec.http[].match[].headers[@*]", NO_CLAIMS),
@@ -36,8 +35,6 @@ const VIRTUAL_SERVICE: &[NotEnforced] = &[
         "which headers is nowhere said, so no response is tried again because of them",
     ),
     ("spec.http[].retries.retryOn=http3-post-connect-failure", "HTTP/3 is not spoken, so there is nothing to retry"),
-    ("spec.tls[].match[].destinationSubnets", ANY_ADDRESS),
-    ("spec.tcp[].match[].destinationSubnets", ANY_ADDRESS),
 ];
 
 /// Fields of a policy, at each of the four places where one can stand.
@@ -89,18 +86,15 @@ const GATEWAY: &[NotEnforced] = &[
 ];
 
 const NOT_CARRIED: &str = "datagrams are not carried by the mesh";
-const NO_PATH: &str = "no connection is made to a socket with a path: the endpoint gets no traffic";
 const ONE_NETWORK: &str = "every workload is dialled at its own address; one without an address gets no traffic";
 
 const SERVICE_ENTRY: &[NotEnforced] = &[
-    ("spec.addresses[]=~/", "connections to a block of addresses are taken for ones to an unknown destination"),
     ("spec.ports[].protocol=UDP", NOT_CARRIED),
     ("spec.resolution=DYNAMIC_DNS", "the address that the client looked up itself is dialled, as with `NONE`"),
-    ("spec.endpoints[].address=~unix://", NO_PATH),
     ("spec.endpoints[].network", ONE_NETWORK),
 ];
 
-const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.address=~unix://", NO_PATH), ("spec.network", ONE_NETWORK)];
+const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.network", ONE_NETWORK)];
 
 const WORKLOAD_GROUP: &[NotEnforced] = &[
     ("spec.metadata.annotations", "workloads have no annotations"),
