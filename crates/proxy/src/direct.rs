@@ -105,9 +105,12 @@ pub(crate) async fn pools(
         Found::Nobody => return Ok(unknown),
         Found::Unknown => {}
     }
-    let view = waiting::until_known_workload(worker, &of_workload(dialled)).await?;
+    let name = of_workload(dialled);
+    let view = waiting::until_known_workload(worker, &name).await?;
     match view.snapshot.direct.find(dialled) {
         Found::Workload(name) => of(&view, name),
-        Found::Nobody | Found::Unknown => Ok(unknown),
+        Found::Nobody => Ok(unknown),
+        // Given up in the same moment: the next connection asks anew.
+        Found::Unknown => Err(NotKnown { name, waited: Duration::ZERO }),
     }
 }
