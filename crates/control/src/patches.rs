@@ -10,7 +10,8 @@ mod patch;
 mod place;
 mod trial;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::ResourceKey;
@@ -62,6 +63,13 @@ impl Patcher {
     /// As [`translate::own`].
     pub fn own(&self, world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
         let mut config = translate::own(world, node, secrets);
+        self.patch(world, node, &mut config, false);
+        config
+    }
+
+    /// As [`translate::workloads`].
+    pub fn workloads(&self, world: &World, node: &Node, dialled: &BTreeSet<SocketAddr>) -> Config {
+        let mut config = translate::workloads(world, dialled);
         self.patch(world, node, &mut config, false);
         config
     }

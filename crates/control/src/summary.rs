@@ -64,12 +64,15 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         Transport::MeshTls(tls) => format!("mutual, to endpoints of the mesh{}", sni(tls.sni.as_deref())),
     };
     let localities = if cluster.localities == Localities::Weighted { ", localities by weight" } else { "" };
-    let balancing = format!("balancing: {}{localities}", cluster.balancing);
+    let dialled = if cluster.prefers_dialled { ", after the one that was dialled" } else { "" };
+    let balancing = format!("balancing: {}{localities}{dialled}", cluster.balancing);
+    let blocks: Vec<String> = cluster.workloads.iter().map(ToString::to_string).collect();
+    let workloads = (!blocks.is_empty()).then(|| format!("workloads are asked for in: {}", blocks.join(", ")));
     let check = cluster.health_check.as_ref().map(|check| format!("health check: {check}"));
     let header = cluster.connections.as_ref().and_then(|options| options.proxy_header);
     let header = if header.is_some() { ", after a PROXY header" } else { "" };
     let lines = [discovery, format!("TLS: {tls}{header}"), format!("protocol: {protocol}"), balancing];
-    lines.into_iter().chain(check).collect()
+    lines.into_iter().chain(workloads).chain(check).collect()
 }
 
 fn sni(name: Option<&str>) -> String {

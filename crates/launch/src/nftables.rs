@@ -4,6 +4,7 @@
 //! table inet halcyon {
 //!   chain nat    { type nat hook output priority -100;
 //!                  udp and tcp to port 53                    -> redirect to the DNS port
+//!                  tcp to addresses of workloads             -> redirect to the outbound port
 //!                  to the namespace's own addresses          -> accept
 //!                  tcp                                       -> redirect to the outbound port }
 //!   chain filter { type filter hook output priority 0;
@@ -12,7 +13,8 @@
 //! }
 //! ```
 //!
-//! Port 53 comes first, so that a resolver on loopback (`nameserver 127.0.0.53`) is captured too. Only what was
+//! Port 53 comes first, so that a resolver on loopback (`nameserver 127.0.0.53`) is captured too. Workloads of this machine have
+//! addresses of loopback (127.64.0.0/10), and each of them is somebody else, so they come before what is local. Only what was
 //! redirected or is local passes the second chain, so nothing leaves beside the mesh. Numbers of messages, attributes
 //! and expressions are those of the kernel's `linux/netfilter/nf_tables.h`; no `nft` program is needed.
 
@@ -105,6 +107,9 @@ fn edge(kind: u16) -> Vec<u8> {
     Message::new(kind, REQUEST, 0).fixed(&[0, 0, 0, SUBSYSTEM]).finish()
 }
 
+const IPV4: u8 = 2;
+/// Where an IPv4 header has its destination address.
+const IPV4_DESTINATION: u32 = 16;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -117,6 +122,15 @@ fn nat_rules(redirection: Redirection) -> Vec<Vec<Expression>> {
         rule.push(Expression::Redirect(redirection.dns));
         rules.push(rule);
     }
+    let mut rule = vec![Expression::Load(Place::Family), Expression::Equals(vec![IPV4])];
+    rule.extend(transport_is(TCP));
+    rule.extend([
+        Expression::Load(Place::Network(IPV4_DESTINATION, 4)),
+        Expression::Mask(vec![255, 192, 0, 0]),
+        Expression::Equals(vec![127, 64, 0, 0]),
+        Expression::Redirect(redirection.outbound),
+    ]);
+    rules.push(rule);
     rules.extend(local_destinations());
     let mut rule = transport_is(TCP);
     rule.push(Expression::Redirect(redirection.outbound));
@@ -132,11 +146,10 @@ fn filter_rules() -> Vec<Vec<Expression>> {
 
 /// One rule each that accepts 127.0.0.0/8, `::1` and the two dummy addresses.
 fn local_destinations() -> Vec<Vec<Expression>> {
-    const IPV4: u8 = 2;
     const IPV6: u8 = 10;
     [
-        (IPV4, 16, vec![127]),
-        (IPV4, 16, OWN_IPV4.octets().to_vec()),
+        (IPV4, IPV4_DESTINATION, vec![127]),
+        (IPV4, IPV4_DESTINATION, OWN_IPV4.octets().to_vec()),
         (IPV6, 24, Ipv6Addr::LOCALHOST.octets().to_vec()),
         (IPV6, 24, OWN_IPV6.octets().to_vec()),
     ]
@@ -160,6 +173,8 @@ fn transport_is(protocol: u8) -> Vec<Expression> {
 /// What a rule does, step by step; all steps share register 1.
 enum Expression {
     Load(Place),
+    /// Leaves of the register the bits of this mask.
+    Mask(Vec<u8>),
     /// Ends the rule unless the register begins with these bytes.
     Equals(Vec<u8>),
     Redirect(u16),
@@ -187,6 +202,12 @@ impl Expression {
     fn write(&self, list: Message) -> Message {
         match self {
             Self::Load(place) => place.write(list),
+            // NFTA_BITWISE_SREG, _DREG, _LEN, _MASK, _XOR
+            Self::Mask(mask) => element(list, "bitwise", |data| {
+                let data = data.be32(1, REGISTER).be32(2, REGISTER).be32(3, mask.len() as u32);
+                let data = data.nest(4, |value| value.attribute(1, mask));
+                data.nest(5, |value| value.attribute(1, &vec![0; mask.len()]))
+            }),
             // NFTA_CMP_SREG, _OP (0: equal), _DATA
             Self::Equals(bytes) => element(list, "cmp", |data| {
                 data.be32(1, REGISTER).be32(2, 0).nest(3, |value| value.attribute(1, bytes))
@@ -237,7 +258,8 @@ mod tests {
     use super::*;
 
     /// The whole batch, one message a line. The payloads were compared with what `nft` 1.1 sends for the same rules: they
-    /// are the same byte for byte, save that it also sends the table's flags, which are zero.
+    /// are the same byte for byte, save that it also sends the table's flags, which are zero; the rule for workloads' addresses
+    /// was not compared.
     #[test]
     fn golden() {
         let batch = Batch::of(Redirection { outbound: 15001, dns: 15053 });

@@ -1,7 +1,10 @@
 //! A cluster: one set of upstream endpoints and how they are reached.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::limits::ConnectionOptions;
 use crate::tls::UpstreamTls;
@@ -16,6 +19,11 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How one endpoint is chosen.
     pub balancing: Balancing,
+    /// The endpoint that the downstream dialled comes before any choice, if it is one of these, well or not.
+    pub prefers_dialled: bool,
+    /// Where workloads of the mesh may be, for [`Discovery::OriginalDestination`]: one that is dialled there has a cluster of
+    /// its own, to be asked for by the name of [`of_workload`].
+    pub workloads: Box<[IpNet]>,
     /// What localities have to do with it.
     pub localities: Localities,
     /// Limit for making a connection, TLS included.
@@ -60,6 +68,8 @@ impl Cluster {
             name: name.into(),
             discovery,
             balancing: Balancing::RoundRobin,
+            prefers_dialled: false,
+            workloads: Box::default(),
             localities: Localities::Alike,
             connect_timeout: Duration::from_secs(5),
             protocol: UpstreamProtocol::Http1,
@@ -76,6 +86,19 @@ impl Cluster {
             service: None,
         }
     }
+}
+
+/// How the names begin of clusters that are each one workload.
+const WORKLOAD: &str = "workload|";
+
+/// The name of the cluster that is the workload at this address: `workload|127.64.0.9:9080`.
+pub fn of_workload(at: SocketAddr) -> Arc<str> {
+    format!("{WORKLOAD}{at}").into()
+}
+
+/// The address in such a name.
+pub fn workload_of(name: &str) -> Option<SocketAddr> {
+    name.strip_prefix(WORKLOAD)?.parse().ok()
 }
 
 /// Where a cluster's endpoints come from.
@@ -186,4 +209,19 @@ pub enum Transport {
     Tls(UpstreamTls),
     /// The mesh's mutual TLS to endpoints that take it, plain text to the others (Istio's auto mTLS).
     MeshTls(UpstreamTls),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_workloads() {
+        for at in ["127.64.0.9:9080", "[fd00::1]:80"].map(|at| at.parse().unwrap()) {
+            assert_eq!(workload_of(&of_workload(at)), Some(at));
+        }
+        for name in ["127.64.0.9:9080", "workload|127.64.0.9", "workload|a:80", "outbound|80||a"] {
+            assert_eq!(workload_of(name), None, "{name}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub struct Config {
     pub endpoints: BTreeMap<Arc<str>, Arc<EndpointSet>>,
     /// Secrets.
     pub secrets: BTreeMap<Arc<str>, Arc<Secret>>,
-    /// The names that DNS answers; at most one, named [`NameTable::RESOURCE`].
+    /// The names that DNS answers: [`NameTable::RESOURCE`], and tables of single services by their hosts.
     pub names: BTreeMap<Arc<str>, Arc<NameTable>>,
 }
 

@@ -70,7 +70,7 @@ pub use limits::CircuitBreakers;
 pub use listener::{ApiListener, Direction, FilterChain, Listener, NetworkFilter};
 pub use matcher::{Fraction, Pattern, StringMatch};
 pub use mutation::HeaderMutation;
-pub use names::NameTable;
+pub use names::{NameTable, NameTables};
 pub use outlier::OutlierDetection;
 pub use rate_limit::{GlobalRateLimit, LocalRateLimit};
 pub use retry::RetryPolicy;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Names and their addresses (on the wire Istio's `NameTable`, sent only to proxies that answer DNS).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,17 +12,22 @@ pub struct NameTable {
 }
 
 impl NameTable {
-    /// The one resource name under which the table travels.
+    /// The resource under which the table travels that holds most names. Services whose addresses come and go have tables of
+    /// their own, by their hosts, so that the others need not be told again.
     pub const RESOURCE: &str = "names";
+}
 
+/// All tables of a proxy, asked as one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NameTables(pub Vec<Arc<NameTable>>);
+
+impl NameTables {
     /// The addresses of a name (in any case, with or without its last dot): its own, else the longest wildcard's.
     pub fn find(&self, name: &str) -> Option<&[IpAddr]> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        if let Some(found) = self.names.get(&name) {
-            return Some(found);
-        }
+        let get = |name: &str| self.0.iter().find_map(|table| table.names.get(name)).map(Vec::as_slice);
         let dots = name.match_indices('.').map(|(at, _)| at);
-        dots.filter_map(|at| self.names.get(&format!("*{}", &name[at..]))).next().map(Vec::as_slice)
+        get(&name).or_else(|| dots.filter_map(|at| get(&format!("*{}", &name[at..]))).next())
     }
 }
 
@@ -32,20 +38,22 @@ mod tests {
     #[test]
     fn names_and_wildcards() {
         let ip = |last| IpAddr::from([240, 240, 0, last]);
-        let table = NameTable {
-            names: [("reviews", 1), ("*.example.org", 2), ("*.a.example.org", 3)]
-                .map(|(name, last)| (name.to_owned(), vec![ip(last)]))
-                .into(),
+        let table = |names: &[(&str, u8)]| {
+            let names = names.iter().map(|(name, last)| ((*name).to_owned(), vec![ip(*last)]));
+            Arc::new(NameTable { names: names.collect() })
         };
+        let most = table(&[("reviews", 1), ("*.example.org", 2), ("*.a.example.org", 3)]);
+        let tables = NameTables(vec![most, table(&[("x.b.example.org", 4)])]);
         for (name, expected) in [
             ("reviews", Some(1)),
             ("REVIEWS.", Some(1)),
             ("x.example.org", Some(2)),
             ("x.a.example.org", Some(3)),
+            ("x.b.example.org", Some(4)),
             ("example.org", None),
             ("", None),
         ] {
-            assert_eq!(table.find(name), expected.map(|last| vec![ip(last)]).as_deref(), "{name}");
+            assert_eq!(tables.find(name), expected.map(|last| vec![ip(last)]).as_deref(), "{name}");
         }
     }
 }

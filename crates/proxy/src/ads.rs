@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::Backoff;
 use model::ResourceKind;
+use model::cluster::workload_of;
 use proto::envoy::config::core::v3::{Locality, Node as WireNode};
 use proto::google::protobuf::value::Kind;
 use proto::google::protobuf::{ListValue, Struct, Value};
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep};
 use transport::tls::LiveCert;
+use xds::Resource;
 use xds::client::{ClientSession, Refusal, Update, Variant};
 use xds::shell::{self, Command};
 
@@ -105,8 +107,13 @@ pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan, session: (S
 fn restore(side: &Side, session: &mut ClientSession, held: xds::client::Held) {
     let set = session.restore(held);
     if !set.is_empty() {
-        let hosts = set.iter().filter(|resource| resource.kind() == ResourceKind::VirtualHost);
-        hosts.for_each(|host| _ = side.demand().borrow_mut().ask(host.name(), Instant::now()));
+        let is_demanded = |resource: &&Resource| match resource.kind() {
+            ResourceKind::VirtualHost => true,
+            ResourceKind::Cluster => workload_of(&resource.name()).is_some(),
+            _ => false,
+        };
+        let demanded = set.iter().filter(is_demanded).map(Resource::name);
+        demanded.for_each(|name| _ = side.demand().borrow_mut().ask(name, Instant::now()));
         side.apply(Changes { set, removed: Vec::new() });
         side.has_configuration();
     }
@@ -140,12 +147,15 @@ pub(crate) fn ask_anew(side: &Rc<Side>, own: Option<&'static str>) -> Command {
 
 /// Asks for what requests, listeners and clusters name, and forgets what they do not name any more.
 fn want(side: &Side, session: &mut ClientSession, own: Option<&str>) {
+    let demanded: BTreeSet<Arc<str>> = side.demand().borrow().names().cloned().collect();
+    let (workloads, hosts): (BTreeSet<_>, BTreeSet<_>) =
+        demanded.into_iter().partition(|name| workload_of(name).is_some());
     if side.discovery().virtual_hosts {
-        let names = side.demand().borrow().names().cloned().collect();
-        want_named(side, session, ResourceKind::VirtualHost, names);
+        want_named(side, session, ResourceKind::VirtualHost, hosts);
     }
     if side.discovery().clusters {
-        let names = side.applier().borrow().named_clusters();
+        let mut names = side.applier().borrow().named_clusters();
+        names.extend(workloads);
         want_named(side, session, ResourceKind::Cluster, names);
     }
     let mut names = warm::wanted_names(side.applier().borrow().wanted());

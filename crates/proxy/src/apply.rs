@@ -17,6 +17,7 @@ use upstream::dns::Resolve;
 use upstream::{Cluster, Watch};
 use xds::Resource;
 
+use crate::direct::Direct;
 use crate::files::Files;
 use crate::geo::Databases;
 use crate::http_plan::HttpPlan;
@@ -249,7 +250,10 @@ impl Applier {
             ResourceKind::Listener | ResourceKind::Names => {}
         }
         match kind {
-            ResourceKind::Cluster => running.config.clusters.keys().any(|name| !named.contains(name)),
+            ResourceKind::Cluster => {
+                let is_unnamed = |name: &Arc<str>| !named.contains(name);
+                running.config.clusters.keys().any(is_unnamed) || !running.direct.asked_for_only(named)
+            }
             ResourceKind::VirtualHost => running.tables.values().any(|table| !table.asked_for_only(named)),
             _ => false,
         }
@@ -290,7 +294,12 @@ impl Applier {
             }
         }
         let version = before.version + 1;
-        let mut next = Snapshot { version, config, listeners, by_destination: HashMap::new(), tables, clusters };
+        let direct = match self.discovery.clusters {
+            true => Direct::of(&config, &self.absent, &before.direct),
+            false => Direct::default(),
+        };
+        let mut next =
+            Snapshot { version, config, listeners, by_destination: HashMap::new(), tables, clusters, direct };
         next.by_destination = by_destination(&next.listeners);
         (next, rejected)
     }

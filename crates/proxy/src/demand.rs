@@ -1,5 +1,6 @@
 //! Which virtual hosts this proxy asks its control plane for: those that requests named, until nobody uses them any more.
-//! The clusters follow from them (`warm`). Lives on the side runtime.
+//! The clusters follow from them (`warm`). With them stand the workloads that were dialled at their own addresses, by the names
+//! of their clusters. Lives on the side runtime.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,7 +14,8 @@ use xds::shell::Command;
 use crate::bootstrap::OnDemand;
 use crate::run::Side;
 
-/// The names that are asked for, as `<route configuration>/<authority>`, and when each was last seen in use.
+/// The names that are asked for, as `<route configuration>/<authority>` or those of workloads' clusters, and when each was last
+/// seen in use.
 #[derive(Debug)]
 pub(crate) struct Demand {
     names: BTreeMap<Arc<str>, Instant>,
@@ -118,7 +120,9 @@ fn look(side: &Side) -> bool {
 
 fn note_use(side: &Side, now: Instant) {
     let mut demand = side.demand().borrow_mut();
-    side.live().load().tables.values().for_each(|table| demand.used(table.take_used(), now));
+    let running = side.live().load();
+    running.tables.values().for_each(|table| demand.used(table.take_used(), now));
+    demand.used(running.direct.take_used(), now);
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use model::route::{self, Action, Forward, Found, HostRewrite, WeightedCluster};
 use tokio::time::Instant;
 use upstream::{Chosen, ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent};
 
+use crate::direct;
 use crate::edge;
 use crate::http::HttpConnection;
 use crate::limits::{Asked, Limits, Over, PerTry};
@@ -46,7 +47,12 @@ pub(crate) async fn forward(
     let cluster = to.pick(draw).ok_or(Fault::NoCluster)?;
     record.to_cluster(&cluster.name);
     count(conn, view, found, record);
-    let pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
+    let mut pools = view.pools(&cluster.name).ok_or(Fault::NoCluster)?;
+    let dialled = conn.downstream.destination;
+    if direct::may_be_workload(&pools, dialled) {
+        pools = Box::pin(direct::pools(&conn.worker, view, pools, dialled)).await.map_err(Fault::UnknownWorkload)?;
+        record.to_cluster(&pools.config().name);
+    }
     record.to_service(pools.config());
     let Wishes { timeout, retry, hedge } = wishes::take(request.headers_mut(), marks, to);
     let grpc = marks.has(Marks::GRPC_TIMEOUT).then(|| grpc_timeout(request)).flatten();

@@ -33,6 +33,7 @@ mod around;
 pub mod bootstrap;
 mod connection;
 mod demand;
+mod direct;
 mod dns;
 mod drain;
 mod dump;

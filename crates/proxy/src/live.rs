@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use base::drain;
-use model::{Config, Direction, FilterChain, Listener, NameTable, TcpProxy};
+use model::{Config, Direction, FilterChain, Listener, NameTables, TcpProxy};
 use transport::tls::{LiveCert, ServerTls};
 use upstream::{Cluster, ClusterPools};
 
+use crate::direct::Direct;
 use crate::http_plan::HttpPlan;
 use crate::log::AccessLogs;
 use crate::table::Table;
@@ -35,6 +36,8 @@ pub(crate) struct Snapshot {
     pub tables: HashMap<Arc<str>, Arc<Table>>,
     /// The clusters.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// What is known of addresses that were dialled.
+    pub direct: Direct,
 }
 
 /// A listener, compiled.
@@ -126,7 +129,7 @@ impl std::fmt::Debug for Chain {
 pub(crate) struct Live {
     snapshot: ArcSwap<Snapshot>,
     /// The names that DNS answers.
-    pub names: Arc<ArcSwap<NameTable>>,
+    pub names: Arc<ArcSwap<NameTables>>,
 }
 
 impl Live {
@@ -137,9 +140,9 @@ impl Live {
 
     /// Puts another in its place.
     pub(crate) fn swap(&self, next: Arc<Snapshot>) {
-        let names = next.config.names.values().next().cloned().unwrap_or_default();
-        if **self.names.load() != *names {
-            self.names.store(names);
+        let names = NameTables(next.config.names.values().cloned().collect());
+        if **self.names.load() != names {
+            self.names.store(Arc::new(names));
         }
         self.snapshot.store(next);
     }

@@ -2,7 +2,6 @@
 //! dashboards and habits fit.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -12,18 +11,17 @@ use mesh_http::{Answer, Body, BodyErrorKind, Code};
 use telemetry::ResponseFlags;
 use upstream::{Failure, FailureKind};
 
+use crate::waiting::NotKnown;
+
 /// Why an exchange gets an answer that is not the upstream's.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// No virtual host or no route fits.
     NoRoute,
     /// Which virtual host takes the request was asked of the control plane, and not answered in time.
-    UnknownHost {
-        /// What was asked for.
-        name: Arc<str>,
-        /// For how long it was waited.
-        waited: Duration,
-    },
+    UnknownHost(NotKnown),
+    /// Whether a workload is at the address that was dialled was asked of the control plane, and not answered in time.
+    UnknownWorkload(NotKnown),
     /// The route names a cluster that does not exist.
     NoCluster,
     /// The request has no host.
@@ -174,7 +172,14 @@ fn plain(fault: &Fault, retried: bool) -> Plain {
     let none = ResponseFlags::NONE;
     match fault {
         Fault::NoRoute => simple(StatusCode::NOT_FOUND, ResponseFlags::NO_ROUTE, "route_not_found", ""),
-        Fault::UnknownHost { name, waited } => unknown_host(name, *waited),
+        Fault::UnknownHost(missing) => {
+            let (table, host) = missing.name.rsplit_once('/').unwrap_or(("", &missing.name));
+            unknown(&format!("host {host} is not known here yet (routes {table})"), missing.waited)
+        }
+        Fault::UnknownWorkload(missing) => {
+            let at = missing.name.rsplit_once('|').map_or(&*missing.name, |(_, at)| at);
+            unknown(&format!("who is at {at} is not known here yet"), missing.waited)
+        }
         Fault::NoCluster => simple(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_CLUSTER, "cluster_not_found", ""),
         Fault::NoHost => {
             simple(StatusCode::BAD_REQUEST, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "missing_host_header", "")
@@ -251,11 +256,10 @@ fn plain(fault: &Fault, retried: bool) -> Plain {
     }
 }
 
-fn unknown_host(name: &str, waited: Duration) -> Plain {
-    let (table, host) = name.rsplit_once('/').unwrap_or(("", name));
+fn unknown(what: &str, waited: Duration) -> Plain {
     let body = format!(
-        "host {host} is not known here yet (routes {table}), and the control plane did not say within {} where it is; try \
-         again when the control plane is back, see `halcyon status`",
+        "{what}, and the control plane did not say within {} where it is; try again when the control plane is back, see \
+         `halcyon status`",
         base::format_duration(waited)
     );
     Plain {
@@ -310,7 +314,7 @@ mod tests {
         for (fault_kind, status, flags, details) in [
             (Fault::NoRoute, 404, "NR", "route_not_found"),
             (
-                Fault::UnknownHost { name: "80/a".into(), waited: Duration::from_secs(5) },
+                Fault::UnknownHost(NotKnown { name: "80/a".into(), waited: Duration::from_secs(5) }),
                 503,
                 "NR",
                 "on_demand_discovery_timeout",

@@ -132,7 +132,7 @@ pub(crate) fn resources_of(config: &Config) -> Vec<Resource> {
     all.extend(routes.values().cloned().map(Resource::Route));
     all.extend(virtual_hosts.iter().map(|(name, host)| Resource::VirtualHost(name.clone(), host.clone())));
     all.extend(secrets.values().cloned().map(Resource::Secret));
-    all.extend(names.values().cloned().map(Resource::Names));
+    all.extend(names.iter().map(|(name, table)| Resource::Names(name.clone(), table.clone())));
     all
 }
 

@@ -16,6 +16,7 @@ use transport::tls::TlsError;
 use upstream::{Ends, Failure, FailureKind, Pick};
 
 use crate::connection::Downstream;
+use crate::direct;
 use crate::http::overdue;
 use crate::live::{Chain, TcpPlan};
 use crate::record::TcpRecord;
@@ -102,10 +103,15 @@ fn too_long(longest: &mut Option<Pin<Box<Sleep>>>) -> impl Future<Output = ()> {
 
 async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>) -> Result<Far, End> {
     let cluster = plan.proxy.pick(rand::random());
-    let Some(pools) = cluster.and_then(|name| worker.view().pools(record.toward(name))) else {
+    let view = worker.view();
+    let Some(mut pools) = cluster.and_then(|name| view.pools(record.toward(name))) else {
         return Err(End::new(ResponseFlags::NO_CLUSTER, "cluster_not_found"));
     };
     let &Downstream { source, destination, .. } = record.downstream;
+    if direct::may_be_workload(&pools, destination) {
+        pools = direct::pools(worker, &view, pools, destination).await.map_err(|_| not_known())?;
+        record.toward(&pools.config().name);
+    }
     let hash = plan.proxy.hash_source.then(|| hash_of_source(source.ip()));
     let ends = pools.tells_ends().then(|| Rc::new(Ends { source, destination }));
     let original_destination = Some(&destination);
@@ -134,6 +140,10 @@ fn no_tunnel(error: NoTunnel) -> End {
             End { reason, ..End::new(ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "upstream_connect_failed") }
         }
     }
+}
+
+fn not_known() -> End {
+    End::new(ResponseFlags::NO_ROUTE, "on_demand_discovery_timeout")
 }
 
 fn not_connected(failure: &Failure) -> End {

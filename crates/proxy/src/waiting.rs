@@ -1,4 +1,5 @@
-//! Requests of one worker that wait until it is known which virtual host takes them. Off the way of all others.
+//! Requests of one worker that wait until it is known which virtual host takes them, and connections that wait until it is known
+//! whether a workload is where they go. Off the way of all others.
 //!
 //! However many requests wait for a name, it is asked for once; what came of it arrives with a new configuration, and wakes
 //! all of them. Who is asked, and what is held, is the side runtime's (`demand`).
@@ -9,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::cluster::workload_of;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
@@ -60,26 +62,51 @@ impl Waiting {
     }
 }
 
+/// What was waited for did not become known in time.
+#[derive(Debug, Clone)]
+pub(crate) struct NotKnown {
+    /// What was asked for.
+    pub name: Arc<str>,
+    /// For how long it was waited.
+    pub waited: Duration,
+}
+
 /// The configuration in which `name` is known to the routes of `plan`.
 ///
 /// # Errors
 /// It did not come in time.
 pub(crate) async fn until_known(worker: &Worker, plan: &HttpPlan, name: &Arc<str>) -> Result<Rc<View>, Fault> {
+    let is_over = |snapshot: &Snapshot| plan.table(snapshot).is_none() || !is_unknown(snapshot, name);
+    until(worker, name, is_over).await.map_err(Fault::UnknownHost)
+}
+
+/// The configuration in which it is known whether there is a workload whose cluster has this name.
+///
+/// # Errors
+/// It did not come in time.
+pub(crate) async fn until_known_workload(worker: &Worker, name: &Arc<str>) -> Result<Rc<View>, NotKnown> {
+    until(worker, name, |snapshot| !is_unknown(snapshot, name)).await
+}
+
+async fn until(worker: &Worker, name: &Arc<str>, is_over: impl Fn(&Snapshot) -> bool) -> Result<Rc<View>, NotKnown> {
     let waiting = &worker.waiting;
     let deadline = Instant::now() + waiting.limit;
     loop {
         let joined = waiting.join(name);
         if timeout_at(deadline, joined.waiting.known.notified()).await.is_err() {
-            return Err(Fault::UnknownHost { name: name.clone(), waited: waiting.limit });
+            return Err(NotKnown { name: name.clone(), waited: waiting.limit });
         }
         let view = worker.view();
-        if plan.table(&view.snapshot).is_none() || !is_unknown(&view.snapshot, name) {
+        if is_over(&view.snapshot) {
             return Ok(view);
         }
     }
 }
 
 fn is_unknown(snapshot: &Snapshot, name: &str) -> bool {
+    if workload_of(name).is_some() {
+        return !snapshot.direct.knows(name);
+    }
     let Some((table, authority)) = name.rsplit_once('/') else { return false };
     snapshot.tables.get(table).is_some_and(|table| !table.knows(authority))
 }

@@ -1,15 +1,18 @@
 //! Clusters and their endpoints: one for each port of each service, and one for each of its subsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::cluster::{Balancing, Discovery, Localities, Transport, UpstreamProtocol};
+use model::cluster::{Balancing, Discovery, Localities, PANIC_PERCENT, Transport, UpstreamProtocol};
+use model::endpoint::Health;
 use model::route::HashKey;
 use model::tcp_proxy::WeightedTarget;
 use model::tls::{OWN_CERTIFICATE, SYSTEM_ROOTS, TlsVersions, UpstreamTls, Validation};
 use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet, LocalityEndpoints, StringMatch};
 
+use crate::direct;
+use crate::headless::Dialled;
 use crate::locality::{Near, Placed};
 use crate::names;
 use crate::node::Node;
@@ -36,14 +39,12 @@ pub fn add_service(config: &mut Config, world: &World, node: &Node, service: &Se
         for (subset, labels, policy) in whole.chain(subsets) {
             let name = names::outbound(port.number, subset, &service.host);
             let members = Members { service, port, labels };
-            let discovery = match policy.passthrough {
-                true => Discovery::OriginalDestination,
-                false => members.discovery((world, node), &policy.near, &name),
-            };
+            let discovery = members.discovery((world, node), &policy, &name);
             if let Discovery::Eds(_) = discovery {
                 config.endpoints.insert(name.clone(), Arc::new(members.set((world, node), &policy.near, &name)));
             }
-            let cluster = cluster(name.clone(), discovery, (world, node), service, port, &policy);
+            let mut cluster = cluster(name.clone(), discovery, (world, node), service, port, &policy);
+            members.heed_dialled(&mut cluster, (world, node));
             config.clusters.insert(name, Arc::new(cluster));
         }
     }
@@ -59,9 +60,12 @@ pub fn endpoint_sets(world: &World, node: &Node, service: &Service) -> Vec<Endpo
     for port in service.ports.iter().filter(|p| p.protocol != Protocol::Udp) {
         let subsets = policies.subsets.iter().map(|s| (s.name.as_str(), Some(&s.labels), policies.of_subset(s, port)));
         let whole = std::iter::once(("", None, policies.of_port(port)));
-        for (subset, labels, policy) in whole.chain(subsets).filter(|(.., policy)| !policy.passthrough) {
+        for (subset, labels, policy) in whole.chain(subsets) {
             let name = names::outbound(port.number, subset, &service.host);
-            sets.push(Members { service, port, labels }.set((world, node), &policy.near, &name));
+            let members = Members { service, port, labels };
+            if let Discovery::Eds(_) = members.discovery((world, node), &policy, &name) {
+                sets.push(members.set((world, node), &policy.near, &name));
+            }
         }
     }
     sets
@@ -110,7 +114,7 @@ fn cluster(
         localities: if passthrough { Localities::Alike } else { policy.near.localities() },
         connect_timeout: policy.pool.connect_timeout.unwrap_or(world.settings.connect_timeout),
         protocol,
-        transport: transport(world, service, mesh_alpn(port, protocol), policy, &name),
+        transport: transport(world, service, mesh_alpn(port.protocol, protocol), policy, &name),
         outlier_detection: policy.outlier_detection.clone().map(Box::new),
         health_check: health_check.map(Box::new),
         slow_start: policy.slow_start.filter(|_| !passthrough).map(Box::new),
@@ -140,12 +144,13 @@ fn protocol(node: &Node, port: &ServicePort, policy: &Policy, external: bool) ->
 }
 
 fn transport(world: &World, service: &Service, alpn: &[&str], policy: &Policy, cluster: &str) -> Transport {
+    let mesh_tls = || mesh_tls(world.identities(service), alpn, Some(cluster));
     match &policy.tls {
         None if service.external || !world.settings.auto_mtls => Transport::Plain,
-        None => Transport::MeshTls(mesh_tls(world, service, alpn, cluster)),
+        None => Transport::MeshTls(mesh_tls()),
         Some(TlsChoice::Disable) => Transport::Plain,
         Some(TlsChoice::Mesh { sni, names }) => {
-            let mut tls = mesh_tls(world, service, alpn, cluster);
+            let mut tls = mesh_tls();
             if let Some(sni) = sni {
                 tls.sni = Some(sni.clone());
             }
@@ -175,24 +180,25 @@ fn own_tls(mut tls: UpstreamTls, service: &Service) -> UpstreamTls {
 }
 
 /// What the mesh's TLS offers by ALPN towards a port.
-fn mesh_alpn(port: &ServicePort, protocol: UpstreamProtocol) -> &'static [&'static str] {
+pub fn mesh_alpn(port: Protocol, protocol: UpstreamProtocol) -> &'static [&'static str] {
     match protocol {
-        _ if !port.protocol.may_be_http() => &TCP_ALPN,
+        _ if !port.may_be_http() => &TCP_ALPN,
         UpstreamProtocol::Http1 => &HTTP1_ALPN,
         _ => &HTTP_ALPN,
     }
 }
 
-/// The mesh's mutual TLS: our certificate, and a server that is one of the service's accounts (secure naming).
-fn mesh_tls(world: &World, service: &Service, alpn: &[&str], cluster: &str) -> UpstreamTls {
+/// The mesh's mutual TLS: our certificate, and a server that is one of these identities (secure naming). `cluster` is the one
+/// by whose name a gateway between networks would route.
+pub fn mesh_tls(identities: BTreeSet<String>, alpn: &[&str], cluster: Option<&str>) -> UpstreamTls {
     UpstreamTls {
         certificate: Some(OWN_CERTIFICATE.into()),
         validation: Some(Validation {
             trust: TRUST_BUNDLE.into(),
-            names: world.identities(service).into_iter().map(StringMatch::exact).collect(),
+            names: identities.into_iter().map(StringMatch::exact).collect(),
             pins: None,
         }),
-        sni: Some(mesh_sni(cluster)),
+        sni: cluster.map(mesh_sni),
         alpn: alpn.iter().map(|p| p.to_string()).collect(),
         versions: TlsVersions::default(),
     }
@@ -208,7 +214,7 @@ pub fn add_passed_through(config: &mut Config, world: &World, node: &Node, servi
         for (subset, labels, policy) in std::iter::once(("", None, policies.of_port(port))).chain(subsets) {
             let own = names::outbound(port.number, subset, &service.host);
             let name: Arc<str> = mesh_sni(&own).into();
-            let discovery = Members { service, port, labels }.discovery((world, node), &policy.near, &own);
+            let discovery = Members { service, port, labels }.by_backing((world, node), &policy.near, &own);
             // What the client of the mesh sends is for who ends its TLS.
             let policy = Policy { proxy_header: None, ..policy };
             let made = cluster(name.clone(), discovery, (world, node), service, port, &policy);
@@ -233,7 +239,16 @@ struct Members<'a> {
 }
 
 impl Members<'_> {
-    fn discovery(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> Discovery {
+    fn discovery(&self, (world, node): (&World, &Node), policy: &Policy, name: &Arc<str>) -> Discovery {
+        match Dialled::of(node, self.service) {
+            Dialled::Only => Discovery::OriginalDestination,
+            // It is dialled as it is anyway, and with what is known of it.
+            Dialled::Ignored if policy.passthrough => Discovery::OriginalDestination,
+            Dialled::Ignored | Dialled::Preferred => self.by_backing((world, node), &policy.near, name),
+        }
+    }
+
+    fn by_backing(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> Discovery {
         match &self.service.backing {
             Backing::Workloads(_) | Backing::Fixed(_) => Discovery::Eds(name.clone()),
             Backing::Passthrough => Discovery::OriginalDestination,
@@ -246,11 +261,45 @@ impl Members<'_> {
         }
     }
 
-    /// All that are ready, as the client is to prefer them.
+    /// All that are ready, as the client is to prefer them. Those that are not are there where they may be dialled.
     fn set(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> EndpointSet {
         let waits = |endpoint: &Endpoint| endpoint.address.socket_addr().is_some_and(|addr| world.withholds(&addr));
-        let ready = self.registered(world).into_iter().filter(|member| !waits(&member.endpoint));
-        EndpointSet::new(name.clone(), near.arrange(ready, node))
+        let dialled = Dialled::of(node, self.service) == Dialled::Preferred;
+        let found = self.registered(world).into_iter().filter_map(|mut member| {
+            if waits(&member.endpoint) {
+                member.endpoint.health = Health::Unhealthy;
+                return dialled.then_some(member);
+            }
+            Some(member)
+        });
+        EndpointSet::new(name.clone(), near.arrange(found, node))
+    }
+
+    /// What a cluster has to do with the address that was dialled.
+    fn heed_dialled(&self, cluster: &mut Cluster, (world, node): (&World, &Node)) {
+        match Dialled::of(node, self.service) {
+            Dialled::Ignored => {}
+            Dialled::Preferred => {
+                cluster.prefers_dialled = true;
+                // Those that are not ready are there only to be dialled.
+                if cluster.panic_percent == PANIC_PERCENT {
+                    cluster.panic_percent = 0;
+                }
+            }
+            // Nothing is known of an address here, so all have to be alike.
+            Dialled::Only => {
+                if let Transport::MeshTls(tls) = &cluster.transport {
+                    let all = self.all_take_mesh_tls(world);
+                    cluster.transport = if all { Transport::Tls(tls.clone()) } else { Transport::Plain };
+                }
+            }
+        }
+    }
+
+    /// Does every one take the mesh's TLS?
+    fn all_take_mesh_tls(&self, world: &World) -> bool {
+        let members = self.registered(world);
+        !members.is_empty() && members.iter().all(|member| member.endpoint.mesh_tls)
     }
 
     /// Endpoints of the registry, or given with the service as addresses.
@@ -280,16 +329,17 @@ impl Members<'_> {
             Target::Number(number) => *number,
             Target::Name(_) => self.port.number,
         };
-        // One without an address lies behind the gateway of another network, and one with a path on another machine.
-        let reachable = |e: &&FixedEndpoint| !e.address.is_empty() && !e.address.starts_with("unix://");
+        // One without an address lies behind the gateway of another network.
+        let reachable = |e: &&FixedEndpoint| !e.address.is_empty();
         let members = list.iter().filter(|e| fits(&e.labels)).filter(reachable).map(|e| {
             // The port is called as in the service, or as the service calls that of its pods.
             let target = if let Target::Name(name) = &self.port.target { Some(name) } else { None };
             let named = self.port.name.iter().chain(target).find_map(|name| e.ports.get(name));
             let port = named.copied().unwrap_or(own);
-            let address = match e.address.parse() {
-                Ok(ip) => Address::socket(SocketAddr::new(ip, port)),
-                Err(_) => Address::Host { host: e.address.as_str().into(), port },
+            let address = match (e.address.strip_prefix("unix://"), e.address.parse()) {
+                (Some(path), _) => Address::Pipe(path.into()),
+                (None, Ok(ip)) => Address::socket(SocketAddr::new(ip, port)),
+                (None, Err(_)) => Address::Host { host: e.address.as_str().into(), port },
             };
             let mesh_tls = !self.service.external && world.is_mesh_address(&e.address, port);
             let endpoint = Endpoint { weight: e.weight.max(1), mesh_tls, ..Endpoint::plain(address) };
@@ -300,11 +350,12 @@ impl Members<'_> {
 }
 
 /// The clusters of destinations that nobody knows.
-pub fn add_unknown(config: &mut Config, world: &World) {
+pub fn add_unknown(config: &mut Config, world: &World, node: &Node) {
     let pool = Pool::read(world.settings.pool.as_ref(), None, world.settings.tcp_keepalive.as_ref());
     let mut passthrough = Cluster {
         connect_timeout: pool.connect_timeout.unwrap_or(world.settings.connect_timeout),
         balancing: Balancing::Provided,
+        workloads: direct::asked_for(world, node).into(),
         protocol: UpstreamProtocol::SameAsDownstream,
         ..Cluster::new(names::PASSTHROUGH, Discovery::OriginalDestination)
     };

@@ -16,6 +16,7 @@ use model::http_proxy::RouteSource;
 use model::route::{Action, HostIndex, Mismatch, RequestView, find_host};
 use model::{Config, FilterChain, Listener, NetworkFilter, Route, RouteConfiguration, VirtualHost};
 
+use crate::headless::dialled_addresses;
 use crate::names::complete_host;
 use crate::node::{Capture, Node, Role};
 use crate::service::Service;
@@ -224,7 +225,11 @@ impl<'a> Walk<'a> {
     /// Where a connection to the destination goes.
     fn address(&self, service: Option<&Arc<Service>>) -> SocketAddr {
         let unknown = || self.question.host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        SocketAddr::new(service.and_then(|s| s.addresses.first().copied()).unwrap_or_else(unknown), self.question.port)
+        let of = |service: &Arc<Service>| {
+            let single = dialled_addresses(self.world, service).first().copied();
+            single.or_else(|| service.blocks.first().map(|block| block.addr()))
+        };
+        SocketAddr::new(service.and_then(of).unwrap_or_else(unknown), self.question.port)
     }
 
     /// The listener that stands for the destination, as captured connections are handed on; a gateway's by its port.

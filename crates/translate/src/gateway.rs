@@ -28,7 +28,7 @@ use crate::names::{complete_gateway, complete_host};
 use crate::node::{Node, Role};
 use crate::outbound::{http_proxy, logs};
 use crate::raw;
-use crate::routes::{Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
+use crate::routes::{At, Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
 use crate::secrets::{HELD, ROOTS};
 use crate::servers::{self, Open, host_part, is_plain_http, protocol};
 use crate::service::selected;
@@ -254,7 +254,7 @@ fn passed_through(world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain
     let mut chains = Vec::new();
     for rule in bound(world, node, &gateway) {
         let reading = Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
-        for (mut server_names, clusters) in tls_rules(rule.spec(), reading) {
+        for (mut server_names, clusters) in tls_rules(rule.spec(), reading, At::Own) {
             server_names.retain(|sni| !opened(&open, rule.namespace(), sni).is_empty());
             if !server_names.is_empty() {
                 let matches = ChainMatch { server_names, ..ChainMatch::default() };
@@ -296,7 +296,7 @@ fn tcp_targets(world: &World, node: &Node, open: Open<'_>) -> Vec<WeightedTarget
     let gateway = open.gateway.full_name();
     let targets = bound(world, node, &gateway).filter_map(|rule| {
         let reading = Reading { world, node, namespace: rule.namespace(), gateway: Some(&gateway), port: open.port };
-        let tcp = tcp_rule(rule.spec(), reading)?;
+        let tcp = tcp_rule(rule.spec(), reading, At::Own)?;
         Some(weighted(&tcp.route, reading)).filter(|targets| !targets.is_empty())
     });
     targets.into_iter().next().unwrap_or_default()

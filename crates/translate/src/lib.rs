@@ -8,9 +8,11 @@
 
 mod check;
 mod clusters;
+mod direct;
 mod edge;
 pub mod explain;
 mod gateway;
+mod headless;
 mod inbound;
 pub mod locality;
 mod names;
@@ -32,6 +34,7 @@ pub mod workload;
 mod world;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{Config, EndpointSet, NameTable};
@@ -77,7 +80,7 @@ pub fn common(world: &World, node: &Node) -> Common {
     }
     match node.role {
         Role::Program => program::adapt(&mut config, world, node, &visible),
-        _ => clusters::add_unknown(&mut config, world),
+        _ => clusters::add_unknown(&mut config, world, node),
     }
     if let Role::Sidecar { capture: Capture::Redirect { netns, outbound }, .. } = &node.role {
         outbound::add_captured(&mut config, world, node, &visible, netns, outbound);
@@ -114,6 +117,14 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
     config
 }
 
+/// The clusters of workloads that a proxy of ours asks for by the addresses that its program dialled
+/// ([`model::cluster::of_workload`]). They belong to no service's policies, and nothing else names them.
+pub fn workloads(world: &World, dialled: &BTreeSet<SocketAddr>) -> Config {
+    let mut config = Config::default();
+    direct::add(&mut config, world, dialled);
+    config
+}
+
 /// The endpoint sets of one service, as a scope sees it; none if it does not.
 pub fn endpoints(world: &World, scope: &Node, host: &str) -> Vec<Arc<EndpointSet>> {
     let Some(service) = world.service_named(host).and_then(|service| world.seen(service, scope)) else {
@@ -126,10 +137,12 @@ pub fn endpoints(world: &World, scope: &Node, host: &str) -> Vec<Arc<EndpointSet
     sets.into_iter().map(Arc::new).collect()
 }
 
-/// The names that the program may ask for: every form of every visible service's host.
+/// The names that the program may ask for: every form of every visible service's host. Those of headless services, whose
+/// addresses come and go, stand in tables of their own.
 fn add_names(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Service>]) {
     let mut table = NameTable::default();
     for service in visible {
+        headless::add_names(config, world, node, service);
         for form in names::short_forms(&service.host, &node.namespace, &world.settings.dns_domain) {
             if !service.addresses.is_empty() {
                 table.names.entry(form).or_insert_with(|| service.addresses.clone());

@@ -3,6 +3,7 @@
 //! Captured connections all reach one socket, and are handed on by their original destination (Istio's layout): to
 //! `0.0.0.0_<port>` for HTTP, where the route table of that port decides by host; to `<address>_<port>` for the rest.
 
+mod blocks;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +21,12 @@ use model::{
     RouteConfiguration, TcpProxy, VirtualHost,
 };
 
+use crate::headless::dialled_addresses;
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
 use crate::raw;
-use crate::routes::{mesh_host, raw_targets, tls_targets};
+use crate::routes::{At, mesh_host, raw_targets, tls_targets};
 use crate::scope::Way;
 use crate::service::{Service, ServicePort};
 use crate::vips;
@@ -63,6 +65,7 @@ pub fn add_captured(
             }
         }
     }
+    blocks::add(config, world, node, visible);
     add_captures(config, world, node, netns, at);
 }
 
@@ -117,7 +120,7 @@ pub fn add_upstreams(
         let name: Arc<str> = format!("{}_{}", upstream.bind.ip(), upstream.bind.port()).into();
         let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
         let inspect = inspect(world, port.protocol);
-        let (chains, default_chain) = chains(world, node, service, port, &routes);
+        let (chains, default_chain) = chains(world, node, service, port, &routes, At::Own);
         let bind = (Address::socket(upstream.bind), true);
         add(config, listener(world, name, bind, inspect, chains, default_chain));
         if port.protocol.may_be_http() {
@@ -209,13 +212,13 @@ fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
     listener(world, name, (Address::socket(any), false), inspect, chains, Some(unknown_chain(world, node)))
 }
 
-/// A port of a service that is known by its address alone.
+/// A port of a service that is known by its address alone, or those of its workloads.
 fn add_by_address(config: &mut Config, world: &World, node: &Node, service: &Service, port: &ServicePort) {
     let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
-    for address in &service.addresses {
+    for address in dialled_addresses(world, service) {
         let name: Arc<str> = format!("{address}_{}", port.number).into();
-        let (chains, default_chain) = chains(world, node, service, port, &routes);
-        let at = Address::socket(SocketAddr::new(*address, port.number));
+        let (chains, default_chain) = chains(world, node, service, port, &routes, At::In(address.into()));
+        let at = Address::socket(SocketAddr::new(address, port.number));
         add(config, listener(world, name, (at, false), inspect(world, port.protocol), chains, default_chain));
     }
     if port.protocol == Protocol::Auto {
@@ -237,18 +240,20 @@ fn inspect(world: &World, protocol: Protocol) -> Inspect {
     }
 }
 
-/// The chains towards one port of a service: HTTP, raw, or both if that is found out per connection.
+/// The chains towards one port of a service, for connections to an address: HTTP, raw, or both if that is found out per
+/// connection.
 fn chains(
     world: &World,
     node: &Node,
     service: &Service,
     port: &ServicePort,
     routes: &Arc<str>,
+    at: At,
 ) -> (Vec<FilterChain>, Option<FilterChain>) {
     let chain = |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, filter };
     let http = || to_routes(world, routes.clone());
     let to_service = || {
-        let clusters = raw_targets(world, node, service, port.number);
+        let clusters = raw_targets(world, node, service, port.number, at);
         let name = names::outbound(port.number, "", &service.host);
         NetworkFilter::Tcp(raw::to_clusters(world, node, name, clusters))
     };
@@ -260,11 +265,12 @@ fn chains(
             (vec![chain("http", found, http())], Some(chain("tcp", ChainMatch::default(), to_service())))
         }
         Protocol::Tls | Protocol::Https => {
-            let by_name = tls_targets(world, node, service, port.number).into_iter().map(|(server_names, clusters)| {
-                let to = clusters[0].cluster.clone();
-                let filter = NetworkFilter::Tcp(raw::to_clusters(world, node, to, clusters));
-                chain("tls", ChainMatch { server_names, ..ChainMatch::default() }, filter)
-            });
+            let by_name =
+                tls_targets(world, node, service, port.number, at).into_iter().map(|(server_names, clusters)| {
+                    let to = clusters[0].cluster.clone();
+                    let filter = NetworkFilter::Tcp(raw::to_clusters(world, node, to, clusters));
+                    chain("tls", ChainMatch { server_names, ..ChainMatch::default() }, filter)
+                });
             (by_name.chain([chain("tcp", ChainMatch::default(), to_service())]).collect(), None)
         }
         _ => (vec![chain("tcp", ChainMatch::default(), to_service())], None),

@@ -5,20 +5,23 @@ mod headers;
 mod http_rule;
 mod retries;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::Spanned;
 use api::istio::{
     Delegate, HttpRoute, L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute, VirtualService,
 };
+use ipnet::IpNet;
 use model::tcp_proxy::WeightedTarget;
 use model::{Route, VirtualHost};
 
 use crate::clusters::hash_key;
 use crate::names::{self, complete_host, short_forms, without_dot};
 use crate::node::Node;
-use crate::service::{Service, Visibility, selected};
+use crate::protocol::Protocol;
+use crate::service::{Service, ServicePort, Visibility, selected};
 use crate::world::{Document, World};
 
 pub use http_rule::{
@@ -29,6 +32,11 @@ pub use retries::inbound_retry;
 /// The virtual host of a service in the mesh, on one port: its forms and addresses, and the rules for it.
 pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> VirtualHost {
     let mut domains = short_forms(&service.host, &node.namespace, &world.settings.dns_domain);
+    if service.headless.is_some() {
+        // Its workloads have names below it.
+        let below: Vec<String> = domains.iter().map(|form| format!("*.{form}")).collect();
+        domains.extend(below);
+    }
     domains.extend(service.addresses.iter().map(|ip| match ip {
         std::net::IpAddr::V4(ip) => ip.to_string(),
         std::net::IpAddr::V6(ip) => format!("[{ip}]"),
@@ -47,12 +55,49 @@ pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> Vi
     VirtualHost { name: format!("{}:{port}", service.host).into(), domains, routes, ..VirtualHost::default() }
 }
 
+/// What is known of the address that a client dialled, when listeners are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// It is in this block, which may be a single address.
+    In(IpNet),
+    /// It is a socket of the proxy's own, of which rules do not speak: they take any address there (Istio's behaviour).
+    Own,
+}
+
+impl At {
+    /// Is all of it in one of these blocks? None are all.
+    fn is_within(self, subnets: &[String]) -> bool {
+        let covers = |block: IpNet| move |subnet: &String| read_block(subnet).is_some_and(|it| it.contains(&block));
+        match self {
+            Self::In(block) => subnets.is_empty() || subnets.iter().any(covers(block)),
+            Self::Own => true,
+        }
+    }
+}
+
+/// Reads a block of addresses, or a single one.
+pub fn read_block(text: &str) -> Option<IpNet> {
+    text.parse::<IpNet>().ok().map(|block| block.trunc()).or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// The blocks of addresses to which rules for connections to a port of a service are narrowed.
+pub fn narrowed(world: &World, node: &Node, service: &Service, port: &ServicePort) -> BTreeSet<IpNet> {
+    let Some(rule) = world.mesh_rule(node, &service.host) else { return BTreeSet::new() };
+    let reading = Reading { world, node, namespace: rule.namespace(), gateway: None, port: port.number };
+    let by_name = matches!(port.protocol, Protocol::Tls | Protocol::Https);
+    let tcp = rule.spec().tcp.iter().flat_map(|tcp| &tcp.match_).filter(|m| is_meant(m, reading));
+    let tls = rule.spec().tls.iter().filter(|_| by_name).flat_map(|tls| &tls.match_);
+    let tls = tls.filter(|m| is_meant_tls(m, reading));
+    let subnets = tcp.flat_map(|m| &m.destination_subnets).chain(tls.flat_map(|m| &m.destination_subnets));
+    subnets.filter_map(|subnet| read_block(subnet)).collect()
+}
+
 /// Where raw connections to a port of a service go: as a TCP rule says, else to the service.
-pub fn raw_targets(world: &World, node: &Node, service: &Service, port: u16) -> Vec<WeightedTarget> {
+pub fn raw_targets(world: &World, node: &Node, service: &Service, port: u16, at: At) -> Vec<WeightedTarget> {
     let rule = world.mesh_rule(node, &service.host);
     let ruled = rule.and_then(|rule| {
         let reading = Reading { world, node, namespace: rule.namespace(), gateway: None, port };
-        Some(weighted(&tcp_rule(rule.spec(), reading)?.route, reading))
+        Some(weighted(&tcp_rule(rule.spec(), reading, at)?.route, reading))
     });
     ruled
         .filter(|targets| !targets.is_empty())
@@ -65,35 +110,41 @@ pub fn tls_targets(
     node: &Node,
     service: &Service,
     port: u16,
+    at: At,
 ) -> Vec<(Vec<String>, Vec<WeightedTarget>)> {
     let Some(rule) = world.mesh_rule(node, &service.host) else { return Vec::new() };
     let reading = Reading { world, node, namespace: rule.namespace(), gateway: None, port };
-    tls_rules(rule.spec(), reading).collect()
+    tls_rules(rule.spec(), reading, at).collect()
 }
 
-/// The first TCP rule that is meant for this caller, gateway and port.
-pub fn tcp_rule<'a>(rule: &'a VirtualService, reading: Reading<'_>) -> Option<&'a TcpRoute> {
-    let meant = |m: &L4MatchAttributes| {
-        concerns_connections(m.port.as_ref(), &m.source_labels, &m.source_namespace, &m.gateways, reading)
-    };
+/// The first TCP rule that is meant for this caller, gateway, port and address.
+pub fn tcp_rule<'a>(rule: &'a VirtualService, reading: Reading<'_>, at: At) -> Option<&'a TcpRoute> {
+    let meant = |m: &L4MatchAttributes| is_meant(m, reading) && at.is_within(&m.destination_subnets);
     rule.tcp.iter().find(|tcp| tcp.match_.is_empty() || tcp.match_.iter().any(meant))
 }
 
-/// The TLS rules that are meant for this caller, gateway and port: their server names in lower case, and where
+/// The TLS rules that are meant for this caller, gateway, port and address: their server names in lower case, and where
 /// connections go.
 pub fn tls_rules<'a>(
     rule: &'a VirtualService,
     reading: Reading<'a>,
+    at: At,
 ) -> impl Iterator<Item = (Vec<String>, Vec<WeightedTarget>)> {
-    let meant = move |m: &&TlsMatchAttributes| {
-        concerns_connections(m.port.as_ref(), &m.source_labels, &m.source_namespace, &m.gateways, reading)
-    };
+    let meant = move |m: &&TlsMatchAttributes| is_meant_tls(m, reading) && at.is_within(&m.destination_subnets);
     let read = move |tls: &TlsRoute| {
         let hosts = tls.match_.iter().filter(meant).flat_map(|m| &m.sni_hosts);
         let server_names: Vec<String> = hosts.map(|sni| without_dot(&sni.value).to_ascii_lowercase()).collect();
         (server_names, weighted(&tls.route, reading))
     };
     rule.tls.iter().map(read).filter(|(names, targets)| !names.is_empty() && !targets.is_empty())
+}
+
+fn is_meant(m: &L4MatchAttributes, reading: Reading<'_>) -> bool {
+    concerns_connections(m.port.as_ref(), &m.source_labels, &m.source_namespace, &m.gateways, reading)
+}
+
+fn is_meant_tls(m: &TlsMatchAttributes, reading: Reading<'_>) -> bool {
+    concerns_connections(m.port.as_ref(), &m.source_labels, &m.source_namespace, &m.gateways, reading)
 }
 
 /// Is a condition on connections meant for this caller, gateway and port? A gateway is nobody's workload: there only its

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::ResourceKey;
+use ipnet::IpNet;
 use model::{DestinationService, Endpoint, Locality};
 
 use crate::policy::Asked;
@@ -24,6 +25,10 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// The addresses by which it is dialled; the first may be one that the control plane gave it.
     pub addresses: Vec<IpAddr>,
+    /// Blocks of addresses by which it is dialled too.
+    pub blocks: Vec<IpNet>,
+    /// It has no address of its own, and is not to be given one.
+    pub headless: Option<Headless>,
     /// Where its endpoints come from.
     pub backing: Backing,
     /// Who may see it.
@@ -58,6 +63,13 @@ pub enum Target {
     Number(u16),
     /// The one that each workload calls so.
     Name(String),
+}
+
+/// A service of which clients see the workloads one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headless {
+    /// They see those that are not ready too.
+    pub unready: bool,
 }
 
 /// Where a service's endpoints come from.
@@ -151,7 +163,7 @@ impl Service {
 
     /// Is all the same, but for endpoints of its own?
     pub(crate) fn differs_in_endpoints_only(&self, other: &Self) -> bool {
-        let Self { host, name, namespace, ports, addresses, backing, visible, external, .. } = self;
+        let Self { host, name, namespace, ports, addresses, blocks, headless, backing, visible, external, .. } = self;
         let Self { asked, certificate_names, defined_by, .. } = self;
         let same_backing = match (backing, &other.backing) {
             (Backing::Fixed(_), Backing::Fixed(_)) => true,
@@ -163,6 +175,8 @@ impl Service {
             && *namespace == other.namespace
             && *ports == other.ports
             && *addresses == other.addresses
+            && *blocks == other.blocks
+            && *headless == other.headless
             && *visible == other.visible
             && *external == other.external
             && *asked == other.asked

@@ -17,8 +17,10 @@ use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Side
 use api::kubernetes::{Deployment, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
+use ipnet::IpNet;
 use model::Locality;
 
+use crate::direct;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::peer_authentication::Mode;
@@ -245,11 +247,14 @@ impl World {
         self.known(&service.host).map_or_else(BTreeSet::new, |known| self.identities_of(known))
     }
 
+    /// The identity that an account stands for.
+    pub(crate) fn identity(&self, namespace: &str, account: &str) -> Option<String> {
+        SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
+    }
+
     fn identities_of(&self, known: &Known) -> BTreeSet<String> {
         let (service, members) = (&known.service, &known.members);
-        let identity = |namespace: &str, account: &str| {
-            SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
-        };
+        let identity = |namespace: &str, account: &str| self.identity(namespace, account);
         let running = members.iter().filter_map(|w| identity(&w.namespace, &w.service_account));
         let mut all: BTreeSet<String> = running.chain(service.certificate_names.iter().cloned()).collect();
         let of_entries = known.entries.iter().filter_map(|entry| entry.service_account.as_deref());
@@ -281,7 +286,8 @@ impl World {
         waiting.any(|waits| waits == address) || !registered()
     }
 
-    fn at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
+    /// The workloads at an address.
+    pub(crate) fn at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
         let from = self.by_address.partition_point(|w| w.address < address);
         self.by_address[from..].iter().take_while(move |w| w.address == address)
     }
@@ -314,12 +320,7 @@ impl World {
         target: u16,
     ) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
         let own = self.at(address).filter(move |w| w.namespace == namespace);
-        own.flat_map(move |workload| {
-            let services = self.services().filter(|s| s.selects(workload));
-            services
-                .flat_map(|s| s.ports.iter().map(move |p| (&**s, p)))
-                .filter(move |(_, p)| p.on(workload) == Some(target))
-        })
+        own.flat_map(move |workload| self.served(workload, target))
     }
 
     /// The ServicePolicy that limits what comes in by a port of a program at this address, of this namespace: of those of
@@ -344,6 +345,34 @@ impl World {
         };
         // The list is from the oldest on, and of equals the last one counts as the greatest.
         self.service_policies.iter().rev().filter(limits).max_by_key(|policy| specificity(policy))
+    }
+
+    /// The service that a workload is an instance of by this port of its program; of several the first by host.
+    pub(crate) fn served_by(&self, workload: &Workload, target: u16) -> Option<(&Service, &ServicePort)> {
+        self.served(workload, target).next()
+    }
+
+    /// The services that a workload is an instance of by this port of its program.
+    fn served<'a>(
+        &'a self,
+        workload: &'a Workload,
+        target: u16,
+    ) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
+        let services = self.services().filter(|s| s.selects(workload));
+        let ports = services.flat_map(|s| s.ports.iter().map(move |p| (&**s, p)));
+        ports.filter(move |(_, port)| port.on(workload) == Some(target))
+    }
+
+    /// The blocks of addresses in which the mesh's workloads are.
+    pub(crate) fn blocks(&self) -> Vec<IpNet> {
+        let mut blocks = Vec::new();
+        let mut next = 0;
+        while let Some(workload) = self.by_address.get(next) {
+            let block = direct::block(workload.address);
+            next = self.by_address.partition_point(|workload| workload.address <= block.broadcast());
+            blocks.push(block);
+        }
+        blocks
     }
 
     /// The rules for a service as `node` sees them: the client's namespace, then the service's, then the root's; the

@@ -1,7 +1,11 @@
 //! Connect to an address, from this process's network namespace or from a workload's.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
@@ -99,6 +103,11 @@ impl Connector {
             Address::Ip(addr) => *addr,
             Address::Unix(path) => {
                 let path = path.as_deref().unwrap_or_else(|| "".as_ref());
+                let path = match path.as_os_str().as_bytes() {
+                    // A name of no file, as people write it; the system has a zero byte there.
+                    [b'@', name @ ..] => Cow::Owned(PathBuf::from(OsString::from_vec([b"\0", name].concat()))),
+                    _ => Cow::Borrowed(path),
+                };
                 return UnixStream::connect(path).await.map(Stream::from).map_err(|e| classify(to, e));
             }
         };

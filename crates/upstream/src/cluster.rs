@@ -184,7 +184,9 @@ impl Core {
 
     /// Makes a table that was taken over anew, if it was made by other rules.
     fn heed(&self, previous: &model::Cluster) {
-        let same = previous.balancing == self.config.balancing && previous.localities == self.config.localities;
+        let same = previous.balancing == self.config.balancing
+            && previous.localities == self.config.localities
+            && previous.prefers_dialled == self.config.prefers_dialled;
         if !same && self.used.load(Relaxed) {
             let given = self.lock();
             match &self.config.discovery {
@@ -318,6 +320,8 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
         name,
         discovery,
         balancing,
+        prefers_dialled,
+        workloads,
         localities,
         connect_timeout,
         protocol,
@@ -342,6 +346,8 @@ fn same_apart_from_endpoints(a: &model::Cluster, b: &model::Cluster) -> bool {
     same_discovery
         && *name == b.name
         && *balancing == b.balancing
+        && *prefers_dialled == b.prefers_dialled
+        && *workloads == b.workloads
         && *localities == b.localities
         && *connect_timeout == b.connect_timeout
         && *protocol == b.protocol

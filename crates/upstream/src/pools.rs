@@ -43,7 +43,8 @@ pub struct Pick<'a> {
     pub hash: Option<u64>,
     /// Where the tries before went to, if their priorities are to be left out after some of them.
     pub past: Option<&'a PastPriorities>,
-    /// Where the downstream wanted to go: the endpoint of `ORIGINAL_DST` clusters.
+    /// Where the downstream wanted to go: the endpoint of `ORIGINAL_DST` clusters, and the first choice of those that prefer
+    /// it.
     pub original_destination: Option<&'a SocketAddr>,
     /// What the downstream speaks: for clusters that speak the same.
     pub downstream: Version,
@@ -294,7 +295,9 @@ impl ClusterPools {
             self.reconcile(&table);
         }
         let order = |attempt| self.order(core, pick, attempt);
-        let endpoint = table.pick_untried(order, pick.draw, pick.tried, pick.repicks, pick.past)?;
+        let chosen = || table.pick_untried(order, pick.draw, pick.tried, pick.repicks, pick.past);
+        let dialled = pick.original_destination.and_then(|address| table.dialled(address, pick.draw));
+        let endpoint = dialled.or_else(chosen)?;
         if let Some(pool) = self.pools.borrow().get(&endpoint.id()) {
             return Some(pool.clone());
         }

@@ -1,6 +1,7 @@
 //! All endpoints of a cluster as of one update, prepared so that a pick allocates nothing and looks at few of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::cluster::{Balancing, Localities, PANIC_PERCENT, PeakEwma};
@@ -23,6 +24,8 @@ pub struct EndpointTable {
     spread: Spread,
     /// The weights of localities by priority, where they have shares.
     weights: BTreeMap<u32, Weights>,
+    /// Their numbers by address, in its order, where the one that was dialled comes first.
+    by_address: Box<[(SocketAddr, u32)]>,
 }
 
 /// One priority.
@@ -47,6 +50,8 @@ pub struct Rules<'a> {
     pub balancing: &'a Balancing,
     /// What localities have to do with it.
     pub localities: Localities,
+    /// The endpoint that was dialled comes first.
+    pub prefers_dialled: bool,
     /// Below this share of available endpoints a priority uses all of its endpoints, in percent; 0: never.
     pub panic_percent: u8,
     /// How the share of a new endpoint grows.
@@ -61,6 +66,7 @@ impl<'a> Rules<'a> {
         Self {
             balancing: &config.balancing,
             localities: config.localities,
+            prefers_dialled: config.prefers_dialled,
             panic_percent: config.panic_percent,
             slow_start: config.slow_start.as_deref(),
             checked: config.health_check.is_some(),
@@ -73,6 +79,7 @@ impl Default for Rules<'_> {
         Self {
             balancing: &Balancing::RoundRobin,
             localities: Localities::Alike,
+            prefers_dialled: false,
             panic_percent: PANIC_PERCENT,
             slow_start: None,
             checked: false,
@@ -174,7 +181,8 @@ impl EndpointTable {
             level.divide(&endpoints, weights, spread, &growth);
             level.hash(&endpoints, weights, rules.balancing, loads.panics(at));
         }
-        Self { endpoints, levels, loads, spread, weights }
+        let by_address = if rules.prefers_dialled { by_address(&endpoints) } else { Box::default() };
+        Self { endpoints, levels, loads, spread, weights, by_address }
     }
 
     /// Is it made of the same endpoints and weights?
@@ -194,6 +202,18 @@ impl EndpointTable {
     /// How many are healthy.
     pub fn healthy(&self) -> usize {
         self.levels.iter().map(|l| l.healthy.len()).sum()
+    }
+
+    /// The endpoint that was dialled, if the cluster's rules prefer it: the one at exactly that address, else one at that IP
+    /// address by the draw, since its port may be another than the one that callers know. Its health does not matter.
+    pub fn dialled(&self, address: SocketAddr, draw: u64) -> Option<&Arc<Endpoint>> {
+        let exact = self.by_address.binary_search_by_key(&address, |(at, _)| *at);
+        let place = exact.ok().or_else(|| {
+            let from = self.by_address.partition_point(|(at, _)| at.ip() < address.ip());
+            let count = self.by_address[from..].partition_point(|(at, _)| at.ip() == address.ip());
+            (count > 0).then(|| from + (draw % count as u64) as usize)
+        })?;
+        self.endpoints.get(self.by_address[place].1 as usize)
     }
 
     /// The endpoint for one draw; none if nobody can take it.
@@ -254,6 +274,13 @@ impl EndpointTable {
         let filled: Vec<Filled> = self.levels.iter().map(|level| level.filled).collect();
         self.loads.sparing(&filled, self.spread, |at| priorities.contains(&self.levels[at].priority))
     }
+}
+
+fn by_address(endpoints: &[Arc<Endpoint>]) -> Box<[(SocketAddr, u32)]> {
+    let with_address = |(at, endpoint): (usize, &Arc<Endpoint>)| Some((endpoint.address().socket_addr()?, at as u32));
+    let mut all: Vec<_> = endpoints.iter().enumerate().filter_map(with_address).collect();
+    all.sort_unstable();
+    all.into()
 }
 
 impl Level {

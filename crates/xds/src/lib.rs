@@ -16,6 +16,7 @@ pub mod client;
 pub mod decode;
 pub mod encode;
 pub mod health;
+mod metadata;
 mod resource;
 mod san;
 pub mod server;

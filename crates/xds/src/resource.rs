@@ -11,6 +11,9 @@ use model::{
 /// The type URL of the name table.
 pub(crate) const NAME_TABLE_URL: &str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
 
+/// The type URL of the wrapper in which a server of the state of the world may put a resource.
+pub(crate) const WRAPPER_URL: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
+
 /// A decoded resource.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resource {
@@ -29,8 +32,8 @@ pub enum Resource {
     VirtualHost(Arc<str>, Arc<VirtualHost>),
     /// A secret.
     Secret(Arc<Secret>),
-    /// The name table.
-    Names(Arc<NameTable>),
+    /// Names for DNS, under the name of their resource, which stands outside of the body.
+    Names(Arc<str>, Arc<NameTable>),
 }
 
 impl Resource {
@@ -43,11 +46,11 @@ impl Resource {
             Self::Route(_) => ResourceKind::Route,
             Self::VirtualHost(..) => ResourceKind::VirtualHost,
             Self::Secret(_) => ResourceKind::Secret,
-            Self::Names(_) => ResourceKind::Names,
+            Self::Names(..) => ResourceKind::Names,
         }
     }
 
-    /// Its name; the name table has always the same.
+    /// Its name.
     pub fn name(&self) -> Arc<str> {
         match self {
             Self::Cluster(it) => it.name.clone(),
@@ -57,15 +60,17 @@ impl Resource {
             Self::Route(it) => it.name.clone(),
             Self::VirtualHost(name, _) => name.clone(),
             Self::Secret(it) => it.name.clone(),
-            Self::Names(_) => NameTable::RESOURCE.into(),
+            Self::Names(name, _) => name.clone(),
         }
     }
 
-    /// The same under the name that stood beside it, for kinds whose body does not tell it.
+    /// The same under the name that stood beside it, for kinds whose body does not tell it. An empty one says nothing.
     #[must_use]
     pub fn under(self, name: &str) -> Self {
         match self {
+            same if name.is_empty() => same,
             Self::VirtualHost(_, host) => Self::VirtualHost(name.into(), host),
+            Self::Names(_, table) => Self::Names(name.into(), table),
             other => other,
         }
     }
@@ -81,7 +86,7 @@ impl Resource {
             Self::Route(it) => drop(config.routes.insert(name, it)),
             Self::VirtualHost(_, it) => drop(config.virtual_hosts.insert(name, it)),
             Self::Secret(it) => drop(config.secrets.insert(name, it)),
-            Self::Names(it) => drop(config.names.insert(name, it)),
+            Self::Names(_, it) => drop(config.names.insert(name, it)),
         }
     }
 

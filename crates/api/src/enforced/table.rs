@@ -21,7 +21,6 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
 ];
 
 const NO_CLAIMS: &str = "no token is read, so this never matches";
-const ANY_ADDRESS: &str = "the rule takes connections to any address";
 
 const VIRTUAL_SERVICE: &[NotEnforced] = &[
     ("spec.http[].match[].headers[@*]", NO_CLAIMS),
@@ -33,8 +32,6 @@ const VIRTUAL_SERVICE: &[NotEnforced] = &[
         "which headers is nowhere said, so no response is tried again because of them",
     ),
     ("spec.http[].retries.retryOn=http3-post-connect-failure", "HTTP/3 is not spoken, so there is nothing to retry"),
-    ("spec.tls[].match[].destinationSubnets", ANY_ADDRESS),
-    ("spec.tcp[].match[].destinationSubnets", ANY_ADDRESS),
 ];
 
 /// Fields of a policy, at each of the four places where one can stand.
@@ -69,18 +66,15 @@ const GATEWAY: &[NotEnforced] = &[
 ];
 
 const NOT_CARRIED: &str = "datagrams are not carried by the mesh";
-const NO_PATH: &str = "no connection is made to a socket with a path: the endpoint gets no traffic";
 const ONE_NETWORK: &str = "every workload is dialled at its own address; one without an address gets no traffic";
 
 const SERVICE_ENTRY: &[NotEnforced] = &[
-    ("spec.addresses[]=~/", "connections to a block of addresses are taken for ones to an unknown destination"),
     ("spec.ports[].protocol=UDP", NOT_CARRIED),
     ("spec.resolution=DYNAMIC_DNS", "the address that the client looked up itself is dialled, as with `NONE`"),
-    ("spec.endpoints[].address=~unix://", NO_PATH),
     ("spec.endpoints[].network", ONE_NETWORK),
 ];
 
-const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.address=~unix://", NO_PATH), ("spec.network", ONE_NETWORK)];
+const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.network", ONE_NETWORK)];
 
 const WORKLOAD_GROUP: &[NotEnforced] = &[
     ("spec.metadata.annotations", "workloads have no annotations"),
@@ -142,7 +136,6 @@ const FROM_OUTSIDE: &str = "nothing is opened towards the outside: a Gateway doe
 const SERVICE: &[NotEnforced] = &[
     ("spec.type=NodePort", FROM_OUTSIDE),
     ("spec.type=LoadBalancer", FROM_OUTSIDE),
-    ("spec.clusterIP=None", "it gets a virtual address as any service: clients do not see its workloads one by one"),
     ("spec.ports[].protocol=UDP", NOT_CARRIED),
     ("spec.ports[].protocol=SCTP", "SCTP is not carried by the mesh"),
     ("spec.ports[].nodePort", FROM_OUTSIDE),
@@ -154,7 +147,10 @@ const SERVICE: &[NotEnforced] = &[
     ("spec.healthCheckNodePort", NO_LOAD_BALANCER),
     ("spec.externalTrafficPolicy=Local", NO_LOAD_BALANCER),
     ("spec.internalTrafficPolicy=Local", "requests go to workloads on other machines too"),
-    ("spec.publishNotReadyAddresses", "a workload gets requests only once its program is ready"),
+    (
+        "spec.publishNotReadyAddresses",
+        "it counts for the names of a headless service only; others lead to a workload once its program is ready",
+    ),
     ("spec.ipFamilies[]=IPv6", "a virtual address that the mesh gives is one of IPv4"),
     ("spec.ipFamilyPolicy=PreferDualStack", "a virtual address that the mesh gives is one of IPv4"),
     ("spec.ipFamilyPolicy=RequireDualStack", "a virtual address that the mesh gives is one of IPv4"),

@@ -227,7 +227,7 @@ impl ServiceEntry {
         let own = matches!(self.resolution, Resolution::None | Resolution::DynamicDns);
         let listed = self.resolution == Resolution::Static || !self.endpoints.is_empty();
         let wild = listed && self.hosts.iter().all(|host| host.starts_with('*'));
-        (own || wild) && self.addresses.iter().all(|address| address.contains('/'))
+        (own || wild) && self.addresses.is_empty()
     }
 
     /// Istio would take every connection to such a port, whatever its destination; we take none.

@@ -105,7 +105,7 @@ choice! {
 impl Service {
     /// Has it no virtual address, so that clients see its workloads one by one?
     pub fn is_headless(&self) -> bool {
-        self.cluster_ip == "None"
+        std::iter::once(&self.cluster_ip).chain(&self.cluster_ips).any(|ip| ip == "None")
     }
 
     pub(crate) fn check(&self, report: &mut Report) {

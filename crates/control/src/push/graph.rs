@@ -5,6 +5,7 @@
 //! scope. A proxy's snapshot is the scope's with its own added, and shares with it all that is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::secret::SecretValue;
@@ -57,6 +58,8 @@ struct Proxy {
     scope: u64,
     /// The secrets that its own part was made with.
     asked: Vec<Arc<str>>,
+    /// The workloads that it asks for by their addresses; none where nobody takes the mesh's TLS.
+    workloads: BTreeMap<SocketAddr, Option<Arc<EncodedResource>>>,
     own: BTreeMap<ResourceKind, Vec<Arc<EncodedResource>>>,
     snapshot: Arc<Snapshot>,
     listening: Option<Listening>,
@@ -96,8 +99,16 @@ impl Graph {
         let scope = self.scope(&world, &node);
         let asked = self.scopes.get(&scope).map_or_else(Vec::new, |scope| scope.asked.clone());
         let own = self.own(&world, &node, is_tls, &asked);
-        let mut proxy =
-            Proxy { node, is_tls, scope, asked, own: BTreeMap::new(), snapshot: Arc::default(), listening: None };
+        let mut proxy = Proxy {
+            node,
+            is_tls,
+            scope,
+            asked,
+            workloads: BTreeMap::new(),
+            own: BTreeMap::new(),
+            snapshot: Arc::default(),
+            listening: None,
+        };
         if let Some(scope) = self.scopes.get_mut(&scope) {
             scope.proxies.insert(id);
             proxy.snapshot = Arc::new(scope.sets.clone());
@@ -113,6 +124,20 @@ impl Graph {
         if let Some(proxy) = self.proxies.get_mut(&id) {
             proxy.listening = Some(listening);
         }
+    }
+
+    /// A proxy asks for the workloads at addresses that its program dialled, and gives others up. Gives what it may have, if
+    /// that is something else now.
+    pub fn dial(&mut self, id: u64, asked: &[SocketAddr], given_up: &[SocketAddr]) -> Option<Arc<Snapshot>> {
+        let world = self.versioned.world.clone();
+        let proxy = self.proxies.get(&id)?;
+        let is_new = |at: &&SocketAddr| !proxy.workloads.contains_key(*at);
+        let found: Vec<_> = asked.iter().filter(is_new).map(|at| (*at, self.workload(&world, proxy, *at))).collect();
+        let proxy = self.proxies.get_mut(&id)?;
+        // One that moved from one list to the other is asked for.
+        let given_up = given_up.iter().filter(|at| !asked.contains(at));
+        let gone: Vec<_> = given_up.filter_map(|at| proxy.workloads.remove(at)?).map(|it| it.name.clone()).collect();
+        proxy.take_workloads(found, gone).then(|| proxy.offer())
     }
 
     /// A proxy is gone, and its scope with the last of its proxies.
@@ -172,6 +197,13 @@ impl Graph {
 
     fn own(&self, world: &World, node: &Node, is_tls: bool, asked: &[Arc<str>]) -> Encoded {
         self.interner.encode(for_door(self.patcher.own(world, node, asked), is_tls))
+    }
+
+    /// The cluster of the workload at an address, as a proxy may have it.
+    fn workload(&self, world: &World, proxy: &Proxy, at: SocketAddr) -> Option<Arc<EncodedResource>> {
+        let config = self.patcher.workloads(world, &proxy.node, &BTreeSet::from([at]));
+        let encoded = self.interner.encode(config);
+        encoded.into_iter().find(|(kind, _)| *kind == ResourceKind::Cluster)?.1.pop()
     }
 
     fn leave_scope(&mut self, id: u64, scope: u64) {
@@ -236,19 +268,33 @@ impl Graph {
             let Some(scope) = self.scopes.get(&proxy.scope) else { continue };
             let upstreams = matches!(proxy.node.role, Role::Sidecar { capture: Capture::Upstreams(_), .. });
             let by_scope = scopes.contains(&proxy.scope) && (upstreams || proxy.asked != scope.asked);
-            if !by_scope && !change.concerns_own(&proxy.node) {
-                continue;
+            if (by_scope || change.concerns_own(&proxy.node)) && self.renew_own(world, id) {
+                changed.insert(id);
             }
-            let asked = scope.asked.clone();
-            let own = self.own(world, &proxy.node, proxy.is_tls, &asked);
-            let sets = scope.sets.clone();
-            if let Some(proxy) = self.proxies.get_mut(&id) {
-                proxy.asked = asked;
-                if proxy.take_own(own, Some(&sets)) {
-                    changed.insert(id);
-                }
+            if self.renew_workloads(world, change, id) {
+                changed.insert(id);
             }
         }
+    }
+
+    /// Makes the workloads anew that a proxy asks for, where they are concerned. Says whether anything is different.
+    fn renew_workloads(&mut self, world: &World, change: &Change, id: u64) -> bool {
+        let Some(proxy) = self.proxies.get(&id) else { return false };
+        let concerned = proxy.workloads.keys().filter(|at| change.concerns_workload(world, **at));
+        let found: Vec<_> = concerned.map(|at| (*at, self.workload(world, proxy, *at))).collect();
+        self.proxies.get_mut(&id).is_some_and(|proxy| proxy.take_workloads(found, Vec::new()))
+    }
+
+    /// Makes what is a proxy's own anew. Says whether anything is different.
+    fn renew_own(&mut self, world: &World, id: u64) -> bool {
+        let Some(proxy) = self.proxies.get(&id) else { return false };
+        let Some(scope) = self.scopes.get(&proxy.scope) else { return false };
+        let asked = scope.asked.clone();
+        let own = self.own(world, &proxy.node, proxy.is_tls, &asked);
+        let sets = scope.sets.clone();
+        let Some(proxy) = self.proxies.get_mut(&id) else { return false };
+        proxy.asked = asked;
+        proxy.take_own(own, Some(&sets))
     }
 }
 
@@ -282,7 +328,8 @@ impl Proxy {
         let mut snapshot = Snapshot::clone(&self.snapshot);
         for (kind, delta) in deltas {
             let (Some(common), Some(old)) = (scope.get(*kind), self.snapshot.get(*kind)) else { continue };
-            let new = if self.own.get(kind).is_none_or(Vec::is_empty) {
+            let of_workloads = *kind == ResourceKind::Cluster && !self.workloads.is_empty();
+            let new = if self.own.get(kind).is_none_or(Vec::is_empty) && !of_workloads {
                 common.clone()
             } else {
                 let put = delta.put.iter().filter(|it| !self.owns(*kind, &it.name)).cloned();
@@ -300,10 +347,34 @@ impl Proxy {
         for kind in ResourceKind::ALL {
             let (Some(common), Some(old)) = (scope.get(kind), self.snapshot.get(kind)) else { continue };
             let own = self.own.get(&kind).into_iter().flatten();
-            let all = common.iter().filter(|it| !self.owns(kind, &it.name)).chain(own).cloned();
+            let workloads = self.workloads.values().flatten().filter(|_| kind == ResourceKind::Cluster);
+            let all = common.iter().filter(|it| !self.owns(kind, &it.name)).chain(own).chain(workloads).cloned();
             snapshot.put(kind, ResourceSet::next(old, all));
         }
         self.snapshot = Arc::new(snapshot);
+    }
+
+    /// Takes workloads that it asks for, as they are now, and loses the clusters of others. Says whether anything is different.
+    fn take_workloads(
+        &mut self,
+        found: Vec<(SocketAddr, Option<Arc<EncodedResource>>)>,
+        mut gone: Vec<Arc<str>>,
+    ) -> bool {
+        let put: Vec<_> = found.iter().filter_map(|(_, workload)| workload.clone()).collect();
+        for (at, workload) in found {
+            let is_gone = workload.is_none();
+            let before = self.workloads.insert(at, workload).flatten();
+            gone.extend(before.filter(|_| is_gone).map(|before| before.name.clone()));
+        }
+        let Some(old) = self.snapshot.get(ResourceKind::Cluster) else { return false };
+        let new = ResourceSet::edited(old, put, gone);
+        let is_other = !Arc::ptr_eq(old, &new);
+        if is_other {
+            let mut snapshot = Snapshot::clone(&self.snapshot);
+            snapshot.put(ResourceKind::Cluster, new);
+            self.snapshot = Arc::new(snapshot);
+        }
+        is_other
     }
 
     /// Takes what is its own, in the place of what was. Says whether anything is different.

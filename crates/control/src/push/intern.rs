@@ -41,7 +41,7 @@ impl Interner {
         let hosts = virtual_hosts.into_iter().map(|(name, host)| Resource::VirtualHost(name, host));
         put(ResourceKind::VirtualHost, hosts.collect());
         put(ResourceKind::Secret, secrets.into_values().map(Resource::Secret).collect());
-        put(ResourceKind::Names, names.into_values().map(Resource::Names).collect());
+        put(ResourceKind::Names, names.into_iter().map(|(name, table)| Resource::Names(name, table)).collect());
         all
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use model::cluster::workload_of;
 use model::{Config, ResourceKind};
 use translate::{Node, Role};
 use xds::health::Health;
@@ -65,6 +66,13 @@ impl Proxies {
             if let Some(connected) = table.connected.get_mut(&stream) {
                 connected.snapshot = snapshot;
             }
+        }
+    }
+
+    /// A proxy was offered something that it asked for.
+    pub fn took(&self, stream: u64, snapshot: Arc<Snapshot>) {
+        if let Some(connected) = self.lock().connected.get_mut(&stream) {
+            connected.snapshot = snapshot;
         }
     }
 
@@ -152,6 +160,12 @@ fn keep_held(config: &mut Config, snapshot: &Snapshot, session: &[SubscriptionSt
     let (clusters, endpoints) = (names(ResourceKind::Cluster), names(ResourceKind::Endpoints));
     config.clusters.retain(|name, _| clusters.contains(name));
     config.endpoints.retain(|name, _| endpoints.contains(name));
+    // Workloads that it asked for by their addresses.
+    for name in clusters.iter().filter(|name| workload_of(name).is_some()) {
+        let found =
+            snapshot.get(ResourceKind::Cluster).and_then(|set| set.get(name)?.decode(ResourceKind::Cluster).ok());
+        found.into_iter().for_each(|cluster| cluster.insert_into(config));
+    }
     config.virtual_hosts.clear();
     for name in names(ResourceKind::VirtualHost) {
         let found = snapshot

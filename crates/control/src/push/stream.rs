@@ -1,8 +1,11 @@
 //! The story of one stream: let in, registered, configured, kept up to date, and seen off.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use model::ResourceKind;
+use model::cluster::workload_of;
 use proto::envoy::config::core::v3::Node as WireNode;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
@@ -34,6 +37,9 @@ pub trait DiscoveryRequestParts {
     fn type_url(&self) -> &str;
     /// The words of a refusal.
     fn refusal(&self) -> Option<&str>;
+    /// The addresses by which workloads are asked for, and those that are given up: only the incremental variant has names
+    /// that come and go.
+    fn dialled(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>);
     /// Only the incremental variant finds resources when they are needed.
     const ON_DEMAND: bool;
 }
@@ -43,8 +49,14 @@ pub trait DiscoveryResponseParts {
     fn type_url(&self) -> &str;
 }
 
+/// The addresses in the names of clusters that are each one workload.
+fn addresses(type_url: &str, names: &[String]) -> Vec<SocketAddr> {
+    let of_clusters = type_url == xds::type_url(ResourceKind::Cluster);
+    names.iter().filter(|_| of_clusters).filter_map(|name| workload_of(name)).collect()
+}
+
 macro_rules! parts {
-    ($($request:ty, $response:ty, $on_demand:literal;)*) => {$(
+    ($($request:ty, $response:ty, $on_demand:literal, $dialled:expr;)*) => {$(
         impl DiscoveryRequestParts for $request {
             const ON_DEMAND: bool = $on_demand;
             fn node(&self) -> Option<&WireNode> {
@@ -56,6 +68,10 @@ macro_rules! parts {
             fn refusal(&self) -> Option<&str> {
                 self.error_detail.as_ref().map(|status| status.message.as_str())
             }
+            fn dialled(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+                let dialled: fn(&Self) -> (Vec<SocketAddr>, Vec<SocketAddr>) = $dialled;
+                dialled(self)
+            }
         }
         impl DiscoveryResponseParts for $response {
             fn type_url(&self) -> &str {
@@ -65,8 +81,11 @@ macro_rules! parts {
     )*};
 }
 parts! {
-    DiscoveryRequest, DiscoveryResponse, false;
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, true;
+    DiscoveryRequest, DiscoveryResponse, false, |_| Default::default();
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, true, |it| {
+        let of = |names: &[String]| addresses(&it.type_url, names);
+        (of(&it.resource_names_subscribe), of(&it.resource_names_unsubscribe))
+    };
 }
 
 impl<S: ServerSession + Send> Observed for S {
@@ -133,7 +152,7 @@ where
     let Some((session, wake)) = push.join(joining, session).await else { return Ok(()) };
     push.0.metrics.connected.inc();
     let mut stream = Live { push, id, node, session, wake };
-    stream.take(first);
+    stream.take(first).await;
     let end = stream.run(&mut requests, responses).await;
     push.0.metrics.connected.dec();
     push.leave(id).await;
@@ -195,7 +214,7 @@ where
                     _ => return End::Theirs(Departure::Broken),
                 },
                 request = requests.message() => match request {
-                    Ok(Some(request)) => self.take(request),
+                    Ok(Some(request)) => self.take(request).await,
                     Ok(None) => return End::Theirs(Departure::Clean),
                     Err(status) => return End::Theirs(departure(&status)),
                 },
@@ -209,7 +228,7 @@ where
         lock(&self.session).next_response()
     }
 
-    fn take(&self, request: S::Request) {
+    async fn take(&self, request: S::Request) {
         if request.type_url() == HEALTH_TYPE {
             let health = request.refusal().map_or(Ok(()), |words| Err(words.to_owned()));
             self.push.0.proxies.told(self.id, &health);
@@ -219,6 +238,11 @@ where
             let kind = short(request.type_url());
             self.push.0.metrics.nacks.with(&[kind]).inc();
             tracing::warn!("proxy {} refuses {kind}: {words}", self.node.id);
+        }
+        let (asked, given_up) = request.dialled();
+        if self.node.on_demand && !(asked.is_empty() && given_up.is_empty()) {
+            // Before the request itself, so that it finds them.
+            self.push.dial(self.id, asked, given_up).await;
         }
         lock(&self.session).request(request);
     }
@@ -267,6 +291,19 @@ impl Push {
             (session, wake)
         });
         joined.await.inspect_err(|error| tracing::error!("a proxy could not be taken in ({error})")).ok()
+    }
+
+    /// A proxy asks for workloads by their addresses, and gives others up.
+    async fn dial(&self, id: u64, asked: Vec<SocketAddr>, given_up: Vec<SocketAddr>) {
+        let push = self.clone();
+        // Only a shutdown of the runtime ends it early, and then nobody is answered any more.
+        let _ = tokio::task::spawn_blocking(move || {
+            let mut graph = push.graph();
+            if let Some(snapshot) = graph.dial(id, &asked, &given_up) {
+                push.0.proxies.took(id, snapshot);
+            }
+        })
+        .await;
     }
 
     async fn leave(&self, id: u64) {

@@ -245,6 +245,15 @@ impl FakeProxy {
         })
     }
 
+    /// The same, for the clusters of workloads that were dialled, by their names.
+    pub fn connect_dialling(channel: Channel, node: Node, dialled: &[&str]) -> Self {
+        let names: Vec<Arc<str>> = dialled.iter().chain(&["PassthroughCluster"]).map(|name| Arc::from(*name)).collect();
+        Self::begin(channel, node, move |session| {
+            session.want_all(ResourceKind::Listener);
+            session.want(ResourceKind::Cluster, names);
+        })
+    }
+
     fn begin(channel: Channel, node: Node, want: impl FnOnce(&mut ClientSession) + 'static) -> Self {
         let (commands, mut orders) = mpsc::channel(16);
         let (sender, config) = watch::channel(Config::default());

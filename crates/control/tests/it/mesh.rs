@@ -36,7 +36,7 @@ async fn story() {
     let page_node = sidecar("productpage-v1", "bookinfo-productpage", "127.64.1.1");
     let mut page_proxy = FakeProxy::connect(page.channel().await, page_node.clone());
     page_proxy.until(|config| !config.listeners.is_empty() && !config.routes.is_empty()).await;
-    page_proxy.until(|config| config.names.values().any(|table| table.find("reviews").is_some())).await;
+    page_proxy.until(|config| config.names.values().any(|table| table.names.contains_key("reviews"))).await;
     assert!(FakeProxy::endpoints(&page_proxy.config.borrow(), REVIEWS).is_empty());
     let reviews = control.join("bookinfo-reviews").await;
     let node = sidecar("reviews-v2", "bookinfo-reviews", "127.64.1.2");
@@ -118,6 +118,43 @@ async fn asked_for() {
     assert_eq!(of("VHDS"), ["9080/reviews"]);
     assert_eq!(of("CDS"), ["PassthroughCluster", "outbound|9080||reviews.default.svc.cluster.local"]);
     assert_eq!(of("EDS"), ["outbound|9080||reviews.default.svc.cluster.local"]);
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn workloads_by_their_addresses() {
+    LocalSet::new().run_until(dialled()).await;
+}
+
+async fn dialled() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Running::start(dir.path()).await;
+    control.apply(&[("bookinfo.yaml", &sample("bookinfo.yaml"))]).await;
+    let page = control.join("bookinfo-productpage").await;
+    let on_demand = |registration: &mut control::registration::Registration| registration.on_demand = true;
+    let node = sidecar_with(on_demand, "productpage-v1", "bookinfo-productpage", "127.64.1.1");
+    let (reviews_at, nobody_at) = ("workload|127.64.1.2:9080", "workload|127.64.1.3:9080");
+    let mut proxy = FakeProxy::connect_dialling(page.channel().await, node, &[reviews_at, nobody_at]);
+    let names = |config: &model::Config| config.clusters.keys().map(ToString::to_string).collect::<Vec<_>>();
+    proxy.until(|config| names(config) == ["PassthroughCluster"]).await;
+    assert_eq!(proxy.config.borrow().clusters["PassthroughCluster"].workloads[0].to_string(), "127.64.0.0/10");
+
+    let reviews = control.join("bookinfo-reviews").await;
+    let node = sidecar("reviews-v2", "bookinfo-reviews", "127.64.1.2");
+    let reviews_proxy = FakeProxy::connect(reviews.channel().await, node);
+    proxy.until(|config| names(config) == ["PassthroughCluster", reviews_at]).await;
+    {
+        let config = proxy.config.borrow();
+        let model::cluster::Transport::MeshTls(tls) = &config.clusters[reviews_at].transport else { panic!("TLS") };
+        let identity = model::StringMatch::exact("spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
+        assert_eq!(tls.validation.as_ref().unwrap().names, [identity]);
+    }
+    let made: ProxyConfig = control.get("/v1/proxies/productpage-v1-1/config").await;
+    let clusters = made.kinds.iter().find(|kind| kind.kind == "CDS").unwrap();
+    assert!(clusters.resources.iter().any(|resource| resource.name == reviews_at), "{clusters:?}");
+
+    reviews_proxy.leave().await;
+    proxy.until(|config| names(config) == ["PassthroughCluster"]).await;
     control.stop().await;
 }
 
@@ -203,7 +240,7 @@ async fn readiness() {
     let node = sidecar_that(true, "reviews-v1", "reviews", "127.64.2.2");
     let mut proxy = FakeProxy::connect(reviews.channel().await, node.clone());
     // The service is known, and its sidecar has all that it needs, before the program is ready.
-    page_proxy.until(|config| config.names.values().any(|table| table.find("reviews").is_some())).await;
+    page_proxy.until(|config| config.names.values().any(|table| table.names.contains_key("reviews"))).await;
     proxy.until(|config| config.listeners.keys().any(|name| name.contains("9080"))).await;
     let reason = async || {
         let status: Status = control.get("/v1/status").await;

@@ -12,6 +12,8 @@ fn every_connection_goes_to_the_sidecar() {
         let probe = rig.probe();
         let mut table =
             vec![("203.0.113.7:8080", "captured 203.0.113.7:8080"), ("10.0.0.1:53000", "captured 10.0.0.1:53000")];
+        // Another workload of the same machine.
+        table.push(("127.64.0.7:9080", "captured 127.64.0.7:9080"));
         if fs::metadata("/proc/net/if_inet6").is_ok() {
             table.push(("[2001:db8::7]:443", "captured [2001:db8::7]:443"));
         }

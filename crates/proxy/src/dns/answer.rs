@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
-use model::NameTable;
+use model::NameTables;
 
 /// The largest datagram that we send or take (the DNS flag day's advice).
 pub(super) const MAX_UDP: usize = 1232;
@@ -26,8 +26,9 @@ pub(super) enum Answer {
 }
 
 /// The answer to the message `bytes`. A name of the table without addresses of the type asked for exists
-/// nevertheless (NODATA), so that no resolver asks elsewhere.
-pub(super) fn answer(names: &NameTable, bytes: &[u8], udp: bool) -> Answer {
+/// nevertheless (NODATA), so that no resolver asks elsewhere. Of several addresses `turn` decides which comes first, since
+/// many clients take that.
+pub(super) fn answer(names: &NameTables, bytes: &[u8], udp: bool, turn: u32) -> Answer {
     let Ok(question) = Message::from_vec(bytes) else { return Answer::Ignore };
     if question.metadata.message_type != MessageType::Query {
         return Answer::Ignore;
@@ -40,7 +41,8 @@ pub(super) fn answer(names: &NameTable, bytes: &[u8], udp: bool) -> Answer {
     let mut reply = head(&question, ResponseCode::NoError);
     reply.metadata.authoritative = true;
     reply.add_query(query.clone());
-    let data = addresses.iter().filter_map(|ip| match (ip, query.query_type()) {
+    let (before, from) = addresses.split_at(turn as usize % addresses.len().max(1));
+    let data = from.iter().chain(before).filter_map(|ip| match (ip, query.query_type()) {
         (IpAddr::V4(ip), RecordType::A | RecordType::ANY) => Some(RData::A(A(*ip))),
         (IpAddr::V6(ip), RecordType::AAAA | RecordType::ANY) => Some(RData::AAAA(AAAA(*ip))),
         _ => None,
@@ -82,16 +84,16 @@ fn head(question: &Message, code: ResponseCode) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use hickory_proto::op::Query;
     use hickory_proto::rr::Name;
+    use model::NameTable;
 
-    fn names() -> NameTable {
+    fn names() -> NameTables {
         let ips = |last: std::ops::Range<u8>| last.map(|i| IpAddr::from([240, 240, 0, i])).collect::<Vec<_>>();
-        NameTable {
-            names: [("reviews.default", ips(1..2)), ("*.wild.test", ips(2..3)), ("many.test", ips(0..100))]
-                .map(|(name, ips)| (name.to_owned(), ips))
-                .into(),
-        }
+        let names = [("reviews.default", ips(1..2)), ("*.wild.test", ips(2..3)), ("many.test", ips(0..100))];
+        NameTables(vec![Arc::new(NameTable { names: names.map(|(name, ips)| (name.to_owned(), ips)).into() })])
     }
 
     fn ask(name: &str, kind: RecordType) -> Vec<u8> {
@@ -103,7 +105,7 @@ mod tests {
 
     /// `None`: forwarded. Otherwise the addresses and whether the answer was cut.
     fn check(name: &str, kind: RecordType, udp: bool, expected: Option<(usize, bool)>) {
-        let found = match answer(&names(), &ask(name, kind), udp) {
+        let found = match answer(&names(), &ask(name, kind), udp, 0) {
             Answer::Reply(bytes) => {
                 let reply = Message::from_vec(&bytes).unwrap();
                 assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
@@ -133,13 +135,22 @@ mod tests {
     }
 
     #[test]
+    fn every_address_comes_first_at_times() {
+        let first = |turn| match answer(&names(), &ask("many.test.", RecordType::A), false, turn) {
+            Answer::Reply(bytes) => Message::from_vec(&bytes).unwrap().answers.first().unwrap().data.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([0, 1, 99, 100].map(first), ["240.240.0.0", "240.240.0.1", "240.240.0.99", "240.240.0.0"]);
+    }
+
+    #[test]
     fn what_is_no_question() {
-        let reply = match answer(&names(), &ask("reviews.default.", RecordType::A), true) {
+        let reply = match answer(&names(), &ask("reviews.default.", RecordType::A), true, 0) {
             Answer::Reply(bytes) => bytes,
             other => panic!("{other:?}"),
         };
         for bytes in [&b""[..], b"\0", &[0xff; 12], &reply] {
-            assert_eq!(answer(&names(), bytes, true), Answer::Ignore, "{bytes:?}");
+            assert_eq!(answer(&names(), bytes, true, 0), Answer::Ignore, "{bytes:?}");
         }
         let refused = Message::from_vec(&refusal(&ask("a.", RecordType::A))).unwrap();
         assert_eq!(refused.metadata.response_code, ResponseCode::ServFail);

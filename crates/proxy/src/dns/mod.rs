@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use model::NameTable;
+use model::NameTables;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use transport::listen::{self, BindError};
@@ -32,7 +32,7 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// Answers DNS on the runtime that it was started on.
 pub(crate) struct Server {
-    names: Arc<ArcSwap<NameTable>>,
+    names: Arc<ArcSwap<NameTables>>,
     resolvers: Resolvers,
     waiting: Cell<usize>,
     connections: Cell<usize>,
@@ -43,7 +43,7 @@ impl Server {
     ///
     /// # Errors
     /// A socket could not be had.
-    pub(crate) fn start(dns: &Dns, netns: Option<&Netns>, names: Arc<ArcSwap<NameTable>>) -> Result<(), BindError> {
+    pub(crate) fn start(dns: &Dns, netns: Option<&Netns>, names: Arc<ArcSwap<NameTables>>) -> Result<(), BindError> {
         let resolvers = dns.resolvers.clone().map_or_else(Resolvers::of_this_host, Resolvers::new);
         let server = Rc::new(Self { names, resolvers, waiting: Cell::new(0), connections: Cell::new(0) });
         for addr in &dns.udp {
@@ -63,7 +63,7 @@ impl Server {
         loop {
             // Errors here speak of an earlier datagram that could not be delivered.
             let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
-            match answer(&self.names.load(), &buffer[..length], true) {
+            match answer(&self.names.load(), &buffer[..length], true, rand::random()) {
                 Answer::Ignore => {}
                 Answer::Reply(bytes) => send(&socket, &bytes, from).await,
                 Answer::Forward => {
@@ -103,7 +103,7 @@ impl Server {
             let Ok(length) = tokio::time::timeout(IDLE, stream.read_u16()).await else { return Ok(()) };
             let mut question = vec![0; usize::from(length?)];
             stream.read_exact(&mut question).await?;
-            let reply = match answer(&self.names.load(), &question, false) {
+            let reply = match answer(&self.names.load(), &question, false, rand::random()) {
                 Answer::Ignore => return Ok(()),
                 Answer::Reply(bytes) => bytes,
                 Answer::Forward => self.forward(&question, false).await,

@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod control;
+mod dialled;
 mod edge;
 mod files;
 mod filters;

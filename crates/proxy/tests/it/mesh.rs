@@ -25,7 +25,7 @@ struct Mesh {
     at: SocketAddr,
 }
 
-fn secrets(config: &mut Config, ca: &TestCa, name: &str) {
+pub fn secrets(config: &mut Config, ca: &TestCa, name: &str) {
     let (chain, key) = ca.pem(&ca.id(name));
     let cert = SecretValue::Certificate { chain: chain.into_bytes(), private_key: key.into_bytes() };
     let by_domain = vec![("cluster.local".to_owned(), ca.bundle_pem().into_bytes())];
@@ -35,7 +35,7 @@ fn secrets(config: &mut Config, ca: &TestCa, name: &str) {
     }
 }
 
-fn validation() -> Option<Validation> {
+pub fn validation() -> Option<Validation> {
     Some(Validation::by("ROOTCA"))
 }
 
@@ -47,9 +47,8 @@ fn service() -> Option<DestinationService> {
     })
 }
 
-async fn mesh(to_origin: SocketAddr, protocol: UpstreamProtocol) -> Mesh {
-    let ca = TestCa::default();
-    let inbound = free_address();
+/// The sidecar of a program `reviews`, which takes the mesh's mutual TLS at `inbound` and nothing else.
+pub async fn server(ca: &TestCa, inbound: SocketAddr, to_origin: SocketAddr, protocol: UpstreamProtocol) -> Proxy {
     let tls = DownstreamTls {
         certificates: vec!["default".into()],
         validation: validation(),
@@ -66,9 +65,14 @@ async fn mesh(to_origin: SocketAddr, protocol: UpstreamProtocol) -> Mesh {
     let chain = model::FilterChain { tls: Some(tls), ..http_chain(http_server) };
     let local = model::Cluster { protocol, service: service(), ..cluster("inbound", &[to_origin]) };
     let mut server_config = config(vec![listener("inbound", inbound, Inbound, vec![chain])], vec![local]);
-    secrets(&mut server_config, &ca, "reviews");
-    let server = proxy("reviews", server_config).await;
+    secrets(&mut server_config, ca, "reviews");
+    proxy("reviews", server_config).await
+}
 
+async fn mesh(to_origin: SocketAddr, protocol: UpstreamProtocol) -> Mesh {
+    let ca = TestCa::default();
+    let inbound = free_address();
+    let server = server(&ca, inbound, to_origin, protocol).await;
     let at = free_address();
     let workload = WorkloadRef { name: "reviews-v1".into(), namespace: "default".into(), ..WorkloadRef::default() };
     let endpoint = Endpoint { mesh_tls: true, workload: Some(Arc::new(workload)), ..Endpoint::plain(inbound) };

@@ -2,10 +2,10 @@
 //! or an address.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::{Code, Kind, Problem, Resource};
+use ipnet::IpNet;
 
 use crate::servers::{self, Clash, Open, Over, host_part};
 use crate::service::{Service, selected};
@@ -143,16 +143,21 @@ fn check_definitions(world: &World, problems: &mut Vec<Problem>) {
 
 /// A connection to an address and port that two services claim goes to one of them.
 fn check_addresses(world: &World, problems: &mut Vec<Problem>) {
-    let mut claimed: BTreeMap<(IpAddr, u16), &Arc<Service>> = BTreeMap::new();
+    let mut claimed: BTreeMap<(IpNet, u16), &Arc<Service>> = BTreeMap::new();
     for service in world.services() {
-        for place in service.addresses.iter().flat_map(|ip| service.ports.iter().map(|port| (*ip, port.number))) {
+        let blocks = service.addresses.iter().map(|ip| IpNet::from(*ip)).chain(service.blocks.iter().copied());
+        for place in blocks.flat_map(|block| service.ports.iter().map(move |port| (block, port.number))) {
             let Some(first) = claimed.get(&place).filter(|first| first.host != service.host) else {
                 claimed.insert(place, service);
                 continue;
             };
             let resource = service.defined_by.as_ref().and_then(|key| world.definitions().find(|r| r.key() == *key));
             if let Some(resource) = resource.filter(|_| service.defined_by != first.defined_by) {
-                let message = format!("the address {}, port {}, is that of `{}` too", place.0, place.1, first.host);
+                let what = match place.0.prefix_len() == place.0.max_prefix_len() {
+                    true => format!("address {}", place.0.addr()),
+                    false => format!("block {}", place.0),
+                };
+                let message = format!("the {what}, port {}, is that of `{}` too", place.1, first.host);
                 let hint =
                     "connections to it that are not HTTP go to one of the two; give each service an address of its own";
                 let problem = Problem::warning(message).code(Code::AddressClaimedTwice).hint(hint);

@@ -1,12 +1,13 @@
 //! What is different between two versions, in terms of who has to hear of it.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base::HostPattern;
 
 use super::World;
+use super::services::Known;
 use crate::node::{Node, Role};
 
 /// What is different between two versions. It may say too much, never too little; changes of several steps are put
@@ -53,6 +54,13 @@ impl Change {
         self.problems |= problems;
     }
 
+    /// A service has other endpoints. Those of a headless one have listeners and names.
+    pub(super) fn note_endpoints(&mut self, known: Option<&Arc<Known>>) {
+        let Some(service) = known.map(|known| &known.service) else { return };
+        let noted = if service.headless.is_some() { &mut self.hosts } else { &mut self.endpoints };
+        noted.insert(service.host.clone());
+    }
+
     /// Is everybody concerned?
     pub fn is_everything(&self) -> bool {
         self.everything
@@ -81,6 +89,14 @@ impl Change {
     pub fn concerns_any_own(&self) -> bool {
         let Self { namespaces, addresses, secrets, gateways, everything, .. } = self;
         !(namespaces.is_empty() && addresses.is_empty() && secrets.is_empty()) || *gateways || *everything
+    }
+
+    /// May the cluster of the workload at this address be different? The world is the new one.
+    pub fn concerns_workload(&self, world: &World, at: SocketAddr) -> bool {
+        let mut there = world.at(at.ip());
+        self.everything
+            || self.addresses.contains(&at.ip())
+            || there.any(|workload| self.namespaces.contains(&workload.namespace))
     }
 
     /// May what is a proxy's own be different, apart from what its scope asks for?

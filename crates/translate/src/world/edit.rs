@@ -49,6 +49,7 @@ impl World {
         for (old, new) in &edit.workloads {
             editing.workload(old.as_ref(), new.as_ref());
         }
+        editing.change.everything |= !edit.workloads.is_empty() && editing.new.blocks() != self.blocks();
         if let Some(not_ready) = edit.not_ready {
             editing.not_ready(not_ready);
         }
@@ -263,13 +264,13 @@ impl<'a> Editing<'a> {
         for known in &self.new.known {
             match &known.service.backing {
                 Backing::Fixed(list) if list.iter().any(|e| is_there(&e.address)) => {
-                    self.change.endpoints.insert(known.service.host.clone());
+                    self.change.note_endpoints(Some(known));
                 }
                 Backing::Dns(list, _) if list.iter().any(|e| is_there(&e.address)) => {
                     self.change.hosts.insert(known.service.host.clone());
                 }
                 Backing::Workloads(_) if known.entries.iter().any(|e| is_there(&e.address)) => {
-                    self.change.endpoints.insert(known.service.host.clone());
+                    self.change.note_endpoints(Some(known));
                 }
                 _ => {}
             }
@@ -280,7 +281,7 @@ impl<'a> Editing<'a> {
         let changed: BTreeSet<IpAddr> = self.old.not_ready.symmetric_difference(&not_ready).map(|at| at.ip()).collect();
         self.new.not_ready = not_ready;
         for known in self.old.known.iter().filter(|k| k.members.iter().any(|w| changed.contains(&w.address))) {
-            self.change.endpoints.insert(known.service.host.clone());
+            self.change.note_endpoints(Some(known));
         }
         changed.into_iter().for_each(|address| self.at_address(address));
     }
@@ -331,7 +332,7 @@ impl<'a> Editing<'a> {
             _ => false,
         };
         if endpoints_only {
-            self.change.endpoints.insert(host.clone());
+            self.change.note_endpoints(new.or(old));
         } else {
             let services = [old, new].into_iter().flatten();
             self.change.namespaces.extend(services.map(|known| known.service.namespace.clone()));

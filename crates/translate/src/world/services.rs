@@ -8,6 +8,7 @@ use std::sync::Arc;
 use api::istio::{Location, Resolution, ServiceEntry, WorkloadEntry};
 use api::kubernetes::{Service as KubernetesService, ServicePortSpec, ServiceType};
 use api::{IntOrString, Kind, Resource, Spec};
+use ipnet::IpNet;
 use model::Locality;
 
 use super::World;
@@ -16,7 +17,8 @@ use crate::locality::{self, Distribution};
 use crate::names::{complete_host, without_dot};
 use crate::policy::Asked;
 use crate::protocol::Protocol;
-use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target, Visibility};
+use crate::routes::read_block;
+use crate::service::{Backing, FixedEndpoint, Headless, Service, ServicePort, Target, Visibility};
 use crate::settings::MeshSettings;
 use crate::vips;
 use crate::workload::{ImpliedService, Workload};
@@ -65,7 +67,8 @@ fn is_kubernetes(service: &Service) -> bool {
 }
 
 fn needs_address(service: &Service) -> bool {
-    service.addresses.is_empty() && !service.host.starts_with('*') && service.backing != Backing::Passthrough
+    let has_one = !service.addresses.is_empty() || service.headless.is_some();
+    !has_one && !service.host.starts_with('*') && service.backing != Backing::Passthrough
 }
 
 impl World {
@@ -192,6 +195,8 @@ fn from_kubernetes(resource: &Resource, spec: &KubernetesService, settings: &Mes
         name: resource.meta.name.clone(),
         ports: spec.ports.iter().map(kubernetes_port).collect(),
         addresses: addresses.into_iter().collect(),
+        blocks: Vec::new(),
+        headless: (spec.is_headless() && !external).then_some(Headless { unready: spec.publish_not_ready_addresses }),
         backing,
         visible: Visibility::read_or(export_to, &settings.export_to.services, &namespace),
         external,
@@ -248,13 +253,18 @@ fn from_entry(world: &World, resource: &Resource, spec: &ServiceEntry) -> Vec<Se
             Backing::Dns(named, spec.resolution == Resolution::DnsRoundRobin)
         }
     };
-    let addresses: Vec<IpAddr> = spec.addresses.iter().filter_map(|a| a.value.parse().ok()).collect();
+    let read = || spec.addresses.iter().filter_map(|address| read_block(&address.value));
+    let is_one = |block: &IpNet| block.prefix_len() == block.max_prefix_len();
+    let addresses: Vec<IpAddr> = read().filter(is_one).map(|block| block.addr()).collect();
+    let blocks: Vec<IpNet> = read().filter(|block| !is_one(block)).collect();
     let service = |host: &str| Service {
         host: host.to_ascii_lowercase().into(),
         name: host.to_owned(),
         namespace: namespace.to_owned(),
         ports: spec.ports.iter().map(entry_port).collect(),
         addresses: addresses.clone(),
+        blocks: blocks.clone(),
+        headless: None,
         backing: backing(host),
         visible: Visibility::read_or(
             spec.export_to.iter().map(|to| to.value.as_str()),
@@ -339,6 +349,8 @@ fn from_workload(workload: &Workload, implied: &ImpliedService, settings: &MeshS
         namespace: workload.namespace.clone(),
         ports: ports.collect(),
         addresses: Vec::new(),
+        blocks: Vec::new(),
+        headless: None,
         backing: Backing::Workloads([("app".to_owned(), implied.name.clone())].into()),
         visible: Visibility::read_or([], &settings.export_to.services, &workload.namespace),
         external: false,

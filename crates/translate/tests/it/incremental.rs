@@ -17,6 +17,7 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: Service, apiVersion: v1, metadata: {name: reviews}, spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}}",
         "{kind: Service, apiVersion: v1, metadata: {name: reviews}, spec: {selector: {app: reviews, version: v2}, ports: [{name: http, port: 9080}]}}",
         "{kind: Service, apiVersion: v1, metadata: {name: reviews}, spec: {selector: {app: reviews}, ports: [{name: tcp, port: 9080}, {name: http-b, port: 8080}]}}",
+        "{kind: Service, apiVersion: v1, metadata: {name: reviews}, spec: {clusterIP: None, selector: {app: reviews}, ports: [{name: tcp, port: 9080}, {name: http-b, port: 8080}]}}",
         "{kind: Service, apiVersion: v1, metadata: {name: reviews, annotations: {networking.istio.io/exportTo: .}}, spec: {clusterIP: 10.0.0.9, selector: {app: reviews}, ports: [{name: http, port: 9080}]}}",
     ],
     &[

@@ -34,8 +34,10 @@ fn the_same_one_by_one() {
         name => format!("9080/{name}.default.svc.cluster.local:9080"),
     });
     assert_eq!(named, expected.iter().map(String::as_str).collect());
-    // Put together again it is what others are sent.
+    // Put together again it is what others are sent, save that it says where workloads are asked for.
     let mut again = parts.clone();
+    let unknown = again.clusters.insert("PassthroughCluster".into(), whole.clusters["PassthroughCluster"].clone());
+    assert!(unknown.is_some_and(|unknown| !unknown.workloads.is_empty()));
     let hosts = std::mem::take(&mut again.virtual_hosts);
     for table in again.routes.values_mut().filter(|table| table.on_demand) {
         let prefix = format!("{}/", table.name);

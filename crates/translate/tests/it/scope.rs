@@ -99,3 +99,37 @@ spec: {host: pay.example.org, trafficPolicy: {tls: {mode: SIMPLE, caCertificates
     insta::assert_snapshot!("entries-clusters", outline::clusters(&config));
     insta::assert_snapshot!("entries-listeners", outline::listeners(&config));
 }
+
+#[test]
+fn sockets_with_a_path() {
+    let entries = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: local}
+spec:
+  hosts: [local.example.org]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 'unix:///run/app.sock'}, {address: 'unix://@app'}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: selected}
+spec:
+  hosts: [selected.example.org]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: local}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: w}
+spec: {address: 'unix:///run/other.sock', labels: {app: local}}
+";
+    let config = config(&world(entries, &[]), &sidecar("productpage/v1@2", 9080));
+    for (host, expected) in [("local", "unix:/run/app.sock unix:@app"), ("selected", "unix:/run/other.sock")] {
+        let set = &config.endpoints[format!("outbound|80||{host}.example.org").as_str()];
+        let found: Vec<_> = set.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        assert_eq!(found.join(" "), expected);
+    }
+}

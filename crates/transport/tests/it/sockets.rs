@@ -86,6 +86,21 @@ async fn unix_sockets_know_their_caller() {
 }
 
 #[tokio::test]
+async fn names_that_are_no_files() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("halcyon-test-{}", std::process::id());
+    let at = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind_addr(&at).unwrap();
+    let mut client = Connector::default().connect(&Address::unix(format!("@{name}"))).await.unwrap();
+    client.write_all(b"ping").await.unwrap();
+    let mut buffer = [0; 4];
+    std::io::Read::read_exact(&mut listener.accept().unwrap().0, &mut buffer).unwrap();
+    assert_eq!(&buffer, b"ping");
+    let error = Connector::default().connect(&Address::unix("@nobody-has-this-name")).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Refused(_)), "{error}");
+}
+
+#[tokio::test]
 async fn sockets_of_a_namespace() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sockets");

@@ -203,3 +203,30 @@ fn endpoints_that_envoy_chose() {
         assert_eq!(chosen.collect::<String>(), expected, "{balancing:?} {localities:?}");
     }
 }
+
+#[test]
+fn the_one_that_was_dialled() {
+    use Health::{Healthy, Unhealthy};
+    let mut endpoints = vec![endpoint(1, Healthy), endpoint(2, Unhealthy)];
+    endpoints.push(model::Endpoint::plain(std::net::SocketAddr::from(([10, 0, 0, 7], 8080))));
+    let group = LocalityEndpoints { endpoints, ..LocalityEndpoints::default() };
+    let set = EndpointSet::new("s", vec![group]);
+    for (prefers_dialled, address, expected) in [
+        (true, "127.0.0.1:1", Some(1)),
+        (true, "127.0.0.1:2", Some(2)),
+        (true, "10.0.0.7:8080", Some(8080)),
+        // Callers know the service's port, not the endpoint's.
+        (true, "10.0.0.7:80", Some(8080)),
+        (true, "10.0.0.8:8080", None),
+        (false, "127.0.0.1:1", None),
+    ] {
+        let rules = Rules { prefers_dialled, ..Rules::default() };
+        let table = EndpointTable::new(&set, rules, &EndpointTable::default());
+        let found = table.dialled(address.parse().unwrap(), 7);
+        assert_eq!(found.and_then(|endpoint| endpoint.address().port()), expected, "{address}");
+    }
+    let rules = Rules { prefers_dialled: true, ..Rules::default() };
+    let table = EndpointTable::new(&set, rules, &EndpointTable::default());
+    let one_of = |draw| table.dialled("127.0.0.1:9".parse().unwrap(), draw).and_then(|e| e.address().port());
+    assert_eq!((one_of(0), one_of(1)), (Some(1), Some(2)), "several at one IP address share what no port tells");
+}

@@ -343,3 +343,28 @@ fn upgrades_and_raw_bytes() {
         assert_eq!(endpoint.active(), 0);
     });
 }
+
+#[test]
+fn an_endpoint_at_a_path() {
+    use std::os::linux::net::SocketAddrExt;
+    run(async {
+        // A name of no file: nothing is left of it.
+        let name = format!("halcyon-upstream-{}", std::process::id());
+        let at = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind_addr(&at).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+        spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4];
+            stream.read_exact(&mut head).await.unwrap();
+            assert_eq!(&head, b"GET ");
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+            _ = stream.read(&mut [0]).await;
+        });
+        let endpoints = vec![model::Endpoint::plain(Address::Pipe(format!("@{name}").into()))];
+        let set = EndpointSet::new("s", vec![LocalityEndpoints { endpoints, ..Default::default() }]);
+        let (_worker, _cluster, pools) = pools(config(&[], |c| c.discovery = Discovery::Static(set)));
+        assert_eq!(fetch(&pools, "/").await.0, "hi");
+    });
+}

@@ -10,10 +10,8 @@ use proto::google::protobuf::Any;
 use proto::google::rpc::Status;
 
 use super::{ClientSession, Message, Staged, Update, read, refuse_twins};
+use crate::resource::WRAPPER_URL as WRAPPER;
 use crate::{DecodeError, kind_of, type_url};
-
-/// The wrapper in which a server may put a resource.
-const WRAPPER: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
 
 impl ClientSession {
     /// Takes a response. Nothing comes of one of a type that was never asked for.
@@ -24,7 +22,7 @@ impl ClientSession {
         let mut refused: Vec<DecodeError> = Vec::new();
         for any in response.resources {
             // This variant has versions of whole responses only.
-            match unwrap(any).map(|any| read(kind, "", "", any)) {
+            match unwrap(any).map(|(name, any)| read(kind, &name, "", any)) {
                 Some(Ok(read)) => resources.push(read),
                 Some(Err(error)) => refused.push(error),
                 None => {}
@@ -75,15 +73,15 @@ impl ClientSession {
     }
 }
 
-/// A resource out of its wrapper, if it has one. Nothing for a wrapper without a body: it only says that the old one
-/// is still good.
-fn unwrap(any: Any) -> Option<Any> {
+/// A resource out of its wrapper, if it has one, and the name that stands there. Nothing for a wrapper without a body: it
+/// only says that the old one is still good.
+fn unwrap(any: Any) -> Option<(String, Any)> {
     if any.type_url != WRAPPER {
-        return Some(any);
+        return Some((String::new(), any));
     }
     match WireResource::decode(&any.value[..]) {
-        Ok(wrapper) => wrapper.resource,
+        Ok(wrapper) => Some((wrapper.name, wrapper.resource?)),
         // To be refused under its own type.
-        Err(_) => Some(any),
+        Err(_) => Some((String::new(), any)),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use model::cluster::{Balancing, DNS_REFRESH, Discovery, Localities, UpstreamProtocol};
 use model::limits::ConnectionOptions;
 use model::{Cluster, DestinationService, EndpointSet, OutlierDetection, ResourceKind};
@@ -16,10 +17,12 @@ use proto::envoy::config::cluster::v3::cluster::{
 };
 use proto::envoy::config::core::v3::{self as core, Metadata};
 use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use proto::google::protobuf::{Any, value::Kind};
+use proto::google::protobuf::{Any, Value, value::Kind};
 
 use super::endpoint::load_assignment;
 use super::{At, DecodeError, Decoded, ads, duration, each, open, required, take, text};
+
+use crate::metadata::{DIALLED, OURS, PREFERRED, WORKLOADS};
 
 mod balancing;
 mod hashing;
@@ -113,8 +116,19 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
         slow_start: slow_start.filter(|_| grows && !by_itself).map(Box::new),
         panic_percent,
         dns_refresh: dns_refresh(dns_refresh_rate, &at.field("dns_refresh_rate"))?,
+        prefers_dialled: prefers_dialled(metadata.as_ref(), &at.field("metadata"))?,
+        workloads: workloads(metadata.as_ref(), &at.field("metadata"))?,
         service: metadata.as_ref().and_then(service),
     })
+}
+
+/// Our own word, which others read past: the endpoint that the downstream dialled comes first.
+fn prefers_dialled(metadata: Option<&Metadata>, at: &At<'_>) -> Decoded<bool> {
+    match metadata.and_then(|it| it.filter_metadata.get(OURS)).and_then(|ours| text(ours, DIALLED)) {
+        None => Ok(false),
+        Some(PREFERRED) => Ok(true),
+        Some(other) => Err(at.field(OURS).field(DIALLED).error(format!("is `{other}`"), format!("`{PREFERRED}`"))),
+    }
 }
 
 fn connect(value: Option<proto::google::protobuf::Duration>, at: &At<'_>) -> Decoded<Duration> {
@@ -204,6 +218,21 @@ fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<(Lo
         }
     };
     Ok((localities, limits::panic_percent(healthy_panic_threshold, &at.field("healthy_panic_threshold"))?))
+}
+
+/// Our own word, which others read past: where a workload that is dialled has a cluster of its own.
+fn workloads(metadata: Option<&Metadata>, at: &At<'_>) -> Decoded<Box<[IpNet]>> {
+    let written = metadata.and_then(|it| it.filter_metadata.get(OURS)).and_then(|ours| ours.fields.get(WORKLOADS));
+    let at = at.field(OURS);
+    let at = at.field(WORKLOADS);
+    let Some(Kind::ListValue(list)) = written.and_then(|value| value.kind.as_ref()) else { return Ok(Box::default()) };
+    let block = |value: Value, at: &At<'_>| match value.kind {
+        Some(Kind::StringValue(text)) => {
+            text.parse().map_err(|_| at.error(format!("is `{text}`"), "a block of addresses such as `10.0.0.0/8`"))
+        }
+        _ => Err(at.error("is no text", "a block of addresses such as `10.0.0.0/8`")),
+    };
+    Ok(each(list.values.clone(), &at, block)?.into())
 }
 
 /// Istio's form: a list of services, of which the first counts.

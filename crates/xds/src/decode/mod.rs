@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Address, ResourceKind};
+use model::{Address, NameTable, ResourceKind};
 use prost::{Message, Name};
 use proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use proto::envoy::config::core::v3::{self as core, ConfigSource, RuntimeFeatureFlag};
@@ -51,8 +51,8 @@ pub use secret::secret;
 
 use path::{At, Decoded, take};
 
-/// A resource of a given kind; its type URL must be that kind's. A virtual host has the name of its body, until
-/// [`Resource::under`] gives it the one that it was sent under.
+/// A resource of a given kind; its type URL must be that kind's. A virtual host has the name of its body, and a table of
+/// names that of the one that is always there, until [`Resource::under`] gives them those that they were sent under.
 pub fn resource(kind: ResourceKind, any: &Any) -> Result<Resource, DecodeError> {
     Ok(match kind {
         ResourceKind::Cluster => Resource::Cluster(Arc::new(cluster(any)?)),
@@ -64,7 +64,7 @@ pub fn resource(kind: ResourceKind, any: &Any) -> Result<Resource, DecodeError> 
             Resource::VirtualHost(host.name.clone(), Arc::new(host))
         }
         ResourceKind::Secret => Resource::Secret(Arc::new(secret(any)?)),
-        ResourceKind::Names => Resource::Names(Arc::new(names(any)?)),
+        ResourceKind::Names => Resource::Names(NameTable::RESOURCE.into(), Arc::new(names(any)?)),
     })
 }
 

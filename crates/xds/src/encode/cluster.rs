@@ -19,6 +19,8 @@ use proto::google::protobuf::Any;
 use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
 use super::{ads, balancing, duration, endpoint, limit, number, pack, packed};
 
+use crate::metadata::{DIALLED, OURS, PREFERRED, WORKLOADS};
+
 mod health_check;
 mod limits;
 mod outlier;
@@ -61,10 +63,7 @@ pub fn cluster(cluster: &Cluster) -> Any {
         transport_socket_matches,
         ..wire::Cluster::default()
     };
-    let tail = ClusterTail {
-        metadata: cluster.service.as_ref().map(service_metadata),
-        load_assignment: endpoints.map(endpoint::load_assignment),
-    };
+    let tail = ClusterTail { metadata: metadata(cluster), load_assignment: endpoints.map(endpoint::load_assignment) };
     let mut bytes = head.encode_to_vec();
     tail.encode(&mut bytes).expect("a vector takes everything");
     packed::<wire::Cluster>(bytes)
@@ -151,11 +150,29 @@ fn protocol(
     }
 }
 
+fn metadata(cluster: &Cluster) -> Option<Metadata> {
+    let mut filter_metadata = BTreeMap::new();
+    if let Some(service) = &cluster.service {
+        filter_metadata.insert("istio".to_owned(), service_metadata(service));
+    }
+    let mut ours = BTreeMap::new();
+    if cluster.prefers_dialled {
+        ours.insert(DIALLED.to_owned(), OrderedValue::text(PREFERRED));
+    }
+    if !cluster.workloads.is_empty() {
+        let values = cluster.workloads.iter().map(|block| OrderedValue::text(block.to_string())).collect();
+        ours.insert(WORKLOADS.to_owned(), OrderedValue { kind: Some(Kind::List(List { values })) });
+    }
+    if !ours.is_empty() {
+        filter_metadata.insert(OURS.to_owned(), OrderedStruct { fields: ours });
+    }
+    (!filter_metadata.is_empty()).then_some(Metadata { filter_metadata })
+}
+
 /// Istio's form: a list of services, of which the first counts.
-fn service_metadata(service: &DestinationService) -> Metadata {
+fn service_metadata(service: &DestinationService) -> OrderedStruct {
     let texts = [("host", &*service.host), ("name", &*service.name), ("namespace", &*service.namespace)];
     let service = OrderedValue { kind: Some(Kind::Struct(OrderedStruct::of_texts(texts))) };
     let services = OrderedValue { kind: Some(Kind::List(List { values: vec![service] })) };
-    let istio = OrderedStruct { fields: BTreeMap::from([("services".to_owned(), services)]) };
-    Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), istio)]) }
+    OrderedStruct { fields: BTreeMap::from([("services".to_owned(), services)]) }
 }

@@ -53,7 +53,7 @@ pub fn resource(resource: &Resource) -> Any {
         Resource::Route(it) => route(it),
         Resource::VirtualHost(_, it) => virtual_host(it),
         Resource::Secret(it) => secret(it),
-        Resource::Names(it) => names(it),
+        Resource::Names(_, it) => names(it),
     }
 }
 

@@ -7,12 +7,15 @@ use std::sync::{Arc, OnceLock};
 use base::host::split_authority;
 use bytes::Bytes;
 use model::route::HostIndex;
-use model::{Config, ResourceKind};
+use model::{Config, NameTable, ResourceKind};
+use prost::Message as _;
+use proto::envoy::service::discovery::v3::Resource as WireResource;
 use proto::google::protobuf::Any;
 use rpds::RedBlackTreeMapSync;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::{DecodeError, Resource, decode, encode, type_url};
+use crate::resource::WRAPPER_URL;
+use crate::{DecodeError, Resource, decode, encode, kind_of, type_url};
 
 /// A resource as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,16 @@ impl EncodedResource {
     /// The envelope.
     pub(super) fn any(&self, type_url: &str) -> Any {
         Any { type_url: type_url.to_owned(), value: self.value.to_vec() }
+    }
+
+    /// The envelope where nothing stands around it: a table of names that is not the usual one tells its name by a wrapper.
+    pub(super) fn by_itself(&self, type_url: &str) -> Any {
+        let any = self.any(type_url);
+        if kind_of(type_url) != Some(ResourceKind::Names) || *self.name == *NameTable::RESOURCE {
+            return any;
+        }
+        let wrapper = WireResource { name: self.name.to_string(), resource: Some(any), ..WireResource::default() };
+        Any { type_url: WRAPPER_URL.to_owned(), value: wrapper.encode_to_vec() }
     }
 }
 
@@ -263,7 +276,8 @@ impl Snapshot {
         let hosts = config.virtual_hosts.iter().map(|(name, it)| Resource::VirtualHost(name.clone(), it.clone()));
         put(ResourceKind::VirtualHost, hosts.collect());
         put(ResourceKind::Secret, config.secrets.values().cloned().map(Resource::Secret).collect());
-        put(ResourceKind::Names, config.names.values().cloned().map(Resource::Names).collect());
+        let tables = config.names.iter().map(|(name, it)| Resource::Names(name.clone(), it.clone()));
+        put(ResourceKind::Names, tables.collect());
         snapshot
     }
 

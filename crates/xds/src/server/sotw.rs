@@ -126,12 +126,12 @@ impl SotwServer {
 /// Everything that the client has by now.
 fn whole_set(subscription: &Subscription) -> Vec<Any> {
     let held = subscription.held.values().filter_map(|held| held.resource.as_ref());
-    held.map(|resource| resource.any(&subscription.type_url)).collect()
+    held.map(|resource| resource.by_itself(&subscription.type_url)).collect()
 }
 
 /// What changed.
 fn part(subscription: &mut Subscription, due: &Due) -> Vec<Any> {
-    let mut resources: Vec<_> = due.changed.iter().map(|it| it.any(&subscription.type_url)).collect();
+    let mut resources: Vec<_> = due.changed.iter().map(|it| it.by_itself(&subscription.type_url)).collect();
     resources.extend(absent_endpoints(subscription, &due.missing));
     resources
 }

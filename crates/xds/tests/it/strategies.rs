@@ -596,17 +596,20 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     let service =
         (name(), name(), name()).prop_map(|(host, name, namespace)| DestinationService { host, name, namespace });
     let times = (some_time(), of(some_time()), some_time());
-    let choice = (balancing, localities);
+    let blocks = vec(select(vec!["127.64.0.0/10", "10.1.0.0/16", "fd00::/48"]), 0..3);
+    let choice = (balancing, localities, any::<bool>(), blocks);
     (name(), discovery, choice, times, protocol, transport, resilience(), of(1u32..9), of(service)).prop_map(
         |(name, discovery, choice, times, protocol, transport, resilience, requests, service)| {
             let (connect_timeout, idle_timeout, refresh) = times;
-            let (balancing, localities) = choice;
+            let (balancing, localities, prefers_dialled, blocks) = choice;
             let by_itself = discovery == Discovery::OriginalDestination;
             fitting(Cluster {
                 name,
                 discovery,
                 balancing: if by_itself { Balancing::Provided } else { balancing },
                 localities: if by_itself { Localities::Alike } else { localities },
+                prefers_dialled,
+                workloads: blocks.into_iter().map(|block| block.parse().unwrap()).collect(),
                 connect_timeout,
                 // Envoy looks up no faster.
                 dns_refresh: refresh + Duration::from_millis(2),

@@ -21,9 +21,25 @@ impl VirtualService {
             report.error("there is no rule").expected("at least one of `http`, `tls` and `tcp`");
         }
         self.check_http(report);
-        report.each("tls", &self.tls, |route, r| check_tls(route, &hosts, r));
-        report.each("tcp", &self.tcp, check_tcp);
+        report.each("tls", &self.tls, |route, r| {
+            check_tls(route, &hosts, r);
+            r.each("match", &route.match_, |m, r| self.check_reach_of_subnets(&m.destination_subnets, &m.gateways, r));
+        });
+        report.each("tcp", &self.tcp, |route, r| {
+            check_tcp(route, r);
+            r.each("match", &route.match_, |m, r| self.check_reach_of_subnets(&m.destination_subnets, &m.gateways, r));
+        });
         self.check_reach(report);
+    }
+
+    /// At a gateway clients dial the gateway, and rules take any address, as in Istio.
+    fn check_reach_of_subnets(&self, subnets: &[String], gateways: &[Spanned<String>], report: &mut Report) {
+        let gateways = if gateways.is_empty() { &self.gateways } else { gateways };
+        if !subnets.is_empty() && gateways.iter().any(|gateway| gateway.value != "mesh") {
+            report.field("destinationSubnets", |r| {
+                r.warning("at a gateway the rule takes connections to any address, as in Istio");
+            });
+        }
     }
 
     /// Checks the hosts and gives those that can be read.

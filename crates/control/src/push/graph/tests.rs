@@ -1,7 +1,7 @@
 //! What the graph keeps for each proxy equals what is made from nothing, after any sequence of changes; and who is not
 //! concerned is not offered anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use api::{Resource, ResourceKey};
 use model::{Locality, ResourceKind};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use translate::workload::reference;
-use translate::{Capture, Edit, InboundPort, LocalUpstream, Node, Role, World};
+use translate::{Capture, Edit, InboundPort, LocalUpstream, Node, Role, Workload, World};
 use xds::server::Snapshot;
 
 use super::{Graph, config};
@@ -22,6 +22,7 @@ struct Mesh {
     world: Arc<World>,
     resources: BTreeMap<ResourceKey, Arc<Resource>>,
     nodes: BTreeMap<u64, (Node, bool)>,
+    dialled: BTreeMap<u64, BTreeSet<SocketAddr>>,
     version: u64,
 }
 
@@ -30,7 +31,8 @@ impl Mesh {
         let (steps, received) = unbounded_channel();
         let world = Arc::new(World::default());
         let graph = Graph::new(versioned(0, &world), received);
-        Self { graph, steps, world, resources: BTreeMap::new(), nodes: BTreeMap::new(), version: 0 }
+        let (resources, nodes, dialled) = Default::default();
+        Self { graph, steps, world, resources, nodes, dialled, version: 0 }
     }
 
     fn join(&mut self, id: u64, node: Node, is_tls: bool) {
@@ -50,6 +52,24 @@ impl Mesh {
             (old, new)
         });
         let edit = Edit { resources: edit.collect(), ..Edit::default() };
+        self.take(edit);
+    }
+
+    /// A workload runs, or runs no more.
+    fn run(&mut self, old: Option<Arc<Workload>>, new: Option<Arc<Workload>>) {
+        self.take(Edit { workloads: vec![(old, new)], ..Edit::default() });
+    }
+
+    /// A proxy asks for the workloads at these addresses and no others. Says whether it was offered anything.
+    fn dial(&mut self, id: u64, addresses: &[&str]) -> bool {
+        let wanted: BTreeSet<SocketAddr> = addresses.iter().map(|at| at.parse().unwrap()).collect();
+        let before = self.dialled.insert(id, wanted.clone()).unwrap_or_default();
+        let (asked, given_up): (Vec<_>, Vec<_>) =
+            (wanted.difference(&before).copied().collect(), before.difference(&wanted).copied().collect());
+        self.graph.dial(id, &asked, &given_up).is_some()
+    }
+
+    fn take(&mut self, edit: Edit) {
         let (world, change) = self.world.next(edit);
         self.world = Arc::new(world);
         self.version += 1;
@@ -60,7 +80,10 @@ impl Mesh {
     fn offered(&mut self) -> Vec<u64> {
         let offered = self.graph.catch_up().into_iter().map(|(id, _)| id).collect();
         for (id, (node, is_tls)) in &self.nodes {
-            let expected = Snapshot::of(&config(&Patcher::default(), &self.world, node, *is_tls));
+            let mut expected = config(&Patcher::default(), &self.world, node, *is_tls);
+            let dialled = self.dialled.get(id).cloned().unwrap_or_default();
+            expected.clusters.extend(translate::workloads(&self.world, &dialled).clusters);
+            let expected = Snapshot::of(&expected);
             let kept = &self.graph.proxies[id].snapshot;
             for kind in ResourceKind::ALL {
                 let list = |snapshot: &Snapshot| -> Vec<(Arc<str>, Arc<str>)> {
@@ -121,6 +144,52 @@ fn gateway() -> Node {
         edge: Default::default(),
     };
     Node { role, labels, ..sidecar("a", "gateway", 8) }
+}
+
+fn workload(app: &str, last: u8) -> Arc<Workload> {
+    let Node { address, labels, workload, .. } = sidecar("a", app, last);
+    Arc::new(Workload {
+        name: workload.name.clone(),
+        namespace: "a".to_owned(),
+        service_account: app.to_owned(),
+        labels,
+        address,
+        ports: BTreeMap::from([(9080, 9080)]),
+        port_names: BTreeMap::new(),
+        mesh_tls: true,
+        weight: 1,
+        locality: Locality::default(),
+        implied_service: None,
+        reference: workload,
+    })
+}
+
+#[test]
+fn workloads_are_offered_to_those_who_ask() {
+    let mut mesh = Mesh::new();
+    for (id, node) in [sidecar("a", "x", 2), sidecar("b", "y", 4), sidecar("b", "z", 6)].into_iter().enumerate() {
+        mesh.join(id as u64, node, true);
+    }
+    // The first of all tells everybody where to ask.
+    mesh.run(None, Some(workload("x", 2)));
+    assert_eq!(mesh.offered(), [0, 1, 2]);
+    let (there, other) = ("127.64.0.9:9080", "127.64.0.9:15020");
+    assert!(!mesh.dial(0, &[there, other]), "nobody is there");
+    mesh.run(None, Some(workload("s", 9)));
+    assert_eq!(mesh.offered(), [0]);
+    assert!(mesh.dial(1, &[there]) && !mesh.dial(1, &[there]));
+    assert_eq!(mesh.offered(), [0; 0]);
+    mesh.run(Some(workload("s", 9)), Some(workload("t", 9)));
+    assert_eq!(mesh.offered(), [0, 1], "another identity");
+    assert!(mesh.dial(0, &[other]));
+    mesh.run(Some(workload("t", 9)), None);
+    assert_eq!(mesh.offered(), [1]);
+    // What a port speaks is said by a service, which both see only if they may.
+    mesh.run(None, Some(workload("t", 9)));
+    assert_eq!(mesh.offered(), [1]);
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: t, namespace: a, annotations: {networking.istio.io/exportTo: '~'}}, spec: {selector: {app: t}, ports: [{name: tcp, port: 9080}]}}";
+    mesh.apply(&[service]);
+    assert_eq!(mesh.offered(), [1]);
 }
 
 macro_rules! istio {

@@ -1,0 +1,111 @@
+//! Services that are known by blocks of addresses: chains of the listener that stands for a port of any address, each for one
+//! block. The narrowest block that holds what was dialled decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use model::chain::ChainMatch;
+use model::listener::Inspect;
+use model::{Address, Config, FilterChain, Listener};
+
+use super::{chains, inspect, listener, unknown_chain};
+use crate::node::Node;
+use crate::protocol::Protocol;
+use crate::routes::{At, narrowed};
+use crate::service::{Service, ServicePort};
+use crate::vips;
+use crate::world::World;
+
+/// Adds the chains of all blocks, to listeners that are there for the port, or to new ones.
+pub fn add(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Service>]) {
+    let mut listeners: BTreeMap<SocketAddr, (Inspect, Vec<FilterChain>)> = BTreeMap::new();
+    for service in visible {
+        // HTTP goes by its host, whatever was dialled.
+        let raw = |port: &&ServicePort| !port.protocol.is_http() && port.protocol != Protocol::Udp;
+        for port in service.ports.iter().filter(raw) {
+            for block in blocks(world, node, service, port) {
+                let any: IpAddr = match block {
+                    IpNet::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    IpNet::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let (looks, all) = listeners.entry(SocketAddr::new(any, port.number)).or_default();
+                look(looks, &inspect(world, port.protocol));
+                for chain in of_block(world, node, service, port, block) {
+                    // Of services that claim the same the first by host counts.
+                    if !all.iter().any(|other| other.matches == chain.matches) {
+                        all.push(chain);
+                    }
+                }
+            }
+        }
+    }
+    for (at, (looks, chains)) in listeners {
+        let listener = with_chains(config, world, node, at, looks, chains);
+        config.listeners.insert(listener.name.clone(), Arc::new(listener));
+    }
+}
+
+/// The blocks of a port: those of the service, and within them, or where it has no address at all, those that its rules name.
+fn blocks(world: &World, node: &Node, service: &Service, port: &ServicePort) -> BTreeSet<IpNet> {
+    let is_own = |address: &IpAddr| !matches!(address, IpAddr::V4(ip) if vips::RANGE.contains(ip));
+    let has_none = service.blocks.is_empty() && service.headless.is_none() && !service.addresses.iter().any(is_own);
+    let mut all: BTreeSet<IpNet> = service.blocks.iter().copied().collect();
+    let ruled = narrowed(world, node, service, port);
+    all.extend(ruled.into_iter().filter(|part| has_none || service.blocks.iter().any(|block| block.contains(part))));
+    all
+}
+
+/// The chains towards a service for one block. Within a block nothing falls back to a wider one, so the chain for what fits
+/// no other is there too.
+fn of_block(world: &World, node: &Node, service: &Service, port: &ServicePort, block: IpNet) -> Vec<FilterChain> {
+    let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
+    let (chains, default_chain) = chains(world, node, service, port, &routes, At::In(block));
+    let narrow = |chain: FilterChain| FilterChain {
+        name: format!("{} {block}", chain.name).into(),
+        matches: ChainMatch { destination_ranges: vec![block], ..chain.matches },
+        ..chain
+    };
+    chains.into_iter().chain(default_chain).map(narrow).collect()
+}
+
+fn with_chains(
+    config: &Config,
+    world: &World,
+    node: &Node,
+    at: SocketAddr,
+    looks: Inspect,
+    chains: Vec<FilterChain>,
+) -> Listener {
+    let name: Arc<str> = match at {
+        SocketAddr::V4(_) => format!("0.0.0.0_{}", at.port()).into(),
+        SocketAddr::V6(_) => format!("[::]_{}", at.port()).into(),
+    };
+    let mut listener = match config.listeners.get(&name) {
+        Some(known) => Listener::clone(known),
+        None => {
+            let unknown = Some(unknown_chain(world, node));
+            listener(world, name, (Address::socket(at), false), Inspect::default(), Vec::new(), unknown)
+        }
+    };
+    look(&mut listener.inspect, &looks);
+    listener.chains.extend(chains);
+    listener
+}
+
+/// Looks at what another wants to be looked at too.
+fn look(own: &mut Inspect, other: &Inspect) {
+    if !other.tls && !other.http {
+        return;
+    }
+    if !own.tls && !own.http {
+        *own = other.clone();
+    }
+    own.tls |= other.tls;
+    own.http |= other.http;
+    // Who waits for a server to speak must not be closed.
+    if other.continue_on_timeout && !own.continue_on_timeout {
+        (own.timeout, own.continue_on_timeout) = (other.timeout, true);
+    }
+}
