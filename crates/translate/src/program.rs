@@ -17,7 +17,7 @@ use crate::service::{Service, ServicePort};
 use crate::world::World;
 
 /// Adds listeners and routes to the clusters of services, and gives these the form that programs take.
-pub fn adapt(config: &mut Config, world: &World, node: &Node, visible: &[&Arc<Service>]) {
+pub fn adapt(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Service>]) {
     let clusters = std::mem::take(&mut config.clusters).into_iter();
     config.clusters = clusters.filter_map(|(name, of)| Some((name, Arc::new(understood(&of)?)))).collect();
     for set in config.endpoints.values_mut() {

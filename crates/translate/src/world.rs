@@ -348,16 +348,16 @@ impl World {
     }
 
     /// The service that a workload is an instance of by this port of its program; of several the first by host.
-    pub(crate) fn served_by(&self, workload: &Workload, target: u16) -> Option<(&Service, &ServicePort)> {
+    pub(crate) fn served_by<'a>(&'a self, workload: &Workload, target: u16) -> Option<(&'a Service, &'a ServicePort)> {
         self.served(workload, target).next()
     }
 
     /// The services that a workload is an instance of by this port of its program.
-    fn served<'a>(
+    fn served<'a, 'w>(
         &'a self,
-        workload: &'a Workload,
+        workload: &'w Workload,
         target: u16,
-    ) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
+    ) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> + use<'a, 'w> {
         let services = self.services().filter(|s| s.selects(workload));
         let ports = services.flat_map(|s| s.ports.iter().map(move |p| (&**s, p)));
         ports.filter(move |(_, port)| port.on(workload) == Some(target))

@@ -296,7 +296,7 @@ impl ClusterPools {
         }
         let order = |attempt| self.order(core, pick, attempt);
         let chosen = || table.pick_untried(order, pick.draw, pick.tried, pick.repicks, pick.past);
-        let dialled = pick.original_destination.and_then(|address| table.dialled(address, pick.draw));
+        let dialled = pick.original_destination.and_then(|address| table.dialled(*address, pick.draw));
         let endpoint = dialled.or_else(chosen)?;
         if let Some(pool) = self.pools.borrow().get(&endpoint.id()) {
             return Some(pool.clone());

@@ -12,7 +12,7 @@ use crate::names;
 use crate::node::Node;
 use crate::protocol::Protocol;
 use crate::raw;
-use crate::routes::raw_targets;
+use crate::routes::{At, raw_targets};
 use crate::world::World;
 
 /// Adds the listener of a port, and the routes that nothing else adds.
@@ -34,13 +34,13 @@ pub fn add(
             if raw.protocol == Protocol::Auto {
                 super::add_routes(config, route_table(world, node, routes.clone(), port, &[(service, raw)], true));
             }
-            (inspect(world, raw.protocol), chains(world, node, service, raw, &routes))
+            (inspect(world, raw.protocol), chains(world, node, service, raw, &routes, At::Own))
         }
         (false, Some((service, _))) => {
             let found =
                 ChainMatch { application_protocols: FOUND_HTTP.map(str::to_owned).to_vec(), ..ChainMatch::default() };
             let to = names::outbound(port, "", &service.host);
-            let filter = raw::to_clusters(world, node, to, raw_targets(world, node, service, port));
+            let filter = raw::to_clusters(world, node, to, raw_targets(world, node, service, port, At::Own));
             let raw = chain("tcp", ChainMatch::default(), NetworkFilter::Tcp(filter));
             (inspect(world, Protocol::Auto), (vec![http(found)], Some(raw)))
         }

@@ -356,8 +356,6 @@ impl<'a> Editing<'a> {
                 let pattern = self.new.host_pattern(&policy.spec().host.value, policy.namespace());
                 self.servers(pattern.as_ref());
                 self.concern(pattern);
-                // They say when requests are hedged, too.
-                self.change.gateways |= policy.spec().hedging.is_some();
                 // Routes of gateways say what a hash is made of.
                 self.change.gateways |= hashes(policy.spec());
             }
