@@ -86,6 +86,7 @@ impl ProxySetup {
 
     fn metadata(&self, ours: bool) -> NodeMetadata {
         NodeMetadata {
+            generator: String::new(),
             namespace: self.namespace.clone(),
             service_account: self.service_account.clone(),
             workload_name: self.workload.clone(),

@@ -386,6 +386,7 @@ pub fn sidecar_with(change: impl FnOnce(&mut Registration), workload: &str, acco
     };
     change(&mut registration);
     let metadata = NodeMetadata {
+        generator: String::new(),
         namespace: "default".to_owned(),
         service_account: account.to_owned(),
         workload_name: workload.to_owned(),
