@@ -157,10 +157,12 @@ async fn sent_back(reader: &mut Reader, count: usize) -> std::io::Result<()> {
     let mut wanted = count + "echo:".len();
     loop {
         let said = reader.peek(wanted).await?;
-        let told = said.starts_with(b"echo:[").then(|| said.iter().position(|byte| *byte == b']')).flatten();
-        match told.map(|end| end + 1 + count) {
+        let tells = said.starts_with(b"echo:[");
+        match said.iter().position(|byte| *byte == b']').map(|end| end + 1 + count) {
+            _ if said.len() < wanted || !tells => return Ok(()),
             Some(whole) if whole > wanted => wanted = whole,
-            _ => return Ok(()),
+            Some(_) => return Ok(()),
+            None => wanted += 1,
         }
     }
 }
