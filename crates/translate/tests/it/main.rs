@@ -7,6 +7,7 @@ mod delegates;
 mod explain;
 mod gateways;
 mod incremental;
+mod ingresses;
 mod localities;
 mod mesh;
 mod mesh_config;
