@@ -242,6 +242,8 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Kind::Namespace => Spec::Namespace(Box::decode(node, report)?),
         Kind::ConfigMap => Spec::ConfigMap(Box::decode(node, report)?),
         Kind::Secret => Spec::Secret(Box::decode(node, report)?),
+        Kind::Ingress => Spec::Ingress(spec_field(node, report)?),
+        Kind::IngressClass => Spec::IngressClass(spec_field(node, report)?),
         _ => {
             opaque(kind, report);
             return Some(Spec::Opaque);
@@ -266,7 +268,8 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Spec::Deployment(s) => report.field("spec", |r| s.check(r)),
         Spec::Pod(s) => report.field("spec", |r| s.check(r)),
         Spec::Secret(s) => s.check(report),
-        Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
+        Spec::Ingress(s) => report.field("spec", |r| s.check(r)),
+        Spec::IngressClass(_) | Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
     }
     check_settings(node, kind, meta, report);
     enforced::warn(enforced::not_enforced(kind), node, report);

@@ -70,6 +70,8 @@ kinds! {
     Namespace "Namespace" "" ["v1"], "namespaces" ["ns"], false Read;
     ConfigMap "ConfigMap" "" ["v1"], "configmaps" ["cm"], true Read;
     Secret "Secret" "" ["v1"], "secrets" [], true Read;
+    Ingress "Ingress" "networking.k8s.io" ["v1"], "ingresses" ["ing"], true Read;
+    IngressClass "IngressClass" "networking.k8s.io" ["v1"], "ingressclasses" [], false Read;
 
     AuthorizationPolicy "AuthorizationPolicy" "security.istio.io" ["v1", "v1beta1"], "authorizationpolicies" ["ap"], true NotEnforced;
     RequestAuthentication "RequestAuthentication" "security.istio.io" ["v1", "v1beta1"], "requestauthentications" ["ra"], true NotEnforced;
@@ -100,8 +102,6 @@ kinds! {
     SmiUdpRoute "UDPRoute" "specs.smi-spec.io" [], "udproutes" ["ur"], true NotEnforced;
     TrafficMetrics "TrafficMetrics" "metrics.smi-spec.io" [], "trafficmetrics" ["tm"], true NotEnforced;
 
-    Ingress "Ingress" "networking.k8s.io" [], "ingresses" ["ing"], true NotRead;
-    IngressClass "IngressClass" "networking.k8s.io" [], "ingressclasses" [], false NotRead;
     Endpoints "Endpoints" "" [], "endpoints" ["ep"], true NotRead;
     EndpointSlice "EndpointSlice" "discovery.k8s.io" [], "endpointslices" [], true NotRead;
     NetworkPolicy "NetworkPolicy" "networking.k8s.io" [], "networkpolicies" ["netpol"], true NotRead;

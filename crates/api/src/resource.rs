@@ -12,7 +12,9 @@ use crate::istio::{
     VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
-use crate::kubernetes::{ConfigMap, Deployment, Namespace, Pod, Secret, Service, ServiceAccount};
+use crate::kubernetes::{
+    ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, Service, ServiceAccount,
+};
 use crate::meta::{Meta, Origin, ResourceKey};
 use crate::problem::Problem;
 use crate::yaml::{self, Node};
@@ -76,6 +78,10 @@ pub enum Spec {
     ConfigMap(Box<ConfigMap>),
     /// Keys and certificates.
     Secret(Box<Secret>),
+    /// Kubernetes' rules for what is opened to the outside.
+    Ingress(Box<Ingress>),
+    /// Who reads Ingresses of a class.
+    IngressClass(Box<IngressClass>),
     /// A kind that is known by name and kept unread.
     Opaque,
 }

@@ -4,6 +4,7 @@
 mod conflicts;
 mod credentials;
 mod hosts;
+mod ingresses;
 mod mesh;
 mod references;
 mod selection;
@@ -34,6 +35,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     credentials::check(world, &mut problems);
     mesh::check(world, &mut problems);
     sidecars::check(world, &mut problems);
+    ingresses::check(world, &mut problems);
     problems
 }
 

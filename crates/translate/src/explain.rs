@@ -19,6 +19,7 @@ use model::{Config, FilterChain, Listener, NetworkFilter, Route, RouteConfigurat
 use crate::headless::dialled_addresses;
 use crate::names::complete_host;
 use crate::node::{Capture, Node, Role};
+use crate::servers::openers;
 use crate::service::Service;
 use crate::world::World;
 
@@ -105,8 +106,8 @@ pub fn caller(world: &World, namespace: &str, name: &str) -> Option<Node> {
     let is_it = |labels: &BTreeMap<String, String>| {
         ["istio", "app"].iter().any(|key| labels.get(*key).is_some_and(|v| v == name))
     };
-    let gateway = world.gateways.iter().find(|gateway| gateway.name() == name || is_it(&gateway.spec().selector))?;
-    let node = imagined_gateway(namespace, &gateway.spec().selector);
+    let gateway = openers(world).into_iter().find(|gateway| gateway.name() == name || is_it(gateway.selector))?;
+    let node = imagined_gateway(namespace, gateway.selector);
     Some(Node { id: name.into(), ..node })
 }
 

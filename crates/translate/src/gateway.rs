@@ -24,13 +24,14 @@ use model::{
 
 use crate::clusters::{self, TRUST_BUNDLE};
 use crate::edge::GatewayEdge;
+use crate::ingress;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::{Node, Role};
 use crate::outbound::{http_proxy, logs};
 use crate::raw;
 use crate::routes::{At, Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
 use crate::secrets::{HELD, ROOTS};
-use crate::servers::{self, Open, host_part, is_plain_http, protocol};
+use crate::servers::{self, Open, Opener, host_part, is_plain_http, openers, protocol};
 use crate::service::selected;
 use crate::world::{Document, World};
 
@@ -65,8 +66,8 @@ pub fn add(
 }
 
 /// The gateways that select the proxy, the oldest first.
-pub fn selecting<'a>(world: &'a World, node: &'a Node) -> impl Iterator<Item = &'a Document<Gateway>> {
-    world.gateways.iter().filter(|gateway| selected(&gateway.spec().selector, &node.labels))
+pub fn selecting<'a>(world: &'a World, node: &'a Node) -> impl Iterator<Item = Opener<'a>> {
+    openers(world).into_iter().filter(|gateway| selected(gateway.selector, &node.labels))
 }
 
 fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, port: u16, servers: &[Open<'_>]) {
@@ -99,8 +100,9 @@ fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, por
 fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>) -> Vec<FilterChain> {
     let server_names: Vec<String> =
         open.server.hosts.iter().map(|h| host_part(&h.value).to_ascii_lowercase()).filter(|h| h != "*").collect();
-    let name: Arc<str> =
-        format!("https.{}.{}.{}.{}", open.port, open.index, open.gateway.name(), open.gateway.namespace()).into();
+    let of_ingress = if open.gateway.is_ingress() { "ingress~" } else { "" };
+    let (title, namespace) = (open.gateway.name(), open.gateway.namespace());
+    let name: Arc<str> = format!("https.{}.{}.{of_ingress}{title}.{namespace}", open.port, open.index).into();
     let tls = open.server.tls.as_ref().and_then(|settings| server_tls(settings, protocol(open.server) == "HTTPS"));
     match (protocol(open.server).as_str(), tls) {
         ("HTTPS", Some(tls)) => {
@@ -144,7 +146,7 @@ fn http(world: &World, routes: Arc<str>) -> NetworkFilter {
 /// The route table of some servers: hosts that they open, and of these the ones that rules name.
 fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>]) -> RouteConfiguration {
     let mut by_domain: BTreeMap<String, Vec<Route>> = BTreeMap::new();
-    for open in servers {
+    for open in servers.iter().filter(|open| !open.gateway.is_ingress()) {
         // Who comes by TLS is there already.
         if is_plain_http(open.server) && open.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
             for host in &open.server.hosts {
@@ -168,6 +170,9 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
         }
     }
     let port = servers.first().map_or(0, |open| open.port);
+    for (domain, routes) in of_ingresses(world, node, port, servers) {
+        by_domain.entry(domain).or_default().extend(routes);
+    }
     let hosts = by_domain.into_iter().map(|(domain, mut routes)| {
         // One server that redirects a host is enough, whatever others have for it (Istio's rule).
         if let Some(redirect) = routes.iter().position(|route| *route.name == *HTTPS_REDIRECT) {
@@ -177,6 +182,26 @@ fn route_table(world: &World, node: &Node, name: Arc<str>, servers: &[Open<'_>])
         gateway_host(format!("{domain}:{port}").into(), domain, routes)
     });
     RouteConfiguration::new(name, hosts.collect())
+}
+
+/// The routes by domain of the Ingresses, as far as their servers open them. Of a host and a wider one that both lead to a
+/// domain the host counts.
+fn of_ingresses(world: &World, node: &Node, port: u16, servers: &[Open<'_>]) -> BTreeMap<String, Vec<Route>> {
+    let servers: Vec<&Open<'_>> = servers.iter().filter(|open| open.gateway.is_ingress()).collect();
+    if servers.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut found = BTreeMap::<String, ((u8, usize), Vec<Route>)>::new();
+    for (host, routes) in ingress::hosts(world, node, port) {
+        let Ok(pattern) = host.parse::<HostPattern>() else { continue };
+        let domains = servers.iter().flat_map(|open| opened(open, open.gateway.namespace(), &host));
+        for domain in domains {
+            if found.get(&domain).is_none_or(|(rank, _)| *rank < pattern.specificity()) {
+                found.insert(domain, (pattern.specificity(), routes.clone()));
+            }
+        }
+    }
+    found.into_iter().map(|(domain, (_, routes))| (domain, routes)).collect()
 }
 
 fn is_by_place(rule: &Document<VirtualService>) -> bool {

@@ -14,6 +14,7 @@ pub mod explain;
 mod gateway;
 mod headless;
 mod inbound;
+mod ingress;
 pub mod locality;
 mod names;
 mod node;
@@ -41,6 +42,7 @@ use model::{Config, EndpointSet, NameTable};
 
 pub use check::{analyze, by_code, check, check_selection};
 pub use edge::{Compression, GatewayEdge, ProxySettings};
+pub use ingress::IngressSettings;
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
 pub use peer_authentication::Mode;
 pub use protocol::Protocol;

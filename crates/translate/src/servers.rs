@@ -3,17 +3,69 @@
 //! server's chains and routes are is not decided here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::istio::{Gateway, Server};
+use api::{Kind, Resource};
 
 use crate::names::without_dot;
-use crate::world::Document;
+use crate::world::{World, age};
+
+/// What opens servers: a `Gateway`, or an Ingress that is read.
+#[derive(Clone, Copy)]
+pub struct Opener<'a> {
+    /// The document.
+    pub resource: &'a Arc<Resource>,
+    /// What it opens.
+    pub servers: &'a [Server],
+    /// The labels of the proxies that it stands at.
+    pub selector: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Opener<'a> {
+    /// Its name.
+    pub fn name(self) -> &'a str {
+        &self.resource.meta.name
+    }
+
+    /// Its namespace.
+    pub fn namespace(self) -> &'a str {
+        self.resource.namespace()
+    }
+
+    /// Namespace and name as Istio writes them.
+    pub fn full_name(self) -> String {
+        format!("{}/{}", self.namespace(), self.name())
+    }
+
+    /// Is it an Ingress?
+    pub fn is_ingress(self) -> bool {
+        self.resource.kind == Kind::Ingress
+    }
+}
+
+/// All that open servers, the oldest first.
+pub fn openers(world: &World) -> Vec<Opener<'_>> {
+    let gateways = world.gateways.iter().map(|gateway| {
+        let Gateway { servers, selector } = gateway.spec();
+        Opener { resource: &gateway.resource, servers, selector }
+    });
+    let selector = &world.settings.ingress.selector;
+    let ingresses = world.read_ingresses().map(|ingress| Opener {
+        resource: &ingress.resource,
+        servers: ingress.spec().servers(),
+        selector,
+    });
+    let mut all: Vec<Opener<'_>> = gateways.chain(ingresses).collect();
+    all.sort_by(|a, b| age(a.resource).cmp(&age(b.resource)));
+    all
+}
 
 /// A server of a gateway.
 #[derive(Clone, Copy)]
 pub struct Open<'a> {
     /// The document that it stands in.
-    pub gateway: &'a Document<Gateway>,
+    pub gateway: Opener<'a>,
     /// What is written there.
     pub server: &'a Server,
     /// Its place in the document's list.
@@ -44,12 +96,10 @@ pub enum Over<'a> {
 }
 
 /// The servers that are open, by port, and what did not go together. The gateways come the oldest first.
-pub fn open<'a>(
-    gateways: impl Iterator<Item = &'a Document<Gateway>>,
-) -> (BTreeMap<u16, Vec<Open<'a>>>, Vec<Clash<'a>>) {
+pub fn open<'a>(gateways: impl Iterator<Item = Opener<'a>>) -> (BTreeMap<u16, Vec<Open<'a>>>, Vec<Clash<'a>>) {
     let (mut by_port, mut clashes) = (BTreeMap::<u16, Vec<Open<'a>>>::new(), Vec::new());
     for gateway in gateways {
-        for (index, server) in gateway.spec().servers.iter().enumerate() {
+        for (index, server) in gateway.servers.iter().enumerate() {
             let Some(port) = server.port.as_ref().map(|p| p.number.value as u16) else { continue };
             let second = Open { gateway, server, index, port };
             let there = by_port.entry(port).or_default();

@@ -12,6 +12,7 @@ use model::target::EscapedSlashes;
 use model::{AccessLog, TargetRules};
 
 use crate::edge::ProxySettings;
+use crate::ingress::IngressSettings;
 
 /// Settings of the mesh.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +58,8 @@ pub struct MeshSettings {
     pub target: TargetRules,
     /// Settings of every proxy.
     pub proxy: ProxySettings,
+    /// Which Ingresses are read.
+    pub ingress: IngressSettings,
 }
 
 /// Who sees what says nothing of it, as `exportTo` says it. Empty: everybody.
@@ -102,6 +105,7 @@ impl Default for MeshSettings {
             zones: None,
             target: TargetRules { normalize: true, ..TargetRules::default() },
             proxy: ProxySettings::default(),
+            ingress: IngressSettings::default(),
         }
     }
 }
@@ -132,6 +136,7 @@ impl MeshSettings {
         now.inbound_retries = config.default_inbound_http_retry_policy.clone().or(now.inbound_retries);
         now.dns_refresh = config.dns_refresh_rate.unwrap_or(now.dns_refresh);
         now.auto_mtls = config.enable_auto_mtls.unwrap_or(now.auto_mtls);
+        now.ingress = self.ingress.with(config);
         now.h2_upgrade = config.h2_upgrade_policy == MeshH2UpgradePolicy::Upgrade;
         let list = |written: &[api::Spanned<String>]| written.iter().map(|to| to.value.clone()).collect();
         now.export_to = ExportTo {

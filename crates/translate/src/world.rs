@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{Deployment, Pod, Secret};
+use api::kubernetes::{Deployment, Ingress, IngressClass, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
 use ipnet::IpNet;
@@ -31,8 +31,8 @@ use crate::vips::Vips;
 use crate::workload::Workload;
 
 pub use change::Change;
-pub(crate) use document::Document;
 use document::OfKind;
+pub(crate) use document::{Document, age};
 pub use edit::Edit;
 pub(crate) use rules::Pairs;
 use rules::Rules;
@@ -83,6 +83,8 @@ pub struct World {
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
+    pub(crate) ingresses: Arc<Vec<Document<Ingress>>>,
+    pub(crate) ingress_classes: Arc<Vec<Document<IngressClass>>>,
     /// What holds settings of the mesh, by namespace and name.
     pub(crate) mesh_configs: Arc<Vec<Arc<Resource>>>,
     /// The settings without those of documents.
@@ -124,6 +126,8 @@ impl World {
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
+            ingresses: Document::all(&resources),
+            ingress_classes: Document::all(&resources),
             deployments: Document::all(&resources),
             pods: Document::all(&resources),
             settings: Arc::new(effective),

@@ -3,7 +3,6 @@
 use super::NotEnforced;
 
 const PORTS: &str = "the ports are those that a workload is started with";
-const NO_INGRESS: &str = "Ingress is not read: a Gateway opens hosts to the outside";
 const NO_SPANS: &str = "no spans are sent; trace headers are continued and begun all the same";
 const NO_LOG_SERVICE: &str = "access logs go to files only";
 const NO_PROVIDER: &str = "no provider is asked or told anything";
@@ -17,11 +16,6 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ("proxyInboundListenPort", PORTS),
     ("proxyHttpPort", "no port takes requests as an HTTP proxy"),
     ("hboneIdleTimeout", "there are no tunnels between proxies"),
-    ("ingressClass", NO_INGRESS),
-    ("ingressService", NO_INGRESS),
-    ("ingressControllerMode=DEFAULT", NO_INGRESS),
-    ("ingressControllerMode=STRICT", NO_INGRESS),
-    ("ingressSelector", NO_INGRESS),
     ("enableTracing", NO_SPANS),
     ("enableEnvoyAccessLogService", NO_LOG_SERVICE),
     ("disableEnvoyListenerLog", "connections that no chain of a listener takes are logged too"),

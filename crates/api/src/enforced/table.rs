@@ -16,6 +16,8 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::Sidecar, SIDECAR),
     (Kind::Service, SERVICE),
     (Kind::Namespace, NAMESPACE),
+    (Kind::Ingress, INGRESS),
+    (Kind::IngressClass, INGRESS_CLASS),
     (Kind::Deployment, DEPLOYMENT),
     (Kind::Pod, POD),
 ];
@@ -157,6 +159,15 @@ const SERVICE: &[NotEnforced] = &[
     ("spec.topologyKeys", "`trafficDistribution` took its place: these labels do not count"),
     ("spec.ipFamily", "a virtual address that the mesh gives is one of IPv4"),
 ];
+
+const NO_RESOURCE: &str = "only Services are backends: the path is left out";
+
+const INGRESS: &[NotEnforced] = &[
+    ("spec.defaultBackend.resource{}", "only Services are backends: there is no default backend"),
+    ("spec.rules[].http.paths[].backend.resource{}", NO_RESOURCE),
+];
+
+const INGRESS_CLASS: &[NotEnforced] = &[("spec.parameters{}", "no parameters of a class are read")];
 
 const NAMESPACE: &[NotEnforced] = &[(
     "metadata.annotations[networking.istio.io/traffic-distribution]",

@@ -146,6 +146,21 @@ spec:
   - {captureMode: IPTABLES, hosts: ['*/*']}
 ";
 
+const INGRESS: &str = "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: x}
+spec:
+  defaultBackend: {resource: {apiGroup: example.org, kind: Bucket, name: a}}
+  rules:
+  - http: {paths: [{path: /, pathType: Prefix, backend: {resource: {kind: Bucket, name: a}}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: x}
+spec: {controller: example.org/a, parameters: {kind: A, name: a}}
+";
+
 const SERVICES: &str = "
 apiVersion: v1
 kind: Service
@@ -404,6 +419,7 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("sidecar", SIDECAR),
         ("service", SERVICES),
         ("namespace", NAMESPACE),
+        ("ingress", INGRESS),
         ("workload", WORKLOADS),
         ("workload-group", WORKLOAD_GROUP),
         ("mesh-config", &mesh_configs),

@@ -164,3 +164,48 @@ items:
         ]
     );
 }
+
+#[test]
+fn ingress() {
+    let check = |spec: &str, expected: &[&str]| crate::check("networking.k8s.io/v1", "Ingress", spec, expected);
+    let path = |fields: &str, port: &str| {
+        format!("rules: [{{http: {{paths: [{{{fields}, backend: {{service: {{name: a, port: {{{port}}}}}}}}}]}}}}]")
+    };
+    check("defaultBackend: {service: {name: a, port: {number: 80}}}", &[]);
+    check(&path("path: /a, pathType: Prefix", "name: http"), &[]);
+    check(&path("pathType: ImplementationSpecific", "number: 80"), &[]);
+    check("{}", &["error : the Ingress opens nothing"]);
+    check(
+        "{tls: [{hosts: [a.example.org]}, {hosts: ['*', '10.0.0.1', A], secretName: a}], rules: [{host: 'a.*'}, {host: a.b}]}",
+        &[
+            "warning tls[0]: there is no `secretName`: these hosts are not opened by TLS",
+            "error tls[1].hosts[0]: `*` is not a host",
+            "error tls[1].hosts[1]: `10.0.0.1` is not a host",
+            "error tls[1].hosts[2]: `A` is not a host",
+            "error rules[0].host: `a.*` is not a host",
+            "warning rules[0]: there is neither a path nor a default backend: requests are answered 404",
+            "warning rules[1]: there is neither a path nor a default backend: requests are answered 404",
+        ],
+    );
+    let at = "rules[0].http.paths[0]";
+    for (fields, port, expected) in [
+        ("path: a, pathType: Exact", "number: 80", "path: `a` is not a path"),
+        ("pathType: Prefix", "number: 80", "path: `` is not a path"),
+        ("path: /a/../b, pathType: Prefix", "number: 80", "path: `/a/../b` is not in its normal form"),
+        ("path: '/a%2Fb', pathType: Exact", "number: 80", "path: `/a%2Fb` is not in its normal form"),
+        ("path: /", "number: 80", "pathType: the field `pathType` is missing"),
+        ("path: /, pathType: Perfix", "number: 80", "pathType: `Perfix` is not known here"),
+        ("path: /, pathType: Exact", "number: 0", "backend.service.port.number: 0 is not a port"),
+        ("path: /, pathType: Exact", "", "backend.service.port: the port is not said"),
+        (
+            "path: /, pathType: Exact",
+            "number: 1, name: a",
+            "backend.service.port: `number` and `name` exclude each other",
+        ),
+        ("path: /, pathType: Exact", "nmae: a", "backend.service.port.nmae: the field `nmae` is not known"),
+    ] {
+        check(&path(fields, port), &[&format!("error {at}.{expected}")]);
+    }
+    let text = "apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: x}\nspec: {}\n";
+    assert!(crate::problems(text)[0].contains("there is no Ingress of the version `extensions/v1beta1`"));
+}

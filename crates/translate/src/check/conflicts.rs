@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::{Code, Kind, Problem, Resource};
+use api::{Code, Kind, Problem, Resource, Spec};
 use ipnet::IpNet;
 
 use crate::servers::{self, Clash, Open, Over, host_part};
@@ -27,9 +27,15 @@ pub fn check(world: &World, both: bool, problems: &mut Vec<Problem>) {
 fn clashes(world: &World) -> Vec<Clash<'_>> {
     let mut told = BTreeSet::new();
     let mut found = Vec::new();
-    for gateway in world.gateways.iter() {
-        let together = world.gateways.iter().filter(|g| selected(&g.spec().selector, &gateway.spec().selector));
+    let all = servers::openers(world);
+    for gateway in &all {
+        let together = all.iter().copied().filter(|other| selected(other.selector, gateway.selector));
         for clash in servers::open(together).1 {
+            // Every Ingress opens all hosts for plain HTTP; that their rules are joined is what they are for.
+            let ingress = clash.first.gateway.is_ingress() || clash.second.gateway.is_ingress();
+            if ingress && matches!(clash.over, Over::HttpHost(_)) {
+                continue;
+            }
             let id = |open: &Open<'_>| (open.gateway.resource.key().to_string(), open.index);
             if told.insert((id(&clash.first), id(&clash.second))) {
                 found.push(clash);
@@ -45,8 +51,7 @@ fn second(clash: &Clash<'_>) -> Problem {
         Over::HttpHost(_) => "the rules of both are joined",
         Over::Port => "this server is left out",
     };
-    let message =
-        format!("the Gateway {} opens {} already ({})", name(&clash.first), what(clash), place(&clash.first, clash));
+    let message = format!("the {} opens {} already ({})", name(&clash.first), what(clash), place(&clash.first, clash));
     at(Problem::warning(message).expected("each host of a port in one server").hint(effect), &clash.second, clash)
 }
 
@@ -55,8 +60,7 @@ fn first(clash: &Clash<'_>) -> Problem {
         Over::HttpHost(_) => "the rules of both are joined",
         Over::TlsHost(_) | Over::Port => "this one counts, since its Gateway is older, and the other is left out",
     };
-    let message =
-        format!("the Gateway {} opens {} too ({})", name(&clash.second), what(clash), place(&clash.second, clash));
+    let message = format!("the {} opens {} too ({})", name(&clash.second), what(clash), place(&clash.second, clash));
     at(Problem::warning(message).expected("each host of a port in one server").hint(effect), &clash.first, clash)
 }
 
@@ -68,7 +72,7 @@ fn what(clash: &Clash<'_>) -> String {
 }
 
 fn name(open: &Open<'_>) -> String {
-    format!("`{}`", open.gateway.full_name())
+    format!("{} `{}`", open.gateway.resource.kind, open.gateway.full_name())
 }
 
 /// `spec.servers[0].hosts[1], edge.yaml:12`
@@ -92,7 +96,13 @@ fn at(problem: Problem, open: &Open<'_>, clash: &Clash<'_>) -> Problem {
         (None, Some(port)) => (".port.number".to_owned(), port.number.span),
         (None, None) => (String::new(), Default::default()),
     };
-    let problem = problem.code(Code::ConflictingGateways).path(format!("spec.servers[{}]{path}", open.index));
+    let place = match &open.gateway.resource.spec {
+        Spec::Ingress(ingress) => {
+            ingress.tls_of_server(open.index).map_or("spec".to_owned(), |i| format!("spec.tls[{i}]{path}"))
+        }
+        _ => format!("spec.servers[{}]{path}", open.index),
+    };
+    let problem = problem.code(Code::ConflictingGateways).path(place);
     open.gateway.resource.problem(problem, span)
 }
 

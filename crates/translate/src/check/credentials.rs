@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use api::istio::{Gateway, ServerTlsSettings};
+use api::istio::{Gateway, ServerTlsMode, ServerTlsSettings};
 use api::{Code, Problem};
 
+use crate::secrets::ROOTS;
 use crate::servers::host_part;
 use crate::service::selected;
 use crate::world::{Document, World};
@@ -23,26 +24,47 @@ fn check_gateway(world: &World, gateway: &Document<Gateway>, problems: &mut Vec<
         let hosts: Vec<&str> = server.hosts.iter().map(|h| host_part(&h.value)).collect();
         let names = tls.credential_names.iter().chain(Some(&tls.credential_name)).filter(|n| !n.is_empty());
         for name in names {
-            let found: Vec<_> = world.secrets.iter().filter(|s| s.name() == name.value).collect();
-            let has =
-                |keys: [&str; 2]| found.iter().any(|s| keys.iter().any(|key| s.spec().get(key).is_some_and(is_pem)));
-            let problem = match found.is_empty() {
-                true => Problem::warning(format!("there is no Secret `{}`", name.value))
-                    .code(Code::ReferencedResourceNotFound)
-                    .hint(format!("until it is there, TLS connections for {} are refused", hosts.join(", "))),
-                false if !has(["tls.crt", "cert"]) || !has(["tls.key", "key"]) => {
-                    Problem::warning(format!("the Secret `{}` holds no certificate with its key in PEM", name.value))
-                        .code(Code::InvalidGatewayCredential)
-                        .hint(format!("TLS connections for {} are refused", hosts.join(", ")))
-                }
-                false => continue,
-            };
-            let problem = problem
-                .path(format!("spec.servers[{i}].tls.credentialName"))
-                .expected("a Secret with `tls.crt` and `tls.key` in the gateway's namespace");
+            let Some(problem) = problem_of(world, &name.value, &hosts) else { continue };
+            let problem = problem.path(format!("spec.servers[{i}].tls.credentialName"));
             problems.push(gateway.resource.problem(problem, name.span));
         }
+        if let Some(problem) = unknown_roots(world, tls, &hosts) {
+            let problem = problem.path(format!("spec.servers[{i}].tls.caCertCredentialName"));
+            problems.push(gateway.resource.problem(problem, tls.ca_cert_credential_name.span));
+        }
     }
+}
+
+/// The authorities that vouch for clients, where they have a Secret of their own and it is not there.
+fn unknown_roots(world: &World, tls: &ServerTlsSettings, hosts: &[&str]) -> Option<Problem> {
+    let name = &tls.ca_cert_credential_name.value;
+    let asks = matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
+    let whole = format!("{name}{ROOTS}");
+    let mut named = world.secrets.iter().filter(|s| s.name() == name || s.name() == whole);
+    if name.is_empty() || !asks || named.any(|s| s.spec().get("ca.crt").or(s.spec().get("cacert")).is_some()) {
+        return None;
+    }
+    let problem = Problem::warning(format!("there is no Secret `{name}` with `ca.crt`; ConfigMaps are not read"));
+    let problem = problem.code(Code::ReferencedResourceNotFound).expected("a Secret in the gateway's namespace");
+    Some(problem.hint(format!("until it is there, TLS connections for {} are refused", hosts.join(", "))))
+}
+
+/// What is wrong with the Secret that holds the certificate of some hosts.
+pub fn problem_of(world: &World, name: &str, hosts: &[&str]) -> Option<Problem> {
+    let found: Vec<_> = world.secrets.iter().filter(|s| s.name() == name).collect();
+    let has = |keys: [&str; 2]| found.iter().any(|s| keys.iter().any(|key| s.spec().get(key).is_some_and(is_pem)));
+    let problem = match found.is_empty() {
+        true => Problem::warning(format!("there is no Secret `{name}`"))
+            .code(Code::ReferencedResourceNotFound)
+            .hint(format!("until it is there, TLS connections for {} are refused", hosts.join(", "))),
+        false if !has(["tls.crt", "cert"]) || !has(["tls.key", "key"]) => {
+            Problem::warning(format!("the Secret `{name}` holds no certificate with its key in PEM"))
+                .code(Code::InvalidGatewayCredential)
+                .hint(format!("TLS connections for {} are refused", hosts.join(", ")))
+        }
+        false => return None,
+    };
+    Some(problem.expected("a Secret with `tls.crt` and `tls.key` in the gateway's namespace"))
 }
 
 fn is_pem(bytes: &[u8]) -> bool {

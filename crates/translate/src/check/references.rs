@@ -167,11 +167,11 @@ pub fn check_destination(
     }
 }
 
-fn unknown(message: impl Into<String>) -> Problem {
+pub fn unknown(message: impl Into<String>) -> Problem {
     Problem::warning(message).code(Code::ReferencedResourceNotFound)
 }
 
-fn unknown_host(world: &World, written: &str, whole: &str) -> Problem {
+pub fn unknown_host(world: &World, written: &str, whole: &str) -> Problem {
     let near = nearest_host(world, whole);
     let problem = unknown(match written == whole {
         true => format!("no service has the host `{written}`"),
@@ -208,7 +208,7 @@ fn subsets(world: &World, service: &Service) -> String {
     }
 }
 
-fn ports(service: &Service) -> String {
+pub fn ports(service: &Service) -> String {
     let numbers: Vec<String> = service.ports.iter().map(|p| p.number.to_string()).collect();
     if numbers.is_empty() { "a service with ports".to_owned() } else { numbers.join(" or ") }
 }

@@ -31,7 +31,7 @@ pub struct Rule {
 pub fn of(world: &World, node: &Node, question: &Question, service: Option<&Arc<Service>>) -> Vec<Rule> {
     let mut all = Vec::new();
     if matches!(node.role, Role::Gateway { .. }) {
-        for gateway in selecting(world, node) {
+        for gateway in selecting(world, node).filter(|gateway| !gateway.is_ingress()) {
             let name = gateway.full_name();
             for rule in bound(world, node, &name).filter(|rule| is_for(world, rule, question)) {
                 let reading =

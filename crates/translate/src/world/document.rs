@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{Deployment, Pod, Secret};
+use api::kubernetes::{Deployment, Ingress, IngressClass, Pod, Secret};
 use api::{Resource, Spec};
 
 /// A resource of a known kind.
@@ -27,7 +27,7 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod);
+of_kind!(DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod Ingress IngressClass);
 
 /// A GeoRoute is one that asks for where the client is.
 impl OfKind for VirtualService {
@@ -93,8 +93,13 @@ impl<T: OfKind> Document<T> {
 
     /// Orders from old to young; what has no date counts as old, and the name decides between equals.
     pub fn age(&self) -> (SystemTime, &str, &str) {
-        (self.resource.meta.created.unwrap_or(SystemTime::UNIX_EPOCH), self.namespace(), self.name())
+        age(&self.resource)
     }
+}
+
+/// Orders resources from old to young; what has no date counts as old, and the name decides between equals.
+pub fn age(resource: &Resource) -> (SystemTime, &str, &str) {
+    (resource.meta.created.unwrap_or(SystemTime::UNIX_EPOCH), resource.namespace(), &resource.meta.name)
 }
 
 impl<T> Clone for Document<T> {

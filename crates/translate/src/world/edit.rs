@@ -14,6 +14,7 @@ use super::rules::policies;
 use super::services::{self, Known};
 use super::{Document, Inputs, World, mesh};
 use crate::gateway::opens_all_services;
+use crate::ingress::services as backends;
 use crate::names::complete_host;
 use crate::policy::Asked;
 use crate::service::{Backing, selected};
@@ -83,6 +84,8 @@ impl World {
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
+        self.ingresses.iter().for_each(|d| take(&d.resource));
+        self.ingress_classes.iter().for_each(|d| take(&d.resource));
         self.deployments.iter().for_each(|d| take(&d.resource));
         self.pods.iter().for_each(|pod| take(&pod.resource));
         for (old, new) in edit.resources {
@@ -178,6 +181,14 @@ impl<'a> Editing<'a> {
             Spec::Gateway(_) => {
                 (change.problems, change.gateways) = (true, true);
                 Document::replace(&mut world.gateways, old, new);
+            }
+            Spec::Ingress(_) => {
+                (change.problems, change.gateways) = (true, true);
+                Document::replace(&mut world.ingresses, old, new);
+            }
+            Spec::IngressClass(_) => {
+                (change.problems, change.gateways) = (true, true);
+                Document::replace(&mut world.ingress_classes, old, new);
             }
             Spec::PeerAuthentication(_) => {
                 change.everything = true;
@@ -377,6 +388,13 @@ impl<'a> Editing<'a> {
                 })
             };
             rules.extend(self.new.virtual_services.iter().filter(names).cloned());
+            self.change.gateways |= self.new.ingresses.iter().any(|ingress| {
+                let mut hosts = backends(ingress.spec()).map(|service| self.new.backend_host(ingress, service));
+                hosts.any(|host| {
+                    let by_pattern = self.change.patterns.iter().any(|pattern| pattern.matches(&host));
+                    by_pattern || self.change.hosts.contains(host.as_str())
+                })
+            });
         }
         if rules.iter().any(|rule| rule.spec().is_delegate()) {
             let delegating = |rule: &&Document<VirtualService>| rule.spec().http.iter().any(|r| r.delegate.is_some());

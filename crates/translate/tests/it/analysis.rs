@@ -178,6 +178,15 @@ fn gateways_and_certificates() {
             "IST0161 Gateway/default/a spec.servers[0].tls.credentialName: the Secret `cert` holds no certificate with its key in PEM",
         ],
     );
+    let mutual = gateway("a", 443, "{mode: MUTUAL, credentialName: cert, caCertCredentialName: roots}");
+    check(
+        &format!("{good}{mutual}"),
+        &[
+            "IST0101 Gateway/default/a spec.servers[0].tls.caCertCredentialName: there is no Secret `roots` with `ca.crt`; ConfigMaps are not read",
+        ],
+    );
+    let roots = secret("{ca.crt: x}").replace("name: cert", "name: roots");
+    check(&format!("{good}{mutual}\n{roots}"), &[]);
     check(
         &format!("{good}{}{}", gateway("a", 443, tls), gateway("b", 8443, tls)),
         &[

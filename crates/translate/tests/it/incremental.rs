@@ -105,6 +105,14 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: SIMPLE, credentialName: cert}}]}}",
     ],
     &[
+        "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: i}, spec: {ingressClassName: edge, tls: [{secretName: cert}], rules: [{host: i.example.org, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: reviews, port: {name: http}}}}]}}]}}",
+        "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: i}, spec: {ingressClassName: istio, defaultBackend: {service: {name: reviews, port: {number: 9080}}}}}",
+    ],
+    &[
+        "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: edge}, spec: {controller: istio.io/ingress-controller}}",
+        "{kind: IngressClass, apiVersion: networking.k8s.io/v1, metadata: {name: edge}, spec: {controller: other}}",
+    ],
+    &[
         "{kind: EnvoyFilter, apiVersion: networking.istio.io/v1alpha3, metadata: {name: f}, spec: {configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 1s}}}]}}",
         "{kind: EnvoyFilter, apiVersion: networking.istio.io/v1alpha3, metadata: {name: f}, spec: {workloadSelector: {labels: {app: reviews}}, configPatches: []}}",
     ],

@@ -9,6 +9,7 @@ mod explain;
 mod gateways;
 mod headless;
 mod incremental;
+mod ingresses;
 mod localities;
 mod mesh;
 mod mesh_config;
