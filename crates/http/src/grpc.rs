@@ -140,10 +140,10 @@ pub fn grpc_response(status: GrpcStatus, message: impl AsRef<[u8]>) -> Response<
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from(status.0));
-    if !message.is_empty() {
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(encode_bytes(message))) {
-            headers.insert(GRPC_MESSAGE, value);
-        }
+    if !message.is_empty()
+        && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(encode_bytes(message)))
+    {
+        headers.insert(GRPC_MESSAGE, value);
     }
     response
 }

@@ -210,17 +210,21 @@ fn check_host(host: &str, report: &mut Report) {
     }
 }
 
+/// Does every slash part two segments, none of which means another place?
+fn is_normal(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let within = ["//", "/./", "/../", "%2f"].iter().any(|part| lower.contains(part));
+    !within && !lower.ends_with("/..") && !lower.ends_with("/.")
+}
+
 impl HttpIngressPath {
     fn check(&self, report: &mut Report) {
         let (path, by_type) = (self.path.as_str(), self.path_type != PathType::ImplementationSpecific);
         if by_type || !path.is_empty() {
             report.field("path", |r| {
-                let lower = path.to_ascii_lowercase();
                 if !path.starts_with('/') {
                     r.error(format!("{} is not a path", quoted(path))).expected("a path that begins with `/`");
-                } else if by_type && ["//", "/./", "/../", "%2f"].iter().any(|part| lower.contains(part))
-                    || by_type && (lower.ends_with("/..") || lower.ends_with("/."))
-                {
+                } else if by_type && !is_normal(path) {
                     r.error(format!("{} is not in its normal form", quoted(path)))
                         .expected("a path without `//`, `/./`, `/../` and escaped slashes");
                 }
