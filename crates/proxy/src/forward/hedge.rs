@@ -72,14 +72,13 @@ impl Tries<'_> {
                 Ok(sent) => Ended::Answered(Box::new(sent)),
                 Err(ended) => ended,
             };
-            let wanted = ended.is_retriable(&policy.on);
-            let follows = wanted && further.follows(&ended);
+            let follows = ended.is_retriable(&policy.on) && further.follows(&ended);
             if !follows && under_way.is_empty() {
                 if let Ended::Answered(sent) = &ended {
                     self.record.answered(begun);
                     self.record.settles_on(sent.exchange.endpoint());
                 }
-                return self.give_up(ended, wanted && further.left == 0);
+                return self.give_up(ended, false);
             }
         }
     }
@@ -109,18 +108,22 @@ impl<'a> Further<'a> {
 
     /// The newest try gets its time.
     fn wait(&mut self) {
-        let time = self.policy.per_try_timeout.filter(|time| self.left > 0 && !time.is_zero());
+        let time = self.policy.per_try_timeout.filter(|time| !time.is_zero());
         self.next = time.map(|time| Next { at: Instant::now() + time, place: None });
     }
 
-    /// The next try is due; says whether there is room for it. One that joins others tells first that the newest of them
-    /// took too long.
+    /// The next try is due; says whether it may begin. One that joins others tells first that the newest of them took too
+    /// long. That none is left is told even if those under way do well, as Envoy does.
     fn begins(&mut self) -> bool {
         let Tries { pools, record, .. } = self.tries;
         let failed = self.next.take().and_then(|next| next.place);
         if failed.is_none() {
             pools.stats().count(Event::PerTryTimeout);
             record.endpoint().iter().for_each(|endpoint| pools.too_late(endpoint));
+            if self.left == 0 {
+                record.tries_are_used_up(pools);
+                return false;
+            }
         }
         let Some(place) = failed.or_else(|| pools.retry()) else {
             record.tries_overflow();
@@ -135,11 +138,13 @@ impl<'a> Further<'a> {
 
     /// A try ended so that it is worth another one, which follows after a pause if one is left and there is room for it.
     fn follows(&mut self, ended: &Ended) -> bool {
+        let Tries { pools, record, .. } = self.tries;
         if self.left == 0 {
+            record.tries_are_used_up(pools);
             return false;
         }
-        let Some(place) = self.tries.pools.retry() else {
-            self.tries.record.tries_overflow();
+        let Some(place) = pools.retry() else {
+            record.tries_overflow();
             return false;
         };
         let pause = ended.asked_wait(self.policy).unwrap_or_else(|| self.backoff.next_delay());
