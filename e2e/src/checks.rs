@@ -10,7 +10,6 @@ mod malformed;
 mod program;
 mod protocols;
 mod resilience;
-mod rolling;
 mod routing;
 
 use crate::runner::Check;
@@ -26,7 +25,6 @@ pub fn all() -> Vec<Check> {
         malformed::checks(),
         protocols::checks(),
         resilience::checks(),
-        rolling::checks(),
         envoy::checks(),
         program::checks(),
         end::checks(),
