@@ -115,7 +115,7 @@ fn the_whole_has_its_limit() {
         let proxy = proxy("a", config(listeners, vec![cluster("c", &[addr])])).await;
         assert_eq!(fetch(at, "/").await.status, 504);
         assert_eq!(seen.borrow().bodies.len(), 2, "no more than the policy allows");
-        until_counted(&proxy, "istio_requests_total", &[("response_flags", "UT")], 1.0).await;
+        until_counted(&proxy, "istio_requests_total", &[("response_flags", "UT,URX")], 1.0).await;
     });
 }
 

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use ::http::{HeaderMap, Request, Response, StatusCode};
@@ -31,9 +32,17 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
         .block_on(&runtime, async { tokio::time::timeout(PATIENCE, test).await.expect("the test takes too long") })
 }
 
-/// An address of loopback at which nobody listens now.
+/// An address of loopback at which nobody listens now. Its port is one that the kernel gives to no connection by itself, so
+/// that it stays free until it is bound, and again when it is bound a second time.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Runs side by side begin at different places.
+    let begin = std::process::id().wrapping_mul(131) % COUNT;
+    let mut ports = std::iter::repeat_with(|| FIRST + (begin + NEXT.fetch_add(1, Relaxed)) % COUNT);
+    let found = ports.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port as u16)).ok());
+    found.and_then(|listener| listener.local_addr().ok()).unwrap()
 }
 
 /// A proxy that runs this.
