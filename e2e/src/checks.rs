@@ -10,6 +10,7 @@ mod malformed;
 mod program;
 mod protocols;
 mod resilience;
+mod rolling;
 mod routing;
 
 use crate::runner::Check;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Check> {
         malformed::checks(),
         protocols::checks(),
         resilience::checks(),
+        rolling::checks(),
         envoy::checks(),
         program::checks(),
         end::checks(),

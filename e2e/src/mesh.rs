@@ -35,6 +35,7 @@ const WORKLOADS: [(&str, &str, &[(&str, &str)]); 6] = [
 ];
 
 /// How a part is started, again too.
+#[derive(Clone)]
 struct Recipe {
     arguments: Vec<OsString>,
     variables: &'static [(&'static str, &'static str)],
@@ -179,6 +180,63 @@ impl Mesh {
     pub fn start_again(&mut self, name: &str) -> Result<()> {
         let recipe = self.recipes.remove(name).with_context(|| format!("`{name}` was never started"))?;
         self.spawn(name, recipe)
+    }
+
+    /// The names of Bookinfo's workloads.
+    pub fn workloads() -> impl Iterator<Item = String> {
+        WORKLOADS.iter().map(|(service, version, _)| format!("{service}-{version}"))
+    }
+
+    /// Replaces a workload as a rolling update does: another instance serves before the first is asked to leave.
+    pub async fn replace(&mut self, workload: &str) -> Result<()> {
+        self.double(workload).await?;
+        let mut old = self.own.remove(workload).with_context(|| format!("`{workload}` is no part of our own"))?;
+        self.leaves(&mut old, workload).await?;
+        let second = second(workload);
+        let mut new = self.own.remove(&second).with_context(|| format!("`{second}` was not started"))?;
+        new.name = workload.to_owned();
+        self.parts.insert(workload.to_owned(), new.pid);
+        self.own.insert(workload.to_owned(), new);
+        self.forget(&second);
+        Ok(())
+    }
+
+    /// Starts another instance of a workload and waits until it is sent requests.
+    pub async fn double(&mut self, workload: &str) -> Result<()> {
+        let recipe = self.recipes.get(workload).with_context(|| format!("`{workload}` was never started"))?.clone();
+        self.spawn(&second(workload), recipe)?;
+        self.wait_instances(workload, 2).await
+    }
+
+    /// Asks the other instance of a workload to leave, and waits until it has.
+    pub async fn halve(&mut self, workload: &str) -> Result<()> {
+        let second = second(workload);
+        let mut process = self.own.remove(&second).with_context(|| format!("`{second}` was not started"))?;
+        self.forget(&second);
+        self.leaves(&mut process, workload).await
+    }
+
+    async fn leaves(&self, process: &mut Process, workload: &str) -> Result<()> {
+        let code = process.end(Signal::TERM, LEAVE).await?;
+        ensure!(code == Some(0), "{} ended with {code:?}; expected 0", process.name);
+        self.wait_instances(workload, 1).await
+    }
+
+    /// Waits until a workload has so many instances, all of them ready, and everybody knows.
+    async fn wait_instances(&self, workload: &str, wanted: usize) -> Result<()> {
+        poll::until(&format!("{wanted} ready instances of {workload}"), START, async || {
+            let found = self.proxies().await?.into_iter().filter(|proxy| proxy.workload == workload);
+            let ready = found.filter(|proxy| proxy.ready).count();
+            ensure!(ready == wanted, "{ready} are ready");
+            Ok(())
+        })
+        .await?;
+        self.settle(0).await
+    }
+
+    fn forget(&mut self, part: &str) {
+        self.parts.remove(part);
+        self.recipes.remove(part);
     }
 
     /// Waits until the control plane answers.
@@ -330,6 +388,11 @@ impl Mesh {
     }
 }
 
+/// The part that is another instance of a workload.
+fn second(workload: &str) -> String {
+    format!("{workload}-second")
+}
+
 /// A connected proxy, as `halcyon status` shows it.
 #[derive(Debug, Clone)]
 pub struct Proxy {
@@ -345,6 +408,8 @@ pub struct Proxy {
     pub admin: Option<SocketAddr>,
     /// Is it one of ours?
     pub ours: bool,
+    /// Is its program ready for requests?
+    pub ready: bool,
     version: u64,
     types: Vec<(String, String)>,
 }
@@ -361,6 +426,7 @@ impl Proxy {
             identity: text("identity"),
             admin: text("admin").and_then(|admin| admin.parse().ok()),
             ours: !json["proxy_version"].is_null(),
+            ready: json["not_ready"].is_null(),
             version: json["version"].as_u64().context("a proxy without a version")?,
             types: types.filter_map(state).collect(),
         })

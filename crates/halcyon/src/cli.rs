@@ -147,6 +147,10 @@ pub struct RunArgs {
     /// `none`, at once (default: `tcp`; with --envoy: `none`).
     #[arg(long, value_name = "tcp|http:PATH|none", value_parser = ready)]
     pub ready: Option<Ready>,
+    /// On SIGTERM, how long others may take to hear that the workload leaves, before the program gets the signal; 0s: at
+    /// once, as with --envoy.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub leave_delay: std::time::Duration,
     /// The namespace.
     #[arg(long, short, default_value = "default")]
     pub namespace: String,

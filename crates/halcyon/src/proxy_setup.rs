@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use control::registration::{NodeMetadata, RegisteredRole, Registration};
-use launch::{Drain, HttpTarget, SidecarOutput, SidecarSpec};
+use launch::{Departure, Drain, HttpTarget, SidecarOutput, SidecarSpec};
 
 use crate::cli::Locality;
 
@@ -60,6 +60,8 @@ pub struct ProxySetup {
     pub workers: usize,
     /// When the program behind it is ready, as our own proxy finds out; none: at once.
     pub ready: Option<ReadyCheck>,
+    /// How long others may take to hear that it leaves, before its program is asked to end; none: it is asked at once.
+    pub leave_delay: Option<Duration>,
     /// It asks for virtual hosts and clusters when they are needed, if it is our own proxy.
     pub on_demand: bool,
     /// Who the control plane is and how it is reached.
@@ -121,6 +123,9 @@ impl ProxySetup {
             ready: HttpTarget::new(SocketAddr::new(self.address, READINESS), "/healthz/ready"),
             ready_within: Duration::from_secs(30),
             drain: Drain {
+                departure: self
+                    .leave_delay
+                    .map(|delay| Departure { request: HttpTarget::new(self.admin(), "/healthcheck/fail"), delay }),
                 request: Some(HttpTarget::new(self.admin(), "/quitquitquit")),
                 settle: Duration::from_secs(10),
                 grace: Duration::from_secs(5),

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
-use launch::{Capture, Drain, Event, HttpTarget, Launch, LaunchError, SidecarOutput, SidecarSpec};
+use launch::{Capture, Departure, Drain, Event, HttpTarget, Launch, LaunchError, SidecarOutput, SidecarSpec};
 use transport::Address;
 
 fn main() -> ExitCode {
@@ -114,7 +114,13 @@ fn sidecar_of(dir: &Path) -> SidecarSpec {
         output: SidecarOutput::Inherit,
         ready: admin("/ready"),
         ready_within: milliseconds("LAUNCH_TEST_READY_MS", 20_000),
-        drain: Drain { request: Some(admin("/drain")), settle: patience, grace: patience },
+        drain: Drain {
+            departure: std::env::var_os("LAUNCH_TEST_DEPART_MS")
+                .map(|_| Departure { request: admin("/depart"), delay: milliseconds("LAUNCH_TEST_DEPART_MS", 0) }),
+            request: Some(admin("/drain")),
+            settle: patience,
+            grace: patience,
+        },
     }
 }
 

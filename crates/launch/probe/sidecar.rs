@@ -1,6 +1,6 @@
 //! A sidecar of a few lines. It answers every captured connection with where it was meant to go, every question for an
-//! address with 240.0.0.1, and these calls at `<dir>/admin.sock`: `/ready`; `/drain` (leaves); `/crash`; `/pid`;
-//! `/reach/<port>` (connects to the program's port and answers with what it says).
+//! address with 240.0.0.1, and these calls at `<dir>/admin.sock`: `/ready`; `/drain` (leaves); `/depart` (prints `departs`);
+//! `/crash`; `/pid`; `/reach/<port>` (connects to the program's port and answers with what it says).
 //!
 //! If `LAUNCH_TEST_SIDECAR_IS` is `stubborn` it does not leave when told; if it is `slow` it starts another process and
 //! never gets ready.
@@ -119,6 +119,10 @@ async fn answer(mut stream: UnixStream, netns: &Netns) -> io::Result<bool> {
     let body = match path.strip_prefix("/reach/") {
         Some(port) => reach(netns, port.parse().expect("a port")).await.unwrap_or_else(|error| error),
         None if path == "/crash" => std::process::abort(),
+        None if path == "/depart" => {
+            io::Write::write_all(&mut io::stdout(), b"departs\n")?;
+            String::new()
+        }
         None => std::process::id().to_string(),
     };
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::process::Signal;
+
 use crate::inner::{self, Inner};
 use crate::program;
 use crate::sidecar::{Sidecar, SidecarSpec};
@@ -163,8 +165,10 @@ async fn started(
     Ok(None)
 }
 
-/// Passes signals on and keeps the sidecar alive until the program has ended.
+/// Passes signals on and keeps the sidecar alive until the program has ended. SIGTERM waits until others have heard that the
+/// workload leaves; a further signal to end cuts that short.
 async fn supervised(inner: &mut Inner, sidecar: &mut Sidecar, signals: &mut Signals) -> Result<Ending, LaunchError> {
+    let mut departure = sidecar.departure();
     let mut keep = std::pin::pin!(sidecar.keep());
     loop {
         let number = tokio::select! {
@@ -172,6 +176,16 @@ async fn supervised(inner: &mut Inner, sidecar: &mut Sidecar, signals: &mut Sign
             number = signals.next() => number,
             never = &mut keep => match never {},
         };
+        if number == Signal::TERM.as_raw()
+            && let Some(departure) = departure.take()
+        {
+            tokio::select! {
+                ending = inner.program_ended() => return ending,
+                () = departure.announce() => {}
+                _ = signals.next_ending() => {}
+                never = &mut keep => match never {},
+            }
+        }
         inner.signal(number).await;
     }
 }

@@ -53,15 +53,34 @@ pub enum SidecarOutput {
     File(File),
 }
 
-/// How the sidecar leaves after the program has ended.
+/// How the workload leaves: others send it nothing more, the program ends, then the sidecar.
 #[derive(Debug, Clone)]
 pub struct Drain {
+    /// What comes before a SIGTERM is passed on to the program; none: nothing does.
+    pub departure: Option<Departure>,
     /// A POST here tells it to finish what it has begun, and then to leave.
     pub request: Option<HttpTarget>,
     /// How long it may take to leave after the request, before it gets SIGTERM.
     pub settle: Duration,
     /// How long it may take to leave after SIGTERM, before it is killed.
     pub grace: Duration,
+}
+
+/// The workload says that it is about to leave, so that nobody is sent to a program that is gone.
+#[derive(Debug, Clone)]
+pub struct Departure {
+    /// A POST here has others send it nothing more.
+    pub request: HttpTarget,
+    /// How long others may take to hear of it.
+    pub delay: Duration,
+}
+
+impl Departure {
+    /// Says so and gives others their time. That the sidecar cannot be asked is no reason to stay.
+    pub(crate) async fn announce(&self) {
+        let _ = self.request.call("POST", self.delay).await;
+        sleep(self.delay).await;
+    }
 }
 
 /// Restarts are at least this far apart when the sidecar keeps dying; one that lived this long begins anew.
@@ -140,6 +159,11 @@ impl Sidecar {
             let pid = self.child.as_ref().map_or(0, Child::pid);
             (self.on_event)(&Event::SidecarRestarted { pid, restarts: self.restarts });
         }
+    }
+
+    /// What comes before the program is asked to end.
+    pub(crate) fn departure(&self) -> Option<Departure> {
+        self.spec.drain.departure.clone()
     }
 
     /// Drains it and waits until it is gone. A further signal to end cuts it short.

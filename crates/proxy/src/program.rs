@@ -2,7 +2,9 @@
 //! which sends it nobody before. The proxy's own readiness is another matter (`status`): the program may be started by
 //! someone who waits for that.
 
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ::http::Request;
@@ -25,22 +27,58 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// more (Kubernetes' defaults). One that only takes connections is not: a connection that says nothing is a nuisance.
 const AFTERWARDS: (Duration, u32) = (Duration::from_secs(10), 3);
 
+/// What the control plane is told of the program: what was found out, unless it is to be left out whatever was found.
+pub(crate) struct Teller {
+    told: mpsc::Sender<Command>,
+    /// None: nobody looks, which counts as ready.
+    found: RefCell<Option<Health>>,
+    left_out: Cell<bool>,
+}
+
+impl Teller {
+    /// One that has told nothing yet.
+    pub(crate) fn new(told: mpsc::Sender<Command>) -> Rc<Self> {
+        Rc::new(Self { told, found: RefCell::default(), left_out: Cell::new(false) })
+    }
+
+    async fn found(&self, health: Health) {
+        self.found.replace(Some(health));
+        self.tell().await;
+    }
+
+    /// The program gets nothing more from others, or whatever it is fit for again.
+    pub(crate) async fn leave_out(&self, is_out: bool) {
+        if self.left_out.replace(is_out) != is_out {
+            self.tell().await;
+        }
+    }
+
+    async fn tell(&self) {
+        let health = match self.left_out.get() {
+            true => Err("it was asked to be left out (/healthcheck/fail)".to_owned()),
+            false => self.found.borrow().clone().unwrap_or(Ok(())),
+        };
+        // Nobody listens any more when the proxy ends.
+        let _ = self.told.send(Command::Report(health)).await;
+    }
+}
+
 /// Asks, and tells what changed, until nothing can change any more.
-pub(crate) async fn watch(check: ReadyCheck, netns: Option<Netns>, told: mpsc::Sender<Command>) {
+pub(crate) async fn watch(check: ReadyCheck, netns: Option<Netns>, teller: Rc<Teller>) {
     let probe = Probe { check, connector: Connector { timeout: PATIENCE, netns, ..Connector::default() } };
     loop {
-        until_ready(&probe, &told).await;
+        until_ready(&probe, &teller).await;
         tracing::info!("the program is ready");
         if matches!(probe.check, ReadyCheck::Tcp(_)) {
             return;
         }
         let reason = until_lost(&probe).await;
         tracing::warn!("the program is not ready any more: {reason}");
-        tell(&told, Err(reason)).await;
+        teller.found(Err(reason)).await;
     }
 }
 
-async fn until_ready(probe: &Probe, told: &mpsc::Sender<Command>) {
+async fn until_ready(probe: &Probe, teller: &Teller) {
     let began = Instant::now();
     let mut last = None;
     loop {
@@ -48,7 +86,7 @@ async fn until_ready(probe: &Probe, told: &mpsc::Sender<Command>) {
         let ready = health.is_ok();
         if last.as_ref() != Some(&health) {
             last = Some(health.clone());
-            tell(told, health).await;
+            teller.found(health).await;
         }
         if ready {
             return;
@@ -71,11 +109,6 @@ async fn until_lost(probe: &Probe) -> String {
             }
         }
     }
-}
-
-async fn tell(told: &mpsc::Sender<Command>, health: Health) {
-    // Nobody listens any more when the proxy ends.
-    let _ = told.send(Command::Report(health)).await;
 }
 
 fn pause(waited: Duration) -> Duration {
@@ -197,13 +230,32 @@ mod tests {
         };
         LocalSet::new()
             .run_until(async {
-                spawn_local(watch(ReadyCheck::Tcp(vec![address]), None, sender));
+                spawn_local(watch(ReadyCheck::Tcp(vec![address]), None, Teller::new(sender)));
                 assert_eq!(next().await, Some(Err(format!("nothing listens on {address} yet"))));
                 let _server = TcpListener::bind(address).await.unwrap();
                 assert_eq!(next().await, Some(Ok(())));
                 assert_eq!(next().await, None);
             })
             .await;
+    }
+
+    #[tokio::test]
+    async fn who_is_left_out_gets_nothing_whatever_it_says() {
+        let (sender, mut told) = mpsc::channel(4);
+        let mut next = || match told.try_recv() {
+            Ok(Command::Report(health)) => Some(health.map_err(|_| "out")),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => None,
+        };
+        let teller = Teller::new(sender);
+        teller.leave_out(false).await;
+        assert_eq!(next(), None, "nothing changed");
+        teller.leave_out(true).await;
+        assert_eq!(next(), Some(Err("out")));
+        teller.found(Ok(())).await;
+        assert_eq!(next(), Some(Err("out")));
+        teller.leave_out(false).await;
+        assert_eq!((next(), next()), (Some(Ok(())), None));
     }
 
     #[test]

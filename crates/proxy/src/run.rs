@@ -1,7 +1,7 @@
 //! The whole proxy: builds its parts, wires them, and runs the side runtime, which owns everything that is not on a
 //! request's way: configuration, control link, certificates, admin, DNS, signals.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,6 +26,7 @@ use crate::demand::Demand;
 use crate::link::Links;
 use crate::live::Live;
 use crate::node::Shared;
+use crate::program::Teller;
 use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
 use crate::status::{CONNECTED, State, Status};
@@ -41,6 +42,8 @@ pub(crate) enum Command {
         /// End when the old work is finished.
         then_end: bool,
     },
+    /// The control plane is told to send the program nobody more, or that it may again.
+    LeaveOut(bool),
     /// End now.
     Stop,
 }
@@ -195,6 +198,8 @@ pub(crate) struct Side {
     /// It has been told what to run, by whomever.
     configured: Cell<bool>,
     threads: Cell<Option<Threads>>,
+    /// Tells the control plane of the program, if there is one.
+    program: OnceCell<Rc<Teller>>,
     /// A change was applied, which leaves memory behind.
     changed: Notify,
 }
@@ -247,6 +252,7 @@ impl Side {
             demand: RefCell::new(Demand::new(&bootstrap.on_demand)),
             configured: Cell::new(false),
             threads: Cell::new(Some(threads)),
+            program: OnceCell::new(),
             changed: Notify::new(),
         });
         if let Some(dns) = &bootstrap.dns {
@@ -294,8 +300,9 @@ impl Side {
             tokio::task::spawn_local(identity::keep(self.clone(), links.clone(), id.clone(), cert));
         }
         let (session, orders) = mpsc::channel(ads::ORDERS);
+        let teller = self.program.get_or_init(|| Teller::new(session.clone()));
         if let Some(check) = bootstrap.program_ready.clone() {
-            tokio::task::spawn_local(program::watch(check, bootstrap.netns.clone(), session.clone()));
+            tokio::task::spawn_local(program::watch(check, bootstrap.netns.clone(), teller.clone()));
         }
         if self.discovery.virtual_hosts {
             let (side, own) = (self.clone(), plan.own.as_ref().map(|(name, _)| *name));
@@ -357,6 +364,7 @@ impl Side {
                         self.begin_drain();
                         end = then_end.then(|| Instant::now() + self.drain);
                     }
+                    Some(Command::LeaveOut(is_out)) => self.leave_out(is_out),
                 },
                 () = at(due) => self.tick(),
                 () = old_work_is_done(&self.workers, end) => break,
@@ -366,6 +374,13 @@ impl Side {
         // Nothing else runs here any more, so waiting blocks nobody.
         self.threads.take().into_iter().for_each(Threads::join);
         self.shared.sinks.flush();
+    }
+
+    /// The program gets nothing more from others, or again.
+    fn leave_out(&self, is_out: bool) {
+        if let Some(teller) = self.program.get().cloned() {
+            tokio::task::spawn_local(async move { teller.leave_out(is_out).await });
+        }
     }
 
     /// Applies what became due by itself.

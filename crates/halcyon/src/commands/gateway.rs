@@ -34,6 +34,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         address: claim.address().into(),
         workers: args.workers,
         ready: None,
+        leave_delay: None,
         on_demand: false,
         ticket,
         folder,

@@ -40,6 +40,8 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
         address,
         workers: args.workers,
         ready,
+        // Nobody is sent to a program without ports.
+        leave_delay: Some(args.leave_delay).filter(|delay| !delay.is_zero() && !args.ports.is_empty()),
         on_demand: args.discovery == Discovery::OnDemand,
         ticket,
         folder: folder.path.clone(),

@@ -116,6 +116,8 @@ impl Workload {
         arguments.extend(
             ["run", "--service", self.service, "--version", self.version, "--port", "9080:http"].map(OsString::from),
         );
+        // All of it leaves together.
+        arguments.extend(["--leave-delay", "0s"].map(OsString::from));
         if let Some(envoy) = &self.envoy {
             arguments.extend(["--envoy".into(), envoy.into()]);
             arguments.extend(["--capture", "none", "--address", ENVOY_ADDRESS].map(OsString::from));

@@ -41,6 +41,8 @@ impl Envoy {
             ready: HttpTarget::new(setup.admin(), "/ready"),
             ready_within: Duration::from_secs(30),
             drain: Drain {
+                // It does not tell the control plane.
+                departure: None,
                 request: Some(HttpTarget::new(setup.admin(), "/drain_listeners?graceful")),
                 settle: Duration::from_secs(1),
                 grace: Duration::from_secs(5),

@@ -89,7 +89,12 @@ impl Rig {
 
     /// A launch that goes on; waits for the program's first line.
     pub fn start(&self, capture: &str, program: &[&str]) -> Running {
-        let mut child = self.command("supervise", capture, program).stdout(Stdio::piped()).spawn().unwrap();
+        self.go_on(self.command("supervise", capture, program))
+    }
+
+    /// The same, of a command that was changed.
+    pub fn go_on(&self, mut command: Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();

@@ -69,6 +69,30 @@ fn signals_go_to_the_program() {
 }
 
 #[test]
+fn others_hear_first_that_a_workload_leaves() {
+    let script =
+        "trap 'echo hup' HUP; trap 'echo asked; exit 42' TERM; echo ready; while :; do sleep 600 & wait $!; done";
+    for rig in rigs() {
+        for (delay, cut_short) in [("10", false), ("600000", true)] {
+            let mut command = rig.command("supervise", "none", &["sh", "-c", script]);
+            command.env("LAUNCH_TEST_DEPART_MS", delay);
+            let mut running = rig.go_on(command);
+            assert_eq!(running.first, "ready");
+            running.signal(Signal::HUP);
+            assert_eq!(running.line(), "hup", "others do not wait for it");
+            running.signal(Signal::TERM);
+            assert_eq!(running.line(), "departs");
+            if cut_short {
+                running.signal(Signal::TERM);
+            }
+            assert_eq!(running.line(), "asked");
+            assert_eq!(running.code(), Some(42));
+            rig.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
 fn ctrl_c_reaches_the_program_once() {
     use std::io::{Read, Write};
     let script = "trap 'echo interrupted' INT; trap 'echo asked; exit 3' TERM; echo ready; \

@@ -88,8 +88,9 @@ impl Admin {
         if offer == Offer::Probes {
             return text(StatusCode::NOT_FOUND, "only /healthz/ready and /stats/prometheus are served here\n");
         }
-        let changes = matches!(path, "/drain_listeners" | "/quitquitquit" | "/reopen_logs")
-            || (path == "/logging" && query.get("level").is_some());
+        const CHANGES: [&str; 5] =
+            ["/drain_listeners", "/healthcheck/fail", "/healthcheck/ok", "/quitquitquit", "/reopen_logs"];
+        let changes = CHANGES.contains(&path) || (path == "/logging" && query.get("level").is_some());
         if changes && request.method() != Method::POST {
             return text(StatusCode::METHOD_NOT_ALLOWED, "this changes something: expected POST\n");
         }
@@ -102,6 +103,8 @@ impl Admin {
             "/server_info" => server::info(self),
             "/logging" => server::logging(self, query),
             "/drain_listeners" => server::drain(self),
+            "/healthcheck/fail" => server::leave_out(self, true),
+            "/healthcheck/ok" => server::leave_out(self, false),
             "/quitquitquit" => server::quit(self),
             "/reopen_logs" => server::reopen_logs(self),
             "/" | "/help" => text(StatusCode::OK, HELP),
@@ -115,6 +118,8 @@ const HELP: &str = "\
 /clusters           clusters and their endpoints; ?format=json
 /config_dump        what runs; ?resource=listeners|clusters|routes|endpoints|secrets|names
 /drain_listeners    POST: stop taking connections from outside, finish those that stand
+/healthcheck/fail   POST: the control plane is told to send this program nobody more
+/healthcheck/ok     POST: takes that back
 /healthz/ready      is it ready for traffic?
 /listeners          listeners and their addresses; ?format=json
 /logging            the log level; POST ?level=LEVEL changes it

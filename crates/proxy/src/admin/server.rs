@@ -45,6 +45,10 @@ pub(super) fn quit(admin: &Admin) -> Response<Body> {
     told(admin, Command::Drain { then_end: true })
 }
 
+pub(super) fn leave_out(admin: &Admin, is_out: bool) -> Response<Body> {
+    told(admin, Command::LeaveOut(is_out))
+}
+
 pub(super) fn reopen_logs(admin: &Admin) -> Response<Body> {
     admin.shared.sinks.reopen();
     text(StatusCode::OK, "OK\n")
