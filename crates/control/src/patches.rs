@@ -77,9 +77,12 @@ impl Patcher {
     /// Changes what a proxy is sent by the EnvoyFilters that are for it. With `adds` whole resources may be added: that is
     /// for one part of what it is sent.
     pub fn patch(&self, world: &World, node: &Node, config: &mut Config, adds: bool) -> Vec<Outcome> {
-        let filters = world.envoy_filters_for(node);
         // Programs are no proxies.
-        if filters.is_empty() || node.role == Role::Program {
+        if node.role == Role::Program {
+            return Vec::new();
+        }
+        let filters = world.envoy_filters_for(node);
+        if filters.is_empty() {
             return Vec::new();
         }
         let read: Vec<Arc<[Patch]>> = filters.into_iter().map(|filter| self.read(filter)).collect();

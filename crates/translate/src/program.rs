@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::cluster::{Balancing, Discovery, Localities, Transport};
 use model::http_proxy::{HttpFilter, RouteSource};
-use model::{ApiListener, Cluster, Config, EndpointSet, HttpProxy, Route, RouteConfiguration};
+use model::{ApiListener, Cluster, Config, EndpointSet, HttpProxy, RouteConfiguration};
 
 use crate::names::{self, short_forms};
 use crate::node::Node;
@@ -52,14 +52,10 @@ fn add_target(config: &mut Config, world: &World, node: &Node, service: &Service
     let mut host = mesh_host(world, node, service, port.number);
     // The target is chosen already, whatever authority the calls name.
     host.domains = vec!["*".into()];
+    // Rules for filters that programs do not have are refused by them.
     host.filters = None;
-    host.routes.iter_mut().for_each(without_filters);
+    host.routes.iter_mut().for_each(|route| route.filters = None);
     config.routes.insert(routes.clone(), Arc::new(RouteConfiguration::new(routes, vec![host])));
-}
-
-/// Rules for filters that programs do not have are refused by them.
-fn without_filters(route: &mut Route) {
-    route.filters = None;
 }
 
 /// A cluster as programs take it; none if they cannot use it.

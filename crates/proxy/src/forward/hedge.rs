@@ -64,8 +64,7 @@ impl Tries<'_> {
             };
             let ended = match ended? {
                 Ok(sent) if !worth_another(policy, &sent, self.grpc_status(&sent)) => {
-                    self.record.answered(begun);
-                    self.record.settles_on(sent.exchange.endpoint());
+                    self.counts(&sent, begun);
                     self.record.tries_succeeded(self.pools);
                     return Ok(sent);
                 }
@@ -75,12 +74,17 @@ impl Tries<'_> {
             let follows = ended.is_retriable(&policy.on) && further.follows(&ended);
             if !follows && under_way.is_empty() {
                 if let Ended::Answered(sent) = &ended {
-                    self.record.answered(begun);
-                    self.record.settles_on(sent.exchange.endpoint());
+                    self.counts(sent, begun);
                 }
                 return self.give_up(ended, false);
             }
         }
+    }
+
+    /// Of all tries it is this one's answer that goes on.
+    fn counts(&self, sent: &Sent, begun: Instant) {
+        self.record.answered(begun);
+        self.record.settles_on(sent.exchange.endpoint());
     }
 
     /// A try with a copy of the request, and when it began.

@@ -274,18 +274,17 @@ fn weighted(
     }
 }
 
+fn whole_host(destination: &Destination, reading: Reading<'_>) -> String {
+    names::complete_host(&destination.host.value, reading.namespace, &reading.world.settings.dns_domain)
+}
+
 fn destination_service<'w>(destination: &Destination, reading: Reading<'w>) -> Option<&'w Service> {
-    let domain = &reading.world.settings.dns_domain;
-    reading
-        .world
-        .service(&names::complete_host(&destination.host.value, reading.namespace, domain))
-        .map(|found| &**found)
+    reading.world.service(&whole_host(destination, reading)).map(|found| &**found)
 }
 
 /// The cluster of a destination. Without a port it is the service's only one, else the port that was dialled.
 pub fn cluster(destination: &Destination, reading: Reading<'_>) -> Arc<str> {
-    let domain = &reading.world.settings.dns_domain;
-    let host = names::complete_host(&destination.host.value, reading.namespace, domain);
+    let host = whole_host(destination, reading);
     let service = reading.world.service(&host);
     let host = service.map_or(host.as_str(), |service| &service.host);
     let only = service.and_then(|s| if let [only] = &s.ports[..] { Some(only.number) } else { None });

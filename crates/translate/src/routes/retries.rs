@@ -31,6 +31,10 @@ pub(super) fn retry(world: &World, written: Option<&HttpRetry>, stays: bool) -> 
 /// What the owners of all destinations allow: requests may be hedged where each of them does, by the longest delay and the
 /// fewest requests.
 pub(super) fn hedging<'w>(services: impl Iterator<Item = Option<&'w Service>>, world: &World) -> Option<Hedging> {
+    // In most meshes nobody asks for it.
+    if world.service_policies.is_empty() {
+        return None;
+    }
     let asked = services.map(|service| world.service_policy(service?)?.spec().hedging.as_ref());
     let all: Option<Vec<&Hedging>> = asked.collect();
     let all = all?;
