@@ -170,11 +170,10 @@ async fn sent_back(reader: &mut Reader, count: usize) -> std::io::Result<()> {
 /// Bytes, then the end of sending, and everything that comes back.
 pub async fn tcp(mut reader: Reader, bytes: &[u8]) -> Result<Answer> {
     let mut answer = Answer::default();
-    if !bytes.is_empty() {
-        let _ = reader.stream.write_all(bytes).await;
-        // Until it was sent back, or everything has ended.
-        let _ = tokio::time::timeout(QUIET, sent_back(&mut reader, bytes.len())).await;
-    }
+    let _ = reader.stream.write_all(bytes).await;
+    // Until the other end has spoken and all was sent back, or everything has ended: who stops sending before a tunnel is
+    // open is dealt with by whoever is faster.
+    let _ = tokio::time::timeout(QUIET, sent_back(&mut reader, bytes.len())).await;
     let _ = reader.stream.shutdown().await;
     let rest = tokio::time::timeout(QUIET * 2, reader.body(Framing::ToTheEnd)).await;
     answer.status = match rest {
