@@ -1,6 +1,7 @@
 //! The list itself, a file for each of its parts.
 
 mod basic;
+mod clients;
 mod disk;
 mod end;
 mod envoy;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Check> {
         protocols::checks(),
         resilience::checks(),
         rolling::checks(),
+        clients::checks(),
         envoy::checks(),
         program::checks(),
         end::checks(),

@@ -2,7 +2,6 @@
 //! can be held against the moment of what was done.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -11,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::bookinfo::{Page, REVIEWS, Seen, seen};
-use crate::web::Connection;
+use crate::web::{Connection, Door};
 
 /// One request.
 #[derive(Debug)]
@@ -37,10 +36,11 @@ const WHOLE_PAGE: u64 = 10;
 /// Sends `rate` requests per second, whether or not the mesh keeps up, until `during` is over; then waits for those
 /// under way.
 pub async fn load<T>(
-    gateway: SocketAddr,
+    gateway: impl Into<Door>,
     rate: u32,
     during: impl Future<Output = Result<T>>,
 ) -> Result<(Vec<Sample>, T)> {
+    let gateway = gateway.into();
     let idle = RefCell::new(Vec::new());
     let (mut running, mut samples, mut sent) = (FuturesUnordered::new(), Vec::new(), 0u64);
     let mut ticks = interval(Duration::from_secs(1) / rate);
@@ -52,7 +52,7 @@ pub async fn load<T>(
             result = &mut during => break result?,
             _ = ticks.tick() => {
                 sent += 1;
-                running.push(request(gateway, &idle, sent.is_multiple_of(WHOLE_PAGE)));
+                running.push(request(&gateway, &idle, sent.is_multiple_of(WHOLE_PAGE)));
             }
             Some(sample) = running.next(), if !running.is_empty() => samples.push(sample),
         }
@@ -64,18 +64,18 @@ pub async fn load<T>(
 }
 
 /// So many requests at once, each on a connection of its own.
-pub async fn burst(gateway: SocketAddr, count: usize) -> Vec<Sample> {
-    let idle = RefCell::default();
-    join_all((0..count).map(|_| request(gateway, &idle, false))).await
+pub async fn burst(gateway: impl Into<Door>, count: usize) -> Vec<Sample> {
+    let (gateway, idle) = (gateway.into(), RefCell::default());
+    join_all((0..count).map(|_| request(&gateway, &idle, false))).await
 }
 
-async fn request(gateway: SocketAddr, idle: &RefCell<Vec<Connection>>, whole_page: bool) -> Sample {
+async fn request(gateway: &Door, idle: &RefCell<Vec<Connection>>, whole_page: bool) -> Sample {
     let begun = Instant::now();
     let fault = exchange(gateway, idle, whole_page).await.err().map(|error| format!("{error:#}"));
     Sample { begun, ended: Instant::now(), fault }
 }
 
-async fn exchange(gateway: SocketAddr, idle: &RefCell<Vec<Connection>>, whole_page: bool) -> Result<()> {
+async fn exchange(gateway: &Door, idle: &RefCell<Vec<Connection>>, whole_page: bool) -> Result<()> {
     let mut connection = kept_or_new(gateway, idle).await?;
     let path = if whole_page { "/productpage" } else { REVIEWS };
     let answer = connection.get(path, &[]).await?;
@@ -98,7 +98,7 @@ async fn exchange(gateway: SocketAddr, idle: &RefCell<Vec<Connection>>, whole_pa
 }
 
 /// A connection that the gateway said it would close is not used again.
-async fn kept_or_new(gateway: SocketAddr, idle: &RefCell<Vec<Connection>>) -> Result<Connection> {
+async fn kept_or_new(gateway: &Door, idle: &RefCell<Vec<Connection>>) -> Result<Connection> {
     loop {
         let held = idle.borrow_mut().pop();
         match held {
@@ -107,7 +107,7 @@ async fn kept_or_new(gateway: SocketAddr, idle: &RefCell<Vec<Connection>>) -> Re
                     return Ok(connection);
                 }
             }
-            None => return Connection::open(gateway).await,
+            None => return Connection::open(gateway.clone()).await,
         }
     }
 }

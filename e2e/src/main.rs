@@ -5,6 +5,7 @@
 //! runs it; `e2e --list` names the checks, `e2e --only TEXT` runs some.
 #![allow(clippy::print_stdout)] // a program: what it prints is what it is for
 
+mod authority;
 mod bookinfo;
 mod checks;
 mod inside;
@@ -14,6 +15,7 @@ mod mesh;
 mod place;
 mod poll;
 mod process;
+mod python;
 mod rules;
 mod runner;
 mod web;

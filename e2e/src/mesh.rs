@@ -47,6 +47,8 @@ pub struct Mesh {
     folder: PathBuf,
     /// Where the gateway listens.
     pub gateway: SocketAddr,
+    /// Where it listens for what a `Gateway` opens as port 8443, if it was started part by part.
+    pub secure: SocketAddr,
     /// The control plane's data directory.
     pub data_dir: PathBuf,
     /// The process numbers of its parts, by name.
@@ -88,8 +90,10 @@ impl Mesh {
         mesh.wait_control().await?;
         let base = ["bookinfo.yaml", "gateway.yaml", "destination-rules.yaml"].map(|name| place.rule(name));
         mesh.apply_files(&base).await?;
-        let map = format!("8080={}", mesh.gateway.port());
-        mesh.spawn_part("gateway", ["gateway", "--bind", "127.0.0.1", "--map", &map].map(str::to_owned).into(), &[])?;
+        let plain = format!("8080={}", mesh.gateway.port());
+        let secure = format!("8443={}", mesh.secure.port());
+        let gateway = ["gateway", "--bind", "127.0.0.1", "--map", &plain, "--map", &secure];
+        mesh.spawn_part("gateway", gateway.map(str::to_owned).into(), &[])?;
         for (service, version, variables) in WORKLOADS {
             mesh.spawn_workload(service, version, variables)?;
         }
@@ -108,6 +112,7 @@ impl Mesh {
         Ok(Self {
             place: place.clone(),
             gateway: SocketAddr::from(([127, 0, 0, 1], process::free_port()?)),
+            secure: SocketAddr::from(([127, 0, 0, 1], process::free_port()?)),
             data_dir: folder.join("data"),
             folder,
             parts: BTreeMap::new(),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::runner::Skipped;
+
 /// The variable by which every process that this run started can be told, whatever became of its parents.
 pub const MARK: &str = "HALCYON_E2E";
 
@@ -17,8 +19,8 @@ pub struct Place {
     shared: PathBuf,
     /// A stock Envoy, if there is one.
     pub envoy: Option<PathBuf>,
-    /// A Python that has gRPC, if there is one.
-    pub grpc_python: Option<PathBuf>,
+    /// A Python that has gRPC and WebSockets, if there is one.
+    python: Option<PathBuf>,
     /// Data, logs and temporary files of this run.
     pub run: PathBuf,
     /// The value of [`MARK`].
@@ -50,7 +52,7 @@ impl Place {
             samples: folder("HALCYON_SAMPLES", "samples"),
             shared: folder("HALCYON_SHARED", "../shared"),
             envoy: peer("HALCYON_ENVOY"),
-            grpc_python: peer("HALCYON_GRPC_PYTHON"),
+            python: peer("HALCYON_PYTHON"),
             run,
             mark,
             keep,
@@ -60,6 +62,19 @@ impl Place {
     /// One of our programs.
     pub fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
+    }
+
+    /// A program that others wrote and the machine may have; in a package of Debian's of that name.
+    pub fn installed(&self, name: &str, package: &str) -> Result<PathBuf> {
+        let folders = env::var_os("PATH").unwrap_or_default();
+        let found = env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
+        found.ok_or_else(|| Skipped(format!("`{name}` is not on the PATH (Debian has it in {package})")).into())
+    }
+
+    /// A Python that has gRPC and WebSockets.
+    pub fn python(&self) -> Result<PathBuf> {
+        let missing = || Skipped("no Python with grpcio and websockets at HALCYON_PYTHON".to_owned());
+        self.python.clone().ok_or_else(|| missing().into())
     }
 
     /// A file of our Bookinfo rules.

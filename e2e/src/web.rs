@@ -1,6 +1,7 @@
-//! A plain HTTP/1.1 client: what a browser at the gateway does.
+//! An HTTP/1.1 client, with TLS if it is asked to: what a browser at the gateway does.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,8 +10,12 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 
 /// No answer of the mesh takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,21 +46,61 @@ impl Answer {
     }
 }
 
+/// Where visitors come in, and how.
+#[derive(Debug, Clone)]
+pub struct Door {
+    at: SocketAddr,
+    /// What the server must prove, and which of its names is asked for.
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// How many exchanges a connection is kept for.
+    exchanges: u32,
+}
+
+impl From<SocketAddr> for Door {
+    fn from(at: SocketAddr) -> Self {
+        Self { at, tls: None, exchanges: u32::MAX }
+    }
+}
+
+impl Door {
+    /// By TLS, to the server of this name.
+    pub fn secure(at: SocketAddr, config: Arc<ClientConfig>, name: &'static str) -> Result<Self> {
+        Ok(Self { tls: Some((config, ServerName::try_from(name)?)), ..Self::from(at) })
+    }
+
+    /// With another connection after so many exchanges.
+    pub fn kept_for(self, exchanges: u32) -> Self {
+        Self { exchanges, ..self }
+    }
+}
+
 /// A kept connection.
 pub struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     host: String,
+    /// What the server showed, if it has proven itself.
+    pub certificate: Option<CertificateDer<'static>>,
+    /// How many more exchanges it is kept for.
+    left: u32,
 }
 
 impl Connection {
     /// Connects.
-    pub async fn open(to: SocketAddr) -> Result<Self> {
-        let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(to)).await??;
+    pub async fn open(door: impl Into<Door>) -> Result<Self> {
+        let Door { at, tls, exchanges } = door.into();
+        let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(at)).await??;
         stream.set_nodelay(true)?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-        // How the connection ended is seen by the request on it.
-        tokio::spawn(async move { drop(driver.await) });
-        Ok(Self { sender, host: to.to_string() })
+        let (sender, host, certificate) = match tls {
+            None => (handshake(stream).await?, at.to_string(), None),
+            Some((config, name)) => {
+                let host = format!("{}:{}", name.to_str(), at.port());
+                let shaking = TlsConnector::from(config).connect(name, stream);
+                let stream = tokio::time::timeout(PATIENCE, shaking).await??;
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
+                (handshake(stream).await?, host, shown.map(CertificateDer::into_owned))
+            }
+        };
+        Ok(Self { sender, host, certificate, left: exchanges })
     }
 
     /// One exchange.
@@ -65,6 +110,7 @@ impl Connection {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?;
+        self.left = self.left.saturating_sub(1);
         let begun = Instant::now();
         let exchange = async {
             let answer = self.sender.send_request(request).await?;
@@ -85,8 +131,18 @@ impl Connection {
 
     /// Can another request be sent?
     pub async fn is_open(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+        self.left > 0 && self.sender.ready().await.is_ok()
     }
+}
+
+async fn handshake<S>(stream: S) -> Result<http1::SendRequest<Full<Bytes>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+    // How the connection ended is seen by the request on it.
+    tokio::spawn(async move { drop(driver.await) });
+    Ok(sender)
 }
 
 /// GET on a connection of its own.

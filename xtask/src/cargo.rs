@@ -82,7 +82,7 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
     if check {
         packages.extend(OBSERVERS);
         peers::ENVOY.prepare();
-        peers::GRPC.prepare();
+        peers::PYTHON.prepare();
     }
     run("programs", &packages)?;
     let programs = target().join("debug");
@@ -97,7 +97,7 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
     command.args(arguments.iter().filter(|a| *a != "--check"));
     command.env("HALCYON_SAMPLES", root().join("samples")).env("HALCYON_SHARED", root().join("../shared"));
     peers::ENVOY.tell(&mut command);
-    peers::GRPC.tell(&mut command);
+    peers::PYTHON.tell(&mut command);
     let what = if check { "acceptance list" } else { "demo" };
     let status = command.status().map_err(|e| format!("cannot start the {what}: {e}"))?;
     finished(what, status)

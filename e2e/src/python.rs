@@ -1,0 +1,41 @@
+//! Clients in Python: libraries that others use, each in a script that prints one JSON object.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::place::Place;
+use crate::process;
+
+/// A script.
+pub struct Script {
+    name: &'static str,
+    text: &'static str,
+}
+
+/// Calls of the echo service by `grpcio`.
+pub const GRPC_ECHO: Script = Script { name: "grpc_echo.py", text: include_str!("python/grpc_echo.py") };
+/// Messages to the WebSocket echo by `websockets`.
+pub const WEBSOCKET_ECHO: Script = Script { name: "websocket_echo.py", text: include_str!("python/websocket_echo.py") };
+
+/// How long a script may take.
+const LONGEST: Duration = Duration::from_secs(60);
+
+impl Script {
+    /// Runs it, and reads what it printed.
+    pub async fn run(
+        &self,
+        place: &Place,
+        arguments: &[impl AsRef<Path>],
+        variable: Option<(&str, String)>,
+    ) -> Result<Value> {
+        let python = place.python()?;
+        let script = place.write(self.name, self.text)?;
+        let mut command = process::command(place, &python);
+        command.arg(script).args(arguments.iter().map(AsRef::as_ref)).envs(variable);
+        let said = process::run(command, LONGEST).await?.good().context(self.name)?.out;
+        serde_json::from_str(&said).with_context(|| format!("{} printed `{said}`", self.name))
+    }
+}
