@@ -277,6 +277,10 @@ pub struct GatewayArgs {
     /// Take gRPC-Web, the form in which browsers speak gRPC.
     #[arg(long)]
     pub grpc_web: bool,
+    /// Tell whoever asks by the header x-halcyon-explain why a request came to nothing, in x-halcyon-reason. That names
+    /// hosts and addresses within.
+    #[arg(long)]
+    pub explain: bool,
     /// The worker threads.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,

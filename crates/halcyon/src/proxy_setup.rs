@@ -64,6 +64,8 @@ pub struct ProxySetup {
     pub leave_delay: Option<Duration>,
     /// It asks for virtual hosts and clusters when they are needed, if it is our own proxy.
     pub on_demand: bool,
+    /// It tells whoever asks why a request came to nothing, if it is our own proxy.
+    pub explain: bool,
     /// Who the control plane is and how it is reached.
     pub ticket: Ticket,
     /// The folder for its files.

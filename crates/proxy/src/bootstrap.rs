@@ -37,6 +37,8 @@ pub struct File {
     program_ready: Option<ReadyFile>,
     static_resources: Option<PathBuf>,
     on_demand: Option<OnDemandFile>,
+    #[serde(default)]
+    explain: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -169,6 +171,9 @@ pub struct Bootstrap {
     pub static_resources: Option<StaticResources>,
     /// How virtual hosts are found when they are needed.
     pub on_demand: OnDemand,
+    /// Whoever asks by the header `x-halcyon-explain` is told why a request was not answered by whom it was for. Peers that
+    /// have proven who they are, are told in any case.
+    pub explain: bool,
 }
 
 /// Resources to run before, or without, a control plane.
@@ -351,6 +356,7 @@ impl Bootstrap {
             program_ready: None,
             static_resources: None,
             on_demand: OnDemand::default(),
+            explain: false,
         }
     }
 }
@@ -399,6 +405,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         program_ready: file.program_ready.map(|ready| ready_check(path, ready)).transpose()?,
         static_resources: file.static_resources.map(StaticResources::File),
         on_demand: file.on_demand.map(|on_demand| on_demand.resolve(path)).transpose()?.unwrap_or_default(),
+        explain: file.explain,
     })
 }
 

@@ -9,7 +9,7 @@ use crate::http::{HttpConnection, view_of};
 use crate::marks::Marks;
 use crate::record::Record;
 use crate::respond::{self, Fault};
-use crate::{edge, peer, target, trace};
+use crate::{edge, peer, reason, target, trace};
 
 /// Cleans and completes a request's head; says what of interest it had.
 pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record: &Record) -> Result<Marks, Fault> {
@@ -23,6 +23,9 @@ pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record
     if marks.has(Marks::PEER) {
         let told = peer::take(request.headers_mut()).filter(|_| conn.caller.is_proven());
         record.downstream_peer(told.and_then(|raw| conn.peer.read(raw, &conn.worker.peers)));
+    }
+    if marks.has(Marks::EXPLAIN) && reason::asked(conn, request.headers_mut()) {
+        record.is_asked_why();
     }
     edge::receive(request.headers_mut(), marks, &conn.plan().proxy, &conn.caller);
     if let Some(geo) = &conn.plan().geo {
@@ -46,12 +49,13 @@ pub(crate) fn answer(conn: &HttpConnection, response: &mut Response<Body>, recor
     if record.peer_told_who_it_is() {
         conn.worker.shared.card.show(headers);
     }
+    record.tell_why(headers);
     edge::answer(headers, conn.plan(), record.request_id());
 }
 
 /// The answer to a fault after its route was found, if it was.
-pub(crate) fn fault(fault: Fault, found: Option<&Found<'_>>, record: &Record) -> Answer {
-    let mut answer = record.fails(fault);
+pub(crate) fn fault(fault: Fault, found: Option<&Found<'_>>, request: &Request<Body>, record: &Record) -> Answer {
+    let mut answer = record.fails(fault, request);
     if let (Answer::Response(response), Some(found)) = (&mut answer, found) {
         tries(found, response.headers_mut(), record);
     }

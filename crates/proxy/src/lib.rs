@@ -56,6 +56,7 @@ mod marks;
 mod node;
 mod peer;
 mod program;
+mod reason;
 mod record;
 mod replay;
 mod request;

@@ -16,6 +16,7 @@ use telemetry::{LogSink, LogWriter, ResponseFlags, SinkOptions, Target};
 use crate::edge;
 use crate::inspect::Seen;
 use crate::live::ListenerPlan;
+use crate::reason;
 use crate::record::{Refused, Summary, TcpRecord};
 use crate::tcp::End;
 use crate::worker::Worker;
@@ -59,7 +60,10 @@ impl std::fmt::Debug for Sinks {
 
 /// The logs of one listener or HTTP proxy, compiled.
 #[derive(Default)]
-pub(crate) struct AccessLogs(Vec<(Arc<LogSink>, LogFormat)>);
+pub(crate) struct AccessLogs {
+    logs: Vec<(Arc<LogSink>, LogFormat)>,
+    tell_reasons: bool,
+}
 
 impl AccessLogs {
     /// Those that are named, else the default one.
@@ -76,12 +80,19 @@ impl AccessLogs {
                 .map_err(|e| format!("access log {}: {e}; expected a file that can be appended to", log.path))?;
             Ok((sink, format))
         };
-        wanted.into_iter().map(one).collect::<Result<_, _>>().map(Self)
+        let logs: Vec<_> = wanted.into_iter().map(one).collect::<Result<_, String>>()?;
+        let tell_reasons = logs.iter().any(|(_, format)| format.operators().any(is_reason));
+        Ok(Self { logs, tell_reasons })
     }
 
     /// Is nothing logged?
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.logs.is_empty()
+    }
+
+    /// Does one of them tell why a request came to nothing?
+    pub(crate) fn tell_reasons(&self) -> bool {
+        self.tell_reasons
     }
 
     /// An HTTP exchange is over.
@@ -100,7 +111,7 @@ impl AccessLogs {
     }
 
     fn write(&self, writers: &Writers, fields: &dyn Fields) {
-        for (sink, format) in &self.0 {
+        for (sink, format) in &self.logs {
             writers.line(sink, |out| format.write(fields, out));
         }
     }
@@ -108,8 +119,13 @@ impl AccessLogs {
 
 impl std::fmt::Debug for AccessLogs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AccessLogs({})", self.0.len())
+        write!(f, "AccessLogs({})", self.logs.len())
     }
+}
+
+fn is_reason(operator: &Operator) -> bool {
+    let Operator::DynamicMetadata { namespace, path } = operator else { return false };
+    namespace == reason::METADATA.0 && matches!(path.as_slice(), [key] if key == reason::METADATA.1)
 }
 
 fn compile(format: &Format) -> Result<LogFormat, telemetry::log::FormatError> {
@@ -206,6 +222,7 @@ impl Fields for Summary<'_> {
                     headers.map_or(direct, |h| edge::client_address(h, &self.conn.plan().proxy, &self.conn.caller)),
                 );
             }
+            operator if is_reason(operator) => slot.text(facts.reason.as_deref().unwrap_or_default()),
             other => self.conn.downstream.put(other, slot),
         }
     }

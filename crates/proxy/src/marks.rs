@@ -25,6 +25,9 @@ impl Marks {
     /// `x-forwarded-for`.
     pub(crate) const FORWARDED_FOR: Self = Self(1 << 7);
 
+    /// `x-halcyon-explain`.
+    pub(crate) const EXPLAIN: Self = Self(1 << 8);
+
     /// What `headers` has.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         Self(headers.keys().fold(0, |all, name| all | Self::mark(name).0))
@@ -40,6 +43,7 @@ impl Marks {
             "traceparent" | "b3" | "x-b3-traceid" | "x-b3-spanid" | "x-b3-parentspanid" | "x-b3-sampled"
             | "x-b3-flags" => Self::TRACE,
             "grpc-timeout" => Self::GRPC_TIMEOUT,
+            "x-halcyon-explain" => Self::EXPLAIN,
             name if name.starts_with("x-envoy-") => Self::ENVOY,
             _ => Self::default(),
         }

@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub drain: Duration,
     /// How virtual hosts are found when they are needed.
     pub on_demand: OnDemand,
+    /// Whoever asks is told why a request was not answered by whom it was for.
+    pub explain: bool,
     netns: Option<Netns>,
 }
 
@@ -47,6 +49,7 @@ impl Shared {
             access_log: bootstrap.access_log.clone(),
             drain: bootstrap.drain,
             on_demand: bootstrap.on_demand,
+            explain: bootstrap.explain,
             netns: bootstrap.netns.clone(),
         }
     }

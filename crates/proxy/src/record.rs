@@ -30,6 +30,7 @@ use crate::http::HttpConnection;
 use crate::inspect::Seen;
 use crate::limits::{Asked, Limits, Over, PerTry, Progress, TryEnds};
 use crate::live::ListenerPlan;
+use crate::reason;
 use crate::respond::{self, Fault};
 use crate::route_stats::{RouteEvent, RouteStats};
 use crate::worker::Worker;
@@ -101,6 +102,10 @@ pub(crate) struct Facts {
     pub destination: Option<Rc<WorkloadRef>>,
     /// The span of this hop.
     pub span: Option<TraceContext>,
+    /// The caller asks why, and may.
+    pub asks_why: bool,
+    /// Why it was not answered by whom it was for, in words; kept only where somebody wants to know.
+    pub reason: Option<Box<str>>,
     /// The request's id; kept only where responses tell it.
     pub request_id: Option<Box<HeaderValue>>,
     limits: Option<Limits>,
@@ -268,6 +273,26 @@ impl Record {
         self.facts.borrow().request_id.as_deref().cloned()
     }
 
+    /// The caller asks why, should it come to nothing.
+    pub(crate) fn is_asked_why(&self) {
+        self.facts.borrow_mut().asks_why = true;
+    }
+
+    /// Why it came to nothing, if that is known and the caller asks.
+    pub(crate) fn tell_why(&self, headers: &mut HeaderMap) {
+        let facts = self.facts.borrow();
+        if let Some(why) = facts.reason.as_deref().filter(|_| facts.asks_why) {
+            reason::tell(headers, why);
+        }
+    }
+
+    /// Keeps why it came to nothing, if anybody wants to know.
+    fn explain(&self, facts: &mut Facts, why: impl FnOnce(&Facts) -> Cow<'static, str>) {
+        if facts.asks_why || self.conn.plan().logs.tell_reasons() {
+            facts.reason = Some(why(facts).into());
+        }
+    }
+
     /// The caller told which workload it is.
     pub(crate) fn downstream_peer(&self, workload: Option<Rc<WorkloadRef>>) {
         self.facts.borrow_mut().source = workload;
@@ -402,6 +427,7 @@ impl Record {
         let mut facts = self.facts.borrow_mut();
         facts.flags |= local.flags;
         facts.details = Cow::Borrowed(local.details);
+        self.explain(&mut facts, |_| reason::of_filter(local.details));
         drop(facts);
         local.into_response(self.grpc)
     }
@@ -412,9 +438,17 @@ impl Record {
     }
 
     /// The route answered.
-    pub(crate) fn by_route(&self, response: Response<Body>) -> Response<Body> {
-        self.facts.borrow_mut().details = Cow::Borrowed("direct_response");
-        response
+    pub(crate) fn by_route(
+        &self,
+        found: &Found<'_>,
+        request: &Request<Body>,
+        answer: Response<Body>,
+    ) -> Response<Body> {
+        let mut facts = self.facts.borrow_mut();
+        facts.details = Cow::Borrowed("direct_response");
+        let status = answer.status().as_u16();
+        self.explain(&mut facts, |_| reason::of_route(&self.conn, request, &found.route.name, status));
+        answer
     }
 
     /// How long the upstream took, if it was asked, in milliseconds.
@@ -449,9 +483,11 @@ impl Record {
     }
 
     /// It came to a fault; this is the answer.
-    pub(crate) fn fails(&self, fault: Fault) -> Answer {
-        let local = respond::fault(fault, self.caller());
+    pub(crate) fn fails(&self, fault: Fault, request: &Request<Body>) -> Answer {
+        let caller = self.caller();
         let mut facts = self.facts.borrow_mut();
+        self.explain(&mut facts, |facts| reason::of_fault(&fault, &self.conn, request, facts));
+        let local = respond::fault(fault, caller);
         facts.flags |= local.flags;
         facts.details = local.details;
         facts.transport_failure = local.transport_failure;

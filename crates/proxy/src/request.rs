@@ -25,7 +25,7 @@ pub(crate) fn handle(conn: Rc<HttpConnection>, mut request: Request<Body>) -> im
             Ok(answer) => record.answer(answer),
             Err(fault) => {
                 record.refuses(&request);
-                let mut answer = record.fails(fault);
+                let mut answer = record.fails(fault, &request);
                 if let Answer::Response(response) = &mut answer {
                     head::answer(&conn, response, &record);
                 }
@@ -83,14 +83,16 @@ async fn exchange(
                     forward::forward(conn, pin, (found, filters.cluster_draw()), (request, marks), record).await
                 }
                 Some((found, Action::Redirect(to))) => {
-                    Ok(record.by_route(head::redirect(found, to, request, record.is_grpc())))
+                    let answer = head::redirect(found, to, request, record.is_grpc());
+                    Ok(record.by_route(found, request, answer))
                 }
                 Some((found, Action::Respond(text))) => {
-                    Ok(record.by_route(head::direct_response(found, text, record.is_grpc())))
+                    let answer = head::direct_response(found, text, record.is_grpc());
+                    Ok(record.by_route(found, request, answer))
                 }
             },
         };
-        match answered.map_or_else(|fault| head::fault(fault, found.as_ref(), record), Answer::Response) {
+        match answered.map_or_else(|fault| head::fault(fault, found.as_ref(), request, record), Answer::Response) {
             Answer::Response(response) => response,
             reset => return Ok(reset),
         }

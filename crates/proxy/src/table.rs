@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use base::host::split_authority;
 use filter::RouteLimits;
 use model::route::{self, Found, HostIndex, RequestView, host_name};
 use model::{RouteConfiguration, VirtualHost};
@@ -69,6 +70,15 @@ pub(crate) enum Miss {
     NoRoute,
     /// That is not known yet: its authority has to be asked for by this name.
     Unknown(Arc<str>),
+}
+
+/// What a table has for an authority, where that did not lead to a route.
+#[derive(Debug)]
+pub(crate) enum Near<'a> {
+    /// A virtual host, none of whose routes took the request.
+    Host(&'a VirtualHost),
+    /// None; of the names that the table knows, this is most like it.
+    Name(Option<&'a str>),
 }
 
 /// Longer names are not asked for: no host name is (RFC 1035 allows 255).
@@ -133,6 +143,28 @@ impl Table {
                 route::find_in(host, request, draw).map_err(|_| Miss::NoRoute)
             }
         }
+    }
+
+    /// What is there for an authority for which no route was found.
+    pub(crate) fn near(&self, authority: &str) -> Near<'_> {
+        let (host, all): (_, Vec<&VirtualHost>) = match &self.hosts {
+            Hosts::All(index) => (route::find_host(&self.routes, index, authority), self.routes.hosts.iter().collect()),
+            Hosts::OnDemand(hosts) => {
+                (hosts.find(&self.routes, authority).ok().flatten(), hosts.hosts.iter().map(|host| &**host).collect())
+            }
+        };
+        let domains = all.into_iter().flat_map(|host| host.domains.iter().map(String::as_str));
+        host.map_or_else(|| Near::Name(Self::nearest(authority, domains)), Near::Host)
+    }
+
+    /// Of `names` the one that is most like the host of an authority, if one is like it at all.
+    pub(crate) fn nearest<'a>(authority: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        let wanted = split_authority(authority).0.to_ascii_lowercase();
+        let wanted = wanted.get(..LONGEST).unwrap_or(&wanted);
+        let distance = |name: &str| strsim::damerau_levenshtein(wanted, split_authority(name).0);
+        let near = names.filter(|name| *name != "*").map(|name| (distance(name), name)).min_by_key(|near| near.0)?;
+        // A third of it may be wrong.
+        (near.0 * 3 <= wanted.chars().count()).then_some(near.1)
     }
 
     /// Need nobody wait for this authority (in the form of a name that was asked for)?

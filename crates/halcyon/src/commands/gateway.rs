@@ -36,6 +36,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         ready: None,
         leave_delay: None,
         on_demand: false,
+        explain: args.explain,
         ticket,
         folder,
     };

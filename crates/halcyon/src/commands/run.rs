@@ -43,6 +43,7 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
         // Nobody is sent to a program without ports.
         leave_delay: Some(args.leave_delay).filter(|delay| !delay.is_zero() && !args.ports.is_empty()),
         on_demand: args.discovery == Discovery::OnDemand,
+        explain: true,
         ticket,
         folder: folder.path.clone(),
     };

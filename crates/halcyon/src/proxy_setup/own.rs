@@ -39,6 +39,7 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
         "admin": { "address": setup.admin() },
         "readiness": { "address": SocketAddr::new(setup.address, READINESS) },
         "drain_seconds": 5,
+        "explain": setup.explain,
     });
     match &setup.ready {
         Some(ReadyCheck::Tcp(addresses)) => file["program_ready"] = json!({ "tcp": addresses }),

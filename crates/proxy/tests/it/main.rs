@@ -13,6 +13,7 @@ mod mesh;
 mod on_demand;
 mod plane;
 mod rate_limits;
+mod reasons;
 mod report;
 mod resilience;
 mod rig;

@@ -122,7 +122,7 @@ fn a_json_access_log() {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [good, bad, unknown, nobody] = &lines[..] else { panic!("{text}") };
-        assert_eq!(good.as_object().unwrap().len(), 24);
+        assert_eq!(good.as_object().unwrap().len(), 25);
         for (name, expected) in [
             ("method", "GET".into()),
             ("path", "/a\"b".into()),

@@ -97,8 +97,9 @@ const ISTIO_TEXT: &str = concat!(
     "%ROUTE_NAME%\n"
 );
 
-/// The members of Istio's default JSON log, each with its format string.
-pub const ISTIO_JSON: [(&str, &str); 24] = [
+/// The members of Istio's default JSON log, each with its format string; and one of ours, which only our proxies fill: why
+/// an exchange came to nothing, in words.
+pub const ISTIO_JSON: [(&str, &str); 25] = [
     ("start_time", "%START_TIME%"),
     ("route_name", "%ROUTE_NAME%"),
     ("method", "%REQ(:METHOD)%"),
@@ -123,6 +124,7 @@ pub const ISTIO_JSON: [(&str, &str); 24] = [
     ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
     ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
     ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+    ("reason", "%DYNAMIC_METADATA(halcyon:reason)%"),
 ];
 
 impl LogFormat {
@@ -156,10 +158,20 @@ impl LogFormat {
         Self::text(ISTIO_TEXT).expect("tested")
     }
 
-    /// Istio's default JSON object, of 24 members.
+    /// Istio's default JSON object, with our one member more.
     pub fn istio_json() -> Self {
         let members = ISTIO_JSON.iter().map(|(name, format)| ((*name).to_owned(), Value::from(*format)));
         Self::json(&Value::Object(members.collect())).expect("tested")
+    }
+
+    /// Every operator that it names.
+    pub fn operators(&self) -> impl Iterator<Item = &Operator> {
+        let mut found = Vec::new();
+        match &self.0 {
+            Node::Text(parts) => found.extend(parts.iter().filter_map(Part::operator)),
+            Node::Json(json) => json.operators(&mut found),
+        }
+        found.into_iter()
     }
 
     /// Appends the line of one exchange, with its line feed.
@@ -175,6 +187,13 @@ impl LogFormat {
 }
 
 impl Part {
+    fn operator(&self) -> Option<&Operator> {
+        match self {
+            Self::Text(_) => None,
+            Self::Value { operator, .. } => Some(operator),
+        }
+    }
+
     fn write(&self, fields: &dyn Fields, out: &mut String, in_json: bool) {
         match self {
             Self::Text(text) if in_json => escape_into(out, text, true),
@@ -185,6 +204,16 @@ impl Part {
 }
 
 impl Json {
+    fn operators<'a>(&'a self, found: &mut Vec<&'a Operator>) {
+        match self {
+            Self::Literal(_) => {}
+            Self::Value { operator, .. } => found.push(operator),
+            Self::String(parts) => found.extend(parts.iter().filter_map(Part::operator)),
+            Self::Object(members) => members.iter().for_each(|(_, member)| member.operators(found)),
+            Self::Array(items) => items.iter().for_each(|item| item.operators(found)),
+        }
+    }
+
     fn write(&self, fields: &dyn Fields, out: &mut String) {
         match self {
             Self::Literal(text) => out.push_str(text),

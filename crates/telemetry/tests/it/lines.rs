@@ -101,7 +101,7 @@ fn defaults() {
         )
     );
     let json: serde_json::Value = serde_json::from_str(&line(&LogFormat::istio_json(), &exchange)).unwrap();
-    assert_eq!(json.as_object().unwrap().len(), 24);
+    assert_eq!(json.as_object().unwrap().len(), 25);
     assert_eq!(json["user_agent"], "evil\"\r\n[2024] \u{1b}[31m\\\u{fffd}\u{85}");
     assert_eq!((&json["response_code"], &json["duration"]), (&503.into(), &12.into()));
     assert_eq!((&json["route_name"], &json["response_flags"]), (&serde_json::Value::Null, &"-".into()));
