@@ -117,9 +117,12 @@ fn no_route(conn: &HttpConnection, request: &Request<Body>) -> String {
     };
     match table.near(authority) {
         Near::Host(host) => {
-            let (count, method, path) = (host.routes.len(), request.method(), cut(request.uri().path()));
-            let rules = if count == 1 { "its one rule does not take" } else { "none of its rules takes" };
-            format!("host `{}` on port {port} is known as `{}`, but {rules} {method} {path}", cut(authority), host.name)
+            let (name, method, path) = (&host.name, request.method(), cut(request.uri().path()));
+            let rules = match host.routes.len() {
+                1 => format!("the one rule for `{name}` does not take"),
+                count => format!("none of the {count} rules for `{name}` takes"),
+            };
+            format!("{rules} {method} {path} (host `{}`, port {port})", cut(authority))
         }
         Near::Name(near) => format!("no route for host `{}` on port {port}{}", cut(authority), nearest(near)),
     }

@@ -48,7 +48,7 @@ pub fn control(place: &Place) -> Vec<OsString> {
 pub fn gateway(place: &Place) -> Vec<OsString> {
     let mut arguments = common(place);
     let map = format!("8080={}", place.gateway.port());
-    for word in ["gateway", "--bind", &place.gateway.ip().to_string(), "--map", &map] {
+    for word in ["gateway", "--bind", &place.gateway.ip().to_string(), "--map", &map, "--explain"] {
         arguments.push(word.into());
     }
     arguments

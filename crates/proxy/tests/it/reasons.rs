@@ -72,9 +72,7 @@ fn every_kind() {
             (
                 "shop.example.com",
                 "/none",
-                format!(
-                    "host `shop.example.com` on port {port} is known as `shop`, but none of its rules takes GET /none"
-                ),
+                format!("none of the 7 rules for `shop` takes GET /none (host `shop.example.com`, port {port})"),
             ),
             (
                 "shop.example.com",
