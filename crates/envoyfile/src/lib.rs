@@ -91,7 +91,11 @@ pub fn parse(file: &str, text: &str) -> Result<Bootstrap, FileError> {
 }
 
 fn read(file: &str, value: Value) -> Result<wire::Bootstrap, FileError> {
-    let message = schema::message(schema::BOOTSTRAP, value).map_err(|misfit| FileError::Schema {
+    let message = schema::message(schema::BOOTSTRAP, value).and_then(|message| {
+        schema::check(&message)?;
+        Ok(message)
+    });
+    let message = message.map_err(|misfit| FileError::Schema {
         file: file.to_owned(),
         path: misfit.path,
         problem: misfit.problem,

@@ -1,7 +1,7 @@
 //! Envoy's own schema at run time: JSON values as messages, by the names of fields, for text that people wrote for Envoy.
 //!
-//! Owns the schema and the way from a value to a message, with the path of whatever does not fit. What of a message can be
-//! run is for `xds::decode` to say. Knows no other crate of ours.
+//! Owns the schema, the way from a value to a message, and the bounds that the schema sets to values, with the path of
+//! whatever does not fit. What of a message can be run is for `xds::decode` to say. Knows no other crate of ours.
 //!
 //! ```
 //! let cluster = schema::message(schema::CLUSTER, serde_json::json!({"name": "origin", "connect_timeout": "1s"})).unwrap();
@@ -10,6 +10,8 @@
 //! assert!(misfit.problem.starts_with("unrecognized field name"), "{misfit}");
 //! ```
 
+mod rules;
+
 use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
@@ -17,6 +19,7 @@ use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
 pub use prost_reflect::{DynamicMessage, ReflectMessage, Value as Field};
+pub use rules::check;
 
 /// A bootstrap file.
 pub const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
