@@ -98,9 +98,16 @@ fn in_words(error: &str) -> String {
     let text = error.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     match text.strip_prefix("message '").and_then(|rest| rest.strip_suffix("' not found")) {
         Some(name) => format!("is of type `{name}`, which is no extension that this proxy knows"),
-        None => text,
+        None => format!("{text}{}", EXPECTED.iter().find(|(begin, _)| text.starts_with(begin)).map_or("", |it| it.1)),
     }
 }
+
+/// What was expected, where the reader does not say it.
+const EXPECTED: [(&str, &str); 3] = [
+    ("unrecognized field name", "; expected a field that Envoy's schema has here"),
+    ("unrecognized enum value", "; expected a word that Envoy's schema has here"),
+    ("multiple fields provided for oneof", "; expected one of them"),
+];
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use prost_reflect::{DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MapKey, OneofDescriptor, ReflectMessage, Value};
+use prost_reflect::{
+    DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MapKey, OneofDescriptor, ReflectMessage, Value,
+};
 
 use super::{Misfit, POOL, decode};
 
@@ -107,12 +109,7 @@ impl Walk {
     }
 
     /// A value by itself: an item of a list, or what a field holds.
-    fn value(
-        &mut self,
-        value: &Value,
-        field: &FieldDescriptor,
-        rules: Option<&DynamicMessage>,
-    ) -> Result<(), Misfit> {
+    fn value(&mut self, value: &Value, field: &FieldDescriptor, rules: Option<&DynamicMessage>) -> Result<(), Misfit> {
         self.check(bounds::single(value, field, rules))?;
         match value {
             Value::Message(message) if !rules.is_some_and(bounds::skipped) => self.message(message),

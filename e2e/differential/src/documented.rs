@@ -11,7 +11,7 @@ const TITLE: &str = "## Where the answer differs";
 
 /// What the two lists do not agree on.
 pub fn disagreements(groups: &[Group], files: &[Wrong]) -> Vec<String> {
-    let known = |file: &Wrong| Some((format!("{}: {}", refusals::NAME, file.name), file.differs?.1.to_owned()));
+    let known = |file: &Wrong| Some((format!("{}: {}", refusals::NAME, file.name), file.differs?.to_owned()));
     let mut cases: Rows = files.iter().filter_map(known).collect();
     for group in groups {
         for case in &group.cases {

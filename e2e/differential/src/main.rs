@@ -14,6 +14,7 @@ mod documented;
 mod http1;
 mod origin;
 mod outcome;
+mod patches;
 mod place;
 mod proxy;
 mod refusals;
@@ -94,10 +95,7 @@ async fn differential(line: Line) -> Result<bool> {
         }
         return Ok(true);
     }
-    ensure!(
-        !chosen.is_empty() || !files.is_empty(),
-        "no case has such a name; `differential --list` names them"
-    );
+    ensure!(!chosen.is_empty() || !files.is_empty(), "no case has such a name; `differential --list` names them");
     let wrong = documented::disagreements(&groups, &refusals::all());
     wrong.iter().for_each(|line| println!("FAIL  differential: docs/envoy-compatibility.md: {line}"));
     let Some(envoy) = line.envoy.clone() else {
@@ -108,6 +106,7 @@ async fn differential(line: Line) -> Result<bool> {
     let mut folder = tempfile::Builder::new().prefix("differential-").tempdir()?;
     folder.disable_cleanup(line.keep);
     place::certificates(folder.path())?;
+    place::cities(folder.path())?;
     let origins = Origins::start(Arc::new(secure(folder.path())?)).await?;
     let works = chosen.iter().map(|group| {
         let (programs, origins, folder, wanted) = (&programs, &origins, folder.path(), &wanted);

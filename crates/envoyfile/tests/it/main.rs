@@ -105,7 +105,10 @@ fn refused_with_the_path() {
         ),
         ("stats_sinks: [{name: a}]".into(), "stats_sinks: is set, but this proxy does not support it".into()),
         ("admin: {address: {pipe: {path: /tmp/x}}}".into(), "admin.address: is no IP address".into()),
-        ("static_resources: {clusters: [{}]}".into(), "static_resources.clusters[0].name: is empty; expected at least 1 character".into()),
+        (
+            "static_resources: {clusters: [{}]}".into(),
+            "static_resources.clusters[0].name: is empty; expected at least 1 character".into(),
+        ),
         ("- a".into(), "is no mapping".into()),
         ("a: [".into(), "".into()),
     ] {

@@ -127,7 +127,7 @@ fn is_header_name(text: &str, strict: bool) -> bool {
     let name = text.strip_prefix(':').unwrap_or(text);
     match strict {
         true => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || MARKS.contains(&b)),
-        false => !text.is_empty() && is_header_value(text, false),
+        false => is_header_value(text, false),
     }
 }
 
@@ -225,13 +225,7 @@ fn seconds(span: &DynamicMessage) -> f64 {
 }
 
 /// Is a length within its bounds?
-fn within(
-    length: u64,
-    least: Option<u64>,
-    most: Option<u64>,
-    unit: &str,
-    shown: impl Fn() -> String,
-) -> Checked {
+fn within(length: u64, least: Option<u64>, most: Option<u64>, unit: &str, shown: impl Fn() -> String) -> Checked {
     let expected = |words: &str, bound: u64| match (unit, bound) {
         ("items", _) => format!("{words} {bound}"),
         (_, 1) => format!("{words} 1 {}", unit.trim_end_matches('s')),

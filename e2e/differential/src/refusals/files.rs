@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Takes, Wrong};
-use crate::bootstrap::{Bootstrap, cluster, http, routes};
+use super::Wrong;
+use crate::bootstrap::{Bootstrap, cluster, routes};
 
 mod resources;
 mod settings;
@@ -44,13 +44,8 @@ fn wrong(name: &'static str, text: impl Into<String>) -> Wrong {
 }
 
 /// A file that Envoy takes and ours does not.
-fn only_we(name: &'static str, reason: &'static str, text: impl Into<String>) -> Wrong {
-    Wrong { differs: Some((Takes::Envoy, reason)), ..wrong(name, text) }
-}
-
-/// A file that ours takes and Envoy does not.
-fn only_envoy(name: &'static str, reason: &'static str, text: impl Into<String>) -> Wrong {
-    Wrong { differs: Some((Takes::Halcyon, reason)), ..wrong(name, text) }
+fn refused(name: &'static str, reason: &'static str, text: impl Into<String>) -> Wrong {
+    Wrong { differs: Some(reason), ..wrong(name, text) }
 }
 
 const ROUTES: &str = "- {match: {prefix: /}, route: {cluster: one}}";
@@ -84,7 +79,7 @@ fn text() -> Vec<Wrong> {
         wrong("text: a list", "- a"),
         wrong("text: a word", "a"),
         wrong("text: a tab", "a:\n\tb: c"),
-        wrong("text: a key twice", "node: {id: a}\nnode: {id: b}"),
+        refused("text: a key twice", "A key that stands twice in a file is refused", "node: {id: a}\nnode: {id: b}"),
     ]
 }
 

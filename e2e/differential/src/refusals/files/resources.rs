@@ -1,11 +1,18 @@
 //! Listeners, clusters, endpoints, secrets, and how they go together.
 
-use super::{Wrong, good, replaced, with_cluster, wrong};
+use super::settings::BAD_RANGE;
+use super::{Wrong, good, refused, replaced, with_cluster, wrong};
 use crate::bootstrap::{HTTP2, assignment, cluster, endpoint, file};
 
 const LISTENER: &str = "- name: more\n  address: {socket_address: {address: 127.0.0.1, port_value: $SECOND}}\n";
 const TCP: &str = "{name: tcp, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: one}}";
 const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
+
+const NO_WORD: &str = "A number for which the schema has no word is refused";
+const POLICY: &str = "The bounds of the schema hold for policies of load balancing too, which Envoy does not check";
+const VERSIONS: &str = "A lowest version of TLS above the highest is refused";
+const STREAM: &str = "What is to come by the aggregated stream needs `ads_config`";
+const FILES: &str = "Configuration in files (`path_config_source`) is not read";
 
 /// One more listener of this YAML.
 fn with_listener(more: &str) -> String {
@@ -37,11 +44,13 @@ pub fn listeners() -> Vec<Wrong> {
         wrong("listeners: no chains", with_listener(LISTENER)),
         wrong(
             "listeners: a filter that nobody knows",
-            with_chains(&tcp(), "  listener_filters: [{name: x, typed_config: {'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: a}}]\n"),
+            with_chains(
+                &tcp(),
+                "  listener_filters: [{name: x, typed_config: {'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: a}}]\n",
+            ),
         ),
-        wrong("listeners: two of one name", with_listener(&format!("{one}{one}"))),
         wrong("listeners: two at one address", with_listener(&format!("{one}{}", one.replace("more", "other")))),
-        wrong("listeners: an unknown direction", with_chains(&tcp(), "  traffic_direction: 9\n")),
+        refused("listeners: an unknown direction", NO_WORD, with_chains(&tcp(), "  traffic_direction: 9\n")),
     ]
 }
 
@@ -55,7 +64,9 @@ pub fn chains() -> Vec<Wrong> {
         wrong("chains: a filter without settings", of("{filters: [{name: tcp}]}")),
         wrong(
             "chains: an unknown filter",
-            of("{filters: [{name: x, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 1}}]}"),
+            of(
+                "{filters: [{name: x, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 1}}]}",
+            ),
         ),
         wrong("chains: TCP without a prefix", proxied("stat_prefix: tcp, ", "")),
         wrong("chains: TCP to nobody", proxied(", cluster: one", "")),
@@ -68,7 +79,11 @@ pub fn chains() -> Vec<Wrong> {
         wrong("chains: two of one match", of(&format!("{twice}, {twice}"))),
         wrong("chains: a name with a star in it", of(&chain("server_names: ['a.*.example']"))),
         wrong("chains: a port of 0", of(&chain("destination_port: 0"))),
-        wrong("chains: a bad range", of(&chain("prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 40}]"))),
+        refused(
+            "chains: a bad range",
+            BAD_RANGE,
+            of(&chain("prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 40}]")),
+        ),
         wrong("chains: a range of no address", of(&chain("prefix_ranges: [{address_prefix: '', prefix_len: 8}]"))),
     ]
 }
@@ -79,15 +94,19 @@ pub fn clusters() -> Vec<Wrong> {
     let breaker = |more: &str| with_cluster(&format!("circuit_breakers: {{thresholds: [{{{more}}}]}}"));
     let options = |more: &str| with_cluster(&HTTP2.replace("explicit_http_config: {http2_protocol_options: {}}", more));
     let timed = |span: &str| replaced(&good(), "connect_timeout: 1s", &format!("connect_timeout: {span}"));
-    let host = |name: &str| format!("{{endpoint: {{address: {{socket_address: {{address: {name}, port_value: 1}}}}}}}}");
-    let two = format!("load_assignment: {{cluster_name: more, endpoints: [{{lb_endpoints: [{}, {}]}}]}}", host("a.example"), host("b.example"));
+    let host =
+        |name: &str| format!("{{endpoint: {{address: {{socket_address: {{address: {name}, port_value: 1}}}}}}}}");
+    let two = format!(
+        "load_assignment: {{cluster_name: more, endpoints: [{{lb_endpoints: [{}, {}]}}]}}",
+        host("a.example"),
+        host("b.example")
+    );
     vec![
         wrong("clusters: no name", raw("connect_timeout: 1s, type: STATIC")),
         wrong("clusters: one name twice", good().clusters(&cluster("one", &["B2"], "")).text()),
         wrong("clusters: no time to connect", timed("0s")),
         wrong("clusters: a negative time to connect", timed("-1s")),
         wrong("clusters: discovery that is not said", raw("name: more, type: EDS")),
-        wrong("clusters: discovery, but no stream", raw("name: more, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}")),
         wrong("clusters: two at once behind one name", raw(&format!("name: more, type: LOGICAL_DNS, {two}"))),
         wrong("clusters: an unknown type", with_cluster("type: 42")),
         wrong("clusters: names looked up all the time", with_cluster("dns_refresh_rate: 0s")),
@@ -105,7 +124,9 @@ pub fn clusters() -> Vec<Wrong> {
         ),
         wrong(
             "clusters: options of an unknown extension",
-            with_cluster("typed_extension_protocol_options: {no.such.extension: {'@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}}}"),
+            with_cluster(
+                "typed_extension_protocol_options: {no.such.extension: {'@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}}}",
+            ),
         ),
     ]
 }
@@ -142,21 +163,27 @@ pub fn balancing() -> Vec<Wrong> {
         wrong("balancing: no policy", with_cluster("load_balancing_policy: {policies: []}")),
         wrong(
             "balancing: a policy that nobody knows",
-            with_cluster("load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb}}}]}"),
+            with_cluster(
+                "load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb}}}]}",
+            ),
         ),
-        wrong("balancing: a choice of one", policy("least_request.v3.LeastRequest", ", choice_count: 1")),
+        refused("balancing: a choice of one", POLICY, policy("least_request.v3.LeastRequest", ", choice_count: 1")),
         wrong(
             "balancing: a choice of one, in the cluster",
             with_cluster("lb_policy: LEAST_REQUEST\nleast_request_lb_config: {choice_count: 1}"),
         ),
-        wrong("balancing: a ring with its bounds the wrong way round", ring("minimum_ring_size: 100, maximum_ring_size: 10")),
+        wrong(
+            "balancing: a ring with its bounds the wrong way round",
+            ring("minimum_ring_size: 100, maximum_ring_size: 10"),
+        ),
         wrong("balancing: a ring of 9 million", ring("minimum_ring_size: 9000000")),
-        wrong("balancing: a ring of nothing", policy("ring_hash.v3.RingHash", ", minimum_ring_size: 0")),
+        refused("balancing: a ring of nothing", POLICY, policy("ring_hash.v3.RingHash", ", minimum_ring_size: 0")),
         wrong("balancing: a table whose size is no prime", table(100)),
         wrong("balancing: a table of millions", table(5_000_167)),
         wrong("balancing: provided by a cluster that does not", with_cluster("lb_policy: CLUSTER_PROVIDED")),
-        wrong(
+        refused(
             "balancing: a slow start above all",
+            POLICY,
             policy("round_robin.v3.RoundRobin", ", slow_start_config: {min_weight_percent: {value: 101}}"),
         ),
     ]
@@ -167,12 +194,10 @@ pub fn endpoints() -> Vec<Wrong> {
     let with = |more: &str| groups(&format!("{{lb_endpoints: [{}]}}", endpoint("B1", more)));
     let one = |more: &str| format!("{{lb_endpoints: [{}]{more}}}", endpoint("B1", ""));
     let address = |address: &str| groups(&format!("{{lb_endpoints: [{{endpoint: {{address: {address}}}}}]}}"));
-    let most = endpoint("B1", ", load_balancing_weight: 4294967295");
     vec![
         wrong("endpoints: without a cluster's name", replaced(&good(), "cluster_name: one", "cluster_name: ''")),
         wrong("endpoints: a weight of 0", with(", load_balancing_weight: 0")),
         wrong("endpoints: a group's weight of 0", groups(&one(", locality: {zone: a}, load_balancing_weight: 0"))),
-        wrong("endpoints: weights above all bounds", groups(&format!("{{lb_endpoints: [{most}, {most}]}}"))),
         wrong("endpoints: a priority of 129", groups(&one(", priority: 129"))),
         wrong("endpoints: nobody", groups("{lb_endpoints: [{}]}")),
         wrong("endpoints: nowhere", groups("{lb_endpoints: [{endpoint: {}}]}")),
@@ -181,7 +206,7 @@ pub fn endpoints() -> Vec<Wrong> {
         wrong("endpoints: a name that is not looked up", address("{socket_address: {address: a.example, port_value: 80}}")),
         wrong("endpoints: a bad address", address("{socket_address: {address: 1.2.3, port_value: 80}}")),
         wrong("endpoints: an empty path", address("{pipe: {path: ''}}")),
-        wrong("endpoints: an unknown health", with(", health_status: 77")),
+        refused("endpoints: an unknown health", NO_WORD, with(", health_status: 77")),
         wrong(
             "endpoints: a factor of nothing",
             good().clusters("- {name: more, connect_timeout: 1s, load_assignment: {cluster_name: more, policy: {overprovisioning_factor: 0}}}\n").text(),
@@ -190,13 +215,17 @@ pub fn endpoints() -> Vec<Wrong> {
 }
 
 fn pair(chain: &str, key: &str) -> String {
-    format!("tls_certificates: [{{certificate_chain: {{filename: $DIR/{chain}}}, private_key: {{filename: $DIR/{key}}}}}]")
+    format!(
+        "tls_certificates: [{{certificate_chain: {{filename: $DIR/{chain}}}, private_key: {{filename: $DIR/{key}}}}}]"
+    )
 }
 
 pub fn downstream_tls() -> Vec<Wrong> {
     let down = |common: &str| {
         with_chains(
-            &format!("{{transport_socket: {{name: tls, typed_config: {{'@type': {TLS}.DownstreamTlsContext, common_tls_context: {{{common}}}}}}}, filters: [{TCP}]}}"),
+            &format!(
+                "{{transport_socket: {{name: tls, typed_config: {{'@type': {TLS}.DownstreamTlsContext, common_tls_context: {{{common}}}}}}}, filters: [{TCP}]}}"
+            ),
             "",
         )
     };
@@ -211,8 +240,9 @@ pub fn downstream_tls() -> Vec<Wrong> {
         wrong("TLS: a chain that is text", down(&pair("text.pem", "server.key"))),
         wrong("TLS: a key that is text", down(&pair("server.pem", "text.pem"))),
         wrong("TLS: another's key", down(&pair("server.pem", "other.key"))),
-        wrong(
+        refused(
             "TLS: versions the wrong way round",
+            VERSIONS,
             limited("tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_2"),
         ),
         wrong("TLS: an unknown version", limited("tls_minimum_protocol_version: 9")),
@@ -222,12 +252,13 @@ pub fn downstream_tls() -> Vec<Wrong> {
 
 pub fn upstream_tls() -> Vec<Wrong> {
     let up = |more: &str| {
-        with_cluster(&format!("transport_socket: {{name: tls, typed_config: {{'@type': {TLS}.UpstreamTlsContext{more}}}}}"))
+        with_cluster(&format!(
+            "transport_socket: {{name: tls, typed_config: {{'@type': {TLS}.UpstreamTlsContext{more}}}}}"
+        ))
     };
     let common = |fields: &str| up(&format!(", common_tls_context: {{{fields}}}"));
-    let checked = |more: &str| {
-        common(&format!("validation_context: {{trusted_ca: {{filename: $DIR/ca.pem}}, {more}}}"))
-    };
+    let checked =
+        |more: &str| common(&format!("validation_context: {{trusted_ca: {{filename: $DIR/ca.pem}}, {more}}}"));
     let roots = |file: &str| common(&format!("validation_context: {{trusted_ca: {{filename: $DIR/{file}}}}}"));
     let two = "tls_certificates: [{certificate_chain: {filename: $DIR/client.pem}, private_key: {filename: $DIR/client.key}}, {certificate_chain: {filename: $DIR/other.pem}, private_key: {filename: $DIR/other.key}}]";
     vec![
@@ -250,9 +281,14 @@ pub fn upstream_tls() -> Vec<Wrong> {
         wrong("TLS upstream: a name that is too long", up(&format!(", sni: {}", "a".repeat(256)))),
         wrong(
             "TLS upstream: settings of the other side",
-            with_cluster(&format!("transport_socket: {{name: tls, typed_config: {{'@type': {TLS}.DownstreamTlsContext, common_tls_context: {{}}}}}}")),
+            with_cluster(&format!(
+                "transport_socket: {{name: tls, typed_config: {{'@type': {TLS}.DownstreamTlsContext, common_tls_context: {{}}}}}}"
+            )),
         ),
-        wrong("TLS upstream: a secret that is not there", common("tls_certificate_sds_secret_configs: [{name: nobody}]")),
+        wrong(
+            "TLS upstream: a secret that is not there",
+            common("tls_certificate_sds_secret_configs: [{name: nobody}]"),
+        ),
     ]
 }
 
@@ -261,9 +297,8 @@ pub fn whole() -> Vec<Wrong> {
     let ads = |service: &str| {
         dynamic(&format!("ads_config: {{api_type: GRPC, transport_api_version: V3, grpc_services: [{service}]}}"))
     };
-    let admin = |address: &str| {
-        replaced(&good(), "{socket_address: {address: 127.0.0.1, port_value: $ADMIN}}", address)
-    };
+    let admin =
+        |address: &str| replaced(&good(), "{socket_address: {address: 127.0.0.1, port_value: $ADMIN}}", address);
     let empty = file("", "").replace("static_resources:\n  listeners:\n\n  clusters:\n\n", "");
     let secrets = |list: &str| format!("{empty}static_resources: {{secrets: [{list}]}}\n");
     let roots = "{name: a, validation_context: {trusted_ca: {filename: $DIR/ca.pem}}}";
@@ -275,8 +310,12 @@ pub fn whole() -> Vec<Wrong> {
         wrong("bootstrap: a control plane without a name", ads("{envoy_grpc: {cluster_name: ''}}")),
         wrong("bootstrap: a control plane without a service", ads("")),
         wrong("bootstrap: a control plane of no kind", ads("{}")),
-        wrong("bootstrap: the stream that is not there", dynamic("cds_config: {ads: {}}")),
-        wrong("bootstrap: a file that is not there", dynamic("lds_config: {path_config_source: {path: /no/such/file.yaml}}")),
+        refused("bootstrap: the stream that is not there", STREAM, dynamic("cds_config: {ads: {}}")),
+        refused(
+            "bootstrap: a file that is not there",
+            FILES,
+            dynamic("lds_config: {path_config_source: {path: /no/such/file.yaml}}"),
+        ),
         wrong(
             "bootstrap: no id for the control plane",
             ads("{envoy_grpc: {cluster_name: one}}").replace("node: {id: test, cluster: test}\n", ""),
@@ -284,6 +323,9 @@ pub fn whole() -> Vec<Wrong> {
         wrong("bootstrap: two secrets of one name", secrets(&format!("{roots}, {roots}"))),
         wrong("bootstrap: a secret of nothing", secrets("{name: a}")),
         wrong("bootstrap: a layer without a name", layers("{static_layer: {a: 1}}")),
-        wrong("bootstrap: two layers of one name", layers("{name: a, static_layer: {a: 1}}, {name: a, static_layer: {b: 1}}")),
+        wrong(
+            "bootstrap: two layers of one name",
+            layers("{name: a, static_layer: {a: 1}}, {name: a, static_layer: {b: 1}}"),
+        ),
     ]
 }
