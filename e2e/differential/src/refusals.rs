@@ -99,9 +99,14 @@ async fn look(file: &Wrong, path: &Path, programs: &Programs, names: &Names) -> 
     let said = halcyon.clone().unwrap_or_else(|| "accepted".to_owned());
     // The line of a log: when, how bad, what.
     let said = said.split_once("ERROR ").map_or(said.as_str(), |(_, text)| text);
-    let said = said.replace(&path.display().to_string(), "FILE");
-    let said = said.replace(names.get("DIR").unwrap_or_default(), "$DIR");
-    Ok(Looked { envoy, halcyon, message: names.unfill(said.trim()) })
+    let message = without_places(said, &path.display().to_string(), names);
+    Ok(Looked { envoy, halcyon, message })
+}
+
+/// What is said, without what is another one in each run.
+fn without_places(said: &str, path: &str, names: &Names) -> String {
+    let said = said.replace(path, "FILE").replace(names.get("DIR").unwrap_or_default(), "$DIR");
+    names.unfill(said.trim())
 }
 
 /// Why a program refuses a file; none: it takes it.
@@ -150,6 +155,29 @@ mod tests {
         assert_eq!(names.len(), all().len(), "a name stands twice");
         assert_eq!(read(MESSAGES).into_keys().collect::<BTreeSet<_>>(), names);
         assert_eq!(write(&read(MESSAGES)), MESSAGES);
+    }
+
+    /// Without Envoy, and without the program: what a file is refused for is said by the reader of files.
+    #[test]
+    fn messages() {
+        let folder = tempfile::tempdir().unwrap();
+        place::certificates(folder.path()).unwrap();
+        files::write_bad_pem(folder.path()).unwrap();
+        let mut names = Names::default();
+        for (index, name) in ["B1", "B2", "B3", "DEAD", "SHUT"].into_iter().enumerate() {
+            names.add(name, 60_001 + index);
+        }
+        let names = place::own_names(&names, folder.path(), folder.path()).unwrap();
+        let messages = read(MESSAGES);
+        for file in all() {
+            let said = match envoyfile::parse("no/such/bootstrap.yaml", &names.fill(&file.text)) {
+                Err(error) => without_places(&error.to_string(), "no/such/bootstrap.yaml", &names),
+                // The node's id may be said by a flag.
+                Ok(_) if file.name == "bootstrap: no id for the control plane" => continue,
+                Ok(_) => "accepted".to_owned(),
+            };
+            assert_eq!(Some(&said), messages.get(file.name), "{}", file.name);
+        }
     }
 
     #[test]

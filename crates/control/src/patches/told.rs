@@ -27,7 +27,7 @@ pub fn told(world: &World, node: &Node, met: &[(ResourceKind, Arc<str>)]) -> Opt
     }
     let own = world.envoy_filters_for(&node);
     let outcomes = Patcher::default().patch(world, &node, &mut translate::translate(world, &node), true);
-    let mut patches: Vec<(&Arc<Resource>, Patch)> = own.iter().flat_map(|filter| read(filter)).collect();
+    let mut patches: Vec<(&Arc<Resource>, Patch)> = own.iter().copied().flat_map(read).collect();
     patches.sort_by_key(|(_, patch)| patch.phase());
     let mut step = ExplainedStep { stage: "patches".to_owned(), ..ExplainedStep::default() };
     for (filter, patch) in &patches {
@@ -47,8 +47,7 @@ pub fn told(world: &World, node: &Node, met: &[(ResourceKind, Arc<str>)]) -> Opt
     Some(step)
 }
 
-fn read<'a>(filter: &&'a Arc<Resource>) -> impl Iterator<Item = (&'a Arc<Resource>, Patch)> + use<'a> {
-    let filter: &'a Arc<Resource> = filter;
+fn read(filter: &Arc<Resource>) -> impl Iterator<Item = (&Arc<Resource>, Patch)> {
     // What does not fit the schema was refused when it was applied.
     compile(filter).into_iter().filter_map(Result::ok).map(move |patch| (filter, patch))
 }
