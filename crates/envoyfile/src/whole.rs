@@ -170,7 +170,7 @@ fn chain(chain: &FilterChain, given: &Given<'_>, written: &Value, path: &str) ->
     let path = format!("{path}.filters[0].typed_config");
     let logs = match &chain.filter {
         NetworkFilter::Http(http) => {
-            hosts_stay(http, &path)?;
+            hosts_and_weights(http, &path)?;
             routes(http, given, &written["filters"][0]["typed_config"]["route_config"], &path)?;
             &http.access_logs
         }
@@ -178,10 +178,7 @@ fn chain(chain: &FilterChain, given: &Given<'_>, written: &Value, path: &str) ->
     };
     for (index, log) in logs.iter().enumerate() {
         if let Err(error) = log_format(&log.format) {
-            return wrong(
-                format!("{path}.access_log[{index}].typed_config"),
-                format!("{error}; expected Envoy's operators"),
-            );
+            return wrong(format!("{path}.access_log[{index}].typed_config"), error.to_string());
         }
     }
     Ok(())
@@ -199,8 +196,8 @@ fn log_format(format: &model::access_log::LogFormat) -> Result<(), telemetry::lo
     }
 }
 
-/// No route may take the host off a request.
-fn hosts_stay(http: &HttpProxy, path: &str) -> Checked {
+/// No route may take the host off a request, and weights are counted in 32 bits.
+fn hosts_and_weights(http: &HttpProxy, path: &str) -> Checked {
     let RouteSource::Inline(table) = &http.routes else { return Ok(()) };
     let removed = |changes: &HeaderChanges, path: String| match changes.remove().iter().position(|name| name == "host")
     {
@@ -214,7 +211,14 @@ fn hosts_stay(http: &HttpProxy, path: &str) -> Checked {
         let path = format!("{path}.route_config.virtual_hosts[{at_host}]");
         removed(&host.request_headers, path.clone())?;
         for (at_route, route) in host.routes.iter().enumerate() {
-            removed(&route.request_headers, format!("{path}.routes[{at_route}]"))?;
+            let path = format!("{path}.routes[{at_route}]");
+            removed(&route.request_headers, path.clone())?;
+            let Action::Forward(forward) = &route.action else { continue };
+            let sum: u64 = forward.clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+            if sum > u64::from(u32::MAX) {
+                let problem = format!("have weights of {sum} together; expected at most {}", u32::MAX);
+                return wrong(format!("{path}.route.weighted_clusters.clusters"), problem);
+            }
         }
     }
     Ok(())

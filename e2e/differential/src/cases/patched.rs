@@ -64,7 +64,7 @@ fn filters() -> Group {
         before_router("web", "grpc_web.v3.GrpcWeb", ""),
     ];
     Group::new(
-        "EnvoyFilters: HTTP filters",
+        "EnvoyFilters, HTTP filters",
         routes(ROUTES).text(),
         vec![
             case("headers are changed", get("/").header("x-secret", "1").header("x-by", "me")),
@@ -112,7 +112,7 @@ fn merges() -> Group {
         ),
     ];
     Group::new(
-        "EnvoyFilters: merges",
+        "EnvoyFilters, merges",
         routes(ROUTES).text(),
         vec![
             case("headers, and a line in each log", get("/")),
@@ -129,6 +129,6 @@ fn limits() -> Group {
     let limit = ", stat_prefix: own, token_bucket: {max_tokens: 2, tokens_per_fill: 2, fill_interval: 600s}, filter_enabled: {default_value: {numerator: 100}}, filter_enforced: {default_value: {numerator: 100}}, response_headers_to_add: [{append_action: OVERWRITE_IF_EXISTS_OR_ADD, header: {key: x-local-rate-limit, value: 'true'}}]";
     let patches = [before_router("envoy.filters.http.local_ratelimit", "local_ratelimit.v3.LocalRateLimit", limit)];
     let steps: Vec<Step> = (0..4).map(|_| once(get("/"))).collect();
-    Group::new("EnvoyFilters: local rate limit", routes(ROUTES).text(), vec![Case::of("two, then no more", steps)])
+    Group::new("EnvoyFilters, local rate limit", routes(ROUTES).text(), vec![Case::of("two, then no more", steps)])
         .patched(envoy_filter(&patches))
 }

@@ -116,7 +116,12 @@ pub fn clusters() -> Vec<Wrong> {
         wrong("clusters: a panic above all", with_cluster("common_lb_config: {healthy_panic_threshold: {value: 101}}")),
         wrong("clusters: a breaker of an unknown priority", breaker("priority: 7")),
         wrong("clusters: a budget above all", breaker("retry_budget: {budget_percent: {value: 101}}")),
-        wrong("clusters: no protocol", options("{}").replace("\n    {}", "")),
+        wrong(
+            "clusters: no protocol",
+            with_cluster(
+                "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {'@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions}}",
+            ),
+        ),
         wrong("clusters: an empty protocol", options("explicit_http_config: {}")),
         wrong(
             "clusters: a window of a byte",
