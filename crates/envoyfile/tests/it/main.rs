@@ -54,7 +54,8 @@ fn control_planes() {
     let ads = |kind: &str| {
         format!(
             "dynamic_resources: {{lds_config: {{ads: {{}}}}, cds_config: {{ads: {{}}}}, ads_config: {{api_type: {kind}, \
-             transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}}}"
+             transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}}}\n\
+             static_resources: {{clusters: [{{name: xds, load_assignment: {{cluster_name: xds}}}}]}}"
         )
     };
     let control = |text: &str| parse("envoy.yaml", text).map(|read| read.control).map_err(|e| e.to_string());

@@ -231,7 +231,7 @@ fn clusters() {
             a_cluster(|c| {
                 c.typed_extension_protocol_options.insert("x".into(), Any::default());
             }),
-            "c: typed_extension_protocol_options[\"x\"]: is of type ``; expected \
+            "c: typed_extension_protocol_options[\"x\"]: is no extension that this proxy knows; expected \
              `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`"
                 .into(),
         ),

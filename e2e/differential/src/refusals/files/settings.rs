@@ -45,6 +45,14 @@ pub fn http_filters() -> Vec<Wrong> {
                 ", rate_limit_service: {transport_api_version: V3, grpc_service: {envoy_grpc: {cluster_name: one}}}",
             ),
         ),
+        wrong(
+            "filters: a global limit by an older interface",
+            with_filter(
+                "g",
+                "ratelimit.v3.RateLimit",
+                ", domain: a, rate_limit_service: {grpc_service: {envoy_grpc: {cluster_name: one}}}",
+            ),
+        ),
         wrong("filters: a global limit without a service", with_filter("g", "ratelimit.v3.RateLimit", ", domain: a")),
         wrong("filters: an abort with status 99", fault(&format!("abort: {{http_status: 99, {share}}}"))),
         wrong("filters: an abort with status 600", fault(&format!("abort: {{http_status: 600, {share}}}"))),
