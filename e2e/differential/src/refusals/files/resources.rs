@@ -107,6 +107,7 @@ pub fn clusters() -> Vec<Wrong> {
         wrong("clusters: no time to connect", timed("0s")),
         wrong("clusters: a negative time to connect", timed("-1s")),
         wrong("clusters: discovery that is not said", raw("name: more, type: EDS")),
+        wrong("clusters: nobody behind one name", raw("name: more, type: LOGICAL_DNS")),
         wrong("clusters: two at once behind one name", raw(&format!("name: more, type: LOGICAL_DNS, {two}"))),
         wrong("clusters: an unknown type", with_cluster("type: 42")),
         wrong("clusters: names looked up all the time", with_cluster("dns_refresh_rate: 0s")),

@@ -50,7 +50,7 @@ pub fn http_filters() -> Vec<Wrong> {
             with_filter(
                 "g",
                 "ratelimit.v3.RateLimit",
-                ", domain: a, rate_limit_service: {grpc_service: {envoy_grpc: {cluster_name: one}}}",
+                ", domain: a, rate_limit_service: {transport_api_version: V2, grpc_service: {envoy_grpc: {cluster_name: one}}}",
             ),
         ),
         wrong("filters: a global limit without a service", with_filter("g", "ratelimit.v3.RateLimit", ", domain: a")),
