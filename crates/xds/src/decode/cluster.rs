@@ -156,7 +156,8 @@ fn discovery(
     let at_given = at.field("load_assignment");
     // Without one there is nobody, as in Envoy.
     let given = |assignment: Option<ClusterLoadAssignment>| -> Decoded<EndpointSet> {
-        load_assignment(assignment.unwrap_or_default(), &at_given)
+        let nobody = || ClusterLoadAssignment { cluster_name: name.to_string(), ..ClusterLoadAssignment::default() };
+        load_assignment(assignment.unwrap_or_else(nobody), &at_given)
     };
     let kind = match kind {
         None => DiscoveryType::Static,
