@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::Message;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_varint, skip_field};
+use prost_types::FileDescriptorProto;
 
 /// The package with Envoy's messages, and where in it their descriptors lie.
 const PACKAGE: &str = "envoy-types";
@@ -14,26 +15,74 @@ const DESCRIPTORS: &str = "src/generated/types.bin";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     let bytes = std::fs::read(folder_of(PACKAGE)?.join(DESCRIPTORS))?;
-    let all = FileDescriptorSet::decode(&*bytes)?;
-    let by_name: BTreeMap<String, FileDescriptorProto> =
-        all.file.into_iter().map(|file| (file.name().to_owned(), file)).collect();
+    let by_name = files(&bytes)?;
     let mut kept = BTreeSet::new();
     let wanted = |name: &str| name.starts_with("envoy/config/bootstrap/") || name.starts_with("envoy/extensions/");
     by_name.keys().filter(|name| wanted(name)).for_each(|name| keep(name, &by_name, &mut kept));
-    let file = by_name.into_iter().filter(|(name, _)| kept.contains(name)).map(|(_, mut file)| {
-        file.source_code_info = None;
-        file
-    });
-    let set = FileDescriptorSet { file: file.collect() };
+    let mut set = Vec::new();
+    for file in by_name.iter().filter(|(name, _)| kept.contains(*name)).map(|(_, file)| file) {
+        append(FILES, &without(COMMENTS, file.bytes)?, &mut set);
+    }
     let out = PathBuf::from(std::env::var("OUT_DIR")?).join("envoy.bin");
-    std::fs::write(out, set.encode_to_vec())?;
+    std::fs::write(out, set)?;
     Ok(())
 }
 
+/// The field of `FileDescriptorSet` that holds its files.
+const FILES: u32 = 1;
+/// The field of `FileDescriptorProto` that holds comments and places in the source.
+const COMMENTS: u32 = 9;
+
+/// A file of the schema. Its bytes stay as they are: read and written anew, it would lose the options that are extensions,
+/// which are the bounds of the fields' values.
+struct File<'a> {
+    imports: Vec<String>,
+    bytes: &'a [u8],
+}
+
+/// The files of a `FileDescriptorSet`, by their names.
+fn files(mut set: &[u8]) -> Result<BTreeMap<String, File<'_>>, Box<dyn std::error::Error>> {
+    let mut files = BTreeMap::new();
+    while !set.is_empty() {
+        let (field, wire) = decode_key(&mut set)?;
+        if (field, wire) != (FILES, WireType::LengthDelimited) {
+            skip_field(wire, field, &mut set, DecodeContext::default())?;
+            continue;
+        }
+        let length = decode_varint(&mut set)? as usize;
+        let (bytes, rest) = set.split_at_checked(length).ok_or("the schema is cut off")?;
+        set = rest;
+        let file = FileDescriptorProto::decode(bytes)?;
+        files.insert(file.name().to_owned(), File { imports: file.dependency, bytes });
+    }
+    Ok(files)
+}
+
+/// The message without a field.
+fn without(dropped: u32, mut message: &[u8]) -> Result<Vec<u8>, prost::DecodeError> {
+    let mut kept = Vec::new();
+    while !message.is_empty() {
+        let whole = message;
+        let (field, wire) = decode_key(&mut message)?;
+        skip_field(wire, field, &mut message, DecodeContext::default())?;
+        if field != dropped {
+            kept.extend_from_slice(&whole[..whole.len() - message.len()]);
+        }
+    }
+    Ok(kept)
+}
+
+/// Adds a field that holds bytes.
+fn append(field: u32, bytes: &[u8], message: &mut Vec<u8>) {
+    prost::encoding::encode_key(field, WireType::LengthDelimited, message);
+    encode_varint(bytes.len() as u64, message);
+    message.extend_from_slice(bytes);
+}
+
 /// A file with all that it imports.
-fn keep(name: &str, all: &BTreeMap<String, FileDescriptorProto>, kept: &mut BTreeSet<String>) {
+fn keep(name: &str, all: &BTreeMap<String, File<'_>>, kept: &mut BTreeSet<String>) {
     if let Some(file) = all.get(name).filter(|_| kept.insert(name.to_owned())) {
-        file.dependency.iter().for_each(|name| keep(name, all, kept));
+        file.imports.iter().for_each(|name| keep(name, all, kept));
     }
 }
 

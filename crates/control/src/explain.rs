@@ -44,9 +44,10 @@ pub fn answer(world: &World, node: &Node, question: &Question) -> Explanation {
         facts: it.facts,
         others: it.others.into_iter().map(other).collect(),
     };
+    let patches = crate::patches::told(world, node, &found.met);
     Explanation {
         caller: node.title().to_owned(),
-        steps: found.steps.into_iter().map(step).collect(),
+        steps: found.steps.into_iter().map(step).chain(patches).collect(),
         verdict: found.verdict,
         served: found.served,
     }

@@ -39,7 +39,7 @@ use time::format_description::well_known::Rfc3339;
 pub use control::{Control, run};
 pub use error::ControlError;
 pub use options::{ControlOptions, Endpoints};
-pub use patches::{analyze, check};
+pub use patches::{Outcome as PatchOutcome, Patcher, analyze, check};
 pub use store::StoreError;
 
 /// A time as the API writes it: RFC 3339 in UTC, whole seconds.

@@ -8,6 +8,7 @@ mod change;
 mod edit;
 mod patch;
 mod place;
+mod told;
 mod trial;
 
 use std::collections::{BTreeSet, HashMap};
@@ -26,6 +27,7 @@ use edit::Done;
 use patch::{Patch, compile};
 use place::Side;
 
+pub use told::told;
 pub use trial::{analyze, check, check_live};
 
 /// What translation makes, with what EnvoyFilters change in it. Reads each EnvoyFilter once.
@@ -41,6 +43,10 @@ pub struct Outcome {
     pub filter: ResourceKey,
     /// Which of its patches.
     pub index: usize,
+    /// The kind of the resource.
+    pub kind: ResourceKind,
+    /// The resource.
+    pub name: Arc<str>,
     /// Why it was left out there; none: it was taken.
     pub refused: Option<DecodeError>,
 }
@@ -127,7 +133,8 @@ fn add_resources(patches: &[&Patch], side: &Side, config: &mut Config, outcomes:
         let (Some(kind), Some(value)) = (patch.adds(side), &patch.value) else { continue };
         let any = wire(kind, value);
         let read = xds::decode::resource(kind, &any);
-        outcomes.push(patch.outcome(read.as_ref().err().cloned()));
+        let name = change::text(value, "name").into();
+        outcomes.push(patch.outcome(kind, name, read.as_ref().err().cloned()));
         if let Ok(resource) = read {
             resource.insert_into(config);
         }
@@ -169,7 +176,7 @@ fn run(patches: &[&Patch], resource: &Resource, side: &Side, outcomes: &mut Vec<
             Ok(Done::Changed) => xds::decode::resource(kind, &wire(kind, &next)).map(Some),
             Err(error) => Err(error),
         };
-        outcomes.push(patch.outcome(done.as_ref().err().cloned()));
+        outcomes.push(patch.outcome(kind, name.clone(), done.as_ref().err().cloned()));
         match done {
             Ok(Some(other)) => (message, ran) = (next, Ran::Other(other.under(&name))),
             Ok(None) => return Ran::Gone,

@@ -1,7 +1,7 @@
 //! An Envoy bootstrap file, YAML or JSON, read by Envoy's own schema, so that our proxy can stand where Envoy stood.
 //!
-//! Owns the way from text to Envoy's `Bootstrap` message, with the path of whatever does not fit. What of the message the
-//! proxy can run is for `xds::decode::bootstrap` to say. Knows no running proxy.
+//! Owns the way from text to Envoy's `Bootstrap` message, with the path of whatever does not fit, and whether what a file
+//! gives goes together. What of the message the proxy can run is for `xds::decode::bootstrap` to say. Knows no running proxy.
 //!
 //! ```
 //! let text = "
@@ -18,12 +18,16 @@
 //! assert!(error.to_string().starts_with("envoy.yaml: admin: unrecognized field name"), "{error}");
 //! ```
 
+mod secrets;
+mod whole;
+
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 use proto::envoy::config::bootstrap::v3 as wire;
 use proto::google::protobuf::{Struct, value::Kind};
 use serde_json::Value;
+use whole::Wrong;
 use xds::decode::{Bootstrap, DecodeError};
 
 pub use proto::envoy::config::core::v3::Node as WireNode;
@@ -40,7 +44,7 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// It is neither YAML nor JSON.
-    #[error("{file}: {problem}; expected YAML or JSON")]
+    #[error("{file}: {problem}; expected an Envoy bootstrap, YAML or JSON")]
     Syntax {
         /// Which.
         file: String,
@@ -57,13 +61,23 @@ pub enum FileError {
         /// What is wrong, and what was expected.
         problem: String,
     },
+    /// What it gives does not go together, or with the files that it names.
+    #[error("{file}: {path}: {problem}")]
+    Whole {
+        /// Which.
+        file: String,
+        /// Where in it.
+        path: String,
+        /// What is wrong, and what was expected.
+        problem: String,
+    },
     /// It asks for what this proxy does not do.
     #[error("{file}: {}: {}; expected {}", .error.path, .error.problem, .error.expected)]
     Unsupported {
         /// Which.
         file: String,
         /// Where and what.
-        error: DecodeError,
+        error: Box<DecodeError>,
     },
 }
 
@@ -86,12 +100,21 @@ pub fn parse(file: &str, text: &str) -> Result<Bootstrap, FileError> {
     if !value.is_object() {
         return Err(syntax("is no mapping".to_owned()));
     }
-    let message = read(file, value)?;
-    xds::decode::bootstrap(message).map_err(|error| FileError::Unsupported { file: file.to_owned(), error })
+    let whole = |Wrong { path, problem }| FileError::Whole { file: file.to_owned(), path, problem };
+    let mut message = read(file, value.clone())?;
+    secrets::fill_in(&mut message).map_err(whole)?;
+    let bootstrap = xds::decode::bootstrap(message)
+        .map_err(|error| FileError::Unsupported { file: file.to_owned(), error: Box::new(error) })?;
+    whole::check(&bootstrap, &value).map_err(whole)?;
+    Ok(bootstrap)
 }
 
 fn read(file: &str, value: Value) -> Result<wire::Bootstrap, FileError> {
-    let message = schema::message(schema::BOOTSTRAP, value).map_err(|misfit| FileError::Schema {
+    let message = schema::message(schema::BOOTSTRAP, value).and_then(|message| {
+        schema::check(&message)?;
+        Ok(message)
+    });
+    let message = message.map_err(|misfit| FileError::Schema {
         file: file.to_owned(),
         path: misfit.path,
         problem: misfit.problem,
@@ -100,8 +123,11 @@ fn read(file: &str, value: Value) -> Result<wire::Bootstrap, FileError> {
     wire::Bootstrap::decode(&*bytes).map_err(|e| FileError::Syntax { file: file.to_owned(), problem: e.to_string() })
 }
 
+/// What the reader says, without the picture of the place that it draws and what only its callers can do.
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    let first = text.lines().next().unwrap_or_default().trim();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    first.split(", set DuplicateKeyPolicy").next().unwrap_or(first).to_owned()
 }
 
 /// Metadata of a node as JSON.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use model::cluster::{Cluster, Discovery, Transport};
 use model::secret::SecretValue;
+use model::tls::SecretFiles;
 use model::{Address, EndpointSet, Locality};
 use proxy::bootstrap::{Bootstrap, ControlPlane, ControlTls, Mode, Node, StaticResources};
 use xds::Resource;
@@ -80,7 +81,7 @@ pub fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
     let node = node(arguments, &read.node);
     if read.control.is_some() && node.id.is_empty() {
         bail!(
-            "node.id is missing; expected the id under which the control plane knows this proxy, or `--service-node`"
+            "node.id: is missing; expected the id under which the control plane knows this proxy, or `--service-node`"
         );
     }
     let workers = arguments.concurrency.unwrap_or_else(|| available_parallelism().map_or(1, usize::from)).max(1);
@@ -160,24 +161,34 @@ fn tls(cluster: &Cluster, set: &EndpointSet, resources: &[Resource]) -> Result<O
             "the cluster `{name}` of the control plane does not check its certificate; expected a `validation_context`"
         )
     })?;
-    let trust = resources.iter().find_map(|resource| match resource {
-        Resource::Secret(secret) if secret.name == validation.trust => match &secret.value {
-            SecretValue::Trust { roots, .. } => Some(roots.clone()),
-            SecretValue::Certificate { .. } => None,
-        },
-        _ => None,
-    });
-    let trust = match (trust, validation.trust.strip_prefix("file-root:")) {
-        (Some(roots), _) => roots,
-        (None, Some(path)) => std::fs::read(path).with_context(|| path.to_owned())?,
-        (None, None) => {
-            bail!("the cluster `{name}` of the control plane trusts `{}`, which is not in the file", validation.trust)
-        }
-    };
+    let trust = roots(name, &validation.trust, resources)?;
     let host = set.iter().find_map(|endpoint| match &endpoint.address {
         Address::Host { host, .. } => Some(host.to_string()),
         _ => None,
     });
     let server = settings.sni.clone().or(host).unwrap_or_else(|| "localhost".to_owned());
-    Ok(Some(ControlTls { server: ControlServer::Name(server), trust_bundle: trust }))
+    let certificate = settings.certificate.clone();
+    Ok(Some(ControlTls { server: ControlServer::Name(server), trust_bundle: trust, certificate }))
+}
+
+/// The roots that a cluster trusts: in a file, or in a secret of the bootstrap.
+fn roots(cluster: &str, name: &str, resources: &[Resource]) -> Result<Vec<u8>> {
+    match SecretFiles::of(name) {
+        Some(SecretFiles::Roots { roots, crl: None }) => return std::fs::read(roots).with_context(|| roots.to_owned()),
+        Some(_) => bail!(
+            "the cluster `{cluster}` of the control plane trusts the system's roots, or has lists of what is revoked; \
+             expected a file of roots alone"
+        ),
+        None => {}
+    }
+    let given = resources.iter().find_map(|resource| match resource {
+        Resource::Secret(secret) if *secret.name == *name => match &secret.value {
+            SecretValue::Trust { roots, .. } => Some(roots.clone()),
+            SecretValue::Certificate { .. } => None,
+        },
+        _ => None,
+    });
+    given.with_context(|| {
+        format!("the cluster `{cluster}` of the control plane trusts `{name}`, which is not in the file")
+    })
 }

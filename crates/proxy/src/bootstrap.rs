@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{SpiffeId, TrustDomain};
@@ -218,6 +219,8 @@ pub struct ControlTls {
     pub server: ControlServer,
     /// PEM roots.
     pub trust_bundle: Vec<u8>,
+    /// The secret of the certificate that we show it; none: that of our identity, once there is one.
+    pub certificate: Option<Arc<str>>,
 }
 
 /// A bootstrap token. Never shown.
@@ -425,7 +428,8 @@ fn control_plane(path: &Path, file: ControlPlaneFile) -> Result<ControlPlane, Bo
                 return Err(bad("control_plane.trust_bundle", problem.into()));
             }
         };
-        Some(ControlTls { server: control_server(path, file.server_name, file.server_identity, host)?, trust_bundle })
+        let server = control_server(path, file.server_name, file.server_identity, host)?;
+        Some(ControlTls { server, trust_bundle, certificate: None })
     } else {
         None
     };

@@ -258,7 +258,8 @@ impl Side {
         if let Some(dns) = &bootstrap.dns {
             dns::Server::start(dns, bootstrap.netns.as_ref(), live.names.clone())?;
         }
-        let cert = secrets.cert(&identity::DEFAULT.into());
+        let shown = bootstrap.control_plane.as_ref().and_then(|plane| plane.tls.as_ref()?.certificate.clone());
+        let cert = secrets.cert(&shown.unwrap_or_else(|| identity::DEFAULT.into()));
         let admin =
             Rc::new(Admin { live, shared, secrets, status, commands: commands.clone(), options: options.clone() });
         let at = bootstrap.admin.map(|addr| admin.start(addr, Offer::Everything)).transpose()?;

@@ -1,7 +1,7 @@
 //! Envoy's own schema at run time: JSON values as messages, by the names of fields, for text that people wrote for Envoy.
 //!
-//! Owns the schema and the way from a value to a message, with the path of whatever does not fit. What of a message can be
-//! run is for `xds::decode` to say. Knows no other crate of ours.
+//! Owns the schema, the way from a value to a message, and the bounds that the schema sets to values, with the path of
+//! whatever does not fit. What of a message can be run is for `xds::decode` to say. Knows no other crate of ours.
 //!
 //! ```
 //! let cluster = schema::message(schema::CLUSTER, serde_json::json!({"name": "origin", "connect_timeout": "1s"})).unwrap();
@@ -10,6 +10,8 @@
 //! assert!(misfit.problem.starts_with("unrecognized field name"), "{misfit}");
 //! ```
 
+mod rules;
+
 use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
@@ -17,6 +19,7 @@ use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
 pub use prost_reflect::{DynamicMessage, ReflectMessage, Value as Field};
+pub use rules::check;
 
 /// A bootstrap file.
 pub const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
@@ -95,9 +98,16 @@ fn in_words(error: &str) -> String {
     let text = error.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     match text.strip_prefix("message '").and_then(|rest| rest.strip_suffix("' not found")) {
         Some(name) => format!("is of type `{name}`, which is no extension that this proxy knows"),
-        None => text,
+        None => format!("{text}{}", EXPECTED.iter().find(|(begin, _)| text.starts_with(begin)).map_or("", |it| it.1)),
     }
 }
+
+/// What was expected, where the reader does not say it.
+const EXPECTED: [(&str, &str); 3] = [
+    ("unrecognized field name", "; expected a field that Envoy's schema has here"),
+    ("unrecognized enum value", "; expected a word that Envoy's schema has here"),
+    ("multiple fields provided for oneof", "; expected one of them"),
+];
 
 #[cfg(test)]
 mod tests {

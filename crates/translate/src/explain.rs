@@ -14,7 +14,7 @@ use http::{HeaderMap, Method};
 use model::chain::{self, Inspected, TransportKind};
 use model::http_proxy::RouteSource;
 use model::route::{Action, HostIndex, Mismatch, RequestView, find_host};
-use model::{Config, FilterChain, Listener, NetworkFilter, Route, RouteConfiguration, VirtualHost};
+use model::{Config, FilterChain, Listener, NetworkFilter, ResourceKind, Route, RouteConfiguration, VirtualHost};
 
 use crate::headless::dialled_addresses;
 use crate::names::complete_host;
@@ -51,6 +51,8 @@ pub struct Explanation {
     pub verdict: String,
     /// It reaches an endpoint, or is answered as a rule says.
     pub served: bool,
+    /// The resources of the configuration that it meets, in this order.
+    pub met: Vec<(ResourceKind, Arc<str>)>,
 }
 
 /// One thing that a request meets.
@@ -92,9 +94,9 @@ pub fn explain(world: &World, node: &Node, question: &Question) -> Explanation {
     // All hosts stand in the tables then, as if each had been asked for already.
     let node = Node { on_demand: false, ..node.clone() };
     let config = crate::translate(world, &node);
-    let mut walk = Walk { world, node: &node, config: &config, question, steps: Vec::new() };
+    let mut walk = Walk { world, node: &node, config: &config, question, steps: Vec::new(), met: Vec::new() };
     let (verdict, served) = walk.run();
-    Explanation { steps: walk.steps, verdict, served }
+    Explanation { steps: walk.steps, verdict, served, met: walk.met }
 }
 
 /// A caller by its name, as documents and running workloads describe it: a workload, a Deployment, a Pod, a service (the
@@ -152,6 +154,7 @@ struct Walk<'a> {
     config: &'a Config,
     question: &'a Question,
     steps: Vec<Step>,
+    met: Vec<(ResourceKind, Arc<str>)>,
 }
 
 impl<'a> Walk<'a> {
@@ -173,7 +176,10 @@ impl<'a> Walk<'a> {
             NetworkFilter::Http(http) => match &http.routes {
                 RouteSource::Inline(table) => self.routed(table, service),
                 RouteSource::Rds(name) => match self.config.routes.get(name) {
-                    Some(table) => self.routed(table, service),
+                    Some(table) => {
+                        self.met.push((ResourceKind::Route, name.clone()));
+                        self.routed(table, service)
+                    }
                     None => (format!("there are no routes `{name}`: answered 404 (flag NR)"), false),
                 },
             },
@@ -261,6 +267,7 @@ impl<'a> Walk<'a> {
             }
         }?;
         self.steps.push(Step::new("listener", &*found.name));
+        self.met.push((ResourceKind::Listener, found.name.clone()));
         Some(found)
     }
 

@@ -8,6 +8,8 @@ pub struct Group {
     pub name: &'static str,
     /// Envoy's bootstrap as YAML, with names such as `$B1` in the place of ports: see [`crate::place`].
     pub bootstrap: String,
+    /// EnvoyFilters that change the file first: see [`crate::patches`].
+    pub patches: Option<String>,
     /// How long to wait before the first case, for example until health checks have looked.
     pub settle: Duration,
     /// One after the other.
@@ -17,7 +19,12 @@ pub struct Group {
 impl Group {
     /// A group that may begin as soon as its listeners are there.
     pub fn new(name: &'static str, bootstrap: impl Into<String>, cases: Vec<Case>) -> Self {
-        Self { name, bootstrap: bootstrap.into(), settle: Duration::ZERO, cases }
+        Self { name, bootstrap: bootstrap.into(), patches: None, settle: Duration::ZERO, cases }
+    }
+
+    /// With the file changed by EnvoyFilters.
+    pub fn patched(self, filters: String) -> Self {
+        Self { patches: Some(filters), ..self }
     }
 
     /// Lets the proxies run for so many milliseconds first.

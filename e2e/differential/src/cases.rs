@@ -5,8 +5,10 @@ mod connections;
 mod differences;
 mod edge;
 mod filters;
+mod geo;
 mod limits;
 mod malformed;
+mod patched;
 mod protocols;
 mod retries;
 mod rewriting;
@@ -27,6 +29,8 @@ pub fn all() -> Vec<Group> {
         connections::groups(),
         rewriting::groups(),
         routing::groups(),
+        geo::groups(),
+        patched::groups(),
     ];
     let mut groups: Vec<Group> = all.into_iter().flatten().collect();
     differences::mark(&mut groups);

@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 
 use crate::case::Group;
+use crate::refusals::{self, Wrong};
 
 const DOCUMENT: &str = include_str!("../../../docs/envoy-compatibility.md");
 const TITLE: &str = "## Where the answer differs";
 
 /// What the two lists do not agree on.
-pub fn disagreements(groups: &[Group]) -> Vec<String> {
-    let mut cases = BTreeSet::new();
+pub fn disagreements(groups: &[Group], files: &[Wrong]) -> Vec<String> {
+    let known = |file: &Wrong| Some((format!("{}: {}", refusals::NAME, file.name), file.differs?.to_owned()));
+    let mut cases: Rows = files.iter().filter_map(known).collect();
     for group in groups {
         for case in &group.cases {
             let name = format!("{}: {}", group.name, case.name);

@@ -14,8 +14,10 @@ mod documented;
 mod http1;
 mod origin;
 mod outcome;
+mod patches;
 mod place;
 mod proxy;
+mod refusals;
 mod run;
 
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use clap::Parser;
 use futures_util::StreamExt;
 use origin::Origins;
 use proxy::Programs;
+use refusals::Wrong;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -43,6 +46,9 @@ struct Line {
     /// Leave bootstrap files and logs there, and say where.
     #[arg(long)]
     keep: bool,
+    /// Take what our proxy says of refused files as right, and write it down.
+    #[arg(long)]
+    accept: bool,
     /// Envoy's program.
     #[arg(long, env = "HALCYON_ENVOY", value_name = "FILE")]
     envoy: Option<PathBuf>,
@@ -74,17 +80,23 @@ async fn differential(line: Line) -> Result<bool> {
         let name = format!("{}: {}", group.name, case.name);
         line.name.is_empty() || line.name.iter().any(|part| name.contains(&**part))
     };
+    let wanted_file = |name: &str| {
+        let name = format!("{}: {name}", refusals::NAME);
+        line.name.is_empty() || line.name.iter().any(|part| name.contains(&**part))
+    };
     let chosen: Vec<&Group> =
         groups.iter().filter(|group| group.cases.iter().any(|case| wanted(group, case))).collect();
+    let files: Vec<Wrong> = refusals::all().into_iter().filter(|file| wanted_file(file.name)).collect();
     if line.list {
+        files.iter().for_each(|file| println!("{}: {}", refusals::NAME, file.name));
         for group in chosen {
             let cases = group.cases.iter().filter(|case| wanted(group, case));
             cases.for_each(|case| println!("{}: {}", group.name, case.name));
         }
         return Ok(true);
     }
-    ensure!(!chosen.is_empty(), "no case has such a name; `differential --list` names them");
-    let wrong = documented::disagreements(&groups);
+    ensure!(!chosen.is_empty() || !files.is_empty(), "no case has such a name; `differential --list` names them");
+    let wrong = documented::disagreements(&groups, &refusals::all());
     wrong.iter().for_each(|line| println!("FAIL  differential: docs/envoy-compatibility.md: {line}"));
     let Some(envoy) = line.envoy.clone() else {
         chosen.iter().for_each(|group| println!("skip  differential: {}: there is no Envoy", group.name));
@@ -94,6 +106,7 @@ async fn differential(line: Line) -> Result<bool> {
     let mut folder = tempfile::Builder::new().prefix("differential-").tempdir()?;
     folder.disable_cleanup(line.keep);
     place::certificates(folder.path())?;
+    place::cities(folder.path())?;
     let origins = Origins::start(Arc::new(secure(folder.path())?)).await?;
     let works = chosen.iter().map(|group| {
         let (programs, origins, folder, wanted) = (&programs, &origins, folder.path(), &wanted);
@@ -101,6 +114,10 @@ async fn differential(line: Line) -> Result<bool> {
     });
     let mut reports = futures_util::stream::iter(works).buffer_unordered(4);
     let mut clean = wrong.is_empty();
+    if !files.is_empty() {
+        let report = refusals::run(files, &programs, &origins.names, folder.path(), line.accept).await;
+        clean &= print(refusals::NAME, report);
+    }
     while let Some((name, report)) = reports.next().await {
         clean &= print(name, report);
     }

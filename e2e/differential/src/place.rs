@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use testkit::geo::Place;
 
 /// The names of a proxy's ports.
 const OWN: [&str; 11] =
@@ -68,6 +69,17 @@ pub fn own_names(origins: &Names, folder: &Path, shared: &Path) -> Result<Names>
 /// The access log.
 pub fn log(folder: &Path) -> PathBuf {
     folder.join("access.log")
+}
+
+/// Writes `cities.mmdb`, a database of where addresses are.
+pub fn cities(folder: &Path) -> Result<()> {
+    let place = |country, region, city| Place { country, region, city };
+    let places = [
+        ("10.1.0.0/16", place("DE", "BE", "Berlin")),
+        ("10.2.0.0/16", place("FR", "IDF", "Paris")),
+        ("10.3.0.0/16", place("BR", "SP", "S\u{e3}o Paulo")),
+    ];
+    fs::write(folder.join("cities.mmdb"), testkit::geo::database(&places)).context("the database of cities")
 }
 
 /// Writes `ca.pem`, and `NAME.pem` with `NAME.key` for `server`, `other`, `origin`, `client` (with a name as SPIFFE has

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::case::Group;
+use crate::patches;
 use crate::place::{self, Names};
 
 /// How long a proxy may take to serve.
@@ -54,18 +56,12 @@ impl Side {
 
 impl Proxy {
     /// Starts it, and waits until it serves. A port that somebody else took meanwhile is worth another try.
-    pub async fn start(
-        side: Side,
-        programs: &Programs,
-        bootstrap: &str,
-        origins: &Names,
-        folder: &Path,
-    ) -> Result<Self> {
+    pub async fn start(side: Side, programs: &Programs, group: &Group, origins: &Names, folder: &Path) -> Result<Self> {
         let mut last = None;
         for attempt in 0..3 {
             let own = folder.join(format!("{}-{attempt}", side.name()));
             fs::create_dir_all(&own)?;
-            match Self::once(side, programs, bootstrap, origins, own, folder).await {
+            match Self::once(side, programs, group, origins, own, folder).await {
                 Ok(proxy) => return Ok(proxy),
                 Err(error) => last = Some(error),
             }
@@ -76,14 +72,19 @@ impl Proxy {
     async fn once(
         side: Side,
         programs: &Programs,
-        bootstrap: &str,
+        group: &Group,
         origins: &Names,
         folder: PathBuf,
         shared: &Path,
     ) -> Result<Self> {
         let names = place::own_names(origins, &folder, shared.parent().unwrap_or(shared))?;
         let file = folder.join("bootstrap.yaml");
-        fs::write(&file, names.fill(bootstrap))?;
+        let text = names.fill(&group.bootstrap);
+        let text = match &group.patches {
+            Some(filters) => patches::apply(&text, &names.fill(filters))?,
+            None => text,
+        };
+        fs::write(&file, text)?;
         let mut command = match side {
             Side::Envoy => {
                 let mut command = Command::new(&programs.envoy);

@@ -64,7 +64,7 @@ pub async fn group(
 ) -> Result<Report> {
     let folder = folder.join(group.name.replace(' ', "-"));
     std::fs::create_dir_all(&folder)?;
-    let start = |side| Proxy::start(side, programs, &group.bootstrap, &origins.names, &folder);
+    let start = |side| Proxy::start(side, programs, group, &origins.names, &folder);
     let (envoy, halcyon) = tokio::join!(start(Side::Envoy), start(Side::Halcyon));
     let (mut envoy, mut halcyon) = (envoy?, halcyon?);
     tokio::time::sleep(group.settle).await;

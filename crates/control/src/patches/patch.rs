@@ -133,8 +133,8 @@ impl Patch {
         }
     }
 
-    /// What became of it.
-    pub fn outcome(&self, refused: Option<DecodeError>) -> Outcome {
-        Outcome { filter: self.filter.clone(), index: self.index, refused }
+    /// What became of it at a resource.
+    pub fn outcome(&self, kind: ResourceKind, name: Arc<str>, refused: Option<DecodeError>) -> Outcome {
+        Outcome { filter: self.filter.clone(), index: self.index, kind, name, refused }
     }
 }

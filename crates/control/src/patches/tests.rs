@@ -332,7 +332,7 @@ fn what_is_not_taken_is_said() {
         ),
         (
             "{applyTo: CLUSTER, patch: {operation: MERGE, value: {conect_timeout: 1s}}}".to_owned(),
-            "error IST0106 spec.configPatches[0].patch.value: the value does not fit Envoy's schema: unrecognized field name 'conect_timeout'",
+            "error IST0106 spec.configPatches[0].patch.value: the value does not fit Envoy's schema: unrecognized field name 'conect_timeout'; expected a field that Envoy's schema has here",
         ),
         (
             "{applyTo: CLUSTER, patch: {operation: MERGE, value: {upstream_bind_config: {source_address: {address: 127.0.0.1, port_value: 0}}}}}".to_owned(),
@@ -361,6 +361,55 @@ fn what_is_not_taken_is_said() {
     assert!(live[0].message.contains("nothing at the 2 connected proxies"), "{:?}", live[0]);
     let here = elsewhere.replace("nobody.a", "s.a");
     assert_eq!(check_live(&with(&here), &[sidecar("x"), gateway()]), []);
+}
+
+/// What `explain` tells of patches: those that change what the request meets, in order, and why the others do not.
+#[test]
+fn explained() {
+    let timeout = |rule: &str| {
+        format!("{{applyTo: CLUSTER, match: {{{rule}}}, patch: {{operation: MERGE, value: {{connect_timeout: 3s}}}}}}")
+    };
+    let filter_of = |kind: &str, more: &str| {
+        format!(
+            "{{applyTo: HTTP_FILTER, match: {{context: SIDECAR_OUTBOUND, listener: {{filterChain: {{filter: {{name: {MANAGER}}}}}}}}}, patch: \
+             {{operation: INSERT_BEFORE, value: {{name: own, typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.{kind}{more}}}}}}}}}"
+        )
+    };
+    let patches = [
+        timeout("cluster: {service: s.a, portNumber: 80}"),
+        timeout("cluster: {service: s.a, portNumber: 90}"),
+        timeout("cluster: {service: nobody.a}"),
+        timeout("proxy: {proxyVersion: '^1\\.9.*'}"),
+        timeout("proxy: {metadata: {a: b}}"),
+        timeout("context: GATEWAY"),
+        filter_of("buffer.v3.Buffer", ", max_request_bytes: 9"),
+        filter_of("lua.v3.Lua", ", inline_code: 'x'"),
+        "{applyTo: BOOTSTRAP, patch: {operation: MERGE, value: {admin: {}}}}".to_owned(),
+        "{applyTo: HTTP_ROUTE, match: {context: SIDECAR_OUTBOUND}, patch: {operation: MERGE, value: {request_headers_to_remove: [x-a]}}}".to_owned(),
+    ];
+    let others = "
+{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: others, namespace: a}, spec: {workloadSelector: {labels: {app: other}},
+  configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 1s}}}]}}
+---
+{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: far, namespace: b}, spec: {
+  configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 1s}}}]}}
+";
+    let world = world(&format!("{SERVICES}\n---\n{}\n---{others}", filter(&patches.join(", "))));
+    let question = translate::explain::Question {
+        host: "s.a".to_owned(),
+        port: 80,
+        authority: None,
+        server_name: None,
+        method: http::Method::GET,
+        path: "/".to_owned(),
+        headers: http::HeaderMap::new(),
+    };
+    let of = |node: &Node| crate::explain::answer(&world, node, &question).steps.pop().expect("there are steps");
+    insta::assert_json_snapshot!("explained", of(&sidecar("x")));
+    assert_eq!(of(&gateway()).stage, "patches");
+    let without = self::world(SERVICES);
+    let steps = crate::explain::answer(&without, &sidecar("x"), &question).steps;
+    assert!(steps.iter().all(|step| step.stage != "patches"), "{steps:?}");
 }
 
 /// Limits to how many requests are taken have no kind of their own in Istio: people write them so.

@@ -27,6 +27,14 @@ struct Table {
     versioned: Option<Arc<Versioned>>,
 }
 
+impl Table {
+    fn took(&mut self, stream: u64, snapshot: Arc<Snapshot>) {
+        if let Some(connected) = self.connected.get_mut(&stream) {
+            connected.snapshot = snapshot;
+        }
+    }
+}
+
 /// A session as others look at it.
 pub trait Observed: Send {
     /// Where each subscription stands.
@@ -63,17 +71,13 @@ impl Proxies {
         let mut table = self.lock();
         table.versioned = Some(versioned.clone());
         for (stream, snapshot) in snapshots {
-            if let Some(connected) = table.connected.get_mut(&stream) {
-                connected.snapshot = snapshot;
-            }
+            table.took(stream, snapshot);
         }
     }
 
     /// A proxy was offered something that it asked for.
     pub fn took(&self, stream: u64, snapshot: Arc<Snapshot>) {
-        if let Some(connected) = self.lock().connected.get_mut(&stream) {
-            connected.snapshot = snapshot;
-        }
+        self.lock().took(stream, snapshot);
     }
 
     /// The proxy says whether its program is ready, or why not.
@@ -160,18 +164,14 @@ fn keep_held(config: &mut Config, snapshot: &Snapshot, session: &[SubscriptionSt
     let (clusters, endpoints) = (names(ResourceKind::Cluster), names(ResourceKind::Endpoints));
     config.clusters.retain(|name, _| clusters.contains(name));
     config.endpoints.retain(|name, _| endpoints.contains(name));
-    // Workloads that it asked for by their addresses.
-    for name in clusters.iter().filter(|name| workload_of(name).is_some()) {
-        let found =
-            snapshot.get(ResourceKind::Cluster).and_then(|set| set.get(name)?.decode(ResourceKind::Cluster).ok());
-        found.into_iter().for_each(|cluster| cluster.insert_into(config));
-    }
     config.virtual_hosts.clear();
-    for name in names(ResourceKind::VirtualHost) {
-        let found = snapshot
-            .get(ResourceKind::VirtualHost)
-            .and_then(|set| set.find(&name)?.decode(ResourceKind::VirtualHost).ok());
-        found.into_iter().for_each(|host| host.under(&name).insert_into(config));
+    let hosts = names(ResourceKind::VirtualHost);
+    // Workloads that it asked for by their addresses, and the virtual hosts.
+    let workloads = clusters.iter().filter(|name| workload_of(name).is_some());
+    let held = workloads.map(|name| (ResourceKind::Cluster, name));
+    for (kind, name) in held.chain(hosts.iter().map(|name| (ResourceKind::VirtualHost, name))) {
+        let found = snapshot.get(kind).and_then(|set| set.find(name)?.decode(kind).ok());
+        found.into_iter().for_each(|resource| resource.under(name).insert_into(config));
     }
 }
 

@@ -43,9 +43,10 @@ pub struct Explanation {
 }
 
 /// One thing that a request meets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainedStep {
-    /// `destination`, `listener`, `virtual host`, `route`, `cluster`, `endpoints` or `policy`.
+    /// `destination`, `listener`, `virtual host`, `route`, `cluster`, `endpoints`, `policy`, or at the end `patches`: what
+    /// EnvoyFilters change of these.
     pub stage: String,
     /// Its name.
     pub name: String,

@@ -4,3 +4,4 @@
 mod doors;
 mod fake;
 mod mesh;
+mod samples;

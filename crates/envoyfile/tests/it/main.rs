@@ -54,7 +54,8 @@ fn control_planes() {
     let ads = |kind: &str| {
         format!(
             "dynamic_resources: {{lds_config: {{ads: {{}}}}, cds_config: {{ads: {{}}}}, ads_config: {{api_type: {kind}, \
-             transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}}}"
+             transport_api_version: V3, grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}}}\n\
+             static_resources: {{clusters: [{{name: xds, load_assignment: {{cluster_name: xds}}}}]}}"
         )
     };
     let control = |text: &str| parse("envoy.yaml", text).map(|read| read.control).map_err(|e| e.to_string());
@@ -105,7 +106,10 @@ fn refused_with_the_path() {
         ),
         ("stats_sinks: [{name: a}]".into(), "stats_sinks: is set, but this proxy does not support it".into()),
         ("admin: {address: {pipe: {path: /tmp/x}}}".into(), "admin.address: is no IP address".into()),
-        ("static_resources: {clusters: [{}]}".into(), "static_resources.clusters[0].name: is missing".into()),
+        (
+            "static_resources: {clusters: [{}]}".into(),
+            "static_resources.clusters[0].name: is empty; expected at least 1 character".into(),
+        ),
         ("- a".into(), "is no mapping".into()),
         ("a: [".into(), "".into()),
     ] {

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Direction::Inbound;
+use model::cluster::Transport;
 use model::http_proxy::RouteSource;
+use model::tls::{SecretFiles, TlsVersions, UpstreamTls};
 use model::{Cluster, Config, EndpointSet, HttpProxy};
+use proxy::bootstrap::StaticResources;
 use proxy::{Options, Proxy};
 use testkit::TestCa;
 use transport::tls::{ServerOptions, ServerTls};
+use xds::Resource;
 use xds::server::Snapshot;
 
 use crate::plane::{bootstrap, plane, until_status};
@@ -49,6 +53,42 @@ fn follows_and_refuses_by_name() {
             }
         });
     }
+}
+
+/// As with a file for Envoy: what the control plane wants to see is in files, which a static cluster names.
+#[test]
+fn shows_a_certificate_of_files() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, app) = (free_address(), named_origin("app").await);
+        let ca = TestCa::default();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let (chain, key, roots) = (path("own.pem"), path("own.key"), path("roots.pem"));
+        let (pem, own) = ca.pem(&ca.id("a"));
+        for (file, text) in [(&chain, pem), (&key, own), (&roots, ca.bundle_pem())] {
+            std::fs::write(file, text).unwrap();
+        }
+        // It refuses clients that show none.
+        let server = ca.server("halcyon-system/control", &["h2"]);
+        let plane = plane(&discovered(at, app, "/a"), Some(server), ca);
+        let identity = "spiffe://cluster.local/ns/halcyon-system/sa/control";
+        let mut bootstrap =
+            bootstrap(plane.at, &format!(r#", "server_identity": "{identity}", "trust_bundle": "{roots}""#));
+        let certificate = SecretFiles::Certificate { chain: &chain, key: &key }.name();
+        let tls = UpstreamTls {
+            certificate: Some(certificate.clone()),
+            validation: None,
+            sni: None,
+            alpn: Vec::new(),
+            versions: TlsVersions::default(),
+        };
+        let to_plane = Cluster { transport: Transport::Tls(tls), ..cluster("xds", &[plane.at]) };
+        bootstrap.static_resources = Some(StaticResources::Given(vec![Resource::Cluster(Arc::new(to_plane))]));
+        let settings = bootstrap.control_plane.as_mut().and_then(|plane| plane.tls.as_mut()).unwrap();
+        settings.certificate = Some(certificate);
+        let _proxy = Proxy::start(bootstrap, Options::default()).unwrap();
+        until_status(at, "/a", 200).await;
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::cluster::{Discovery, Transport};
 use model::endpoint::Health;
-use model::{Cluster, EndpointSet};
+use model::{Cluster, EndpointSet, ResourceKind};
 
 use super::{Step, Walk};
 use crate::names::{BLACK_HOLE, PASSTHROUGH};
@@ -46,6 +46,7 @@ impl<'a> Walk<'a> {
             self.steps.push(step.fact("does not exist: no such host, port or subset; answered 503 (flag NC)"));
             return None;
         };
+        self.met.push((ResourceKind::Cluster, name.clone()));
         let step = Step::new("cluster", format!("{name}{share}")).fact(transport(&cluster));
         let step = step.fact(format!("balancing: {}", cluster.balancing));
         let check = cluster.health_check.iter().map(|check| format!("health check: {check}"));

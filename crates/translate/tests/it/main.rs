@@ -18,7 +18,6 @@ mod outline;
 mod policies;
 mod resilience;
 mod rules;
-mod samples;
 mod scope;
 mod security;
 mod sidecars;

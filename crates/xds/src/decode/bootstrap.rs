@@ -1,5 +1,6 @@
 //! An Envoy bootstrap: what a proxy is told at its start, in Envoy's words.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use model::ResourceKind;
@@ -109,7 +110,10 @@ fn add<M: Message + Name>(all: &mut Vec<Resource>, list: Vec<M>, kind: ResourceK
     for (index, message) in list.into_iter().enumerate() {
         let any = Any { type_url: crate::type_url(kind).to_owned(), value: message.encode_to_vec() };
         // The place within the resource follows its place in the file.
-        let under = |error: DecodeError| DecodeError { path: format!("{}.{}", at.index(index), error.path), ..error };
+        let under = |error: DecodeError| {
+            let dot = if error.path.is_empty() { "" } else { "." };
+            DecodeError { path: format!("{}{dot}{}", at.index(index), error.path), ..error }
+        };
         all.push(super::resource(kind, &any).map_err(under)?);
     }
     Ok(())
@@ -190,9 +194,13 @@ fn api(value: ApiConfigSource, at: &At<'_>) -> Decoded<Control> {
 /// There is no runtime here: what layers say has no effect.
 fn runtime(value: LayeredRuntime, at: &At<'_>) -> Decoded<Vec<String>> {
     let mut without_effect = Vec::new();
+    let mut names = HashSet::new();
     for (index, layer) in value.layers.into_iter().enumerate() {
         let at = at.field("layers");
         let at = at.index(index);
+        if !names.insert(layer.name.clone()) {
+            return Err(at.field("name").error(format!("is `{}` a second time", layer.name), "each name once"));
+        }
         match layer.layer_specifier {
             Some(LayerSpecifier::StaticLayer(keys)) => {
                 without_effect.extend(keys.fields.keys().map(|key| at.field("static_layer").key(key).to_string()));

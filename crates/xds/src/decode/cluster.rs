@@ -153,9 +153,11 @@ fn discovery(
     assignment: Option<ClusterLoadAssignment>,
     at: &At<'_>,
 ) -> Decoded<Discovery> {
+    let at_given = at.field("load_assignment");
+    // Without one there is nobody, as in Envoy.
     let given = |assignment: Option<ClusterLoadAssignment>| -> Decoded<EndpointSet> {
-        let at = at.field("load_assignment");
-        load_assignment(required(assignment, &at)?, &at)
+        let nobody = || ClusterLoadAssignment { cluster_name: name.to_string(), ..ClusterLoadAssignment::default() };
+        load_assignment(assignment.unwrap_or_else(nobody), &at_given)
     };
     let kind = match kind {
         None => DiscoveryType::Static,
@@ -169,7 +171,7 @@ fn discovery(
     Ok(match kind {
         DiscoveryType::Static => Discovery::Static(given(assignment)?),
         DiscoveryType::StrictDns => Discovery::StrictDns(given(assignment)?),
-        DiscoveryType::LogicalDns => Discovery::LogicalDns(given(assignment)?),
+        DiscoveryType::LogicalDns => Discovery::LogicalDns(given(Some(required(assignment, &at_given)?))?),
         DiscoveryType::OriginalDst => Discovery::OriginalDestination,
         DiscoveryType::Eds => {
             let at = at.field("eds_cluster_config");

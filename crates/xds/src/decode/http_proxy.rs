@@ -75,7 +75,7 @@ pub(super) fn http_proxy(value: wire::HttpConnectionManager, at: &At<'_>) -> Dec
         stream_idle_timeout: limit(stream_idle_timeout, Some(STREAM_IDLE), &at.field("stream_idle_timeout"))?,
         headers_timeout: limit(request_headers_timeout, None, &at.field("request_headers_timeout"))?,
         drain_timeout: drain_timeout.map_or(Ok(DRAIN), |value| duration(value, &at_drain))?,
-        upgrades: each(upgrade_configs, &at.field("upgrade_configs"), upgrade)?.into_iter().flatten().collect(),
+        upgrades: upgrades(upgrade_configs, &at.field("upgrade_configs"))?,
         use_remote_address: flag(use_remote_address),
         forward_client_cert: client_cert(forward_client_cert_details, &at.field("forward_client_cert_details"))?,
         edge: Edge {
@@ -144,6 +144,21 @@ fn internal_addresses(value: Option<InternalAddressConfig>, at: &At<'_>) -> Deco
         refused {}
     });
     each(cidr_ranges, &at.field("cidr_ranges"), range)
+}
+
+/// The upgrades that are let through. Each may be said once, however it is written.
+fn upgrades(list: Vec<UpgradeConfig>, at: &At<'_>) -> Decoded<Vec<String>> {
+    let mut names: Vec<String> = Vec::with_capacity(list.len());
+    for (index, config) in list.iter().enumerate() {
+        let name = config.upgrade_type.to_lowercase();
+        if names.contains(&name) {
+            let at = at.index(index);
+            let problem = format!("is `{}` a second time", config.upgrade_type);
+            return Err(at.field("upgrade_type").error(problem, "each upgrade once"));
+        }
+        names.push(name);
+    }
+    Ok(each(list, at, upgrade)?.into_iter().flatten().collect())
 }
 
 /// An upgrade that is let through; one that is switched off is none.

@@ -44,7 +44,6 @@ pub(super) fn upstream(value: UpstreamTlsContext, at: &At<'_>) -> Decoded<Upstre
     let mut certificates = common.certificates.into_iter();
     let certificate = certificates.next();
     if certificates.next().is_some() {
-        let at = at.field("tls_certificate_sds_secret_configs");
         return Err(at.error("has more than one certificate", "one or none"));
     }
     Ok(UpstreamTls {

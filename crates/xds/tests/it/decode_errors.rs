@@ -226,12 +226,20 @@ fn clusters() {
              nanoseconds"
                 .into(),
         ),
-        (a_cluster(|c| c.load_assignment = None), "c: load_assignment: is missing; expected a value".into()),
+        (
+            a_cluster(|c| {
+                c.cluster_discovery_type = Some(cluster::cluster::ClusterDiscoveryType::Type(
+                    cluster::cluster::DiscoveryType::LogicalDns as i32,
+                ));
+                c.load_assignment = None;
+            }),
+            "c: load_assignment: is missing; expected a value".into(),
+        ),
         (
             a_cluster(|c| {
                 c.typed_extension_protocol_options.insert("x".into(), Any::default());
             }),
-            "c: typed_extension_protocol_options[\"x\"]: is of type ``; expected \
+            "c: typed_extension_protocol_options[\"x\"]: is no extension that this proxy knows; expected \
              `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`"
                 .into(),
         ),

@@ -528,6 +528,7 @@ const DIFFERENCES: &[Difference] = &[
             "grpc-web: an answer of our own",
             "grpc-web: a redirect",
             "buffer: too long",
+            "EnvoyFilters, HTTP filters: too long a body",
             "buffer: much too long",
             "buffer: in chunks, too long",
             "buffer: too much for this route",
@@ -540,6 +541,7 @@ const DIFFERENCES: &[Difference] = &[
             "grpc-web: nobody listens",
             "grpc-web: nobody listens, by HTTP/2",
             "buffer: too long",
+            "EnvoyFilters, HTTP filters: too long a body",
             "buffer: much too long",
             "buffer: in chunks, too long",
             "buffer: too much for this route",
@@ -574,5 +576,20 @@ const DIFFERENCES: &[Difference] = &[
         reason: "Text that is no base64 is told by one word in the log, however it is wrong",
         lines: &["log details"],
         cases: &["grpc-web: text that breaks off"],
+    },
+    Difference {
+        reason: "An answer of a filter passes through the filters before it; Envoy takes it through all of them",
+        lines: &["header x-seen"],
+        cases: &["EnvoyFilters, HTTP filters: too long a body"],
+    },
+    Difference {
+        reason: "An answer to a timeout has no headers of `response_headers_to_add`",
+        lines: &["header x-host"],
+        cases: &["EnvoyFilters, merges: the route's time", "EnvoyFilters, merges: the stream's time"],
+    },
+    Difference {
+        reason: "What a client claims in a header of `geoip` is taken off where nothing is found",
+        lines: &["request header x-geo-country"],
+        cases: &["geoip: its own claim, where nothing is found"],
     },
 ];

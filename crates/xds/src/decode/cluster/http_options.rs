@@ -37,6 +37,9 @@ pub(super) fn http_options(
     }
     for (key, any) in &options {
         let at = at.key(key);
+        if key != HTTP_OPTIONS {
+            return Err(at.error("is no extension that this proxy knows", format!("`{HTTP_OPTIONS}`")));
+        }
         if type_name(&any.type_url) != HTTP_OPTIONS {
             return Err(at.error(format!("is of type `{}`", any.type_url), format!("`{HTTP_OPTIONS}`")));
         }

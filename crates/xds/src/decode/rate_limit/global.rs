@@ -79,8 +79,9 @@ fn service(value: RateLimitServiceConfig, at: &At<'_>) -> Decoded<LimitService> 
         harmless {}
         refused {}
     });
-    if transport_api_version != core::ApiVersion::V3 as i32 {
-        return Err(at.field("transport_api_version").error("is not V3", "V3"));
+    // Unsaid is version 3 too, as for Envoy, and as Istio's own samples leave it.
+    if ![core::ApiVersion::V3 as i32, core::ApiVersion::Auto as i32].contains(&transport_api_version) {
+        return Err(at.field("transport_api_version").error("is not V3", "V3, or nothing"));
     }
     let at = at.field("grpc_service");
     // The filter has a timeout of its own, which is the one that Envoy takes.

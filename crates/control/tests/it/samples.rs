@@ -1,5 +1,5 @@
-//! What each of Istio's sample files that hold kinds of a mesh comes to, beside the services that all of them describe: a
-//! reviewed golden file. The samples are Istio's and stand beside the repository; where they are not, there is nothing to
+//! What each of Istio's sample files that hold kinds of a mesh comes to when it is applied, beside the services that all of
+//! them describe, patches of EnvoyFilters included: a reviewed golden file. The samples are Istio's and stand beside the repository; where they are not, there is nothing to
 //! compare.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,11 +50,12 @@ fn outcome(name: &str, text: &str, described: &[Arc<Resource>]) -> Option<String
     let others = described.iter().filter(|resource| !keys.contains(&resource.key().to_string()));
     let resources: Vec<Arc<Resource>> = parsed.resources.iter().chain(others).cloned().collect();
     let world = World::new(Inputs { resources, ..Inputs::default() });
-    let found = translate::check(&world);
-    let of_file = found.iter().filter(|p| p.resource.as_ref().is_some_and(|key| keys.contains(&key.to_string())));
+    let found = control::check(&world);
+    let of_file = || found.iter().filter(|p| p.resource.as_ref().is_some_and(|key| keys.contains(&key.to_string())));
+    let refused = refused || of_file().any(Problem::is_error);
     let mut lines = vec![format!("{name}: {}", if refused { "refused" } else { "accepted" })];
     lines.extend(of_mesh.iter().map(|resource| format!("  {}", resource.key())));
-    lines.extend(parsed.problems.iter().chain(of_file).map(told));
+    lines.extend(parsed.problems.iter().chain(of_file()).map(told));
     Some(lines.join("\n"))
 }
 
