@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{SpiffeId, TrustDomain};
@@ -143,6 +144,9 @@ pub enum Mode {
 pub struct Bootstrap {
     /// Who this proxy is to its control plane.
     pub node: Node,
+    /// The cluster that it is itself an endpoint of, as an Envoy bootstrap names it; none: the control plane tells it, under
+    /// the name of [`model::cluster::LOCAL_CLUSTER`].
+    pub local_cluster: Option<Arc<str>>,
     /// Where its configuration comes from. None: only [`Bootstrap::static_resources`].
     pub control_plane: Option<ControlPlane>,
     /// The identity to ask certificates for; none: certificates come by secret discovery.
@@ -339,6 +343,7 @@ impl Bootstrap {
         Self {
             node: Node { id: id.to_owned(), ..Node::default() },
             control_plane: None,
+            local_cluster: None,
             identity: None,
             workers: 1,
             state_dir: None,
@@ -387,6 +392,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
             locality: Locality { region: locality.region, zone: locality.zone, sub_zone: locality.sub_zone },
         },
         control_plane: file.control_plane.map(|c| control_plane(path, c)).transpose()?,
+        local_cluster: None,
         identity: file.identity.map(|i| identity(path, &i)).transpose()?,
         workers,
         state_dir: file.state_dir,

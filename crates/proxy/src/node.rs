@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AccessLog, WorkloadRef};
+use model::{AccessLog, Locality, WorkloadRef};
 use telemetry::Registry;
 use transport::Netns;
 
@@ -31,6 +31,11 @@ pub(crate) struct Shared {
     pub drain: Duration,
     /// How virtual hosts are found when they are needed.
     pub on_demand: OnDemand,
+    /// Where it runs.
+    pub locality: Locality,
+    /// The cluster that it is itself an endpoint of, as an Envoy bootstrap names it. Then localities count by it wherever
+    /// nothing else is said of them, as in Envoy; else where they are said to.
+    pub local_cluster: Option<Arc<str>>,
     netns: Option<Netns>,
 }
 
@@ -47,6 +52,8 @@ impl Shared {
             access_log: bootstrap.access_log.clone(),
             drain: bootstrap.drain,
             on_demand: bootstrap.on_demand,
+            locality: bootstrap.node.locality.clone(),
+            local_cluster: bootstrap.local_cluster.clone(),
             netns: bootstrap.netns.clone(),
         }
     }

@@ -47,8 +47,6 @@ macro_rules! at_each_policy {
 }
 
 const POLICY: &[NotEnforced] = at_each_policy! {
-    "loadBalancer.zoneAwareLbSetting{}":
-        "requests stay in the client's region while it can take them, but its zone is not preferred there";
     "outlierDetection.consecutiveErrors": "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are";
 };
 
