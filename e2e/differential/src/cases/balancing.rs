@@ -246,7 +246,7 @@ fn zones_evenly() -> Group {
         ("said", vec![zone("a", &["B1"]), zone("b", &["B2"])], SMALL),
         ("unsaid", six(), ""),
         (
-            "off",
+            "never",
             vec![zone("a", &["B1"]), zone("b", &["B2"])],
             "common_lb_config: {zone_aware_lb_config: {min_cluster_size: 1, routing_enabled: {value: 0}}}",
         ),
@@ -264,9 +264,9 @@ fn zones_in_panic() -> Group {
     let mostly_sick = || vec![zone("a", &["B1", "!B2"]), zone("b", &["!B3"])];
     let fails = "common_lb_config: {zone_aware_lb_config: {min_cluster_size: 1, fail_traffic_on_panic: true}}";
     let clusters = [
-        ("local", each(), SMALL),
-        ("local-fails", each(), fails),
-        ("local-fails-in-one-zone", vec![zone("a", &["B1", "B2"])], fails),
+        ("own", each(), SMALL),
+        ("own-fails", each(), fails),
+        ("own-fails-in-one-zone", vec![zone("a", &["B1", "B2"])], fails),
         ("both", mostly_sick(), SMALL),
         ("both-fail", mostly_sick(), fails),
     ];
