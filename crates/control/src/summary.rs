@@ -63,7 +63,11 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         Transport::Tls(tls) => format!("always{}", sni(tls.sni.as_deref())),
         Transport::MeshTls(tls) => format!("mutual, to endpoints of the mesh{}", sni(tls.sni.as_deref())),
     };
-    let localities = if cluster.localities == Localities::Weighted { ", localities by weight" } else { "" };
+    let localities = match cluster.localities {
+        Localities::Alike => "",
+        Localities::Weighted => ", localities by weight",
+        Localities::Zones(_) => ", the own zone first",
+    };
     let dialled = if cluster.prefers_dialled { ", after the one that was dialled" } else { "" };
     let balancing = format!("balancing: {}{localities}{dialled}", cluster.balancing);
     let blocks: Vec<String> = cluster.workloads.iter().map(ToString::to_string).collect();

@@ -92,6 +92,7 @@ pub fn bootstrap(arguments: &Arguments) -> Result<Bootstrap> {
         control_plane,
         workers,
         admin: read.admin,
+        local_cluster: read.local_cluster.map(Into::into),
         drain: Duration::from_secs(arguments.drain_time_s),
         static_resources: Some(StaticResources::Given(read.resources)),
         ..Bootstrap::bare("envoy")

@@ -158,8 +158,8 @@ pub struct RunArgs {
     /// `default`).
     #[arg(long, value_name = "NAME")]
     pub service_account: Option<String>,
-    /// The WorkloadGroup of its namespace that it belongs to: what this says of labels, service account, locality, weight
-    /// and readiness holds, unless it is said here.
+    /// The WorkloadGroup of its namespace that it belongs to: what this says of labels, service account, locality, weight,
+    /// ports and readiness (its probe) holds, unless it is said here.
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
     /// A further label of the workload.

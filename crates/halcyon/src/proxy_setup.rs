@@ -3,6 +3,7 @@
 mod certificate;
 mod envoy;
 mod own;
+mod ready;
 mod ticket;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::cli::Locality;
 
 pub use envoy::Envoy;
 pub use own::Inside;
+pub use ready::{Place, Question, ReadyCheck, Timing};
 pub use ticket::Ticket;
 
 /// The ports that a proxy has beside those of its workload (Istio's and Envoy's numbers).
@@ -27,14 +29,6 @@ const READINESS: u16 = 15021;
 
 /// The cluster that proxies say they run in, off Kubernetes.
 const CLUSTER: &str = "local";
-
-/// When a program is ready, at addresses of its own namespace.
-pub enum ReadyCheck {
-    /// When it takes a connection at each of these.
-    Tcp(Vec<SocketAddr>),
-    /// When it answers a GET there.
-    Http(SocketAddr, String),
-}
 
 /// A proxy that is to be started.
 pub struct ProxySetup {

@@ -11,6 +11,8 @@ use http::{Response, StatusCode};
 
 use crate::body::Body;
 
+pub mod health;
+
 /// `grpc-status`.
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `grpc-message`.

@@ -27,7 +27,9 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
-use launch::{Capture, Departure, Drain, Event, HttpTarget, Launch, LaunchError, SidecarOutput, SidecarSpec};
+use launch::{
+    Capture, CommandSpec, Departure, Drain, Event, HttpTarget, Launch, LaunchError, SidecarOutput, SidecarSpec,
+};
 use transport::Address;
 
 fn main() -> ExitCode {
@@ -94,6 +96,10 @@ fn launch_of(dir: &Path, capture: &str, program: &[&str]) -> Launch {
     };
     let socket = std::env::var_os("LAUNCH_TEST_NETNS_SOCKET");
     launch.netns_socket_path = Some(socket.map_or_else(|| dir.join("netns.sock"), PathBuf::from));
+    launch.command = std::env::var("LAUNCH_TEST_COMMAND").ok().map(|script| CommandSpec {
+        socket: dir.join("command.sock"),
+        command: ["sh", "-c", &script].map(str::to_owned).into(),
+    });
     let events = dir.join("events");
     launch.on_event = Arc::new(move |event: &Event| {
         let mut file = OpenOptions::new().create(true).append(true).open(&events).expect("the events file");

@@ -30,6 +30,12 @@ pub(crate) enum Prepared {
     Refused(Refusal),
 }
 
+/// What has ended inside.
+pub(crate) enum Ended {
+    Program(Ending),
+    Command(u64, Ending),
+}
+
 impl Inner {
     /// Starts the inner process for a program, and lets it make the namespace, if there is to be one.
     pub(crate) async fn start(
@@ -73,10 +79,32 @@ impl Inner {
         let _ = self.link.send(&Order::Signal(number), &[]).await;
     }
 
+    /// Starts a command beside the program.
+    pub(crate) async fn start_command(&mut self, number: u64, command: &[String]) {
+        // As for signals.
+        let _ = self.link.send(&Order::Command { number, command: command.to_vec() }, &[]).await;
+    }
+
+    /// Ends a command that nobody waits for any more.
+    pub(crate) async fn end_command(&mut self, number: u64) {
+        let _ = self.link.send(&Order::EndCommand { number }, &[]).await;
+    }
+
+    /// Waits for the end of the program or of a command. Nothing is lost if this is cancelled.
+    pub(crate) async fn ended(&mut self) -> Result<Ended, LaunchError> {
+        loop {
+            match self.receive().await?.0 {
+                Report::Ended(ending) => return Ok(Ended::Program(ending)),
+                Report::CommandEnded { number, ending } => return Ok(Ended::Command(number, ending)),
+                _ => {}
+            }
+        }
+    }
+
     /// Waits for the program's end. Nothing is lost if this is cancelled.
     pub(crate) async fn program_ended(&mut self) -> Result<Ending, LaunchError> {
         loop {
-            if let (Report::Ended(ending), _) = self.receive().await? {
+            if let Ended::Program(ending) = self.ended().await? {
                 return Ok(ending);
             }
         }

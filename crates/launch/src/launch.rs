@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use rustix::process::Signal;
 
-use crate::inner::{self, Inner};
+use crate::commands::{CommandSpec, Commands, Wish};
+use crate::inner::{self, Ended, Inner};
 use crate::program;
 use crate::sidecar::{Sidecar, SidecarSpec};
 use crate::signals::Signals;
@@ -35,6 +36,8 @@ pub struct Launch {
     /// The Unix socket at which the sidecar gets unconnected sockets of the namespace (`transport::Netns`). The
     /// directory must be there; the socket is removed at the end, also when the supervisor is killed.
     pub netns_socket_path: Option<PathBuf>,
+    /// Is run beside the program for who asks.
+    pub command: Option<CommandSpec>,
     /// Is told what happens.
     pub on_event: OnEvent,
 }
@@ -49,6 +52,7 @@ impl Launch {
             netns_name: "workload".to_owned(),
             sockets: SocketSpec::capture(),
             netns_socket_path: None,
+            command: None,
             on_event: Arc::new(|_| ()),
         }
     }
@@ -129,11 +133,13 @@ impl Prepared {
     pub async fn run(self, env: Vec<(String, String)>, sidecar: SidecarSpec) -> Result<Ending, LaunchError> {
         let Self { launch, mut inner, sockets, .. } = self;
         let on_event = launch.on_event;
+        let listening = |source| LaunchError::Resources { what: "listening to who asks for the command", source };
+        let mut commands = Commands::listen(launch.command).map_err(listening)?;
         let mut signals =
             Signals::listen().map_err(|source| LaunchError::Resources { what: "listening to signals", source })?;
         let mut sidecar = Sidecar::new(sidecar, &launch.netns_name, sockets, on_event.clone())?;
         let outcome = match started(&mut inner, &mut sidecar, &mut signals, env, &on_event).await {
-            Ok(None) => supervised(&mut inner, &mut sidecar, &mut signals).await,
+            Ok(None) => supervised(&mut inner, &mut sidecar, &mut signals, &mut commands).await,
             Ok(Some(interrupted)) => Ok(interrupted),
             Err(error) => Err(error),
         };
@@ -165,14 +171,29 @@ async fn started(
     Ok(None)
 }
 
-/// Passes signals on and keeps the sidecar alive until the program has ended. SIGTERM waits until others have heard that the
+/// Passes signals on, runs commands, and keeps the sidecar alive until the program has ended. SIGTERM waits until others have heard that the
 /// workload leaves; a further signal to end cuts that short.
-async fn supervised(inner: &mut Inner, sidecar: &mut Sidecar, signals: &mut Signals) -> Result<Ending, LaunchError> {
+async fn supervised(
+    inner: &mut Inner,
+    sidecar: &mut Sidecar,
+    signals: &mut Signals,
+    commands: &mut Commands,
+) -> Result<Ending, LaunchError> {
     let mut departure = sidecar.departure();
     let mut keep = std::pin::pin!(sidecar.keep());
     loop {
         let number = tokio::select! {
-            ending = inner.program_ended() => return ending,
+            ended = inner.ended() => match ended? {
+                Ended::Program(ending) => return Ok(ending),
+                Ended::Command(number, ending) => {
+                    commands.ended(number, Some(ending));
+                    continue;
+                }
+            },
+            wish = commands.wish() => {
+                fulfil(wish, inner, commands).await;
+                continue;
+            }
             number = signals.next() => number,
             never = &mut keep => match never {},
         };
@@ -187,5 +208,18 @@ async fn supervised(inner: &mut Inner, sidecar: &mut Sidecar, signals: &mut Sign
             }
         }
         inner.signal(number).await;
+    }
+}
+
+async fn fulfil(wish: Wish, inner: &mut Inner, commands: &mut Commands) {
+    match wish {
+        Wish::Run(number, answer) => {
+            commands.wait(number, answer);
+            inner.start_command(number, commands.command()).await;
+        }
+        Wish::End(number) => {
+            commands.ended(number, None);
+            inner.end_command(number).await;
+        }
     }
 }

@@ -42,6 +42,7 @@
 
 mod capture;
 mod child;
+mod commands;
 mod ending;
 mod error;
 mod event;
@@ -61,6 +62,7 @@ mod sockets;
 mod wire;
 
 pub use capture::{Capture, Refusal};
+pub use commands::CommandSpec;
 pub use ending::Ending;
 pub use error::LaunchError;
 pub use event::Event;

@@ -28,6 +28,18 @@ pub(crate) enum Order {
     },
     /// Deliver this signal to the program.
     Signal(i32),
+    /// Run a command beside the program, with the same variables, in silence.
+    Command {
+        /// Names it from now on.
+        number: u64,
+        /// The command and its arguments.
+        command: Vec<String>,
+    },
+    /// Nobody waits for this command any more: end it.
+    EndCommand {
+        /// Which.
+        number: u64,
+    },
     /// The program has ended and so has everything else: clean up and leave.
     Finish,
 }
@@ -57,6 +69,8 @@ pub(crate) enum Report {
     NotStarted { errno: i32 },
     /// The program has ended.
     Ended(crate::Ending),
+    /// A command has ended.
+    CommandEnded { number: u64, ending: crate::Ending },
 }
 
 /// More than the kernel takes as one message by default, so that a truncated one cannot be mistaken for a whole.

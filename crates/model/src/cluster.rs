@@ -185,7 +185,36 @@ pub enum Localities {
     Alike,
     /// They have shares, by their weights.
     Weighted,
+    /// That of the proxy comes first, as far as it is there to carry what comes from there.
+    Zones(ZoneRouting),
 }
+
+/// How the locality of the proxy comes first (Envoy's zone aware routing). It needs to know where the others run that are of
+/// the proxy's own cluster: see [`LOCAL_CLUSTER`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZoneRouting {
+    /// With fewer healthy endpoints than this, localities are alike.
+    pub min_cluster_size: u64,
+    /// For so many of a hundred requests; for the others localities are alike.
+    pub percent: u8,
+    /// Nobody takes a request while the cluster, or the proxy's own, panics.
+    pub fails_in_panic: bool,
+    /// While so many endpoints of the proxy's locality are healthy, they take everything.
+    pub own_takes_all_from: Option<u32>,
+    /// Endpoints count by their weights.
+    pub by_weight: bool,
+}
+
+impl Default for ZoneRouting {
+    /// Envoy's defaults.
+    fn default() -> Self {
+        Self { min_cluster_size: 6, percent: 100, fails_in_panic: false, own_takes_all_from: None, by_weight: false }
+    }
+}
+
+/// The name, Istio's, under which a control plane tells a proxy of the cluster that it is itself an endpoint of: the
+/// workload that it stands beside, with all its instances. An Envoy bootstrap may name another one.
+pub const LOCAL_CLUSTER: &str = "local_cluster";
 
 /// What is spoken to the endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use model::cluster::{LOCAL_CLUSTER, Localities, ZoneRouting};
 use model::http_proxy::HttpFilter;
 use model::{Address, Config, Direction, FilterChain, Listener, NetworkFilter, ResourceKind, RouteConfiguration};
 use telemetry::DeclareError;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use transport::Netns;
 use transport::listen::{self, Bound};
 use upstream::dns::Resolve;
-use upstream::{Cluster, Watch};
+use upstream::{Cluster, Vantage, Watch};
 use xds::Resource;
 
 use crate::direct::Direct;
@@ -76,6 +77,8 @@ pub(crate) struct Applier {
     resolver: Arc<dyn Resolve>,
     /// Where the health of endpoints is found out.
     watch: Watch,
+    /// Where the proxy stands, for clusters whose localities count by that.
+    vantage: Arc<Vantage>,
     /// Where filters count, which are the same for all workers.
     shard: telemetry::Shard,
     /// Where the limits count that routes bring.
@@ -106,6 +109,7 @@ impl Applier {
         let watch = Watch::new(shared.dialer(), &shared.registry.shard())?;
         let shard = shared.registry.shard();
         Ok(Self {
+            vantage: Vantage::new(shared.locality.clone()),
             watch,
             wanted: Config::default(),
             waits: Waits::new(),
@@ -347,7 +351,7 @@ impl Applier {
         let none = Arc::default();
         for (name, settings) in &config.clusters {
             let old = before.clusters.get(name);
-            match Cluster::build(settings.clone(), old, &*self.secrets) {
+            match Cluster::build(self.by_zone(settings), old, &*self.secrets) {
                 Ok(cluster) => {
                     cluster.resolve_on(&tokio::runtime::Handle::current(), self.resolver.clone());
                     cluster.watch(&self.watch);
@@ -363,7 +367,21 @@ impl Applier {
                 }
             }
         }
+        let local = self.shared.local_cluster.as_deref().unwrap_or(LOCAL_CLUSTER);
+        self.vantage.set(clusters.get(local), clusters.values());
+        self.vantage.follow_on(&tokio::runtime::Handle::current());
         clusters
+    }
+
+    /// A cluster with what holds where nothing is said of localities.
+    fn by_zone(&self, settings: &Arc<model::Cluster>) -> Arc<model::Cluster> {
+        match (&self.shared.local_cluster, settings.localities) {
+            (Some(_), Localities::Alike) if !settings.balancing.hashes() => {
+                let localities = Localities::Zones(ZoneRouting::default());
+                Arc::new(model::Cluster { localities, ..(**settings).clone() })
+            }
+            _ => settings.clone(),
+        }
     }
 
     fn listener(

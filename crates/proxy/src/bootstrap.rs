@@ -16,9 +16,12 @@ use transport::{Address, Netns};
 use xds::shell::ControlServer;
 
 mod on_demand;
+mod program_ready;
 
 pub use on_demand::OnDemand;
 use on_demand::OnDemandFile;
+use program_ready::ReadyFile;
+pub use program_ready::{HttpQuestion, Place, Question, ReadyCheck, Timing};
 
 /// The bootstrap file as typed. Unknown fields are errors.
 #[derive(Debug, Deserialize)]
@@ -115,21 +118,6 @@ struct DnsFile {
     resolvers: Option<Vec<SocketAddr>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReadyFile {
-    #[serde(default)]
-    tcp: Vec<SocketAddr>,
-    http: Option<HttpFile>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HttpFile {
-    address: SocketAddr,
-    path: String,
-}
-
 /// Delta or state of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -146,6 +134,9 @@ pub enum Mode {
 pub struct Bootstrap {
     /// Who this proxy is to its control plane.
     pub node: Node,
+    /// The cluster that it is itself an endpoint of, as an Envoy bootstrap names it; none: the control plane tells it, under
+    /// the name of [`model::cluster::LOCAL_CLUSTER`].
+    pub local_cluster: Option<Arc<str>>,
     /// Where its configuration comes from. None: only [`Bootstrap::static_resources`].
     pub control_plane: Option<ControlPlane>,
     /// The identity to ask certificates for; none: certificates come by secret discovery.
@@ -262,20 +253,6 @@ pub struct Dns {
     pub resolvers: Option<Vec<SocketAddr>>,
 }
 
-/// When the program is ready. Addresses are those of its network namespace, if it has its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReadyCheck {
-    /// It takes a connection at each of these.
-    Tcp(Vec<SocketAddr>),
-    /// It answers a GET well (200 to 399).
-    Http {
-        /// Where.
-        address: SocketAddr,
-        /// For which path, such as `/health`.
-        path: String,
-    },
-}
-
 /// Why a bootstrap file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
@@ -347,6 +324,7 @@ impl Bootstrap {
         Self {
             node: Node { id: id.to_owned(), ..Node::default() },
             control_plane: None,
+            local_cluster: None,
             identity: None,
             workers: 1,
             state_dir: None,
@@ -396,6 +374,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
             locality: Locality { region: locality.region, zone: locality.zone, sub_zone: locality.sub_zone },
         },
         control_plane: file.control_plane.map(|c| control_plane(path, c)).transpose()?,
+        local_cluster: None,
         identity: file.identity.map(|i| identity(path, &i)).transpose()?,
         workers,
         state_dir: file.state_dir,
@@ -405,7 +384,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         access_log: file.access_log.map(|log| access_log(path, log)).transpose()?,
         drain,
         dns: file.dns.map(|d| Dns { udp: d.udp, tcp: d.tcp, resolvers: d.resolvers }),
-        program_ready: file.program_ready.map(|ready| ready_check(path, ready)).transpose()?,
+        program_ready: file.program_ready.map(|ready| ready.resolve(path)).transpose()?,
         static_resources: file.static_resources.map(StaticResources::File),
         on_demand: file.on_demand.map(|on_demand| on_demand.resolve(path)).transpose()?.unwrap_or_default(),
         explain: file.explain,
@@ -503,22 +482,6 @@ fn access_log(path: &Path, file: AccessLogFile) -> Result<model::AccessLog, Boot
     Ok(model::AccessLog { path: file.path, format })
 }
 
-fn ready_check(path: &Path, file: ReadyFile) -> Result<ReadyCheck, BootstrapError> {
-    let bad = |problem: &str| BootstrapError::Value {
-        path: path.to_owned(),
-        field: "program_ready",
-        problem: problem.to_owned(),
-    };
-    match (file.tcp, file.http) {
-        (tcp, None) if !tcp.is_empty() => Ok(ReadyCheck::Tcp(tcp)),
-        (tcp, Some(http)) if tcp.is_empty() && http.path.starts_with('/') => {
-            Ok(ReadyCheck::Http { address: http.address, path: http.path })
-        }
-        (tcp, Some(_)) if tcp.is_empty() => Err(bad("`http.path` is no path: expected one such as `/health`")),
-        _ => Err(bad("expected either addresses in `tcp`, or `http`")),
-    }
-}
-
 /// Makes the JSON reader's words fit for people: drops its position (it stands before), and for an unknown field
 /// names the nearest that exists.
 fn explain(message: &str) -> String {
@@ -554,7 +517,8 @@ mod tests {
         let b = parse(text).unwrap();
         assert_eq!((b.workers, b.drain), (2, Duration::from_millis(1500)));
         assert_eq!(b.node.locality.zone, "z");
-        assert_eq!(b.program_ready, Some(ReadyCheck::Tcp(vec!["127.0.0.1:9080".parse().unwrap()])));
+        let question = Question::Tcp(vec!["127.0.0.1:9080".parse().unwrap()]);
+        assert_eq!(b.program_ready, Some(ReadyCheck { question, timing: None }));
         assert_eq!(b.control_plane.unwrap().mode, Mode::Delta);
         let on_demand = OnDemand { announced: true, idle: Duration::from_secs(60), ..OnDemand::default() };
         assert_eq!(b.on_demand, on_demand);

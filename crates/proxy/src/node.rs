@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AccessLog, WorkloadRef};
+use model::{AccessLog, Locality, WorkloadRef};
 use telemetry::Registry;
 use transport::Netns;
 
@@ -33,6 +33,11 @@ pub(crate) struct Shared {
     pub on_demand: OnDemand,
     /// Whoever asks is told why a request was not answered by whom it was for.
     pub explain: bool,
+    /// Where it runs.
+    pub locality: Locality,
+    /// The cluster that it is itself an endpoint of, as an Envoy bootstrap names it. Then localities count by it wherever
+    /// nothing else is said of them, as in Envoy; else where they are said to.
+    pub local_cluster: Option<Arc<str>>,
     netns: Option<Netns>,
 }
 
@@ -50,6 +55,8 @@ impl Shared {
             drain: bootstrap.drain,
             on_demand: bootstrap.on_demand,
             explain: bootstrap.explain,
+            locality: bootstrap.node.locality.clone(),
+            local_cluster: bootstrap.local_cluster.clone(),
             netns: bootstrap.netns.clone(),
         }
     }

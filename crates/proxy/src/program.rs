@@ -1,31 +1,24 @@
 //! Is the program behind this sidecar ready? Asked from where its requests will come, and told to the control plane,
 //! which sends it nobody before. The proxy's own readiness is another matter (`status`): the program may be started by
 //! someone who waits for that.
+//!
+//! `ask` puts the question, `course` decides what an answer means and when it is put again.
+
+mod ask;
+mod course;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
-use ::http::Request;
-use mesh_http::{Body, ClientOptions, h1};
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, timeout};
-use transport::{ConnectError, Connector, Netns};
+use tokio::time::{Instant, sleep};
+use transport::Netns;
 use xds::health::Health;
 use xds::shell::Command;
 
-use crate::bootstrap::ReadyCheck;
-
-/// How long one answer may take; Kubernetes' default for probes.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// The shortest and the longest time between two questions until it is ready; in between a twentieth of the time waited,
-/// so that what starts fast is noticed fast, and what starts slowly is not bothered.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// A program that answers by HTTP is asked further, and after so many answers in a row that were none it is not ready any
-/// more (Kubernetes' defaults). One that only takes connections is not: a connection that says nothing is a nuisance.
-const AFTERWARDS: (Duration, u32) = (Duration::from_secs(10), 3);
+use crate::bootstrap::{Question, ReadyCheck};
+use ask::Asker;
+use course::Course;
 
 /// What the control plane is told of the program: what was found out, unless it is to be left out whatever was found.
 pub(crate) struct Teller {
@@ -65,157 +58,52 @@ impl Teller {
 
 /// Asks, and tells what changed, until nothing can change any more.
 pub(crate) async fn watch(check: ReadyCheck, netns: Option<Netns>, teller: Rc<Teller>) {
-    let probe = Probe { check, connector: Connector { timeout: PATIENCE, netns, ..Connector::default() } };
+    // A connection that says nothing is a nuisance, and nobody asked for it.
+    let is_asked_further = check.timing.is_some() || !matches!(check.question, Question::Tcp(_));
+    let mut course = Course::new(check.timing);
+    let asker = Asker::new(check.question, course.timeout(), netns);
+    sleep(course.initial_delay()).await;
+    let mut since = Instant::now();
+    let mut told: Option<Health> = None;
     loop {
-        until_ready(&probe, &teller).await;
-        tracing::info!("the program is ready");
-        if matches!(probe.check, ReadyCheck::Tcp(_)) {
-            return;
+        let health = asker.ask().await;
+        let step = course.take(health.is_ok(), since.elapsed());
+        match (&health, step.is_ready) {
+            (Ok(()), true) if step.is_new => tracing::info!("the program is ready"),
+            (Err(reason), false) if step.is_new => {
+                tracing::warn!("the program is not ready any more: {reason}");
+                since = Instant::now();
+            }
+            _ => {}
         }
-        let reason = until_lost(&probe).await;
-        tracing::warn!("the program is not ready any more: {reason}");
-        teller.found(Err(reason)).await;
-    }
-}
-
-async fn until_ready(probe: &Probe, teller: &Teller) {
-    let began = Instant::now();
-    let mut last = None;
-    loop {
-        let health = probe.once().await;
-        let ready = health.is_ok();
-        if last.as_ref() != Some(&health) {
-            last = Some(health.clone());
+        // One that is ready may fail once or twice, and one that is not is not ready for one good answer.
+        if health.is_ok() == step.is_ready && told.as_ref() != Some(&health) {
+            told = Some(health.clone());
             teller.found(health).await;
         }
-        if ready {
+        if step.is_ready && !is_asked_further {
             return;
         }
-        sleep(pause(began.elapsed())).await;
-    }
-}
-
-async fn until_lost(probe: &Probe) -> String {
-    let mut failures = 0;
-    loop {
-        sleep(AFTERWARDS.0).await;
-        match probe.once().await {
-            Ok(()) => failures = 0,
-            Err(reason) => {
-                failures += 1;
-                if failures == AFTERWARDS.1 {
-                    return reason;
-                }
-            }
-        }
-    }
-}
-
-fn pause(waited: Duration) -> Duration {
-    (waited / 20).clamp(PAUSE.0, PAUSE.1)
-}
-
-struct Probe {
-    check: ReadyCheck,
-    connector: Connector,
-}
-
-impl Probe {
-    /// Asks once. An error says in words what the program does not do.
-    async fn once(&self) -> Health {
-        match &self.check {
-            ReadyCheck::Tcp(addresses) => {
-                for address in addresses {
-                    self.connect(*address).await?;
-                }
-                Ok(())
-            }
-            ReadyCheck::Http { address, path } => match timeout(PATIENCE, self.get(*address, path)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(format!("GET {path} at {address}: no answer within {PATIENCE:?}")),
-            },
-        }
-    }
-
-    async fn connect(&self, address: SocketAddr) -> Result<transport::Stream, String> {
-        self.connector.connect(&address.into()).await.map_err(|error| match error {
-            ConnectError::Refused(_) => format!("nothing listens on {address} yet"),
-            other => other.to_string(),
-        })
-    }
-
-    /// Good are 200 to 399, as for Kubernetes' probes.
-    async fn get(&self, address: SocketAddr, path: &str) -> Health {
-        let bad = |what: String| format!("GET {path} at {address}: {what}");
-        let stream = self.connect(address).await?;
-        let request = Request::get(path).header("host", address.to_string()).header("user-agent", "halcyon-proxy");
-        let request = request.body(Body::empty()).map_err(|e| bad(e.to_string()))?;
-        let (sender, driver) = h1::connect(stream, &ClientOptions::default());
-        let driving = spawn_local(driver);
-        let answer = sender.send(request).await;
-        let status = answer.map(|answer| answer.status().as_u16()).map_err(|e| bad(e.to_string()));
-        driving.abort();
-        match status? {
-            200..400 => Ok(()),
-            other => Err(bad(format!("status {other}; expected 200 to 399"))),
-        }
+        sleep(step.wait).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::Duration;
 
-    use mesh_http::ServerOptions;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
-    use tokio::task::LocalSet;
+    use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
+    use crate::bootstrap::Timing;
 
     async fn listener() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         (listener, address)
-    }
-
-    async fn once(check: ReadyCheck) -> Health {
-        Probe { check, connector: Connector::default() }.once().await
-    }
-
-    #[tokio::test]
-    async fn every_port_must_take_a_connection() {
-        let ((first, a), (second, b)) = (listener().await, listener().await);
-        assert_eq!(once(ReadyCheck::Tcp(vec![a, b])).await, Ok(()));
-        drop(second);
-        assert_eq!(once(ReadyCheck::Tcp(vec![a, b])).await, Err(format!("nothing listens on {b} yet")));
-        drop(first);
-        assert_eq!(once(ReadyCheck::Tcp(vec![a, b])).await, Err(format!("nothing listens on {a} yet")));
-    }
-
-    #[tokio::test]
-    async fn http_must_answer_well() {
-        LocalSet::new()
-            .run_until(async {
-                let (server, address) = listener().await;
-                spawn_local(async move {
-                    loop {
-                        let (stream, _) = server.accept().await.unwrap();
-                        spawn_local(async move {
-                            let answer = async |request: Request<Body>| {
-                                let status: u16 = request.uri().path()[1..].parse().unwrap();
-                                ::http::Response::builder().status(status).body(Body::empty()).unwrap()
-                            };
-                            mesh_http::serve(stream, &ServerOptions::default(), std::future::pending(), answer).await
-                        });
-                    }
-                });
-                let get = |path: &str| once(ReadyCheck::Http { address, path: path.to_owned() });
-                assert_eq!(get("/200").await, Ok(()));
-                assert_eq!(get("/302").await, Ok(()));
-                let refusal = format!("GET /503 at {address}: status 503; expected 200 to 399");
-                assert_eq!(get("/503").await, Err(refusal));
-            })
-            .await;
     }
 
     #[tokio::test]
@@ -228,9 +116,10 @@ mod tests {
             Some(other) => panic!("{other:?}"),
             None => None,
         };
+        let check = ReadyCheck { question: Question::Tcp(vec![address]), timing: None };
         LocalSet::new()
             .run_until(async {
-                spawn_local(watch(ReadyCheck::Tcp(vec![address]), None, Teller::new(sender)));
+                spawn_local(watch(check, None, Teller::new(sender)));
                 assert_eq!(next().await, Some(Err(format!("nothing listens on {address} yet"))));
                 let _server = TcpListener::bind(address).await.unwrap();
                 assert_eq!(next().await, Some(Ok(())));
@@ -258,10 +147,32 @@ mod tests {
         assert_eq!((next(), next()), (Some(Ok(())), None));
     }
 
-    #[test]
-    fn pauses_grow_with_the_wait() {
-        for (waited, expected) in [(0, 20), (400, 20), (2000, 100), (60_000, 500)] {
-            assert_eq!(pause(Duration::from_millis(waited)), Duration::from_millis(expected));
-        }
+    #[tokio::test]
+    async fn told_again_as_often_as_it_fails_and_comes_back() {
+        let at = std::env::temp_dir().join(format!("halcyon-probe-{}", std::process::id()));
+        let _ = std::fs::remove_file(&at);
+        let server = tokio::net::UnixListener::bind(&at).unwrap();
+        let timing = Timing { period: Duration::from_millis(5), failures: 2, successes: 2, ..Timing::default() };
+        let check = ReadyCheck { question: Question::Command(at.clone()), timing: Some(timing) };
+        let (sender, mut told) = mpsc::channel(16);
+        LocalSet::new()
+            .run_until(async {
+                spawn_local(watch(check, None, Teller::new(sender)));
+                let mut seen = Vec::new();
+                for good in [false, true, true, false, true, false, false, true, true] {
+                    let (mut wish, _) = server.accept().await.unwrap();
+                    wish.write_all(if good { b"\n" } else { b"ended with 1\n" }).await.unwrap();
+                    drop(wish);
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    seen.extend(std::iter::from_fn(|| told.try_recv().ok()));
+                }
+                while seen.len() < 4 {
+                    seen.push(told.recv().await.unwrap());
+                }
+                let found = |command: &Command| matches!(command, Command::Report(Ok(())));
+                assert_eq!(seen.iter().map(found).collect::<Vec<_>>(), [false, true, false, true]);
+            })
+            .await;
+        std::fs::remove_file(&at).unwrap();
     }
 }

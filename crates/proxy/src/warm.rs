@@ -3,10 +3,10 @@
 //! too. Pure: time is passed in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use model::cluster::{Discovery, Transport};
+use model::cluster::{Discovery, LOCAL_CLUSTER, Localities, Transport};
 use model::http_proxy::RouteSource;
 use model::tls::SecretFiles;
 use model::{Cluster, Config, FilterChain, Listener, NetworkFilter, ResourceKind};
@@ -181,10 +181,13 @@ pub(crate) fn named_secrets(config: &Config) -> BTreeSet<Arc<str>> {
 
 /// The clusters that anything in a configuration names.
 pub(crate) fn named_clusters(config: &Config) -> impl Iterator<Item = &Arc<str>> {
+    static LOCAL: LazyLock<Arc<str>> = LazyLock::new(|| LOCAL_CLUSTER.into());
     let listeners = config.listeners.values().flat_map(|l| listener_clusters(l));
     let routes = config.routes.values().flat_map(|table| table.clusters());
     let hosts = config.virtual_hosts.values().flat_map(|host| host.clusters());
-    listeners.chain(routes).chain(hosts)
+    // Whose own zone comes first has to know of the proxy's own cluster.
+    let heeds_zones = config.clusters.values().any(|cluster| matches!(cluster.localities, Localities::Zones(_)));
+    listeners.chain(routes).chain(hosts).chain(heeds_zones.then_some(&*LOCAL))
 }
 
 #[cfg(test)]

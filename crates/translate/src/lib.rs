@@ -15,6 +15,7 @@ mod gateway;
 mod headless;
 mod inbound;
 mod ingress;
+mod kin;
 pub mod locality;
 mod names;
 mod node;
@@ -58,6 +59,7 @@ pub fn translate(world: &World, node: &Node) -> Config {
     config.listeners.extend(own.listeners);
     config.routes.extend(own.routes);
     config.clusters.extend(own.clusters);
+    config.endpoints.extend(own.endpoints);
     config.secrets.extend(own.secrets);
     config
 }
@@ -93,7 +95,8 @@ pub fn common(world: &World, node: &Node) -> Common {
     Common { config, seen, secrets }
 }
 
-/// What is a proxy's own: its incoming side, what stands at its own addresses, and secrets, also those of these names.
+/// What is a proxy's own: its incoming side, what stands at its own addresses, the cluster of its own workload, and secrets,
+/// also those of these names.
 pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
     let mut config = Config::default();
     match &node.role {
@@ -115,6 +118,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
         Role::Program => {}
         Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
     }
+    kin::add(&mut config, world, node);
     secrets::add(&mut config, world, node, secrets);
     config
 }

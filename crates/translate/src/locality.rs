@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::istio::{LoadBalancerSettings, LocalityDistribute, LocalityFailover, LocalityLbSetting, ZoneAwareLbSetting};
-use model::cluster::Localities;
+use model::cluster::{Localities, ZoneRouting};
 use model::{Endpoint, Locality, LocalityEndpoints};
 
 use crate::node::Node;
@@ -95,12 +95,14 @@ pub enum Near {
         /// Labels by whose equality workloads are near, in place of the locality; the most important first.
         labels: Vec<String>,
     },
-    /// The client's region comes first, whether or not anything tells that an endpoint fails; within it zones are alike.
+    /// The client's region comes first, whether or not anything tells that an endpoint fails; within it the client's zone.
     Region {
         /// As for [`Near::Failover`].
         to: Vec<LocalityFailover>,
         /// Labels that count before the region.
         labels: Vec<String>,
+        /// How the zone comes first.
+        zones: ZoneRouting,
     },
 }
 
@@ -142,7 +144,12 @@ impl Near {
         };
         let by_zone = |zones: &ZoneAwareLbSetting| match zones.enabled {
             Some(false) => Self::Alike,
-            _ => Self::Region { to: zones.failover.clone(), labels: zones.failover_priority.clone() },
+            _ => {
+                let default = ZoneRouting::default();
+                let min_cluster_size = zones.min_cluster_size.unwrap_or(default.min_cluster_size);
+                let (to, labels) = (zones.failover.clone(), zones.failover_priority.clone());
+                Self::Region { to, labels, zones: ZoneRouting { min_cluster_size, ..default } }
+            }
         };
         if let Some(zones) = balancer.and_then(|b| b.zone_aware_lb_setting.as_ref()) {
             return by_zone(zones);
@@ -162,12 +169,13 @@ impl Near {
         }
     }
 
-    /// Do localities have shares? They have as soon as a rule says anything of them: Istio's rule.
+    /// What localities have to do with a choice. They have shares as soon as a rule says anything of them: Istio's rule.
     pub fn localities(&self) -> Localities {
         match self {
             Self::Distribute(_) => Localities::Weighted,
             Self::Failover { to, labels } if !to.is_empty() || !labels.is_empty() => Localities::Weighted,
-            Self::Failover { .. } | Self::Region { .. } | Self::Alike => Localities::Alike,
+            Self::Region { zones, .. } => Localities::Zones(*zones),
+            Self::Failover { .. } | Self::Alike => Localities::Alike,
         }
     }
 
@@ -184,7 +192,7 @@ impl Near {
                 }
                 close_gaps(&mut groups);
             }
-            Self::Region { to, labels } => {
+            Self::Region { to, labels, .. } => {
                 groups = by_labels(groups, labels, client);
                 groups.iter_mut().for_each(|group| group.by_region(to, &client.locality));
                 close_gaps(&mut groups);

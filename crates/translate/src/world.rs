@@ -296,6 +296,12 @@ impl World {
         self.by_address[from..].iter().take_while(move |w| w.address == address)
     }
 
+    /// The running instances of a node's workload, the node's own one too.
+    pub(crate) fn kin<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Arc<Workload>> {
+        let is_kin = |w: &&Arc<Workload>| w.namespace == node.namespace && w.reference.name == node.workload.name;
+        self.workloads.iter().filter(is_kin)
+    }
+
     /// Does a workload take the mesh's TLS at this address and port?
     pub(crate) fn is_mesh_address(&self, address: &str, port: u16) -> bool {
         let Ok(ip) = address.parse::<IpAddr>() else { return false };

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use model::EndpointSet;
 use model::cluster::{Discovery, Transport};
 use model::limits::ProxyVersion;
@@ -17,6 +17,7 @@ use crate::endpoint::{Endpoint, Flag};
 use crate::health::{Report, Reports};
 use crate::table::{EndpointTable, Rules};
 use crate::tls::{Secrets, TlsSide};
+use crate::zones::Local;
 
 /// A cluster at run time. Snapshots hold it; when the last one lets go, its pools close what is idle and let what is
 /// in flight finish.
@@ -44,6 +45,10 @@ pub(crate) struct Core {
     pub(crate) breakers: Option<Arc<Breakers>>,
     /// Where what workers find of its endpoints' health is told, where anybody wants to know.
     pub(crate) reports: Option<Box<Reports>>,
+    /// Where the proxy stands, if the cluster heeds it.
+    local: ArcSwapOption<Local>,
+    /// Told when its endpoints, or their health, have changed: of the proxy's own cluster.
+    pub(crate) on_change: OnceLock<Arc<Notify>>,
 }
 
 /// Why a cluster cannot run.
@@ -113,6 +118,8 @@ impl Cluster {
             renamed: by_name.then(Arc::default),
             breakers: config.circuit_breakers.as_deref().map(|limits| Arc::new(Breakers::new(limits.clone()))),
             reports: Reports::of(&config),
+            local: ArcSwapOption::new(previous.and_then(|p| p.core.local.load_full())),
+            on_change: OnceLock::new(),
             config,
         };
         core.begin(previous.filter(|_| same_discovery).map(|p| p.config()));
@@ -227,7 +234,8 @@ impl Core {
 
     /// Makes the table anew of what is given. Under the lock.
     fn follow(&self, given: &EndpointSet) {
-        self.swap(EndpointTable::new(given, Rules::of(&self.config), &self.table.load()));
+        let local = self.local.load();
+        self.swap(EndpointTable::new(given, self.rules(local.as_ref()), &self.table.load()));
     }
 
     /// Puts a table in place. Under the lock.
@@ -239,13 +247,38 @@ impl Core {
         }
         self.table.store(Arc::new(table));
         self.report(|| Report::Changed);
+        self.tell_change();
     }
 
     /// Makes the table anew of the same endpoints, since their health or their shares have changed.
     pub(crate) fn refresh(&self) {
         let _given = self.lock();
-        let table = self.table.load().anew(Rules::of(&self.config));
+        let local = self.local.load();
+        let table = self.table.load().anew(self.rules(local.as_ref()));
         self.table.store(Arc::new(table));
+        self.tell_change();
+    }
+
+    /// The proxy stands here, and the table heeds it.
+    pub(crate) fn stand(&self, local: &Arc<Local>) {
+        let before = self.local.swap(Some(local.clone()));
+        if before.is_none_or(|before| before != *local) && self.used.load(Relaxed) {
+            self.refresh();
+        }
+    }
+
+    /// What its table is made by.
+    pub(crate) fn rules<'a>(&'a self, local: Option<&'a Arc<Local>>) -> Rules<'a> {
+        Rules { local: local.map(|local| &**local), ..Rules::of(&self.config) }
+    }
+
+    /// Where the proxy stands, as far as the cluster knows.
+    pub(crate) fn local(&self) -> Guard<Option<Arc<Local>>> {
+        self.local.load()
+    }
+
+    fn tell_change(&self) {
+        self.on_change.get().into_iter().for_each(|changed| changed.notify_one());
     }
 
     /// The table for a cluster that takes this one's place. Who was found to fail begins anew, as in Envoy.
@@ -260,7 +293,8 @@ impl Core {
         if cleared == 0 && Rules::of(heir) == Rules::of(&self.config) {
             table
         } else {
-            Arc::new(table.anew(Rules::of(heir)))
+            let local = self.local.load_full();
+            Arc::new(table.anew(Rules { local: local.as_deref(), ..Rules::of(heir) }))
         }
     }
 

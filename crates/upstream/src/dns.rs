@@ -86,8 +86,8 @@ impl Core {
     /// Makes the table anew of the addresses that are known. Under the lock.
     pub(crate) fn follow_known(&self, given: &EndpointSet) {
         let first_only = matches!(self.config.discovery, Discovery::LogicalDns(_));
-        let previous = self.table();
-        self.swap(resolved(given, &[], Rules::of(&self.config), &previous, first_only));
+        let (previous, local) = (self.table(), self.local());
+        self.swap(resolved(given, &[], self.rules(local.as_ref()), &previous, first_only));
     }
 
     /// Looks every name up once and swaps the table if something changed. Says whether all names were resolved.
@@ -109,9 +109,9 @@ impl Core {
         }
         let still = self.lock();
         if Arc::ptr_eq(&still, &given) {
-            let previous = self.table();
+            let (previous, local) = (self.table(), self.local());
             let first_only = matches!(self.config.discovery, Discovery::LogicalDns(_));
-            let table = resolved(&given, &found, Rules::of(&self.config), &previous, first_only);
+            let table = resolved(&given, &found, self.rules(local.as_ref()), &previous, first_only);
             if !table.is_like(&previous) {
                 self.swap(table);
             }

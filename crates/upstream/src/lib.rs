@@ -20,7 +20,8 @@
 //! | file | owns |
 //! |---|---|
 //! | `cluster` | settings, table and TLS of one cluster; what survives an update |
-//! | `table`, `priority`, `locality`, `balance`, `hashing`, `ewma` | who is picked: pure |
+//! | `table`, `priority`, `locality`, `zones`, `balance`, `hashing`, `ewma` | who is picked: pure |
+//! | `vantage` | where the proxy stands itself, for clusters whose localities count by that |
 //! | `pools`, `pool` | connections of one worker to one cluster, to one endpoint |
 //! | `dial`, `tls` | one new connection |
 //! | `breaker` | how much at once |
@@ -50,7 +51,9 @@ pub mod priority;
 mod stats;
 mod table;
 mod tls;
+mod vantage;
 mod worker;
+pub mod zones;
 
 pub use breaker::Retry;
 pub use cluster::{BuildError, Cluster};
@@ -64,4 +67,5 @@ pub use priority::PastPriorities;
 pub use stats::{ClusterStats, Event};
 pub use table::{EndpointTable, Order, Rules};
 pub use tls::Secrets;
+pub use vantage::Vantage;
 pub use worker::{ROUND, Worker};

@@ -1,4 +1,5 @@
-//! Localities of one priority that have shares of its load, by their weights: Envoy's locality-weighted balancing.
+//! Localities of one priority that have shares of its load: by their weights (Envoy's locality-weighted balancing), or by how
+//! near they are (see `zones`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,21 +32,46 @@ const FINE: f64 = (1 << 20) as f64;
 impl Parts {
     /// The localities among the endpoints of a priority. Each counts by its weight while its share of endpoints of this
     /// health, times the factor of overprovisioning, reaches the whole, and by less below.
-    pub fn new<'a>(
+    pub fn weighted<'a>(
         endpoints: impl Iterator<Item = (u32, &'a Arc<Endpoint>)>,
         weights: &Weights,
         spread: Spread,
         health: Health,
         growth: &Growth<'_>,
     ) -> Self {
+        Self::of(endpoints, health, growth, |locality, part| {
+            let available = (f64::from(spread.overprovisioning) / 100.0 * part).min(1.0);
+            let weight = f64::from(weights.get(locality).copied().unwrap_or(0)) * available;
+            (weight * FINE).round() as u64
+        })
+    }
+
+    /// The localities among the endpoints of a priority, each with a share.
+    pub fn shared<'a>(
+        endpoints: impl Iterator<Item = (u32, &'a Arc<Endpoint>)>,
+        shares: &BTreeMap<&Locality, u64>,
+        health: Health,
+        growth: &Growth<'_>,
+    ) -> Self {
+        Self::of(endpoints, health, growth, |locality, part| match part {
+            0.0 => 0,
+            _ => shares.get(&**locality).copied().unwrap_or(0),
+        })
+    }
+
+    /// `weight` is given each locality, and which part of its endpoints have this health.
+    fn of<'a>(
+        endpoints: impl Iterator<Item = (u32, &'a Arc<Endpoint>)>,
+        health: Health,
+        growth: &Growth<'_>,
+        weight: impl Fn(&Arc<Locality>, f64) -> u64,
+    ) -> Self {
         let (mut sums, mut groups, mut sum) = (Vec::new(), Vec::new(), 0);
         for (locality, members) in by_locality(endpoints) {
             let fit = || members.iter().filter(|(_, endpoint)| endpoint.health() == health);
-            let part = fit().count() as f64 / members.len() as f64;
-            let available = (f64::from(spread.overprovisioning) / 100.0 * part).min(1.0);
-            let weight = f64::from(weights.get(locality).copied().unwrap_or(0)) * available;
-            if weight > 0.0 {
-                sum += (weight * FINE).round() as u64;
+            let weight = weight(locality, fit().count() as f64 / members.len() as f64);
+            if weight > 0 {
+                sum += weight;
                 sums.push(sum);
                 groups.push(Group::new(fit().map(|(at, endpoint)| (*at, growth.of(endpoint)))));
             }

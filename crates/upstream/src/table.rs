@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::cluster::{Balancing, Localities, PANIC_PERCENT, PeakEwma};
+use model::cluster::{Balancing, Localities, PANIC_PERCENT, PeakEwma, ZoneRouting};
 use model::endpoint::{Health, Spread};
 use model::{Address, EndpointSet, Locality, SlowStart};
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use crate::endpoint::{Endpoint, EndpointId, Flag, Place};
 use crate::hashing::HashTable;
 use crate::locality::{Parts, Weights, hash_members};
 use crate::priority::{Count, Filled, Loads, PastPriorities, Tier};
+use crate::zones::{Local, shares, tallies};
 
 /// The endpoints of one cluster. Immutable; an update makes a new one.
 #[derive(Debug, Default)]
@@ -37,10 +38,21 @@ struct Level {
     degraded: Group,
     /// Those that serve in panic: all, save the draining, unless there are only such.
     all: Group,
-    /// Where localities have shares: the healthy and the degraded of each.
-    parts: Option<Box<[Parts; 2]>>,
+    /// Where localities have shares.
+    divided: Option<Box<Divided>>,
+    /// Nobody is picked in panic.
+    fails_in_panic: bool,
     /// Where the cluster chooses by a hash.
     hashes: Option<Box<HashTable>>,
+}
+
+/// The endpoints of a priority by locality.
+#[derive(Debug)]
+struct Divided {
+    /// The healthy and the degraded ones; none: nobody is to be picked.
+    parts: Option<[Parts; 2]>,
+    /// Of so many of a hundred draws; for the others localities are alike.
+    percent: u8,
 }
 
 /// What of a cluster's settings its table depends on.
@@ -50,6 +62,8 @@ pub struct Rules<'a> {
     pub balancing: &'a Balancing,
     /// What localities have to do with it.
     pub localities: Localities,
+    /// Where the proxy stands, if that is known.
+    pub local: Option<&'a Local>,
     /// The endpoint that was dialled comes first.
     pub prefers_dialled: bool,
     /// Below this share of available endpoints a priority uses all of its endpoints, in percent; 0: never.
@@ -66,6 +80,7 @@ impl<'a> Rules<'a> {
         Self {
             balancing: &config.balancing,
             localities: config.localities,
+            local: None,
             prefers_dialled: config.prefers_dialled,
             panic_percent: config.panic_percent,
             slow_start: config.slow_start.as_deref(),
@@ -79,6 +94,7 @@ impl Default for Rules<'_> {
         Self {
             balancing: &Balancing::RoundRobin,
             localities: Localities::Alike,
+            local: None,
             prefers_dialled: false,
             panic_percent: PANIC_PERCENT,
             slow_start: None,
@@ -175,10 +191,13 @@ impl EndpointTable {
         let none = Weights::new();
         for (at, level) in levels.iter_mut().enumerate() {
             let weights = match rules.localities {
-                Localities::Alike => None,
+                Localities::Alike | Localities::Zones(_) => None,
                 Localities::Weighted => Some(weights.get(&level.priority).unwrap_or(&none)),
             };
-            level.divide(&endpoints, weights, spread, &growth);
+            match rules.localities {
+                Localities::Zones(zones) => level.divide_by_zone(&endpoints, zones, rules, &growth),
+                _ => level.divide(&endpoints, weights, spread, &growth),
+            }
             level.hash(&endpoints, weights, rules.balancing, loads.panics(at));
         }
         let by_address = if rules.prefers_dialled { by_address(&endpoints) } else { Box::default() };
@@ -226,8 +245,11 @@ impl EndpointTable {
         let draw = if let Order::Hash(hash, _) = order { hash } else { draw };
         let (at, tier) = loads.pick(draw)?;
         let level = self.levels.get(at)?;
+        if let Order::Hash(hash, attempt) = order {
+            return self.endpoints.get(level.hashes.as_ref()?.pick(hash, attempt)? as usize);
+        }
         let within = mix(draw);
-        let group = level.group(tier, within);
+        let group = level.group(tier, within)?;
         let active = |at: u32| self.endpoints[at as usize].active();
         let at = match order {
             Order::Turn(turn) => group.in_turn(turn),
@@ -240,7 +262,7 @@ impl EndpointTable {
                 let load = |at: u32| self.endpoints[at as usize].live().estimate.load(active(at), now, &settings);
                 group.quickest(within, load)
             }
-            Order::Hash(hash, attempt) => level.hashes.as_ref()?.pick(hash, attempt),
+            Order::Hash(..) => None,
         }?;
         self.endpoints.get(at as usize)
     }
@@ -299,17 +321,40 @@ impl Level {
             healthy: group(&|health| health == Health::Healthy),
             degraded: group(&|health| health == Health::Degraded),
             all,
-            parts: None,
+            divided: None,
+            fails_in_panic: false,
             hashes: None,
         }
     }
 
     /// Divides the endpoints by locality, if localities have shares.
     fn divide(&mut self, endpoints: &[Arc<Endpoint>], weights: Option<&Weights>, spread: Spread, growth: &Growth<'_>) {
-        self.parts = weights.map(|weights| {
-            let of = |health| Parts::new(of_priority(endpoints, self.priority), weights, spread, health, growth);
-            Box::new([of(Health::Healthy), of(Health::Degraded)])
+        self.divided = weights.map(|weights| {
+            let of = |health| Parts::weighted(of_priority(endpoints, self.priority), weights, spread, health, growth);
+            Box::new(Divided { parts: Some([of(Health::Healthy), of(Health::Degraded)]), percent: 100 })
         });
+    }
+
+    /// Divides the endpoints by locality, if that of the proxy comes first: at the first priority only, as in Envoy.
+    fn divide_by_zone(
+        &mut self,
+        endpoints: &[Arc<Endpoint>],
+        zones: ZoneRouting,
+        rules: Rules<'_>,
+        growth: &Growth<'_>,
+    ) {
+        self.fails_in_panic = zones.fails_in_panic;
+        let Some(local) = rules.local.filter(|_| self.priority == 0) else { return };
+        let members = || of_priority(endpoints, self.priority);
+        let upstream = tallies(members().map(|(_, endpoint)| &**endpoint));
+        let Some(shares) = shares(&zones, local, &upstream) else { return };
+        let panics = local.panics(rules.panic_percent);
+        if panics && !zones.fails_in_panic {
+            return;
+        }
+        let of = |health| Parts::shared(members(), &shares, health, growth);
+        let parts = (!panics).then(|| [of(Health::Healthy), of(Health::Degraded)]);
+        self.divided = Some(Box::new(Divided { parts, percent: zones.percent }));
     }
 
     /// Makes the table of hashes, if the cluster chooses by one: of the healthy ones, or in panic of all.
@@ -321,14 +366,20 @@ impl Level {
         }
     }
 
-    /// The endpoints of a tier: those of one locality, where localities have shares.
-    fn group(&self, tier: Tier, draw: u64) -> &Group {
-        let part = |at: usize| self.parts.as_ref().and_then(|parts| parts[at].pick(mix(draw)));
-        match tier {
-            Tier::Healthy => part(0).unwrap_or(&self.healthy),
-            Tier::Degraded => part(1).unwrap_or(&self.degraded),
-            Tier::Panic => &self.all,
+    /// The endpoints of a tier: those of one locality, where localities have shares; none if nobody is to be picked.
+    fn group(&self, tier: Tier, draw: u64) -> Option<&Group> {
+        let (whole, place) = match tier {
+            Tier::Panic => return (!self.fails_in_panic).then_some(&self.all),
+            Tier::Healthy => (&self.healthy, 0),
+            Tier::Degraded => (&self.degraded, 1),
+        };
+        let Some(divided) = &self.divided else { return Some(whole) };
+        let draw = mix(draw);
+        if divided.percent < 100 && mix(draw) % 100 >= u64::from(divided.percent) {
+            return Some(whole);
         }
+        let parts = divided.parts.as_ref()?;
+        Some(parts[place].pick(draw).unwrap_or(whole))
     }
 }
 

@@ -12,6 +12,7 @@ pub struct Bootstrap {
     http_filters: String,
     clusters: String,
     listeners: String,
+    zone: Option<&'static str>,
 }
 
 /// A bootstrap whose routes are these virtual hosts.
@@ -80,6 +81,12 @@ impl Bootstrap {
         self
     }
 
+    /// The proxy runs in this zone, and is itself an endpoint of the cluster `local`, which has to be among the others.
+    pub fn stands_in(mut self, zone: &'static str) -> Self {
+        self.zone = Some(zone);
+        self
+    }
+
     /// More listeners, each of them as a whole.
     pub fn listeners(mut self, more: &str) -> Self {
         self.listeners += more.trim_start_matches('\n');
@@ -140,14 +147,25 @@ impl Bootstrap {
         ] {
             clusters += &format!("{}\n", cluster(name, ports, more));
         }
-        file(&format!("{}\n{}", self.listener("LISTEN", &self.filter), self.listeners), &(clusters + &self.clusters))
+        let listeners = format!("{}\n{}", self.listener("LISTEN", &self.filter), self.listeners);
+        let text = file(&listeners, &(clusters + &self.clusters));
+        match self.zone {
+            None => text,
+            Some(zone) => {
+                let placed = format!("node: {{id: test, cluster: test, locality: {{zone: {zone}}}}}");
+                text.replace(NODE, &placed) + "cluster_manager: {local_cluster_name: local}\n"
+            }
+        }
     }
 }
+
+/// Who the proxy is.
+const NODE: &str = "node: {id: test, cluster: test}";
 
 /// A file of listeners and clusters.
 pub fn file(listeners: &str, clusters: &str) -> String {
     format!(
-        "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: $ADMIN}}}}}}\nnode: {{id: test, cluster: test}}\nstatic_resources:\n  listeners:\n{}\n  clusters:\n{}\n",
+        "admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: $ADMIN}}}}}}\n{NODE}\nstatic_resources:\n  listeners:\n{}\n  clusters:\n{}\n",
         indent(listeners, 2),
         indent(clusters, 2)
     )

@@ -28,10 +28,6 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ("configSources", "documents come from the directory of the control plane and from `halcyon apply`"),
     ("trustDomainAliases", "certificates of the aliases are not taken"),
     ("caCertificates", "peers are checked against the mesh's own roots only"),
-    (
-        "zoneAwareLbSetting{}",
-        "requests stay in the client's region while it can take them, but its zone is not preferred there",
-    ),
     ("inboundClusterStatName", "clusters keep their names in metrics"),
     ("outboundClusterStatName", "clusters keep their names in metrics"),
     ("certificates", "no certificate is made and put into a Secret"),

@@ -47,8 +47,6 @@ macro_rules! at_each_policy {
 }
 
 const POLICY: &[NotEnforced] = at_each_policy! {
-    "loadBalancer.zoneAwareLbSetting{}":
-        "requests stay in the client's region while it can take them, but its zone is not preferred there";
     "outlierDetection.consecutiveErrors": "it is not counted: `consecutive5xxErrors` and `consecutiveGatewayErrors` are";
 };
 
@@ -78,24 +76,8 @@ const SERVICE_ENTRY: &[NotEnforced] = &[
 
 const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.network", ONE_NETWORK)];
 
-const WORKLOAD_GROUP: &[NotEnforced] = &[
-    ("spec.metadata.annotations", "workloads have no annotations"),
-    ("spec.template.network", ONE_NETWORK),
-    ("spec.template.ports", "the ports of a workload are said when it is started, and by its services"),
-    ("spec.probe.httpGet.httpHeaders", "the program is asked without further headers"),
-    ("spec.probe.httpGet.host", "the program is asked by its own address"),
-    ("spec.probe.httpGet.scheme=HTTPS", "the program is asked whether it listens, and no more"),
-    ("spec.probe.tcpSocket.host", "the program is asked at its own address"),
-    ("spec.probe.exec{}", "no command is run: the program is ready when it listens"),
-    ("spec.probe.grpc{}", "the program is ready when it listens"),
-    ("spec.probe.initialDelaySeconds", ASKED_AT_ONCE),
-    ("spec.probe.timeoutSeconds", ASKED_AT_ONCE),
-    ("spec.probe.periodSeconds", ASKED_AT_ONCE),
-    ("spec.probe.successThreshold", ASKED_AT_ONCE),
-    ("spec.probe.failureThreshold", ASKED_AT_ONCE),
-];
-
-const ASKED_AT_ONCE: &str = "the program is asked from its start on, until it is ready";
+const WORKLOAD_GROUP: &[NotEnforced] =
+    &[("spec.metadata.annotations", "workloads have no annotations"), ("spec.template.network", ONE_NETWORK)];
 
 const NO_START: &str = "a proxy is told this when it is started (`halcyon run`, `halcyon gateway`)";
 

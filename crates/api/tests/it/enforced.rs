@@ -63,7 +63,6 @@ outlierDetection: {consecutiveErrors: 3}
 const OTHER_POLICY: &str = "
 loadBalancer:
   consistentHash: {useSourceIp: true}
-  zoneAwareLbSetting: {}
 ";
 
 const THIRD_POLICY: &str = "
@@ -283,7 +282,6 @@ inboundTrafficPolicy: {mode: PASSTHROUGH}
 configSources: [{address: 'xds://x', tlsSettings: {mode: SIMPLE}, subscribedResources: [SERVICE_REGISTRY]}]
 trustDomainAliases: [old]
 caCertificates: [{pem: x}]
-zoneAwareLbSetting: {}
 inboundClusterStatName: a
 outboundClusterStatName: b
 certificates: [{secretName: a, dnsNames: [b]}]

@@ -44,9 +44,18 @@ fn static_resources() {
 fn json_and_either_spelling_of_fields() {
     let text = r#"{"node": {"id": "a", "metadata": {"n": 1, "l": ["x"]}}, "admin": {"address": {"socketAddress": {"address": "127.0.0.1", "portValue": 9901}}}}"#;
     let read = parse("envoy.json", text).unwrap();
+    assert_eq!(read.local_cluster, None);
     assert_eq!(read.admin, Some("127.0.0.1:9901".parse().unwrap()));
     let metadata = envoyfile::json_of(read.node.metadata.as_ref().unwrap());
     assert_eq!(serde_json::Value::Object(metadata), serde_json::json!({ "n": 1.0, "l": ["x"] }));
+}
+
+#[test]
+fn the_cluster_of_the_proxy_itself() {
+    let read = |manager: &str| parse("envoy.yaml", &format!("cluster_manager: {manager}"));
+    assert_eq!(read("{local_cluster_name: mine}").unwrap().local_cluster.as_deref(), Some("mine"));
+    assert_eq!(read("{enable_deferred_cluster_creation: true}").unwrap().local_cluster, None);
+    assert!(error("cluster_manager: {upstream_bind_config: {}}").contains("cluster_manager.upstream_bind_config"));
 }
 
 #[test]

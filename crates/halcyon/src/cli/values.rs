@@ -36,7 +36,7 @@ pub(super) fn duration(text: &str) -> Result<std::time::Duration, base::duration
 }
 
 /// A port of the program.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     pub number: u16,
     pub name: Option<String>,

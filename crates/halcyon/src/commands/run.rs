@@ -1,29 +1,33 @@
 //! `halcyon run`: a program in the mesh, with a sidecar beside it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use control::registration::{RegisteredCapture, RegisteredPort, RegisteredRole, RegisteredUpstream};
-use launch::{Event, Launch, LoopbackClaim, Prepared, SidecarOutput};
+use launch::{CommandSpec, Event, Launch, LoopbackClaim, Prepared, SidecarOutput};
 
-use crate::cli::{Capture, Discovery, Place, Ready, RunArgs, Upstream};
-use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, ReadyCheck, Ticket};
+use crate::cli::{Capture, Discovery, Place, RunArgs, Upstream};
+use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, Ticket};
 use crate::{paths, print};
 
 mod described;
+mod ready;
 
 use described::Described;
 
 /// The exit code is the program's own.
-pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
+pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
     let described = Described::of(place, &args).await?;
-    let ready = ready_check(&args, described.ready.as_ref())?;
+    if args.ports.is_empty() {
+        args.ports.clone_from(&described.ports);
+    }
     let folder = Folder::new(place, &described.workload)?;
+    let (ready, command) = ready::check(&args, described.probe.as_ref(), &folder.path)?;
     let (address, claim) = address(&args)?;
-    let prepared = prepare(&args, &folder).await?;
+    let prepared = prepare(&args, &folder, command).await?;
     let ticket = Ticket::get(place, &args.join, &args.namespace, &described.service_account, &folder.instance).await?;
     let capture = capture(&args, &prepared, address)?;
     let ports = inbound_ports(&args, address, prepared.is_captured())?;
@@ -57,29 +61,6 @@ pub async fn run(place: &Place, args: RunArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(ending.exit_code()))
 }
 
-/// What the sidecar finds the program's readiness by, at the address by which it will reach it.
-fn ready_check(args: &RunArgs, of_group: Option<&Ready>) -> Result<Option<ReadyCheck>> {
-    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let ready = match (&args.ready, &args.envoy) {
-        (None | Some(Ready::None), Some(_)) => return Ok(None),
-        (Some(_), Some(_)) => bail!(
-            "--ready: a stock Envoy does not tell whether its program is ready; expected `none`, or our own sidecar: leave \
-             out --ready, or --envoy"
-        ),
-        (ready, None) => ready.as_ref().or(of_group).unwrap_or(&Ready::Tcp),
-    };
-    let first = args.ports.first().map(|port| port.number);
-    Ok(match ready {
-        Ready::None => None,
-        Ready::Tcp if first.is_none() => None,
-        Ready::Tcp => Some(ReadyCheck::Tcp(args.ports.iter().map(|port| at(port.number)).collect())),
-        Ready::Http { port, path } => {
-            let port = port.or(first).context("--ready: no port is known; say --port, or `http:PORT/PATH`")?;
-            Some(ReadyCheck::Http(at(port), path.clone()))
-        }
-    })
-}
-
 /// The address of the sidecar: as said, else a free one, which is ours until this process ends.
 fn address(args: &RunArgs) -> Result<(IpAddr, Option<LoopbackClaim>)> {
     if let Some(address) = args.address {
@@ -91,7 +72,7 @@ fn address(args: &RunArgs) -> Result<(IpAddr, Option<LoopbackClaim>)> {
     Ok((claim.address().into(), Some(claim)))
 }
 
-async fn prepare(args: &RunArgs, folder: &Folder) -> Result<Prepared> {
+async fn prepare(args: &RunArgs, folder: &Folder, command: Option<CommandSpec>) -> Result<Prepared> {
     let (program, arguments) = args.program.split_first().context("there is no program to run")?;
     let capture = match (args.capture, &args.envoy) {
         (Capture::Namespace, Some(_)) => bail!("a stock Envoy cannot take sockets of a namespace; say --capture=none"),
@@ -102,6 +83,7 @@ async fn prepare(args: &RunArgs, folder: &Folder) -> Result<Prepared> {
     let mut launch = Launch::new(program, arguments.iter().cloned());
     launch.capture = capture;
     launch.netns_socket_path = Some(folder.path.join("sockets"));
+    launch.command = command;
     launch.on_event = Arc::new(tell);
     Ok(launch.prepare().await?)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{ProxySetup, READINESS, ReadyCheck};
+use super::{ProxySetup, READINESS};
 
 /// The program's namespace, as its sidecar reaches it.
 pub struct Inside {
@@ -41,12 +41,8 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
         "drain_seconds": 5,
         "explain": setup.explain,
     });
-    match &setup.ready {
-        Some(ReadyCheck::Tcp(addresses)) => file["program_ready"] = json!({ "tcp": addresses }),
-        Some(ReadyCheck::Http(address, path)) => {
-            file["program_ready"] = json!({ "http": { "address": address, "path": path } });
-        }
-        None => {}
+    if let Some(ready) = &setup.ready {
+        file["program_ready"] = ready.json();
     }
     if setup.on_demand {
         file["on_demand"] = json!({});

@@ -3,9 +3,11 @@
 //! One loop over two files, the link to the supervisor and a `signalfd`. (The server of unconnected sockets is a
 //! thread of its own, started after the namespace was entered.)
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitStatus, getpid, getppid, kill_process};
+use rustix::process::{Pid, WaitStatus, getpid, getppid, kill_process, kill_process_group};
 use transport::netns::NetnsSocketServer;
 
 use super::{descendants, loopback, namespace, tied_to};
@@ -62,8 +64,21 @@ fn run(program: OsString, args: Vec<OsString>) -> io::Result<()> {
         }
     }
     let parent = getppid();
-    Inner { link, signals, blocked, parent, program, args, stdin, socket_server, running: None, terminal: Vec::new() }
-        .run()
+    let inner = Inner {
+        link,
+        signals,
+        blocked,
+        parent,
+        program,
+        args,
+        stdin,
+        socket_server,
+        running: None,
+        env: Vec::new(),
+        commands: HashMap::new(),
+        terminal: Vec::new(),
+    };
+    inner.run()
 }
 
 /// The link came as standard input, since that can be owned without trusting a number. (The program gets the user's
@@ -132,6 +147,10 @@ struct Inner {
     stdin: Option<OwnedFd>,
     socket_server: Option<PathBuf>,
     running: Option<Pid>,
+    /// The variables that it was given, for commands beside it.
+    env: Vec<(String, String)>,
+    /// Commands that run, by their numbers.
+    commands: HashMap<u64, Pid>,
     /// Signals that the terminal sent to the whole process group, and when.
     terminal: Vec<(i32, Instant)>,
 }
@@ -171,6 +190,8 @@ impl Inner {
                     Some((Order::Finish, _)) => return Ok(Over::Finished),
                     Some((Order::Start { env }, _)) => self.start(env)?,
                     Some((Order::Signal(number), _)) => self.deliver(number),
+                    Some((Order::Command { number, command }, _)) => self.command(number, command)?,
+                    Some((Order::EndCommand { number }, _)) => self.end_command(number),
                     Some((Order::Prepare { .. }, _)) => {}
                 }
             }
@@ -194,12 +215,19 @@ impl Inner {
 
     fn reap(&mut self) -> io::Result<()> {
         let mut status = None;
+        let mut commands = Vec::new();
         let running = self.running;
         descendants::reap(|pid, ended| {
             if Some(pid) == running {
                 status = Some(ending(ended));
+            } else if let Some(number) = self.commands.iter().find(|(_, of)| **of == pid).map(|(number, _)| *number) {
+                commands.push((number, ending(ended)));
             }
         });
+        for (number, ending) in commands {
+            self.commands.remove(&number);
+            wire::send(&self.link, &Report::CommandEnded { number, ending }, &[])?;
+        }
         if let Some(ending) = status {
             self.running = None;
             wire::send(&self.link, &Report::Ended(ending), &[])?;
@@ -209,7 +237,8 @@ impl Inner {
 
     fn start(&mut self, env: Vec<(String, String)>) -> io::Result<()> {
         let mut command = tied_to(std::process::id(), &self.blocked, &self.program, &self.args);
-        command.envs(env).stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from));
+        command.envs(env.iter().cloned()).stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from));
+        self.env = env;
         let report = match command.spawn() {
             Ok(child) => {
                 self.running = Pid::from_raw(child.id() as i32);
@@ -218,6 +247,27 @@ impl Inner {
             Err(error) => Report::NotStarted { errno: errno_of(&error).raw_os_error() },
         };
         wire::send(&self.link, &report, &[])
+    }
+
+    /// Runs a command in a process group of its own, so that it can be ended with all that it started.
+    fn command(&mut self, number: u64, command: Vec<String>) -> io::Result<()> {
+        let mut words = command.into_iter().map(OsString::from);
+        let Some(program) = words.next() else { return Ok(()) };
+        let mut command = tied_to(std::process::id(), &self.blocked, &program, &words.collect::<Vec<_>>());
+        command.envs(self.env.iter().cloned()).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match command.spawn().ok().and_then(|child| Pid::from_raw(child.id() as i32)) {
+            Some(pid) => _ = self.commands.insert(number, pid),
+            // As shells say that something cannot be executed.
+            None => wire::send(&self.link, &Report::CommandEnded { number, ending: Ending::Exited(126) }, &[])?,
+        }
+        Ok(())
+    }
+
+    fn end_command(&mut self, number: u64) {
+        if let Some(pid) = self.commands.remove(&number) {
+            let _ = kill_process_group(pid, rustix::process::Signal::KILL);
+        }
     }
 
     /// Passes a signal on, unless the terminal has sent it to the program already.

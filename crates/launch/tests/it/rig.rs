@@ -111,6 +111,18 @@ impl Rig {
         Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
     }
 
+    /// Asks for the command; the answer.
+    pub fn ask(&self) -> String {
+        let mut answer = String::new();
+        UnixStream::connect(self.path("command.sock")).unwrap().read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Lets the launches of this rig use a file.
+    pub fn give(&self, name: &str) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o666)).unwrap();
+    }
+
     pub fn events(&self) -> String {
         fs::read_to_string(self.path("events")).unwrap_or_default()
     }

@@ -93,6 +93,48 @@ fn others_hear_first_that_a_workload_leaves() {
 }
 
 #[test]
+fn commands_run_where_the_program_does() {
+    let script = "test \"$EXTRA\" = more || exit 5; test -f answer || exit 6; \
+                  test \"$(cat namespace)\" = \"$(readlink /proc/self/ns/net)\" || exit 7; \
+                  read code < answer; test \"$code\" = slow && { touch begun; sleep 600; }; exit $code";
+    for rig in rigs() {
+        for capture in ["auto", "none"] {
+            let mut command = rig.command(
+                "supervise",
+                capture,
+                &["sh", "-c", "readlink /proc/self/ns/net > namespace; echo ready; cat fifo"],
+            );
+            std::process::Command::new("mkfifo").arg(rig.path("fifo")).status().unwrap();
+            rig.give("fifo");
+            command.env("LAUNCH_TEST_COMMAND", script);
+            let running = rig.go_on(command);
+            assert_eq!(running.first, "ready");
+            assert_eq!(rig.ask(), "ended (exit code 6)\n");
+            for (answer, expected) in [("0", "\n"), ("3", "ended (exit code 3)\n"), ("0", "\n")] {
+                std::fs::write(rig.path("answer"), format!("{answer}\n")).unwrap();
+                assert_eq!(rig.ask(), expected, "{answer}, {capture}");
+            }
+            // Who does not wait for it ends it.
+            std::fs::write(rig.path("answer"), "slow\n").unwrap();
+            let asked = std::os::unix::net::UnixStream::connect(rig.path("command.sock")).unwrap();
+            eventually(|| rig.path("begun").exists().then_some(()).ok_or("not begun".to_owned()));
+            assert!(rig.processes().iter().any(|process| process.contains("sleep 600")));
+            drop(asked);
+            eventually(|| match rig.processes() {
+                left if left.iter().any(|process| process.contains("sleep 600")) => Err(format!("{left:?}")),
+                _ => Ok(()),
+            });
+            std::fs::write(rig.path("fifo"), "").unwrap();
+            assert_eq!(running.code(), Some(0));
+            for left in ["namespace", "fifo", "answer", "begun"] {
+                std::fs::remove_file(rig.path(left)).unwrap();
+            }
+            rig.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
 fn ctrl_c_reaches_the_program_once() {
     use std::io::{Read, Write};
     let script = "trap 'echo interrupted' INT; trap 'echo asked; exit 3' TERM; echo ready; \

@@ -24,6 +24,8 @@ pub struct Change {
     pub(super) namespaces: BTreeSet<String>,
     /// Addresses whose proxies' incoming side may be different.
     pub(super) addresses: BTreeSet<IpAddr>,
+    /// Workloads with other instances, or with one that became ready or not, where proxies are told of those of their own.
+    pub(super) kin: BTreeSet<(String, Arc<str>)>,
     /// Namespaces with different secrets.
     pub(super) secrets: BTreeSet<String>,
     /// What gateways open, or the rules bound to them.
@@ -42,12 +44,14 @@ impl Change {
 
     /// Adds what changed in the step after.
     pub fn add(&mut self, later: Self) {
-        let Self { endpoints, hosts, patterns, namespaces, addresses, secrets, gateways, everything, problems } = later;
+        let Self { endpoints, hosts, patterns, namespaces, addresses, kin, secrets, gateways, everything, problems } =
+            later;
         self.endpoints.extend(endpoints);
         self.hosts.extend(hosts);
         self.patterns.extend(patterns);
         self.namespaces.extend(namespaces);
         self.addresses.extend(addresses);
+        self.kin.extend(kin);
         self.secrets.extend(secrets);
         self.gateways |= gateways;
         self.everything |= everything;
@@ -87,8 +91,9 @@ impl Change {
 
     /// May what is any proxy's own be different?
     pub fn concerns_any_own(&self) -> bool {
-        let Self { namespaces, addresses, secrets, gateways, everything, .. } = self;
-        !(namespaces.is_empty() && addresses.is_empty() && secrets.is_empty()) || *gateways || *everything
+        let Self { namespaces, addresses, kin, secrets, gateways, everything, .. } = self;
+        let none = namespaces.is_empty() && addresses.is_empty() && kin.is_empty() && secrets.is_empty();
+        !none || *gateways || *everything
     }
 
     /// May the cluster of the workload at this address be different? The world is the new one.
@@ -105,6 +110,7 @@ impl Change {
             || self.addresses.contains(&node.address)
             || self.namespaces.contains(&node.namespace)
             || self.secrets.contains(&node.namespace)
+            || !self.kin.is_empty() && self.kin.contains(&(node.namespace.clone(), node.workload.name.clone()))
             || self.gateways && matches!(node.role, Role::Gateway { .. })
     }
 }

@@ -259,6 +259,7 @@ impl<'a> Editing<'a> {
         }
         for workload in old.into_iter().chain(new) {
             self.change.addresses.insert(workload.address);
+            self.kin(workload);
             let selecting = self.new.known.iter().filter(|known| known.service.selects(workload));
             self.touched.extend(selecting.map(|known| known.service.host.clone()));
             self.at_address(workload.address);
@@ -266,6 +267,13 @@ impl<'a> Editing<'a> {
                 let host = complete_host(&implied.name, &workload.namespace, &self.new.settings.dns_domain);
                 self.redefined.insert(host.into());
             }
+        }
+    }
+
+    /// Proxies beside the same workload may be told something else of it.
+    fn kin(&mut self, workload: &Workload) {
+        if self.new.pairs.zones {
+            self.change.kin.insert((workload.namespace.clone(), workload.reference.name.clone()));
         }
     }
 
@@ -294,7 +302,11 @@ impl<'a> Editing<'a> {
         for known in self.old.known.iter().filter(|k| k.members.iter().any(|w| changed.contains(&w.address))) {
             self.change.note_endpoints(Some(known));
         }
-        changed.into_iter().for_each(|address| self.at_address(address));
+        for address in changed {
+            let there: Vec<Arc<Workload>> = self.new.at(address).cloned().collect();
+            there.iter().for_each(|workload| self.kin(workload));
+            self.at_address(address);
+        }
     }
 
     /// Makes the services anew that may be others, and says how they are.

@@ -65,6 +65,8 @@ pub struct Pairs {
     compared: BTreeSet<String>,
     /// Something depends on where the node is.
     pub localities: bool,
+    /// Somewhere the node's zone comes first, for which it has to know where the others of its workload are.
+    pub zones: bool,
     /// Something is chosen by a hash.
     pub hashes: bool,
 }
@@ -97,6 +99,7 @@ impl Pairs {
         self.localities |= has_outlier_detection || locality.is_some();
         let zones = balancer.and_then(|b| b.zone_aware_lb_setting.as_ref()).filter(|s| s.enabled != Some(false));
         self.localities |= zones.is_some();
+        self.zones |= zones.is_some();
         let labels = locality.iter().flat_map(|setting| &setting.failover_priority);
         let labels = labels.chain(zones.iter().flat_map(|setting| &setting.failover_priority));
         self.compared.extend(labels.filter(|label| !label.contains('=')).cloned());
@@ -108,6 +111,7 @@ impl Pairs {
         let of_labels = of_labels.chain(mesh.zones.iter().flat_map(|setting| &setting.failover_priority));
         self.compared.extend(of_labels.filter(|label| !label.contains('=')).cloned());
         self.localities |= mesh.outliers.is_some() || mesh.localities.is_some() || mesh.zones.is_some();
+        self.zones |= mesh.zones.as_ref().is_some_and(|setting| setting.enabled != Some(false));
     }
 
     fn add_service(&mut self, asked: Asked) {

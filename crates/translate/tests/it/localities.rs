@@ -1,12 +1,14 @@
 //! Priorities and weights of localities, as Istio's control plane computes them for a client.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use model::EndpointSet;
-use model::cluster::{Discovery, Localities};
-use translate::{Node, World};
+use model::cluster::{Discovery, LOCAL_CLUSTER, Localities};
+use model::endpoint::Health;
+use translate::{Edit, Node, Workload, World};
 
-use super::mesh::{BOOKINFO, config, sidecar, world};
+use super::mesh::{BOOKINFO, config, gateway, sidecar, workload, world};
 
 const CLUSTER: &str = "outbound|9080||reviews.default.svc.cluster.local";
 
@@ -30,7 +32,7 @@ fn mesh(policy: &str) -> World {
     world(&format!("{BOOKINFO}{rule}"), &WORKLOADS)
 }
 
-/// Each group as `priority[=weight]: endpoints`, and `(weighted)` if the cluster heeds weights.
+/// Each group as `priority[=weight]: endpoints`, and what the cluster makes of them.
 fn seen(world: &World, client: &Node) -> String {
     let config = config(world, client);
     let set = match &config.clusters[CLUSTER].discovery {
@@ -38,8 +40,10 @@ fn seen(world: &World, client: &Node) -> String {
         other => panic!("{other:?}"),
     };
     let mut text = groups(set);
-    if config.clusters[CLUSTER].localities == Localities::Weighted {
-        text.push_str(" (weighted)");
+    match config.clusters[CLUSTER].localities {
+        Localities::Alike => {}
+        Localities::Weighted => text.push_str(" (weighted)"),
+        Localities::Zones(zones) => text.push_str(&format!(" (own zone first, from {})", zones.min_cluster_size)),
     }
     text
 }
@@ -106,9 +110,13 @@ fn by_rule_and_place() {
         (
             "loadBalancer: {zoneAwareLbSetting: {failover: [{from: us, to: asia}]}}".into(),
             "us/z1/a",
-            "0: 11, 0: 12, 0: 13, 1: 15, 2: 14, 2: 16",
+            "0: 11, 0: 12, 0: 13, 1: 15, 2: 14, 2: 16 (own zone first, from 6)",
         ),
-        ("loadBalancer: {zoneAwareLbSetting: {}}".into(), "eu/z1", "0: 14, 1: 11, 1: 12, 1: 13, 1: 15, 1: 16"),
+        (
+            "loadBalancer: {zoneAwareLbSetting: {minClusterSize: 2}}".into(),
+            "eu/z1",
+            "0: 14, 1: 11, 1: 12, 1: 13, 1: 15, 1: 16 (own zone first, from 2)",
+        ),
         ("loadBalancer: {zoneAwareLbSetting: {enabled: false}}".into(), "eu/z1", alike),
         (
             locality("distribute: [{from: us/*, to: {us/z1/*: 80, us/z2/*: 20}}, {from: '*', to: {eu/*: 100}}]"),
@@ -210,4 +218,53 @@ fn proxies_are_told_apart_only_where_places_count() {
     assert_eq!(scopes(""), 1);
     assert_eq!(scopes("loadBalancer: {localityLbSetting: {enabled: false}}"), 1);
     assert_eq!(scopes("outlierDetection: {}"), 3);
+}
+
+/// The node's own cluster as it is told: each zone, and the last bytes of the addresses there; sick ones in brackets.
+fn own_cluster(world: &World, node: &Node) -> Option<String> {
+    let config = config(world, node);
+    config.clusters.get(LOCAL_CLUSTER)?;
+    let zones = config.endpoints[LOCAL_CLUSTER].localities.iter().map(|group| {
+        let member = |e: &model::Endpoint| {
+            let last = e.address.socket_addr().unwrap().ip().to_string().rsplit('.').next().unwrap().to_owned();
+            if e.health == Health::Healthy { last } else { format!("({last})") }
+        };
+        format!("{} {}", group.locality.zone, group.endpoints.iter().map(member).collect::<Vec<_>>().join("+"))
+    });
+    Some(zones.collect::<Vec<_>>().join(", "))
+}
+
+#[test]
+fn proxies_know_the_others_of_their_workload() {
+    let documents = |setting: &str| {
+        format!(
+            "{BOOKINFO}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d}}\nspec: {{host: reviews, trafficPolicy: {{loadBalancer: {{{setting}}}}}}}"
+        )
+    };
+    let words =
+        ["productpage/v1@2#us/z1", "productpage/v1@3#us/z1", "productpage/v1@4#us/z2", "productpage/v2@5#us/z2"];
+    let client = sidecar("productpage/v1@2#us/z1", 9080);
+    let zones = world(&documents("zoneAwareLbSetting: {}"), &words);
+    assert_eq!(own_cluster(&zones, &client).as_deref(), Some("z1 2+3, z2 4"));
+    assert_eq!(own_cluster(&zones, &sidecar("productpage/v2@5#us/z2", 9080)).as_deref(), Some("z2 5"));
+    assert_eq!(own_cluster(&zones, &gateway()), None, "nobody registers");
+    for other in ["zoneAwareLbSetting: {enabled: false}", "simple: ROUND_ROBIN"] {
+        assert_eq!(own_cluster(&world(&documents(other), &words), &client), None, "{other}");
+    }
+    // Others of the workload come, go, and become ready.
+    let more = Arc::new(Workload { name: "productpage-v1-y".into(), ..workload("productpage/v1@6#us/z3") });
+    let named = |world: &World, word: &str, expected: &str| {
+        let node = sidecar(word, 9080);
+        assert_eq!(own_cluster(world, &node).as_deref(), Some(expected), "{word}");
+    };
+    let (grown, change) = zones.next(Edit { workloads: vec![(None, Some(more.clone()))], ..Edit::default() });
+    assert!(change.concerns_own(&client) && !change.concerns_own(&sidecar("details/v1@9#us/z1", 9080)));
+    named(&grown, "productpage/v1@2#us/z1", "z1 2+3, z2 4, z3 6");
+    let waiting = Arc::new(BTreeSet::from(["127.64.0.4:9080".parse().unwrap()]));
+    let (waits, change) = grown.next(Edit { not_ready: Some(waiting), ..Edit::default() });
+    assert!(change.concerns_own(&client));
+    named(&waits, "productpage/v1@2#us/z1", "z1 2+3, z2 (4), z3 6");
+    let (left, change) = waits.next(Edit { workloads: vec![(Some(more), None)], ..Edit::default() });
+    assert!(change.concerns_own(&client));
+    named(&left, "productpage/v1@2#us/z1", "z1 2+3, z2 (4)");
 }

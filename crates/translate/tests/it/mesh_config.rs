@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::cluster::{Localities, Transport, UpstreamProtocol};
+use model::cluster::{Localities, Transport, UpstreamProtocol, ZoneRouting};
 use model::http_proxy::ForwardClientCert;
 use model::limits::TcpKeepalive;
 use model::listener::ExpectHeader;
@@ -119,7 +119,8 @@ fn localities() {
         ("{}", "", (vec![0, 0], Localities::Alike)),
         (outliers, "", (vec![0, 1], Localities::Alike)),
         (shares, "", (vec![0, 0], Localities::Weighted)),
-        ("zoneAwareLbSetting: {enabled: true}", "", (vec![0, 1], Localities::Alike)),
+        ("zoneAwareLbSetting: {enabled: true}", "", (vec![0, 1], Localities::Zones(ZoneRouting::default()))),
+        ("zoneAwareLbSetting: {enabled: false}", "", (vec![0, 0], Localities::Alike)),
     ] {
         assert_eq!(priorities(text, more), expected, "{text} {more}");
     }

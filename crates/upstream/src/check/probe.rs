@@ -2,10 +2,9 @@
 
 use std::rc::Rc;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
-use mesh_http::grpc::{self, GrpcStatus};
+use mesh_http::grpc::{GrpcStatus, health};
 use mesh_http::h1::H1Sender;
 use mesh_http::h2::H2Sender;
 use mesh_http::{Body, ClientOptions, SendError};
@@ -82,18 +81,18 @@ impl Prober {
     async fn grpc(&mut self, core: &Core, endpoint: &Endpoint, service: &str, authority: &str) -> Found {
         let host = if authority.is_empty() { &*core.config.name } else { authority };
         let request = || {
-            let mut request = request(Method::POST, host, "/grpc.health.v1.Health/Check")?;
+            let mut request = request(Method::POST, host, health::PATH)?;
             let headers = request.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            *request.body_mut() = Body::full(question(service));
+            *request.body_mut() = Body::full(health::question(service));
             Some(request)
         };
         let Some(response) = self.send(core, endpoint, Speak::Http2, request).await else { return Found::Bad };
         let (head, body) = response.into_parts();
         let Ok(whole) = body.collect(MOST).await else { return Found::Bad };
         let ended = GrpcStatus::of_answer(&head.headers, whole.trailers.as_ref());
-        let serves = head.status == 200 && ended == Some(GrpcStatus::OK) && is_serving(&whole.data);
+        let serves = head.status == 200 && ended == Some(GrpcStatus::OK) && health::is_serving(&whole.data);
         if serves { Found::Good } else { Found::BadAtOnce }
     }
 
@@ -177,27 +176,6 @@ fn holds_all(said: &[u8], blocks: &[Vec<u8>]) -> bool {
     })
 }
 
-/// `grpc.health.v1.HealthCheckRequest` in a frame of gRPC: one text, as field 1.
-fn question(service: &str) -> Bytes {
-    let mut message = BytesMut::new();
-    if !service.is_empty() {
-        message.put_u8(0x0a);
-        let mut length = service.len();
-        while length >= 0x80 {
-            message.put_u8(length as u8 | 0x80);
-            length >>= 7;
-        }
-        message.put_u8(length as u8);
-        message.put_slice(service.as_bytes());
-    }
-    grpc::frame(0, &message)
-}
-
-/// Does a frame hold `grpc.health.v1.HealthCheckResponse` with the status `SERVING`, which is 1 in field 1?
-fn is_serving(frame: &[u8]) -> bool {
-    matches!(frame, [0, _, _, _, _, 0x08, 1, ..])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,22 +192,6 @@ mod tests {
             ("aaxab", &["aa", "ab"], true),
         ] {
             assert_eq!(holds_all(said.as_bytes(), &blocks(expected)), holds, "{said} {expected:?}");
-        }
-    }
-
-    #[test]
-    fn questions_and_answers_of_grpc() {
-        assert_eq!(&question("")[..], [0, 0, 0, 0, 0]);
-        assert_eq!(&question("ab")[..], [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
-        let long = question(&"x".repeat(200));
-        assert_eq!(&long[..8], [0, 0, 0, 0, 203, 0x0a, 0xc8, 0x01]);
-        for (frame, serving) in [
-            (&[0, 0, 0, 0, 2, 8, 1][..], true),
-            (&[0, 0, 0, 0, 2, 8, 2], false),
-            (&[0, 0, 0, 0, 0], false),
-            (&[], false),
-        ] {
-            assert_eq!(is_serving(frame), serving, "{frame:?}");
         }
     }
 }

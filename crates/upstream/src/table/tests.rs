@@ -3,6 +3,7 @@
 use model::LocalityEndpoints;
 
 use super::*;
+use crate::zones::Tally;
 
 fn endpoint(port: u16, health: Health) -> model::Endpoint {
     model::Endpoint { health, ..model::Endpoint::plain(std::net::SocketAddr::from(([127, 0, 0, 1], port))) }
@@ -229,4 +230,57 @@ fn the_one_that_was_dialled() {
     let table = EndpointTable::new(&set, rules, &EndpointTable::default());
     let one_of = |draw| table.dialled("127.0.0.1:9".parse().unwrap(), draw).and_then(|e| e.address().port());
     assert_eq!((one_of(0), one_of(1)), (Some(1), Some(2)), "several at one IP address share what no port tells");
+}
+
+/// Zone `a` is the proxy's; half of its own cluster is there, half in `b`.
+#[test]
+fn the_own_zone_comes_first() {
+    use Health::{Degraded, Healthy, Unhealthy};
+    let at = |zone: &str| Locality { zone: zone.into(), ..Locality::default() };
+    let group = |zone: &str, priority: u32, members: &[(u16, Health)]| LocalityEndpoints {
+        locality: at(zone),
+        priority,
+        endpoints: members.iter().map(|(port, health)| endpoint(*port, *health)).collect(),
+        ..LocalityEndpoints::default()
+    };
+    let local = |healthy: u64| {
+        let tally = Tally { total: 2, healthy, weight: healthy, degraded: 0 };
+        Local { here: at("a"), localities: [(at("a"), tally), (at("b"), tally)].into() }
+    };
+    let usual = ZoneRouting { min_cluster_size: 1, ..ZoneRouting::default() };
+    let failing = ZoneRouting { fails_in_panic: true, ..usual };
+    let most = ZoneRouting { percent: 60, ..usual };
+    let many = [(2, Healthy), (3, Healthy), (4, Healthy)];
+    let uneven = || vec![group("a", 0, &[(1, Healthy)]), group("b", 0, &many)];
+    let even = vec![(1, 25), (2, 25), (3, 25), (4, 25)];
+    let first = vec![(1, 50), (2, 17), (3, 17), (4, 17)];
+    let spilled = || vec![group("a", 0, &[(1, Healthy), (2, Unhealthy)]), group("b", 0, &[(3, Unhealthy)])];
+    for (groups, zones, local, expected) in [
+        // A quarter is there, a half is needed.
+        (uneven(), usual, Some(local(2)), first.clone()),
+        (uneven(), most, Some(local(2)), vec![(1, 40), (2, 20), (3, 20), (4, 20)]),
+        (uneven(), ZoneRouting::default(), Some(local(2)), even.clone()),
+        (uneven(), usual, None, even.clone()),
+        // The proxy's own cluster panics.
+        (uneven(), usual, Some(local(0)), even.clone()),
+        (uneven(), failing, Some(local(0)), vec![]),
+        (uneven(), failing, Some(local(2)), first.clone()),
+        // The cluster panics.
+        (spilled(), usual, Some(local(2)), vec![(1, 33), (2, 33), (3, 33)]),
+        (spilled(), failing, Some(local(2)), vec![]),
+        // Only at the first priority.
+        (vec![group("a", 1, &[(1, Healthy)]), group("b", 1, &many)], usual, Some(local(2)), even),
+        // Nobody is healthy, so nothing tells how large a zone is.
+        (
+            vec![group("a", 0, &[(1, Degraded)]), group("b", 0, &[(2, Degraded)])],
+            usual,
+            Some(local(2)),
+            vec![(1, 50), (2, 50)],
+        ),
+    ] {
+        let set = EndpointSet::new("s", groups);
+        let rules = Rules { localities: Localities::Zones(zones), local: local.as_ref(), ..Rules::default() };
+        let table = EndpointTable::new(&set, rules, &EndpointTable::default());
+        assert_eq!(shares(&table, Order::Random), expected, "{set:?} {zones:?} {local:?}");
+    }
 }

@@ -9,3 +9,4 @@ mod outliers;
 mod proxy_headers;
 mod tls;
 mod updates;
+mod zones;

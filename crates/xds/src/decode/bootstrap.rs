@@ -28,6 +28,8 @@ pub struct Bootstrap {
     pub control: Option<Control>,
     /// What is given here.
     pub resources: Vec<Resource>,
+    /// The cluster among [`Bootstrap::resources`] that the proxy is itself an endpoint of.
+    pub local_cluster: Option<String>,
     /// What is set and has no effect, by its path: for the log.
     pub without_effect: Vec<String>,
 }
@@ -66,20 +68,24 @@ pub fn bootstrap(value: wire::Bootstrap) -> Result<Bootstrap, DecodeError> {
         }
     });
     let at_manager = at.field("cluster_manager");
-    if let Some(manager) = cluster_manager {
-        take!(manager, at_manager, wire::ClusterManager {
-            used {}
-            harmless { outlier_detection, enable_deferred_cluster_creation, local_cluster_name, load_stats_config }
-            refused { upstream_bind_config }
-        });
-    }
+    let local_cluster = cluster_manager.map(|manager| self::local_cluster(manager, &at_manager)).transpose()?.flatten();
     Ok(Bootstrap {
         node: node.unwrap_or_default(),
         admin: admin.map(|admin| self::admin(admin, &at.field("admin"))).transpose()?.flatten(),
+        local_cluster,
         control: dynamic_resources.map(|value| dynamic(value, &at.field("dynamic_resources"))).transpose()?.flatten(),
         resources: given(static_resources.unwrap_or_default(), &at.field("static_resources"))?,
         without_effect: runtime(layered_runtime.unwrap_or_default(), &at.field("layered_runtime"))?,
     })
+}
+
+fn local_cluster(manager: wire::ClusterManager, at: &At<'_>) -> Decoded<Option<String>> {
+    take!(manager, at, wire::ClusterManager {
+        used { local_cluster_name }
+        harmless { outlier_detection, enable_deferred_cluster_creation, load_stats_config }
+        refused { upstream_bind_config }
+    });
+    Ok((!local_cluster_name.is_empty()).then_some(local_cluster_name))
 }
 
 #[allow(deprecated)]

@@ -210,13 +210,13 @@ fn locality_balancing(value: Option<CommonLbConfig>, at: &At<'_>) -> Decoded<(Lo
         None => Localities::Alike,
         Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => Localities::Weighted,
         Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zones)) => {
-            // Zones count only in proxies whose bootstrap names the cluster that they stand in, which ours does not.
+            let at = at.field("zone_aware_lb_config");
             take!(zones, at, ZoneAwareLbConfig {
-                used {}
-                harmless { routing_enabled, min_cluster_size }
-                refused { fail_traffic_on_panic }
+                used { routing_enabled, min_cluster_size, fail_traffic_on_panic }
+                harmless {}
+                refused {}
             });
-            Localities::Alike
+            Localities::Zones(balancing::zones(routing_enabled, min_cluster_size, fail_traffic_on_panic, &at)?)
         }
     };
     Ok((localities, limits::panic_percent(healthy_panic_threshold, &at.field("healthy_panic_threshold"))?))

@@ -78,9 +78,13 @@ fn eds_config(cluster: &Cluster) -> Option<EdsClusterConfig> {
 /// When all endpoints of a priority are used, and that the weights of localities count.
 fn common_balancing(cluster: &Cluster) -> Option<CommonLbConfig> {
     let chooses = cluster.discovery != Discovery::OriginalDestination;
-    let weighted = || LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {});
+    let localities = match &cluster.localities {
+        Localities::Alike => None,
+        Localities::Weighted => Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})),
+        Localities::Zones(zones) => Some(LocalityConfigSpecifier::ZoneAwareLbConfig(balancing::zones(zones))),
+    };
     let config = CommonLbConfig {
-        locality_config_specifier: (chooses && cluster.localities == Localities::Weighted).then(weighted),
+        locality_config_specifier: localities.filter(|_| chooses),
         healthy_panic_threshold: match cluster.panic_percent {
             PANIC_PERCENT => None,
             percent => limits::percent(percent.into()),

@@ -418,6 +418,45 @@ fn typed_policies() {
     }
 }
 
+/// What a typed policy says of zones; the newer field on the own zone counts before the older one.
+#[test]
+#[allow(deprecated)]
+fn zones_of_typed_policies() {
+    use lb::common::v3::locality_lb_config::zone_aware_lb_config::ForceLocalZone;
+    use lb::common::v3::locality_lb_config::{LocalityConfigSpecifier, ZoneAwareLbConfig};
+    use model::cluster::{Balancing, Localities, ZoneRouting};
+    use prost::Message;
+    use proto::envoy::extensions::load_balancing_policies as lb;
+    use proto::google::protobuf::UInt32Value;
+    let usual = ZoneRouting::default();
+    let newer = |min_size: Option<u32>| Some(ForceLocalZone { min_size: min_size.map(|value| UInt32Value { value }) });
+    for (zones, expected) in [
+        (ZoneAwareLbConfig::default(), usual),
+        (
+            ZoneAwareLbConfig { force_locality_direct_routing: true, ..Default::default() },
+            ZoneRouting { own_takes_all_from: Some(1), ..usual },
+        ),
+        (
+            ZoneAwareLbConfig {
+                force_locality_direct_routing: true,
+                force_local_zone: newer(Some(4)),
+                ..Default::default()
+            },
+            ZoneRouting { own_takes_all_from: Some(4), ..usual },
+        ),
+        (
+            ZoneAwareLbConfig { force_local_zone: newer(None), locality_basis: 1, ..Default::default() },
+            ZoneRouting { own_takes_all_from: Some(1), by_weight: true, ..usual },
+        ),
+    ] {
+        let specifier = Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zones));
+        let localities = Some(lb::common::v3::LocalityLbConfig { locality_config_specifier: specifier });
+        let policy = lb::round_robin::v3::RoundRobin { locality_lb_config: localities, ..Default::default() };
+        let name = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin";
+        assert_eq!(typed(&[(name, policy.encode_to_vec())]), (Balancing::RoundRobin, Localities::Zones(expected)));
+    }
+}
+
 #[test]
 fn hash_keys_by_address_only() {
     let text = |value: &str| proto::google::protobuf::Value {

@@ -156,6 +156,11 @@ pub fn fitting(mut cluster: Cluster) -> Cluster {
     if !grows {
         cluster.slow_start = None;
     }
+    if let (false, Localities::Zones(zones)) =
+        (grows || cluster.balancing == Balancing::Random, &mut cluster.localities)
+    {
+        (zones.own_takes_all_from, zones.by_weight) = (None, false);
+    }
     if let (UpstreamProtocol::Http1, Some(options)) = (cluster.protocol, &mut cluster.connections) {
         options.max_concurrent_streams = None;
         options.http2_keepalive = None;

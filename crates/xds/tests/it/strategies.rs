@@ -14,7 +14,7 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use model::access_log::LogFormat;
 use model::chain::{ChainMatch, TransportKind};
-use model::cluster::{Balancing, Discovery, Localities, PeakEwma, Transport, UpstreamProtocol};
+use model::cluster::{Balancing, Discovery, Localities, PeakEwma, Transport, UpstreamProtocol, ZoneRouting};
 use model::endpoint::{Health, Spread};
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::headers::{HeaderWrite, WriteAction};
@@ -581,7 +581,17 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
         select(vec![2u64, 7, 65_537, 5_000_011]).prop_map(|table_size| Balancing::Maglev { table_size }),
         (some_time(), some_time()).prop_map(|(decay, initial)| Balancing::PeakEwma(PeakEwma { decay, initial })),
     ];
-    let localities = select(vec![Localities::Alike, Localities::Weighted]);
+    let zones = (1u64..20, 0u8..101, any::<bool>(), of(1u32..9), any::<bool>()).prop_map(
+        |(min_cluster_size, percent, fails_in_panic, own_takes_all_from, by_weight)| ZoneRouting {
+            min_cluster_size,
+            percent,
+            fails_in_panic,
+            own_takes_all_from,
+            by_weight,
+        },
+    );
+    let localities =
+        prop_oneof![Just(Localities::Alike), Just(Localities::Weighted), zones.prop_map(Localities::Zones)];
     let protocol = select(vec![
         UpstreamProtocol::Http1,
         UpstreamProtocol::Http2,

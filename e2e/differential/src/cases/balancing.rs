@@ -1,11 +1,11 @@
 //! Which backend takes a request, and which is left out.
 
-use crate::bootstrap::{assignment, cluster, endpoint, routes};
+use crate::bootstrap::{Bootstrap, assignment, cluster, endpoint, routes};
 use crate::case::{Case, Compare, Group, case, get, once};
 
 /// The groups.
 pub fn groups() -> Vec<Group> {
-    vec![policies(), hashing(), priorities(), outliers(), breakers()]
+    vec![policies(), hashing(), priorities(), zones_first(), zones_evenly(), zones_in_panic(), outliers(), breakers()]
 }
 
 fn policies() -> Group {
@@ -159,6 +159,123 @@ fn priorities() -> Group {
             case("nobody is there", get("/empty/")),
         ],
     )
+}
+
+/// Endpoints of one zone, as an item of a list; in front of a port, `!` marks it as unhealthy, and a number and `*` give it a
+/// weight.
+fn zone(name: &str, ports: &[&str]) -> String {
+    let one = |port: &&str| match (port.strip_prefix('!'), port.split_once('*')) {
+        (Some(port), _) => endpoint(port, ", health_status: UNHEALTHY"),
+        (_, Some((weight, port))) => endpoint(port, &format!(", load_balancing_weight: {weight}")),
+        _ => endpoint(port, ""),
+    };
+    let list: Vec<String> = ports.iter().map(one).collect();
+    format!("{{locality: {{zone: {name}}}, lb_endpoints: [{}]}}", list.join(", "))
+}
+
+/// The proxy's own cluster. Nobody dials its endpoints.
+fn own(zones: &[(&str, usize, usize)]) -> String {
+    let mut number = 0;
+    let zone = |(name, healthy, sick): &(&str, usize, usize)| {
+        let states = std::iter::repeat_n("HEALTHY", *healthy).chain(std::iter::repeat_n("UNHEALTHY", *sick));
+        let endpoints = states.map(|state| {
+            number += 1;
+            format!("{{endpoint: {{address: {{socket_address: {{address: 127.9.9.9, port_value: {number}}}}}}}, health_status: {state}}}")
+        });
+        format!("{{locality: {{zone: {name}}}, lb_endpoints: [{}]}}", endpoints.collect::<Vec<_>>().join(", "))
+    };
+    let zones: Vec<String> = zones.iter().map(zone).collect();
+    assignment("local", &format!("[{}]", zones.join(", ")), "")
+}
+
+const SMALL: &str = "common_lb_config: {zone_aware_lb_config: {min_cluster_size: 1}}";
+
+/// The typed form of round robin, with more of what it says of zones.
+fn typed(more: &str) -> String {
+    format!(
+        "load_balancing_policy: {{policies: [{{typed_extension_config: {{name: envoy.load_balancing_policies.round_robin, typed_config: {{'@type': type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin, locality_lb_config: {{zone_aware_lb_config: {{min_cluster_size: 1, {more}}}}}}}}}}}]}}"
+    )
+}
+
+/// A route to each of these clusters, which a proxy in the zone `a` calls.
+fn from_a(own: String, clusters: &[(&str, Vec<String>, &str)]) -> Bootstrap {
+    let route = |(name, ..): &(&str, Vec<String>, &str)| {
+        format!("- {{match: {{prefix: /{name}/}}, route: {{cluster: {name}}}}}\n")
+    };
+    let cluster =
+        |(name, zones, more): &(&str, Vec<String>, &str)| assignment(name, &format!("[{}]", zones.join(", ")), more);
+    let all: Vec<String> = clusters.iter().map(cluster).chain([own]).collect();
+    routes(&clusters.iter().map(route).collect::<String>()).clusters(&all.join("\n")).stands_in("a")
+}
+
+/// Three of four proxies are in `a`.
+fn zones_first() -> Group {
+    let each = || vec![zone("a", &["B1"]), zone("b", &["B2"]), zone("c", &["B3"])];
+    let most = || vec![zone("a", &["B1", "B2"]), zone("b", &["B3"])];
+    let half = "common_lb_config: {zone_aware_lb_config: {min_cluster_size: 1, routing_enabled: {value: 50}}}";
+    let (forced, forced_from_two) = (typed("force_local_zone: {}"), typed("force_local_zone: {min_size: 2}"));
+    let (older, weights) =
+        (typed("force_locality_direct_routing: true"), typed("locality_basis: HEALTHY_HOSTS_WEIGHT"));
+    let (least, random) = (format!("{SMALL}\nlb_policy: LEAST_REQUEST"), format!("{SMALL}\nlb_policy: RANDOM"));
+    let clusters = [
+        ("carries", most(), SMALL),
+        ("spills", each(), SMALL),
+        ("away", vec![zone("b", &["B1", "B2"]), zone("c", &["B3"])], SMALL),
+        ("sick", vec![zone("a", &["!B1", "B2"]), zone("b", &["B3"])], SMALL),
+        ("one-zone", vec![zone("a", &["B1", "B2", "B3"])], SMALL),
+        ("few", most(), ""),
+        ("half", most(), half),
+        ("forced", each(), &forced),
+        ("forced-from-two", each(), &forced_from_two),
+        ("older", each(), &older),
+        ("weights", vec![zone("a", &["1*B1"]), zone("b", &["3*B2"])], &weights),
+        ("least", each(), &least),
+        ("random", each(), &random),
+    ];
+    let file = from_a(own(&[("a", 3, 0), ("b", 1, 0)]), &clusters);
+    let spread = |(name, ..): &(&'static str, Vec<String>, &str)| {
+        case(name, get(&format!("/{name}/"))).times(300).compare(Compare::Spread)
+    };
+    Group::new("zones", file.text(), clusters.iter().map(spread).collect())
+}
+
+/// As many proxies in `a` as in `b`: all that the zone `a` can take stays there, also where nothing is said of zones.
+fn zones_evenly() -> Group {
+    let six = || vec![zone("a", &["B1", "B2", "B3"]), zone("b", &["DEAD", "SHUT", "LISTEN"])];
+    let clusters = [
+        ("said", vec![zone("a", &["B1"]), zone("b", &["B2"])], SMALL),
+        ("unsaid", six(), ""),
+        (
+            "never",
+            vec![zone("a", &["B1"]), zone("b", &["B2"])],
+            "common_lb_config: {zone_aware_lb_config: {min_cluster_size: 1, routing_enabled: {value: 0}}}",
+        ),
+    ];
+    let file = from_a(own(&[("a", 1, 0), ("b", 1, 0)]), &clusters);
+    let spread = |(name, ..): &(&'static str, Vec<String>, &str)| {
+        case(name, get(&format!("/{name}/"))).times(200).compare(Compare::Spread)
+    };
+    Group::new("zones evenly", file.text(), clusters.iter().map(spread).collect())
+}
+
+/// The proxy's own cluster panics, and so do some of the others.
+fn zones_in_panic() -> Group {
+    let each = || vec![zone("a", &["B1"]), zone("b", &["B2"]), zone("c", &["B3"])];
+    let mostly_sick = || vec![zone("a", &["B1", "!B2"]), zone("b", &["!B3"])];
+    let fails = "common_lb_config: {zone_aware_lb_config: {min_cluster_size: 1, fail_traffic_on_panic: true}}";
+    let clusters = [
+        ("own", each(), SMALL),
+        ("own-fails", each(), fails),
+        ("own-fails-in-one-zone", vec![zone("a", &["B1", "B2"])], fails),
+        ("both", mostly_sick(), SMALL),
+        ("both-fail", mostly_sick(), fails),
+    ];
+    let file = from_a(own(&[("a", 1, 2), ("b", 0, 1)]), &clusters);
+    let spread = |(name, ..): &(&'static str, Vec<String>, &str)| {
+        let compare = if name.contains("fail") { Compare::Statuses } else { Compare::Spread };
+        case(name, get(&format!("/{name}/"))).times(150).compare(compare)
+    };
+    Group::new("zones in panic", file.text(), clusters.iter().map(spread).collect())
 }
 
 fn outliers() -> Group {

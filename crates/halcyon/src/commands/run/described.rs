@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use api::istio::WorkloadGroup;
+use api::istio::{ReadinessProbe, WorkloadGroup};
 use api::{Origin, Resource, Spec};
 use control::v1::ResourceQuery;
 use serde_json::Value;
 
-use crate::cli::{Locality, Place, Ready, RunArgs};
+use crate::cli::{Locality, Place, Port, RunArgs};
 
 /// What the mesh knows of a workload.
 pub struct Described {
@@ -19,8 +19,10 @@ pub struct Described {
     pub locality: Locality,
     /// Its share among its neighbours.
     pub weight: u32,
-    /// When its program is ready, if nothing else was said.
-    pub ready: Option<Ready>,
+    /// The ports on which its program listens, if none were said.
+    pub ports: Vec<Port>,
+    /// What tells that its program is ready, if nothing else was said.
+    pub probe: Option<ReadinessProbe>,
 }
 
 impl Described {
@@ -40,9 +42,6 @@ impl Described {
         labels.extend(args.labels.iter().cloned());
         let template = &group.template;
         let account = Some(template.service_account.clone()).filter(|account| !account.is_empty());
-        let http = group.probe.as_ref().and_then(|probe| probe.http_get.as_ref());
-        // What only a TLS client could ask is known to listen, which is what is asked without a probe too.
-        let http = http.filter(|http| !http.scheme.eq_ignore_ascii_case("https"));
         Self {
             workload: name.to_owned(),
             service_account: args.service_account.clone().or(account).unwrap_or_else(|| "default".to_owned()),
@@ -52,10 +51,8 @@ impl Described {
                 Locality { region: place.region, zone: place.zone, sub_zone: place.sub_zone }
             }),
             weight: template.weight.unwrap_or(1).max(1),
-            ready: http.map(|http| Ready::Http {
-                port: u16::try_from(http.port).ok(),
-                path: if http.path.is_empty() { "/".to_owned() } else { http.path.clone() },
-            }),
+            ports: template.ports.iter().filter_map(port).collect(),
+            probe: group.probe.clone(),
         }
     }
 
@@ -78,9 +75,15 @@ impl Described {
             labels,
             locality: args.locality.clone().unwrap_or_default(),
             weight: 1,
-            ready: None,
+            ports: Vec::new(),
+            probe: None,
         }
     }
+}
+
+/// A port of a template: its name declares the protocol.
+fn port((name, number): (&String, &u32)) -> Option<Port> {
+    Some(Port { number: u16::try_from(*number).ok()?, name: Some(name.clone()) })
 }
 
 /// The WorkloadGroup of that name, which has to be there.
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_a_group_says() {
-        let text = "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: g}\nspec:\n  metadata: {labels: {app: old, tier: back}}\n  template: {labels: {app: reviews}, serviceAccount: machine, locality: us/z1, weight: 3}\n  probe: {httpGet: {port: 8080, path: /ready}}\n";
+        let text = "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: g}\nspec:\n  metadata: {labels: {app: old, tier: back}}\n  template: {labels: {app: reviews}, serviceAccount: machine, locality: us/z1, weight: 3, ports: {http: 9080}}\n  probe: {httpGet: {port: 8080, path: /ready}}\n";
         let parsed = api::parse("g.yaml", text);
         let Spec::WorkloadGroup(group) = &parsed.resources[0].spec else { panic!("{:?}", parsed.problems) };
         let found = Described::by_group("g", group, &run("--service reviews --group g --label tier=front"));
@@ -145,8 +148,8 @@ mod tests {
         assert_eq!(labels, [("app", "reviews"), ("tier", "front"), ("version", "v1")]);
         assert_eq!((found.workload.as_str(), found.service_account.as_str(), found.weight), ("g", "machine", 3));
         assert_eq!((found.locality.region.as_str(), found.locality.zone.as_str()), ("us", "z1"));
-        let Some(Ready::Http { port, path }) = found.ready else { panic!("no probe") };
-        assert_eq!((port, path.as_str()), (Some(8080), "/ready"));
+        assert_eq!(found.probe.unwrap().http_get.unwrap().path, "/ready");
+        assert_eq!(found.ports, [Port { number: 9080, name: Some("http".into()) }]);
         let told = run("--service reviews --group g --service-account own --locality eu");
         let found = Described::by_group("g", group, &told);
         assert_eq!((found.service_account.as_str(), found.locality.region.as_str()), ("own", "eu"));

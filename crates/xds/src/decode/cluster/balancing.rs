@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::cluster::{Balancing, Localities, PeakEwma};
+use model::cluster::{Balancing, Localities, PeakEwma, ZoneRouting};
 use proto::envoy::config::cluster::v3::LoadBalancingPolicy;
 use proto::envoy::config::cluster::v3::cluster::{LbConfig, LbPolicy, LeastRequestLbConfig, OriginalDstLbConfig};
 use proto::envoy::config::core::v3::RuntimeDouble;
@@ -10,11 +10,12 @@ use proto::envoy::extensions::load_balancing_policies::common::v3::{LocalityLbCo
 use proto::envoy::extensions::load_balancing_policies::least_request::v3::LeastRequest;
 use proto::envoy::extensions::load_balancing_policies::random::v3::Random;
 use proto::envoy::extensions::load_balancing_policies::round_robin::v3::RoundRobin;
-use proto::google::protobuf::{Any, UInt32Value};
+use proto::envoy::r#type::v3::Percent;
+use proto::google::protobuf::{Any, UInt32Value, UInt64Value};
 use proto::halcyon::balancing::v1 as wire;
 
 use super::hashing;
-use crate::decode::{At, Decoded, parse, required, take, type_name, unpack};
+use crate::decode::{At, Decoded, parse, percent, required, take, type_name, unpack};
 
 /// The typed policy counts before the older enumeration, as in Envoy, and brings what it has to do with localities.
 pub(super) fn balancing(
@@ -26,7 +27,9 @@ pub(super) fn balancing(
     match typed {
         Some(typed) => {
             let (balancing, localities) = typed_policy(typed, &at.field("load_balancing_policy"))?;
-            Ok((balancing, Some(localities)))
+            // Our own policy knows of shares only; what else there is stands with the cluster.
+            let says = !matches!((&balancing, localities), (Balancing::PeakEwma(_), Localities::Alike));
+            Ok((balancing, says.then_some(localities)))
         }
         None => Ok((enumerated(policy, config, at)?, None)),
     }
@@ -153,20 +156,54 @@ fn peak_ewma(any: &Any, at: &At<'_>) -> Decoded<(Balancing, Localities)> {
 
 #[allow(deprecated)]
 fn localities(value: Option<LocalityLbConfig>, at: &At<'_>) -> Decoded<Localities> {
+    use locality_lb_config::zone_aware_lb_config::LocalityBasis;
     use locality_lb_config::{LocalityConfigSpecifier as Of, ZoneAwareLbConfig};
     match value.and_then(|value| value.locality_config_specifier) {
         None => Ok(Localities::Alike),
         Some(Of::LocalityWeightedLbConfig(_)) => Ok(Localities::Weighted),
         Some(Of::ZoneAwareLbConfig(zones)) => {
-            // Zones count only in proxies whose bootstrap names the cluster that they stand in, which ours does not.
+            let at = at.field("zone_aware_lb_config");
             take!(zones, at, ZoneAwareLbConfig {
-                used {}
-                harmless {
-                    routing_enabled, min_cluster_size, force_locality_direct_routing, force_local_zone, locality_basis,
+                used {
+                    routing_enabled, min_cluster_size, fail_traffic_on_panic, force_locality_direct_routing,
+                    force_local_zone, locality_basis,
                 }
-                refused { fail_traffic_on_panic }
+                harmless {}
+                refused {}
             });
-            Ok(Localities::Alike)
+            let common = self::zones(routing_enabled, min_cluster_size, fail_traffic_on_panic, &at)?;
+            // The newer field counts before the older one.
+            let forced = force_local_zone.map(|zone| zone.min_size.map_or(1, |size| size.value));
+            let by_weight = match LocalityBasis::try_from(locality_basis) {
+                Ok(LocalityBasis::HealthyHostsNum) => false,
+                Ok(LocalityBasis::HealthyHostsWeight) => true,
+                Err(_) => {
+                    let at = at.field("locality_basis");
+                    return Err(at.error(format!("is {locality_basis}"), "HEALTHY_HOSTS_NUM or HEALTHY_HOSTS_WEIGHT"));
+                }
+            };
+            Ok(Localities::Zones(ZoneRouting {
+                own_takes_all_from: forced.or(force_locality_direct_routing.then_some(1)),
+                by_weight,
+                ..common
+            }))
         }
     }
+}
+
+/// What both forms say of zones.
+pub(super) fn zones(
+    routing_enabled: Option<Percent>,
+    min_cluster_size: Option<UInt64Value>,
+    fails_in_panic: bool,
+    at: &At<'_>,
+) -> Decoded<ZoneRouting> {
+    let default = ZoneRouting::default();
+    let enabled = routing_enabled.map(|value| percent(value, &at.field("routing_enabled"))).transpose()?;
+    Ok(ZoneRouting {
+        min_cluster_size: min_cluster_size.map_or(default.min_cluster_size, |size| size.value),
+        percent: enabled.map_or(default.percent, |value| value.round() as u8),
+        fails_in_panic,
+        ..default
+    })
 }
