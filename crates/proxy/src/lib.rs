@@ -66,6 +66,7 @@ mod secrets;
 mod series;
 #[cfg(test)]
 mod sizes;
+mod socket;
 mod state;
 mod status;
 mod sticky;

@@ -120,17 +120,8 @@ const ISTIO_OPERATOR: &[NotEnforced] = &[
     ("spec.unvalidatedValues{}", NOT_INSTALLED),
 ];
 
-const NO_PATH_LISTENER: &str = "nothing listens at a socket with a path: the hosts are reached at their own addresses";
-
-const SIDECAR: &[NotEnforced] = &[
-    ("spec.ingress[].port.protocol=UDP", NOT_CARRIED),
-    (
-        "spec.ingress[].defaultEndpoint=~unix://@",
-        "no connection is made to a socket with an abstract name: requests are answered 503",
-    ),
-    ("spec.egress[].port.protocol=UDP", NOT_CARRIED),
-    ("spec.egress[].bind=~unix://", NO_PATH_LISTENER),
-];
+const SIDECAR: &[NotEnforced] =
+    &[("spec.ingress[].port.protocol=UDP", NOT_CARRIED), ("spec.egress[].port.protocol=UDP", NOT_CARRIED)];
 
 const NO_LOAD_BALANCER: &str = "no load balancer is made";
 const FROM_OUTSIDE: &str = "nothing is opened towards the outside: a Gateway does that";
