@@ -79,7 +79,9 @@ const SERVICE_ENTRY: &[NotEnforced] = &[
 const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.network", ONE_NETWORK)];
 
 const WORKLOAD_GROUP: &[NotEnforced] = &[
-    ("spec.metadata.annotations", "workloads have no annotations"),
+    ("spec.metadata.annotations[traffic.sidecar.istio.io/kubevirtInterfaces]", NO_VIRTUAL),
+    ("spec.metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
+    ("spec.metadata.annotations[proxy.istio.io/*]", NO_PROXY_SETTINGS),
     ("spec.template.network", ONE_NETWORK),
     ("spec.template.ports", "the ports of a workload are said when it is started, and by its services"),
     ("spec.probe.httpGet.httpHeaders", "the program is asked without further headers"),
@@ -165,11 +167,12 @@ const NAMESPACE: &[NotEnforced] = &[(
     "the annotation counts at Services and ServiceEntries only, each for itself",
 )];
 
-const AS_LAUNCHED: &str = "how a workload is captured is said when it is started";
+const AS_LAUNCHED: &str = "whether a workload is captured is said when it is started";
+const NO_VIRTUAL: &str = "a workload has no interfaces of virtual machines";
 const NO_PROXY_SETTINGS: &str = "settings of its proxy are given when it is started";
 
 const DEPLOYMENT: &[NotEnforced] = &[
-    ("spec.template.metadata.annotations[traffic.sidecar.istio.io/*]", AS_LAUNCHED),
+    ("spec.template.metadata.annotations[traffic.sidecar.istio.io/kubevirtInterfaces]", NO_VIRTUAL),
     ("spec.template.metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
     ("spec.template.metadata.annotations[proxy.istio.io/overrides]", NO_PROXY_SETTINGS),
     ("spec.template.metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),
@@ -177,7 +180,7 @@ const DEPLOYMENT: &[NotEnforced] = &[
 ];
 
 const POD: &[NotEnforced] = &[
-    ("metadata.annotations[traffic.sidecar.istio.io/*]", AS_LAUNCHED),
+    ("metadata.annotations[traffic.sidecar.istio.io/kubevirtInterfaces]", NO_VIRTUAL),
     ("metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
     ("metadata.annotations[proxy.istio.io/overrides]", NO_PROXY_SETTINGS),
     ("metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),

@@ -21,6 +21,8 @@ pub struct Described {
     pub weight: u32,
     /// When its program is ready, if nothing else was said.
     pub ready: Option<Ready>,
+    /// Annotations, as its pod would have them.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Described {
@@ -56,6 +58,7 @@ impl Described {
                 port: u16::try_from(http.port).ok(),
                 path: if http.path.is_empty() { "/".to_owned() } else { http.path.clone() },
             }),
+            annotations: group.metadata.as_ref().map(|metadata| metadata.annotations.clone()).unwrap_or_default(),
         }
     }
 
@@ -63,7 +66,19 @@ impl Described {
         let mut labels: BTreeMap<String, String> =
             [("app".to_owned(), args.service.clone()), ("version".to_owned(), args.version.clone())].into();
         labels.extend(args.labels.iter().cloned());
-        let deployment = if args.join.control.is_none() { deployment(place, args, &labels).await } else { None };
+        let told = args.join.control.is_none();
+        let deployment =
+            if told { alike(place, args, "Deployment", "/spec/template/metadata/labels", &labels).await } else { None };
+        let pod = if told && deployment.is_none() {
+            alike(place, args, "Pod", "/metadata/labels", &labels).await
+        } else {
+            None
+        };
+        let annotations = match (&deployment, &pod) {
+            (Some(deployment), _) => annotations(deployment, "/spec/template/metadata/annotations"),
+            (None, Some(pod)) => annotations(pod, "/metadata/annotations"),
+            (None, None) => BTreeMap::new(),
+        };
         let found = deployment.unwrap_or_default();
         let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         if let Some(more) = found.pointer("/spec/template/metadata/labels").and_then(Value::as_object) {
@@ -79,8 +94,15 @@ impl Described {
             locality: args.locality.clone().unwrap_or_default(),
             weight: 1,
             ready: None,
+            annotations,
         }
     }
+}
+
+fn annotations(document: &Value, at: &str) -> BTreeMap<String, String> {
+    let found = document.pointer(at).and_then(Value::as_object);
+    let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    found.into_iter().flatten().filter_map(text).collect()
 }
 
 /// The WorkloadGroup of that name, which has to be there.
@@ -108,12 +130,18 @@ async fn group(place: &Place, args: &RunArgs, name: &str) -> Result<WorkloadGrou
     }
 }
 
-async fn deployment(place: &Place, args: &RunArgs, labels: &BTreeMap<String, String>) -> Option<Value> {
-    let query =
-        ResourceQuery { kind: "Deployment".to_owned(), namespace: args.namespace.clone(), ..ResourceQuery::default() };
+/// The document of that kind whose pods have the same labels.
+async fn alike(
+    place: &Place,
+    args: &RunArgs,
+    kind: &str,
+    at: &str,
+    labels: &BTreeMap<String, String>,
+) -> Option<Value> {
+    let query = ResourceQuery { kind: kind.to_owned(), namespace: args.namespace.clone(), ..ResourceQuery::default() };
     let found = crate::commands::client(place).ok()?.resources(&query).await.ok()?.resources;
     found.into_iter().map(|r| r.document).find(|document| {
-        let template = document.pointer("/spec/template/metadata/labels");
+        let template = document.pointer(at);
         ["app", "version"].iter().all(|key| {
             template.and_then(|t| t.get(key)).and_then(Value::as_str) == labels.get(*key).map(String::as_str)
         })
