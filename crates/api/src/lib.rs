@@ -36,6 +36,7 @@ mod report;
 mod resource;
 pub mod source;
 mod syntax;
+pub mod traffic;
 pub mod yaml;
 
 pub use code::Code;

@@ -207,6 +207,9 @@ pub struct RegisteredPort {
     /// The name that declares its protocol, such as `http`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// It is not the sidecar's: `bind` leads to the program, past it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beside: bool,
 }
 
 /// How outgoing connections are captured.
@@ -247,7 +250,7 @@ impl NodeMetadata {
                 Role::Gateway { bind: *bind, ports: ports.clone(), edge: edge.resolve() }
             }
             RegisteredRole::Sidecar { ports, capture, .. } => Role::Sidecar {
-                ports: ports.iter().map(|p| InboundPort { target: p.target, bind: p.bind }).collect(),
+                ports: served(ports).map(|p| InboundPort { target: p.target, bind: p.bind }).collect(),
                 capture: capture.resolve(),
             },
         };
@@ -317,12 +320,18 @@ impl NodeMetadata {
             ports: ports.iter().map(|p| (p.target, p.bind.port())).collect(),
             port_names: ports.iter().filter_map(|p| Some((p.name.clone()?, p.target))).collect(),
             mesh_tls: true,
+            beside: ports.iter().filter(|p| p.beside).map(|p| p.target).collect(),
             weight: registration.weight.max(1),
             locality: locality_of(locality, &self.labels),
             implied_service,
             reference: reference(&self.workload_name, &self.namespace, &self.labels, &self.cluster),
         })
     }
+}
+
+/// The ports that are the sidecar's.
+fn served(ports: &[RegisteredPort]) -> impl Iterator<Item = &RegisteredPort> {
+    ports.iter().filter(|port| !port.beside)
 }
 
 impl RegisteredCapture {

@@ -142,7 +142,7 @@ fn address(cluster: &str, set: &EndpointSet) -> Result<transport::Address> {
         set.iter().next().with_context(|| format!("the cluster `{cluster}` of the control plane has no endpoint"))?;
     match &first.address {
         Address::Socket { addr, .. } => Ok((*addr).into()),
-        Address::Pipe(path) => Ok(transport::Address::unix(path)),
+        Address::Pipe { path, .. } => Ok(transport::Address::unix(path)),
         Address::Host { host, port } => {
             let mut found = std::net::ToSocketAddrs::to_socket_addrs(&(&**host, *port))
                 .with_context(|| format!("the control plane's host `{host}` is not found"))?;

@@ -1,5 +1,6 @@
 //! What can be typed. What it does is in `commands`.
 
+mod traffic;
 mod values;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
+pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
 
@@ -191,6 +193,8 @@ pub struct RunArgs {
     /// A file for the sidecar's own output (default: with the program's).
     #[arg(long, value_name = "FILE")]
     pub sidecar_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub traffic: TrafficArgs,
     #[command(flatten)]
     pub join: Join,
     /// The program and its arguments.

@@ -100,6 +100,13 @@ fn launch_of(dir: &Path, capture: &str, program: &[&str]) -> Launch {
         socket: dir.join("command.sock"),
         command: ["sh", "-c", &script].map(str::to_owned).into(),
     });
+    if let Ok(rules) = std::env::var("LAUNCH_TEST_REDIRECTS") {
+        launch.redirects = serde_json::from_str(&rules).expect("rules");
+    }
+    if let Ok(beside) = std::env::var("LAUNCH_TEST_BESIDE") {
+        let (at, port) = beside.split_once('=').expect("an address and a port");
+        launch.beside = vec![(at.parse().expect("an address"), port.parse().expect("a port"))];
+    }
     let events = dir.join("events");
     launch.on_event = Arc::new(move |event: &Event| {
         let mut file = OpenOptions::new().create(true).append(true).open(&events).expect("the events file");

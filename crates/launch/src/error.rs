@@ -73,4 +73,14 @@ pub enum LaunchError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A port of the program that is not its sidecar's cannot be opened to others.
+    #[error(
+        "cannot listen on {at} for a port that is excluded from capture: {source}; expected a free address of this machine: stop whoever holds it, or choose another --address"
+    )]
+    Beside {
+        /// Where.
+        at: std::net::SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }

@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::process::Signal;
+use transport::Netns;
 
+use crate::bypass::Bypass;
 use crate::commands::{CommandSpec, Commands, Wish};
 use crate::inner::{self, Ended, Inner};
 use crate::program;
@@ -15,7 +18,7 @@ use crate::sidecar::{Sidecar, SidecarSpec};
 use crate::signals::Signals;
 use crate::sockets::SocketSpec;
 use crate::wire::NamespaceOrder;
-use crate::{Capture, Ending, Event, LaunchError, Refusal};
+use crate::{Capture, Ending, Event, LaunchError, Redirects, Refusal};
 
 /// Is told what happens. Called on the task that runs the launch, so it must not block.
 pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -33,6 +36,11 @@ pub struct Launch {
     pub netns_name: String,
     /// What is opened inside for the sidecar.
     pub sockets: Vec<SocketSpec>,
+    /// Which connections the sidecar gets. What it does not get is carried as it is, beside the mesh.
+    pub redirects: Redirects,
+    /// Ports of the program that are not its sidecar's: where others connect to, and the port. With capture only, and with
+    /// [`Launch::netns_socket_path`].
+    pub beside: Vec<(SocketAddr, u16)>,
     /// The Unix socket at which the sidecar gets unconnected sockets of the namespace (`transport::Netns`). The
     /// directory must be there; the socket is removed at the end, also when the supervisor is killed.
     pub netns_socket_path: Option<PathBuf>,
@@ -51,6 +59,8 @@ impl Launch {
             capture: Capture::default(),
             netns_name: "workload".to_owned(),
             sockets: SocketSpec::capture(),
+            redirects: Redirects::default(),
+            beside: Vec::new(),
             netns_socket_path: None,
             command: None,
             on_event: Arc::new(|_| ()),
@@ -67,13 +77,13 @@ impl Launch {
             .map_err(|problem| LaunchError::Program { program: self.program.display().to_string(), problem })?;
         let mut refusal = None;
         if self.capture != Capture::None {
-            let order = NamespaceOrder { sockets: self.sockets.clone(), socket_server: self.netns_socket_path.clone() };
-            match Inner::start(&self.program, &self.args, Some(order)).await? {
+            match Inner::start(&self.program, &self.args, Some(self.order())).await? {
                 inner::Prepared::Ready { inner, sockets, names_beside_dns } => {
                     if !names_beside_dns.is_empty() {
                         (self.on_event)(&Event::NamesBesideDns(names_beside_dns));
                     }
-                    return Ok(Prepared { launch: self, inner, sockets, captured: true, refusal });
+                    let (sockets, beside) = sockets.into_iter().partition(|(spec, _)| self.sockets.contains(spec));
+                    return Ok(Prepared { launch: self, inner, sockets, beside, captured: true, refusal });
                 }
                 inner::Prepared::Refused(why) if self.capture == Capture::Namespace || !why.is_by_the_machine() => {
                     return Err(LaunchError::Capture(why));
@@ -86,10 +96,32 @@ impl Launch {
         }
         match Inner::start(&self.program, &self.args, None).await? {
             inner::Prepared::Ready { inner, sockets, .. } => {
-                Ok(Prepared { launch: self, inner, sockets, captured: false, refusal })
+                Ok(Prepared { launch: self, inner, sockets, beside: Vec::new(), captured: false, refusal })
             }
             inner::Prepared::Refused(why) => Err(LaunchError::Capture(why)),
         }
+    }
+
+    fn order(&self) -> NamespaceOrder {
+        let bypass = SocketSpec::bypass().into_iter().filter(|_| !self.redirects.are_all());
+        NamespaceOrder {
+            sockets: self.sockets.iter().copied().chain(bypass).collect(),
+            redirects: self.redirects.clone(),
+            socket_server: self.netns_socket_path.clone(),
+        }
+    }
+
+    /// Begins to carry what is not the sidecar's.
+    fn bypass(&self, sockets: Vec<(SocketSpec, OwnedFd)>) -> Result<Bypass, LaunchError> {
+        let mut bypass = Bypass::default();
+        let failed = |source| LaunchError::Resources { what: "carrying connections beside the sidecar", source };
+        sockets.into_iter().try_for_each(|(_, fd)| bypass.outgoing(fd)).map_err(failed)?;
+        let Some(path) = &self.netns_socket_path else { return Ok(bypass) };
+        let inside = Netns::new(&self.netns_name, path);
+        for (at, port) in &self.beside {
+            bypass.incoming(*at, *port, &inside).map_err(|source| LaunchError::Beside { at: *at, source })?;
+        }
+        Ok(bypass)
     }
 }
 
@@ -104,6 +136,8 @@ pub struct Prepared {
     launch: Launch,
     inner: Inner,
     sockets: Vec<(SocketSpec, OwnedFd)>,
+    /// Those for what the sidecar does not get.
+    beside: Vec<(SocketSpec, OwnedFd)>,
     captured: bool,
     refusal: Option<Refusal>,
 }
@@ -131,7 +165,11 @@ impl Prepared {
     /// # Errors
     /// [`LaunchError`]. A program that fails is no error but an [`Ending`].
     pub async fn run(self, env: Vec<(String, String)>, sidecar: SidecarSpec) -> Result<Ending, LaunchError> {
-        let Self { launch, mut inner, sockets, .. } = self;
+        let Self { mut launch, mut inner, sockets, beside, captured, .. } = self;
+        if !captured {
+            launch.beside.clear();
+        }
+        let _bypass = launch.bypass(beside)?;
         let on_event = launch.on_event;
         let listening = |source| LaunchError::Resources { what: "listening to who asks for the command", source };
         let mut commands = Commands::listen(launch.command).map_err(listening)?;

@@ -17,6 +17,8 @@
 //! only loopback is its network; set-user-ID programs (`sudo`) keep the caller's identity unless the launcher is root;
 //! processes that it leaves in the background end with it.
 //!
+//! Which connections the sidecar gets can be narrowed ([`Redirects`]); the supervisor carries the others as they are.
+//!
 //! Port 53 is captured whatever server `/etc/resolv.conf` names, also one on loopback (`127.0.0.53`), also if it names
 //! none (the C library then asks 127.0.0.1), also over TCP (`options use-vc`). What does not ask over port 53 is not
 //! captured: `/etc/hosts`, and daemons that are asked over a Unix socket. Where the C library would ask one for hosts
@@ -40,6 +42,7 @@
 //! # }
 //! ```
 
+mod bypass;
 mod capture;
 mod child;
 mod commands;
@@ -56,6 +59,8 @@ mod name_service;
 mod netlink;
 mod nftables;
 mod program;
+mod redirects;
+pub mod routes;
 mod sidecar;
 mod signals;
 mod sockets;
@@ -69,5 +74,6 @@ pub use event::Event;
 pub use http_call::HttpTarget;
 pub use launch::{Launch, OnEvent, Prepared};
 pub use loopback_address::{LoopbackClaim, LoopbackError, free_loopback_address};
+pub use redirects::{Block, BlockError, Redirects};
 pub use sidecar::{Departure, Drain, SidecarOutput, SidecarSpec};
 pub use sockets::{DNS_PORT, OUTBOUND_PORT, SocketSpec};

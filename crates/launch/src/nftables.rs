@@ -13,6 +13,9 @@
 //! }
 //! ```
 //!
+//! Where the sidecar does not get everything, the two rules that would redirect to it `goto` a chain `capture`, which holds
+//! [`Redirects`] in their order and redirects what it does not get to the port of `bypass`.
+//!
 //! Port 53 comes first, so that a resolver on loopback (`nameserver 127.0.0.53`) is captured too. Workloads of this machine have
 //! addresses of loopback (127.64.0.0/10), and each of them is somebody else, so they come before what is local. Only what was
 //! redirected or is local passes the second chain, so nothing leaves beside the mesh. Numbers of messages, attributes
@@ -21,6 +24,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::netlink::{ACK, APPEND, CREATE_NEW, Message, REQUEST, Refused, Socket};
+use crate::redirects::{Block, Redirects};
 
 /// The namespace's own IPv4 address that is no loopback one. With it `getaddrinfo` under `AI_ADDRCONFIG` believes that there
 /// is IPv4.
@@ -29,6 +33,8 @@ pub(crate) const OWN_IPV4: Ipv4Addr = base::dummy::IPV4;
 pub(crate) const OWN_IPV6: Ipv6Addr = base::dummy::IPV6;
 
 const TABLE: &str = "halcyon";
+/// Holds what the sidecar gets, where that is not everything.
+const CAPTURE: &str = "capture";
 
 /// Where captured traffic goes, both on the namespace's loopback address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +43,14 @@ pub(crate) struct Redirection {
     pub(crate) outbound: u16,
     /// The sidecar's DNS listeners, UDP and TCP.
     pub(crate) dns: u16,
+    /// What the sidecar does not get.
+    pub(crate) bypass: u16,
 }
 
 /// Sets up the table in the network namespace of this thread, all of it or nothing.
 /// The error names the step (`rule 3 of chain nat`) that was refused.
-pub(crate) fn install(redirection: Redirection) -> Result<(), (String, rustix::io::Errno)> {
-    let batch = Batch::of(redirection);
+pub(crate) fn install(redirection: Redirection, rules: &Redirects) -> Result<(), (String, rustix::io::Errno)> {
+    let batch = Batch::of(redirection, rules);
     let socket = Socket::open(Some(rustix::net::netlink::NETFILTER));
     socket.and_then(|s| s.transact(&batch.bytes, batch.steps.len())).map_err(|Refused { sequence, errno }| {
         let step = sequence.and_then(|n| batch.steps.get((n as usize).checked_sub(1)?));
@@ -57,10 +65,17 @@ struct Batch {
 }
 
 impl Batch {
-    fn of(redirection: Redirection) -> Self {
+    fn of(redirection: Redirection, rules: &Redirects) -> Self {
         let mut batch = Self { bytes: edge(BATCH_BEGIN), steps: Vec::new() };
         batch.step("the table".to_owned(), |n| message(NEWTABLE, CREATE_NEW, n).text(1, TABLE));
-        batch.chain("nat", "nat", -100, &nat_rules(redirection));
+        let captured = match rules.are_all() {
+            true => Expression::Redirect(redirection.outbound),
+            false => {
+                batch.called_chain(CAPTURE, &capture_rules(redirection, rules));
+                Expression::Goto(CAPTURE)
+            }
+        };
+        batch.chain("nat", "nat", -100, &nat_rules(redirection, captured));
         batch.chain("filter", "filter", 0, &filter_rules());
         batch.bytes.extend(edge(BATCH_END));
         batch
@@ -72,6 +87,16 @@ impl Batch {
                 hook.be32(1, HOOK_OUTPUT).be32(2, priority as u32) // NFTA_HOOK_HOOKNUM, _PRIORITY
             })
         });
+        self.rules(name, rules);
+    }
+
+    /// A chain that others go to.
+    fn called_chain(&mut self, name: &str, rules: &[Vec<Expression>]) {
+        self.step(format!("chain {name}"), |n| message(NEWCHAIN, CREATE_NEW, n).text(1, TABLE).text(3, name));
+        self.rules(name, rules);
+    }
+
+    fn rules(&mut self, name: &str, rules: &[Vec<Expression>]) {
         for (index, rule) in rules.iter().enumerate() {
             self.step(format!("rule {} of chain {name}", index + 1), |n| {
                 message(NEWRULE, APPEND, n)
@@ -108,12 +133,50 @@ fn edge(kind: u16) -> Vec<u8> {
 }
 
 const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 /// Where an IPv4 header has its destination address.
 const IPV4_DESTINATION: u32 = 16;
+/// Where an IPv6 header has it.
+const IPV6_DESTINATION: u32 = 24;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-fn nat_rules(redirection: Redirection) -> Vec<Vec<Expression>> {
+/// What the sidecar gets, and what it does not: only TCP comes here, and nothing local.
+fn capture_rules(redirection: Redirection, rules: &Redirects) -> Vec<Vec<Expression>> {
+    let (sidecar, beside) =
+        (|| Expression::Redirect(redirection.outbound), || Expression::Redirect(redirection.bypass));
+    let port =
+        |port: &u16| vec![Expression::Load(Place::Transport(2, 2)), Expression::Equals(port.to_be_bytes().to_vec())];
+    let then = |mut rule: Vec<Expression>, last: Expression| {
+        rule.push(last);
+        rule
+    };
+    let mut all: Vec<_> = rules.exclude_ports.iter().map(|p| then(port(p), beside())).collect();
+    all.extend(rules.exclude_blocks.iter().map(|b| then(destination(b), beside())));
+    all.extend(rules.include_ports.iter().map(|p| then(port(p), sidecar())));
+    match &rules.include_blocks {
+        None => all.push(vec![sidecar()]),
+        Some(blocks) => {
+            all.extend(blocks.iter().map(|b| then(destination(b), sidecar())));
+            all.push(vec![beside()]);
+        }
+    }
+    all
+}
+
+fn destination(block: &Block) -> Vec<Expression> {
+    let (family, offset) = if block.is_ipv4() { (IPV4, IPV4_DESTINATION) } else { (IPV6, IPV6_DESTINATION) };
+    let octets = block.octets();
+    vec![
+        Expression::Load(Place::Family),
+        Expression::Equals(vec![family]),
+        Expression::Load(Place::Network(offset, octets.len() as u32)),
+        Expression::Mask(block.mask()),
+        Expression::Equals(octets),
+    ]
+}
+
+fn nat_rules(redirection: Redirection, captured: Expression) -> Vec<Vec<Expression>> {
     let mut rules = Vec::new();
     for protocol in [UDP, TCP] {
         let mut rule = transport_is(protocol);
@@ -128,12 +191,12 @@ fn nat_rules(redirection: Redirection) -> Vec<Vec<Expression>> {
         Expression::Load(Place::Network(IPV4_DESTINATION, 4)),
         Expression::Mask(vec![255, 192, 0, 0]),
         Expression::Equals(vec![127, 64, 0, 0]),
-        Expression::Redirect(redirection.outbound),
+        captured.clone(),
     ]);
     rules.push(rule);
     rules.extend(local_destinations());
     let mut rule = transport_is(TCP);
-    rule.push(Expression::Redirect(redirection.outbound));
+    rule.push(captured);
     rules.push(rule);
     rules
 }
@@ -146,12 +209,11 @@ fn filter_rules() -> Vec<Vec<Expression>> {
 
 /// One rule each that accepts 127.0.0.0/8, `::1` and the two dummy addresses.
 fn local_destinations() -> Vec<Vec<Expression>> {
-    const IPV6: u8 = 10;
     [
         (IPV4, IPV4_DESTINATION, vec![127]),
         (IPV4, IPV4_DESTINATION, OWN_IPV4.octets().to_vec()),
-        (IPV6, 24, Ipv6Addr::LOCALHOST.octets().to_vec()),
-        (IPV6, 24, OWN_IPV6.octets().to_vec()),
+        (IPV6, IPV6_DESTINATION, Ipv6Addr::LOCALHOST.octets().to_vec()),
+        (IPV6, IPV6_DESTINATION, OWN_IPV6.octets().to_vec()),
     ]
     .into_iter()
     .map(|(family, offset, prefix)| {
@@ -171,6 +233,7 @@ fn transport_is(protocol: u8) -> Vec<Expression> {
 }
 
 /// What a rule does, step by step; all steps share register 1.
+#[derive(Clone)]
 enum Expression {
     Load(Place),
     /// Leaves of the register the bits of this mask.
@@ -178,12 +241,15 @@ enum Expression {
     /// Ends the rule unless the register begins with these bytes.
     Equals(Vec<u8>),
     Redirect(u16),
+    /// Goes on in another chain, and does not come back.
+    Goto(&'static str),
     Accept,
     Counter,
     Reject,
 }
 
 /// What is loaded: packet data (offset, length), or what the kernel knows of the packet.
+#[derive(Clone, Copy)]
 enum Place {
     Family,
     TransportProtocol,
@@ -194,6 +260,7 @@ enum Place {
 const REGISTER: u32 = 1;
 const VERDICT_REGISTER: u32 = 0;
 const NF_ACCEPT: u32 = 1;
+const NFT_GOTO: u32 = -4i32 as u32;
 const PORT_SPECIFIED: u32 = 2;
 const REJECT_ICMPX: u32 = 2;
 const ADMIN_PROHIBITED: u8 = 3;
@@ -220,6 +287,11 @@ impl Expression {
                 "redir",
                 |data| data.be32(1, REGISTER).be32(3, PORT_SPECIFIED),
             ),
+            // NFTA_VERDICT_CODE, _CHAIN
+            Self::Goto(chain) => element(list, "immediate", |data| {
+                data.be32(1, VERDICT_REGISTER)
+                    .nest(2, |value| value.nest(2, |verdict| verdict.be32(1, NFT_GOTO).text(2, chain)))
+            }),
             Self::Accept => element(list, "immediate", |data| {
                 data.be32(1, VERDICT_REGISTER).nest(2, |value| value.nest(2, |verdict| verdict.be32(1, NF_ACCEPT)))
             }),
@@ -262,7 +334,18 @@ mod tests {
     /// was not compared.
     #[test]
     fn golden() {
-        let batch = Batch::of(Redirection { outbound: 15001, dns: 15053 });
+        let redirection = Redirection { outbound: 15001, dns: 15053, bypass: 15002 };
+        check(Batch::of(redirection, &Redirects::default()), include_str!("nftables.golden"));
+        let rules = Redirects {
+            include_blocks: Some(vec!["2001:db8::/32".parse().unwrap()]),
+            exclude_blocks: vec!["10.0.0.0/9".parse().unwrap()],
+            include_ports: vec![8080],
+            exclude_ports: vec![5432],
+        };
+        check(Batch::of(redirection, &rules), include_str!("nftables-narrowed.golden"));
+    }
+
+    fn check(batch: Batch, golden: &str) {
         let mut names = vec!["begin".to_owned()];
         names.extend(batch.steps);
         names.push("end".to_owned());
@@ -277,7 +360,7 @@ mod tests {
         }
         assert!(rest.is_empty());
         if cfg!(target_endian = "little") {
-            assert_eq!(lines, include_str!("nftables.golden"), "got:\n{lines}");
+            assert_eq!(lines, golden, "got:\n{lines}");
         }
     }
 }

@@ -8,6 +8,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use serde::{Deserialize, Serialize};
 use transport::inherited::Proto;
 
+use crate::bypass::BYPASS_PORT;
+
 /// Where the sidecar takes the program's TCP connections, inside the namespace.
 pub const OUTBOUND_PORT: u16 = 15001;
 /// Where the sidecar takes the program's DNS questions, inside the namespace, UDP and TCP.
@@ -43,6 +45,12 @@ impl SocketSpec {
             sockets.push(Self { needed, ..Self::tcp(at(DNS_PORT)) });
         }
         sockets
+    }
+
+    /// Those where connections come that the sidecar does not get.
+    pub(crate) fn bypass() -> [Self; 2] {
+        let at = |ip: IpAddr| Self::tcp(SocketAddr::new(ip, BYPASS_PORT));
+        [at(Ipv4Addr::LOCALHOST.into()), Self { needed: false, ..at(Ipv6Addr::LOCALHOST.into()) }]
     }
 
     /// The address it is bound to.

@@ -48,6 +48,8 @@ pub(crate) enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct NamespaceOrder {
     pub(crate) sockets: Vec<SocketSpec>,
+    /// Which connections the sidecar gets.
+    pub(crate) redirects: crate::Redirects,
     /// Where the sidecar can ask for unconnected sockets.
     pub(crate) socket_server: Option<std::path::PathBuf>,
 }

@@ -24,13 +24,30 @@ pub enum Address {
         port: u16,
     },
     /// A Unix socket.
-    Pipe(PathBuf),
+    Pipe {
+        /// Its path, or `@` and an abstract name.
+        path: PathBuf,
+        /// The network namespace of an abstract name, if not the proxy's own. A path is the same in all.
+        netns: Option<Arc<str>>,
+    },
 }
 
 impl Address {
     /// An address in the proxy's own network namespace.
     pub fn socket(addr: SocketAddr) -> Self {
         Self::Socket { addr, netns: None }
+    }
+
+    /// A Unix socket; an abstract name (`@name`) is one of the proxy's own network namespace.
+    pub fn pipe(path: impl Into<PathBuf>) -> Self {
+        Self::Pipe { path: path.into(), netns: None }
+    }
+
+    /// A Unix socket of a network namespace, as far as namespaces tell Unix sockets apart: by abstract names.
+    pub fn pipe_in(path: impl Into<PathBuf>, netns: Option<&Arc<str>>) -> Self {
+        let path = path.into();
+        let is_abstract = path.as_os_str().as_encoded_bytes().starts_with(b"@");
+        Self::Pipe { netns: netns.filter(|_| is_abstract).cloned(), path }
     }
 
     /// The IP address and port, if it is of that kind.
@@ -46,7 +63,7 @@ impl Address {
         match self {
             Self::Socket { addr, .. } => Some(addr.port()),
             Self::Host { port, .. } => Some(*port),
-            Self::Pipe(_) => None,
+            Self::Pipe { .. } => None,
         }
     }
 }
@@ -63,7 +80,8 @@ impl fmt::Display for Address {
             Self::Socket { addr, netns: None } => write!(f, "{addr}"),
             Self::Socket { addr, netns: Some(netns) } => write!(f, "{addr}@{netns}"),
             Self::Host { host, port } => write!(f, "{host}:{port}"),
-            Self::Pipe(path) => write!(f, "unix:{}", path.display()),
+            Self::Pipe { path, netns: None } => write!(f, "unix:{}", path.display()),
+            Self::Pipe { path, netns: Some(netns) } => write!(f, "unix:{}@{netns}", path.display()),
         }
     }
 }

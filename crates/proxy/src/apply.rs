@@ -13,7 +13,6 @@ use model::{Address, Config, Direction, FilterChain, Listener, NetworkFilter, Re
 use telemetry::DeclareError;
 use tokio::time::Instant;
 use transport::Netns;
-use transport::listen::{self, Bound};
 use upstream::dns::Resolve;
 use upstream::{Cluster, Vantage, Watch};
 use xds::Resource;
@@ -22,12 +21,12 @@ use crate::direct::Direct;
 use crate::files::Files;
 use crate::geo::Databases;
 use crate::http_plan::HttpPlan;
-use crate::listener::SocketKey;
 use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, TcpPlan};
 use crate::log::AccessLogs;
 use crate::node::Shared;
 use crate::route_stats::RouteFamilies;
 use crate::secrets::Secrets;
+use crate::socket::{Socket, SocketKey};
 use crate::table::{Decided, Table, TableStats};
 use crate::warm::{self, Known, Need, Waits};
 use crate::worker::{Order, WorkerLink};
@@ -72,7 +71,7 @@ pub(crate) struct Applier {
     live: Arc<Live>,
     shared: Arc<Shared>,
     workers: Vec<WorkerLink>,
-    sockets: HashMap<SocketKey, Bound>,
+    sockets: HashMap<SocketKey, Socket>,
     netns: Option<Netns>,
     resolver: Arc<dyn Resolve>,
     /// Where the health of endpoints is found out.
@@ -451,7 +450,7 @@ impl Applier {
     }
 
     /// Opens the sockets that are new. A listener without its socket is left out.
-    fn bind(&mut self, next: &mut Snapshot, rejected: &mut Vec<Rejected>) -> Vec<(SocketKey, Bound)> {
+    fn bind(&mut self, next: &mut Snapshot, rejected: &mut Vec<Rejected>) -> Vec<(SocketKey, Socket)> {
         let mut fresh = Vec::new();
         let mut taken: HashMap<SocketKey, Arc<str>> = HashMap::new();
         next.listeners.retain(|name, plan| {
@@ -479,10 +478,11 @@ impl Applier {
         &self,
         plan: &ListenerPlan,
         taken: &HashMap<SocketKey, Arc<str>>,
-    ) -> Result<(SocketKey, Option<Bound>), String> {
+    ) -> Result<(SocketKey, Option<Socket>), String> {
         let address = &plan.config.address;
-        let key = SocketKey::of(&plan.config)
-            .ok_or_else(|| format!("cannot listen on `{address}`: expected an IP address and a port"))?;
+        let key = SocketKey::of(&plan.config).ok_or_else(|| {
+            format!("cannot listen on `{address}`: expected an IP address and a port, or a Unix socket")
+        })?;
         if let Some(other) = taken.get(&key) {
             return Err(format!("listener {other} has the address {address} already: expected another one"));
         }
@@ -492,14 +492,14 @@ impl Applier {
             let again = if idle { Some(open.try_clone().map_err(|e| e.to_string())?) } else { None };
             return Ok((key, again));
         }
-        let netns = match &key.netns {
+        let netns = match key.netns() {
             None => None,
             Some(name) => match self.netns.as_ref().filter(|n| n.name() == &**name) {
                 Some(netns) => Some(netns.clone()),
                 None => Some(Netns::new(name, "")),
             },
         };
-        let bound = listen::tcp(key.addr, netns.as_ref(), &listen::Options::default()).map_err(|e| e.to_string())?;
+        let bound = Socket::open(&key, netns.as_ref()).map_err(|e| e.to_string())?;
         Ok((key, Some(bound)))
     }
 
@@ -507,15 +507,15 @@ impl Applier {
     /// namespace, so they stay.
     fn forget_sockets(&mut self, next: &Snapshot) {
         let used: HashSet<SocketKey> = next.listeners.values().filter_map(|p| SocketKey::of(&p.config)).collect();
-        self.sockets.retain(|key, bound| key.netns.is_some() && bound.is_inherited() || used.contains(key));
+        self.sockets.retain(|key, bound| key.netns().is_some() && bound.is_inherited() || used.contains(key));
     }
 }
 
-fn clone_socket((key, bound): &(SocketKey, Bound)) -> Option<(SocketKey, Bound)> {
+fn clone_socket((key, bound): &(SocketKey, Socket)) -> Option<(SocketKey, Socket)> {
     match bound.try_clone() {
         Ok(bound) => Some((key.clone(), bound)),
         Err(error) => {
-            tracing::error!("the socket {} cannot be handed to a worker: {error}", key.addr);
+            tracing::error!("the socket {key} cannot be handed to a worker: {error}");
             None
         }
     }

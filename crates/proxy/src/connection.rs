@@ -29,6 +29,8 @@ pub(crate) struct Downstream {
     pub source: SocketAddr,
     /// Where it was meant to go.
     pub destination: SocketAddr,
+    /// That may be gone on to: the connection was not made to a socket of our own.
+    pub original: bool,
     /// The name of the chain that took it.
     pub chain: Arc<str>,
     /// The server name that it asked for.
@@ -44,6 +46,11 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
+    /// Where connections to unknown destinations go on to (Envoy: where the address was restored).
+    pub(crate) fn original_destination(&self) -> Option<&SocketAddr> {
+        self.original.then_some(&self.destination)
+    }
+
     /// Is it mutual TLS?
     pub(crate) fn is_mutual(&self) -> bool {
         self.tls.as_ref().is_some_and(|peer| peer.verified)
@@ -90,6 +97,7 @@ async fn open(
         id: worker.next_connection(),
         source: seen.source,
         destination: seen.destination,
+        original: seen.original,
         chain: chain.config.name.clone(),
         server_name: seen.server_name.take(),
         tls: None,

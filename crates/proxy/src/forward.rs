@@ -315,7 +315,7 @@ impl Tries<'_> {
             repicks: policy.map_or(0, |p| p.host_selection_attempts),
             hash: self.sticky.map(|sticky| sticky.hash),
             past: self.past.as_deref(),
-            original_destination: Some(&self.conn.downstream.destination),
+            original_destination: self.conn.downstream.original_destination(),
             downstream: self.record.version(),
             upgrade: mesh_http::is_upgrade(request),
             rewrite_host: matches!(self.to.host_rewrite, Some(HostRewrite::Upstream)),

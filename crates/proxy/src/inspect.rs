@@ -23,6 +23,8 @@ use transport::proxy_header::{self, MAX_HEADER};
 pub(crate) struct Seen {
     /// Where it was meant to go.
     pub destination: SocketAddr,
+    /// That is not where it was taken, or may be not: it can be gone on to.
+    pub original: bool,
     /// Who opened it.
     pub source: SocketAddr,
     /// TLS or not.
@@ -40,6 +42,7 @@ impl Seen {
     pub(crate) fn new(source: SocketAddr, destination: SocketAddr) -> Self {
         Self {
             destination,
+            original: false,
             source,
             transport: TransportKind::Plain,
             server_name: None,
@@ -118,7 +121,7 @@ async fn take_header(stream: &mut Stream, want: &Inspect, seen: &mut Seen) -> Re
         Peeked::Answer(proxy_header::Verdict::Header(header)) => {
             stream.discard(header.length);
             if let Some((source, destination)) = header.addresses {
-                (seen.source, seen.destination) = (source, destination);
+                (seen.source, seen.destination, seen.original) = (source, destination, true);
             }
             Ok(())
         }

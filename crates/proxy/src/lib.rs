@@ -67,6 +67,7 @@ mod secrets;
 mod series;
 #[cfg(test)]
 mod sizes;
+mod socket;
 mod state;
 mod status;
 mod sticky;

@@ -6,41 +6,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use model::{Address, Direction, Listener};
+use model::{Address, Direction};
 use transport::Stream;
-use transport::listen::TcpListener;
 
 use crate::connection;
 use crate::inspect::Seen;
 use crate::live::{ListenerPlan, Snapshot};
+use crate::socket::{Accepting, NOWHERE};
 use crate::worker::Worker;
 
-/// What tells one listening socket from another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SocketKey {
-    /// Where it is bound.
-    pub addr: SocketAddr,
-    /// In which network namespace; none is our own.
-    pub netns: Option<Arc<str>>,
-}
-
-impl SocketKey {
-    /// The socket that a listener is bound to; none if it is bound to none, or not to an IP address.
-    pub(crate) fn of(listener: &Listener) -> Option<Self> {
-        match &listener.address {
-            Address::Socket { addr, netns } if listener.bind => Some(Self { addr: *addr, netns: netns.clone() }),
-            _ => None,
-        }
-    }
-}
-
 /// Accepts on one socket for as long as the task lives. `plan` is exchanged under it when the listener changes.
-pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, plan: Rc<RefCell<Arc<ListenerPlan>>>) {
+pub(crate) async fn accept(worker: Rc<Worker>, socket: Accepting, plan: Rc<RefCell<Arc<ListenerPlan>>>) {
     loop {
         match socket.accept().await {
-            Ok(accepted) => {
+            Ok((stream, peer)) => {
                 let plan = plan.borrow().clone();
-                worker.place(accepted.stream, accepted.peer, plan);
+                worker.place(stream, peer, plan);
             }
             Err(error) => {
                 tracing::warn!("listener {}: {error}", plan.borrow().config.name);
@@ -100,9 +81,11 @@ fn destination(stream: &Stream, source: SocketAddr, plan: &ListenerPlan) -> Opti
         (Some(addr), _) => addr,
         // Known without asking the socket.
         (None, Address::Socket { addr, .. }) if addr.port() != 0 && !addr.ip().is_unspecified() => *addr,
+        (None, Address::Pipe { .. }) => NOWHERE,
         (None, _) => stream.local_addr().ok()?.ip()?,
     };
-    Some(Seen::new(source, destination))
+    let original = config.use_original_destination || config.inspect.original_destination;
+    Some(Seen { original, ..Seen::new(source, destination) })
 }
 
 /// The listener that stands for a destination: the one at exactly that address, else the one at that port of any

@@ -114,7 +114,7 @@ async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>
     }
     let hash = plan.proxy.hash_source.then(|| hash_of_source(source.ip()));
     let ends = pools.tells_ends().then(|| Rc::new(Ends { source, destination }));
-    let original_destination = Some(&destination);
+    let original_destination = record.downstream.original_destination();
     let pick = Pick { original_destination, hash, ends: ends.as_ref(), ..Pick::new(rand::random()) };
     let (far, exchange) = match &plan.proxy.tunnel {
         None => {

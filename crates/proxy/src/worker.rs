@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,17 +15,17 @@ use telemetry::DeclareError;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use transport::listen::Bound;
 use transport::{Stream, memory};
 
 use crate::inspect::Quiet;
 use crate::limits::Alarms;
-use crate::listener::{self, SocketKey};
+use crate::listener;
 use crate::live::{ListenerPlan, Snapshot, View};
 use crate::log::Writers;
 use crate::node::Shared;
 use crate::peer::Peers;
 use crate::series::Series;
+use crate::socket::{Loose, Socket, SocketKey};
 use crate::waiting::Waiting;
 
 /// How many connections a worker has; read by the one that hands out new ones, and by a drain.
@@ -51,7 +50,7 @@ pub(crate) enum Order {
         /// The configuration.
         snapshot: Arc<Snapshot>,
         /// New sockets.
-        sockets: Vec<(SocketKey, Bound)>,
+        sockets: Vec<(SocketKey, Socket)>,
     },
     /// Take this connection.
     Take(Handed),
@@ -63,7 +62,7 @@ pub(crate) enum Order {
 
 /// A connection on its way from the accepting worker to its own.
 pub(crate) struct Handed {
-    fd: OwnedFd,
+    socket: Loose,
     source: SocketAddr,
     plan: Arc<ListenerPlan>,
 }
@@ -280,7 +279,7 @@ impl Worker {
         self.accepting.borrow_mut().clear();
     }
 
-    fn swap(self: &Rc<Self>, snapshot: Arc<Snapshot>, sockets: Vec<(SocketKey, Bound)>) {
+    fn swap(self: &Rc<Self>, snapshot: Arc<Snapshot>, sockets: Vec<(SocketKey, Socket)>) {
         let view = View::new(snapshot.clone(), self.upstream.clone());
         *self.view.borrow_mut() = Rc::new(view);
         self.series.forget_handles();
@@ -314,19 +313,17 @@ impl Worker {
         else {
             return listener::begin(self, stream, source, plan);
         };
-        let fd = match stream.tcp().map(|tcp| tcp.as_fd().try_clone_to_owned()) {
-            Some(Ok(fd)) => fd,
+        let Some(socket) = Loose::of(&stream) else {
             // Out of files, or no socket: it stays here.
-            _ => return listener::begin(self, stream, source, plan),
+            return listener::begin(self, stream, source, plan);
         };
         // The other end may be stopping; then the connection ends with it.
-        let _ = other.orders.send(Order::Take(Handed { fd, source, plan }));
+        let _ = other.orders.send(Order::Take(Handed { socket, source, plan }));
     }
 
     fn take(self: &Rc<Self>, handed: Handed) {
-        let stream = std::net::TcpStream::from(handed.fd);
-        match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => listener::begin(self, stream.into(), handed.source, handed.plan),
+        match handed.socket.join() {
+            Ok(stream) => listener::begin(self, stream, handed.source, handed.plan),
             Err(error) => tracing::warn!("a connection of {} could not be taken over: {error}", handed.source),
         }
     }

@@ -337,7 +337,7 @@ impl Members<'_> {
             let named = self.port.name.iter().chain(target).find_map(|name| e.ports.get(name));
             let port = named.copied().unwrap_or(own);
             let address = match (e.address.strip_prefix("unix://"), e.address.parse()) {
-                (Some(path), _) => Address::Pipe(path.into()),
+                (Some(path), _) => Address::pipe(path),
                 (None, Ok(ip)) => Address::socket(SocketAddr::new(ip, port)),
                 (None, Err(_)) => Address::Host { host: e.address.as_str().into(), port },
             };

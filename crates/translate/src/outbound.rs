@@ -4,6 +4,7 @@
 //! `0.0.0.0_<port>` for HTTP, where the route table of that port decides by host; to `<address>_<port>` for the rest.
 
 mod blocks;
+pub(crate) mod gathered;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,7 @@ pub fn add_captured(
     netns: &Arc<str>,
     at: &[SocketAddr],
 ) {
+    let visible = &*world.by_number(node, visible);
     for (port, members) in &by_port(visible) {
         match world.way(node, *port).told(Some(netns)) {
             Some((address, bind)) => told::add(config, world, node, (address, bind), *port, members),
@@ -66,6 +68,7 @@ pub fn add_captured(
         }
     }
     blocks::add(config, world, node, visible);
+    gathered::add(config, world, node, Some(netns));
     add_captures(config, world, node, netns, at);
 }
 
@@ -88,7 +91,7 @@ fn by_port(visible: &[Arc<Service>]) -> BTreeMap<u16, Members<'_>> {
 
 /// Adds the listeners that the program's `Sidecar` has opened for it, where no connection is captured.
 pub fn add_opened(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Service>]) {
-    for (port, members) in &by_port(visible) {
+    for (port, members) in &by_port(&world.by_number(node, visible)) {
         let way = world.way(node, *port);
         let Some((address, bind)) = way.told(None).filter(|_| matches!(way, Way::Opened(_))) else { continue };
         told::add(config, world, node, (address, bind), *port, members);
@@ -96,6 +99,7 @@ pub fn add_opened(config: &mut Config, world: &World, node: &Node, visible: &[Ar
             add_routes(config, route_table(world, node, port.to_string().into(), *port, &members.http, true));
         }
     }
+    gathered::add(config, world, node, None);
 }
 
 /// Adds the sockets that connections are redirected to.

@@ -2,6 +2,7 @@
 
 mod egress;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use crate::service::{Service, selected};
 use crate::settings::OutboundPolicy;
 use crate::world::{Document, World};
 
-pub use egress::{Way, reached, way};
+use egress::gatherings;
+pub use egress::{Gathering, Place, Way, reached, reached_by_number, way};
 
 impl World {
     /// The services that `node` sees, with the ports that it reaches.
@@ -43,6 +45,29 @@ impl World {
             }
             _ => Some(service.clone()),
         }
+    }
+
+    /// Of what a node sees the ports for which there are listeners of their own.
+    pub(crate) fn by_number<'a>(&self, node: &Node, visible: &'a [Arc<Service>]) -> Cow<'a, [Arc<Service>]> {
+        match self.sidecar(node) {
+            Some(sidecar) if gatherings(sidecar.spec()).next().is_some() => {
+                let namespace = sidecar_namespace(sidecar, node);
+                let exported = self.services().filter(|s| s.visible.includes(&node.namespace));
+                exported.filter_map(|s| reached_by_number(sidecar.spec(), namespace, s)).collect()
+            }
+            _ => Cow::Borrowed(visible),
+        }
+    }
+
+    /// The listeners of a node that lead to ports of any number, each with the services that it leads to.
+    pub(crate) fn gatherings(&self, node: &Node) -> Vec<(Gathering<'_>, Vec<&Arc<Service>>)> {
+        let Some(sidecar) = self.sidecar(node) else { return Vec::new() };
+        let namespace = sidecar_namespace(sidecar, node);
+        let reached = |gathering: Gathering<'_>| {
+            let exported = self.services().filter(|s| s.visible.includes(&node.namespace));
+            exported.filter(|service| gathering.reaches(namespace, service)).collect()
+        };
+        gatherings(sidecar.spec()).map(|gathering| (gathering, reached(gathering))).collect()
     }
 
     /// Where connections of `node` to a port come in.

@@ -1,6 +1,6 @@
 //! Running instances as the registry knows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub struct Workload {
     pub port_names: BTreeMap<String, u16>,
     /// It takes the mesh's mutual TLS.
     pub mesh_tls: bool,
+    /// Ports of the program that are not its sidecar's: nobody speaks the mesh's TLS there.
+    pub beside: BTreeSet<u16>,
     /// Its share among its neighbours, at least 1.
     pub weight: u32,
     /// Where it runs.

@@ -314,7 +314,9 @@ impl World {
     /// Does this workload take the mesh's TLS on a port of its program? Where a policy turns it off, TLS would pass to
     /// the program.
     pub(crate) fn takes_mesh_tls(&self, workload: &Workload, target: u16) -> bool {
-        workload.mesh_tls && self.mutual_tls_of(&workload.namespace, &workload.labels, target) != Mode::Disable
+        workload.mesh_tls
+            && !workload.beside.contains(&target)
+            && self.mutual_tls_of(&workload.namespace, &workload.labels, target) != Mode::Disable
     }
 
     /// The service that the program beside `node` is an instance of by this port; of several the first by host.

@@ -1,18 +1,16 @@
 //! Connect to an address, from this process's network namespace or from a workload's.
 
-use std::borrow::Cow;
-use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, UnixStream};
 
 use crate::address::Address;
 use crate::netns::{Family, Netns, NetnsError};
+use crate::pipe;
 use crate::stream::Stream;
 
 /// TCP keep-alive probes, to notice a peer that vanished. What is not said is as the operating system has it.
@@ -102,13 +100,7 @@ impl Connector {
         let addr = match to {
             Address::Ip(addr) => *addr,
             Address::Unix(path) => {
-                let path = path.as_deref().unwrap_or_else(|| "".as_ref());
-                let path = match path.as_os_str().as_bytes() {
-                    // A name of no file, as people write it; the system has a zero byte there.
-                    [b'@', name @ ..] => Cow::Owned(PathBuf::from(OsString::from_vec([b"\0", name].concat()))),
-                    _ => Cow::Borrowed(path),
-                };
-                return UnixStream::connect(path).await.map(Stream::from).map_err(|e| classify(to, e));
+                return self.connect_unix(to, path.as_deref().unwrap_or_else(|| "".as_ref())).await;
             }
         };
         let socket = self.socket(addr).await.map_err(|e| match e {
@@ -117,6 +109,21 @@ impl Connector {
         })?;
         let stream = TcpSocket::from_std_stream(socket.into()).connect(addr).await.map_err(|e| classify(to, e))?;
         Ok(stream.into())
+    }
+
+    async fn connect_unix(&self, to: &Address, path: &Path) -> Result<Stream, ConnectError> {
+        let named = pipe::system_name(path);
+        let stream = match &self.netns {
+            None => UnixStream::connect(named).await,
+            Some(netns) => {
+                let socket = netns.socket(Family::Unix).await.map_err(|e| ConnectError::Netns(to.clone(), e))?;
+                let socket = Socket::from(socket);
+                // It stands at once, or not: Unix sockets have no handshake.
+                let connected = SockAddr::unix(named).and_then(|addr| socket.connect(&addr));
+                connected.and_then(|()| UnixStream::from_std(socket.into()))
+            }
+        };
+        stream.map(Stream::from).map_err(|e| classify(to, e))
     }
 
     async fn socket(&self, to: SocketAddr) -> Result<Socket, SocketError> {

@@ -30,6 +30,7 @@ pub mod memory;
 pub mod netns;
 pub mod original_dst;
 pub mod peek;
+pub mod pipe;
 pub mod proxy_header;
 pub mod stream;
 pub mod tls;

@@ -15,15 +15,16 @@ use base::Backoff;
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::address::Address;
 use crate::inherited::{self, Proto};
 use crate::netns::{Family, Netns, NetnsError};
 use crate::original_dst::unmapped;
 use crate::stream::Stream;
 
 /// How many connections may wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 /// The first and the longest wait after the process ran out of files or memory.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// What may be asked of a listening socket.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +65,16 @@ pub enum BindError {
         addr: SocketAddr,
         /// The namespace's name.
         netns: String,
+    },
+    /// A Unix socket with an abstract name would lie in another network namespace, of which none can be had.
+    #[error("cannot listen on {path} in the network namespace `{netns}`: {source}")]
+    UnixNamespace {
+        /// The abstract name.
+        path: String,
+        /// The namespace's name.
+        netns: String,
+        /// Why not.
+        source: NetnsError,
     },
     /// A Unix socket could not be made.
     #[error("cannot listen on {path}: {source}; expected a writable directory and no other program on this socket")]
@@ -242,7 +253,7 @@ pub struct Accepted {
 #[error("cannot accept a connection on {addr}: {source}; next try in {pause:?}")]
 pub struct AcceptError {
     /// The listener's address.
-    pub addr: SocketAddr,
+    pub addr: Address,
     /// What the kernel said: no file left (`EMFILE`, `ENFILE`), no memory, or the socket is broken.
     pub source: io::Error,
     /// Wait this long before the next [`TcpListener::accept`]: the connection still waits in the queue, and the
@@ -273,14 +284,14 @@ impl TcpListener {
                 let mut backoff = self.backoff.borrow_mut();
                 let pause = backoff.bound();
                 backoff.next_delay();
-                return Err(AcceptError { addr: self.addr, source: error, pause });
+                return Err(AcceptError { addr: self.addr.into(), source: error, pause });
             }
         }
     }
 }
 
 /// Linux hands errors of the new connection itself to `accept` (accept(2)); the next one may be well.
-fn is_about_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(

@@ -1,7 +1,7 @@
 //! A workload's network namespace, used from outside of it.
 //!
 //! A socket belongs for life to the namespace in which it was created, wherever it is used. So a thread inside
-//! the namespace ([`NetnsSocketServer`]) creates unconnected TCP sockets and hands them over a Unix socket, and the
+//! the namespace ([`NetnsSocketServer`]) creates unconnected TCP and Unix sockets and hands them over a Unix socket, and the
 //! sidecar outside ([`NetnsSockets`]) connects them, or listens with them. Those that have to be there before the program
 //! starts come the other way: see [`crate::inherited`].
 
@@ -49,7 +49,7 @@ impl Netns {
         &self.name
     }
 
-    /// An unconnected TCP socket created inside.
+    /// An unconnected stream socket created inside.
     ///
     /// # Errors
     /// [`NetnsError`].
@@ -79,6 +79,8 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+    /// Unix: a namespace has abstract names of its own.
+    Unix,
 }
 
 impl Family {
@@ -86,6 +88,7 @@ impl Family {
         match self {
             Self::V4 => b'4',
             Self::V6 => b'6',
+            Self::Unix => b'u',
         }
     }
 }
@@ -117,6 +120,7 @@ struct Stock {
     holder: Option<(u64, u64, i64, i64)>,
     v4: VecDeque<OwnedFd>,
     v6: VecDeque<OwnedFd>,
+    unix: VecDeque<OwnedFd>,
     refilling: bool,
 }
 
@@ -125,6 +129,7 @@ impl Stock {
         match family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
+            Family::Unix => &mut self.unix,
         }
     }
 }
@@ -135,7 +140,7 @@ impl NetnsSockets {
         Self { path: path.into(), stock: Mutex::default() }
     }
 
-    /// A fresh unconnected TCP socket (non-blocking, close-on-exec). Waits only if the stock is empty.
+    /// A fresh unconnected stream socket (non-blocking, close-on-exec). Waits only if the stock is empty.
     ///
     /// # Errors
     /// [`NetnsError`]: the path is gone, nobody answers within two seconds, or the namespace has no file left.
@@ -303,6 +308,7 @@ fn serve_one(client: &UnixStream) -> io::Result<()> {
     let domain = match request[..n] {
         [b'4'] => Domain::IPV4,
         [b'6'] => Domain::IPV6,
+        [b'u'] => Domain::UNIX,
         _ => return Err(io::ErrorKind::InvalidData.into()),
     };
     match create(domain) {

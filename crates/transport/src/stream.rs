@@ -130,6 +130,14 @@ impl Stream {
         }
     }
 
+    /// The Unix socket, if it is one and nothing else.
+    pub fn unix(&self) -> Option<&UnixStream> {
+        match &self.io {
+            Io::Unix(io) => Some(io),
+            _ => None,
+        }
+    }
+
     /// The credentials of the process at the other end, for a Unix socket.
     ///
     /// # Errors

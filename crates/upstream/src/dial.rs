@@ -92,13 +92,18 @@ impl Dialer {
     fn target(&self, endpoint: &Endpoint) -> Result<(transport::Address, Option<Netns>), DialError> {
         match endpoint.address() {
             Address::Socket { addr, netns: None } => Ok(((*addr).into(), None)),
-            Address::Socket { addr, netns: Some(name) } => match self.netns.get(&**name) {
-                Some(netns) => Ok(((*addr).into(), Some(netns.clone()))),
-                None => Err(DialError::failed(format!("no network namespace `{name}` is known here"))),
-            },
-            Address::Pipe(path) => Ok((transport::Address::unix(path), None)),
+            Address::Socket { addr, netns: Some(name) } => Ok(((*addr).into(), Some(self.namespace(name)?))),
+            Address::Pipe { path, netns } => {
+                let netns = netns.as_deref().map(|name| self.namespace(name)).transpose()?;
+                Ok((transport::Address::unix(path), netns))
+            }
             Address::Host { host, .. } => Err(DialError::failed(format!("`{host}` is not resolved"))),
         }
+    }
+
+    fn namespace(&self, name: &str) -> Result<Netns, DialError> {
+        let unknown = || DialError::failed(format!("no network namespace `{name}` is known here"));
+        self.netns.get(name).cloned().ok_or_else(unknown)
     }
 }
 

@@ -37,7 +37,7 @@ pub fn key(address: &Address) -> String {
     match address {
         Address::Socket { addr, .. } => addr.to_string(),
         Address::Host { host, port } => format!("{host}:{port}"),
-        Address::Pipe(path) => path.to_string_lossy().into_owned(),
+        Address::Pipe { path, .. } => path.to_string_lossy().into_owned(),
     }
 }
 

@@ -76,8 +76,12 @@ const SERVICE_ENTRY: &[NotEnforced] = &[
 
 const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.network", ONE_NETWORK)];
 
-const WORKLOAD_GROUP: &[NotEnforced] =
-    &[("spec.metadata.annotations", "workloads have no annotations"), ("spec.template.network", ONE_NETWORK)];
+const WORKLOAD_GROUP: &[NotEnforced] = &[
+    ("spec.metadata.annotations[traffic.sidecar.istio.io/kubevirtInterfaces]", NO_VIRTUAL),
+    ("spec.metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
+    ("spec.metadata.annotations[proxy.istio.io/*]", NO_PROXY_SETTINGS),
+    ("spec.template.network", ONE_NETWORK),
+];
 
 const NO_START: &str = "a proxy is told this when it is started (`halcyon run`, `halcyon gateway`)";
 
@@ -102,17 +106,8 @@ const ISTIO_OPERATOR: &[NotEnforced] = &[
     ("spec.unvalidatedValues{}", NOT_INSTALLED),
 ];
 
-const NO_PATH_LISTENER: &str = "nothing listens at a socket with a path: the hosts are reached at their own addresses";
-
-const SIDECAR: &[NotEnforced] = &[
-    ("spec.ingress[].port.protocol=UDP", NOT_CARRIED),
-    (
-        "spec.ingress[].defaultEndpoint=~unix://@",
-        "no connection is made to a socket with an abstract name: requests are answered 503",
-    ),
-    ("spec.egress[].port.protocol=UDP", NOT_CARRIED),
-    ("spec.egress[].bind=~unix://", NO_PATH_LISTENER),
-];
+const SIDECAR: &[NotEnforced] =
+    &[("spec.ingress[].port.protocol=UDP", NOT_CARRIED), ("spec.egress[].port.protocol=UDP", NOT_CARRIED)];
 
 const NO_LOAD_BALANCER: &str = "no load balancer is made";
 const FROM_OUTSIDE: &str = "nothing is opened towards the outside: a Gateway does that";
@@ -156,11 +151,12 @@ const NAMESPACE: &[NotEnforced] = &[(
     "the annotation counts at Services and ServiceEntries only, each for itself",
 )];
 
-const AS_LAUNCHED: &str = "how a workload is captured is said when it is started";
+const AS_LAUNCHED: &str = "whether a workload is captured is said when it is started";
+const NO_VIRTUAL: &str = "a workload has no interfaces of virtual machines";
 const NO_PROXY_SETTINGS: &str = "settings of its proxy are given when it is started";
 
 const DEPLOYMENT: &[NotEnforced] = &[
-    ("spec.template.metadata.annotations[traffic.sidecar.istio.io/*]", AS_LAUNCHED),
+    ("spec.template.metadata.annotations[traffic.sidecar.istio.io/kubevirtInterfaces]", NO_VIRTUAL),
     ("spec.template.metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
     ("spec.template.metadata.annotations[proxy.istio.io/overrides]", NO_PROXY_SETTINGS),
     ("spec.template.metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),
@@ -168,7 +164,7 @@ const DEPLOYMENT: &[NotEnforced] = &[
 ];
 
 const POD: &[NotEnforced] = &[
-    ("metadata.annotations[traffic.sidecar.istio.io/*]", AS_LAUNCHED),
+    ("metadata.annotations[traffic.sidecar.istio.io/kubevirtInterfaces]", NO_VIRTUAL),
     ("metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
     ("metadata.annotations[proxy.istio.io/overrides]", NO_PROXY_SETTINGS),
     ("metadata.labels[sidecar.istio.io/inject]", AS_LAUNCHED),

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use super::rules::{check_destination, check_host, check_port, check_protocol};
 use super::{ConnectionPoolSettings, Destination, ServerTlsMode, ServerTlsSettings, WorkloadSelector};
-use crate::code::Code;
 use crate::decode::{Spanned, choice, object};
 use crate::meta::{DNS_LABEL, Meta, check_selector};
 use crate::problem::quoted;
@@ -223,10 +222,11 @@ impl EgressListener {
             } else if port.number.value > 65535 {
                 r.field("number", |r| check_port(port.number.value, r));
             }
-            if port.is_http_proxy() {
+            let is_opened = self.capture_mode == CaptureMode::None || self.bind.starts_with("unix://");
+            if port.is_http_proxy() && !is_opened {
                 r.field("protocol", |r| {
-                    r.warning("this is not enforced yet: no port takes requests as an HTTP proxy; the hosts are reached at their own addresses")
-                        .code(Code::NotEnforced);
+                    r.warning("no socket is opened for this proxy: it takes only connections that are redirected, and those to loopback never are")
+                        .hint("write `captureMode: NONE`, and programs find it at 127.0.0.1");
                 });
             }
         });

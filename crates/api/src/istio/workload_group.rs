@@ -117,7 +117,10 @@ impl WorkloadGroup {
     }
 
     pub(crate) fn check(&self, report: &mut Report) {
-        report.opt("metadata", &self.metadata, |metadata, r| check_labels("labels", &metadata.labels, r));
+        report.opt("metadata", &self.metadata, |metadata, r| {
+            check_labels("labels", &metadata.labels, r);
+            r.entries("annotations", &metadata.annotations, |key, value, r| crate::traffic::check(key, value, r));
+        });
         report.field("template", |r| {
             if !self.template.address.is_empty() {
                 r.field("address", |r| {

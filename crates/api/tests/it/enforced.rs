@@ -210,6 +210,7 @@ spec:
       labels: {app: x, sidecar.istio.io/inject: 'false'}
       annotations:
         traffic.sidecar.istio.io/excludeOutboundPorts: '80'
+        traffic.sidecar.istio.io/kubevirtInterfaces: a
         sidecar.istio.io/proxyCPU: 100m
         proxy.istio.io/config: 'concurrency: 1'
         proxy.istio.io/overrides: '[]'
@@ -222,6 +223,7 @@ metadata:
   labels: {app: x, sidecar.istio.io/inject: 'false'}
   annotations:
     traffic.sidecar.istio.io/excludeOutboundPorts: '80'
+    traffic.sidecar.istio.io/kubevirtInterfaces: a
     sidecar.istio.io/proxyCPU: 100m
     proxy.istio.io/config: 'concurrency: 1'
     proxy.istio.io/overrides: '[]'
@@ -233,7 +235,7 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
 metadata: {name: x}
 spec:
-  metadata: {labels: {app: x}, annotations: {a: b}}
+  metadata: {labels: {app: x}, annotations: {a: b, sidecar.istio.io/proxyCPU: 100m, proxy.istio.io/config: '{}', traffic.sidecar.istio.io/kubevirtInterfaces: a, traffic.sidecar.istio.io/includeInboundPorts: '80'}}
   template: {network: n, ports: {http: 80}, labels: {version: v1}, serviceAccount: x, locality: a/b, weight: 2}
   probe:
     initialDelaySeconds: 1

@@ -191,6 +191,7 @@ fn sidecar() {
             "error ingress[0].tls.credentialNames: a sidecar does not support this",
             "error ingress[0].tls.tlsCertificates: a sidecar does not support this",
             "error egress[0].bind: `unix:///a` is not an address here",
+            "warning egress[1].port.protocol: no socket is opened for this proxy: it takes only connections that are redirected, and those to loopback never are",
             "warning ingress[0].tls.credentialNames: the mode PASSTHROUGH does not take certificates of its own",
             "warning ingress[0].tls.tlsCertificates: the mode PASSTHROUGH does not take certificates of its own",
         ],

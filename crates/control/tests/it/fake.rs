@@ -372,6 +372,7 @@ pub fn sidecar_with(change: impl FnOnce(&mut Registration), workload: &str, acco
                 target: 9080,
                 bind: SocketAddr::new(ip, 9080),
                 name: Some("http".to_owned()),
+                beside: false,
             }],
             capture: RegisteredCapture::Redirect {
                 netns: "workload".to_owned(),

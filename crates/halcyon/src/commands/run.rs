@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use api::traffic::Traffic;
 use control::registration::{RegisteredCapture, RegisteredPort, RegisteredRole, RegisteredUpstream};
 use launch::{CommandSpec, Event, Launch, LoopbackClaim, Prepared, SidecarOutput};
 
@@ -15,6 +16,7 @@ use crate::{paths, print};
 
 mod described;
 mod ready;
+mod traffic;
 
 use described::Described;
 
@@ -27,10 +29,11 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
     let folder = Folder::new(place, &described.workload)?;
     let (ready, command) = ready::check(&args, described.probe.as_ref(), &folder.path)?;
     let (address, claim) = address(&args)?;
-    let prepared = prepare(&args, &folder, command).await?;
+    let traffic = traffic::read(&args, &described.annotations)?;
+    let prepared = prepare(&args, &folder, command, &traffic, address).await?;
     let ticket = Ticket::get(place, &args.join, &args.namespace, &described.service_account, &folder.instance).await?;
     let capture = capture(&args, &prepared, address)?;
-    let ports = inbound_ports(&args, address, prepared.is_captured())?;
+    let ports = inbound_ports(&args, &traffic, address, prepared.is_captured())?;
     let env = variables(&capture);
     let setup = ProxySetup {
         namespace: args.namespace.clone(),
@@ -72,7 +75,13 @@ fn address(args: &RunArgs) -> Result<(IpAddr, Option<LoopbackClaim>)> {
     Ok((claim.address().into(), Some(claim)))
 }
 
-async fn prepare(args: &RunArgs, folder: &Folder, command: Option<CommandSpec>) -> Result<Prepared> {
+async fn prepare(
+    args: &RunArgs,
+    folder: &Folder,
+    command: Option<CommandSpec>,
+    traffic: &Traffic,
+    address: IpAddr,
+) -> Result<Prepared> {
     let (program, arguments) = args.program.split_first().context("there is no program to run")?;
     let capture = match (args.capture, &args.envoy) {
         (Capture::Namespace, Some(_)) => bail!("a stock Envoy cannot take sockets of a namespace; say --capture=none"),
@@ -84,6 +93,8 @@ async fn prepare(args: &RunArgs, folder: &Folder, command: Option<CommandSpec>) 
     launch.capture = capture;
     launch.netns_socket_path = Some(folder.path.join("sockets"));
     launch.command = command;
+    launch.redirects = traffic::redirects(traffic);
+    launch.beside = traffic::beside(args, traffic, address);
     launch.on_event = Arc::new(tell);
     Ok(launch.prepare().await?)
 }
@@ -127,11 +138,12 @@ fn free_port(address: IpAddr) -> Result<u16> {
 }
 
 /// Where the sidecar listens for each port of the program. Without a namespace the program may have opened its port on
-/// every address, so the sidecar takes another.
-fn inbound_ports(args: &RunArgs, address: IpAddr, captured: bool) -> Result<Vec<RegisteredPort>> {
+/// every address, so the sidecar takes another; one that is not its own is the program's there.
+fn inbound_ports(args: &RunArgs, traffic: &Traffic, address: IpAddr, captured: bool) -> Result<Vec<RegisteredPort>> {
     let port = |p: &crate::cli::Port| {
-        let bound = if captured { p.number } else { free_port(address)? };
-        Ok(RegisteredPort { target: p.number, bind: SocketAddr::new(address, bound), name: p.name.clone() })
+        let beside = !traffic::serves(traffic, address, p.number);
+        let bound = if captured || beside { p.number } else { free_port(address)? };
+        Ok(RegisteredPort { target: p.number, bind: SocketAddr::new(address, bound), name: p.name.clone(), beside })
     };
     args.ports.iter().map(port).collect()
 }

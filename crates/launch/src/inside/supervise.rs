@@ -21,6 +21,7 @@ use transport::netns::NetnsSocketServer;
 
 use super::{descendants, loopback, namespace, tied_to};
 use crate::Ending;
+use crate::bypass::BYPASS_PORT;
 use crate::capture::Step;
 use crate::nftables::{self, Redirection};
 use crate::sockets::{DNS_PORT, OUTBOUND_PORT, SocketSpec};
@@ -100,14 +101,14 @@ type Opened = Vec<(SocketSpec, OwnedFd)>;
 
 /// Enters and furnishes the namespace, if there is to be one. Also gives what knows names beside DNS inside.
 fn prepare(order: Option<NamespaceOrder>) -> Result<(Opened, Vec<String>), (Step, Errno)> {
-    let Some(NamespaceOrder { sockets, socket_server }) = order else { return Ok(Default::default()) };
+    let Some(NamespaceOrder { sockets, redirects, socket_server }) = order else { return Ok(Default::default()) };
     let host = namespace::Host::look();
     let names_beside_dns = namespace::enter().map_err(|error| match error {
         namespace::EnterError::Namespace(e) => (Step::Namespace, errno_of(&e)),
         namespace::EnterError::Mapping(e) => (Step::Mapping, errno_of(&e)),
     })?;
     let up = loopback::bring_up(host.global_ipv6).map_err(|errno| (Step::Loopback, errno))?;
-    nftables::install(Redirection { outbound: OUTBOUND_PORT, dns: DNS_PORT })
+    nftables::install(Redirection { outbound: OUTBOUND_PORT, dns: DNS_PORT, bypass: BYPASS_PORT }, &redirects)
         .map_err(|(part, errno)| (Step::Redirection(part), errno))?;
     host.carry_over();
     if let Some(path) = socket_server {

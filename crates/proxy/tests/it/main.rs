@@ -11,6 +11,7 @@ mod http;
 mod life;
 mod mesh;
 mod on_demand;
+mod pipes;
 mod plane;
 mod rate_limits;
 mod reasons;

@@ -7,8 +7,9 @@ use api::{Code, Problem};
 
 use super::references::{Sent, check_destination};
 use crate::names::complete_host;
+use crate::outbound::gathered::candidates;
 use crate::peer_authentication::Mode;
-use crate::scope::{Way, reached, way};
+use crate::scope::{Gathering, Place, Way, reached, reached_by_number, way};
 use crate::world::{Document, World};
 
 pub fn check(world: &World, problems: &mut Vec<Problem>) {
@@ -18,7 +19,10 @@ pub fn check(world: &World, problems: &mut Vec<Problem>) {
             check_proxy(world, sidecar, proxy, problems);
         }
         for (i, entry) in spec.egress.iter().enumerate() {
-            check_entry(world, sidecar, (i, entry), problems);
+            match Gathering::of(entry) {
+                Some(gathering) => check_gathering(world, sidecar, (i, entry), gathering, problems),
+                None => check_entry(world, sidecar, (i, entry), problems),
+            }
         }
         check_tls(world, sidecar, problems);
     }
@@ -62,7 +66,7 @@ fn check_entry(
     let number = entry.port.as_ref().map(|port| port.number.value as u16);
     let mut by_port: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for service in world.services().filter(|service| service.visible.includes(sidecar.namespace())) {
-        let Some(seen) = reached(sidecar.spec(), sidecar.namespace(), service) else { continue };
+        let Some(seen) = reached_by_number(sidecar.spec(), sidecar.namespace(), service) else { continue };
         let of_entry = |port: u16| match number {
             Some(number) => number == port,
             None => !sidecar
@@ -84,6 +88,32 @@ fn check_entry(
             .expected("one service of each port that does not speak HTTP")
             .hint(format!("connections go to {}", hosts[0]));
         problems.push(sidecar.resource.problem(problem, entry.hosts.first().map(|host| host.span).unwrap_or_default()));
+    }
+}
+
+/// A Unix socket cannot tell services apart that do not speak HTTP.
+fn check_gathering(
+    world: &World,
+    sidecar: &Document<Sidecar>,
+    (i, entry): (usize, &EgressListener),
+    gathering: Gathering<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    let span = entry.hosts.first().map(|host| host.span).unwrap_or_default();
+    let exported = world.services().filter(|service| service.visible.includes(sidecar.namespace()));
+    let services: Vec<_> = exported.filter(|service| gathering.reaches(sidecar.namespace(), service)).collect();
+    let raw: Vec<_> =
+        candidates(&services).map(|(service, port)| format!("`{}:{}`", service.host, port.number)).collect();
+    if let Place::Pipe(path) = gathering.place()
+        && !gathering.protocol().is_http()
+        && raw.len() > 1
+    {
+        let message = format!("{} would share the socket {path}, where nothing tells them apart", raw.join(" and "));
+        let problem = Problem::warning(message)
+            .path(format!("spec.egress[{i}].hosts"))
+            .expected("one service with one port, unless HTTP is spoken there")
+            .hint(format!("connections go to {}", raw[0]));
+        problems.push(sidecar.resource.problem(problem, span));
     }
 }
 

@@ -126,11 +126,11 @@ fn door(node: &Node, ports: &[InboundPort], entry: &IngressListener, number: u16
     }
 }
 
-/// Where the program listens, as `defaultEndpoint` says it: on loopback, at its own address (`0.0.0.0`), or at a socket
-/// with a path. In a namespace its own address is the dummy one; of IPv6 there is none everywhere.
+/// Where the program listens, as `defaultEndpoint` says it: on loopback, at its own address (`0.0.0.0`), or at a Unix
+/// socket. In a namespace its own address is the dummy one; of IPv6 there is none everywhere.
 fn program(node: &Node, written: &str, number: u16) -> Address {
     if let Some(path) = written.strip_prefix("unix://") {
-        return Address::Pipe(path.into());
+        return Address::pipe_in(path, node.netns());
     }
     let (host, port) = written.rsplit_once(':').unwrap_or(("", ""));
     let port = port.parse().unwrap_or(number);

@@ -1,10 +1,11 @@
 //! What the `egress` entries of a `Sidecar` reach, and where connections there come in. An entry with a port is for that
-//! port alone, and for it the only one; the one without is for all others (Istio's rules).
+//! port alone, and for it the only one; the one without is for all others (Istio's rules). One that is an HTTP proxy or has a
+//! Unix socket leads to all ports of its hosts.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use api::istio::{CaptureMode, EgressListener, Sidecar};
+use api::istio::{CaptureMode, EgressListener, Sidecar, SidecarPort};
 use base::HostPattern;
 use model::Address;
 
@@ -36,11 +37,12 @@ impl Way {
 
 /// Where connections to a port come in, by this `Sidecar`.
 pub fn way(sidecar: &Sidecar, port: u16) -> Way {
-    let for_port = sidecar.egress.iter().find(|entry| number(entry) == Some(port));
-    let rest = || sidecar.egress.iter().find(|entry| entry.port.is_none());
-    let Some(entry) = for_port.or_else(rest).filter(|entry| !entry.bind.starts_with("unix://")) else {
-        return Way::Usual;
-    };
+    let for_port = sidecar.egress.iter().find(|entry| takes(entry) == Takes::Port(port));
+    let rest = || sidecar.egress.iter().find(|entry| takes(entry) == Takes::Rest);
+    for_port.or_else(rest).map_or(Way::Usual, |entry| way_of(entry, port))
+}
+
+fn way_of(entry: &EgressListener, port: u16) -> Way {
     let bind: Option<IpAddr> = entry.bind.parse().ok();
     match (entry.capture_mode, bind) {
         (CaptureMode::None, bind) => Way::Opened((bind.unwrap_or(Ipv4Addr::LOCALHOST.into()), port).into()),
@@ -52,16 +54,16 @@ pub fn way(sidecar: &Sidecar, port: u16) -> Way {
 /// A service with the ports that the entries reach; none if there is no such port. `own` is the namespace that `.` means.
 /// What is spoken on a port, an entry for it says.
 pub fn reached(sidecar: &Sidecar, own: &str, service: &Arc<Service>) -> Option<Arc<Service>> {
-    let of_rest =
-        sidecar.egress.iter().filter(|entry| number(entry).is_none()).any(|entry| reaches(entry, own, service));
-    if sidecar.egress.iter().all(|entry| number(entry).is_none()) {
-        return of_rest.then(|| service.clone());
-    }
-    let reached = |port: &ServicePort| match sidecar.egress.iter().find(|entry| number(entry) == Some(port.number)) {
-        Some(entry) => reaches(entry, own, service)
-            .then(|| ServicePort { protocol: spoken(entry).unwrap_or(port.protocol), ..port.clone() }),
-        None => of_rest.then(|| port.clone()),
-    };
+    let for_any = gatherings(sidecar).any(|gathering| gathering.reaches(own, service));
+    with_ports(service, |port| by_number(sidecar, own, service, port).or_else(|| for_any.then(|| port.clone())))
+}
+
+/// The same for entries whose listeners are each for one port of services.
+pub fn reached_by_number(sidecar: &Sidecar, own: &str, service: &Arc<Service>) -> Option<Arc<Service>> {
+    with_ports(service, |port| by_number(sidecar, own, service, port))
+}
+
+fn with_ports(service: &Arc<Service>, reached: impl Fn(&ServicePort) -> Option<ServicePort>) -> Option<Arc<Service>> {
     let ports: Vec<ServicePort> = service.ports.iter().filter_map(reached).collect();
     match ports.is_empty() {
         true => None,
@@ -70,15 +72,98 @@ pub fn reached(sidecar: &Sidecar, own: &str, service: &Arc<Service>) -> Option<A
     }
 }
 
-/// The port that an entry is for. One with a socket that has a path, and one for an HTTP proxy, are for all ports.
+fn by_number(sidecar: &Sidecar, own: &str, service: &Service, port: &ServicePort) -> Option<ServicePort> {
+    let is_for = |entry: &&EgressListener| number(entry) == Some(port.number);
+    match sidecar.egress.iter().find(is_for) {
+        Some(entry) if entry.port.as_ref().is_some_and(SidecarPort::is_http_proxy) => None,
+        Some(entry) => reaches(entry, own, service)
+            .then(|| ServicePort { protocol: spoken(entry).unwrap_or(port.protocol), ..port.clone() }),
+        None => {
+            let mut rest = sidecar.egress.iter().filter(|entry| takes(entry) == Takes::Rest);
+            rest.any(|entry| reaches(entry, own, service)).then(|| port.clone())
+        }
+    }
+}
+
+/// Which ports of services an entry's listeners are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// This one.
+    Port(u16),
+    /// All that no other entry is for.
+    Rest,
+    /// Any, at one listener.
+    Any,
+}
+
+fn takes(entry: &EgressListener) -> Takes {
+    let is_proxy = entry.port.as_ref().is_some_and(SidecarPort::is_http_proxy);
+    match number(entry) {
+        _ if is_proxy || entry.bind.starts_with(UNIX) => Takes::Any,
+        Some(number) => Takes::Port(number),
+        None => Takes::Rest,
+    }
+}
+
+const UNIX: &str = "unix://";
+
+/// The port whose connections an entry takes.
 fn number(entry: &EgressListener) -> Option<u16> {
-    let port = entry.port.as_ref().filter(|port| !port.is_http_proxy())?;
-    Some(port.number.value as u16).filter(|number| *number > 0)
+    Some(entry.port.as_ref()?.number.value as u16).filter(|number| *number > 0)
 }
 
 fn spoken(entry: &EgressListener) -> Option<Protocol> {
     let word = &entry.port.as_ref()?.protocol;
     Protocol::parse(word).or((!word.is_empty()).then_some(Protocol::Tcp))
+}
+
+/// An entry whose one listener leads to ports of any number: an HTTP proxy, or a Unix socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Gathering<'a>(&'a EgressListener);
+
+/// Where a [`Gathering`] takes connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// At a Unix socket: a path, or `@` and an abstract name.
+    Pipe(String),
+    /// At a port.
+    Port(u16, Way),
+}
+
+/// The entries of that kind.
+pub fn gatherings(sidecar: &Sidecar) -> impl Iterator<Item = Gathering<'_>> {
+    sidecar.egress.iter().filter_map(Gathering::of)
+}
+
+impl<'a> Gathering<'a> {
+    /// The entry, if it is of that kind.
+    pub fn of(entry: &'a EgressListener) -> Option<Self> {
+        (takes(entry) == Takes::Any).then_some(Self(entry))
+    }
+
+    /// Where it takes connections.
+    pub fn place(&self) -> Place {
+        match (self.0.bind.strip_prefix(UNIX), number(self.0)) {
+            (Some(path), _) => Place::Pipe(path.to_owned()),
+            (None, number) => {
+                let number = number.unwrap_or_default();
+                Place::Port(number, way_of(self.0, number))
+            }
+        }
+    }
+
+    /// What is spoken there.
+    pub fn protocol(&self) -> Protocol {
+        match &self.0.port {
+            Some(port) if port.is_http_proxy() => Protocol::Http,
+            _ => spoken(self.0).unwrap_or(Protocol::Auto),
+        }
+    }
+
+    /// Does it lead to the service? `own` is the namespace that `.` means.
+    pub fn reaches(&self, own: &str, service: &Service) -> bool {
+        reaches(self.0, own, service)
+    }
 }
 
 /// Do an entry's hosts (`namespace/host`) take in the service? `~namespace/host` leaves out what others take in, and

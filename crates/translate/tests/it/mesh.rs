@@ -40,6 +40,7 @@ pub fn workload(word: &str) -> Workload {
         ports: BTreeMap::new(),
         port_names: BTreeMap::new(),
         mesh_tls: true,
+        beside: Default::default(),
         weight: 1,
         locality: translate::locality::read(place),
         implied_service: None,

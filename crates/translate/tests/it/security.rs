@@ -1,8 +1,10 @@
 //! PeerAuthentication: the mode of a port, and the chains it makes.
 
-use translate::Mode;
+use std::sync::Arc;
 
-use super::mesh::{BOOKINFO, config, sidecar, world};
+use translate::{Inputs, Mode, Workload, World};
+
+use super::mesh::{BOOKINFO, config, sidecar, workload, world};
 use super::outline;
 
 fn policy(name: &str, namespace: &str, spec: &str) -> String {
@@ -48,6 +50,19 @@ fn clients_know_where_tls_is_turned_off() {
         let config = config(&world(&documents, &["reviews/v1@3"]), &sidecar("productpage/v1@2", 9080));
         let set = &config.endpoints["outbound|9080||reviews.default.svc.cluster.local"];
         assert_eq!(set.iter().map(|e| e.mesh_tls).collect::<Vec<_>>(), [expected], "{spec}");
+    }
+}
+
+#[test]
+fn a_port_beside_the_sidecar() {
+    for (beside, expected) in [(9080, false), (9081, true)] {
+        let reviews = Workload { beside: [beside].into(), ..workload("reviews/v1@3") };
+        let parsed = api::parse("test.yaml", BOOKINFO);
+        let workloads = vec![Arc::new(reviews)];
+        let world = World::new(Inputs { resources: parsed.resources, workloads, ..Inputs::default() });
+        let config = config(&world, &sidecar("productpage/v1@2", 9080));
+        let set = &config.endpoints["outbound|9080||reviews.default.svc.cluster.local"];
+        assert_eq!(set.iter().map(|e| e.mesh_tls).collect::<Vec<_>>(), [expected], "{beside}");
     }
 }
 

@@ -76,6 +76,8 @@ fn where_the_program_listens() {
         ("defaultEndpoint: '0.0.0.0:7000'", "192.0.0.8:7000@workload", "127.64.0.3:7000"),
         ("defaultEndpoint: '[::]:7000'", "[::1]:7000@workload", "127.64.0.3:7000"),
         ("defaultEndpoint: 'unix:///run/a'", "unix:/run/a", "unix:/run/a"),
+        // An abstract name is one of the program's namespace.
+        ("defaultEndpoint: 'unix://@a'", "unix:@a@workload", "unix:@a"),
     ] {
         let spec = format!("{{ingress: [{{port: {{number: 9080, protocol: HTTP, name: http}}, {written}}}]}}");
         let world = world(&document(&spec), &["reviews/v1@3"]);
@@ -175,6 +177,57 @@ fn sockets_without_capture() {
     assert_eq!(hosts, ["reviews.default.svc.cluster.local:9080", "allow_any"]);
 }
 
+/// What the sidecar has for a program, apart from what all have.
+fn gathered(documents: &str, node: &Node) -> String {
+    let made = config(&world(documents, &[]), node);
+    let clusters = made.clusters.keys().filter(|name| name.starts_with("outbound|"));
+    let clusters = clusters.map(|name| format!("{name}\n")).collect::<String>();
+    let tables = made.routes.iter().map(|(name, table)| {
+        let hosts = table.hosts.iter().map(|host| format!("  {} [{}]\n", host.name, host.domains.join(" ")));
+        format!("routes {name}{}\n{}", if table.ignore_port { "" } else { ", by port" }, hosts.collect::<String>())
+    });
+    let mut listeners = made.clone();
+    listeners.listeners.retain(|name, l| l.direction == model::Direction::Outbound && !name.starts_with("virtual"));
+    format!("{}{}{clusters}", outline::listeners(&listeners), tables.collect::<String>())
+}
+
+#[test]
+fn http_proxies_and_unix_sockets() {
+    let others = "
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {selector: {app: db}, clusterIP: 10.9.0.1, ports: [{name: tcp, port: 3306}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, clusterIP: 10.9.0.2, ports: [{name: http, port: 80}, {name: http-b, port: 8080}, {name: tcp, port: 7000}]}
+";
+    let hosts = "hosts: ['./reviews.default.svc.cluster.local', './web.default.svc.cluster.local']";
+    let (captured, uncaptured) = (sidecar("productpage/v1@2", 1), free(sidecar("productpage/v1@2", 1)));
+    let mut text = String::new();
+    for egress in [
+        format!("{{port: {{number: 3128, protocol: HTTP_PROXY, name: a}}, captureMode: NONE, {hosts}}}"),
+        format!("{{port: {{number: 3128, protocol: HTTP_PROXY, name: a}}, {hosts}}}"),
+        // The port of a service that only the proxy leads to, and an entry for the rest.
+        "{port: {number: 9080, protocol: HTTP_PROXY, name: a}, bind: 127.0.0.9, captureMode: NONE, \
+          hosts: ['./web.default.svc.cluster.local']}, \
+         {hosts: ['./reviews.default.svc.cluster.local', './db.default.svc.cluster.local']}"
+            .to_owned(),
+        format!("{{port: {{number: 0, protocol: HTTP, name: a}}, bind: 'unix:///run/p', {hosts}}}"),
+        "{port: {number: 0, protocol: MYSQL, name: a}, bind: 'unix://@db', hosts: ['./db.default.svc.cluster.local']}"
+            .to_owned(),
+        "{port: {number: 0, name: a}, bind: 'unix:///run/p', hosts: ['./db.default.svc.cluster.local']}".to_owned(),
+    ] {
+        let documents = format!("{}{others}", document(&format!("{{egress: [{egress}]}}")));
+        let (inside, outside) = (gathered(&documents, &captured), gathered(&documents, &uncaptured));
+        text.push_str(&format!("# {egress}\n## captured\n{inside}## not captured\n{outside}\n"));
+    }
+    insta::assert_snapshot!("gathered", text);
+}
+
 #[test]
 fn the_egress_proxy() {
     let policy = "{outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: ratings, port: {number: 9080}}}}";
@@ -209,6 +262,8 @@ spec: {selector: {app: db}, ports: [{name: tcp, port: 3306}]}
          egress: [{hosts: ['./reviews.default.svc.cluster.local']}]}",
         "{egress: [{port: {number: 3306, protocol: MYSQL, name: a}, captureMode: NONE, hosts: ['./*']}]}",
         "{egress: [{bind: 127.0.0.1, hosts: ['./*']}]}",
+        "{egress: [{port: {number: 0, protocol: MYSQL, name: a}, bind: 'unix:///run/db', \
+          hosts: ['./db-a.default.svc.cluster.local', './db-b.default.svc.cluster.local']}]}",
         "{ingress: [{port: {number: 8443, protocol: HTTPS, name: a}, tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}]}",
     ] {
         let world = world(&format!("{}{raw}", document(spec)), &[]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport::netns::{Family, NetnsSocketServer};
-use transport::{Address, ConnectError, Connector, Keepalive, Netns, Stream, listen};
+use transport::{Address, ConnectError, Connector, Keepalive, Netns, Stream, listen, pipe};
 
 fn options() -> listen::Options {
     listen::Options::default()
@@ -137,4 +137,47 @@ async fn sockets_of_a_namespace() {
     std::fs::remove_file(&path).unwrap();
     let error = connector.connect(&to).await.unwrap_err();
     assert!(matches!(error, ConnectError::Netns(..)), "{error}");
+}
+
+#[tokio::test]
+async fn unix_sockets_for_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let door = dir.path().join("sockets");
+    let server = NetnsSocketServer::bind(&door).unwrap();
+    std::thread::spawn(move || server.run());
+    let netns = Netns::new("workload", &door);
+    let path = dir.path().join("proxy.sock");
+    // What a killed process left.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let name = format!("@halcyon-pipe-{}", std::process::id());
+    let inside = format!("{name}-inside");
+    for (at, netns) in [(path.to_str().unwrap(), None), (&name, None), (&inside, Some(&netns))] {
+        let bound = pipe::bind(at.as_ref(), netns, 0o600).unwrap();
+        let listener = bound.try_clone().unwrap().start().unwrap();
+        drop(bound);
+        let connector = Connector { netns: netns.cloned(), ..Connector::default() };
+        let to = Address::unix(at);
+        let (client, accepted) = tokio::join!(connector.connect(&to), listener.accept());
+        let (mut client, mut accepted) = (client.unwrap(), accepted.unwrap());
+        client.write_all(b"ping").await.unwrap();
+        let mut buffer = [0; 4];
+        accepted.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"ping");
+        assert!(pipe::bind(at.as_ref(), netns, 0o600).is_err(), "{at} is in use");
+        drop(listener);
+        let error = Connector::default().connect(&to).await.unwrap_err();
+        assert!(error.to_string().contains(at), "{error}");
+    }
+    assert!(!path.exists(), "its file went with it");
+
+    // A successor's file stays.
+    let bound = pipe::bind(&path, None, 0o600).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::remove_file(&path).unwrap();
+    let _successor = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    drop(bound);
+    assert!(path.exists());
+    let gone = Netns::new("workload", dir.path().join("nobody"));
+    let error = pipe::bind("@x".as_ref(), Some(&gone), 0o600).unwrap_err();
+    assert!(error.to_string().contains("`workload`"), "{error}");
 }

@@ -13,9 +13,9 @@ use model::{Address, Cluster, EndpointSet, LocalityEndpoints};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
-use upstream::{FailureKind, Pick};
+use upstream::{Dialer, FailureKind, Pick, Worker};
 
-use crate::origin::{Origin, config, fetch, get, pools, run, send, until};
+use crate::origin::{Origin, build, config, fetch, get, pools, run, send, until};
 
 fn http2(cluster: &mut Cluster) {
     cluster.protocol = UpstreamProtocol::Http2;
@@ -362,9 +362,41 @@ fn an_endpoint_at_a_path() {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
             _ = stream.read(&mut [0]).await;
         });
-        let endpoints = vec![model::Endpoint::plain(Address::Pipe(format!("@{name}").into()))];
+        let endpoints = vec![model::Endpoint::plain(Address::pipe(format!("@{name}")))];
         let set = EndpointSet::new("s", vec![LocalityEndpoints { endpoints, ..Default::default() }]);
         let (_worker, _cluster, pools) = pools(config(&[], |c| c.discovery = Discovery::Static(set)));
         assert_eq!(fetch(&pools, "/").await.0, "hi");
+    });
+}
+
+/// The socket is one of the namespace, whoever connects it.
+#[test]
+fn an_abstract_name_of_a_namespace() {
+    run(async {
+        let door = std::env::temp_dir().join(format!("halcyon-upstream-{}", std::process::id()));
+        let server = transport::netns::NetnsSocketServer::bind(&door).unwrap();
+        std::thread::spawn(move || server.run());
+        let name = format!("@halcyon-inside-{}", std::process::id());
+        let program = transport::pipe::bind(name.as_ref(), None, 0o600).unwrap().start().unwrap();
+        spawn_local(async move {
+            let mut stream = program.accept().await.unwrap();
+            stream.read_exact(&mut [0; 4]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+            _ = stream.read(&mut [0]).await;
+        });
+        let address = Address::pipe_in(&name, Some(&"workload".into()));
+        let set = |address| {
+            let endpoints = vec![model::Endpoint::plain(address)];
+            EndpointSet::new("s", vec![LocalityEndpoints { endpoints, ..Default::default() }])
+        };
+        let inside = set(address.clone());
+        let dialer = Dialer::new([transport::Netns::new("workload", &door)]);
+        let worker = Worker::new(dialer, &telemetry::Registry::new().shard()).unwrap();
+        let there = worker.cluster(&build(config(&[], |c| c.discovery = Discovery::Static(inside))));
+        assert_eq!(fetch(&there, "/").await.0, "hi");
+        std::fs::remove_file(&door).unwrap();
+        let (_worker, _cluster, nowhere) = pools(config(&[], |c| c.discovery = Discovery::Static(set(address))));
+        let failure = send(&nowhere, get("/")).await.map(drop).unwrap_err();
+        assert!(failure.reason.contains("`workload`"), "{failure:?}");
     });
 }

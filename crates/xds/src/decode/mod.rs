@@ -26,7 +26,6 @@ mod tcp_proxy;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,7 +190,7 @@ fn address(value: Option<core::Address>, at: &At<'_>) -> Decoded<Address> {
         Some(Wire::Pipe(pipe)) => {
             let at = at.field("pipe");
             at.refuse("mode", &pipe.mode)?;
-            Ok(Address::Pipe(PathBuf::from(pipe.path)))
+            Ok(Address::pipe(pipe.path))
         }
         Some(Wire::EnvoyInternalAddress(_)) => {
             Err(at.field("envoy_internal_address").unsupported("a socket address or a pipe"))
@@ -213,11 +212,11 @@ fn socket_address(value: core::SocketAddress, at: &At<'_>) -> Decoded<Address> {
         Some(PortSpecifier::NamedPort(_)) => return Err(at.field("named_port").unsupported("`port_value`")),
         None => return Err(at.field("port_value").error("is missing", "a port")),
     };
+    let netns = (!network_namespace_filepath.is_empty()).then(|| network_namespace_filepath.as_str().into());
     match address.parse::<IpAddr>() {
-        Ok(ip) => {
-            let netns = (!network_namespace_filepath.is_empty()).then(|| network_namespace_filepath.into());
-            Ok(Address::Socket { addr: SocketAddr::new(ip, port), netns })
-        }
+        Ok(ip) => Ok(Address::Socket { addr: SocketAddr::new(ip, port), netns }),
+        // An abstract name of a namespace, which a pipe of the wire cannot say.
+        Err(_) if address.starts_with('@') && netns.is_some() => Ok(Address::Pipe { path: address.into(), netns }),
         Err(_) if address.is_empty() => Err(at.field("address").error("is missing", "an IP address or a host name")),
         Err(_) => {
             at.refuse("network_namespace_filepath", &network_namespace_filepath)?;

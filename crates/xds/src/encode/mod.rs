@@ -114,7 +114,11 @@ fn address(address: &Address) -> Option<core::Address> {
             socket(addr.ip().to_string(), addr.port(), netns.as_deref().unwrap_or_default())
         }
         Address::Host { host, port } => socket(host.to_string(), *port, ""),
-        Address::Pipe(path) => Wire::Pipe(core::Pipe { path: path.to_string_lossy().into_owned(), mode: 0 }),
+        Address::Pipe { path, netns: None } => {
+            Wire::Pipe(core::Pipe { path: path.to_string_lossy().into_owned(), mode: 0 })
+        }
+        // A pipe of the wire has no namespace, and no IP address nor host begins with an `@`.
+        Address::Pipe { path, netns: Some(netns) } => socket(path.to_string_lossy().into_owned(), 0, netns),
     };
     Some(core::Address { address: Some(wire) })
 }

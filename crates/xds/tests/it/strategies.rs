@@ -80,7 +80,8 @@ fn bound_socket() -> impl Strategy<Value = Address> {
 }
 
 fn pipe() -> impl Strategy<Value = Address> {
-    "/[a-z]{1,8}/[a-z]{1,8}".prop_map(|path| Address::Pipe(path.into()))
+    let netns = of(Just(Arc::<str>::from("/run/netns/app")));
+    ("(/[a-z]{1,8}/[a-z]{1,8}|@[a-z]{1,8})", netns).prop_map(|(path, netns)| Address::pipe_in(path, netns.as_ref()))
 }
 
 fn host() -> impl Strategy<Value = Address> {

@@ -157,6 +157,7 @@ fn workload(app: &str, last: u8) -> Arc<Workload> {
         ports: BTreeMap::from([(9080, 9080)]),
         port_names: BTreeMap::new(),
         mesh_tls: true,
+        beside: Default::default(),
         weight: 1,
         locality: Locality::default(),
         implied_service: None,

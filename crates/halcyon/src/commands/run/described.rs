@@ -23,6 +23,8 @@ pub struct Described {
     pub ports: Vec<Port>,
     /// What tells that its program is ready, if nothing else was said.
     pub probe: Option<ReadinessProbe>,
+    /// Annotations, as its pod would have them.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Described {
@@ -53,6 +55,7 @@ impl Described {
             weight: template.weight.unwrap_or(1).max(1),
             ports: template.ports.iter().filter_map(port).collect(),
             probe: group.probe.clone(),
+            annotations: group.metadata.as_ref().map(|metadata| metadata.annotations.clone()).unwrap_or_default(),
         }
     }
 
@@ -60,7 +63,19 @@ impl Described {
         let mut labels: BTreeMap<String, String> =
             [("app".to_owned(), args.service.clone()), ("version".to_owned(), args.version.clone())].into();
         labels.extend(args.labels.iter().cloned());
-        let deployment = if args.join.control.is_none() { deployment(place, args, &labels).await } else { None };
+        let told = args.join.control.is_none();
+        let deployment =
+            if told { alike(place, args, "Deployment", "/spec/template/metadata/labels", &labels).await } else { None };
+        let pod = if told && deployment.is_none() {
+            alike(place, args, "Pod", "/metadata/labels", &labels).await
+        } else {
+            None
+        };
+        let annotations = match (&deployment, &pod) {
+            (Some(deployment), _) => annotations(deployment, "/spec/template/metadata/annotations"),
+            (None, Some(pod)) => annotations(pod, "/metadata/annotations"),
+            (None, None) => BTreeMap::new(),
+        };
         let found = deployment.unwrap_or_default();
         let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         if let Some(more) = found.pointer("/spec/template/metadata/labels").and_then(Value::as_object) {
@@ -77,6 +92,7 @@ impl Described {
             weight: 1,
             ports: Vec::new(),
             probe: None,
+            annotations,
         }
     }
 }
@@ -84,6 +100,12 @@ impl Described {
 /// A port of a template: its name declares the protocol.
 fn port((name, number): (&String, &u32)) -> Option<Port> {
     Some(Port { number: u16::try_from(*number).ok()?, name: Some(name.clone()) })
+}
+
+fn annotations(document: &Value, at: &str) -> BTreeMap<String, String> {
+    let found = document.pointer(at).and_then(Value::as_object);
+    let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    found.into_iter().flatten().filter_map(text).collect()
 }
 
 /// The WorkloadGroup of that name, which has to be there.
@@ -111,12 +133,18 @@ async fn group(place: &Place, args: &RunArgs, name: &str) -> Result<WorkloadGrou
     }
 }
 
-async fn deployment(place: &Place, args: &RunArgs, labels: &BTreeMap<String, String>) -> Option<Value> {
-    let query =
-        ResourceQuery { kind: "Deployment".to_owned(), namespace: args.namespace.clone(), ..ResourceQuery::default() };
+/// The document of that kind whose pods have the same labels.
+async fn alike(
+    place: &Place,
+    args: &RunArgs,
+    kind: &str,
+    at: &str,
+    labels: &BTreeMap<String, String>,
+) -> Option<Value> {
+    let query = ResourceQuery { kind: kind.to_owned(), namespace: args.namespace.clone(), ..ResourceQuery::default() };
     let found = crate::commands::client(place).ok()?.resources(&query).await.ok()?.resources;
     found.into_iter().map(|r| r.document).find(|document| {
-        let template = document.pointer("/spec/template/metadata/labels");
+        let template = document.pointer(at);
         ["app", "version"].iter().all(|key| {
             template.and_then(|t| t.get(key)).and_then(Value::as_str) == labels.get(*key).map(String::as_str)
         })
