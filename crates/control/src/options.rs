@@ -190,7 +190,7 @@ mod tests {
         options.access_log_encoding = Some("JSON".to_owned());
         let log = options.resolve().unwrap().mesh.access_log.unwrap();
         let LogFormat::Json(members) = log.format else { panic!("{log:?}") };
-        assert_eq!((members.len(), members[0].0.as_str(), members.is_sorted()), (24, "authority", true));
+        assert_eq!((members.len(), members[0].0.as_str(), members.is_sorted()), (25, "authority", true));
         let check = |change: fn(&mut ControlOptions), expected: &str| {
             let mut options = ControlOptions::new("/x");
             change(&mut options);

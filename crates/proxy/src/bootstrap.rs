@@ -535,7 +535,7 @@ mod tests {
             (r#"{"node": {"id": "a"}, "drain_seconds": -1}"#, "is no duration"),
             (r#"{"node": {"id": "a"}, "control_plane": {"address": "127.0.0.1:1"}}"#, "trust_bundle`: is missing"),
             (r#"{"node": {"id": "a"}, "control_plane": {"address": "nowhere", "tls": false}}"#, "has no port"),
-            (r#"{"node": {"id": "a"}, "program_ready": {}}"#, "expected either addresses in `tcp`, or `http`"),
+            (r#"{"node": {"id": "a"}, "program_ready": {}}"#, "expected one of `tcp`, `tcp_at`, `http`"),
             (r#"{"node": {"id": "a"}, "identity": {"spiffe_id": "x"}}"#, "is not a SPIFFE ID"),
             (r#"{"node": {"id": "a"}, "on_demand": {"max_names": 0}}"#, "`on_demand.max_names`: 0 is not possible"),
             (r#"{"node": {"id": "a"}, "on_demand": {"wait_seconds": 0}}"#, "expected seconds, more than zero"),

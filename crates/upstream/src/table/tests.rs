@@ -266,7 +266,7 @@ fn the_own_zone_comes_first() {
         (uneven(), failing, Some(local(0)), vec![]),
         (uneven(), failing, Some(local(2)), first.clone()),
         // The cluster panics.
-        (spilled(), usual, Some(local(2)), vec![(1, 33), (2, 33), (3, 33)]),
+        (spilled(), usual, Some(local(2)), vec![(1, 34), (2, 33), (3, 33)]),
         (spilled(), failing, Some(local(2)), vec![]),
         // Only at the first priority.
         (vec![group("a", 1, &[(1, Healthy)]), group("b", 1, &many)], usual, Some(local(2)), even),

@@ -89,8 +89,11 @@ fn place(host: &str, port: u16) -> Place {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use api::Spec;
     use clap::Parser;
+    use serde_json::Value;
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -114,12 +117,23 @@ mod tests {
         }
     }
 
+    /// Whatever order objects have, theirs is that of their names.
+    fn sorted(json: Value) -> Value {
+        match json {
+            Value::Object(members) => {
+                let members: BTreeMap<String, Value> = members.into_iter().collect();
+                members.into_iter().map(|(name, member)| (name, sorted(member))).collect()
+            }
+            other => other,
+        }
+    }
+
     fn found(words: &str, group: Option<&str>) -> String {
         let probe = group.map(probe);
         match check(&run(words), probe.as_ref(), Path::new("/x")) {
             Ok((Some(ready), command)) => {
                 let command = command.map_or(String::new(), |spec| format!(" by {:?}", spec.command));
-                format!("{}{command}", ready.json())
+                format!("{}{command}", sorted(ready.json()))
             }
             Ok((None, _)) => "at once".to_owned(),
             Err(error) => error.to_string().split(';').next().unwrap().to_owned(),
