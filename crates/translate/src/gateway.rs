@@ -30,7 +30,7 @@ use crate::node::{Node, Role};
 use crate::outbound::{http_proxy, logs};
 use crate::raw;
 use crate::routes::{At, Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
-use crate::secrets::{HELD, ROOTS};
+use crate::secrets;
 use crate::servers::{self, Open, Opener, host_part, is_plain_http, openers, protocol};
 use crate::service::selected;
 use crate::world::{Document, World};
@@ -380,7 +380,7 @@ fn version(written: TlsProtocol) -> Option<TlsVersion> {
 
 fn certificates(settings: &ServerTlsSettings) -> Vec<Arc<str>> {
     let names = settings.credential_names.iter().chain(Some(&settings.credential_name)).filter(|n| !n.is_empty());
-    let held = names.map(|name| Arc::from(format!("{HELD}{}", name.value)));
+    let held = names.map(|name| secrets::certificate(&name.value));
     let pair = |chain: &str, key: &str| (!chain.is_empty()).then(|| SecretFiles::Certificate { chain, key }.name());
     let single = pair(&settings.server_certificate, &settings.private_key);
     let several = settings.tls_certificates.iter().filter_map(|c| pair(&c.server_certificate, &c.private_key));
@@ -391,7 +391,7 @@ fn roots(settings: &ServerTlsSettings) -> Arc<str> {
     let certificates = settings.credential_names.iter().filter(|_| settings.client_roots().is_none());
     let mut named = [&settings.ca_cert_credential_name, &settings.credential_name].into_iter().chain(certificates);
     match named.find(|name| !name.is_empty()) {
-        Some(name) => format!("{HELD}{name}{ROOTS}").into(),
+        Some(name) => secrets::roots(&name.value),
         None => {
             let crl = Some(settings.ca_crl.as_str()).filter(|crl| !crl.is_empty());
             SecretFiles::Roots { roots: settings.client_roots().unwrap_or_default(), crl }.name()

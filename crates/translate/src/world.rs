@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{Deployment, Ingress, IngressClass, Pod, Secret};
+use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
 use ipnet::IpNet;
@@ -83,6 +83,8 @@ pub struct World {
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
+    /// ConfigMaps that hold roots.
+    pub(crate) root_maps: Arc<Vec<Document<ConfigMap>>>,
     pub(crate) ingresses: Arc<Vec<Document<Ingress>>>,
     pub(crate) ingress_classes: Arc<Vec<Document<IngressClass>>>,
     /// What holds settings of the mesh, by namespace and name.
@@ -126,6 +128,7 @@ impl World {
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
+            root_maps: Document::all(&resources),
             ingresses: Document::all(&resources),
             ingress_classes: Document::all(&resources),
             deployments: Document::all(&resources),

@@ -198,6 +198,72 @@ spec:
     assert!(any.validation.is_none() && any.require_client_certificate);
 }
 
+/// Who vouches for clients, by what the server says and what is there. The gateway is in the namespace `default`.
+#[test]
+fn where_the_roots_of_clients_stand() {
+    use model::secret::SecretValue;
+    let stored = |kind: &str, place: &str, data: &str| {
+        let field = if kind == "Secret" { "stringData" } else { "data" };
+        format!("---\napiVersion: v1\nkind: {kind}\nmetadata: {{{place}}}\n{field}: {data}\n")
+    };
+    let cert = stored("Secret", "name: cert", "{tls.crt: c, tls.key: k, ca.crt: own}");
+    let bare = stored("Secret", "name: cert", "{tls.crt: c, tls.key: k}");
+    let secret = stored("Secret", "name: cert-cacert", "{ca.crt: secret, ca.crl: revoked}");
+    let map = |name: &str, data: &str| stored("ConfigMap", name, data);
+    let named = "caCertCredentialName: roots";
+    for (what, tls, documents, expected) in [
+        ("with the certificate", "", cert.clone(), Some(("own", ""))),
+        ("a Secret of their own", "", format!("{cert}{secret}"), Some(("secret", "revoked"))),
+        (
+            "a ConfigMap",
+            "",
+            bare.clone() + &map("name: cert-cacert", "{ca.crt: map, ca.crl: gone}"),
+            Some(("map", "gone")),
+        ),
+        ("Secrets come first", "", cert.clone() + &map("name: cert-cacert", "{ca.crt: map}"), Some(("own", ""))),
+        (
+            "a ConfigMap by name",
+            named,
+            cert.clone() + &map("name: roots", "{cacert: map, crl: gone}"),
+            Some(("map", "gone")),
+        ),
+        ("of this namespace", named, cert.clone() + &map("name: roots, namespace: other", "{ca.crt: map}"), None),
+        ("without roots", named, cert.clone() + &map("name: roots", "{ca.crt: '', ca.crl: x}"), None),
+        (
+            "of another, in full",
+            "caCertCredentialName: 'configmap://other/roots'",
+            cert.clone() + &map("name: roots, namespace: other", "{ca.crt: map}"),
+            Some(("map", "")),
+        ),
+        (
+            "a Secret is not given to others",
+            "caCertCredentialName: 'kubernetes://other/roots'",
+            cert.clone() + &stored("Secret", "name: roots, namespace: other", "{ca.crt: secret}"),
+            None,
+        ),
+    ] {
+        let text = format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: g}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - {{port: {{number: 443, name: x, protocol: HTTPS}}, hosts: ['*'], tls: {{mode: MUTUAL, credentialName: cert, {tls}}}}}
+{documents}"
+        );
+        let made = config(&world(&text, &[]), &gateway());
+        let tls = made.listeners["127.0.0.1_443"].chains[0].tls.clone().unwrap();
+        assert!(made.secrets.contains_key(&tls.certificates[0]), "{what}");
+        let found = made.secrets.get(&tls.validation.unwrap().trust).map(|secret| match &secret.value {
+            SecretValue::Trust { roots, crl, .. } => (String::from_utf8_lossy(roots), String::from_utf8_lossy(crl)),
+            other => panic!("{what}: {other:?}"),
+        });
+        assert_eq!(found, expected.map(|(roots, crl)| (roots.into(), crl.into())), "{what}");
+    }
+}
+
 #[test]
 fn server_names_that_spell_out_a_service() {
     let documents = "
