@@ -7,6 +7,7 @@ use model::listener::{Direction, FilterChain, NetworkFilter};
 use model::route::{Action, Route};
 use model::secret::SecretValue;
 use model::{
+    ConnectionLimits,
     ApiListener, Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret,
     VirtualHost,
 };
@@ -29,6 +30,7 @@ fn one_kind(config: &Config, kind: ResourceKind) -> KindConfig {
         ResourceKind::VirtualHost => each(&config.virtual_hosts, virtual_host),
         ResourceKind::Secret => each(&config.secrets, secret),
         ResourceKind::Names => each(&config.names, names),
+        ResourceKind::Runtime => each(&config.limits, connection_limits),
     };
     KindConfig { kind: kind.short().to_owned(), resources }
 }
@@ -239,4 +241,10 @@ fn names(table: &NameTable) -> Vec<String> {
         format!("{name} {}", ips.join(" "))
     };
     table.names.iter().map(one).collect()
+}
+
+fn connection_limits(limits: &ConnectionLimits) -> Vec<String> {
+    let common = limits.common.map(|most| format!("at most {most} connections to all listeners"));
+    let by_listener = limits.by_listener.iter().map(|(name, most)| format!("at most {most} connections to {name}"));
+    common.into_iter().chain(by_listener).collect()
 }

@@ -66,7 +66,7 @@ pub(crate) async fn forward(
     let keep = !mesh_http::is_upgrade(request) && (!copies.is_empty() || again);
     let replay = match keep {
         true => record
-            .within(&limits, PerTry::default(), pin!(replay::prepare(request)))
+            .within(&limits, PerTry::default(), pin!(replay::prepare(request, conn.plan().kept_body)))
             .await
             .map_err(out_of_time)?
             .map_err(|e| Fault::RequestBody(e.kind))?,

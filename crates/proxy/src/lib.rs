@@ -6,7 +6,7 @@
 //! A request's way, a file per step:
 //!
 //! ```text
-//! listener.rs    accept; one task and one connection per socket
+//! listener.rs    accept; one task and one connection per socket; room.rs if they are limited
 //! inspect.rs     original destination, ClientHello, HTTP preface
 //! connection.rs  the chain (model::chain::select), the end of TLS; then http.rs or tcp.rs
 //! request.rs     THE STORY: a line per stage
@@ -60,6 +60,7 @@ mod record;
 mod replay;
 mod request;
 mod respond;
+mod room;
 mod route_stats;
 mod run;
 mod secrets;

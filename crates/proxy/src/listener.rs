@@ -13,6 +13,7 @@ use transport::listen::TcpListener;
 use crate::connection;
 use crate::inspect::Seen;
 use crate::live::{ListenerPlan, Snapshot};
+use crate::room::{self, Places};
 use crate::worker::Worker;
 
 /// What tells one listening socket from another.
@@ -40,7 +41,10 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, plan: Rc<Ref
         match socket.accept().await {
             Ok(accepted) => {
                 let plan = plan.borrow().clone();
-                worker.place(accepted.stream, accepted.peer, plan);
+                // Who is one too many is closed.
+                if let Some(places) = room::enter(&worker, &plan) {
+                    worker.place(accepted.stream, accepted.peer, plan, places);
+                }
             }
             Err(error) => {
                 tracing::warn!("listener {}: {error}", plan.borrow().config.name);
@@ -51,8 +55,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, plan: Rc<Ref
 }
 
 /// Begins a connection on this worker.
-pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>) {
-    let counted = Counted::new(worker, plan.config.direction);
+pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>, places: Places) {
+    let counted = Counted::new(worker, plan.config.direction, places);
     let Some(seen) = destination(&stream, source, &plan) else { return };
     let plan = hand_over(&worker.view().snapshot, plan, seen.destination);
     tokio::task::spawn_local(connection::run(worker.clone(), stream, plan, seen, counted));
@@ -62,11 +66,12 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, pla
 struct Counted {
     worker: Rc<Worker>,
     direction: Direction,
+    _places: Places,
 }
 
 impl Counted {
-    fn new(worker: &Rc<Worker>, direction: Direction) -> Self {
-        let counted = Self { worker: worker.clone(), direction };
+    fn new(worker: &Rc<Worker>, direction: Direction, places: Places) -> Self {
+        let counted = Self { worker: worker.clone(), direction, _places: places };
         counted.counter().fetch_add(1, Relaxed);
         worker.connection_begins();
         counted

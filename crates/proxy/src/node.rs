@@ -10,6 +10,7 @@ use transport::Netns;
 use crate::bootstrap::{Bootstrap, OnDemand};
 use crate::log::Sinks;
 use crate::peer::{self, Card};
+use crate::room::Room;
 
 /// Who this proxy is and how it works, for every thread of it.
 pub(crate) struct Shared {
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub drain: Duration,
     /// How virtual hosts are found when they are needed.
     pub on_demand: OnDemand,
+    /// Room for the connections to all listeners.
+    pub room: Arc<Room>,
     netns: Option<Netns>,
 }
 
@@ -47,6 +50,7 @@ impl Shared {
             access_log: bootstrap.access_log.clone(),
             drain: bootstrap.drain,
             on_demand: bootstrap.on_demand,
+            room: Arc::default(),
             netns: bootstrap.netns.clone(),
         }
     }

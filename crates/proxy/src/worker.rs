@@ -26,6 +26,7 @@ use crate::live::{ListenerPlan, Snapshot, View};
 use crate::log::Writers;
 use crate::node::Shared;
 use crate::peer::Peers;
+use crate::room::Places;
 use crate::series::Series;
 use crate::waiting::Waiting;
 
@@ -66,6 +67,7 @@ pub(crate) struct Handed {
     fd: OwnedFd,
     source: SocketAddr,
     plan: Arc<ListenerPlan>,
+    places: Places,
 }
 
 /// The end by which the side runtime reaches a worker.
@@ -308,25 +310,25 @@ impl Worker {
     }
 
     /// Runs a new connection here, or gives it to the worker that has the fewest.
-    pub(crate) fn place(self: &Rc<Self>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>) {
+    pub(crate) fn place(self: &Rc<Self>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>, places: Places) {
         let least = self.everyone.iter().min_by_key(|w| w.load.total());
         let Some(other) = least.filter(|w| !Arc::ptr_eq(&w.load, &self.load) && w.load.total() < self.load.total())
         else {
-            return listener::begin(self, stream, source, plan);
+            return listener::begin(self, stream, source, plan, places);
         };
         let fd = match stream.tcp().map(|tcp| tcp.as_fd().try_clone_to_owned()) {
             Some(Ok(fd)) => fd,
             // Out of files, or no socket: it stays here.
-            _ => return listener::begin(self, stream, source, plan),
+            _ => return listener::begin(self, stream, source, plan, places),
         };
         // The other end may be stopping; then the connection ends with it.
-        let _ = other.orders.send(Order::Take(Handed { fd, source, plan }));
+        let _ = other.orders.send(Order::Take(Handed { fd, source, plan, places }));
     }
 
     fn take(self: &Rc<Self>, handed: Handed) {
         let stream = std::net::TcpStream::from(handed.fd);
         match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => listener::begin(self, stream.into(), handed.source, handed.plan),
+            Ok(stream) => listener::begin(self, stream.into(), handed.source, handed.plan, handed.places),
             Err(error) => tracing::warn!("a connection of {} could not be taken over: {error}", handed.source),
         }
     }

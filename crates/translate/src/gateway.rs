@@ -57,6 +57,7 @@ pub fn add(
         if edge.proxy_protocol || settings.proxy_protocol() {
             listener.inspect.proxy_header = ExpectHeader::Required;
         }
+        listener.buffer_limit = settings.buffer_of_gateway(edge);
         for chain in &mut listener.chains {
             if let NetworkFilter::Http(http) = &mut chain.filter {
                 settings.for_gateway(edge, http);
@@ -92,6 +93,8 @@ fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, por
         chains,
         default_chain: None,
         access_logs: logs(world),
+        buffer_limit: None,
+        ignores_common_limit: false,
     };
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
 }

@@ -59,6 +59,7 @@ pub fn translate(world: &World, node: &Node) -> Config {
     config.routes.extend(own.routes);
     config.clusters.extend(own.clusters);
     config.secrets.extend(own.secrets);
+    config.limits.extend(own.limits);
     config
 }
 
@@ -114,6 +115,9 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
         }
         Role::Program => {}
         Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
+    }
+    if node.role != Role::Program {
+        world.proxy_settings(node).limit(&mut config);
     }
     secrets::add(&mut config, world, node, secrets);
     config

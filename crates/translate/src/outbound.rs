@@ -186,6 +186,8 @@ fn listener(
         chains,
         default_chain,
         access_logs: logs(world),
+        buffer_limit: None,
+        ignores_common_limit: false,
     }
 }
 

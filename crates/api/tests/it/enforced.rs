@@ -345,10 +345,7 @@ defaultConfig:
   fileFlushMinSizeKb: 1
   statsCompression: true
   connectionSettings:
-    listenerPerConnectionBufferLimitBytes: 1
     clusterPerConnectionBufferLimitBytes: 1
-    listenerConnectionLimit: 1
-    globalDownstreamConnectionLimit: 1
 ";
 
 /// The same in a ConfigMap, and what else the modes may be in an IstioOperator.

@@ -15,6 +15,7 @@ mod plane;
 mod rate_limits;
 mod report;
 mod resilience;
+mod room;
 mod rig;
 mod sticky;
 mod tcp;

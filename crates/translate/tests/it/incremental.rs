@@ -307,6 +307,7 @@ impl Mesh {
             config.routes.extend(kept.own.routes.clone());
             config.clusters.extend(kept.own.clusters.clone());
             config.secrets.extend(kept.own.secrets.clone());
+            config.limits.extend(kept.own.limits.clone());
             let expected = translate::translate(&whole, &kept.node);
             assert_eq!(config, expected, "{} {said}\n{change:?}", kept.node.id);
         }

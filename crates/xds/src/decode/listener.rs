@@ -42,20 +42,18 @@ pub fn api_listener(any: &Any) -> Result<ApiListener, DecodeError> {
 
 #[allow(deprecated)]
 fn read(value: wire::Listener, at: &At<'_>) -> Decoded<Listener> {
-    // Harmless are statistics, buffers, backlogs and keep-alive of sockets, how accepting is spread over threads, and
-    // limits that count all connections.
+    // Harmless are statistics, backlogs and keep-alive of sockets, how accepting is spread over threads, and what takes a
+    // listener out of measures against overload that are not there.
     take!(value, at, wire::Listener {
         used {
             name, address, filter_chains, use_original_dst, default_filter_chain, listener_filters,
             listener_filters_timeout, continue_on_listener_filters_timeout, transparent, freebind, traffic_direction,
-            access_log, bind_to_port,
+            access_log, bind_to_port, per_connection_buffer_limit_bytes, ignore_global_conn_limit,
         }
         harmless {
-            stat_prefix, stats_matcher, per_connection_buffer_limit_bytes,
-            per_connection_buffer_high_watermark_timeout, metadata, drain_type, tcp_fast_open_queue_length,
+            stat_prefix, stats_matcher, per_connection_buffer_high_watermark_timeout, metadata, drain_type, tcp_fast_open_queue_length,
             connection_balance_config, reuse_port, enable_reuse_port, tcp_backlog_size,
-            max_connections_to_accept_per_socket_event, ignore_global_conn_limit, bypass_overload_manager,
-            tcp_keepalive,
+            max_connections_to_accept_per_socket_event, bypass_overload_manager, tcp_keepalive,
         }
         refused {
             additional_addresses, fcds_config, filter_chain_matcher, deprecated_v1, socket_options,
@@ -81,6 +79,8 @@ fn read(value: wire::Listener, at: &At<'_>) -> Decoded<Listener> {
         chains: each(filter_chains, &at.field("filter_chains"), filter_chain)?,
         default_chain: default_filter_chain.map(|chain| filter_chain(chain, &at_default)).transpose()?,
         access_logs: access_logs(access_log, &at.field("access_log"))?,
+        buffer_limit: per_connection_buffer_limit_bytes.map(|limit| limit.value),
+        ignores_common_limit: ignore_global_conn_limit,
     })
 }
 

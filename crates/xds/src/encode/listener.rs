@@ -37,6 +37,8 @@ pub fn listener(listener: &Listener) -> Any {
         filter_chains: listener.chains.iter().map(filter_chain).collect(),
         default_filter_chain: listener.default_chain.as_ref().map(filter_chain),
         access_log: access_logs(&listener.access_logs),
+        per_connection_buffer_limit_bytes: listener.buffer_limit.and_then(number),
+        ignore_global_conn_limit: listener.ignores_common_limit,
         ..wire::Listener::default()
     })
 }

@@ -22,6 +22,7 @@ mod ordered;
 mod rate_limit;
 mod retry;
 mod route;
+mod runtime;
 mod secret;
 mod tcp_proxy;
 mod tls;
@@ -41,6 +42,7 @@ pub use endpoint::endpoints;
 pub use listener::{api_listener, listener};
 pub use names::names;
 pub use route::{route, virtual_host};
+pub use runtime::connection_limits;
 pub use secret::secret;
 
 /// A resource of any kind.
@@ -54,6 +56,7 @@ pub fn resource(resource: &Resource) -> Any {
         Resource::VirtualHost(_, it) => virtual_host(it),
         Resource::Secret(it) => secret(it),
         Resource::Names(_, it) => names(it),
+        Resource::Limits(it) => connection_limits(it),
     }
 }
 

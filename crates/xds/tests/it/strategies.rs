@@ -40,6 +40,7 @@ use proptest::sample::{select, subsequence};
 mod edge;
 mod filters;
 mod limits;
+pub use limits::connection_limits;
 #[path = "resilient.rs"]
 mod resilient;
 
@@ -515,8 +516,9 @@ pub fn listener() -> impl Strategy<Value = Listener> {
         continue_on_timeout: flags[3],
     });
     let chains = (vec(filter_chain(), 1..3), of(filter_chain()));
-    (name(), prop_oneof![bound_socket(), pipe()], any::<[bool; 2]>(), direction, inspect, chains, access_logs())
-        .prop_map(|(name, address, flags, direction, inspect, (chains, default_chain), access_logs)| Listener {
+    let address = prop_oneof![bound_socket(), pipe()];
+    (name(), address, any::<[bool; 3]>(), direction, inspect, chains, access_logs(), of(any::<u32>())).prop_map(
+        |(name, address, flags, direction, inspect, (chains, default_chain), access_logs, buffer_limit)| Listener {
             name,
             address,
             bind: flags[0],
@@ -526,7 +528,10 @@ pub fn listener() -> impl Strategy<Value = Listener> {
             chains,
             default_chain,
             access_logs,
-        })
+            buffer_limit,
+            ignores_common_limit: flags[2],
+        },
+    )
 }
 
 fn endpoint(address: impl Strategy<Value = Address>) -> impl Strategy<Value = Endpoint> {
