@@ -46,10 +46,10 @@ pub fn add(
     (bind, ports): (IpAddr, &BTreeMap<u16, u16>),
     edge: &GatewayEdge,
 ) {
-    let (by_port, _) = servers::open(selecting(world, node));
-    for (port, servers) in by_port {
-        let at = SocketAddr::new(bind, ports.get(&port).copied().unwrap_or(port));
-        add_port(config, world, node, at, port, &servers);
+    let (by_door, _) = servers::open(selecting(world, node), Some(bind));
+    for ((port, told), servers) in by_door {
+        let at = SocketAddr::new(told.unwrap_or(bind), ports.get(&port).copied().unwrap_or(port));
+        add_port(config, world, node, at, &servers);
     }
     let settings = world.proxy_settings(node);
     for listener in config.listeners.values_mut() {
@@ -71,11 +71,11 @@ pub fn selecting<'a>(world: &'a World, node: &'a Node) -> impl Iterator<Item = O
     openers(world).into_iter().filter(|gateway| selected(gateway.selector, &node.labels))
 }
 
-fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, port: u16, servers: &[Open<'_>]) {
+fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, servers: &[Open<'_>]) {
     let (plain_http, others): (Vec<Open<'_>>, Vec<Open<'_>>) = servers.iter().partition(|s| is_plain_http(s.server));
     let mut chains = Vec::new();
-    if !plain_http.is_empty() {
-        let name: Arc<str> = format!("http.{port}").into();
+    if let Some(first) = plain_http.first() {
+        let name: Arc<str> = format!("http.{}{}", first.port, of_bind(first)).into();
         chains.push(chain(&name, ChainMatch::default(), None, http(world, name.clone())));
         let table = route_table(world, node, name, &plain_http);
         config.routes.insert(table.name.clone(), Arc::new(table));
@@ -105,7 +105,8 @@ fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>
         open.server.hosts.iter().map(|h| host_part(&h.value).to_ascii_lowercase()).filter(|h| h != "*").collect();
     let of_ingress = if open.gateway.is_ingress() { "ingress~" } else { "" };
     let (title, namespace) = (open.gateway.name(), open.gateway.namespace());
-    let name: Arc<str> = format!("https.{}.{}.{of_ingress}{title}.{namespace}", open.port, open.index).into();
+    let (port, index, bind) = (open.port, open.index, of_bind(&open));
+    let name: Arc<str> = format!("https.{port}.{index}.{of_ingress}{title}.{namespace}{bind}").into();
     let tls = open.server.tls.as_ref().and_then(|settings| server_tls(settings, protocol(open.server) == "HTTPS"));
     match (protocol(open.server).as_str(), tls) {
         ("HTTPS", Some(tls)) => {
@@ -127,6 +128,11 @@ fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>
             if clusters.is_empty() { Vec::new() } else { vec![chain(&name, matches, tls, raw(world, node, clusters))] }
         }
     }
+}
+
+/// What the names of a server's routes and chains end in, as Istio has it: `.10.0.0.1` for one with an address of its own.
+fn of_bind(open: &Open<'_>) -> String {
+    open.bind.map(|bind| format!(".{bind}")).unwrap_or_default()
 }
 
 fn chain(name: &str, matches: ChainMatch, tls: Option<DownstreamTls>, filter: NetworkFilter) -> FilterChain {

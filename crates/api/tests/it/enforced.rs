@@ -80,7 +80,7 @@ spec:
   selector: {istio: ingressgateway}
   servers:
   - port: {number: 443, name: https, protocol: HTTPS}
-    bind: 127.0.0.1
+    bind: unix:///run/edge.sock
     hosts: [a.example.org]
     tls:
       mode: MUTUAL

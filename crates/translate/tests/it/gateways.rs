@@ -1,5 +1,7 @@
 //! Gateways.
 
+use std::sync::Arc;
+
 use super::mesh::{BOOKINFO, config, gateway, world};
 use super::outline;
 
@@ -155,6 +157,48 @@ fn of_two_servers_for_one_host_the_older_has_it() {
             "{about:#?}"
         );
     }
+}
+
+/// Servers at addresses of their own: each has its socket, and only those at one address and port get in each other's way.
+#[test]
+fn addresses_of_servers() {
+    let server = |name: &str, bind: &str, rest: &str| {
+        let bind = if bind.is_empty() { String::new() } else { format!("bind: '{bind}', ") };
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec: {{selector: {{istio: ingressgateway}}, servers: [{{{bind}{rest}}}]}}\n"
+        )
+    };
+    let plain = "port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.org]";
+    let secure = "port: {number: 80, name: https, protocol: HTTPS}, hosts: [a.example.org], tls: {mode: SIMPLE, credentialName: c}";
+    let found = |documents: String| {
+        let world = world(&format!("{documents}---\n{BOOKINFO}"), &[]);
+        let made = config(&world, &gateway());
+        let listener = |l: &Arc<model::Listener>| {
+            let chains: Vec<_> = l.chains.iter().map(|chain| &*chain.name).collect();
+            format!("{} {} {}", l.name, l.address, chains.join(" "))
+        };
+        let listeners: Vec<_> = made.listeners.values().map(listener).collect();
+        let problems = translate::check(&world).into_iter().filter(|problem| problem.message.contains("already"));
+        (listeners, problems.map(|problem| problem.message).collect::<Vec<_>>())
+    };
+    let (listeners, problems) = found(
+        server("a", "", plain) + &server("b", "127.0.0.2", secure) + &server("c", "::1", plain) + &server("d", "127.0.0.1", plain),
+    );
+    assert_eq!(
+        listeners,
+        [
+            "127.0.0.1_8080 127.0.0.1:8080 http.80",
+            "127.0.0.2_8080 127.0.0.2:8080 https.80.0.b.default.127.0.0.2",
+            "::1_8080 [::1]:8080 http.80.::1",
+        ],
+        "the gateway's own address is no other one"
+    );
+    assert!(problems.is_empty(), "{problems:?}");
+    let (listeners, problems) =
+        found(server("a", "127.0.0.2", plain) + &server("b", "127.0.0.2", secure) + &server("c", "unix:///run/x", plain));
+    assert_eq!(listeners, ["127.0.0.2_8080 127.0.0.2:8080 http.80.127.0.0.2"], "nothing else is opened in its place");
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert!(problem.contains("port 80 of 127.0.0.2 for another protocol"), "{problem}");
 }
 
 #[test]
