@@ -7,9 +7,8 @@ use model::listener::{Direction, FilterChain, NetworkFilter};
 use model::route::{Action, Route};
 use model::secret::SecretValue;
 use model::{
-    ConnectionLimits,
-    ApiListener, Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret,
-    VirtualHost,
+    ApiListener, Cluster, Config, ConnectionLimits, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration,
+    Secret, VirtualHost,
 };
 
 use crate::v1::{ConfigResource, KindConfig};
@@ -53,6 +52,7 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         Discovery::StrictDns(set) => format!("endpoints: all addresses of {}", endpoints(set).join(", ")),
         Discovery::LogicalDns(set) => format!("endpoints: an address of {}", endpoints(set).join(", ")),
         Discovery::OriginalDestination => "endpoints: where the connection was going".to_owned(),
+        Discovery::DynamicForward(_) => "endpoints: the host that a request names".to_owned(),
     };
     let protocol = match cluster.protocol {
         UpstreamProtocol::Http1 => "HTTP/1.1",

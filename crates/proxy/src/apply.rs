@@ -380,9 +380,8 @@ impl Applier {
         {
             return Ok(old.clone());
         }
-        let same_direction = old.filter(|old| {
-            old.config.direction == config.direction && old.config.buffer_limit == config.buffer_limit
-        });
+        let same_direction = old
+            .filter(|old| old.config.direction == config.direction && old.config.buffer_limit == config.buffer_limit);
         let chain = |settings: &FilterChain| {
             let mut known = same_direction.into_iter().flat_map(|old| old.all_chains());
             match known.find(|c| c.config == *settings && !(stale_tls && c.tls.is_some())) {

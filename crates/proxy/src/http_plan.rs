@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::http::HeaderValue;
 use mesh_http::{KeepAlive, Protocol, ServerOptions};
-use model::http_proxy::{Codec, RouteSource};
+use model::http_proxy::{Codec, HttpFilter, RouteSource};
 use model::{Direction, HttpProxy, ServerHeader};
 
 use crate::geo::GeoLookup;
@@ -32,6 +32,8 @@ pub(crate) struct HttpPlan {
     pub geo: Option<Box<GeoLookup>>,
     /// Where its exchanges are logged.
     pub logs: AccessLogs,
+    /// A filter says why a host that a request names has no address.
+    pub tells_of_names: bool,
     /// Bytes of a request's body that are kept for further tries.
     pub kept_body: usize,
     inline: Option<Arc<Table>>,
@@ -64,6 +66,7 @@ impl HttpPlan {
             geo: geo.map(Box::new),
             direction,
             logs,
+            tells_of_names: proxy.filters.iter().any(|filter| matches!(filter, HttpFilter::DynamicForward(_))),
             kept_body: replay::LIMIT,
             inline,
             proxy,

@@ -53,6 +53,7 @@ mod listener;
 mod live;
 mod log;
 mod marks;
+mod named;
 mod node;
 mod peer;
 mod program;

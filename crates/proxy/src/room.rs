@@ -96,7 +96,9 @@ pub(crate) fn enter(worker: &Worker, plan: &ListenerPlan) -> Option<Places> {
     };
     if room.refuse() {
         let (name, most) = (&plan.config.name, room.most.load(Relaxed));
-        tracing::warn!("listener {name}: {most} connections to {whose} are open, which is the limit: others are closed");
+        tracing::warn!(
+            "listener {name}: {most} connections to {whose} are open, which is the limit: others are closed"
+        );
     }
     None
 }

@@ -16,6 +16,7 @@ mod headless;
 mod inbound;
 mod ingress;
 pub mod locality;
+mod named;
 mod names;
 mod node;
 mod outbound;

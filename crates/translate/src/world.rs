@@ -173,6 +173,11 @@ impl World {
         self.known.binary_search_by(|known| (*known.service.host).cmp(host))
     }
 
+    /// Is there a service whose hosts are those that requests name?
+    pub(crate) fn has_named_hosts(&self) -> bool {
+        self.wildcards().iter().any(|known| known.service.backing == Backing::Named)
+    }
+
     /// The services whose hosts begin with `*`, which stand together.
     fn wildcards(&self) -> &[Arc<Known>] {
         let from = self.known.partition_point(|known| &*known.service.host < "*");
@@ -277,7 +282,7 @@ impl World {
                 let accounts = list.iter().filter_map(|e| e.service_account.as_deref());
                 all.extend(accounts.filter_map(|account| identity(&service.namespace, account)));
             }
-            Backing::Passthrough => {}
+            Backing::Passthrough | Backing::Named => {}
         }
         all
     }

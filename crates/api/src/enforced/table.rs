@@ -70,11 +70,8 @@ const GATEWAY: &[NotEnforced] = &[
 const NOT_CARRIED: &str = "datagrams are not carried by the mesh";
 const ONE_NETWORK: &str = "every workload is dialled at its own address; one without an address gets no traffic";
 
-const SERVICE_ENTRY: &[NotEnforced] = &[
-    ("spec.ports[].protocol=UDP", NOT_CARRIED),
-    ("spec.resolution=DYNAMIC_DNS", "the address that the client looked up itself is dialled, as with `NONE`"),
-    ("spec.endpoints[].network", ONE_NETWORK),
-];
+const SERVICE_ENTRY: &[NotEnforced] =
+    &[("spec.ports[].protocol=UDP", NOT_CARRIED), ("spec.endpoints[].network", ONE_NETWORK)];
 
 const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.network", ONE_NETWORK)];
 

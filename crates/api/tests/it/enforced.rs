@@ -111,14 +111,6 @@ spec:
   endpoints:
   - {address: 10.0.0.1, network: n, locality: a/b}
   - {address: 'unix:///run/a'}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: y}
-spec:
-  hosts: ['*.example.org']
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  resolution: DYNAMIC_DNS
 ";
 
 const WORKLOAD_ENTRIES: &str = "

@@ -96,7 +96,9 @@ fn limits_to_connections() {
             xds::Resource::Limits(limits) => Some(limits),
             _ => None,
         });
-        Ok(limits.map(|it| (it.common, it.by_listener.iter().map(|(name, most)| format!("{name} {most}")).collect::<Vec<_>>())))
+        Ok(limits.map(|it| {
+            (it.common, it.by_listener.iter().map(|(name, most)| format!("{name} {most}")).collect::<Vec<_>>())
+        }))
     };
     let monitor = |most: &str| {
         format!(

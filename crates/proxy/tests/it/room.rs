@@ -71,8 +71,12 @@ fn refused(proxy: &Proxy, at: SocketAddr, common: bool) -> f64 {
 fn of_one_listener() {
     run(async {
         let (at, other, origin) = (free_address(), free_address(), echo().await);
-        let listeners =
-            || vec![listener("l", at, Inbound, vec![tcp_chain("echo")]), listener("m", other, Inbound, vec![tcp_chain("echo")])];
+        let listeners = || {
+            vec![
+                listener("l", at, Inbound, vec![tcp_chain("echo")]),
+                listener("m", other, Inbound, vec![tcp_chain("echo")]),
+            ]
+        };
         let made = |listeners| config(listeners, vec![cluster("echo", &[origin])]);
         let limited = with(made(listeners()), limits(None, &[("l", 3)]));
         let proxy = proxy_of(proxy::bootstrap::Bootstrap { workers: 2, ..node("a") }, limited).await;
@@ -88,7 +92,8 @@ fn of_one_listener() {
         assert!(open(at).await.is_none());
         // A change of the listener forgets nobody.
         let mut changed = listeners();
-        changed[0].access_logs = vec![model::AccessLog { path: "/dev/null".into(), format: model::access_log::LogFormat::Default }];
+        changed[0].access_logs =
+            vec![model::AccessLog { path: "/dev/null".into(), format: model::access_log::LogFormat::Default }];
         let changed = with(made(changed), limits(None, &[("l", 4)]));
         assert!(proxy.handle().replace(changed).await.is_empty());
         held.push(open(at).await.expect("there is more room"));

@@ -182,7 +182,10 @@ fn addresses_of_servers() {
         (listeners, problems.map(|problem| problem.message).collect::<Vec<_>>())
     };
     let (listeners, problems) = found(
-        server("a", "", plain) + &server("b", "127.0.0.2", secure) + &server("c", "::1", plain) + &server("d", "127.0.0.1", plain),
+        server("a", "", plain)
+            + &server("b", "127.0.0.2", secure)
+            + &server("c", "::1", plain)
+            + &server("d", "127.0.0.1", plain),
     );
     assert_eq!(
         listeners,
@@ -194,8 +197,9 @@ fn addresses_of_servers() {
         "the gateway's own address is no other one"
     );
     assert!(problems.is_empty(), "{problems:?}");
-    let (listeners, problems) =
-        found(server("a", "127.0.0.2", plain) + &server("b", "127.0.0.2", secure) + &server("c", "unix:///run/x", plain));
+    let (listeners, problems) = found(
+        server("a", "127.0.0.2", plain) + &server("b", "127.0.0.2", secure) + &server("c", "unix:///run/x", plain),
+    );
     assert_eq!(listeners, ["127.0.0.2_8080 127.0.0.2:8080 http.80.127.0.0.2"], "nothing else is opened in its place");
     let [problem] = &problems[..] else { panic!("{problems:?}") };
     assert!(problem.contains("port 80 of 127.0.0.2 for another protocol"), "{problem}");

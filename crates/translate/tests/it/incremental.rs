@@ -69,6 +69,10 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: VirtualService, metadata: {name: part}, spec: {http: [{mirror: {host: s.example.org}, route: [{destination: {host: ratings.other.svc.cluster.local}}]}]}}",
     ],
     &[
+        "{kind: ServiceEntry, metadata: {name: named}, spec: {hosts: ['*.named.org'], resolution: DYNAMIC_DNS, ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}]}}",
+        "{kind: ServiceEntry, metadata: {name: named}, spec: {hosts: ['*.named.org'], resolution: NONE, ports: [{number: 80, name: http, protocol: HTTP}]}}",
+    ],
+    &[
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}}",
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, workloadSelector: {matchLabels: {app: ratings}}, trafficPolicy: {tls: {mode: SIMPLE, credentialName: cert}}}}",
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: s.example.org, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}}",

@@ -80,8 +80,7 @@ pub fn bootstrap(value: wire::Bootstrap) -> Result<Bootstrap, DecodeError> {
         });
     }
     let mut limits = ConnectionLimits { name: BOOTSTRAP.into(), ..ConnectionLimits::default() };
-    let without_effect =
-        layers(&mut limits, layered_runtime.unwrap_or_default(), &at.field("layered_runtime"))?;
+    let without_effect = layers(&mut limits, layered_runtime.unwrap_or_default(), &at.field("layered_runtime"))?;
     if let Some(manager) = overload_manager {
         // Of the two ways to say it Envoy heeds this one.
         limits.common = overload(manager, &at.field("overload_manager"))?.or(limits.common);

@@ -14,8 +14,8 @@ use proto::google::protobuf::Any;
 
 use super::access_log::access_logs;
 use super::{
-    At, DecodeError, Decoded, each, flag, http_proxy, limit, off, open, port, required, take, tcp_proxy, tls,
-    type_name, unpack,
+    At, DecodeError, Decoded, dynamic_forward, each, flag, http_proxy, limit, off, open, port, required, take,
+    tcp_proxy, tls, type_name, unpack,
 };
 
 /// Envoy's default for the first bytes.
@@ -204,22 +204,53 @@ pub(super) fn range(value: CidrRange, at: &At<'_>) -> Decoded<IpNet> {
         .ok_or_else(|| at.error(format!("is {}/{length}", value.address_prefix), "an IP address and a prefix length"))
 }
 
+/// One filter, before which a connection to a host that it names may say so.
 fn network_filter(filters: Vec<wire::Filter>, at: &At<'_>) -> Decoded<NetworkFilter> {
     const EXPECTED: &str = "one of http_connection_manager and tcp_proxy";
-    let [filter] = <[wire::Filter; 1]>::try_from(filters)
-        .map_err(|filters| at.error(format!("has {} filters", filters.len()), EXPECTED))?;
-    let at = at.index(0);
-    let at = at.field("typed_config");
-    let Some(wire::filter::ConfigType::TypedConfig(any)) = filter.config_type else {
-        return Err(at.error("is missing", EXPECTED));
+    let mut filters = filters.into_iter().enumerate().peekable();
+    let by_name = filters.peek().is_some_and(|(_, first)| type_of(first) == dynamic_forward::NETWORK_FILTER);
+    let first = if by_name { filters.next() } else { None };
+    let (index, last) = match (filters.next(), filters.len()) {
+        (Some(only), 0) => only,
+        (only, more) => {
+            let count = usize::from(only.is_some()) + more;
+            return Err(at.error(format!("has {count} filters"), EXPECTED));
+        }
     };
-    match type_name(&any.type_url) {
+    let at_last = at.index(index);
+    let at_last = at_last.field("typed_config");
+    let any = settings(last, &at_last, EXPECTED)?;
+    let mut filter = match type_name(&any.type_url) {
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" => {
-            Ok(NetworkFilter::Http(Box::new(http_proxy::http_proxy(unpack(&any, &at)?, &at)?)))
+            NetworkFilter::Http(Box::new(http_proxy::http_proxy(unpack(&any, &at_last)?, &at_last)?))
         }
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy" => {
-            Ok(NetworkFilter::Tcp(tcp_proxy::tcp_proxy(unpack(&any, &at)?, &at)?))
+            NetworkFilter::Tcp(tcp_proxy::tcp_proxy(unpack(&any, &at_last)?, &at_last)?)
         }
-        _ => Err(at.error(format!("is of type `{}`", any.type_url), EXPECTED)),
+        _ => return Err(at_last.error(format!("is of type `{}`", any.type_url), EXPECTED)),
+    };
+    if let Some((index, first)) = first {
+        let at = at.index(index);
+        let at = at.field("typed_config");
+        let NetworkFilter::Tcp(tcp) = &mut filter else {
+            return Err(at.unsupported("such a filter before tcp_proxy"));
+        };
+        let any = settings(first, &at, EXPECTED)?;
+        tcp.server_name_forward = Some(Box::new(dynamic_forward::by_server_name(&any, &at)?));
+    }
+    Ok(filter)
+}
+
+fn settings(filter: wire::Filter, at: &At<'_>, expected: &str) -> Decoded<Any> {
+    match filter.config_type {
+        Some(wire::filter::ConfigType::TypedConfig(any)) => Ok(any),
+        _ => Err(at.error("is missing", expected)),
+    }
+}
+
+fn type_of(filter: &wire::Filter) -> &str {
+    match &filter.config_type {
+        Some(wire::filter::ConfigType::TypedConfig(any)) => type_name(&any.type_url),
+        _ => "",
     }
 }

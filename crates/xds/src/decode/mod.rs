@@ -7,6 +7,7 @@ mod buffer;
 mod cluster;
 mod compressor;
 mod concurrency;
+mod dynamic_forward;
 mod endpoint;
 mod fault;
 mod filter_rules;

@@ -12,9 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use model::DnsCache;
 use model::access_log::LogFormat;
 use model::chain::{ChainMatch, TransportKind};
 use model::cluster::{Balancing, Discovery, Localities, PeakEwma, Transport, UpstreamProtocol};
+use model::dynamic_forward::{AddressFamily, ServerNameForward};
 use model::endpoint::{Health, Spread};
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::headers::{HeaderWrite, WriteAction};
@@ -457,16 +459,35 @@ fn tunnel() -> impl Strategy<Value = Tunnel> {
     })
 }
 
+/// Names that are looked up on the way.
+pub fn dns_cache() -> impl Strategy<Value = DnsCache> {
+    let family = select(vec![AddressFamily::Any, AddressFamily::V4, AddressFamily::V6]);
+    let time = || some_time().prop_map(|time| time + Duration::from_millis(1));
+    (name(), family, (time(), time(), time()), 1u32..5000, vec(net(), 0..3)).prop_map(
+        |(name, family, (refresh, idle, timeout), max_hosts, refused)| DnsCache {
+            name,
+            family,
+            refresh,
+            idle,
+            timeout,
+            max_hosts,
+            refused,
+        },
+    )
+}
+
 fn tcp_proxy() -> impl Strategy<Value = TcpProxy> {
     let target = (name(), 1u32..100).prop_map(|(cluster, weight)| WeightedTarget { cluster, weight });
-    let flags = (of(some_time()), any::<bool>(), of(tunnel()));
+    let by_name = (dns_cache(), port()).prop_map(|(cache, port)| ServerNameForward { cache, port });
+    let flags = (of(some_time()), any::<bool>(), of(tunnel()), of(by_name));
     (name(), vec(target, 1..3), of(some_time()), flags, access_logs()).prop_map(
-        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source, tunnel), access_logs)| TcpProxy {
+        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source, tunnel, by_name), access_logs)| TcpProxy {
             stat_prefix,
             clusters,
             idle_timeout,
             max_duration,
             tunnel: tunnel.map(Box::new),
+            server_name_forward: by_name.map(Box::new),
             hash_source,
             access_logs,
         },
@@ -574,6 +595,7 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
             Discovery::LogicalDns(EndpointSet::new(name, vec![group]))
         }),
         Just(Discovery::OriginalDestination),
+        dns_cache().prop_map(Discovery::DynamicForward),
     ];
     let balancing = prop_oneof![
         Just(Balancing::RoundRobin),
@@ -607,7 +629,7 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
         |(name, discovery, choice, times, protocol, transport, resilience, requests, service)| {
             let (connect_timeout, idle_timeout, refresh) = times;
             let (balancing, localities, prefers_dialled, blocks) = choice;
-            let by_itself = discovery == Discovery::OriginalDestination;
+            let by_itself = discovery.is_by_itself();
             fitting(Cluster {
                 name,
                 discovery,

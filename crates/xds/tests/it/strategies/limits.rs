@@ -177,6 +177,9 @@ pub fn concurrency() -> impl Strategy<Value = AdaptiveConcurrency> {
 /// Limits to the number of connections.
 pub fn connection_limits() -> impl Strategy<Value = ConnectionLimits> {
     let by_listener = prop::collection::btree_map(name(), any::<u32>(), 0..3);
-    (name(), of(any::<u32>()), by_listener)
-        .prop_map(|(name, common, by_listener)| ConnectionLimits { name, common, by_listener })
+    (name(), of(any::<u32>()), by_listener).prop_map(|(name, common, by_listener)| ConnectionLimits {
+        name,
+        common,
+        by_listener,
+    })
 }
