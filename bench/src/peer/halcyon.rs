@@ -154,6 +154,8 @@ pub fn listener(port: u16, filter: NetworkFilter) -> Listener {
         chains: vec![chain],
         default_chain: None,
         access_logs: Vec::new(),
+        buffer_limit: None,
+        ignores_common_limit: false,
     }
 }
 
@@ -250,6 +252,8 @@ fn mesh_listener(port: u16) -> Resource {
         chains: vec![chain],
         default_chain: None,
         access_logs: Vec::new(),
+        buffer_limit: None,
+        ignores_common_limit: false,
     }))
 }
 

@@ -7,8 +7,8 @@ use model::listener::{Direction, FilterChain, NetworkFilter};
 use model::route::{Action, Route};
 use model::secret::SecretValue;
 use model::{
-    ApiListener, Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret,
-    VirtualHost,
+    ApiListener, Cluster, Config, ConnectionLimits, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration,
+    Secret, VirtualHost,
 };
 
 use crate::v1::{ConfigResource, KindConfig};
@@ -29,6 +29,7 @@ fn one_kind(config: &Config, kind: ResourceKind) -> KindConfig {
         ResourceKind::VirtualHost => each(&config.virtual_hosts, virtual_host),
         ResourceKind::Secret => each(&config.secrets, secret),
         ResourceKind::Names => each(&config.names, names),
+        ResourceKind::Runtime => each(&config.limits, connection_limits),
     };
     KindConfig { kind: kind.short().to_owned(), resources }
 }
@@ -51,6 +52,7 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
         Discovery::StrictDns(set) => format!("endpoints: all addresses of {}", endpoints(set).join(", ")),
         Discovery::LogicalDns(set) => format!("endpoints: an address of {}", endpoints(set).join(", ")),
         Discovery::OriginalDestination => "endpoints: where the connection was going".to_owned(),
+        Discovery::DynamicForward(_) => "endpoints: the host that a request names".to_owned(),
     };
     let protocol = match cluster.protocol {
         UpstreamProtocol::Http1 => "HTTP/1.1",
@@ -243,4 +245,10 @@ fn names(table: &NameTable) -> Vec<String> {
         format!("{name} {}", ips.join(" "))
     };
     table.names.iter().map(one).collect()
+}
+
+fn connection_limits(limits: &ConnectionLimits) -> Vec<String> {
+    let common = limits.common.map(|most| format!("at most {most} connections to all listeners"));
+    let by_listener = limits.by_listener.iter().map(|(name, most)| format!("at most {most} connections to {name}"));
+    common.into_iter().chain(by_listener).collect()
 }

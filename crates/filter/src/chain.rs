@@ -214,7 +214,7 @@ impl Chain {
                     Builtin::Concurrency(ConcurrencyFilter::new(controllers.next(settings, stats)))
                 }
                 // Done before a route is chosen.
-                http_proxy::HttpFilter::Geo(_) => return None,
+                http_proxy::HttpFilter::Geo(_) | http_proxy::HttpFilter::DynamicForward(_) => return None,
             })
         });
         let filters: Box<[Builtin]> = built.collect();

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::limits::ConnectionOptions;
 use crate::tls::UpstreamTls;
-use crate::{CircuitBreakers, DestinationService, EndpointSet, HealthCheck, OutlierDetection, SlowStart};
+use crate::{CircuitBreakers, DestinationService, DnsCache, EndpointSet, HealthCheck, OutlierDetection, SlowStart};
 
 /// A cluster (xDS `Cluster`).
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +114,16 @@ pub enum Discovery {
     LogicalDns(EndpointSet),
     /// The address that the downstream dialled (`ORIGINAL_DST`).
     OriginalDestination,
+    /// The host that a request names, or a TLS connection, is looked up (`envoy.clusters.dynamic_forward_proxy`). Where no
+    /// port is named it is 80, or with TLS 443.
+    DynamicForward(DnsCache),
+}
+
+impl Discovery {
+    /// Is an endpoint known only with what is sent there, so that there is nothing to choose from?
+    pub fn is_by_itself(&self) -> bool {
+        matches!(self, Self::OriginalDestination | Self::DynamicForward(_))
+    }
 }
 
 /// How one endpoint is chosen.
@@ -151,7 +161,7 @@ pub enum Balancing {
     /// The one of two drawn at random that promises the quicker answer, by what the last ones took and how many are on
     /// their way (Linkerd's peak EWMA).
     PeakEwma(PeakEwma),
-    /// As the cluster's discovery says: for [`Discovery::OriginalDestination`].
+    /// As the cluster's discovery says: where that [is all](Discovery::is_by_itself).
     Provided,
 }
 

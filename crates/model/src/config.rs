@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{ApiListener, Cluster, EndpointSet, Listener, NameTable, RouteConfiguration, Secret, VirtualHost};
+use crate::{
+    ApiListener, Cluster, ConnectionLimits, EndpointSet, Listener, NameTable, RouteConfiguration, Secret, VirtualHost,
+};
 
 /// The complete configuration of one proxy, by name.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,6 +28,8 @@ pub struct Config {
     pub secrets: BTreeMap<Arc<str>, Arc<Secret>>,
     /// The names that DNS answers: [`NameTable::RESOURCE`], and tables of single services by their hosts.
     pub names: BTreeMap<Arc<str>, Arc<NameTable>>,
+    /// Limits to the number of connections, usually one: [`ConnectionLimits::RESOURCE`].
+    pub limits: BTreeMap<Arc<str>, Arc<ConnectionLimits>>,
 }
 
 /// The kinds of resource that a configuration consists of.
@@ -45,14 +49,24 @@ pub enum ResourceKind {
     Secret,
     /// `istio.networking.nds.v1.NameTable`
     Names,
+    /// `envoy.service.runtime.v3.Runtime`, of which the limits to the number of connections are known.
+    Runtime,
 }
 
 impl ResourceKind {
     /// All kinds, in the order in which they are pushed: make before break.
-    pub const ALL: [Self; 7] =
-        [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route, Self::VirtualHost, Self::Secret, Self::Names];
+    pub const ALL: [Self; 8] = [
+        Self::Cluster,
+        Self::Endpoints,
+        Self::Listener,
+        Self::Route,
+        Self::VirtualHost,
+        Self::Secret,
+        Self::Names,
+        Self::Runtime,
+    ];
 
-    /// The short name people know: `CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS`, `NDS`.
+    /// The short name people know: `CDS`, `EDS`, `LDS`, `RDS`, `VHDS`, `SDS`, `NDS`, `RTDS`.
     pub fn short(self) -> &'static str {
         match self {
             Self::Cluster => "CDS",
@@ -62,6 +76,7 @@ impl ResourceKind {
             Self::VirtualHost => "VHDS",
             Self::Secret => "SDS",
             Self::Names => "NDS",
+            Self::Runtime => "RTDS",
         }
     }
 }

@@ -29,6 +29,11 @@ pub struct Listener {
     pub default_chain: Option<FilterChain>,
     /// Logs of connections that meet no chain.
     pub access_logs: Vec<AccessLog>,
+    /// Bytes that may wait of one connection: of a request's body for further tries, and of an answer for a slow client. A
+    /// soft limit; none: bounds of our own.
+    pub buffer_limit: Option<u32>,
+    /// Its connections do not count for the limit that all listeners have in common.
+    pub ignores_common_limit: bool,
 }
 
 /// What a program that reads xDS itself does with its own calls to one target (xDS `Listener.api_listener`). Nothing is

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dynamic_forward::ServerNameForward;
 use crate::{AccessLog, HeaderChanges};
 
 /// The network filter that joins a connection to an upstream one (xDS `TcpProxy`).
@@ -18,6 +19,8 @@ pub struct TcpProxy {
     pub max_duration: Option<Duration>,
     /// Connections do not go to the endpoint itself, but through it as an HTTP proxy.
     pub tunnel: Option<Box<Tunnel>>,
+    /// To clusters [of hosts that are named](crate::cluster::Discovery::DynamicForward): which host is in the server name.
+    pub server_name_forward: Option<Box<ServerNameForward>>,
     /// The client's address decides which endpoint takes a connection, where the cluster chooses by a hash.
     pub hash_source: bool,
     /// Logs.
@@ -54,6 +57,7 @@ impl TcpProxy {
             idle_timeout: Some(Duration::from_secs(3600)),
             max_duration: None,
             tunnel: None,
+            server_name_forward: None,
             hash_source: false,
             access_logs: Vec::new(),
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Backoff;
-use model::ResourceKind;
 use model::cluster::workload_of;
+use model::{ConnectionLimits, ResourceKind};
 use proto::envoy::config::core::v3::{Locality, Node as WireNode};
 use proto::google::protobuf::value::Kind;
 use proto::google::protobuf::{ListValue, Struct, Value};
@@ -72,6 +72,9 @@ pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan, session: (S
     session.want_all(ResourceKind::Listener);
     if plan.names {
         session.want_all(ResourceKind::Names);
+    }
+    if plan.own.is_some() {
+        session.want(ResourceKind::Runtime, [ConnectionLimits::RESOURCE.into()]);
     }
     let own = plan.own.as_ref().map(|(name, _)| *name);
     want(&side, &mut session, own);

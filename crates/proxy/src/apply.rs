@@ -24,6 +24,7 @@ use crate::http_plan::HttpPlan;
 use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, TcpPlan};
 use crate::log::AccessLogs;
 use crate::node::Shared;
+use crate::room;
 use crate::route_stats::RouteFamilies;
 use crate::secrets::Secrets;
 use crate::socket::{Socket, SocketKey};
@@ -211,6 +212,7 @@ impl Applier {
         let config = warm::ready(&self.wanted, &before.config, &known, &mut self.waits, Instant::now());
         let (mut next, mut rejected) = self.build(&before, config);
         let sockets = self.bind(&mut next, &mut rejected);
+        room::heed(&next.config, &self.shared.room, next.listeners.values());
         let next = Arc::new(next);
         self.live.swap(next.clone());
         for (number, worker) in self.workers.iter().enumerate() {
@@ -250,7 +252,7 @@ impl Applier {
             ResourceKind::Route => wanted.routes.retain(|name, _| named.contains(name)),
             // Secrets live on in `Secrets`; forgetting one here only frees its text.
             ResourceKind::Secret => wanted.secrets.retain(|name, _| named.contains(name)),
-            ResourceKind::Listener | ResourceKind::Names => {}
+            ResourceKind::Listener | ResourceKind::Names | ResourceKind::Runtime => {}
         }
         match kind {
             ResourceKind::Cluster => {
@@ -395,7 +397,8 @@ impl Applier {
         {
             return Ok(old.clone());
         }
-        let same_direction = old.filter(|old| old.config.direction == config.direction);
+        let same_direction = old
+            .filter(|old| old.config.direction == config.direction && old.config.buffer_limit == config.buffer_limit);
         let chain = |settings: &FilterChain| {
             let mut known = same_direction.into_iter().flat_map(|old| old.all_chains());
             match known.find(|c| c.config == *settings && !(stale_tls && c.tls.is_some())) {
@@ -411,6 +414,7 @@ impl Applier {
             chains: config.chains.iter().map(chain).collect::<Result<_, _>>()?,
             default_chain: config.default_chain.as_ref().map(chain).transpose()?,
             logs: self.logs(&config.access_logs)?,
+            room: old.map_or_else(Arc::default, |old| old.room.clone()),
             config: config.clone(),
         }))
     }
@@ -435,7 +439,7 @@ impl Applier {
                 let logs = logs(&http.access_logs)?;
                 let stats = TableStats { filters: &stats, routes: &self.counted_routes };
                 let plan = HttpPlan::new((**http).clone(), listener.direction, logs, stats, geo, before);
-                Filter::Http(Arc::new(plan))
+                Filter::Http(Arc::new(plan.bounded(listener.buffer_limit)))
             }
             NetworkFilter::Tcp(tcp) => {
                 Filter::Tcp(Arc::new(TcpPlan { logs: logs(&tcp.access_logs)?, proxy: tcp.clone() }))

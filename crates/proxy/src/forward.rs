@@ -17,7 +17,9 @@ use model::cluster::Transport;
 use model::retry::RetryOn;
 use model::route::{self, Action, Forward, Found, HostRewrite, WeightedCluster};
 use tokio::time::Instant;
-use upstream::{Chosen, ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent};
+use upstream::{
+    Chosen, ClusterPools, Endpoint, EndpointId, Event, Exchange, Failure, PastPriorities, Pick, Sent, Target,
+};
 
 use crate::direct;
 use crate::edge;
@@ -25,6 +27,7 @@ use crate::http::HttpConnection;
 use crate::limits::{Asked, Limits, Over, PerTry};
 use crate::live::View;
 use crate::marks::Marks;
+use crate::named;
 use crate::peer;
 use crate::record::Record;
 use crate::replay::{self, Replay};
@@ -60,13 +63,18 @@ pub(crate) async fn forward(
     let policy = retry.as_deref().or(to.retry.as_ref()).filter(|policy| policy.takes(request.headers()));
     let quiet = conn.plan().proxy.edge.suppress_own_headers;
     change_head((found, to, cluster), request, quiet)?;
+    let target = match pools.is_of_named_hosts() {
+        // Boxed: other exchanges have no room for it.
+        true => Some(Box::pin(look_up(conn, &pools, request, (record, &limits))).await?),
+        false => None,
+    };
     let copies: Vec<_> = to.mirrors.iter().filter(|m| m.share.takes(rand::random())).collect();
     let hedges = hedge && policy.is_some_and(|policy| policy.per_try_timeout.is_some());
     let again = policy.is_some_and(|policy| hedges || needs_copy(policy, request));
     let keep = !mesh_http::is_upgrade(request) && (!copies.is_empty() || again);
     let replay = match keep {
         true => record
-            .within(&limits, PerTry::default(), pin!(replay::prepare(request)))
+            .within(&limits, PerTry::default(), pin!(replay::prepare(request, conn.plan().kept_body)))
             .await
             .map_err(out_of_time)?
             .map_err(|e| Fault::RequestBody(e.kind))?,
@@ -83,6 +91,7 @@ pub(crate) async fn forward(
         policy,
         hedges,
         conn,
+        target: target.as_deref(),
         limits: &limits,
         replay,
         tried: RefCell::default(),
@@ -107,6 +116,18 @@ pub(crate) async fn forward(
     found.host.response_headers.apply(headers);
     sticky.into_iter().for_each(|sticky| sticky.answer(headers));
     Ok(response)
+}
+
+/// Where the host is that a request names.
+async fn look_up(
+    conn: &HttpConnection,
+    pools: &ClusterPools,
+    request: &Request<Body>,
+    (record, limits): (&Rc<Record>, &Limits),
+) -> Result<Box<Target>, Fault> {
+    let looking = pin!(named::of_request(pools, request));
+    let found = record.within(limits, PerTry::default(), looking).await.map_err(out_of_time)?;
+    found.map(Box::new).map_err(|why| Fault::NoAddress { why, told: conn.plan().tells_of_names })
 }
 
 /// Lets the request count for its route, if that has statistics of its own.
@@ -216,7 +237,11 @@ fn by_status(on: &RetryOn) -> bool {
 fn send_copy(view: &View, cluster: &str, mut request: Request<Body>) {
     let Some(pools) = view.pools(cluster) else { return };
     tokio::task::spawn_local(async move {
-        let pick = Pick { downstream: request.version(), ..Pick::new(rand::random()) };
+        let target = match pools.is_of_named_hosts() {
+            true => named::of_request(&pools, &request).await.ok(),
+            false => None,
+        };
+        let pick = Pick { downstream: request.version(), target: target.as_ref(), ..Pick::new(rand::random()) };
         let sent = tokio::time::timeout(COPY_PATIENCE, pools.send(&mut request, &pick)).await;
         if let Ok(Ok(sent)) = sent {
             // Read to its end within bounds, so that the connection can be used again.
@@ -238,6 +263,8 @@ struct Tries<'a> {
     /// A try that takes too long is not given up: another one joins it.
     hedges: bool,
     conn: &'a Rc<HttpConnection>,
+    /// The host that the request names, where it goes there.
+    target: Option<&'a Target>,
     limits: &'a Limits,
     replay: Option<Replay>,
     /// Where tries went that failed, or are not over.
@@ -316,6 +343,7 @@ impl Tries<'_> {
             hash: self.sticky.map(|sticky| sticky.hash),
             past: self.past.as_deref(),
             original_destination: self.conn.downstream.original_destination(),
+            target: self.target,
             downstream: self.record.version(),
             upgrade: mesh_http::is_upgrade(request),
             rewrite_host: matches!(self.to.host_rewrite, Some(HostRewrite::Upstream)),

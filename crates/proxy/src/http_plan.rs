@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ::http::HeaderValue;
 use mesh_http::{KeepAlive, Protocol, ServerOptions};
-use model::http_proxy::{Codec, RouteSource};
+use model::http_proxy::{Codec, HttpFilter, RouteSource};
 use model::{Direction, HttpProxy, ServerHeader};
 
 use crate::geo::GeoLookup;
 use crate::live::Snapshot;
 use crate::log::AccessLogs;
+use crate::replay;
 use crate::table::{Table, TableStats};
 
 /// How HTTP is served on a chain.
@@ -31,6 +32,10 @@ pub(crate) struct HttpPlan {
     pub geo: Option<Box<GeoLookup>>,
     /// Where its exchanges are logged.
     pub logs: AccessLogs,
+    /// A filter says why a host that a request names has no address.
+    pub tells_of_names: bool,
+    /// Bytes of a request's body that are kept for further tries.
+    pub kept_body: usize,
     inline: Option<Arc<Table>>,
 }
 
@@ -61,9 +66,20 @@ impl HttpPlan {
             geo: geo.map(Box::new),
             direction,
             logs,
+            tells_of_names: proxy.filters.iter().any(|filter| matches!(filter, HttpFilter::DynamicForward(_))),
+            kept_body: replay::LIMIT,
             inline,
             proxy,
         }
+    }
+
+    /// The same where so many bytes may wait of a connection. Zero and none leave it to us.
+    pub(crate) fn bounded(mut self, limit: Option<u32>) -> Self {
+        if let Some(limit) = limit.filter(|limit| *limit > 0) {
+            self.kept_body = limit as usize;
+            self.options.iter_mut().for_each(|options| options.max_send_buffer = limit as usize);
+        }
+        self
     }
 
     /// Limits and times of a connection for which ALPN agreed on this protocol, if it was offered.

@@ -6,7 +6,7 @@
 //! A request's way, a file per step:
 //!
 //! ```text
-//! listener.rs    accept; one task and one connection per socket
+//! listener.rs    accept; one task and one connection per socket; room.rs if they are limited
 //! inspect.rs     original destination, ClientHello, HTTP preface
 //! connection.rs  the chain (model::chain::select), the end of TLS; then http.rs or tcp.rs
 //! request.rs     THE STORY: a line per stage
@@ -53,6 +53,7 @@ mod listener;
 mod live;
 mod log;
 mod marks;
+mod named;
 mod node;
 mod peer;
 mod program;
@@ -61,6 +62,7 @@ mod record;
 mod replay;
 mod request;
 mod respond;
+mod room;
 mod route_stats;
 mod run;
 mod secrets;

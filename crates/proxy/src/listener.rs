@@ -12,6 +12,7 @@ use transport::Stream;
 use crate::connection;
 use crate::inspect::Seen;
 use crate::live::{ListenerPlan, Snapshot};
+use crate::room::{self, Places};
 use crate::socket::{Accepting, NOWHERE};
 use crate::worker::Worker;
 
@@ -21,7 +22,10 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: Accepting, plan: Rc<RefCe
         match socket.accept().await {
             Ok((stream, peer)) => {
                 let plan = plan.borrow().clone();
-                worker.place(stream, peer, plan);
+                // Who is one too many is closed.
+                if let Some(places) = room::enter(&worker, &plan) {
+                    worker.place(stream, peer, plan, places);
+                }
             }
             Err(error) => {
                 tracing::warn!("listener {}: {error}", plan.borrow().config.name);
@@ -32,8 +36,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: Accepting, plan: Rc<RefCe
 }
 
 /// Begins a connection on this worker.
-pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>) {
-    let counted = Counted::new(worker, plan.config.direction);
+pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>, places: Places) {
+    let counted = Counted::new(worker, plan.config.direction, places);
     let Some(seen) = destination(&stream, source, &plan) else { return };
     let plan = hand_over(&worker.view().snapshot, plan, seen.destination);
     tokio::task::spawn_local(connection::run(worker.clone(), stream, plan, seen, counted));
@@ -43,11 +47,12 @@ pub(crate) fn begin(worker: &Rc<Worker>, stream: Stream, source: SocketAddr, pla
 struct Counted {
     worker: Rc<Worker>,
     direction: Direction,
+    _places: Places,
 }
 
 impl Counted {
-    fn new(worker: &Rc<Worker>, direction: Direction) -> Self {
-        let counted = Self { worker: worker.clone(), direction };
+    fn new(worker: &Rc<Worker>, direction: Direction, places: Places) -> Self {
+        let counted = Self { worker: worker.clone(), direction, _places: places };
         counted.counter().fetch_add(1, Relaxed);
         worker.connection_begins();
         counted

@@ -19,6 +19,7 @@ use upstream::{Cluster, ClusterPools};
 use crate::direct::Direct;
 use crate::http_plan::HttpPlan;
 use crate::log::AccessLogs;
+use crate::room::Room;
 use crate::table::Table;
 
 /// One complete immutable configuration, compiled.
@@ -51,6 +52,8 @@ pub(crate) struct ListenerPlan {
     pub default_chain: Option<Arc<Chain>>,
     /// The log of connections that meet no chain.
     pub logs: AccessLogs,
+    /// Room for its connections. It lives on while the listener changes.
+    pub room: Arc<Room>,
 }
 
 impl ListenerPlan {

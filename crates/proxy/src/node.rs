@@ -10,6 +10,7 @@ use transport::Netns;
 use crate::bootstrap::{Bootstrap, OnDemand};
 use crate::log::Sinks;
 use crate::peer::{self, Card};
+use crate::room::Room;
 
 /// Who this proxy is and how it works, for every thread of it.
 pub(crate) struct Shared {
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     /// The cluster that it is itself an endpoint of, as an Envoy bootstrap names it. Then localities count by it wherever
     /// nothing else is said of them, as in Envoy; else where they are said to.
     pub local_cluster: Option<Arc<str>>,
+    /// Room for the connections to all listeners.
+    pub room: Arc<Room>,
     netns: Option<Netns>,
 }
 
@@ -57,6 +60,7 @@ impl Shared {
             explain: bootstrap.explain,
             locality: bootstrap.node.locality.clone(),
             local_cluster: bootstrap.local_cluster.clone(),
+            room: Arc::default(),
             netns: bootstrap.netns.clone(),
         }
     }

@@ -59,6 +59,10 @@ pub(crate) fn of_fault(
             "the control plane did not say in time where this leads; see `halcyon status`".into()
         }
         Fault::NoCluster => format!("route `{route}` leads to the cluster `{cluster}`, which is not there").into(),
+        Fault::NoAddress { why, .. } => {
+            let host = cut(head::authority(request).unwrap_or_default());
+            format!("the host `{host}`, which the request names, was looked up without an address: {why}").into()
+        }
         Fault::NoHost => "the request names no host".into(),
         Fault::UpgradeRefused => "the request asks for an upgrade that is not let through here".into(),
         Fault::Timeout => {

@@ -1,6 +1,6 @@
 //! A body that can be sent more than once: for retries and mirrors.
 //!
-//! Bodies that are at hand, or soon will be, are kept (up to [`LIMIT`]); others stream through, and their request can
+//! Bodies that are at hand, or soon will be, are kept (up to a number of bytes, [`LIMIT`] by default); others stream through, and their request can
 //! only be tried again as long as nothing of them was used, which the upstream side tells.
 
 use std::future::poll_fn;
@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use mesh_http::{Body, BodyError};
 
-/// Bytes of a body that are kept for another try.
-const LIMIT: usize = 64 * 1024;
+/// Bytes of a body that are kept for another try, unless the listener says another number.
+pub(crate) const LIMIT: usize = 64 * 1024;
 
 /// What the body of another try is made from.
 #[derive(Debug, Clone, Default)]
@@ -41,19 +41,19 @@ impl Replay {
 ///
 /// # Errors
 /// The body broke off meanwhile.
-pub(crate) async fn prepare(request: &mut Request<Body>) -> Result<Option<Replay>, BodyError> {
+pub(crate) async fn prepare(request: &mut Request<Body>, most: usize) -> Result<Option<Replay>, BodyError> {
     let length = request.body().exact_len();
     if request.body().is_end_stream() {
         return Ok(Some(Replay::default()));
-    } else if length.is_some_and(|len| len > LIMIT as u64) {
+    } else if length.is_some_and(|len| len > most as u64) {
         return Ok(None);
     }
     let incoming = std::mem::take(request.body_mut());
     let replay = if length.is_some() {
-        let whole = incoming.collect(LIMIT).await?;
+        let whole = incoming.collect(most).await?;
         Replay { data: whole.data, trailers: whole.trailers }
     } else {
-        match what_is_there(incoming).await? {
+        match what_is_there(incoming, most).await? {
             Arrived::Whole(data, trailers) => Replay { data, trailers },
             Arrived::Part(body) => {
                 *request.body_mut() = body;
@@ -71,7 +71,7 @@ enum Arrived {
 }
 
 /// Takes what has arrived already. A short gRPC message comes with its head; a stream must not be waited for.
-async fn what_is_there(mut incoming: Body) -> Result<Arrived, BodyError> {
+async fn what_is_there(mut incoming: Body, most: usize) -> Result<Arrived, BodyError> {
     let mut data = BytesMut::new();
     loop {
         let frame = poll_fn(|cx| Poll::Ready(incoming.poll_next(cx))).await;
@@ -84,7 +84,7 @@ async fn what_is_there(mut incoming: Body) -> Result<Arrived, BodyError> {
                 Err(frame) => return Ok(Arrived::Whole(data.freeze(), frame.into_trailers().ok())),
             },
         }
-        if data.len() > LIMIT {
+        if data.len() > most {
             return Ok(Arrived::Part(Body::resumed(data.freeze(), incoming)));
         }
         if incoming.is_end_stream() {
@@ -132,7 +132,7 @@ mod tests {
             ] {
                 let name = format!("{body:?}");
                 let mut request = Request::new(body);
-                let kept = match prepare(&mut request).await.unwrap() {
+                let kept = match prepare(&mut request, LIMIT).await.unwrap() {
                     None => None,
                     Some(replay) => Some(replay.body().collect(LIMIT).await.unwrap().data),
                 };
@@ -147,7 +147,7 @@ mod tests {
             let (mut sender, body) = Body::channel(4);
             sender.send("abc").await.unwrap();
             let mut request = Request::new(body);
-            assert!(prepare(&mut request).await.unwrap().is_none());
+            assert!(prepare(&mut request, LIMIT).await.unwrap().is_none());
             sender.send("def").await.unwrap();
             sender.finish();
             assert_eq!(request.into_body().collect(100).await.unwrap().data, "abcdef");

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use mesh_http::grpc::{self, GrpcStatus};
 use mesh_http::{Answer, Body, BodyErrorKind, Code};
 use telemetry::ResponseFlags;
-use upstream::{Failure, FailureKind};
+use upstream::{Failure, FailureKind, NoTarget};
 
 use crate::waiting::NotKnown;
 
@@ -24,6 +24,14 @@ pub(crate) enum Fault {
     UnknownWorkload(NotKnown),
     /// The route names a cluster that does not exist.
     NoCluster,
+    /// The host that the request names has no address. `told`: a filter is there that says so; otherwise the cluster has no
+    /// endpoint.
+    NoAddress {
+        /// Why not.
+        why: NoTarget,
+        /// Is it said?
+        told: bool,
+    },
     /// The request has no host.
     NoHost,
     /// The request asks for an upgrade that is not let through.
@@ -161,6 +169,23 @@ struct Plain {
     transport_failure: Cow<'static, str>,
 }
 
+/// Envoy's words, save for what the resolver says.
+fn no_address(why: &NoTarget, told: bool) -> Plain {
+    let failed = ResponseFlags::DNS_RESOLUTION_FAILED;
+    let (flags, details, body) = match why {
+        NoTarget::NotFound(reason) => {
+            let reason: String = reason.chars().map(|c| if c.is_ascii_whitespace() { '_' } else { c }).collect();
+            (failed, Cow::Owned(format!("dns_resolution_failure{{{reason}}}")), "DNS resolution failure")
+        }
+        NoTarget::Full => (ResponseFlags::NONE, "dns_cache_overflow".into(), "DNS cache overflow"),
+        NoTarget::Nameless => (failed, "dns_resolution_failure".into(), "DNS resolution failure"),
+    };
+    let (flags, body) = if told { (flags, body) } else { (ResponseFlags::NO_HEALTHY_UPSTREAM, "no healthy upstream") };
+    let details = if told || matches!(why, NoTarget::NotFound(_)) { details } else { "no_healthy_upstream".into() };
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Plain { status, flags, details, body: body.into(), transport_failure: "".into() }
+}
+
 fn plain(fault: &Fault, retried: bool) -> Plain {
     let simple = |status, flags, details: &'static str, body: &'static str| Plain {
         status,
@@ -181,6 +206,7 @@ fn plain(fault: &Fault, retried: bool) -> Plain {
             unknown(&format!("who is at {at} is not known here yet"), missing.waited)
         }
         Fault::NoCluster => simple(StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_CLUSTER, "cluster_not_found", ""),
+        Fault::NoAddress { why, told } => no_address(why, *told),
         Fault::NoHost => {
             simple(StatusCode::BAD_REQUEST, ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "missing_host_header", "")
         }

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::SpiffeId;
-use model::{Cluster, Direction, WorkloadRef};
+use model::{Cluster, Direction, Listener, WorkloadRef};
 use telemetry::{Counter, DeclareError, Desc, Family, Gauge, Histogram, ResponseFlags, Shard};
 use transport::copy::Counters;
 use upstream::Exchange;
 
 use crate::node::Shared;
 use crate::record::{Refused, Summary, TcpRecord};
+use crate::room::{self, Full};
 
 /// How often the bytes of a long raw connection are reported, so that graphs do not wait for its end.
 pub(crate) const REPORT: Duration = Duration::from_secs(5);
@@ -69,6 +70,8 @@ struct Families {
     tcp_opened: Family<Counter>,
     tcp_closed: Family<Counter>,
     refused: Family<Counter>,
+    overflow: Family<Counter>,
+    overflow_common: Family<Counter>,
     http: HttpFamilies,
 }
 
@@ -161,6 +164,13 @@ impl Series {
             Refused::Tls(error) => error.kind.as_str(),
         };
         self.families.refused.with(&[listener, reason]).inc();
+    }
+
+    /// A connection was closed since it was one too many.
+    pub(crate) fn overflowed(&self, listener: &Listener, full: Full) {
+        let families = &self.families;
+        let family = if full == Full::Common { &families.overflow_common } else { &families.overflow };
+        family.with(&[&room::address(listener)]).inc();
     }
 
     /// An exchange is over.
@@ -440,6 +450,16 @@ impl Families {
                 "halcyon_listener_connections_refused_total",
                 "Connections closed before a filter chain took them.",
                 &["listener", "reason"],
+            )?,
+            overflow: counter(
+                "envoy_listener_downstream_cx_overflow",
+                "Connections closed since the listener had as many as it may have.",
+                &["envoy_listener_address"],
+            )?,
+            overflow_common: counter(
+                "envoy_listener_downstream_global_cx_overflow",
+                "Connections closed since all listeners together had as many as they may have.",
+                &["envoy_listener_address"],
             )?,
             http: HttpFamilies::declare(shard)?,
         })

@@ -20,7 +20,7 @@ fn futures_stay_small() {
     for (name, size, bound) in [
         ("an HTTP connection", of_six(http::serve), 1150),
         ("a TCP connection", of_six(tcp::run), 1400),
-        ("an exchange", of_two(request::handle), 2448),
+        ("an exchange", of_two(request::handle), 2456),
     ] {
         assert!(size <= bound, "the future of {name} has {size} bytes: expected at most {bound}");
     }

@@ -124,7 +124,8 @@ pub(crate) fn read_resources(path: &Path) -> Result<Vec<Resource>, ResourcesErro
 /// Every resource of a configuration. The workload's own key is kept apart from it.
 pub(crate) fn resources_of(config: &Config) -> Vec<Resource> {
     // Of what programs have, a proxy has nothing.
-    let Config { listeners, api_listeners: _, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
+    let Config { listeners, api_listeners: _, routes, virtual_hosts, clusters, endpoints, secrets, names, limits } =
+        config;
     let mut all: Vec<Resource> = Vec::new();
     all.extend(clusters.values().cloned().map(Resource::Cluster));
     all.extend(endpoints.values().cloned().map(Resource::Endpoints));
@@ -132,6 +133,7 @@ pub(crate) fn resources_of(config: &Config) -> Vec<Resource> {
     all.extend(routes.values().cloned().map(Resource::Route));
     all.extend(virtual_hosts.iter().map(|(name, host)| Resource::VirtualHost(name.clone(), host.clone())));
     all.extend(secrets.values().cloned().map(Resource::Secret));
+    all.extend(limits.values().cloned().map(Resource::Limits));
     all.extend(names.iter().map(|(name, table)| Resource::Names(name.clone(), table.clone())));
     all
 }

@@ -19,6 +19,7 @@ use crate::connection::Downstream;
 use crate::direct;
 use crate::http::overdue;
 use crate::live::{Chain, TcpPlan};
+use crate::named;
 use crate::record::TcpRecord;
 use crate::series::REPORT;
 use crate::tunnel::{self, Far, NoTunnel};
@@ -115,7 +116,16 @@ async fn connect(worker: &Rc<Worker>, plan: &TcpPlan, record: &mut TcpRecord<'_>
     let hash = plan.proxy.hash_source.then(|| hash_of_source(source.ip()));
     let ends = pools.tells_ends().then(|| Rc::new(Ends { source, destination }));
     let original_destination = record.downstream.original_destination();
-    let pick = Pick { original_destination, hash, ends: ends.as_ref(), ..Pick::new(rand::random()) };
+    let target = match pools.is_of_named_hosts() {
+        // Without an address there is no endpoint, as in Envoy.
+        true => {
+            let port = plan.proxy.server_name_forward.as_ref().map(|forward| forward.port);
+            named::of_connection(&pools, record.downstream.server_name.as_deref(), port).await.ok()
+        }
+        false => None,
+    };
+    let pick =
+        Pick { original_destination, hash, ends: ends.as_ref(), target: target.as_ref(), ..Pick::new(rand::random()) };
     let (far, exchange) = match &plan.proxy.tunnel {
         None => {
             let connected = pools.connect(&pick).await.map_err(|failure| not_connected(&failure))?;

@@ -39,6 +39,7 @@ pub(crate) fn ready(wanted: &Config, running: &Config, known: &Known<'_>, waits:
         endpoints: wanted.endpoints.clone(),
         secrets: wanted.secrets.clone(),
         names: wanted.names.clone(),
+        limits: wanted.limits.clone(),
         ..Config::default()
     };
     next.clusters = chosen(&wanted.clusters, &running.clusters, |cluster| {
@@ -217,6 +218,8 @@ mod tests {
             chains: vec![chain],
             default_chain: None,
             access_logs: Vec::new(),
+            buffer_limit: None,
+            ignores_common_limit: false,
         }
     }
 

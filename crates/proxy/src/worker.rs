@@ -24,6 +24,7 @@ use crate::live::{ListenerPlan, Snapshot, View};
 use crate::log::Writers;
 use crate::node::Shared;
 use crate::peer::Peers;
+use crate::room::Places;
 use crate::series::Series;
 use crate::socket::{Loose, Socket, SocketKey};
 use crate::waiting::Waiting;
@@ -65,6 +66,7 @@ pub(crate) struct Handed {
     socket: Loose,
     source: SocketAddr,
     plan: Arc<ListenerPlan>,
+    places: Places,
 }
 
 /// The end by which the side runtime reaches a worker.
@@ -307,23 +309,23 @@ impl Worker {
     }
 
     /// Runs a new connection here, or gives it to the worker that has the fewest.
-    pub(crate) fn place(self: &Rc<Self>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>) {
+    pub(crate) fn place(self: &Rc<Self>, stream: Stream, source: SocketAddr, plan: Arc<ListenerPlan>, places: Places) {
         let least = self.everyone.iter().min_by_key(|w| w.load.total());
         let Some(other) = least.filter(|w| !Arc::ptr_eq(&w.load, &self.load) && w.load.total() < self.load.total())
         else {
-            return listener::begin(self, stream, source, plan);
+            return listener::begin(self, stream, source, plan, places);
         };
         let Some(socket) = Loose::of(&stream) else {
             // Out of files, or no socket: it stays here.
-            return listener::begin(self, stream, source, plan);
+            return listener::begin(self, stream, source, plan, places);
         };
         // The other end may be stopping; then the connection ends with it.
-        let _ = other.orders.send(Order::Take(Handed { socket, source, plan }));
+        let _ = other.orders.send(Order::Take(Handed { socket, source, plan, places }));
     }
 
     fn take(self: &Rc<Self>, handed: Handed) {
         match handed.socket.join() {
-            Ok(stream) => listener::begin(self, stream, handed.source, handed.plan),
+            Ok(stream) => listener::begin(self, stream, handed.source, handed.plan, handed.places),
             Err(error) => tracing::warn!("a connection of {} could not be taken over: {error}", handed.source),
         }
     }

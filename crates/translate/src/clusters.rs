@@ -14,6 +14,7 @@ use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet,
 use crate::direct;
 use crate::headless::Dialled;
 use crate::locality::{Near, Placed};
+use crate::named;
 use crate::names;
 use crate::node::Node;
 use crate::policy::{self, Http1, Policy, Pool, TlsChoice};
@@ -105,7 +106,7 @@ fn cluster(
     port: &ServicePort,
     policy: &Policy,
 ) -> Cluster {
-    let passthrough = matches!(discovery, Discovery::OriginalDestination);
+    let passthrough = discovery.is_by_itself();
     let protocol = protocol(node, port, policy, service.external);
     let health_check = policy.health_check.clone().filter(|_| !passthrough);
     let health_check = health_check.map(|check| policy::of_service(check, &service.host));
@@ -251,7 +252,10 @@ impl Members<'_> {
     fn by_backing(&self, (world, node): (&World, &Node), near: &Near, name: &Arc<str>) -> Discovery {
         match &self.service.backing {
             Backing::Workloads(_) | Backing::Fixed(_) => Discovery::Eds(name.clone()),
-            Backing::Passthrough => Discovery::OriginalDestination,
+            Backing::Named if named::is_named(self.service, self.port) => {
+                Discovery::DynamicForward(named::cache(world))
+            }
+            Backing::Passthrough | Backing::Named => Discovery::OriginalDestination,
             Backing::Dns(_, first_only) => {
                 // A name that stands for one address has nothing that it could prefer.
                 let near = if *first_only { &Near::Alike } else { near };

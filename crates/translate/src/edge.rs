@@ -15,7 +15,7 @@ use model::edge::{ClientCertDetails, Underscores};
 use model::geo::GeoClient;
 use model::http_proxy::{ForwardClientCert, HttpFilter};
 use model::target::EscapedSlashes;
-use model::{Compressor, Geo, HttpLimits, HttpProxy, ServerHeader};
+use model::{Compressor, Config, ConnectionLimits, Geo, HttpLimits, HttpProxy, ServerHeader};
 
 /// The place where a gateway stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -127,12 +127,41 @@ impl ProxySettings {
             write_headers(headers, http);
         }
         let connections = self.connections.as_ref();
-        if told.hardened || connections.is_some_and(|settings| settings.profile == ConnectionProfile::Edge) {
+        if self.is_hardened(told) {
             harden(http);
         }
         if let Some(connections) = connections {
             bound(connections, http);
         }
+    }
+}
+
+/// What the profile `EDGE` lets wait of one connection, in bytes.
+const EDGE_BUFFER: u32 = 32 << 10;
+
+impl ProxySettings {
+    /// Bytes that may wait of one connection to a gateway; sidecars have no such limit, in Istio neither.
+    pub fn buffer_of_gateway(&self, told: &GatewayEdge) -> Option<u32> {
+        let said = self.connections.as_ref().and_then(|settings| settings.listener_per_connection_buffer_limit_bytes);
+        said.or(self.is_hardened(told).then_some(EDGE_BUFFER))
+    }
+
+    /// Is a gateway one that faces everybody?
+    fn is_hardened(&self, told: &GatewayEdge) -> bool {
+        told.hardened || self.connections.as_ref().is_some_and(|settings| settings.profile == ConnectionProfile::Edge)
+    }
+
+    /// Limits the connections to the listeners of a proxy, those that have a socket.
+    pub fn limit(&self, config: &mut Config) {
+        let settings = self.connections.as_ref();
+        let most = settings.and_then(|settings| settings.listener_connection_limit);
+        let bound = config.listeners.values().filter(|listener| listener.bind);
+        let limits = ConnectionLimits {
+            name: ConnectionLimits::RESOURCE.into(),
+            common: settings.and_then(|settings| settings.global_downstream_connection_limit),
+            by_listener: bound.filter_map(|listener| Some((listener.name.clone(), most?))).collect(),
+        };
+        config.limits.insert(limits.name.clone(), Arc::new(limits));
     }
 }
 

@@ -30,7 +30,7 @@ use crate::node::{Node, Role};
 use crate::outbound::{http_proxy, logs};
 use crate::raw;
 use crate::routes::{At, Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
-use crate::secrets::{HELD, ROOTS};
+use crate::secrets;
 use crate::servers::{self, Open, Opener, host_part, is_plain_http, openers, protocol};
 use crate::service::selected;
 use crate::world::{Document, World};
@@ -46,10 +46,10 @@ pub fn add(
     (bind, ports): (IpAddr, &BTreeMap<u16, u16>),
     edge: &GatewayEdge,
 ) {
-    let (by_port, _) = servers::open(selecting(world, node));
-    for (port, servers) in by_port {
-        let at = SocketAddr::new(bind, ports.get(&port).copied().unwrap_or(port));
-        add_port(config, world, node, at, port, &servers);
+    let (by_door, _) = servers::open(selecting(world, node), Some(bind));
+    for ((port, told), servers) in by_door {
+        let at = SocketAddr::new(told.unwrap_or(bind), ports.get(&port).copied().unwrap_or(port));
+        add_port(config, world, node, at, &servers);
     }
     let settings = world.proxy_settings(node);
     for listener in config.listeners.values_mut() {
@@ -57,6 +57,7 @@ pub fn add(
         if edge.proxy_protocol || settings.proxy_protocol() {
             listener.inspect.proxy_header = ExpectHeader::Required;
         }
+        listener.buffer_limit = settings.buffer_of_gateway(edge);
         for chain in &mut listener.chains {
             if let NetworkFilter::Http(http) = &mut chain.filter {
                 settings.for_gateway(edge, http);
@@ -70,11 +71,11 @@ pub fn selecting<'a>(world: &'a World, node: &'a Node) -> impl Iterator<Item = O
     openers(world).into_iter().filter(|gateway| selected(gateway.selector, &node.labels))
 }
 
-fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, port: u16, servers: &[Open<'_>]) {
+fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, servers: &[Open<'_>]) {
     let (plain_http, others): (Vec<Open<'_>>, Vec<Open<'_>>) = servers.iter().partition(|s| is_plain_http(s.server));
     let mut chains = Vec::new();
-    if !plain_http.is_empty() {
-        let name: Arc<str> = format!("http.{port}").into();
+    if let Some(first) = plain_http.first() {
+        let name: Arc<str> = format!("http.{}{}", first.port, of_bind(first)).into();
         chains.push(chain(&name, ChainMatch::default(), None, http(world, name.clone())));
         let table = route_table(world, node, name, &plain_http);
         config.routes.insert(table.name.clone(), Arc::new(table));
@@ -92,6 +93,8 @@ fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, por
         chains,
         default_chain: None,
         access_logs: logs(world),
+        buffer_limit: None,
+        ignores_common_limit: false,
     };
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
 }
@@ -102,7 +105,8 @@ fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>
         open.server.hosts.iter().map(|h| host_part(&h.value).to_ascii_lowercase()).filter(|h| h != "*").collect();
     let of_ingress = if open.gateway.is_ingress() { "ingress~" } else { "" };
     let (title, namespace) = (open.gateway.name(), open.gateway.namespace());
-    let name: Arc<str> = format!("https.{}.{}.{of_ingress}{title}.{namespace}", open.port, open.index).into();
+    let (port, index, bind) = (open.port, open.index, of_bind(&open));
+    let name: Arc<str> = format!("https.{port}.{index}.{of_ingress}{title}.{namespace}{bind}").into();
     let tls = open.server.tls.as_ref().and_then(|settings| server_tls(settings, protocol(open.server) == "HTTPS"));
     match (protocol(open.server).as_str(), tls) {
         ("HTTPS", Some(tls)) => {
@@ -124,6 +128,11 @@ fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>
             if clusters.is_empty() { Vec::new() } else { vec![chain(&name, matches, tls, raw(world, node, clusters))] }
         }
     }
+}
+
+/// What the names of a server's routes and chains end in, as Istio has it: `.10.0.0.1` for one with an address of its own.
+fn of_bind(open: &Open<'_>) -> String {
+    open.bind.map(|bind| format!(".{bind}")).unwrap_or_default()
 }
 
 fn chain(name: &str, matches: ChainMatch, tls: Option<DownstreamTls>, filter: NetworkFilter) -> FilterChain {
@@ -380,7 +389,7 @@ fn version(written: TlsProtocol) -> Option<TlsVersion> {
 
 fn certificates(settings: &ServerTlsSettings) -> Vec<Arc<str>> {
     let names = settings.credential_names.iter().chain(Some(&settings.credential_name)).filter(|n| !n.is_empty());
-    let held = names.map(|name| Arc::from(format!("{HELD}{}", name.value)));
+    let held = names.map(|name| secrets::certificate(&name.value));
     let pair = |chain: &str, key: &str| (!chain.is_empty()).then(|| SecretFiles::Certificate { chain, key }.name());
     let single = pair(&settings.server_certificate, &settings.private_key);
     let several = settings.tls_certificates.iter().filter_map(|c| pair(&c.server_certificate, &c.private_key));
@@ -391,7 +400,7 @@ fn roots(settings: &ServerTlsSettings) -> Arc<str> {
     let certificates = settings.credential_names.iter().filter(|_| settings.client_roots().is_none());
     let mut named = [&settings.ca_cert_credential_name, &settings.credential_name].into_iter().chain(certificates);
     match named.find(|name| !name.is_empty()) {
-        Some(name) => format!("{HELD}{name}{ROOTS}").into(),
+        Some(name) => secrets::roots(&name.value),
         None => {
             let crl = Some(settings.ca_crl.as_str()).filter(|crl| !crl.is_empty());
             SecretFiles::Roots { roots: settings.client_roots().unwrap_or_default(), crl }.name()

@@ -75,6 +75,8 @@ fn listener(world: &World, port: Served, mode: Mode) -> Listener {
         chains,
         default_chain: None,
         access_logs: logs(world),
+        buffer_limit: None,
+        ignores_common_limit: false,
     }
 }
 

@@ -17,6 +17,7 @@ mod inbound;
 mod ingress;
 mod kin;
 pub mod locality;
+mod named;
 mod names;
 mod node;
 mod outbound;
@@ -61,6 +62,7 @@ pub fn translate(world: &World, node: &Node) -> Config {
     config.clusters.extend(own.clusters);
     config.endpoints.extend(own.endpoints);
     config.secrets.extend(own.secrets);
+    config.limits.extend(own.limits);
     config
 }
 
@@ -119,6 +121,9 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
         Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
     }
     kin::add(&mut config, world, node);
+    if node.role != Role::Program {
+        world.proxy_settings(node).limit(&mut config);
+    }
     secrets::add(&mut config, world, node, secrets);
     config
 }

@@ -23,6 +23,7 @@ use model::{
 };
 
 use crate::headless::dialled_addresses;
+use crate::named;
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
@@ -190,6 +191,8 @@ fn listener(
         chains,
         default_chain,
         access_logs: logs(world),
+        buffer_limit: None,
+        ignores_common_limit: false,
     }
 }
 
@@ -304,8 +307,10 @@ pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
         RouteSource::Rds(name) => format!("outbound_{name}").into(),
         RouteSource::Inline(table) => table.name.clone(),
     };
+    // It says why a host has no address, and stock Envoys learn from it where that is.
+    let by_name = world.has_named_hosts().then(|| HttpFilter::DynamicForward(named::cache(world)));
     HttpProxy {
-        filters: vec![HttpFilter::Fault(None), HttpFilter::Cors],
+        filters: [HttpFilter::Fault(None), HttpFilter::Cors].into_iter().chain(by_name).collect(),
         access_logs: logs(world),
         upgrades: vec!["websocket".into()],
         tracing: true,

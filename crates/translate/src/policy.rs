@@ -15,6 +15,7 @@ use model::tls::{SecretFiles, TlsVersions, UpstreamTls, Validation};
 use model::{HeaderChanges, HealthCheck, SlowStart, StringMatch};
 
 use crate::locality::{Distribution, Near};
+use crate::secrets;
 use crate::service::ServicePort;
 use crate::settings::MeshSettings;
 
@@ -297,7 +298,7 @@ fn certificate_secret(written: &ClientTlsSettings) -> Option<std::sync::Arc<str>
     }
     Some(match written.credential_name.as_str() {
         "" => SecretFiles::Certificate { chain: &written.client_certificate, key: &written.private_key }.name(),
-        name => format!("kubernetes://{name}").into(),
+        name => secrets::certificate(name),
     })
 }
 
@@ -306,6 +307,6 @@ fn trust_secret(written: &ClientTlsSettings) -> std::sync::Arc<str> {
     match (written.credential_name.as_str(), written.ca_certificates.as_str()) {
         ("", "" | "system") => SecretFiles::SystemRoots.name(),
         ("", roots) => SecretFiles::Roots { roots, crl }.name(),
-        (name, _) => format!("kubernetes://{name}-cacert").into(),
+        (name, _) => secrets::roots(name),
     }
 }

@@ -64,7 +64,10 @@ fn understood(cluster: &Cluster) -> Option<Cluster> {
         discovery @ (Discovery::Eds(_) | Discovery::LogicalDns(_)) => discovery.clone(),
         // A name is looked up as one target, whose addresses are all used.
         Discovery::StrictDns(set) if set.iter().count() == 1 => Discovery::LogicalDns(set.clone()),
-        Discovery::StrictDns(_) | Discovery::Static(_) | Discovery::OriginalDestination => return None,
+        Discovery::StrictDns(_)
+        | Discovery::Static(_)
+        | Discovery::OriginalDestination
+        | Discovery::DynamicForward(_) => return None,
     };
     let balancing = match &cluster.balancing {
         ring @ Balancing::RingHash { .. } => ring.clone(),

@@ -3,6 +3,7 @@
 //! server's chains and routes are is not decided here.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::istio::{Gateway, Server};
@@ -72,6 +73,31 @@ pub struct Open<'a> {
     pub index: usize,
     /// The port that it asks for.
     pub port: u16,
+    /// The address that it asks for; none: that of the gateway.
+    pub bind: Option<IpAddr>,
+}
+
+/// Where servers are open: at a port of an address, or of the gateway's own.
+pub type Door = (u16, Option<IpAddr>);
+
+/// The address that a server asks for.
+pub enum Bind {
+    /// None: the gateway's own is meant.
+    Own,
+    /// This one.
+    Ip(IpAddr),
+    /// A socket with a path, which no gateway opens.
+    Path,
+}
+
+impl Bind {
+    /// As it is written.
+    pub fn of(server: &Server) -> Self {
+        match server.bind.as_str() {
+            "" => Self::Own,
+            written => written.parse().map_or(Self::Path, Self::Ip),
+        }
+    }
 }
 
 /// Two servers that ask for the same.
@@ -95,14 +121,23 @@ pub enum Over<'a> {
     Port,
 }
 
-/// The servers that are open, by port, and what did not go together. The gateways come the oldest first.
-pub fn open<'a>(gateways: impl Iterator<Item = Opener<'a>>) -> (BTreeMap<u16, Vec<Open<'a>>>, Vec<Clash<'a>>) {
-    let (mut by_port, mut clashes) = (BTreeMap::<u16, Vec<Open<'a>>>::new(), Vec::new());
+/// The servers that are open, by address and port, and what did not go together. The gateways come the oldest first; `own` is
+/// their address, where it is known.
+pub fn open<'a>(
+    gateways: impl Iterator<Item = Opener<'a>>,
+    own: Option<IpAddr>,
+) -> (BTreeMap<Door, Vec<Open<'a>>>, Vec<Clash<'a>>) {
+    let (mut by_door, mut clashes) = (BTreeMap::<Door, Vec<Open<'a>>>::new(), Vec::new());
     for gateway in gateways {
         for (index, server) in gateway.servers.iter().enumerate() {
             let Some(port) = server.port.as_ref().map(|p| p.number.value as u16) else { continue };
-            let second = Open { gateway, server, index, port };
-            let there = by_port.entry(port).or_default();
+            let bind = match Bind::of(server) {
+                Bind::Own => None,
+                Bind::Ip(bind) => Some(bind).filter(|bind| Some(*bind) != own),
+                Bind::Path => continue,
+            };
+            let second = Open { gateway, server, index, port, bind };
+            let there = by_door.entry((port, bind)).or_default();
             let found = clash(there, second);
             let stays = found.as_ref().is_none_or(|clash| matches!(clash.over, Over::HttpHost(_)));
             clashes.extend(found);
@@ -111,7 +146,7 @@ pub fn open<'a>(gateways: impl Iterator<Item = Opener<'a>>) -> (BTreeMap<u16, Ve
             }
         }
     }
-    (by_port, clashes)
+    (by_door, clashes)
 }
 
 fn clash<'a>(there: &[Open<'a>], second: Open<'a>) -> Option<Clash<'a>> {

@@ -83,6 +83,8 @@ pub enum Backing {
     Dns(Vec<FixedEndpoint>, bool),
     /// Dialled as they are (resolution `NONE`).
     Passthrough,
+    /// The hosts that requests name (resolution `DYNAMIC_DNS`).
+    Named,
 }
 
 /// An endpoint given with its service.

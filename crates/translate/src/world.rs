@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{Deployment, Ingress, IngressClass, Pod, Secret};
+use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
 use ipnet::IpNet;
@@ -83,6 +83,8 @@ pub struct World {
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
+    /// ConfigMaps that hold roots.
+    pub(crate) root_maps: Arc<Vec<Document<ConfigMap>>>,
     pub(crate) ingresses: Arc<Vec<Document<Ingress>>>,
     pub(crate) ingress_classes: Arc<Vec<Document<IngressClass>>>,
     /// What holds settings of the mesh, by namespace and name.
@@ -126,6 +128,7 @@ impl World {
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
+            root_maps: Document::all(&resources),
             ingresses: Document::all(&resources),
             ingress_classes: Document::all(&resources),
             deployments: Document::all(&resources),
@@ -168,6 +171,11 @@ impl World {
 
     fn place_of(&self, host: &str) -> Result<usize, usize> {
         self.known.binary_search_by(|known| (*known.service.host).cmp(host))
+    }
+
+    /// Is there a service whose hosts are those that requests name?
+    pub(crate) fn has_named_hosts(&self) -> bool {
+        self.wildcards().iter().any(|known| known.service.backing == Backing::Named)
     }
 
     /// The services whose hosts begin with `*`, which stand together.
@@ -274,7 +282,7 @@ impl World {
                 let accounts = list.iter().filter_map(|e| e.service_account.as_deref());
                 all.extend(accounts.filter_map(|account| identity(&service.namespace, account)));
             }
-            Backing::Passthrough => {}
+            Backing::Passthrough | Backing::Named => {}
         }
         all
     }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use transport::tls::ConfigError;
 
 use crate::breaker::Breakers;
+use crate::dynamic::Hosts;
 use crate::endpoint::{Endpoint, Flag};
 use crate::health::{Report, Reports};
 use crate::table::{EndpointTable, Rules};
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) resolving: AtomicBool,
     /// Where names are resolved: woken when they have changed, or nobody needs them any more.
     pub(crate) renamed: Option<Arc<Notify>>,
+    /// The hosts that were named, where they are the endpoints.
+    pub(crate) hosts: Option<Box<Hosts>>,
     /// Limits to what is in use, where there are any.
     pub(crate) breakers: Option<Arc<Breakers>>,
     /// Where what workers find of its endpoints' health is told, where anybody wants to know.
@@ -97,7 +100,8 @@ impl Cluster {
         let tls = match &config.transport {
             Transport::Plain => None,
             Transport::Tls(settings) | Transport::MeshTls(settings) => {
-                Some(Box::new(TlsSide::new(&config.name, settings, secrets)?))
+                let by_host = matches!(config.discovery, Discovery::DynamicForward(_));
+                Some(Box::new(TlsSide::new(&config.name, settings, secrets, by_host)?))
             }
         };
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -116,6 +120,10 @@ impl Cluster {
             retired: AtomicBool::new(false),
             resolving: AtomicBool::new(false),
             renamed: by_name.then(Arc::default),
+            hosts: match &config.discovery {
+                Discovery::DynamicForward(cache) => Some(Box::new(Hosts::new(cache.clone()))),
+                _ => None,
+            },
             breakers: config.circuit_breakers.as_deref().map(|limits| Arc::new(Breakers::new(limits.clone()))),
             reports: Reports::of(&config),
             local: ArcSwapOption::new(previous.and_then(|p| p.core.local.load_full())),
@@ -180,7 +188,7 @@ impl Core {
                 *self.lock() = Arc::new(set.clone());
             }
             Discovery::Eds(_) => {}
-            Discovery::OriginalDestination => self.warm.store(true, Relaxed),
+            Discovery::OriginalDestination | Discovery::DynamicForward(_) => self.warm.store(true, Relaxed),
         }
         match kept {
             Some(kept) => self.heed(kept),
@@ -199,7 +207,7 @@ impl Core {
             match &self.config.discovery {
                 Discovery::StrictDns(_) | Discovery::LogicalDns(_) => self.follow_known(&given),
                 Discovery::Eds(_) | Discovery::Static(_) => self.follow(&given),
-                Discovery::OriginalDestination => {}
+                Discovery::OriginalDestination | Discovery::DynamicForward(_) => {}
             }
         }
     }
@@ -326,6 +334,11 @@ impl Core {
     /// The version of the PROXY header that connections begin with, if they do.
     pub(crate) fn tells_ends(&self) -> Option<ProxyVersion> {
         self.config.connections.as_ref()?.proxy_header
+    }
+
+    /// The server name that TLS to this endpoint asks for.
+    pub(crate) fn server_name<'a>(&'a self, side: &'a TlsSide, endpoint: &'a Endpoint) -> Option<&'a str> {
+        side.server_name().or_else(|| endpoint.host().filter(|_| self.hosts.is_some()))
     }
 
     /// Does a connection to this endpoint begin with TLS?

@@ -75,10 +75,11 @@ impl Dialer {
             return Ok(Dialed { stream, local, remote, tls: None, http2, https: false });
         };
         let client = side.client(speak).map_err(|e| DialError::failed(e.to_string()))?;
-        let (stream, peer) = client.connect(stream, side.server_name(), limit).await.map_err(|e| match e.kind {
-            TlsFailure::Timeout => DialError::timeout(limit),
-            _ => DialError::failed(e.reason),
-        })?;
+        let (stream, peer) =
+            client.connect(stream, core.server_name(side, endpoint), limit).await.map_err(|e| match e.kind {
+                TlsFailure::Timeout => DialError::timeout(limit),
+                _ => DialError::failed(e.reason),
+            })?;
         let http2 = match speak {
             Speak::Http2 => true,
             Speak::Either => peer.alpn.as_deref() == Some(b"h2"),

@@ -22,7 +22,7 @@ use crate::cluster::{Cluster, Core};
 use crate::table::{EndpointTable, Given, Rules};
 
 /// The shortest and longest bound of the wait after a lookup that failed; it is never longer than the refresh rate.
-const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+pub(crate) const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Resolves one host name.
 pub trait Resolve: Send + Sync {
@@ -49,10 +49,13 @@ impl Resolve for SystemResolver {
 }
 
 impl Cluster {
-    /// Keeps the host names of a `STRICT_DNS` or `LOGICAL_DNS` cluster resolved, by a task on `runtime` that ends
-    /// with the cluster. Does nothing for other clusters, nor a second time.
+    /// Keeps the host names of a cluster resolved, by tasks on `runtime` that end with the cluster: those of its endpoints
+    /// (`STRICT_DNS`, `LOGICAL_DNS`), or those that requests name. Does nothing for other clusters, nor a second time.
     pub fn resolve_on(&self, runtime: &Handle, resolver: Arc<dyn Resolve>) {
         let core = self.core();
+        if let Some(hosts) = &core.hosts {
+            return hosts.resolve_on(runtime, resolver);
+        }
         let by_name = matches!(core.config.discovery, Discovery::StrictDns(_) | Discovery::LogicalDns(_));
         if by_name && !core.resolving.swap(true, Relaxed) {
             runtime.spawn(keep_resolved(Arc::downgrade(core), resolver));
@@ -130,7 +133,7 @@ fn names(set: &EndpointSet) -> impl Iterator<Item = (&str, u16)> {
 
 /// IPv4 if there is any, since a host without a route for IPv6 is told of such addresses too; sorted, since servers
 /// rotate their answers and the order means nothing to a balancer.
-fn preferred(mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn preferred(mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     if addrs.iter().any(SocketAddr::is_ipv4) {
         addrs.retain(SocketAddr::is_ipv4);
     }

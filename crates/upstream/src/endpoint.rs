@@ -10,6 +10,7 @@ use model::endpoint::Health;
 use model::{Address, Locality, WorkloadRef};
 use tokio::time::Instant;
 
+use crate::dynamic::Target;
 use crate::outlier::Monitor;
 
 use crate::ewma::Estimate;
@@ -139,6 +140,12 @@ impl Endpoint {
     pub(crate) fn original_destination(addr: SocketAddr) -> Arc<Self> {
         let place = Place { priority: 0, locality: Arc::default(), host: None };
         Self::new(model::Endpoint::plain(addr), place, None)
+    }
+
+    /// A host that a request named.
+    pub(crate) fn named(target: &Target) -> Arc<Self> {
+        let place = Place { priority: 0, locality: Arc::default(), host: Some(target.host.clone()) };
+        Self::new(model::Endpoint::plain(target.address), place, None)
     }
 
     /// Its name within the process.

@@ -28,7 +28,7 @@
 //! | `health`, `outlier`, `check` | which endpoints we find to fail, off the workers |
 //! | `exchange` | what the caller holds meanwhile |
 //! | `failure` | why there is no response, and what it means for a retry |
-//! | `dns` | host names kept resolved |
+//! | `dns`, `dynamic` | host names kept resolved: those of endpoints, and those that requests name |
 //! | `stats` | Envoy's `cluster.*` statistics |
 
 pub mod balance;
@@ -37,6 +37,7 @@ mod check;
 mod cluster;
 mod dial;
 pub mod dns;
+mod dynamic;
 mod endpoint;
 pub mod ewma;
 mod exchange;
@@ -58,6 +59,7 @@ pub mod zones;
 pub use breaker::Retry;
 pub use cluster::{BuildError, Cluster};
 pub use dial::{Dialer, Ends};
+pub use dynamic::{NoTarget, Target};
 pub use endpoint::{Counts, Endpoint, EndpointId};
 pub use exchange::{Connected, Connection, Exchange, Sent};
 pub use failure::{Failure, FailureKind};

@@ -17,6 +17,7 @@ use model::cluster::{Balancing, Discovery, UpstreamProtocol};
 use crate::breaker::{Resource, Retry};
 use crate::cluster::Core;
 use crate::dial::{DialError, Ends};
+use crate::dynamic::{self, NoTarget, Target};
 use crate::endpoint::{Endpoint, EndpointId};
 use crate::ewma;
 use crate::exchange::{Connected, Connection, Exchange, Sent};
@@ -46,6 +47,8 @@ pub struct Pick<'a> {
     /// Where the downstream wanted to go: the endpoint of `ORIGINAL_DST` clusters, and the first choice of those that prefer
     /// it.
     pub original_destination: Option<&'a SocketAddr>,
+    /// The host that the downstream named: the endpoint of clusters [of named hosts](ClusterPools::is_of_named_hosts).
+    pub target: Option<&'a Target>,
     /// What the downstream speaks: for clusters that speak the same.
     pub downstream: Version,
     /// The request asks for an HTTP/1.1 upgrade, such as WebSocket: an HTTP/1.1 connection is used in any case (save
@@ -69,6 +72,7 @@ impl Pick<'_> {
             hash: None,
             past: None,
             original_destination: None,
+            target: None,
             downstream: Version::HTTP_11,
             upgrade: false,
             rewrite_host: false,
@@ -103,6 +107,8 @@ pub struct ClusterPools {
     pools: RefCell<HashMap<EndpointId, Rc<Pool>, BuildHasherDefault<IdHasher>>>,
     /// Endpoints that the downstream dialled.
     originals: RefCell<HashMap<SocketAddr, Rc<Pool>>>,
+    /// Hosts that the downstream named.
+    named: RefCell<HashMap<(Arc<str>, SocketAddr), Rc<Pool>>>,
     /// Where connections tell for whom they are: by endpoint, and by where the downstream's ends stand in memory.
     told: RefCell<HashMap<(EndpointId, usize), Rc<Pool>>>,
     /// The table that the pools were last compared with.
@@ -118,6 +124,7 @@ impl ClusterPools {
             shared: Rc::new(shared),
             pools: RefCell::default(),
             originals: RefCell::default(),
+            named: RefCell::default(),
             told: RefCell::default(),
             // Workers, and proxies started together, must not walk in step.
             turn: Cell::new(rand::random()),
@@ -127,6 +134,20 @@ impl ClusterPools {
     /// The cluster's settings.
     pub fn config(&self) -> &Arc<model::Cluster> {
         &self.shared.core.config
+    }
+
+    /// Are its endpoints the hosts that requests name, which have to be [looked up](ClusterPools::look_up) first?
+    pub fn is_of_named_hosts(&self) -> bool {
+        self.shared.core.hosts.is_some()
+    }
+
+    /// Where the host is that an authority names. With a `port` that one is dialled, whatever the authority says; without
+    /// either it is 80, or with TLS 443.
+    ///
+    /// # Errors
+    /// [`NoTarget`].
+    pub async fn look_up(&self, authority: &str, port: Option<u16>) -> Result<Target, NoTarget> {
+        dynamic::target(&self.shared.core, authority, port).await
     }
 
     /// Do connections tell for whom they are (by a PROXY header)?
@@ -290,6 +311,9 @@ impl ClusterPools {
         if let Discovery::OriginalDestination = core.config.discovery {
             return pick.original_destination.map(|addr| self.original(*addr));
         }
+        if core.hosts.is_some() {
+            return pick.target.map(|target| self.named(target));
+        }
         let table = core.table();
         if !Arc::ptr_eq(&table, &self.seen.borrow()) {
             self.reconcile(&table);
@@ -327,6 +351,13 @@ impl ClusterPools {
         let mut originals = self.originals.borrow_mut();
         let new = || Pool::new(self.shared.clone(), Endpoint::original_destination(addr));
         originals.entry(addr).or_insert_with(new).clone()
+    }
+
+    /// One host may come to stand for another address, and one address for several hosts.
+    fn named(&self, target: &Target) -> Rc<Pool> {
+        let mut named = self.named.borrow_mut();
+        let new = || Pool::new(self.shared.clone(), Endpoint::named(target));
+        named.entry((target.host.clone(), target.address)).or_insert_with(new).clone()
     }
 
     /// The pool for the requests of one downstream connection.
@@ -387,6 +418,7 @@ impl ClusterPools {
         forlorn.iter().for_each(|(_, pool)| pool.close());
         self.all().iter().for_each(|pool| pool.maintain());
         self.originals.borrow_mut().retain(|_, pool| !pool.is_empty() || Rc::strong_count(pool) > 1);
+        self.named.borrow_mut().retain(|_, pool| !pool.is_empty() || Rc::strong_count(pool) > 1);
         self.has_connections()
     }
 
@@ -397,18 +429,20 @@ impl ClusterPools {
 
     fn all(&self) -> Vec<Rc<Pool>> {
         let (pools, originals, told) = (self.pools.borrow(), self.originals.borrow(), self.told.borrow());
-        pools.values().chain(originals.values()).chain(told.values()).cloned().collect()
+        let named = self.named.borrow();
+        pools.values().chain(originals.values()).chain(named.values()).chain(told.values()).cloned().collect()
     }
 
     pub(crate) fn has_connections(&self) -> bool {
         let none = self.pools.borrow().values().all(|pool| pool.is_empty());
-        !(none && self.originals.borrow().is_empty() && self.told.borrow().is_empty())
+        let others = self.originals.borrow().len() + self.named.borrow().len() + self.told.borrow().len();
+        !(none && others == 0)
     }
 
     /// Closes what is idle, for good.
     pub(crate) fn close(&self) {
         let all = self.all();
-        drop((self.pools.take(), self.originals.take(), self.told.take()));
+        drop((self.pools.take(), self.originals.take(), self.named.take(), self.told.take()));
         all.iter().for_each(|pool| pool.close());
     }
 

@@ -37,11 +37,18 @@ pub(crate) struct TlsSide {
     settings: UpstreamTls,
     cert: Option<LiveCert>,
     trust: Option<LiveTrust>,
+    /// The certificate has to be for the host that is dialled, unless names are said.
+    by_host: bool,
     clients: [OnceLock<ClientTls>; 4],
 }
 
 impl TlsSide {
-    pub(crate) fn new(cluster: &Arc<str>, settings: &UpstreamTls, secrets: &dyn Secrets) -> Result<Self, BuildError> {
+    pub(crate) fn new(
+        cluster: &Arc<str>,
+        settings: &UpstreamTls,
+        secrets: &dyn Secrets,
+        by_host: bool,
+    ) -> Result<Self, BuildError> {
         let missing =
             |secret: &Arc<str>| BuildError::MissingSecret { cluster: cluster.clone(), secret: secret.clone() };
         let cert = match &settings.certificate {
@@ -52,7 +59,7 @@ impl TlsSide {
             Some(validation) => Some(secrets.trust(&validation.trust).ok_or_else(|| missing(&validation.trust))?),
             None => None,
         };
-        let side = Self { settings: settings.clone(), cert, trust, clients: Default::default() };
+        let side = Self { settings: settings.clone(), cert, trust, by_host, clients: Default::default() };
         // Built once to see that it can be, and dropped: most clusters of a mesh are never dialled.
         side.build(Speak::Either).map_err(|source| BuildError::Tls { cluster: cluster.clone(), source })?;
         Ok(side)
@@ -88,11 +95,20 @@ impl TlsSide {
             cert: self.cert.clone(),
             alpn: alpn(speak, &self.settings.alpn),
             versions: Versions { min, max },
-            ..ClientOptions::new(ServerCheck::Peer(self.check()))
+            ..ClientOptions::new(self.check())
         })
     }
 
-    fn check(&self) -> PeerCheck {
+    fn check(&self) -> ServerCheck {
+        match &self.trust {
+            Some(trust) if self.by_host && self.settings.validation.as_ref().is_none_or(|v| v.names.is_empty()) => {
+                ServerCheck::Hostname(trust.clone())
+            }
+            _ => ServerCheck::Peer(self.peer_check()),
+        }
+    }
+
+    fn peer_check(&self) -> PeerCheck {
         let (Some(trust), Some(validation)) = (&self.trust, &self.settings.validation) else {
             return PeerCheck::Unchecked;
         };

@@ -18,6 +18,7 @@ pub mod encode;
 pub mod health;
 mod metadata;
 mod resource;
+mod runtime;
 mod san;
 pub mod server;
 pub mod shell;

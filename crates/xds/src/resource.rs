@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use model::cluster::Discovery;
 use model::{
-    ApiListener, Cluster, Config, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration, Secret,
-    VirtualHost,
+    ApiListener, Cluster, Config, ConnectionLimits, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration,
+    Secret, VirtualHost,
 };
 
 /// The type URL of the name table.
@@ -34,6 +34,8 @@ pub enum Resource {
     Secret(Arc<Secret>),
     /// Names for DNS, under the name of their resource, which stands outside of the body.
     Names(Arc<str>, Arc<NameTable>),
+    /// Limits to the number of connections.
+    Limits(Arc<ConnectionLimits>),
 }
 
 impl Resource {
@@ -47,6 +49,7 @@ impl Resource {
             Self::VirtualHost(..) => ResourceKind::VirtualHost,
             Self::Secret(_) => ResourceKind::Secret,
             Self::Names(..) => ResourceKind::Names,
+            Self::Limits(_) => ResourceKind::Runtime,
         }
     }
 
@@ -61,6 +64,7 @@ impl Resource {
             Self::VirtualHost(name, _) => name.clone(),
             Self::Secret(it) => it.name.clone(),
             Self::Names(name, _) => name.clone(),
+            Self::Limits(it) => it.name.clone(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Resource {
             Self::VirtualHost(_, it) => drop(config.virtual_hosts.insert(name, it)),
             Self::Secret(it) => drop(config.secrets.insert(name, it)),
             Self::Names(_, it) => drop(config.names.insert(name, it)),
+            Self::Limits(it) => drop(config.limits.insert(name, it)),
         }
     }
 
@@ -115,6 +120,7 @@ pub fn remove_from(config: &mut Config, kind: ResourceKind, name: &str) {
         ResourceKind::VirtualHost => drop(config.virtual_hosts.remove(name)),
         ResourceKind::Secret => drop(config.secrets.remove(name)),
         ResourceKind::Names => drop(config.names.remove(name)),
+        ResourceKind::Runtime => drop(config.limits.remove(name)),
     }
 }
 
@@ -128,6 +134,7 @@ pub fn type_url(kind: ResourceKind) -> &'static str {
         ResourceKind::VirtualHost => "type.googleapis.com/envoy.config.route.v3.VirtualHost",
         ResourceKind::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         ResourceKind::Names => NAME_TABLE_URL,
+        ResourceKind::Runtime => "type.googleapis.com/envoy.service.runtime.v3.Runtime",
     }
 }
 

@@ -62,8 +62,7 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
 const AT_START: &str = "a proxy is told this when it is started (`halcyon run`, `halcyon gateway`)";
 const NOWHERE: &str = "metrics are asked for by Prometheus only";
 const NO_ENVOY: &str = "there is no such thing in our proxy";
-const BOUNDED: &str = "what waits in memory is bounded, by other numbers";
-const NO_LIMIT: &str = "connections from downstream are not counted";
+const BOUNDED: &str = "what waits for upstreams is bounded, by other numbers; Istio sends it to no proxy either";
 
 /// Of the settings of a proxy: `defaultConfig` of MeshConfig, and the annotation `proxy.istio.io/config`.
 pub(super) const PROXY_CONFIG: &[NotEnforced] = &[
@@ -115,8 +114,5 @@ pub(super) const PROXY_CONFIG: &[NotEnforced] = &[
     ("fileFlushInterval", "a line of an access log is written soon after its request"),
     ("fileFlushMinSizeKb", "a line of an access log is written soon after its request"),
     ("statsCompression", "metrics are told as plain text"),
-    ("connectionSettings.listenerPerConnectionBufferLimitBytes", BOUNDED),
     ("connectionSettings.clusterPerConnectionBufferLimitBytes", BOUNDED),
-    ("connectionSettings.listenerConnectionLimit", NO_LIMIT),
-    ("connectionSettings.globalDownstreamConnectionLimit", NO_LIMIT),
 ];

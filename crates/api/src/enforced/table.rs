@@ -53,7 +53,7 @@ const POLICY: &[NotEnforced] = at_each_policy! {
 const NO_SUCH_SUITE: &str = "the suite is not offered";
 
 const GATEWAY: &[NotEnforced] = &[
-    ("spec.servers[].bind", "the gateway listens at the address that it was started with"),
+    ("spec.servers[].bind=~unix://", "nothing listens at a socket with a path: the server is left out"),
     ("spec.servers[].tls.cipherSuites[]=ECDHE-ECDSA-AES128-SHA", NO_SUCH_SUITE),
     ("spec.servers[].tls.cipherSuites[]=ECDHE-ECDSA-AES256-SHA", NO_SUCH_SUITE),
     ("spec.servers[].tls.cipherSuites[]=ECDHE-RSA-AES128-SHA", NO_SUCH_SUITE),
@@ -68,11 +68,8 @@ const GATEWAY: &[NotEnforced] = &[
 const NOT_CARRIED: &str = "datagrams are not carried by the mesh";
 const ONE_NETWORK: &str = "every workload is dialled at its own address; one without an address gets no traffic";
 
-const SERVICE_ENTRY: &[NotEnforced] = &[
-    ("spec.ports[].protocol=UDP", NOT_CARRIED),
-    ("spec.resolution=DYNAMIC_DNS", "the address that the client looked up itself is dialled, as with `NONE`"),
-    ("spec.endpoints[].network", ONE_NETWORK),
-];
+const SERVICE_ENTRY: &[NotEnforced] =
+    &[("spec.ports[].protocol=UDP", NOT_CARRIED), ("spec.endpoints[].network", ONE_NETWORK)];
 
 const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.network", ONE_NETWORK)];
 

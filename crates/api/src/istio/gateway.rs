@@ -26,7 +26,7 @@ object! {
     Istio struct Server {
         /// The port.
         port "port" (required): Option<Port>,
-        /// The address to listen at; empty means all.
+        /// The address to listen at, or `unix://` and a path; empty means the gateway's own.
         bind "bind": String,
         /// Hosts: exact, `*.suffix` or `*`, each with an optional `namespace/` that its VirtualServices are in.
         hosts "hosts" (required): Vec<Spanned<String>>,
@@ -189,7 +189,8 @@ impl Server {
             };
             check_host(host, r);
         });
-        report.opt("port", &self.port, Port::check);
+        let has_path = self.bind.starts_with("unix://");
+        report.opt("port", &self.port, |port, r| port.check(has_path, r));
         if !self.bind.is_empty() && self.bind.parse::<std::net::IpAddr>().is_err() && !self.bind.starts_with("unix://")
         {
             report.field("bind", |r| {
@@ -237,8 +238,11 @@ impl Server {
 }
 
 impl Port {
-    fn check(&self, report: &mut Report) {
-        report.field("number", |r| check_port(self.number.value, r));
+    /// At a socket with a path the number means nothing, and should be 0.
+    fn check(&self, has_path: bool, report: &mut Report) {
+        if !(has_path && self.number.value == 0) {
+            report.field("number", |r| check_port(self.number.value, r));
+        }
         if self.protocol.is_empty() {
             report.field("protocol", |r| {
                 r.error("the port has no protocol").expected("a protocol, such as `HTTP`, `HTTPS`, `TLS` or `TCP`");

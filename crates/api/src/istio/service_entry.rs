@@ -159,8 +159,14 @@ impl ServiceEntry {
             check_protocol(&port.protocol, r);
             r.opt("targetPort", &port.target_port, |target, r| {
                 check_port(*target, r);
-                if self.resolution == Resolution::None {
-                    r.warning("this has no effect with `resolution: NONE`: the client's port is used");
+                match self.resolution {
+                    Resolution::None => {
+                        r.warning("this has no effect with `resolution: NONE`: the client's port is used");
+                    }
+                    Resolution::DynamicDns => {
+                        r.warning("this has no effect with `resolution: DYNAMIC_DNS`: the port that the request names is used");
+                    }
+                    _ => {}
                 }
             });
         });
@@ -182,6 +188,14 @@ impl ServiceEntry {
         if endpoints && self.resolution == Resolution::None {
             report.field("endpoints", |r| {
                 r.error("`resolution: NONE` has no endpoints").expected("`resolution: STATIC` or `DNS`");
+            });
+        }
+        if endpoints && self.resolution == Resolution::DynamicDns {
+            report.field("endpoints", |r| {
+                r.warning(
+                    "with `resolution: DYNAMIC_DNS` these have no effect: the host that a request names is dialled",
+                )
+                .hint("remove them");
             });
         }
         if self.resolution == Resolution::DnsRoundRobin && self.endpoints.len() > 1 {
@@ -230,10 +244,17 @@ impl ServiceEntry {
         (own || wild) && self.addresses.is_empty()
     }
 
-    /// Istio would take every connection to such a port, whatever its destination; we take none.
+    /// Istio would take every connection to such a port, whatever its destination; we take none. With DYNAMIC_DNS it takes none
+    /// either.
     fn check_unclaimed(&self, report: &mut Report) {
         let class = |port: &ServicePort| protocol_class(&port.protocol).unwrap_or(ProtocolClass::Opaque);
-        let is_named = |port: &ServicePort| class(port) == ProtocolClass::Http;
+        // Where each host is looked up, the name in a handshake tells it too.
+        let looked_up = self.resolution == Resolution::DynamicDns;
+        let is_named = |port: &ServicePort| match class(port) {
+            ProtocolClass::Http => true,
+            ProtocolClass::Tls => looked_up,
+            ProtocolClass::Opaque => false,
+        };
         let is_udp = |port: &ServicePort| port.protocol.eq_ignore_ascii_case("UDP");
         if self.hosts.is_empty() || !self.is_without_address() {
             return;

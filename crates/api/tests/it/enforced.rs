@@ -79,7 +79,7 @@ spec:
   selector: {istio: ingressgateway}
   servers:
   - port: {number: 443, name: https, protocol: HTTPS}
-    bind: 127.0.0.1
+    bind: unix:///run/edge.sock
     hosts: [a.example.org]
     tls:
       mode: MUTUAL
@@ -110,14 +110,6 @@ spec:
   endpoints:
   - {address: 10.0.0.1, network: n, locality: a/b}
   - {address: 'unix:///run/a'}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: y}
-spec:
-  hosts: ['*.example.org']
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  resolution: DYNAMIC_DNS
 ";
 
 const WORKLOAD_ENTRIES: &str = "
@@ -345,10 +337,7 @@ defaultConfig:
   fileFlushMinSizeKb: 1
   statsCompression: true
   connectionSettings:
-    listenerPerConnectionBufferLimitBytes: 1
     clusterPerConnectionBufferLimitBytes: 1
-    listenerConnectionLimit: 1
-    globalDownstreamConnectionLimit: 1
 ";
 
 /// The same in a ConfigMap, and what else the modes may be in an IstioOperator.

@@ -68,7 +68,15 @@ fn service_entry() {
     );
     entry("hosts: [a]\nports: [{number: 5432, name: tcp, protocol: TCP}]\nresolution: NONE\naddresses: [1.2.3.4]", &[]);
     entry("hosts: ['*.a']\nports: [{number: 443, name: tls, protocol: TLS}]\nresolution: STATIC", &[&unknown(0, 443)]);
-    entry(&format!("hosts: ['*.a.b']\n{web}\nresolution: DYNAMIC_DNS"), &[&unknown(0, 443)]);
+    entry(&format!("hosts: ['*.a.b']\n{web}\nresolution: DYNAMIC_DNS"), &[]);
+    entry(
+        "hosts: ['*.a.b']\nports: [{number: 80, name: web, protocol: HTTP, targetPort: 8080}, {number: 9, name: tcp, protocol: TCP}]\nresolution: DYNAMIC_DNS\nendpoints: [{address: c.d}]",
+        &[
+            "warning ports[0].targetPort: this has no effect with `resolution: DYNAMIC_DNS`: the port that the request names is used",
+            "warning endpoints: with `resolution: DYNAMIC_DNS` these have no effect: the host that a request names is dialled",
+            &unknown(1, 9),
+        ],
+    );
     entry("hosts: ['*.a.b']\nports: [{number: 80, name: web, protocol: HTTP}]\nresolution: DYNAMIC_DNS", &[]);
     entry(
         "hosts: [a, b]\nports: [{number: 5432, name: tcp, protocol: TCP}]\nresolution: DNS\naddresses: [1.2.3.4]",

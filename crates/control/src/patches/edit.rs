@@ -34,9 +34,11 @@ pub fn resource(patch: &Patch, of: &Resource, message: &mut DynamicMessage, side
         Resource::Listener(_) => listener(patch, message, side),
         Resource::Route(_) => table(patch, message, side),
         Resource::VirtualHost(name, _) => lone_host(patch, message, name.split('/').next().unwrap_or_default(), side),
-        Resource::ApiListener(_) | Resource::Endpoints(_) | Resource::Secret(_) | Resource::Names(..) => {
-            Ok(Done::Nothing)
-        }
+        Resource::ApiListener(_)
+        | Resource::Endpoints(_)
+        | Resource::Secret(_)
+        | Resource::Names(..)
+        | Resource::Limits(_) => Ok(Done::Nothing),
     }
 }
 

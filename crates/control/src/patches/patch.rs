@@ -113,7 +113,7 @@ impl Patch {
             ResourceKind::Listener => {
                 !matches!(self.apply_to, ApplyTo::Cluster | ApplyTo::Bootstrap | ApplyTo::ExtensionConfig)
             }
-            ResourceKind::Endpoints | ResourceKind::Secret | ResourceKind::Names => false,
+            ResourceKind::Endpoints | ResourceKind::Secret | ResourceKind::Names | ResourceKind::Runtime => false,
         }
     }
 

@@ -115,5 +115,6 @@ fn noun(kind: ResourceKind) -> &'static str {
         ResourceKind::Endpoints => "endpoints",
         ResourceKind::Secret => "secret",
         ResourceKind::Names => "names",
+        ResourceKind::Runtime => "runtime",
     }
 }

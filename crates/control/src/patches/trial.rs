@@ -248,6 +248,8 @@ fn small() -> Config {
         ],
         default_chain: None,
         access_logs: Vec::new(),
+        buffer_limit: None,
+        ignores_common_limit: false,
     };
     let mut config = Config::default();
     config.listeners.insert(listener.name.clone(), Arc::new(listener));

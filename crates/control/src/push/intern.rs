@@ -28,7 +28,8 @@ pub type Encoded = Vec<(ResourceKind, Vec<Arc<EncodedResource>>)>;
 impl Interner {
     /// A configuration, encoded. Every kind is there.
     pub fn encode(&self, config: Config) -> Encoded {
-        let Config { listeners, api_listeners, routes, virtual_hosts, clusters, endpoints, secrets, names } = config;
+        let Config { listeners, api_listeners, routes, virtual_hosts, clusters, endpoints, secrets, names, limits } =
+            config;
         let mut all = Encoded::new();
         let mut put = |kind, resources: Vec<Resource>| {
             all.push((kind, resources.into_iter().map(|resource| self.resource(kind, resource)).collect()));
@@ -42,6 +43,7 @@ impl Interner {
         put(ResourceKind::VirtualHost, hosts.collect());
         put(ResourceKind::Secret, secrets.into_values().map(Resource::Secret).collect());
         put(ResourceKind::Names, names.into_iter().map(|(name, table)| Resource::Names(name, table)).collect());
+        put(ResourceKind::Runtime, limits.into_values().map(Resource::Limits).collect());
         all
     }
 

@@ -96,6 +96,56 @@ fn what_has_no_effect_is_told() {
     assert_eq!(read.unwrap().without_effect, [r#"layered_runtime.layers[0].static_layer["b.c"]"#]);
 }
 
+/// How many connections there may be, in the ways that Envoy has for it.
+#[test]
+fn limits_to_connections() {
+    let limits = |text: &str| {
+        let read = parse("envoy.yaml", text).map_err(|e| e.to_string())?;
+        assert_eq!(read.without_effect, Vec::<String>::new());
+        let limits = read.resources.into_iter().find_map(|resource| match resource {
+            xds::Resource::Limits(limits) => Some(limits),
+            _ => None,
+        });
+        Ok(limits.map(|it| {
+            (it.common, it.by_listener.iter().map(|(name, most)| format!("{name} {most}")).collect::<Vec<_>>())
+        }))
+    };
+    let monitor = |most: &str| {
+        format!(
+            "overload_manager: {{refresh_interval: 1s, resource_monitors: [{{name: envoy.resource_monitors.global_downstream_max_connections, \
+             typed_config: {{'@type': type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig, \
+             max_active_downstream_connections: {most}}}}}]}}\n"
+        )
+    };
+    let layers = "layered_runtime: {layers: [{name: a, static_layer: {overload.global_downstream_max_connections: 7, envoy.resource_limits.listener.in.connection_limit: '3'}}, \
+                  {name: b, static_layer: {envoy.resource_limits.listener.in.connection_limit: 4}}]}\n";
+    let found = |common, by_listener: &[&str]| {
+        Ok::<_, String>(Some((common, by_listener.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>())))
+    };
+    assert_eq!(limits("{}"), Ok(None));
+    assert_eq!(limits(layers), found(Some(7), &["in 4"]), "a later layer counts more");
+    assert_eq!(limits(&monitor("100")), found(Some(100), &[]));
+    assert_eq!(limits(&(monitor("100") + layers)), found(Some(100), &["in 4"]), "the monitor counts more");
+    for (text, expected) in [
+        (monitor("0"), "overload_manager.resource_monitors[0].typed_config.max_active_downstream_connections: is 0"),
+        (
+            "overload_manager: {actions: [{name: envoy.overload_actions.shrink_heap}]}".into(),
+            "overload_manager.actions: is set, but this proxy does not support it",
+        ),
+        (
+            "overload_manager: {resource_monitors: [{name: a, typed_config: {'@type': type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig}}]}".into(),
+            "overload_manager.resource_monitors[0].typed_config: is of type",
+        ),
+        (
+            "layered_runtime: {layers: [{name: a, static_layer: {overload.global_downstream_max_connections: many}}]}".into(),
+            "layered_runtime.layers[0].static_layer[\"overload.global_downstream_max_connections\"]: is no number of connections",
+        ),
+    ] {
+        let error = limits(&text).unwrap_err();
+        assert!(error.starts_with(&format!("envoy.yaml: {expected}")), "{error}");
+    }
+}
+
 #[test]
 fn refused_with_the_path() {
     let filter = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";

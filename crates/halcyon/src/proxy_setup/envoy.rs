@@ -68,6 +68,10 @@ fn bootstrap(setup: &ProxySetup, certificates: &Path) -> Result<Value> {
                 "grpc_services": [{ "envoy_grpc": { "cluster_name": "control" } }],
             },
         },
+        // How many connections there may be, which may change while it runs.
+        "layered_runtime": {
+            "layers": [{ "name": "connections", "rtds_layer": { "name": "connections", "rtds_config": ads } }],
+        },
         "static_resources": {
             "secrets": [{ "name": "default", "tls_certificate": own_certificate(certificates) }],
             "clusters": [control_cluster(setup, certificates)?],

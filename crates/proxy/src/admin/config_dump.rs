@@ -34,7 +34,7 @@ pub(super) fn answer(admin: &Admin, query: Query<'_>) -> Response<Body> {
 
 type Section<'a> = (&'static str, Box<dyn Fn() -> Value + 'a>);
 
-fn sections(config: &Config) -> [Section<'_>; 7] {
+fn sections(config: &Config) -> [Section<'_>; 8] {
     [
         ("listeners", Box::new(|| section(&config.listeners))),
         ("routes", Box::new(|| section(&config.routes))),
@@ -43,6 +43,7 @@ fn sections(config: &Config) -> [Section<'_>; 7] {
         ("endpoints", Box::new(|| section(&config.endpoints))),
         ("secrets", Box::new(|| section(&config.secrets))),
         ("names", Box::new(|| section(&config.names))),
+        ("limits", Box::new(|| section(&config.limits))),
     ]
 }
 

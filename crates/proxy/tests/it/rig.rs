@@ -201,6 +201,8 @@ pub fn listener(name: &str, addr: SocketAddr, direction: Direction, chains: Vec<
         chains,
         default_chain: None,
         access_logs: Vec::new(),
+        buffer_limit: None,
+        ignores_common_limit: false,
     }
 }
 

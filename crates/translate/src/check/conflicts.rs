@@ -30,7 +30,7 @@ fn clashes(world: &World) -> Vec<Clash<'_>> {
     let all = servers::openers(world);
     for gateway in &all {
         let together = all.iter().copied().filter(|other| selected(other.selector, gateway.selector));
-        for clash in servers::open(together).1 {
+        for clash in servers::open(together, None).1 {
             // Every Ingress opens all hosts for plain HTTP; that their rules are joined is what they are for.
             let ingress = clash.first.gateway.is_ingress() || clash.second.gateway.is_ingress();
             if ingress && matches!(clash.over, Over::HttpHost(_)) {
@@ -66,9 +66,14 @@ fn first(clash: &Clash<'_>) -> Problem {
 
 fn what(clash: &Clash<'_>) -> String {
     match clash.over {
-        Over::TlsHost(host) | Over::HttpHost(host) => format!("the host `{host}` on port {}", clash.second.port),
-        Over::Port => format!("port {} for another protocol", clash.second.port),
+        Over::TlsHost(host) | Over::HttpHost(host) => format!("the host `{host}` on port {}", door(&clash.second)),
+        Over::Port => format!("port {} for another protocol", door(&clash.second)),
     }
+}
+
+/// `443`, or `443 of 10.0.0.1`.
+fn door(open: &Open<'_>) -> String {
+    open.bind.map_or_else(|| open.port.to_string(), |bind| format!("{} of {bind}", open.port))
 }
 
 fn name(open: &Open<'_>) -> String {

@@ -1,11 +1,12 @@
-//! Certificates of gateways: Secrets that are not there or hold nothing usable, and certificates that two gateways show.
+//! Certificates of gateways: Secrets and ConfigMaps that are not there or hold nothing usable, and certificates that two
+//! gateways show.
 
 use std::collections::BTreeSet;
 
 use api::istio::{Gateway, ServerTlsMode, ServerTlsSettings};
 use api::{Code, Problem};
 
-use crate::secrets::ROOTS;
+use crate::secrets;
 use crate::servers::host_part;
 use crate::service::selected;
 use crate::world::{Document, World};
@@ -35,23 +36,25 @@ fn check_gateway(world: &World, gateway: &Document<Gateway>, problems: &mut Vec<
     }
 }
 
-/// The authorities that vouch for clients, where they have a Secret of their own and it is not there.
+/// The authorities that vouch for clients, where they have a place of their own and are not there.
 fn unknown_roots(world: &World, tls: &ServerTlsSettings, hosts: &[&str]) -> Option<Problem> {
     let name = &tls.ca_cert_credential_name.value;
     let asks = matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let whole = format!("{name}{ROOTS}");
-    let mut named = world.secrets.iter().filter(|s| s.name() == name || s.name() == whole);
-    if name.is_empty() || !asks || named.any(|s| s.spec().get("ca.crt").or(s.spec().get("cacert")).is_some()) {
+    if name.is_empty() || !asks || secrets::has_roots(world, name) {
         return None;
     }
-    let problem = Problem::warning(format!("there is no Secret `{name}` with `ca.crt`; ConfigMaps are not read"));
-    let problem = problem.code(Code::ReferencedResourceNotFound).expected("a Secret in the gateway's namespace");
+    let (what, expected) = match name.strip_prefix(secrets::MAPPED) {
+        Some(map) => (format!("ConfigMap `{map}`"), "a ConfigMap of this namespace and name"),
+        None => (format!("Secret or ConfigMap `{name}`"), "a Secret or a ConfigMap in the gateway's namespace"),
+    };
+    let problem = Problem::warning(format!("there is no {what} with `ca.crt`"));
+    let problem = problem.code(Code::ReferencedResourceNotFound).expected(expected);
     Some(problem.hint(format!("until it is there, TLS connections for {} are refused", hosts.join(", "))))
 }
 
 /// What is wrong with the Secret that holds the certificate of some hosts.
 pub fn problem_of(world: &World, name: &str, hosts: &[&str]) -> Option<Problem> {
-    let found: Vec<_> = world.secrets.iter().filter(|s| s.name() == name).collect();
+    let found: Vec<_> = world.secrets.iter().filter(|s| s.name() == secrets::secret_name(name)).collect();
     let has = |keys: [&str; 2]| found.iter().any(|s| keys.iter().any(|key| s.spec().get(key).is_some_and(is_pem)));
     let problem = match found.is_empty() {
         true => Problem::warning(format!("there is no Secret `{name}`"))

@@ -70,7 +70,7 @@ fn labels_of<'a>(world: &'a World, service: &'a Service) -> Vec<&'a Labels> {
         Backing::Fixed(endpoints) | Backing::Dns(endpoints, _) => {
             endpoints.iter().map(|e| &e.labels).filter(|labels| !labels.is_empty()).collect()
         }
-        Backing::Passthrough => Vec::new(),
+        Backing::Passthrough | Backing::Named => Vec::new(),
     }
 }
 

@@ -55,6 +55,11 @@ impl<'a> Walk<'a> {
             Discovery::Eds(name) => self.config.endpoints.get(name).cloned().unwrap_or_default(),
             Discovery::Static(set) | Discovery::StrictDns(set) | Discovery::LogicalDns(set) => Arc::new(set.clone()),
             Discovery::OriginalDestination => return Some(self.as_dialled(&cluster)),
+            Discovery::DynamicForward(_) => {
+                let words = "the host that the caller names, as the proxy looks it up";
+                self.steps.push(Step::new("endpoints", words));
+                return Some(words.to_owned());
+            }
         };
         self.endpoints(&set)
     }

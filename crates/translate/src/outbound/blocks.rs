@@ -1,5 +1,5 @@
-//! Services that are known by blocks of addresses: chains of the listener that stands for a port of any address, each for one
-//! block. The narrowest block that holds what was dialled decides.
+//! Services that are known by blocks of addresses, or by the names alone that TLS asks for: chains of the listener that stands
+//! for a port of any address. The narrowest block that holds what was dialled decides, then the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,6 +11,7 @@ use model::listener::Inspect;
 use model::{Address, Config, FilterChain, Listener};
 
 use super::{chains, inspect, listener, unknown_chain};
+use crate::named::is_named;
 use crate::node::Node;
 use crate::protocol::Protocol;
 use crate::routes::{At, narrowed};
@@ -39,6 +40,15 @@ pub fn add(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Servi
                     }
                 }
             }
+            if is_named(service, port) {
+                let anywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+                for any in anywhere {
+                    let (looks, all) = listeners.entry(SocketAddr::new(any, port.number)).or_default();
+                    // Whoever else dials this port may wait for the server to speak.
+                    look(looks, &Inspect { http: false, ..inspect(world, Protocol::Auto) });
+                    all.extend(of_names(world, node, service, port));
+                }
+            }
         }
     }
     for (at, (looks, chains)) in listeners {
@@ -55,6 +65,19 @@ fn blocks(world: &World, node: &Node, service: &Service, port: &ServicePort) -> 
     let ruled = narrowed(world, node, service, port);
     all.extend(ruled.into_iter().filter(|part| has_none || service.blocks.iter().any(|block| block.contains(part))));
     all
+}
+
+/// The chains towards a service by the server name: those of its rules, and one for all of its hosts.
+fn of_names(world: &World, node: &Node, service: &Service, port: &ServicePort) -> Vec<FilterChain> {
+    let routes: Arc<str> = format!("{}:{}", service.host, port.number).into();
+    let (chains, default_chain) = chains(world, node, service, port, &routes, At::Own);
+    let named = |mut chain: FilterChain| {
+        if chain.matches.server_names.is_empty() {
+            chain.matches.server_names = vec![service.host.to_string()];
+        }
+        FilterChain { name: format!("{} {}", chain.name, service.host).into(), ..chain }
+    };
+    chains.into_iter().chain(default_chain).map(named).collect()
 }
 
 /// The chains towards a service for one block. Within a block nothing falls back to a wider one, so the chain for what fits

@@ -6,8 +6,10 @@ use std::time::SystemTime;
 
 use api::halcyon::ServicePolicy;
 use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{Deployment, Ingress, IngressClass, Pod, Secret};
+use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
 use api::{Resource, Spec};
+
+use crate::secrets::holds_roots;
 
 /// A resource of a known kind.
 pub struct Document<T> {
@@ -28,6 +30,16 @@ macro_rules! of_kind {
     })*};
 }
 of_kind!(DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod Ingress IngressClass);
+
+/// Those that hold roots: nothing else is asked of them one by one.
+impl OfKind for ConfigMap {
+    fn of(spec: &Spec) -> Option<&Self> {
+        match spec {
+            Spec::ConfigMap(map) if holds_roots(&map.data) => Some(map),
+            _ => None,
+        }
+    }
+}
 
 /// A GeoRoute is one that asks for where the client is.
 impl OfKind for VirtualService {

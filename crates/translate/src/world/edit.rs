@@ -17,6 +17,7 @@ use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
 use crate::names::complete_host;
 use crate::policy::Asked;
+use crate::secrets::is_named_in_full;
 use crate::service::{Backing, selected};
 use crate::workload::Workload;
 
@@ -84,6 +85,7 @@ impl World {
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
+        self.root_maps.iter().for_each(|d| take(&d.resource));
         self.ingresses.iter().for_each(|d| take(&d.resource));
         self.ingress_classes.iter().for_each(|d| take(&d.resource));
         self.deployments.iter().for_each(|d| take(&d.resource));
@@ -199,6 +201,13 @@ impl<'a> Editing<'a> {
                 change.secrets.insert(any.namespace().to_owned());
                 Document::replace(&mut world.secrets, old, new);
             }
+            Spec::ConfigMap(_) => {
+                if Document::replace(&mut world.root_maps, old, new) {
+                    change.problems = true;
+                    change.secrets.insert(any.namespace().to_owned());
+                    change.everything |= is_named_in_full(world, any);
+                }
+            }
             Spec::Deployment(_) => {
                 Document::replace(&mut world.deployments, old, new);
                 // Gateways have settings from there.
@@ -213,7 +222,6 @@ impl<'a> Editing<'a> {
             // Kinds that no configuration is made of.
             Spec::ServiceAccount(_)
             | Spec::Namespace(_)
-            | Spec::ConfigMap(_)
             | Spec::IstioOperator(_)
             | Spec::ProxyConfig(_)
             | Spec::WorkloadGroup(_)

@@ -8,7 +8,7 @@ use api::{Resource, Spec};
 
 use super::{Document, World};
 use crate::edge::ProxySettings;
-use crate::node::Node;
+use crate::node::{Node, Role};
 use crate::settings::MeshSettings;
 
 /// Does a document hold settings of the mesh? Whether they count is another question.
@@ -56,10 +56,13 @@ pub fn annotation(resource: &Resource) -> Option<&str> {
 }
 
 impl World {
-    /// The settings of a gateway: those of every proxy, and over them what the annotation of its pod says. Its pod is one
+    /// The settings of a proxy: those of all, and over them, for a gateway, what the annotation of its pod says. Its pod is one
     /// of the Deployment, or the Pod, of its name, else of one whose pods have the gateway's labels.
     pub(crate) fn proxy_settings(&self, node: &Node) -> ProxySettings {
         let settings = &self.settings.proxy;
+        if !matches!(node.role, Role::Gateway { .. }) {
+            return settings.clone();
+        }
         let own = self.annotation_of(node).and_then(MeshProxyConfig::read);
         own.map_or_else(|| settings.clone(), |config| settings.with(&config))
     }

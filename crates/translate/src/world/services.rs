@@ -246,7 +246,8 @@ fn from_entry(world: &World, resource: &Resource, spec: &ServiceEntry) -> Vec<Se
                 Backing::Fixed(selected_entries)
             }
         }
-        (Resolution::None | Resolution::DynamicDns, None) => Backing::Passthrough,
+        (Resolution::None, None) => Backing::Passthrough,
+        (Resolution::DynamicDns, None) => Backing::Named,
         (Resolution::Static, None) => Backing::Fixed(endpoints.clone()),
         (Resolution::Dns | Resolution::DnsRoundRobin, None) => {
             let named = if endpoints.is_empty() { vec![fixed(host)] } else { endpoints.clone() };

@@ -182,11 +182,24 @@ fn gateways_and_certificates() {
     check(
         &format!("{good}{mutual}"),
         &[
-            "IST0101 Gateway/default/a spec.servers[0].tls.caCertCredentialName: there is no Secret `roots` with `ca.crt`; ConfigMaps are not read",
+            "IST0101 Gateway/default/a spec.servers[0].tls.caCertCredentialName: there is no Secret or ConfigMap `roots` with `ca.crt`",
         ],
     );
     let roots = secret("{ca.crt: x}").replace("name: cert", "name: roots");
     check(&format!("{good}{mutual}\n{roots}"), &[]);
+    let map = |place: &str, data: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{{place}}}\ndata: {data}\n---\n")
+    };
+    check(&format!("{good}{mutual}{}", map("name: roots", "{ca.crt: x}")), &[]);
+    assert_eq!(analyze(&format!("{good}{mutual}{}", map("name: roots", "{ca.crl: x}"))).len(), 1);
+    let whole = mutual.replace("Name: roots", "Name: 'configmap://other/roots'");
+    check(&format!("{good}{whole}{}", map("name: roots, namespace: other", "{cacert: x}")), &[]);
+    check(
+        &format!("{good}{whole}{}", map("name: roots", "{ca.crt: x}")),
+        &[
+            "IST0101 Gateway/default/a spec.servers[0].tls.caCertCredentialName: there is no ConfigMap `other/roots` with `ca.crt`",
+        ],
+    );
     check(
         &format!("{good}{}{}", gateway("a", 443, tls), gateway("b", 8443, tls)),
         &[

@@ -1,5 +1,7 @@
 //! Gateways.
 
+use std::sync::Arc;
+
 use super::mesh::{BOOKINFO, config, gateway, world};
 use super::outline;
 
@@ -157,6 +159,52 @@ fn of_two_servers_for_one_host_the_older_has_it() {
     }
 }
 
+/// Servers at addresses of their own: each has its socket, and only those at one address and port get in each other's way.
+#[test]
+fn addresses_of_servers() {
+    let server = |name: &str, bind: &str, rest: &str| {
+        let bind = if bind.is_empty() { String::new() } else { format!("bind: '{bind}', ") };
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec: {{selector: {{istio: ingressgateway}}, servers: [{{{bind}{rest}}}]}}\n"
+        )
+    };
+    let plain = "port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.org]";
+    let secure = "port: {number: 80, name: https, protocol: HTTPS}, hosts: [a.example.org], tls: {mode: SIMPLE, credentialName: c}";
+    let found = |documents: String| {
+        let world = world(&format!("{documents}---\n{BOOKINFO}"), &[]);
+        let made = config(&world, &gateway());
+        let listener = |l: &Arc<model::Listener>| {
+            let chains: Vec<_> = l.chains.iter().map(|chain| &*chain.name).collect();
+            format!("{} {} {}", l.name, l.address, chains.join(" "))
+        };
+        let listeners: Vec<_> = made.listeners.values().map(listener).collect();
+        let problems = translate::check(&world).into_iter().filter(|problem| problem.message.contains("already"));
+        (listeners, problems.map(|problem| problem.message).collect::<Vec<_>>())
+    };
+    let (listeners, problems) = found(
+        server("a", "", plain)
+            + &server("b", "127.0.0.2", secure)
+            + &server("c", "::1", plain)
+            + &server("d", "127.0.0.1", plain),
+    );
+    assert_eq!(
+        listeners,
+        [
+            "127.0.0.1_8080 127.0.0.1:8080 http.80",
+            "127.0.0.2_8080 127.0.0.2:8080 https.80.0.b.default.127.0.0.2",
+            "::1_8080 [::1]:8080 http.80.::1",
+        ],
+        "the gateway's own address is no other one"
+    );
+    assert!(problems.is_empty(), "{problems:?}");
+    let (listeners, problems) = found(
+        server("a", "127.0.0.2", plain) + &server("b", "127.0.0.2", secure) + &server("c", "unix:///run/x", plain),
+    );
+    assert_eq!(listeners, ["127.0.0.2_8080 127.0.0.2:8080 http.80.127.0.0.2"], "nothing else is opened in its place");
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert!(problem.contains("port 80 of 127.0.0.2 for another protocol"), "{problem}");
+}
+
 #[test]
 fn tls_of_a_server_in_full() {
     use model::tls::{CertificatePins, SecretFiles, TlsVersion};
@@ -196,6 +244,72 @@ spec:
     assert_eq!(pair.validation.map(|v| v.trust), Some(roots));
     let any = server("{mode: MUTUAL, credentialName: a, insecureSkipVerify: true}");
     assert!(any.validation.is_none() && any.require_client_certificate);
+}
+
+/// Who vouches for clients, by what the server says and what is there. The gateway is in the namespace `default`.
+#[test]
+fn where_the_roots_of_clients_stand() {
+    use model::secret::SecretValue;
+    let stored = |kind: &str, place: &str, data: &str| {
+        let field = if kind == "Secret" { "stringData" } else { "data" };
+        format!("---\napiVersion: v1\nkind: {kind}\nmetadata: {{{place}}}\n{field}: {data}\n")
+    };
+    let cert = stored("Secret", "name: cert", "{tls.crt: c, tls.key: k, ca.crt: own}");
+    let bare = stored("Secret", "name: cert", "{tls.crt: c, tls.key: k}");
+    let secret = stored("Secret", "name: cert-cacert", "{ca.crt: secret, ca.crl: revoked}");
+    let map = |name: &str, data: &str| stored("ConfigMap", name, data);
+    let named = "caCertCredentialName: roots";
+    for (what, tls, documents, expected) in [
+        ("with the certificate", "", cert.clone(), Some(("own", ""))),
+        ("a Secret of their own", "", format!("{cert}{secret}"), Some(("secret", "revoked"))),
+        (
+            "a ConfigMap",
+            "",
+            bare.clone() + &map("name: cert-cacert", "{ca.crt: map, ca.crl: gone}"),
+            Some(("map", "gone")),
+        ),
+        ("Secrets come first", "", cert.clone() + &map("name: cert-cacert", "{ca.crt: map}"), Some(("own", ""))),
+        (
+            "a ConfigMap by name",
+            named,
+            cert.clone() + &map("name: roots", "{cacert: map, crl: gone}"),
+            Some(("map", "gone")),
+        ),
+        ("of this namespace", named, cert.clone() + &map("name: roots, namespace: other", "{ca.crt: map}"), None),
+        ("without roots", named, cert.clone() + &map("name: roots", "{ca.crt: '', ca.crl: x}"), None),
+        (
+            "of another, in full",
+            "caCertCredentialName: 'configmap://other/roots'",
+            cert.clone() + &map("name: roots, namespace: other", "{ca.crt: map}"),
+            Some(("map", "")),
+        ),
+        (
+            "a Secret is not given to others",
+            "caCertCredentialName: 'kubernetes://other/roots'",
+            cert.clone() + &stored("Secret", "name: roots, namespace: other", "{ca.crt: secret}"),
+            None,
+        ),
+    ] {
+        let text = format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: g}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - {{port: {{number: 443, name: x, protocol: HTTPS}}, hosts: ['*'], tls: {{mode: MUTUAL, credentialName: cert, {tls}}}}}
+{documents}"
+        );
+        let made = config(&world(&text, &[]), &gateway());
+        let tls = made.listeners["127.0.0.1_443"].chains[0].tls.clone().unwrap();
+        assert!(made.secrets.contains_key(&tls.certificates[0]), "{what}");
+        let found = made.secrets.get(&tls.validation.unwrap().trust).map(|secret| match &secret.value {
+            SecretValue::Trust { roots, crl, .. } => (String::from_utf8_lossy(roots), String::from_utf8_lossy(crl)),
+            other => panic!("{what}: {other:?}"),
+        });
+        assert_eq!(found, expected.map(|(roots, crl)| (roots.into(), crl.into())), "{what}");
+    }
 }
 
 #[test]

@@ -69,9 +69,14 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: VirtualService, metadata: {name: part}, spec: {http: [{mirror: {host: s.example.org}, route: [{destination: {host: ratings.other.svc.cluster.local}}]}]}}",
     ],
     &[
+        "{kind: ServiceEntry, metadata: {name: named}, spec: {hosts: ['*.named.org'], resolution: DYNAMIC_DNS, ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}]}}",
+        "{kind: ServiceEntry, metadata: {name: named}, spec: {hosts: ['*.named.org'], resolution: NONE, ports: [{number: 80, name: http, protocol: HTTP}]}}",
+    ],
+    &[
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}}",
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, workloadSelector: {matchLabels: {app: ratings}}, trafficPolicy: {tls: {mode: SIMPLE, credentialName: cert}}}}",
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: s.example.org, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}}",
+        "{kind: DestinationRule, metadata: {name: d1}, spec: {host: s.example.org, trafficPolicy: {tls: {mode: SIMPLE, credentialName: 'configmap://other/roots'}}}}",
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, trafficPolicy: {outlierDetection: {}}, subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}}]}}",
         "{kind: DestinationRule, metadata: {name: d1}, spec: {host: reviews, trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {failoverPriority: [version, kubernetes.io/hostname]}}}}}",
     ],
@@ -103,6 +108,8 @@ const DOCUMENTS: &[&[&str]] = &[
     &[
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}",
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: SIMPLE, credentialName: cert}}]}}",
+        "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: MUTUAL, credentialName: cert}}]}}",
+        "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: MUTUAL, credentialName: cert, caCertCredentialName: 'configmap://other/roots'}}]}}",
     ],
     &[
         "{kind: Ingress, apiVersion: networking.k8s.io/v1, metadata: {name: i}, spec: {ingressClassName: edge, tls: [{secretName: cert}], rules: [{host: i.example.org, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: reviews, port: {name: http}}}}]}}]}}",
@@ -119,6 +126,14 @@ const DOCUMENTS: &[&[&str]] = &[
     &[
         "{kind: Secret, apiVersion: v1, metadata: {name: cert}, stringData: {tls.crt: one, tls.key: two, ca.crt: three}}",
         "{kind: Secret, apiVersion: v1, metadata: {name: cert}, stringData: {tls.crt: four, tls.key: two}}",
+    ],
+    &[
+        "{kind: ConfigMap, apiVersion: v1, metadata: {name: cert-cacert}, data: {ca.crt: five, ca.crl: six}}",
+        "{kind: ConfigMap, apiVersion: v1, metadata: {name: cert-cacert}, data: {other: five}}",
+    ],
+    &[
+        "{kind: ConfigMap, apiVersion: v1, metadata: {name: roots, namespace: other}, data: {cacert: seven}}",
+        "{kind: ConfigMap, apiVersion: v1, metadata: {name: roots, namespace: other}, data: {cacert: eight}}",
     ],
     &[
         "{kind: Deployment, apiVersion: apps/v1, metadata: {name: dep}, spec: {selector: {matchLabels: {app: reviews}}, template: {metadata: {labels: {app: reviews, version: v2}}, spec: {serviceAccountName: described, containers: [{name: c, image: i}]}}}}",
@@ -296,6 +311,7 @@ impl Mesh {
             config.routes.extend(kept.own.routes.clone());
             config.clusters.extend(kept.own.clusters.clone());
             config.secrets.extend(kept.own.secrets.clone());
+            config.limits.extend(kept.own.limits.clone());
             let expected = translate::translate(&whole, &kept.node);
             assert_eq!(config, expected, "{} {said}\n{change:?}", kept.node.id);
         }

@@ -344,3 +344,30 @@ spec: {address: 10.9.9.8, labels: {app: reviews}}
     let names = format!("{:?}", tls.validation);
     assert!(names.contains("ns/default/sa/machine"), "{names}");
 }
+
+#[test]
+fn how_many_connections_there_may_be() {
+    let text = "defaultConfig:\n  connectionSettings: {globalDownstreamConnectionLimit: 9, listenerConnectionLimit: 4, listenerPerConnectionBufferLimitBytes: 50000}";
+    let gateway_document = "
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+";
+    let world = mesh(text, gateway_document);
+    let told = |node: &translate::Node| {
+        let made = config(&world, node);
+        let limits = made.limits[model::ConnectionLimits::RESOURCE].clone();
+        let buffers: Vec<_> = made.listeners.values().filter(|l| l.bind).map(|l| l.buffer_limit).collect();
+        let names: Vec<_> = limits.by_listener.iter().map(|(name, most)| format!("{name} {most}")).collect();
+        (limits.common, names.join(", "), buffers)
+    };
+    assert_eq!(told(&gateway()), (Some(9), "127.0.0.1_8080 4".to_owned(), vec![Some(50000)]));
+    let (common, names, buffers) = told(&sidecar("reviews/v1@3", 9080));
+    assert_eq!((common, &*names), (Some(9), "inbound_127.64.0.3_9080 4, virtualOutbound 4"));
+    assert!(buffers.iter().all(Option::is_none), "{buffers:?}");
+    let edge = mesh("defaultConfig:\n  connectionSettings: {profile: EDGE}", gateway_document);
+    assert_eq!(config(&edge, &gateway()).listeners["127.0.0.1_8080"].buffer_limit, Some(32 << 10));
+    assert_eq!(config(&edge, &gateway()).limits["connections"].common, None);
+}

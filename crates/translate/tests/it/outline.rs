@@ -105,7 +105,7 @@ pub fn clusters(config: &Config) -> String {
         let set = match &cluster.discovery {
             Discovery::Eds(name) => config.endpoints.get(name).map(|set| &**set),
             Discovery::Static(set) | Discovery::StrictDns(set) | Discovery::LogicalDns(set) => Some(set),
-            Discovery::OriginalDestination => None,
+            Discovery::OriginalDestination | Discovery::DynamicForward(_) => None,
         };
         let endpoints: Vec<_> = set.into_iter().flat_map(|set| set.iter()).map(|e| e.address.to_string()).collect();
         let (protocol, balancing) = (cluster.protocol, &cluster.balancing);

@@ -100,6 +100,70 @@ spec: {host: pay.example.org, trafficPolicy: {tls: {mode: SIMPLE, caCertificates
     insta::assert_snapshot!("entries-listeners", outline::listeners(&config));
 }
 
+/// Hosts that requests name: by HTTP, and by the server name; what names none goes where it went.
+#[test]
+fn hosts_that_requests_name() {
+    use model::cluster::Discovery;
+    use model::http_proxy::HttpFilter;
+    let entry = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: any}
+spec:
+  hosts: ['*.example.org']
+  ports:
+  - {number: 80, name: http, protocol: HTTP}
+  - {number: 443, name: tls, protocol: TLS}
+  - {number: 9, name: tcp, protocol: TCP}
+  resolution: DYNAMIC_DNS
+";
+    let secured = "
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: any}
+spec: {host: '*.example.org', trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}}
+";
+    let node = sidecar("productpage/v1@2", 9080);
+    let made = config(&world(&format!("{entry}---\n{BOOKINFO}"), &[]), &node);
+    let cluster = |port: u16| made.clusters[&*format!("outbound|{port}||*.example.org")].clone();
+    for port in [80, 443] {
+        let Discovery::DynamicForward(cache) = &cluster(port).discovery else { panic!("{port}: {:?}", cluster(port)) };
+        assert_eq!((&*cache.name, cache.refused.len()), ("named_hosts", 4), "nobody is led to the machine itself");
+    }
+    assert_eq!(cluster(9).discovery, Discovery::OriginalDestination);
+    let has_filter = |config: &model::Config| {
+        let chains = config.listeners["0.0.0.0_80"].chains.iter();
+        let mut http = chains.filter_map(|chain| match &chain.filter {
+            model::NetworkFilter::Http(http) => Some(http),
+            model::NetworkFilter::Tcp(_) => None,
+        });
+        http.all(|http| http.filters.iter().any(|filter| matches!(filter, HttpFilter::DynamicForward(_))))
+    };
+    assert!(has_filter(&made));
+    for listener in ["0.0.0.0_443", "[::]_443"] {
+        let listener = &made.listeners[listener];
+        let [chain] = &listener.chains[..] else { panic!("{listener:?}") };
+        assert_eq!(chain.matches.server_names, ["*.example.org"]);
+        let model::NetworkFilter::Tcp(tcp) = &chain.filter else { panic!("{chain:?}") };
+        assert_eq!(tcp.server_name_forward.as_ref().map(|forward| forward.port), Some(443));
+        assert!(listener.default_chain.is_some() && listener.inspect.tls && listener.inspect.continue_on_timeout);
+    }
+    let hosts = &made.routes["80"].hosts;
+    assert!(hosts.iter().any(|host| host.domains == ["*.example.org"]), "{hosts:?}");
+    let secured = config(&world(&format!("{entry}{secured}"), &[]), &node);
+    let model::cluster::Transport::Tls(tls) = &secured.clusters["outbound|80||*.example.org"].transport else {
+        panic!("plain text");
+    };
+    assert_eq!((&tls.sni, tls.validation.as_ref().map(|v| v.names.len())), (&None, Some(0)), "the host decides");
+    let without = config(&world(BOOKINFO, &[]), &node);
+    let filters = without.listeners.values().flat_map(|l| &l.chains).filter_map(|chain| match &chain.filter {
+        model::NetworkFilter::Http(http) => Some(http.filters.len()),
+        model::NetworkFilter::Tcp(_) => None,
+    });
+    assert!(filters.max() < Some(3), "nobody else has the filter");
+}
+
 #[test]
 fn sockets_with_a_path() {
     let entries = "

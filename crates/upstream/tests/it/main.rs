@@ -3,6 +3,7 @@
 mod checks;
 mod connections;
 mod limits;
+mod named;
 mod names;
 mod origin;
 mod outliers;

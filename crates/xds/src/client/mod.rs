@@ -217,9 +217,10 @@ impl ClientSession {
         self.health = Some(health);
     }
 
-    /// Is everything that is wanted either there or known not to exist?
+    /// Is everything that is wanted either there or known not to exist? Not every control plane has a runtime to tell of, so
+    /// that is waited for by nobody.
     pub fn is_complete(&self) -> bool {
-        self.kinds.iter().all(|(kind, interest)| {
+        self.kinds.iter().filter(|(kind, _)| **kind != ResourceKind::Runtime).all(|(kind, interest)| {
             let there = |name: &Arc<str>| self.held.get(*kind, name).is_some() || interest.missing.contains(name);
             (!interest.everything || interest.answered) && interest.names.iter().all(there)
         })

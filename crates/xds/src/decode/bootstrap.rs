@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use model::ResourceKind;
+use model::{ConnectionLimits, ResourceKind};
 use prost::{Message, Name};
 use proto::envoy::config::bootstrap::v3::bootstrap::{DynamicResources, StaticResources};
 use proto::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
@@ -12,10 +12,15 @@ use proto::envoy::config::core::v3::api_config_source::ApiType;
 use proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use proto::envoy::config::core::v3::grpc_service::TargetSpecifier;
 use proto::envoy::config::core::v3::{self as core, ApiConfigSource, ConfigSource, GrpcService};
+use proto::envoy::config::overload::v3::{OverloadManager, ResourceMonitor, resource_monitor};
+use proto::envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
 use proto::google::protobuf::Any;
 
-use super::{At, DecodeError, Decoded, required, take};
+use super::{At, DecodeError, Decoded, required, runtime, take, unpack};
 use crate::Resource;
+
+/// The name of the limits that stand in a bootstrap.
+const BOOTSTRAP: &str = "bootstrap";
 
 /// A bootstrap as far as this proxy can run it. What it cannot run is an error with its path.
 #[derive(Debug)]
@@ -53,7 +58,9 @@ pub fn bootstrap(value: wire::Bootstrap) -> Result<Bootstrap, DecodeError> {
     // Harmless are when and how statistics are flushed and evicted, watchdogs, how names are resolved for clusters that do
     // not say, threads and memory, the form of the log, and knobs that belong to refused fields.
     take!(value, at, wire::Bootstrap {
-        used { node, static_resources, dynamic_resources, cluster_manager, layered_runtime, admin }
+        used {
+            node, static_resources, dynamic_resources, cluster_manager, layered_runtime, admin, overload_manager,
+        }
         harmless {
             node_context_params, deferred_stat_options, stats_config, stats_flush_interval, watchdog, watchdogs,
             enable_dispatcher_stats, stats_server_version_override, use_tcp_for_dns_lookups, dns_resolution_config,
@@ -62,20 +69,30 @@ pub fn bootstrap(value: wire::Bootstrap) -> Result<Bootstrap, DecodeError> {
             enable_worker_cpu_affinity, stats_flush, stats_eviction, default_regex_engine, flags_path,
         }
         refused {
-            hds_config, stats_sinks, tracing, overload_manager, header_prefix, bootstrap_extensions, fatal_actions,
+            hds_config, stats_sinks, tracing, header_prefix, bootstrap_extensions, fatal_actions,
             config_sources, default_config_source, certificate_provider_instances, xds_delegate_extension,
             xds_config_tracker_extension,
         }
     });
     let at_manager = at.field("cluster_manager");
     let local_cluster = cluster_manager.map(|manager| self::local_cluster(manager, &at_manager)).transpose()?.flatten();
+    let mut limits = ConnectionLimits { name: BOOTSTRAP.into(), ..ConnectionLimits::default() };
+    let without_effect = layers(&mut limits, layered_runtime.unwrap_or_default(), &at.field("layered_runtime"))?;
+    if let Some(manager) = overload_manager {
+        // Of the two ways to say it Envoy heeds this one.
+        limits.common = overload(manager, &at.field("overload_manager"))?.or(limits.common);
+    }
+    let mut resources = given(static_resources.unwrap_or_default(), &at.field("static_resources"))?;
+    if limits.common.is_some() || !limits.by_listener.is_empty() {
+        resources.push(Resource::Limits(limits.into()));
+    }
     Ok(Bootstrap {
         node: node.unwrap_or_default(),
         admin: admin.map(|admin| self::admin(admin, &at.field("admin"))).transpose()?.flatten(),
         local_cluster,
         control: dynamic_resources.map(|value| dynamic(value, &at.field("dynamic_resources"))).transpose()?.flatten(),
-        resources: given(static_resources.unwrap_or_default(), &at.field("static_resources"))?,
-        without_effect: runtime(layered_runtime.unwrap_or_default(), &at.field("layered_runtime"))?,
+        resources,
+        without_effect,
     })
 }
 
@@ -197,8 +214,8 @@ fn api(value: ApiConfigSource, at: &At<'_>) -> Decoded<Control> {
     }
 }
 
-/// There is no runtime here: what layers say has no effect.
-fn runtime(value: LayeredRuntime, at: &At<'_>) -> Decoded<Vec<String>> {
+/// There is no runtime here: of what layers say only limits to the number of connections count.
+fn layers(limits: &mut ConnectionLimits, value: LayeredRuntime, at: &At<'_>) -> Decoded<Vec<String>> {
     let mut without_effect = Vec::new();
     let mut names = HashSet::new();
     for (index, layer) in value.layers.into_iter().enumerate() {
@@ -209,7 +226,8 @@ fn runtime(value: LayeredRuntime, at: &At<'_>) -> Decoded<Vec<String>> {
         }
         match layer.layer_specifier {
             Some(LayerSpecifier::StaticLayer(keys)) => {
-                without_effect.extend(keys.fields.keys().map(|key| at.field("static_layer").key(key).to_string()));
+                let at = at.field("static_layer");
+                without_effect.extend(runtime::read(limits, keys, &at)?.iter().map(|key| at.key(key).to_string()));
             }
             Some(LayerSpecifier::AdminLayer(_)) | None => {}
             Some(LayerSpecifier::DiskLayer(_)) => without_effect.push(at.field("disk_layer").to_string()),
@@ -218,4 +236,34 @@ fn runtime(value: LayeredRuntime, at: &At<'_>) -> Decoded<Vec<String>> {
     }
     without_effect.sort();
     Ok(without_effect)
+}
+
+/// The most connections that the overload manager allows.
+fn overload(value: OverloadManager, at: &At<'_>) -> Decoded<Option<u32>> {
+    // How often pressure is measured means nothing where it is counted.
+    take!(value, at, OverloadManager {
+        used { resource_monitors }
+        harmless { refresh_interval }
+        refused { actions, loadshed_points, buffer_factory_config }
+    });
+    let mut most = None;
+    for (index, monitor) in resource_monitors.into_iter().enumerate() {
+        let at = at.field("resource_monitors");
+        most = Some(downstream_connections(monitor, &at.index(index))?);
+    }
+    Ok(most)
+}
+
+fn downstream_connections(value: ResourceMonitor, at: &At<'_>) -> Decoded<u32> {
+    let at = at.field("typed_config");
+    let Some(resource_monitor::ConfigType::TypedConfig(any)) = value.config_type else {
+        return Err(at.error("is missing", "the monitor's settings"));
+    };
+    let value: DownstreamConnectionsConfig = unpack(&any, &at)?;
+    let most = value.max_active_downstream_connections;
+    let at = at.field("max_active_downstream_connections");
+    if most <= 0 {
+        return Err(at.error(format!("is {most}"), "more than 0"));
+    }
+    Ok(u32::try_from(most).unwrap_or(u32::MAX))
 }

@@ -20,7 +20,7 @@ use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use proto::google::protobuf::{Any, Value, value::Kind};
 
 use super::endpoint::load_assignment;
-use super::{At, DecodeError, Decoded, ads, duration, each, open, required, take, text};
+use super::{At, DecodeError, Decoded, ads, duration, dynamic_forward, each, open, required, take, text};
 
 use crate::metadata::{DIALLED, OURS, PREFERRED, WORKLOADS};
 
@@ -78,14 +78,16 @@ fn read(value: wire::Cluster, at: &At<'_>) -> Decoded<Cluster> {
     let (of_cluster, panic_percent) = locality_balancing(common_lb_config, &at.field("common_lb_config"))?;
     let name: Arc<str> = name.into();
     let discovery = discovery(cluster_discovery_type, &name, eds_cluster_config, load_assignment, at)?;
-    let by_itself = discovery == Discovery::OriginalDestination;
+    let by_itself = discovery.is_by_itself();
     let slow_start = slow_start::slow_start(lb_config.as_ref(), load_balancing_policy.as_ref(), at)?;
     let (balancing, of_policy) = balancing::balancing(lb_policy, lb_config, load_balancing_policy, at)?;
     let grows = matches!(
         balancing,
         Balancing::RoundRobin | Balancing::LeastRequest { .. } | Balancing::BiasedLeastRequest { .. }
     );
-    let http = http_options::http_options(typed_extension_protocol_options, http2_protocol_options, at)?;
+    let of_named_hosts = matches!(discovery, Discovery::DynamicForward(_));
+    let http =
+        http_options::http_options(typed_extension_protocol_options, http2_protocol_options, of_named_hosts, at)?;
     let (transport, proxy_header) = transport::transport(transport_socket, transport_socket_matches, at)?;
     let tcp_keepalive = limits::tcp_keepalive(upstream_connection_options);
     let connections = ConnectionOptions { tcp_keepalive, proxy_header, ..http.connections };
@@ -164,8 +166,7 @@ fn discovery(
         Some(ClusterDiscoveryType::Type(value)) => DiscoveryType::try_from(value)
             .map_err(|_| at.field("type").error(format!("is {value}"), "a way of discovery"))?,
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            let problem = format!("is `{}`", custom.name);
-            return Err(at.field("cluster_type").error(problem, "`type` with one of Envoy's own"));
+            return dynamic_forward::cluster_type(custom, &at.field("cluster_type")).map(Discovery::DynamicForward);
         }
     };
     Ok(match kind {

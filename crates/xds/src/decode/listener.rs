@@ -14,8 +14,8 @@ use proto::google::protobuf::Any;
 
 use super::access_log::access_logs;
 use super::{
-    At, DecodeError, Decoded, each, flag, http_proxy, limit, off, open, port, required, take, tcp_proxy, tls,
-    type_name, unpack,
+    At, DecodeError, Decoded, dynamic_forward, each, flag, http_proxy, limit, off, open, port, required, take,
+    tcp_proxy, tls, type_name, unpack,
 };
 
 /// Envoy's default for the first bytes.
@@ -42,20 +42,18 @@ pub fn api_listener(any: &Any) -> Result<ApiListener, DecodeError> {
 
 #[allow(deprecated)]
 fn read(value: wire::Listener, at: &At<'_>) -> Decoded<Listener> {
-    // Harmless are statistics, buffers, backlogs and keep-alive of sockets, how accepting is spread over threads, and
-    // limits that count all connections.
+    // Harmless are statistics, backlogs and keep-alive of sockets, how accepting is spread over threads, and what takes a
+    // listener out of measures against overload that are not there.
     take!(value, at, wire::Listener {
         used {
             name, address, filter_chains, use_original_dst, default_filter_chain, listener_filters,
             listener_filters_timeout, continue_on_listener_filters_timeout, transparent, freebind, traffic_direction,
-            access_log, bind_to_port,
+            access_log, bind_to_port, per_connection_buffer_limit_bytes, ignore_global_conn_limit,
         }
         harmless {
-            stat_prefix, stats_matcher, per_connection_buffer_limit_bytes,
-            per_connection_buffer_high_watermark_timeout, metadata, drain_type, tcp_fast_open_queue_length,
+            stat_prefix, stats_matcher, per_connection_buffer_high_watermark_timeout, metadata, drain_type, tcp_fast_open_queue_length,
             connection_balance_config, reuse_port, enable_reuse_port, tcp_backlog_size,
-            max_connections_to_accept_per_socket_event, ignore_global_conn_limit, bypass_overload_manager,
-            tcp_keepalive,
+            max_connections_to_accept_per_socket_event, bypass_overload_manager, tcp_keepalive,
         }
         refused {
             additional_addresses, fcds_config, filter_chain_matcher, deprecated_v1, socket_options,
@@ -81,6 +79,8 @@ fn read(value: wire::Listener, at: &At<'_>) -> Decoded<Listener> {
         chains: each(filter_chains, &at.field("filter_chains"), filter_chain)?,
         default_chain: default_filter_chain.map(|chain| filter_chain(chain, &at_default)).transpose()?,
         access_logs: access_logs(access_log, &at.field("access_log"))?,
+        buffer_limit: per_connection_buffer_limit_bytes.map(|limit| limit.value),
+        ignores_common_limit: ignore_global_conn_limit,
     })
 }
 
@@ -204,22 +204,53 @@ pub(super) fn range(value: CidrRange, at: &At<'_>) -> Decoded<IpNet> {
         .ok_or_else(|| at.error(format!("is {}/{length}", value.address_prefix), "an IP address and a prefix length"))
 }
 
+/// One filter, before which a connection to a host that it names may say so.
 fn network_filter(filters: Vec<wire::Filter>, at: &At<'_>) -> Decoded<NetworkFilter> {
     const EXPECTED: &str = "one of http_connection_manager and tcp_proxy";
-    let [filter] = <[wire::Filter; 1]>::try_from(filters)
-        .map_err(|filters| at.error(format!("has {} filters", filters.len()), EXPECTED))?;
-    let at = at.index(0);
-    let at = at.field("typed_config");
-    let Some(wire::filter::ConfigType::TypedConfig(any)) = filter.config_type else {
-        return Err(at.error("is missing", EXPECTED));
+    let mut filters = filters.into_iter().enumerate().peekable();
+    let by_name = filters.peek().is_some_and(|(_, first)| type_of(first) == dynamic_forward::NETWORK_FILTER);
+    let first = if by_name { filters.next() } else { None };
+    let (index, last) = match (filters.next(), filters.len()) {
+        (Some(only), 0) => only,
+        (only, more) => {
+            let count = usize::from(only.is_some()) + more;
+            return Err(at.error(format!("has {count} filters"), EXPECTED));
+        }
     };
-    match type_name(&any.type_url) {
+    let at_last = at.index(index);
+    let at_last = at_last.field("typed_config");
+    let any = settings(last, &at_last, EXPECTED)?;
+    let mut filter = match type_name(&any.type_url) {
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" => {
-            Ok(NetworkFilter::Http(Box::new(http_proxy::http_proxy(unpack(&any, &at)?, &at)?)))
+            NetworkFilter::Http(Box::new(http_proxy::http_proxy(unpack(&any, &at_last)?, &at_last)?))
         }
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy" => {
-            Ok(NetworkFilter::Tcp(tcp_proxy::tcp_proxy(unpack(&any, &at)?, &at)?))
+            NetworkFilter::Tcp(tcp_proxy::tcp_proxy(unpack(&any, &at_last)?, &at_last)?)
         }
-        _ => Err(at.error(format!("is of type `{}`", any.type_url), EXPECTED)),
+        _ => return Err(at_last.error(format!("is of type `{}`", any.type_url), EXPECTED)),
+    };
+    if let Some((index, first)) = first {
+        let at = at.index(index);
+        let at = at.field("typed_config");
+        let NetworkFilter::Tcp(tcp) = &mut filter else {
+            return Err(at.unsupported("such a filter before tcp_proxy"));
+        };
+        let any = settings(first, &at, EXPECTED)?;
+        tcp.server_name_forward = Some(Box::new(dynamic_forward::by_server_name(&any, &at)?));
+    }
+    Ok(filter)
+}
+
+fn settings(filter: wire::Filter, at: &At<'_>, expected: &str) -> Decoded<Any> {
+    match filter.config_type {
+        Some(wire::filter::ConfigType::TypedConfig(any)) => Ok(any),
+        _ => Err(at.error("is missing", expected)),
+    }
+}
+
+fn type_of(filter: &wire::Filter) -> &str {
+    match &filter.config_type {
+        Some(wire::filter::ConfigType::TypedConfig(any)) => type_name(&any.type_url),
+        _ => "",
     }
 }

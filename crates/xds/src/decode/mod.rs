@@ -7,6 +7,7 @@ mod buffer;
 mod cluster;
 mod compressor;
 mod concurrency;
+mod dynamic_forward;
 mod endpoint;
 mod fault;
 mod filter_rules;
@@ -21,6 +22,7 @@ mod path;
 mod rate_limit;
 mod retry;
 mod route;
+mod runtime;
 mod secret;
 mod tcp_proxy;
 mod tls;
@@ -46,6 +48,7 @@ pub use listener::{api_listener, listener};
 pub use names::names;
 pub use path::DecodeError;
 pub use route::{route, virtual_host};
+pub use runtime::connection_limits;
 pub use secret::secret;
 
 use path::{At, Decoded, take};
@@ -64,6 +67,7 @@ pub fn resource(kind: ResourceKind, any: &Any) -> Result<Resource, DecodeError> 
         }
         ResourceKind::Secret => Resource::Secret(Arc::new(secret(any)?)),
         ResourceKind::Names => Resource::Names(NameTable::RESOURCE.into(), Arc::new(names(any)?)),
+        ResourceKind::Runtime => Resource::Limits(Arc::new(connection_limits(any)?)),
     })
 }
 

@@ -48,6 +48,7 @@ pub(super) fn tcp_proxy(value: wire::TcpProxy, at: &At<'_>) -> Decoded<TcpProxy>
         idle_timeout: limit(idle_timeout, Some(IDLE), &at.field("idle_timeout"))?,
         max_duration: limit(max_downstream_connection_duration, None, &at.field("max_downstream_connection_duration"))?,
         tunnel: tunneling_config.map(|value| tunnel(value, &at.field("tunneling_config"))).transpose()?.map(Box::new),
+        server_name_forward: None,
         hash_source: {
             let at = at.field("hash_policy");
             !each(hash_policy, &at, source_ip)?.is_empty()

@@ -1,6 +1,6 @@
 //! How an endpoint of a cluster is chosen.
 
-use model::cluster::{Balancing, Discovery, Localities, PeakEwma, ZoneRouting};
+use model::cluster::{Balancing, Localities, PeakEwma, ZoneRouting};
 use model::{Cluster, SlowStart};
 use prost::Message;
 use proto::envoy::config::cluster::v3::cluster::common_lb_config::ZoneAwareLbConfig;
@@ -21,9 +21,9 @@ use proto::halcyon::balancing::v1 as ours;
 
 use super::{duration, number, pack};
 
-/// The older form. Envoy demands that clusters of the original destination, and only they, choose by themselves.
+/// The older form. Envoy demands that clusters without endpoints to choose from, and only they, choose by themselves.
 pub(super) fn balancing(cluster: &Cluster) -> (LbPolicy, Option<LbConfig>) {
-    if cluster.discovery == Discovery::OriginalDestination {
+    if cluster.discovery.is_by_itself() {
         return (LbPolicy::ClusterProvided, None);
     }
     let slow_start = cluster.slow_start.as_deref().map(slow_start);
@@ -52,7 +52,7 @@ pub(super) fn balancing(cluster: &Cluster) -> (LbPolicy, Option<LbConfig>) {
 /// The typed form, where the older has no word: our own policy, and for who does not know it Istio's default; and what only
 /// this form says of zones.
 pub(super) fn typed(cluster: &Cluster) -> Option<LoadBalancingPolicy> {
-    if cluster.discovery == Discovery::OriginalDestination {
+    if cluster.discovery.is_by_itself() {
         return None;
     }
     let policy = |name: &str, any| Policy {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use model::cluster::{DNS_REFRESH, Discovery, Localities, PANIC_PERCENT, UpstreamProtocol};
+use model::cluster::{DNS_REFRESH, Discovery, Localities, PANIC_PERCENT, Transport, UpstreamProtocol};
 use model::{Cluster, DestinationService};
 use prost::Message;
 use proto::envoy::config::cluster::v3 as wire;
@@ -17,7 +17,7 @@ use proto::envoy::extensions::upstreams::http::v3::http_protocol_options as opti
 use proto::google::protobuf::Any;
 
 use super::ordered::{ClusterTail, Kind, List, Metadata, Struct as OrderedStruct, Value as OrderedValue};
-use super::{ads, balancing, duration, endpoint, limit, number, pack, packed};
+use super::{ads, balancing, duration, dynamic_forward, endpoint, limit, number, pack, packed};
 
 use crate::metadata::{DIALLED, OURS, PREFERRED, WORKLOADS};
 
@@ -37,14 +37,17 @@ pub fn cluster(cluster: &Cluster) -> Any {
         Discovery::Static(set) => (DiscoveryType::Static, Some(set)),
         Discovery::StrictDns(set) => (DiscoveryType::StrictDns, Some(set)),
         Discovery::LogicalDns(set) => (DiscoveryType::LogicalDns, Some(set)),
-        Discovery::OriginalDestination => (DiscoveryType::OriginalDst, None),
+        Discovery::OriginalDestination | Discovery::DynamicForward(_) => (DiscoveryType::OriginalDst, None),
     };
     let by_name = matches!(kind, DiscoveryType::StrictDns | DiscoveryType::LogicalDns);
     let (lb_policy, lb_config) = balancing::balancing(cluster);
     let (transport_socket, transport_socket_matches) = transport::transport(cluster);
     let head = wire::Cluster {
         name: cluster.name.to_string(),
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind as i32)),
+        cluster_discovery_type: Some(match &cluster.discovery {
+            Discovery::DynamicForward(cache) => ClusterDiscoveryType::ClusterType(dynamic_forward::cluster_type(cache)),
+            _ => ClusterDiscoveryType::Type(kind as i32),
+        }),
         eds_cluster_config: eds_config(cluster),
         connect_timeout: Some(duration(cluster.connect_timeout)),
         lb_policy: lb_policy as i32,
@@ -77,7 +80,7 @@ fn eds_config(cluster: &Cluster) -> Option<EdsClusterConfig> {
 
 /// When all endpoints of a priority are used, and that the weights of localities count.
 fn common_balancing(cluster: &Cluster) -> Option<CommonLbConfig> {
-    let chooses = cluster.discovery != Discovery::OriginalDestination;
+    let chooses = !cluster.discovery.is_by_itself();
     let localities = match &cluster.localities {
         Localities::Alike => None,
         Localities::Weighted => Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {})),
@@ -105,7 +108,8 @@ fn http_options(cluster: &Cluster) -> HashMap<String, Any> {
         && cluster.max_requests_per_connection.is_none()
         && max_connection_duration.is_none()
         && !http1_trailers
-        && outlier_detection.is_none();
+        && outlier_detection.is_none()
+        && !by_host(cluster);
     if default {
         return HashMap::new();
     }
@@ -119,9 +123,19 @@ fn http_options(cluster: &Cluster) -> HashMap<String, Any> {
         common_http_protocol_options: (common != core::HttpProtocolOptions::default()).then_some(common),
         upstream_protocol_options: Some(protocol(cluster.protocol, http1_trailers, limits::http2(connections))),
         outlier_detection,
+        upstream_http_protocol_options: by_host(cluster).then(|| core::UpstreamHttpProtocolOptions {
+            auto_sni: true,
+            auto_san_validation: true,
+            ..core::UpstreamHttpProtocolOptions::default()
+        }),
         ..http::HttpProtocolOptions::default()
     };
     [("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), pack(&options))].into()
+}
+
+/// Does TLS ask for the host that a request names, and check for it? Envoy wants that said of clusters of named hosts.
+fn by_host(cluster: &Cluster) -> bool {
+    matches!((&cluster.discovery, &cluster.transport), (Discovery::DynamicForward(_), Transport::Tls(_)))
 }
 
 fn protocol(

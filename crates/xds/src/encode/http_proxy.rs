@@ -24,8 +24,8 @@ use super::listener::range;
 use super::ordered::{HttpTail, joined};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global, local};
 use super::{
-    access_log::access_logs, ads, buffer, compressor, concurrency, duration, flag, geo, limit, limits, matcher,
-    mutation, number, pack, packed, route,
+    access_log::access_logs, ads, buffer, compressor, concurrency, duration, dynamic_forward, flag, geo, limit, limits,
+    matcher, mutation, number, pack, packed, route,
 };
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
@@ -103,6 +103,9 @@ fn filters(filters: &[HttpFilter], suppress_envoy_headers: bool) -> Vec<wire::Ht
         HttpFilter::GlobalRateLimit(limits) => named(GLOBAL_FILTER, global(limits)),
         HttpFilter::Geo(settings) => named("envoy.filters.http.geoip", geo::geo(settings)),
         HttpFilter::Compressor(it) => named(&it.name, pack(&compressor::compressor(it))),
+        HttpFilter::DynamicForward(cache) => {
+            named("envoy.filters.http.dynamic_forward_proxy", dynamic_forward::http_filter(cache))
+        }
         HttpFilter::GrpcWeb => named("envoy.filters.http.grpc_web", pack(&GrpcWeb {})),
         HttpFilter::HeaderMutation(it) => named(&it.name, pack(&mutation::header_mutation(it))),
         HttpFilter::Buffer(it) => named(&it.name, pack(&buffer::buffer(it))),

@@ -14,7 +14,7 @@ use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtoc
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::google::protobuf::{Any, BoolValue};
 
-use super::{access_log::access_logs, address, flag, http_proxy, limit, number, pack, tcp_proxy, tls};
+use super::{access_log::access_logs, address, dynamic_forward, flag, http_proxy, limit, number, pack, tcp_proxy, tls};
 
 /// Envoy's default for the first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(15);
@@ -37,6 +37,8 @@ pub fn listener(listener: &Listener) -> Any {
         filter_chains: listener.chains.iter().map(filter_chain).collect(),
         default_filter_chain: listener.default_chain.as_ref().map(filter_chain),
         access_log: access_logs(&listener.access_logs),
+        per_connection_buffer_limit_bytes: listener.buffer_limit.and_then(number),
+        ignore_global_conn_limit: listener.ignores_common_limit,
         ..wire::Listener::default()
     })
 }
@@ -76,18 +78,26 @@ fn listener_filters(inspect: &Inspect) -> Vec<wire::ListenerFilter> {
 }
 
 fn filter_chain(chain: &FilterChain) -> wire::FilterChain {
-    let (name, config) = match &chain.filter {
-        NetworkFilter::Http(http) => ("envoy.filters.network.http_connection_manager", http_proxy::http_proxy(http)),
-        NetworkFilter::Tcp(tcp) => ("envoy.filters.network.tcp_proxy", tcp_proxy::tcp_proxy(tcp)),
+    let mut filters = Vec::new();
+    match &chain.filter {
+        NetworkFilter::Http(http) => {
+            filters.push(("envoy.filters.network.http_connection_manager", http_proxy::http_proxy(http)));
+        }
+        NetworkFilter::Tcp(tcp) => {
+            let by_name = tcp.server_name_forward.as_deref().map(dynamic_forward::by_server_name);
+            filters.extend(by_name.map(|config| ("envoy.filters.network.sni_dynamic_forward_proxy", config)));
+            filters.push(("envoy.filters.network.tcp_proxy", tcp_proxy::tcp_proxy(tcp)));
+        }
+    }
+    let filter = |(name, config): (&str, Any)| wire::Filter {
+        name: name.to_owned(),
+        config_type: Some(wire::filter::ConfigType::TypedConfig(config)),
     };
     wire::FilterChain {
         name: chain.name.to_string(),
         filter_chain_match: (chain.matches != ChainMatch::default()).then(|| chain_match(&chain.matches)),
         transport_socket: chain.tls.as_ref().map(tls::downstream),
-        filters: vec![wire::Filter {
-            name: name.to_owned(),
-            config_type: Some(wire::filter::ConfigType::TypedConfig(config)),
-        }],
+        filters: filters.into_iter().map(filter).collect(),
         ..wire::FilterChain::default()
     }
 }

@@ -7,6 +7,7 @@ mod buffer;
 mod cluster;
 mod compressor;
 mod concurrency;
+mod dynamic_forward;
 mod endpoint;
 mod filter_rules;
 mod geo;
@@ -22,6 +23,7 @@ mod ordered;
 mod rate_limit;
 mod retry;
 mod route;
+mod runtime;
 mod secret;
 mod tcp_proxy;
 mod tls;
@@ -41,6 +43,7 @@ pub use endpoint::endpoints;
 pub use listener::{api_listener, listener};
 pub use names::names;
 pub use route::{route, virtual_host};
+pub use runtime::connection_limits;
 pub use secret::secret;
 
 /// A resource of any kind.
@@ -54,6 +57,7 @@ pub fn resource(resource: &Resource) -> Any {
         Resource::VirtualHost(_, it) => virtual_host(it),
         Resource::Secret(it) => secret(it),
         Resource::Names(_, it) => names(it),
+        Resource::Limits(it) => connection_limits(it),
     }
 }
 

@@ -19,13 +19,15 @@ pub struct Struct {
 /// `google.protobuf.Value`
 #[derive(Clone, PartialEq, Message)]
 pub struct Value {
-    #[prost(oneof = "Kind", tags = "3, 5, 6")]
+    #[prost(oneof = "Kind", tags = "2, 3, 5, 6")]
     pub kind: Option<Kind>,
 }
 
 /// The kinds of [`Value`] that are written.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Kind {
+    #[prost(double, tag = "2")]
+    Number(f64),
     #[prost(string, tag = "3")]
     Text(String),
     #[prost(message, tag = "5")]
@@ -39,6 +41,15 @@ pub enum Kind {
 pub struct List {
     #[prost(message, repeated, tag = "1")]
     pub values: Vec<Value>,
+}
+
+/// `envoy.service.runtime.v3.Runtime`
+#[derive(Clone, PartialEq, Message)]
+pub struct Runtime {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(message, optional, tag = "2")]
+    pub layer: Option<Struct>,
 }
 
 /// `envoy.config.core.v3.Metadata`
@@ -172,6 +183,11 @@ pub struct NameInfo {
 }
 
 impl Value {
+    /// A number.
+    pub fn number(number: f64) -> Self {
+        Self { kind: Some(Kind::Number(number)) }
+    }
+
     /// A text.
     pub fn text(text: impl Into<String>) -> Self {
         Self { kind: Some(Kind::Text(text.into())) }

@@ -278,6 +278,7 @@ impl Snapshot {
         put(ResourceKind::Secret, config.secrets.values().cloned().map(Resource::Secret).collect());
         let tables = config.names.iter().map(|(name, it)| Resource::Names(name.clone(), it.clone()));
         put(ResourceKind::Names, tables.collect());
+        put(ResourceKind::Runtime, config.limits.values().cloned().map(Resource::Limits).collect());
         snapshot
     }
 

@@ -18,6 +18,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         strategies::route().prop_map(|it| Resource::Route(Arc::new(it))),
         strategies::virtual_host().prop_map(|it| Resource::VirtualHost(it.name.clone(), Arc::new(it))),
         strategies::secret().prop_map(|it| Resource::Secret(Arc::new(it))),
+        strategies::connection_limits().prop_map(|it| Resource::Limits(Arc::new(it))),
         strategies::names().prop_map(|it| Resource::Names(model::NameTable::RESOURCE.into(), Arc::new(it))),
     ]
 }

@@ -89,6 +89,8 @@ pub fn content(kind: ResourceKind, name: &str, number: u8) -> Resource {
                 chains: vec![chain],
                 default_chain: None,
                 access_logs: Vec::new(),
+                buffer_limit: None,
+                ignores_common_limit: false,
             };
             Resource::Listener(listener.into())
         }

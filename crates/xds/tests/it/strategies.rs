@@ -12,9 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use model::DnsCache;
 use model::access_log::LogFormat;
 use model::chain::{ChainMatch, TransportKind};
 use model::cluster::{Balancing, Discovery, Localities, PeakEwma, Transport, UpstreamProtocol, ZoneRouting};
+use model::dynamic_forward::{AddressFamily, ServerNameForward};
 use model::endpoint::{Health, Spread};
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::headers::{HeaderWrite, WriteAction};
@@ -40,6 +42,7 @@ use proptest::sample::{select, subsequence};
 mod edge;
 mod filters;
 mod limits;
+pub use limits::connection_limits;
 #[path = "resilient.rs"]
 mod resilient;
 
@@ -457,16 +460,35 @@ fn tunnel() -> impl Strategy<Value = Tunnel> {
     })
 }
 
+/// Names that are looked up on the way.
+pub fn dns_cache() -> impl Strategy<Value = DnsCache> {
+    let family = select(vec![AddressFamily::Any, AddressFamily::V4, AddressFamily::V6]);
+    let time = || some_time().prop_map(|time| time + Duration::from_millis(1));
+    (name(), family, (time(), time(), time()), 1u32..5000, vec(net(), 0..3)).prop_map(
+        |(name, family, (refresh, idle, timeout), max_hosts, refused)| DnsCache {
+            name,
+            family,
+            refresh,
+            idle,
+            timeout,
+            max_hosts,
+            refused,
+        },
+    )
+}
+
 fn tcp_proxy() -> impl Strategy<Value = TcpProxy> {
     let target = (name(), 1u32..100).prop_map(|(cluster, weight)| WeightedTarget { cluster, weight });
-    let flags = (of(some_time()), any::<bool>(), of(tunnel()));
+    let by_name = (dns_cache(), port()).prop_map(|(cache, port)| ServerNameForward { cache, port });
+    let flags = (of(some_time()), any::<bool>(), of(tunnel()), of(by_name));
     (name(), vec(target, 1..3), of(some_time()), flags, access_logs()).prop_map(
-        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source, tunnel), access_logs)| TcpProxy {
+        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source, tunnel, by_name), access_logs)| TcpProxy {
             stat_prefix,
             clusters,
             idle_timeout,
             max_duration,
             tunnel: tunnel.map(Box::new),
+            server_name_forward: by_name.map(Box::new),
             hash_source,
             access_logs,
         },
@@ -516,8 +538,9 @@ pub fn listener() -> impl Strategy<Value = Listener> {
         continue_on_timeout: flags[3],
     });
     let chains = (vec(filter_chain(), 1..3), of(filter_chain()));
-    (name(), prop_oneof![bound_socket(), pipe()], any::<[bool; 2]>(), direction, inspect, chains, access_logs())
-        .prop_map(|(name, address, flags, direction, inspect, (chains, default_chain), access_logs)| Listener {
+    let address = prop_oneof![bound_socket(), pipe()];
+    (name(), address, any::<[bool; 3]>(), direction, inspect, chains, access_logs(), of(any::<u32>())).prop_map(
+        |(name, address, flags, direction, inspect, (chains, default_chain), access_logs, buffer_limit)| Listener {
             name,
             address,
             bind: flags[0],
@@ -527,7 +550,10 @@ pub fn listener() -> impl Strategy<Value = Listener> {
             chains,
             default_chain,
             access_logs,
-        })
+            buffer_limit,
+            ignores_common_limit: flags[2],
+        },
+    )
 }
 
 fn endpoint(address: impl Strategy<Value = Address>) -> impl Strategy<Value = Endpoint> {
@@ -570,6 +596,7 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
             Discovery::LogicalDns(EndpointSet::new(name, vec![group]))
         }),
         Just(Discovery::OriginalDestination),
+        dns_cache().prop_map(Discovery::DynamicForward),
     ];
     let balancing = prop_oneof![
         Just(Balancing::RoundRobin),
@@ -613,7 +640,7 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
         |(name, discovery, choice, times, protocol, transport, resilience, requests, service)| {
             let (connect_timeout, idle_timeout, refresh) = times;
             let (balancing, localities, prefers_dialled, blocks) = choice;
-            let by_itself = discovery == Discovery::OriginalDestination;
+            let by_itself = discovery.is_by_itself();
             fitting(Cluster {
                 name,
                 discovery,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use model::cluster::UpstreamProtocol;
 use model::limits::{ConnectionOptions, Http2Keepalive};
-use proto::envoy::config::core::v3::{Http1ProtocolOptions, Http2ProtocolOptions, KeepaliveSettings};
+use proto::envoy::config::core::v3::{
+    Http1ProtocolOptions, Http2ProtocolOptions, KeepaliveSettings, UpstreamHttpProtocolOptions,
+};
 use proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     AutoHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config::ProtocolConfig,
@@ -16,10 +18,11 @@ use crate::decode::{At, Decoded, duration, limit, required, take, type_name, unp
 /// Envoy's default for idle upstream connections.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// `old_http2` is how HTTP/2 was said before there were extensions for it.
+/// `old_http2` is how HTTP/2 was said before there were extensions for it. To named hosts TLS goes by their names anyway.
 pub(super) fn http_options(
     options: ExtensionOptions,
     old_http2: Option<Http2ProtocolOptions>,
+    of_named_hosts: bool,
     at: &At<'_>,
 ) -> Decoded<HttpOptions> {
     let at_old = at.field("http2_protocol_options");
@@ -43,20 +46,33 @@ pub(super) fn http_options(
         if type_name(&any.type_url) != HTTP_OPTIONS {
             return Err(at.error(format!("is of type `{}`", any.type_url), format!("`{HTTP_OPTIONS}`")));
         }
-        found = read(unpack(any, &at)?, &at)?;
+        found = read(unpack(any, &at)?, of_named_hosts, &at)?;
     }
     Ok(found)
 }
 
-fn read(value: HttpProtocolOptions, at: &At<'_>) -> Decoded<HttpOptions> {
+fn read(value: HttpProtocolOptions, of_named_hosts: bool, at: &At<'_>) -> Decoded<HttpOptions> {
     take!(value, at, HttpProtocolOptions {
-        used { common_http_protocol_options, upstream_protocol_options, outlier_detection }
+        used {
+            common_http_protocol_options, upstream_protocol_options, outlier_detection, upstream_http_protocol_options,
+        }
         harmless {}
         refused {
-            upstream_http_protocol_options, http_filters, header_validation_config,
+            http_filters, header_validation_config,
             request_mirror_policies, hash_policy, retry_policy,
         }
     });
+    if let Some(by_host) = upstream_http_protocol_options {
+        let at = at.field("upstream_http_protocol_options");
+        if !of_named_hosts {
+            return Err(at.unsupported("no such field, save for a dynamic forward proxy"));
+        }
+        take!(by_host, at, UpstreamHttpProtocolOptions {
+            used {}
+            harmless { auto_sni, auto_san_validation }
+            refused { override_auto_sni_header }
+        });
+    }
     let at_common = at.field("common_http_protocol_options");
     // Limits on headers are ours; connections are not made in step, so that they need not be told to end out of step.
     take!(common_http_protocol_options.unwrap_or_default(), at_common, CommonHttp {

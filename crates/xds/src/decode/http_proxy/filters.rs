@@ -11,6 +11,7 @@ use proto::google::protobuf::Any;
 use crate::decode::buffer::{BUFFER, buffer};
 use crate::decode::compressor::{COMPRESSOR, compressor};
 use crate::decode::concurrency::{ADAPTIVE_CONCURRENCY, adaptive_concurrency};
+use crate::decode::dynamic_forward::{HTTP_FILTER, http_filter};
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
 use crate::decode::geo::{GEOIP, geo};
@@ -67,6 +68,7 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
                 let compressor = compressor(unpack(&any, &at_config)?, &name, &at_config)?;
                 filters.push(HttpFilter::Compressor(Box::new(compressor)));
             }
+            HTTP_FILTER => filters.push(HttpFilter::DynamicForward(http_filter(&any, &at_config)?)),
             GRPC_WEB => filters.push(HttpFilter::GrpcWeb),
             HEADER_MUTATION => {
                 let mutation = header_mutation(unpack(&any, &at_config)?, &name, &at_config)?;

@@ -91,6 +91,7 @@ pub fn http_filter() -> impl Strategy<Value = HttpFilter> {
         Just(HttpFilter::Cors),
         compressor().prop_map(|it| HttpFilter::Compressor(Box::new(it))),
         Just(HttpFilter::GrpcWeb),
+        dns_cache().prop_map(HttpFilter::DynamicForward),
         mutation.prop_map(|it| HttpFilter::HeaderMutation(Box::new(it))),
         buffer.prop_map(HttpFilter::Buffer),
         limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),

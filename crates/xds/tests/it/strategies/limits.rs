@@ -1,5 +1,6 @@
 //! Limits on rates and on concurrency.
 
+use model::ConnectionLimits;
 use model::concurrency::{Baseline, Measuring};
 use model::rate_limit::{
     DescriptorAction, DescriptorRule, Fill, GlobalRateLimitRoute, HostLimits, LimitService, LocalDescriptor,
@@ -171,4 +172,14 @@ pub fn concurrency() -> impl Strategy<Value = AdaptiveConcurrency> {
             buffer_percent,
         },
     )
+}
+
+/// Limits to the number of connections.
+pub fn connection_limits() -> impl Strategy<Value = ConnectionLimits> {
+    let by_listener = prop::collection::btree_map(name(), any::<u32>(), 0..3);
+    (name(), of(any::<u32>()), by_listener).prop_map(|(name, common, by_listener)| ConnectionLimits {
+        name,
+        common,
+        by_listener,
+    })
 }
