@@ -281,6 +281,11 @@ fn check_settings(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) {
     match kind {
         Kind::ConfigMap if meta.name == MESH_CONFIG_MAP => istio::check_config_map(node, report),
         Kind::Pod => istio::check_annotations(node, report),
+        Kind::WorkloadGroup => {
+            if let Some(group) = node.get("spec") {
+                report.along(vec![Step::Field("spec")], |r| istio::check_annotations(group, r));
+            }
+        }
         Kind::Deployment => {
             if let Some(template) = node.get("spec").and_then(|spec| spec.get("template")) {
                 report.along(vec![Step::Field("spec"), Step::Field("template")], |r| {

@@ -21,7 +21,7 @@ use crate::yaml::{Node, Value};
 /// * `=~text` to values that contain the text;
 /// * `{}` takes in a block that is there but empty, since its presence alone has a meaning.
 ///
-/// A field that is absent, empty, 0 or `false` gives no warning.
+/// A field that is absent, empty, 0 or `false` gives no warning, unless its row names that word.
 pub type NotEnforced = (&'static str, &'static str);
 
 /// The fields of a kind that are not enforced yet.
@@ -143,6 +143,7 @@ fn is_meant(node: &Node, value: Is) -> bool {
     match (value, &node.value) {
         (Is::Word(word), Value::String(text)) => text.split(',').any(|w| w.trim() == word),
         (Is::Containing(part), Value::String(text)) => text.contains(part),
+        (Is::Word(word), Value::Bool(set)) => word == if *set { "true" } else { "false" },
         (Is::Word(_) | Is::Containing(_), _) => false,
         (Is::Present, value) => matches!(value, Value::Mapping(_)),
         (Is::Set, Value::Null | Value::Bool(false)) => false,

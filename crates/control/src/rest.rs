@@ -60,6 +60,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/v1/proxies/{node}/config", get(status::config))
         .route("/v1/version", get(status::version))
         .route("/v1/bootstrap", post(join::bootstrap))
+        .route("/v1/start", post(join::start))
         .route("/v1/tokens", post(join::token))
         .route("/v1/trust-bundle", get(join::trust_bundle))
         .fallback(no_such_path)

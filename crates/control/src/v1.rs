@@ -11,6 +11,7 @@
 //! | `GET /v1/proxies/{node}/config` | | [`ProxyConfig`] |
 //! | `GET /v1/version` | | [`Version`] |
 //! | `POST /v1/bootstrap` | [`BootstrapRequest`] | [`Bootstrap`] |
+//! | `POST /v1/start` | [`StartRequest`] | [`Start`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`Bootstrap`] |
 //! | `GET /v1/trust-bundle` | | [`TrustBundle`] |
 //!
@@ -18,6 +19,7 @@
 
 mod explain;
 mod plan;
+mod start;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,6 +29,7 @@ use serde_json::Value as Json;
 
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
 pub use plan::{ConfigChange, Plan, PlanGroup};
+pub use start::{Start, StartRequest};
 
 /// A file as the user named it, and its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

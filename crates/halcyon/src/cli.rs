@@ -180,9 +180,9 @@ pub struct RunArgs {
     /// The sidecar's address (default: a free one of 127.64.0.0/10).
     #[arg(long)]
     pub address: Option<IpAddr>,
-    /// The worker threads of the sidecar.
-    #[arg(long, default_value_t = 1)]
-    pub workers: usize,
+    /// The worker threads of the sidecar (default: the `concurrency` of a ProxyConfig or of the mesh's settings, else 1).
+    #[arg(long)]
+    pub workers: Option<usize>,
     /// What the sidecar knows of the mesh: what its program calls, asked for when it is called first; or all of it at once.
     /// A stock Envoy always has `full`.
     #[arg(long, value_enum, default_value_t = Discovery::OnDemand)]
@@ -285,9 +285,9 @@ pub struct GatewayArgs {
     /// hosts and addresses within.
     #[arg(long)]
     pub explain: bool,
-    /// The worker threads.
-    #[arg(long, default_value_t = 1)]
-    pub workers: usize,
+    /// The worker threads (default: the `concurrency` of a ProxyConfig or of the mesh's settings, else 1).
+    #[arg(long)]
+    pub workers: Option<usize>,
     #[command(flatten)]
     pub join: Join,
 }

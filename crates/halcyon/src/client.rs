@@ -7,7 +7,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use control::v1::{
     ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest, Document, ExplainRequest, Explanation,
-    Failure, Plan, ProxyConfig, ResourceQuery, Resources, Status, TokenRequest, TrustBundle, Version,
+    Failure, Plan, ProxyConfig, ResourceQuery, Resources, Start, StartRequest, Status, TokenRequest, TrustBundle,
+    Version,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -118,6 +119,11 @@ impl Client {
     /// What a proxy of this machine needs to join.
     pub async fn bootstrap(&self, request: &BootstrapRequest) -> Result<Bootstrap> {
         self.call(Method::POST, "/v1/bootstrap", Some(request)).await
+    }
+
+    /// What a proxy is told at its start.
+    pub async fn start(&self, request: &StartRequest) -> Result<Start> {
+        self.call(Method::POST, "/v1/start", Some(request)).await
     }
 
     /// What a proxy of another machine needs to join.

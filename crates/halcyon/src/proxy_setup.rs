@@ -4,6 +4,7 @@ mod certificate;
 mod envoy;
 mod own;
 mod ready;
+mod start;
 mod ticket;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::cli::Locality;
 pub use envoy::Envoy;
 pub use own::Inside;
 pub use ready::{Place, Question, ReadyCheck, Timing};
+pub use start::Started;
 pub use ticket::Ticket;
 
 /// The ports that a proxy has beside those of its workload (Istio's and Envoy's numbers).
@@ -50,8 +52,8 @@ pub struct ProxySetup {
     pub role: RegisteredRole,
     /// The address at which others reach it.
     pub address: IpAddr,
-    /// Its worker threads.
-    pub workers: usize,
+    /// What its process is told.
+    pub started: Started,
     /// When the program behind it is ready, as our own proxy finds out; none: at once.
     pub ready: Option<ReadyCheck>,
     /// How long others may take to hear that it leaves, before its program is asked to end; none: it is asked at once.
@@ -114,7 +116,7 @@ impl ProxySetup {
         Ok(SidecarSpec {
             program: crate::paths::program("halcyon-proxy", "HALCYON_PROXY").into(),
             args: vec!["--bootstrap".into(), file.into()],
-            env: Vec::new(),
+            env: self.started.env.clone(),
             output,
             ready: HttpTarget::new(SocketAddr::new(self.address, READINESS), "/healthz/ready"),
             ready_within: Duration::from_secs(30),
@@ -123,7 +125,7 @@ impl ProxySetup {
                     .leave_delay
                     .map(|delay| Departure { request: HttpTarget::new(self.admin(), "/healthcheck/fail"), delay }),
                 request: Some(HttpTarget::new(self.admin(), "/quitquitquit")),
-                settle: Duration::from_secs(10),
+                settle: self.started.drain + Duration::from_secs(5),
                 grace: Duration::from_secs(5),
             },
         })

@@ -17,6 +17,8 @@ use model::http_proxy::{ForwardClientCert, HttpFilter};
 use model::target::EscapedSlashes;
 use model::{Compressor, Config, ConnectionLimits, Geo, HttpLimits, HttpProxy, ServerHeader};
 
+use crate::start::StartSettings;
+
 /// The place where a gateway stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayEdge {
@@ -79,6 +81,7 @@ pub struct ProxySettings {
     topology: Option<GatewayTopology>,
     headers: Option<ProxyHeaders>,
     connections: Option<ConnectionSettings>,
+    start: StartSettings,
 }
 
 impl ProxySettings {
@@ -88,7 +91,13 @@ impl ProxySettings {
             topology: config.gateway_topology.clone().or_else(|| self.topology.clone()),
             headers: config.proxy_headers.clone().or_else(|| self.headers.clone()),
             connections: config.connection_settings.clone().or_else(|| self.connections.clone()),
+            start: self.start.with(config),
         }
+    }
+
+    /// What its process is told at its start.
+    pub fn start(&self) -> &StartSettings {
+        &self.start
     }
 
     /// Is the PROXY protocol spoken to gateways?

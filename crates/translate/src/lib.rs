@@ -32,6 +32,7 @@ mod secrets;
 mod servers;
 pub mod service;
 mod settings;
+mod start;
 pub mod vips;
 pub mod workload;
 mod world;
@@ -50,6 +51,7 @@ pub use peer_authentication::Mode;
 pub use protocol::Protocol;
 use service::Service;
 pub use settings::{ExportTo, MeshSettings, OutboundPolicy, istio_json};
+pub use start::{StartSettings, Starting};
 pub use workload::Workload;
 pub use world::{Change, Edit, Inputs, World};
 

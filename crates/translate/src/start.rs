@@ -64,15 +64,21 @@ impl World {
     /// the annotation of its pod, a ProxyConfig of its namespace, one of the root namespace, the mesh's `defaultConfig`; of
     /// several that are as narrow the oldest. `resources` are those among which the ProxyConfigs are.
     pub fn start<'a>(&self, resources: impl Iterator<Item = &'a Arc<Resource>>, proxy: Starting<'_>) -> StartSettings {
-        let mut configs: Vec<&Resource> = resources.map(|r| &**r).filter(|r| matches!(r.spec, Spec::ProxyConfig(_))).collect();
-        configs.sort_by_key(|resource| (resource.meta.created, resource.namespace().to_owned(), resource.meta.name.clone()));
+        let mut configs: Vec<&Resource> =
+            resources.map(|r| &**r).filter(|r| matches!(r.spec, Spec::ProxyConfig(_))).collect();
+        configs.sort_by_key(|resource| {
+            (resource.meta.created, resource.namespace().to_owned(), resource.meta.name.clone())
+        });
         let find = |namespace: &str, is_meant: &dyn Fn(&ProxyConfig) -> bool| {
-            configs.iter().filter(|resource| resource.namespace() == namespace).find_map(|resource| match &resource.spec {
-                Spec::ProxyConfig(config) if is_meant(config) => Some(&**config),
-                _ => None,
+            configs.iter().filter(|resource| resource.namespace() == namespace).find_map(|resource| {
+                match &resource.spec {
+                    Spec::ProxyConfig(config) if is_meant(config) => Some(&**config),
+                    _ => None,
+                }
             })
         };
-        let labels = |config: &ProxyConfig| config.selector.as_ref().map(|s| s.match_labels.clone()).filter(|l| !l.is_empty());
+        let labels =
+            |config: &ProxyConfig| config.selector.as_ref().map(|s| s.match_labels.clone()).filter(|l| !l.is_empty());
         let for_all = |config: &ProxyConfig| labels(config).is_none();
         let for_it = |config: &ProxyConfig| labels(config).is_some_and(|labels| selected(&labels, proxy.labels));
         let root = &self.settings.root_namespace;

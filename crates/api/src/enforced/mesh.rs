@@ -1,6 +1,7 @@
 //! The rows of settings of the mesh and of proxies, which stand as text in other documents: paths begin at the settings.
 
 use super::NotEnforced;
+use super::table::of_agent;
 
 const PORTS: &str = "the ports are those that a workload is started with";
 const NO_SPANS: &str = "no spans are sent; trace headers are continued and begun all the same";
@@ -59,49 +60,48 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ),
 ];
 
-const AT_START: &str = "a proxy is told this when it is started (`halcyon run`, `halcyon gateway`)";
+const OWN_FILE: &str = "the launcher knows its proxy and writes the file that it starts with";
 const NOWHERE: &str = "metrics are asked for by Prometheus only";
 const NO_ENVOY: &str = "there is no such thing in our proxy";
 const BOUNDED: &str = "what waits for upstreams is bounded, by other numbers; Istio sends it to no proxy either";
 
 /// Of the settings of a proxy: `defaultConfig` of MeshConfig, and the annotation `proxy.istio.io/config`.
-pub(super) const PROXY_CONFIG: &[NotEnforced] = &[
-    ("configPath", AT_START),
-    ("binaryPath", AT_START),
+pub(super) const PROXY_CONFIG: &[NotEnforced] = of_agent!(
+    "proxyMetadata",
+    ("configPath", OWN_FILE),
+    ("binaryPath", OWN_FILE),
     ("serviceCluster", NO_SPANS),
     ("tracingServiceName=APP_LABEL_AND_NAMESPACE", NO_SPANS),
     ("tracingServiceName=CANONICAL_NAME_ONLY", NO_SPANS),
     ("tracingServiceName=CANONICAL_NAME_AND_NAMESPACE", NO_SPANS),
-    ("drainDuration", AT_START),
-    ("discoveryAddress", AT_START),
-    ("discoveryRefreshDelay", AT_START),
+    ("drainDuration", "connections of a listener that is gone go on until they end"),
+    ("discoveryAddress", "the control plane is the one of this machine, or that of `--control`"),
+    ("discoveryRefreshDelay", NO_ENVOY),
     ("zipkinAddress", NO_SPANS),
     ("statsdUdpAddress", NOWHERE),
     ("envoyMetricsServiceAddress", NOWHERE),
-    ("proxyAdminPort", AT_START),
+    ("proxyAdminPort", PORTS),
     ("availabilityZone", "where a workload runs is said by `--locality` or its labels"),
     ("controlPlaneAuthPolicy=NONE", "a proxy talks to the control plane with mutual TLS"),
-    ("customConfigFile", AT_START),
+    ("customConfigFile", OWN_FILE),
     ("statNameLength", NO_ENVOY),
-    ("concurrency", AT_START),
     ("proxyBootstrapTemplatePath", NO_ENVOY),
     ("interceptionMode=REDIRECT", "how a workload is captured is said when it is started"),
     ("interceptionMode=TPROXY", "how a workload is captured is said when it is started"),
     ("interceptionMode=NONE", "how a workload is captured is said when it is started"),
     ("tracing{}", NO_SPANS),
-    ("sds{}", AT_START),
+    ("sds{}", NO_ENVOY),
     ("envoyAccessLogService{}", NO_LOG_SERVICE),
     ("envoyMetricsService{}", NOWHERE),
-    ("proxyMetadata", AT_START),
     ("runtimeValues", NO_ENVOY),
-    ("statusPort", AT_START),
+    ("statusPort", PORTS),
     ("extraStatTags", "metrics have Istio's standard labels"),
-    ("terminationDrainDuration", AT_START),
+    ("holdApplicationUntilProxyStarts=false", "a program always starts when its proxy is ready"),
     ("meshId", "the mesh has no name"),
-    ("readinessProbe{}", AT_START),
+    ("readinessProbe{}", "when a program is ready is said by `--ready` or its WorkloadGroup"),
     ("proxyStatsMatcher{}", "all metrics are kept"),
     ("caCertificatesPem", "a proxy trusts the mesh's own roots"),
-    ("image{}", AT_START),
+    ("image{}", "no image is pulled: the proxy is the program beside the launcher"),
     ("privateKeyProvider{}", NO_ENVOY),
     ("proxyHeaders.attemptCount.disabled", "`x-envoy-attempt-count` is never written"),
     ("proxyHeaders.envoyDebugHeaders.disabled", "headers that tell of the proxy are written all the same"),
@@ -115,4 +115,4 @@ pub(super) const PROXY_CONFIG: &[NotEnforced] = &[
     ("fileFlushMinSizeKb", "a line of an access log is written soon after its request"),
     ("statsCompression", "metrics are told as plain text"),
     ("connectionSettings.clusterPerConnectionBufferLimitBytes", BOUNDED),
-];
+);

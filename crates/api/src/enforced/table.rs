@@ -76,14 +76,27 @@ const WORKLOAD_ENTRY: &[NotEnforced] = &[("spec.network", ONE_NETWORK)];
 const WORKLOAD_GROUP: &[NotEnforced] = &[
     ("spec.metadata.annotations[traffic.sidecar.istio.io/kubevirtInterfaces]", NO_VIRTUAL),
     ("spec.metadata.annotations[sidecar.istio.io/*]", NO_PROXY_SETTINGS),
-    ("spec.metadata.annotations[proxy.istio.io/*]", NO_PROXY_SETTINGS),
+    ("spec.metadata.annotations[proxy.istio.io/overrides]", NO_PROXY_SETTINGS),
     ("spec.template.network", ONE_NETWORK),
 ];
 
-const NO_START: &str = "a proxy is told this when it is started (`halcyon run`, `halcyon gateway`)";
+const NO_IMAGE: &str = "no image is pulled: the proxy is the program beside the launcher";
+/// Of variables those that Istio's agent reads: ours reads none of them.
+macro_rules! of_agent {
+    ($at:literal, $($rest:expr),* $(,)?) => { &[
+        (concat!($at, "[ISTIO_META_*]"), $crate::enforced::table::NO_AGENT),
+        (concat!($at, "[PROXY_*]"), $crate::enforced::table::NO_AGENT),
+        (concat!($at, "[EXIT_ON_ZERO_ACTIVE_CONNECTIONS]"), $crate::enforced::table::NO_AGENT),
+        (concat!($at, "[MINIMUM_DRAIN_DURATION]"), $crate::enforced::table::NO_AGENT),
+        (concat!($at, "[HALCYON_*]"), "variables of this name belong to the launcher"),
+        $($rest),*
+    ] };
+}
+pub(super) use of_agent;
 
-const PROXY_CONFIG: &[NotEnforced] =
-    &[("spec.concurrency", NO_START), ("spec.environmentVariables", NO_START), ("spec.image{}", NO_START)];
+pub(super) const NO_AGENT: &str = "it is given to the process, which has no use for it";
+
+const PROXY_CONFIG: &[NotEnforced] = of_agent!("spec.environmentVariables", ("spec.image{}", NO_IMAGE));
 
 const NOT_INSTALLED: &str = "nothing is installed: of an IstioOperator only `meshConfig` is read";
 

@@ -227,7 +227,7 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
 metadata: {name: x}
 spec:
-  metadata: {labels: {app: x}, annotations: {a: b, sidecar.istio.io/proxyCPU: 100m, proxy.istio.io/config: '{}', traffic.sidecar.istio.io/kubevirtInterfaces: a, traffic.sidecar.istio.io/includeInboundPorts: '80'}}
+  metadata: {labels: {app: x}, annotations: {a: b, sidecar.istio.io/proxyCPU: 100m, proxy.istio.io/config: 'statusPort: 1', proxy.istio.io/overrides: '[]', traffic.sidecar.istio.io/kubevirtInterfaces: a, traffic.sidecar.istio.io/includeInboundPorts: '80'}}
   template: {network: n, ports: {http: 80}, labels: {version: v1}, serviceAccount: x, locality: a/b, weight: 2}
   probe:
     initialDelaySeconds: 1
@@ -255,7 +255,7 @@ spec: {template: {}, probe: {grpc: {port: 80}}}
 apiVersion: networking.istio.io/v1beta1
 kind: ProxyConfig
 metadata: {name: x}
-spec: {selector: {matchLabels: {app: x}}, concurrency: 2, environmentVariables: {A: b}, image: {imageType: debug}}
+spec: {selector: {matchLabels: {app: x}}, concurrency: 2, environmentVariables: {A: b, ISTIO_META_A: b, PROXY_XDS_A: b, EXIT_ON_ZERO_ACTIVE_CONNECTIONS: 'true', MINIMUM_DRAIN_DURATION: 1s, HALCYON_A: b}, image: {imageType: debug}}
 ";
 
 /// Settings of the mesh with all that has no effect. The last mode of each kind stands in [`MESH_CONFIGS`].
@@ -316,7 +316,8 @@ defaultConfig:
   sds: {enabled: true}
   envoyAccessLogService: {address: 'a:1'}
   envoyMetricsService: {address: 'a:1', tcpKeepalive: {probes: 1}}
-  proxyMetadata: {A: b}
+  proxyMetadata: {A: b, ISTIO_META_A: b, PROXY_XDS_A: b, EXIT_ON_ZERO_ACTIVE_CONNECTIONS: 'true', MINIMUM_DRAIN_DURATION: 1s, HALCYON_A: b}
+  holdApplicationUntilProxyStarts: false
   runtimeValues: {a: b}
   statusPort: 15020
   extraStatTags: [a]

@@ -32,9 +32,9 @@ fn what_is_wrong_is_said_where_it_stands() {
             &["6 error: data.mesh.defaultHttpRetryPolicy: retries are set up without `attempts`, which then is 0"],
         ),
         (
-            "defaultConfig:\n  concurrency: 2\n  connectionSettings: {httpMaxConcurrentStreams: 0}\n",
+            "defaultConfig:\n  statusPort: 2\n  connectionSettings: {httpMaxConcurrentStreams: 0}\n",
             &[
-                "7 warning: data.mesh.defaultConfig.concurrency: this is not enforced yet: a proxy is told this when it is started (`halcyon run`, `halcyon gateway`)",
+                "7 warning: data.mesh.defaultConfig.statusPort: this is not enforced yet: the ports are those that a workload is started with",
                 "8 error: data.mesh.defaultConfig.connectionSettings.httpMaxConcurrentStreams: 0 lets nobody in",
             ],
         ),

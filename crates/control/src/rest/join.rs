@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, State};
 use http::StatusCode;
+use translate::Starting;
 
 use super::{Answer, Parts, Refused, Shared, body, failure};
 use crate::authority::{BOOTSTRAP_TTL, Refusal};
-use crate::v1::{Bootstrap, BootstrapRequest, TokenRequest, TrustBundle};
+use crate::v1::{Bootstrap, BootstrapRequest, Start, StartRequest, TokenRequest, TrustBundle};
 
 /// The life of a token for another machine, unless asked otherwise, and the longest.
 const TOKEN_TTL: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(7 * 24 * 3600));
@@ -26,6 +27,23 @@ pub async fn bootstrap(
     }
     tracing::info!("bootstrap of {} as {}", request.instance, made.identity);
     Ok(Json(made))
+}
+
+pub async fn start(State(parts): Shared, request: Result<Json<StartRequest>, JsonRejection>) -> Answer<Json<Start>> {
+    let request = body(request)?;
+    let now = parts.store.now();
+    let proxy = Starting {
+        namespace: &request.namespace,
+        workload: &request.workload,
+        labels: &request.labels,
+        annotation: request.annotation.as_deref(),
+    };
+    let said = now.world.start(now.resources.values().map(|stored| &stored.resource), proxy);
+    Ok(Json(Start {
+        concurrency: said.concurrency,
+        environment: said.environment,
+        termination_drain_s: said.termination_drain.map(|time| time.as_secs_f64()),
+    }))
 }
 
 pub async fn token(

@@ -4,7 +4,7 @@ use control::v1::{Bootstrap, Status};
 use control::{Control, ControlOptions, Endpoints};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use tonic::Code;
@@ -33,6 +33,14 @@ async fn certificates_for_the_proven_only() {
     let token: Bootstrap =
         control.post("/v1/tokens", json!({"namespace": "other", "service_account": "x", "ttl_s": 60})).await;
     assert_eq!(token.identity, "spiffe://cluster.local/ns/other/sa/x");
+    let text = "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {name: p}\nspec: {concurrency: 3, environmentVariables: {A: b}}\n";
+    let _: Value = control.post("/v1/apply", json!({"documents": [{"file": "p.yaml", "text": text}]})).await;
+    for (namespace, expected) in
+        [("default", json!({"concurrency": 3, "environment": {"A": "b"}})), ("other", json!({}))]
+    {
+        let said: Value = control.post("/v1/start", json!({"namespace": namespace, "workload": "reviews-v1"})).await;
+        assert_eq!(said, expected, "{namespace}");
+    }
     // A token that was made before a restart is good after it.
     control.stop().await;
     let control = Running::start(dir.path()).await;
@@ -44,7 +52,7 @@ async fn certificates_for_the_proven_only() {
 
     let text = metrics(&control).await;
     for line in
-        ["halcyon_certificates_issued_total{proof=\"token\"} 1", "halcyon_store_version 0", "halcyon_xds_proxies 0"]
+        ["halcyon_certificates_issued_total{proof=\"token\"} 1", "halcyon_store_version 1", "halcyon_xds_proxies 0"]
     {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }

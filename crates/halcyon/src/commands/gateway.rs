@@ -1,5 +1,6 @@
 //! `halcyon gateway`: a proxy at the edge of the mesh.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{GatewayArgs, Place};
-use crate::proxy_setup::{PORTS, ProxySetup, Ticket};
+use crate::proxy_setup::{PORTS, ProxySetup, Started, Ticket};
 use crate::{paths, print};
 
-/// How long open exchanges may take after SIGTERM before the proxy is killed.
-const GRACE: Duration = Duration::from_secs(15);
+/// How long the proxy may take to leave after it has drained, before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs until a signal, or until the proxy has ended.
 pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
@@ -22,17 +23,20 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
     let account = format!("{}-service-account", args.name);
     let ticket = Ticket::get(place, &args.join, &args.namespace, &account, &args.name).await?;
     let folder = paths::data_dir(place.data_dir.as_deref())?.join("gateways").join(&args.name);
+    let (of, labels) = ((args.namespace.as_str(), args.name.as_str()), args.all_labels());
+    let started = Started::ask(place, &args.join, args.workers, of, &labels, &BTreeMap::new()).await?;
+    let grace = started.drain + GRACE;
     let setup = ProxySetup {
         namespace: args.namespace.clone(),
         service_account: account,
         workload: args.name.clone(),
         instance: args.name.clone(),
-        labels: args.all_labels(),
+        labels,
         locality: args.locality.clone().unwrap_or_default(),
         weight: 1,
         role: RegisteredRole::Gateway { bind: args.bind, ports: args.map.iter().copied().collect(), edge: args.edge() },
         address: claim.address().into(),
-        workers: args.workers,
+        started,
         ready: None,
         leave_delay: None,
         on_demand: false,
@@ -45,6 +49,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
     let mut child = Command::new(&spec.program)
         .args(&spec.args)
+        .envs(spec.env.iter().cloned())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -58,11 +63,11 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
     if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid as i32)) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
-    match tokio::time::timeout(GRACE, child.wait()).await {
+    match tokio::time::timeout(grace, child.wait()).await {
         Ok(status) => Ok(ExitCode::from(if status?.success() { 0 } else { 1 })),
         Err(_) => {
             child.kill().await?;
-            bail!("the gateway's proxy did not leave within {} s and was killed", GRACE.as_secs())
+            bail!("the gateway's proxy did not leave within {} s and was killed", grace.as_secs())
         }
     }
 }

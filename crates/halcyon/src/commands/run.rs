@@ -11,7 +11,7 @@ use control::registration::{RegisteredCapture, RegisteredPort, RegisteredRole, R
 use launch::{CommandSpec, Event, Launch, LoopbackClaim, Prepared, SidecarOutput};
 
 use crate::cli::{Capture, Discovery, Place, RunArgs, Upstream};
-use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, Ticket};
+use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, Started, Ticket};
 use crate::{paths, print};
 
 mod described;
@@ -35,6 +35,8 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
     let capture = capture(&args, &prepared, address)?;
     let ports = inbound_ports(&args, &traffic, address, prepared.is_captured())?;
     let env = variables(&capture);
+    let of = (args.namespace.as_str(), described.workload.as_str());
+    let started = Started::ask(place, &args.join, args.workers, of, &described.labels, &described.annotations).await?;
     let setup = ProxySetup {
         namespace: args.namespace.clone(),
         service_account: described.service_account,
@@ -45,7 +47,7 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
         weight: described.weight,
         role: RegisteredRole::Sidecar { service: Some(args.service.clone()), ports, capture },
         address,
-        workers: args.workers,
+        started,
         ready,
         // Nobody is sent to a program without ports.
         leave_delay: Some(args.leave_delay).filter(|delay| !delay.is_zero() && !args.ports.is_empty()),

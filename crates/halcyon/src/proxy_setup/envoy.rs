@@ -29,14 +29,14 @@ impl Envoy {
         tokio::spawn(certificates.keep_fresh(life));
         let bootstrap = serde_json::to_vec_pretty(&bootstrap(setup, &folder)?)?;
         let file = setup.write("envoy.json", &bootstrap)?;
-        let workers = setup.workers.to_string();
+        let workers = setup.started.workers.to_string();
         let log_level = ["--log-level", "warning"];
         let mut args: Vec<std::ffi::OsString> = vec!["-c".into(), file.into(), "--concurrency".into(), workers.into()];
         args.extend(log_level.into_iter().chain(["--disable-hot-restart"]).map(Into::into));
         Ok(SidecarSpec {
             program: self.program.clone().into(),
             args,
-            env: Vec::new(),
+            env: setup.started.env.clone(),
             output,
             ready: HttpTarget::new(setup.admin(), "/ready"),
             ready_within: Duration::from_secs(30),

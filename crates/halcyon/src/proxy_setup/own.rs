@@ -34,11 +34,11 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
             "token": setup.ticket.token,
         },
         "identity": { "spiffe_id": setup.ticket.identity.as_str() },
-        "workers": setup.workers,
+        "workers": setup.started.workers,
         "state_dir": setup.folder.join("state"),
         "admin": { "address": setup.admin() },
         "readiness": { "address": SocketAddr::new(setup.address, READINESS) },
-        "drain_seconds": 5,
+        "drain_seconds": setup.started.drain.as_secs_f64(),
         "explain": setup.explain,
     });
     if let Some(ready) = &setup.ready {

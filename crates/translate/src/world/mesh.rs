@@ -1,5 +1,6 @@
 //! Settings of the mesh from documents, and those of single gateways.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::istio::{MESH_CONFIG_KEY, MESH_CONFIG_MAP, MeshConfig, MeshProxyConfig, PROXY_CONFIG};
@@ -63,19 +64,19 @@ impl World {
         if !matches!(node.role, Role::Gateway { .. }) {
             return settings.clone();
         }
-        let own = self.annotation_of(node).and_then(MeshProxyConfig::read);
+        let own = self.annotation_of(&node.namespace, &node.workload.name, &node.labels).and_then(MeshProxyConfig::read);
         own.map_or_else(|| settings.clone(), |config| settings.with(&config))
     }
 
-    fn annotation_of(&self, node: &Node) -> Option<&str> {
-        let deployments = || self.deployments.iter().filter(|d| d.namespace() == node.namespace);
-        let pods = || self.pods.iter().filter(|pod| pod.namespace() == node.namespace);
-        let takes = |d: &&Document<Deployment>| d.spec().selector.matches(&node.labels);
+    /// The annotation of the pods of a workload, by its name or its labels.
+    pub(crate) fn annotation_of(&self, namespace: &str, name: &str, labels: &BTreeMap<String, String>) -> Option<&str> {
+        let deployments = || self.deployments.iter().filter(move |d| d.namespace() == namespace);
+        let pods = || self.pods.iter().filter(move |pod| pod.namespace() == namespace);
+        let takes = |d: &&Document<Deployment>| d.spec().selector.matches(labels);
         let is_like = |pod: &&Document<Pod>| {
-            let labels = &pod.resource.meta.labels;
-            !labels.is_empty() && crate::service::selected(labels, &node.labels)
+            let of_pod = &pod.resource.meta.labels;
+            !of_pod.is_empty() && crate::service::selected(of_pod, labels)
         };
-        let name = &*node.workload.name;
         let by_name = deployments().find(|d| d.name() == name).map(|d| &d.resource);
         let by_name = by_name.or_else(|| pods().find(|pod| pod.name() == name).map(|pod| &pod.resource));
         let by_labels = || deployments().find(takes).map(|d| &d.resource);

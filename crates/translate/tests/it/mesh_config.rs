@@ -9,7 +9,7 @@ use model::limits::TcpKeepalive;
 use model::listener::ExpectHeader;
 use model::target::EscapedSlashes;
 use model::{Cluster, Config, HttpProxy, NetworkFilter, RetryPolicy};
-use translate::{Edit, World};
+use translate::{Edit, Inputs, Starting, World};
 
 use crate::mesh::{BOOKINFO, config, gateway, sidecar, world};
 
@@ -259,6 +259,50 @@ fn gateways_have_settings_of_the_mesh_and_of_their_pods() {
     let (found, _) = http(topology, &pod("connectionSettings: {profile: EDGE, httpMaxConcurrentStreams: 9}"));
     assert_eq!((found.limits.max_streams, found.edge.trusted_hops), (Some(9), 2));
     assert!(found.target.merge_slashes);
+}
+
+/// A document of the kind ProxyConfig.
+fn proxy_config(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+}
+
+#[test]
+fn what_a_proxy_is_told_at_its_start() {
+    let labels = [("app".to_owned(), "reviews".to_owned())].into();
+    let start = |documents: &str, annotation: Option<&str>| {
+        let parsed = api::parse("test.yaml", documents);
+        assert_eq!(parsed.problems.iter().filter(|p| p.is_error()).count(), 0, "{:?}", parsed.problems);
+        let resources: Vec<_> = parsed.resources;
+        let world = World::new(Inputs { resources: resources.clone(), ..Inputs::default() });
+        let proxy = Starting { namespace: "default", workload: "reviews-v1", labels: &labels, annotation };
+        let said = world.start(resources.iter(), proxy);
+        let variables: Vec<String> = said.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        (said.concurrency, variables.join(" "), said.termination_drain)
+    };
+    let mesh =
+        settings("defaultConfig: {concurrency: 1, proxyMetadata: {A: mesh, B: mesh}, terminationDrainDuration: 9s}");
+    let root = proxy_config("r", "istio-system", "{concurrency: 2, environmentVariables: {B: root}}");
+    let namespace = proxy_config("n", "default", "{concurrency: 3}");
+    let other = proxy_config("o", "default", "{selector: {matchLabels: {app: ratings}}, concurrency: 9}");
+    let elsewhere = proxy_config("e", "other", "{concurrency: 9}");
+    let own = proxy_config("w", "default", "{selector: {matchLabels: {app: reviews}}, environmentVariables: {C: own}}");
+    let pod = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: reviews-v1, namespace: default}\nspec:\n  selector: {matchLabels: {app: reviews}}\n  template:\n    metadata: {labels: {app: reviews}, annotations: {proxy.istio.io/config: '{concurrency: 4, terminationDrainDuration: 1s}'}}\n    spec: {containers: [{name: c, image: i}]}\n";
+    assert_eq!(start("", None), (None, String::new(), None));
+    assert_eq!(start(&mesh, None), (Some(1), "A=mesh B=mesh".to_owned(), Some(secs(9))));
+    let wide = format!("{mesh}{root}{other}{elsewhere}");
+    assert_eq!(start(&wide, None), (Some(2), "A=mesh B=root".to_owned(), Some(secs(9))));
+    assert_eq!(start(&format!("{wide}{namespace}"), None).0, Some(3));
+    let annotated = format!("{wide}{namespace}{pod}");
+    assert_eq!(start(&annotated, None), (Some(4), "A=mesh B=root".to_owned(), Some(secs(1))));
+    // What its launcher knows counts, such as that of a WorkloadGroup.
+    assert_eq!(start(&annotated, Some("concurrency: 5")).0, Some(5));
+    let all = format!("{annotated}{own}");
+    assert_eq!(start(&all, None), (Some(4), "A=mesh B=root C=own".to_owned(), Some(secs(1))));
+    let selected =
+        format!("{all}{}", proxy_config("a", "default", "{selector: {matchLabels: {app: reviews}}, concurrency: 6}"));
+    assert_eq!(start(&selected, None).0, Some(6), "of two the older one, here by name");
 }
 
 const OPERATOR: &str = "---
