@@ -51,6 +51,7 @@ impl Answer {
 /// Sends one request on a connection of its own.
 pub async fn send(request: &Request, id: &str, names: &Names) -> Result<Answer> {
     let port = names.port(request.to)?;
+    let request = &Request { host: names.fill(&request.host), ..request.clone() };
     let work = async {
         let stream = match (TcpStream::connect(("127.0.0.1", port)).await, &request.wire) {
             // Accepted, and reset before the connection was seen here.

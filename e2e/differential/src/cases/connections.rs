@@ -5,7 +5,7 @@ use crate::case::{Compare, Group, case, get, raw, tcp};
 
 /// The groups.
 pub fn groups() -> Vec<Group> {
-    vec![downstream(), upstream(), raw_tcp(), through_proxies(), told(), told_by_checks()]
+    vec![downstream(), upstream(), raw_tcp(), through_proxies(), named_hosts(), told(), told_by_checks()]
 }
 
 fn certificate(name: &str) -> String {
@@ -169,6 +169,53 @@ fn raw_tcp() -> Group {
             case("a lot", tcp(&"x".repeat(200_000))),
             case("nobody listens", tcp("hello").to("SECOND")),
             case("several at once", tcp("hello")).together(10).compare(Compare::Statuses),
+        ],
+    )
+}
+
+/// Requests and connections go to the hosts that they name.
+fn named_hosts() -> Group {
+    let cache = "dns_cache_config: {name: named, dns_lookup_family: V4_ONLY, max_hosts: 6}";
+    let named = |name: &str, cache: &str| {
+        format!(
+            "- name: {name}\n  connect_timeout: 1s\n  lb_policy: CLUSTER_PROVIDED\n  cluster_type: {{name: envoy.clusters.dynamic_forward_proxy, typed_config: {{'@type': type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig, {cache}}}}}\n"
+        )
+    };
+    let filter = format!(
+        "- name: named\n  typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig, {cache}}}"
+    );
+    let own = "dns_cache_config: {name: own, dns_lookup_family: V4_ONLY}";
+    let by_sni = format!(
+        "- name: FIFTH\n  address: {{socket_address: {{address: 127.0.0.1, port_value: $FIFTH}}}}\n  listener_filters: [{{name: tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}}}]\n  filter_chains:\n  - filters:\n    - name: sni\n      typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig, {own}, port_value: $TLS}}\n    - name: tcp\n      typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: own}}\n"
+    );
+    let table = "
+- {match: {prefix: /own}, route: {cluster: own}}
+- {match: {prefix: /rewritten}, route: {cluster: named, host_rewrite_literal: 'localhost:$B2'}}
+- {match: {prefix: /usual}, route: {cluster: one}}
+- {match: {prefix: /}, route: {cluster: named}}";
+    let bootstrap =
+        routes(table).http_filters(&filter).clusters(&(named("named", cache) + &named("own", own))).listeners(&by_sni);
+    let to = |path: &str, host: &str| get(path).host(host);
+    Group::new(
+        "named hosts",
+        bootstrap.text(),
+        vec![
+            case("with a port", to("/", "localhost:$B1")),
+            case("another port", to("/", "localhost:$B2")),
+            case("in capitals", to("/", "LOCALHOST:$B1")),
+            case("an address", to("/", "127.0.0.1:$B3")),
+            case("by HTTP/2", to("/", "localhost:$B1").h2()),
+            case("nobody listens", to("/", "localhost:$DEAD")),
+            case("not found", to("/", "nobody.invalid")),
+            case("not found, asked again", to("/", "nobody.invalid")),
+            case("not found, gRPC", to("/", "nobody.invalid").header("content-type", "application/grpc")),
+            case("of the usual kind", to("/usual", "nobody.invalid")),
+            case("a host in its place", to("/rewritten", "localhost:$B1")),
+            case("one too many", to("/", "localhost:$B3")).times(2),
+            case("without the filter's cache", to("/own", "localhost:$B1")),
+            case("by server name", to("/", "a.example").to("FIFTH").tls("localhost")),
+            case("by server name, not found", to("/", "a.example").to("FIFTH").tls("nobody.invalid")),
+            case("by server name, none", to("/", "a.example").to("FIFTH").tls("")),
         ],
     )
 }
