@@ -93,7 +93,7 @@ fn names_once<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> Checked {
 
 fn cluster(cluster: &Cluster, path: &str) -> Checked {
     secrets::of_upstream(&cluster.transport, &format!("{path}.transport_socket.typed_config.common_tls_context"))?;
-    if cluster.balancing == Balancing::Provided && cluster.discovery != Discovery::OriginalDestination {
+    if cluster.balancing == Balancing::Provided && !cluster.discovery.is_by_itself() {
         let problem =
             "leaves the choice to the cluster, which makes none; expected the type ORIGINAL_DST, or another policy";
         return wrong(format!("{path}.lb_policy"), problem);

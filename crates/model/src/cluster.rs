@@ -116,7 +116,7 @@ pub enum Discovery {
     OriginalDestination,
     /// The host that a request names, or a TLS connection, is looked up (`envoy.clusters.dynamic_forward_proxy`). Where no
     /// port is named it is 80, or with TLS 443.
-    DynamicForward(DnsCache),
+    DynamicForward(Box<DnsCache>),
 }
 
 impl Discovery {

@@ -253,7 +253,7 @@ impl Members<'_> {
         match &self.service.backing {
             Backing::Workloads(_) | Backing::Fixed(_) => Discovery::Eds(name.clone()),
             Backing::Named if named::is_named(self.service, self.port) => {
-                Discovery::DynamicForward(named::cache(world))
+                Discovery::DynamicForward(named::cache(world).into())
             }
             Backing::Passthrough | Backing::Named => Discovery::OriginalDestination,
             Backing::Dns(_, first_only) => {

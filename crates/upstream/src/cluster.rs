@@ -121,7 +121,7 @@ impl Cluster {
             resolving: AtomicBool::new(false),
             renamed: by_name.then(Arc::default),
             hosts: match &config.discovery {
-                Discovery::DynamicForward(cache) => Some(Box::new(Hosts::new(cache.clone()))),
+                Discovery::DynamicForward(cache) => Some(Box::new(Hosts::new((**cache).clone()))),
                 _ => None,
             },
             breakers: config.circuit_breakers.as_deref().map(|limits| Arc::new(Breakers::new(limits.clone()))),

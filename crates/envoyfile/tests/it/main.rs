@@ -129,7 +129,10 @@ fn limits_to_connections() {
     for (text, expected) in [
         (monitor("0"), "overload_manager.resource_monitors[0].typed_config.max_active_downstream_connections: is 0"),
         (
-            "overload_manager: {actions: [{name: envoy.overload_actions.shrink_heap}]}".into(),
+            monitor("1").replace(
+                "]}",
+                "], actions: [{name: envoy.overload_actions.shrink_heap, triggers: [{name: a, threshold: {value: 0.5}}]}]}",
+            ),
             "overload_manager.actions: is set, but this proxy does not support it",
         ),
         (

@@ -16,7 +16,7 @@ use transport::tls::{ClientOptions, ClientTls, PeerCheck, ServerCheck};
 use crate::rig::*;
 
 fn named(max_hosts: u32) -> Cluster {
-    Cluster::new("named", Discovery::DynamicForward(DnsCache { max_hosts, ..DnsCache::new("d") }))
+    Cluster::new("named", Discovery::DynamicForward(DnsCache { max_hosts, ..DnsCache::new("d") }.into()))
 }
 
 /// A listener whose requests go to the hosts that they name; `tells`: with the filter that says why not.
@@ -51,7 +51,7 @@ fn addresses_may_be_refused() {
     run(async {
         let (at, origin) = (free_address(), named_origin("one").await);
         let refused = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
-        let cluster = Cluster::new("named", Discovery::DynamicForward(DnsCache { refused, ..DnsCache::new("d") }));
+        let cluster = Cluster::new("named", Discovery::DynamicForward(DnsCache { refused, ..DnsCache::new("d") }.into()));
         let _proxy = proxy("a", config(vec![by_host("l", at, true)], vec![cluster])).await;
         let answer = send(at, get(&format!("localhost:{}", origin.port()), "/")).await;
         assert_eq!((answer.status.as_u16(), &*answer.body), (503, "DNS resolution failure"));

@@ -62,7 +62,7 @@ struct Rig {
 }
 
 fn rig(change: impl FnOnce(&mut model::Cluster)) -> Rig {
-    let mut config = model::Cluster::new("c", Discovery::DynamicForward(DnsCache::new("d")));
+    let mut config = model::Cluster::new("c", Discovery::DynamicForward(DnsCache::new("d").into()));
     change(&mut config);
     let (names, worker, cluster) = (Arc::new(Names::default()), worker(), build(config));
     cluster.resolve_on(&Handle::current(), names.clone());

@@ -596,7 +596,7 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
             Discovery::LogicalDns(EndpointSet::new(name, vec![group]))
         }),
         Just(Discovery::OriginalDestination),
-        dns_cache().prop_map(Discovery::DynamicForward),
+        dns_cache().prop_map(|cache| Discovery::DynamicForward(cache.into())),
     ];
     let balancing = prop_oneof![
         Just(Balancing::RoundRobin),
