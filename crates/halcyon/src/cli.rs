@@ -42,7 +42,7 @@ pub enum Command {
     /// Run the control plane.
     Control(ControlArgs),
     /// Put a program into the mesh, unchanged.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run a gateway at the edge of the mesh.
     Gateway(GatewayArgs),
     /// Create or change resources: all of them, or none if one is wrong.

@@ -32,7 +32,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => wait(demo::run(args)),
         Command::Control(args) => wait(control::run(place, args)),
-        Command::Run(args) => wait(run::run(place, args)),
+        Command::Run(args) => wait(run::run(place, *args)),
         Command::Gateway(args) => wait(gateway::run(place, args)),
         Command::Apply(args) => wait(apply::run(client(place)?, args)),
         Command::Get(args) => wait(get::run(client(place)?, args)),

@@ -51,7 +51,8 @@ fn addresses_may_be_refused() {
     run(async {
         let (at, origin) = (free_address(), named_origin("one").await);
         let refused = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
-        let cluster = Cluster::new("named", Discovery::DynamicForward(DnsCache { refused, ..DnsCache::new("d") }.into()));
+        let cluster =
+            Cluster::new("named", Discovery::DynamicForward(DnsCache { refused, ..DnsCache::new("d") }.into()));
         let _proxy = proxy("a", config(vec![by_host("l", at, true)], vec![cluster])).await;
         let answer = send(at, get(&format!("localhost:{}", origin.port()), "/")).await;
         assert_eq!((answer.status.as_u16(), &*answer.body), (503, "DNS resolution failure"));

@@ -62,7 +62,7 @@ pub fn single(value: &Value, field: &FieldDescriptor, rules: Option<&DynamicMess
             ("any", Value::Message(envelope)) => of_type(&envelope, rules)?,
             (_, value) => {
                 if let Some(number) = number(&value) {
-                    ordered(number, rules, |value| self::number(value), |number| number.to_string())?;
+                    ordered(number, rules, self::number, |number| number.to_string())?;
                 }
             }
         }

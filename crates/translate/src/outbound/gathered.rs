@@ -77,7 +77,7 @@ fn at_pipe(
 /// The ports to which a socket could lead that cannot tell services apart; it leads to the first.
 pub(crate) fn candidates<'a>(services: &[&'a Arc<Service>]) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
     let ports = |service: &'a Arc<Service>| service.ports.iter().map(move |port| (&**service, port));
-    services.to_vec().into_iter().flat_map(ports).filter(|(_, port)| port.protocol != Protocol::Udp)
+    services.iter().copied().flat_map(ports).filter(|(_, port)| port.protocol != Protocol::Udp)
 }
 
 /// The hosts by their names with a port; by their names alone for what is asked for at port 80, and at a Unix socket, whose

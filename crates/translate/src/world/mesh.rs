@@ -64,7 +64,8 @@ impl World {
         if !matches!(node.role, Role::Gateway { .. }) {
             return settings.clone();
         }
-        let own = self.annotation_of(&node.namespace, &node.workload.name, &node.labels).and_then(MeshProxyConfig::read);
+        let own =
+            self.annotation_of(&node.namespace, &node.workload.name, &node.labels).and_then(MeshProxyConfig::read);
         own.map_or_else(|| settings.clone(), |config| settings.with(&config))
     }
 

@@ -166,7 +166,8 @@ fn discovery(
         Some(ClusterDiscoveryType::Type(value)) => DiscoveryType::try_from(value)
             .map_err(|_| at.field("type").error(format!("is {value}"), "a way of discovery"))?,
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
-            return dynamic_forward::cluster_type(custom, &at.field("cluster_type")).map(|cache| Discovery::DynamicForward(cache.into()));
+            return dynamic_forward::cluster_type(custom, &at.field("cluster_type"))
+                .map(|cache| Discovery::DynamicForward(cache.into()));
         }
     };
     Ok(match kind {

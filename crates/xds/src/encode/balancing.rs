@@ -94,7 +94,7 @@ fn usual(balancing: &Balancing, cluster: &Cluster) -> Option<(&'static str, Any)
             choice_count,
             active_request_bias,
             slow_start_config: slow_start_config.clone(),
-            locality_lb_config: locality_lb_config.clone(),
+            locality_lb_config,
             ..LeastRequest::default()
         };
         ("envoy.load_balancing_policies.least_request", pack(&policy))

@@ -161,7 +161,7 @@ mod tests {
     fn run(words: &str) -> RunArgs {
         let words = ["halcyon", "run"].into_iter().chain(words.split(' ')).chain(["--", "true"]);
         match Cli::parse_from(words).command {
-            Command::Run(args) => args,
+            Command::Run(args) => *args,
             _ => panic!("not `run`"),
         }
     }

@@ -101,7 +101,7 @@ mod tests {
     fn run(words: &str) -> RunArgs {
         let words = ["halcyon", "run", "--service", "a"].into_iter().chain(words.split_whitespace());
         match Cli::parse_from(words.chain(["--", "true"])).command {
-            Command::Run(args) => args,
+            Command::Run(args) => *args,
             _ => panic!("not `run`"),
         }
     }

@@ -55,7 +55,7 @@ mod tests {
         let words =
             ["halcyon", "run", "--service", "a"].into_iter().chain(words.split_whitespace()).chain(["--", "true"]);
         match Cli::parse_from(words).command {
-            Command::Run(args) => args,
+            Command::Run(args) => *args,
             _ => panic!("not `run`"),
         }
     }
