@@ -506,7 +506,13 @@ const DIFFERENCES: &[Difference] = &[
             "grpc-web: nobody listens, by HTTP/2",
             "header mutation: nobody listens",
             "headers of our own: nobody listens",
+            "named hosts: nobody listens",
         ],
+    },
+    Difference {
+        reason: "Why a host was not found is said in the words of the system's resolver",
+        lines: &["log details"],
+        cases: &["named hosts: not found", "named hosts: not found, asked again", "named hosts: not found, gRPC"],
     },
     Difference {
         reason: "What the transport said is in our own words, in its own field of the log, and not a second time in the details",
