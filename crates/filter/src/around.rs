@@ -65,6 +65,7 @@ impl Around for Alone {
             path: request.uri().path(),
             query: request.uri().query(),
             headers: request.headers(),
+            metadata: request.extensions().get(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::compression::CompressorRule;
 use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::mutation::Mutations;
 use crate::rate_limit::{DescriptorRule, GlobalRateLimitRoute};
-use crate::{Cors, Fault, Fraction, HeaderChanges, LocalRateLimit, Pattern, RetryPolicy};
+use crate::{Cors, Fault, Fraction, HeaderChanges, LocalRateLimit, Metadata, MetadataMatch, Pattern, RetryPolicy};
 
 pub(crate) use find::header_matches;
 pub use find::{Found, HostIndex, Mismatch, NotFound, find, find_host, find_in, host_name, path_matches};
@@ -143,7 +143,7 @@ impl Route {
         Self {
             name: "".into(),
             stat_prefix: None,
-            matches: RouteMatch { path, ignore_case: false, headers: Vec::new(), query: Vec::new(), share: None },
+            matches: RouteMatch::new(path),
             action,
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
@@ -161,11 +161,21 @@ pub struct RouteMatch {
     /// The path's case is not looked at (not for patterns).
     pub ignore_case: bool,
     /// Headers.
-    pub headers: Vec<HeaderMatch>,
+    pub headers: Box<[HeaderMatch]>,
     /// Query parameters.
-    pub query: Vec<QueryMatch>,
+    pub query: Box<[QueryMatch]>,
+    /// What filters said of the exchange before the route is chosen.
+    pub metadata: Box<[MetadataMatch]>,
     /// Only this share of the requests.
     pub share: Option<Fraction>,
+}
+
+impl RouteMatch {
+    /// Every request with such a path.
+    pub fn new(path: PathMatch) -> Self {
+        let (headers, query, metadata) = Default::default();
+        Self { path, ignore_case: false, headers, query, metadata, share: None }
+    }
 }
 
 /// How a path is compared.
@@ -372,6 +382,8 @@ pub struct RequestView<'a> {
     pub query: Option<&'a str>,
     /// The headers.
     pub headers: &'a HeaderMap,
+    /// What filters have said of the exchange so far, if any did.
+    pub metadata: Option<&'a Metadata>,
 }
 
 impl<'a> RequestView<'a> {
@@ -382,6 +394,6 @@ impl<'a> RequestView<'a> {
             Some((path, query)) => (path, Some(query)),
             None => (path, None),
         };
-        Self { method: &Method::GET, scheme: "http", authority, path, query, headers: &NONE }
+        Self { method: &Method::GET, scheme: "http", authority, path, query, headers: &NONE, metadata: None }
     }
 }

@@ -6,6 +6,7 @@ use crate::cluster::Balancing;
 use crate::concurrency::{AdaptiveConcurrency, Baseline};
 use crate::health_check::{HealthCheck, Probe};
 use crate::matcher::{Fraction, HeaderMatch, QueryMatch, QueryValue, StringMatch, ValueMatch};
+use crate::metadata::{MetadataMatch, MetadataValue};
 use crate::route::PathMatch;
 
 /// `/api*` for a prefix, `/api/*` for whole segments, `~/a+` for an expression, the path itself, or `CONNECT`.
@@ -121,6 +122,37 @@ impl fmt::Display for QueryMatch {
     }
 }
 
+/// `payload.groups of jwt is `ops``, a claim with its way.
+impl fmt::Display for MetadataMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let not = if self.invert { "not " } else { "" };
+        write!(f, "{not}{} of {} {}", self.path.join("."), self.filter, self.value)
+    }
+}
+
+/// `is `a``, `is there`, `has a member that is `a``, ...
+impl fmt::Display for MetadataValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("is null"),
+            Self::Number(number) => write!(f, "is {number}"),
+            Self::Range { start, end } => write!(f, "is from {start} to below {end}"),
+            Self::Text(text) => text.fmt(f),
+            Self::Bool(value) => write!(f, "is {value}"),
+            Self::Present(true) => f.write_str("is there"),
+            Self::Present(false) => f.write_str("is nothing at all"),
+            Self::OneOf(member) => write!(f, "has a member that {member}"),
+            Self::Any(any) => match any.split_first() {
+                None => f.write_str("is nothing at all"),
+                Some((first, rest)) => {
+                    first.fmt(f)?;
+                    rest.iter().try_for_each(|other| write!(f, " or {other}"))
+                }
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -134,7 +166,16 @@ mod tests {
         let second = Duration::from_secs(1);
         let fixed = AdaptiveConcurrency::new(second / 10, Baseline::Fixed(second / 50));
         let user = HeaderMatch::text(HeaderKey::parse("x-user").unwrap(), StringMatch::exact("jason"));
+        let dev = MetadataValue::Text(StringMatch::exact("dev"));
+        let either = MetadataValue::Any(vec![dev.clone(), MetadataValue::OneOf(Box::new(dev))]);
+        let groups = MetadataMatch {
+            filter: "jwt".into(),
+            path: vec!["payload".into(), "groups".into()],
+            value: either,
+            invert: false,
+        };
         for (found, expected) in [
+            (groups.to_string(), "payload.groups of jwt is `dev` or has a member that is `dev`"),
             (user.to_string(), "x-user is `jason`"),
             (HeaderMatch { invert: true, ..user }.to_string(), "not x-user is `jason`"),
             (ValueMatch::Range { start: 1, end: 10 }.to_string(), "is from 1 to 9"),

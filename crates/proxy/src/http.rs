@@ -136,5 +136,6 @@ pub(crate) fn view_of(request: &Request<Body>) -> RequestView<'_> {
         path: request.uri().path(),
         query: request.uri().query(),
         headers: request.headers(),
+        metadata: request.extensions().get(),
     }
 }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use base::host::split_authority;
 
 use super::{PathMatch, RequestView, Route, RouteConfiguration, RouteMatch, VirtualHost};
-use crate::Fraction;
 use crate::matcher::{HeaderKey, HeaderMatch, QueryMatch, header_text, starts_with};
+use crate::{Fraction, MetadataMatch};
 
 /// Finds virtual hosts by name without walking through them: exact names by hash, wildcards by length.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +129,8 @@ pub enum Mismatch<'a> {
     Header(&'a HeaderMatch),
     /// One on a query parameter.
     Query(&'a QueryMatch),
+    /// One on what filters say of the exchange.
+    Metadata(&'a MetadataMatch),
     /// It is not of the share.
     Share(Fraction),
 }
@@ -149,6 +151,9 @@ impl RouteMatch {
         }
         if let Some(query) = self.query.iter().find(|q| !q.matches(request.query)) {
             return Some(Mismatch::Query(query));
+        }
+        if let Some(metadata) = self.metadata.iter().find(|m| !m.matches(request.metadata)) {
+            return Some(Mismatch::Metadata(metadata));
         }
         self.share.filter(|share| !share.takes(draw)).map(Mismatch::Share)
     }
@@ -263,8 +268,8 @@ mod tests {
     #[test]
     fn all_conditions_together() {
         let matches = RouteMatch {
-            headers: vec![HeaderMatch::text(HeaderKey::Method, StringMatch::exact("GET"))],
-            query: vec![QueryMatch { name: "q".into(), value: QueryValue::Present(true) }],
+            headers: [HeaderMatch::text(HeaderKey::Method, StringMatch::exact("GET"))].into(),
+            query: [QueryMatch { name: "q".into(), value: QueryValue::Present(true) }].into(),
             ..on(PathMatch::Prefix("/".into()))
         };
         check(matches.clone(), RequestView::get("h", "/a?q=1"), true);

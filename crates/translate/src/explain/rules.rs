@@ -123,6 +123,7 @@ pub fn why(mismatch: &Mismatch<'_>, request: &RequestView<'_>) -> String {
             format!("it asks for: {header}; {value}")
         }
         Mismatch::Query(query) => format!("it asks for a query in which {query}"),
+        Mismatch::Metadata(said) => format!("it asks that {said}"),
         Mismatch::Share(share) => format!("it takes a share of the requests only: {share}"),
     }
 }

@@ -161,7 +161,8 @@ fn matches(condition: &HttpMatchRequest) -> RouteMatch {
         path: path(condition.uri.as_ref()),
         ignore_case: condition.ignore_uri_case,
         headers: pseudo.chain(with).chain(without).collect(),
-        query: query(&condition.query_params),
+        query: query(&condition.query_params).into(),
+        metadata: Box::default(),
         share: None,
     }
 }

@@ -1,15 +1,20 @@
 //! Matching of texts, headers and query parameters, and shares.
 
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
-use model::{Fraction, Pattern, StringMatch};
+use model::metadata::MetadataValue;
+use model::{Fraction, MetadataMatch, Pattern, StringMatch};
 use proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use proto::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use proto::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use proto::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher};
-use proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
+use proto::envoy::r#type::matcher::v3::metadata_matcher::path_segment::Segment;
+use proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use proto::envoy::r#type::matcher::v3::{
+    MetadataMatcher, RegexMatcher, StringMatcher, ValueMatcher, double_matcher, list_matcher,
+};
 use proto::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 
-use super::{At, Decoded, required, take};
+use super::{At, Decoded, each, filled, required, take};
 
 pub(super) fn string(value: StringMatcher, at: &At<'_>) -> Decoded<StringMatch> {
     take!(value, at, StringMatcher {
@@ -105,6 +110,49 @@ pub(super) fn query(value: QueryParameterMatcher, at: &At<'_>) -> Decoded<QueryM
         }
     };
     Ok(QueryMatch { name, value })
+}
+
+/// A condition on what filters say of an exchange.
+pub(super) fn metadata(value: MetadataMatcher, at: &At<'_>) -> Decoded<MetadataMatch> {
+    take!(value, at, MetadataMatcher {
+        used { filter, path, value, invert }
+        harmless {}
+        refused {}
+    });
+    let filter = named(filter, &at.field("filter"))?;
+    let at_path = at.field("path");
+    let path = each(filled(path, &at_path)?, &at_path, |segment, at| {
+        let Segment::Key(key) = required(segment.segment, at)?;
+        named(key, &at.field("key"))
+    })?;
+    let value = required(value, &at.field("value"))?;
+    Ok(MetadataMatch { filter, path, value: metadata_value(value, &at.field("value"))?, invert })
+}
+
+fn named(name: String, at: &At<'_>) -> Decoded<String> {
+    if name.is_empty() { Err(at.error("is empty", "a name")) } else { Ok(name) }
+}
+
+fn metadata_value(value: ValueMatcher, at: &At<'_>) -> Decoded<MetadataValue> {
+    use proto::envoy::r#type::matcher::v3::value_matcher::MatchPattern as Pattern;
+    Ok(match required(value.match_pattern, at)? {
+        Pattern::NullMatch(_) => MetadataValue::Null,
+        Pattern::DoubleMatch(number) => match required(number.match_pattern, &at.field("double_match"))? {
+            double_matcher::MatchPattern::Exact(number) => MetadataValue::Number(number),
+            double_matcher::MatchPattern::Range(range) => MetadataValue::Range { start: range.start, end: range.end },
+        },
+        Pattern::StringMatch(text) => MetadataValue::Text(string(text, &at.field("string_match"))?),
+        Pattern::BoolMatch(wanted) => MetadataValue::Bool(wanted),
+        Pattern::PresentMatch(wanted) => MetadataValue::Present(wanted),
+        Pattern::ListMatch(list) => {
+            let at = at.field("list_match");
+            let list_matcher::MatchPattern::OneOf(member) = required(list.match_pattern, &at)?;
+            MetadataValue::OneOf(Box::new(metadata_value(*member, &at.field("one_of"))?))
+        }
+        Pattern::OrMatch(any) => {
+            MetadataValue::Any(each(any.value_matchers, &at.field("or_match.value_matchers"), metadata_value)?)
+        }
+    })
 }
 
 /// A share; more than all is all.

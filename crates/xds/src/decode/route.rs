@@ -148,9 +148,9 @@ const ACTIONS: &str = "`route`, `redirect` or `direct_response`";
 
 fn route_match(value: wire::RouteMatch, at: &At<'_>) -> Decoded<RouteMatch> {
     take!(value, at, wire::RouteMatch {
-        used { case_sensitive, runtime_fraction, headers, query_parameters, path_specifier }
+        used { case_sensitive, runtime_fraction, headers, query_parameters, path_specifier, dynamic_metadata }
         harmless {}
-        refused { cookies, grpc, tls_context, dynamic_metadata, filter_state }
+        refused { cookies, grpc, tls_context, filter_state }
     });
     let path = match required(path_specifier, at)? {
         PathSpecifier::Prefix(path) => PathMatch::Prefix(path),
@@ -166,8 +166,9 @@ fn route_match(value: wire::RouteMatch, at: &At<'_>) -> Decoded<RouteMatch> {
     Ok(RouteMatch {
         path,
         ignore_case: case_sensitive.is_some_and(|sensitive| !sensitive.value),
-        headers: each(headers, &at.field("headers"), matcher::header)?,
-        query: each(query_parameters, &at.field("query_parameters"), matcher::query)?,
+        headers: each(headers, &at.field("headers"), matcher::header)?.into(),
+        query: each(query_parameters, &at.field("query_parameters"), matcher::query)?.into(),
+        metadata: each(dynamic_metadata, &at.field("dynamic_metadata"), matcher::metadata)?.into(),
         share: runtime_fraction.map(|share| matcher::runtime_percent(share, &at_share)).transpose()?,
     })
 }

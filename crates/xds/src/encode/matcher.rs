@@ -1,13 +1,19 @@
 //! Matching of texts, headers and query parameters, and shares.
 
 use model::matcher::{HeaderMatch, QueryMatch, QueryValue, ValueMatch};
-use model::{Fraction, Pattern, StringMatch};
+use model::metadata::MetadataValue;
+use model::{Fraction, MetadataMatch, Pattern, StringMatch};
 use proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use proto::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use proto::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
 use proto::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher};
-use proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
-use proto::envoy::r#type::v3::{FractionalPercent, Int64Range, fractional_percent::DenominatorType};
+use proto::envoy::r#type::matcher::v3::metadata_matcher::{PathSegment, path_segment::Segment};
+use proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use proto::envoy::r#type::matcher::v3::{
+    DoubleMatcher, ListMatcher, MetadataMatcher, OrMatcher, RegexMatcher, StringMatcher, ValueMatcher, double_matcher,
+    list_matcher,
+};
+use proto::envoy::r#type::v3::{DoubleRange, FractionalPercent, Int64Range, fractional_percent::DenominatorType};
 
 pub(super) fn string(text: &StringMatch) -> StringMatcher {
     let (pattern, ignore_case) = match text {
@@ -44,6 +50,39 @@ pub(super) fn query(query: &QueryMatch) -> QueryParameterMatcher {
         QueryValue::Text(text) => QueryParameterMatchSpecifier::StringMatch(string(text)),
     };
     QueryParameterMatcher { name: query.name.clone(), query_parameter_match_specifier: Some(specifier) }
+}
+
+pub(super) fn metadata(condition: &MetadataMatch) -> MetadataMatcher {
+    let segment = |key: &String| PathSegment { segment: Some(Segment::Key(key.clone())) };
+    MetadataMatcher {
+        filter: condition.filter.clone(),
+        path: condition.path.iter().map(segment).collect(),
+        value: Some(metadata_value(&condition.value)),
+        invert: condition.invert,
+    }
+}
+
+fn metadata_value(value: &MetadataValue) -> ValueMatcher {
+    use proto::envoy::r#type::matcher::v3::value_matcher::{MatchPattern as Pattern, NullMatch};
+    let number = |pattern| Pattern::DoubleMatch(DoubleMatcher { match_pattern: Some(pattern) });
+    let pattern = match value {
+        MetadataValue::Null => Pattern::NullMatch(NullMatch {}),
+        MetadataValue::Number(it) => number(double_matcher::MatchPattern::Exact(*it)),
+        MetadataValue::Range { start, end } => {
+            number(double_matcher::MatchPattern::Range(DoubleRange { start: *start, end: *end }))
+        }
+        MetadataValue::Text(text) => Pattern::StringMatch(string(text)),
+        MetadataValue::Bool(wanted) => Pattern::BoolMatch(*wanted),
+        MetadataValue::Present(wanted) => Pattern::PresentMatch(*wanted),
+        MetadataValue::OneOf(member) => {
+            let member = list_matcher::MatchPattern::OneOf(Box::new(metadata_value(member)));
+            Pattern::ListMatch(Box::new(ListMatcher { match_pattern: Some(member) }))
+        }
+        MetadataValue::Any(any) => {
+            Pattern::OrMatch(OrMatcher { value_matchers: any.iter().map(metadata_value).collect() })
+        }
+    };
+    ValueMatcher { match_pattern: Some(pattern) }
 }
 
 pub(super) fn percent(share: Fraction) -> FractionalPercent {

@@ -107,6 +107,7 @@ fn route_match(matches: &RouteMatch) -> wire::RouteMatch {
         runtime_fraction: matches.share.map(matcher::runtime_percent),
         headers: matches.headers.iter().map(|header: &HeaderMatch| matcher::header(header)).collect(),
         query_parameters: matches.query.iter().map(|query: &QueryMatch| matcher::query(query)).collect(),
+        dynamic_metadata: matches.metadata.iter().map(matcher::metadata).collect(),
         ..wire::RouteMatch::default()
     }
 }
