@@ -18,6 +18,7 @@
 //! assert_eq!(&*route::find(&table, &index, &request, 0).unwrap().host.name, "all");
 //! ```
 
+pub mod access;
 pub mod access_log;
 pub mod address;
 pub mod buffer;
@@ -54,6 +55,7 @@ pub mod tls;
 pub mod words;
 mod workload;
 
+pub use access::Access;
 pub use access_log::AccessLog;
 pub use address::Address;
 pub use buffer::Buffer;
