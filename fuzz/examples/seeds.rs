@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::{Config, Locality};
-use transport::proxy_header::Version;
 use translate::workload::reference;
 use translate::{Capture, GatewayEdge, InboundPort, Inputs, Node, Role, Workload, World};
+use transport::proxy_header::Version;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -146,7 +146,9 @@ fn answers() -> Vec<Vec<u8>> {
     ];
     let kinds = |answers: &[&[u8]], first: u8| -> Vec<Vec<u8>> {
         let methods = (0..4).map(|method| first | method << 1);
-        methods.flat_map(|how| answers.iter().map(move |answer| [&[how], *answer].concat()).collect::<Vec<_>>()).collect()
+        methods
+            .flat_map(|how| answers.iter().map(move |answer| [&[how], *answer].concat()).collect::<Vec<_>>())
+            .collect()
     };
     [kinds(&http1, 0), kinds(&http2, 1)].concat()
 }
