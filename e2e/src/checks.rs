@@ -1,5 +1,6 @@
 //! The list itself, a file for each of its parts.
 
+mod access;
 mod basic;
 mod clients;
 mod disk;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Check> {
         basic::checks(),
         routing::checks(),
         identity::checks(),
+        access::checks(),
         input::checks(),
         disk::checks(),
         malformed::checks(),

@@ -399,11 +399,29 @@ impl Mesh {
         answer["version"].as_u64().context("halcyon apply -o json names no version")
     }
 
-    /// Back to the rules with which it began: Bookinfo, its gateway, its subsets.
-    pub async fn clear(&self) -> Result<()> {
-        for kind in ["virtualservice", "destinationrule", "peerauthentication"] {
+    /// Applies rules that a check wrote itself, and waits as [`Mesh::apply`] does.
+    pub async fn apply_text(&self, name: &str, text: &str) -> Result<()> {
+        self.apply(&[self.place.write(name, text)?]).await
+    }
+
+    /// Deletes everything of these kinds.
+    pub async fn forget(&self, kinds: &[&str]) -> Result<()> {
+        for kind in kinds {
             self.halcyon(&["delete", kind, "--all", "--ignore-not-found"]).await?.good().context("halcyon delete")?;
         }
+        Ok(())
+    }
+
+    /// Back to the rules with which it began: Bookinfo, its gateway, its subsets.
+    pub async fn clear(&self) -> Result<()> {
+        self.forget(&[
+            "virtualservice",
+            "destinationrule",
+            "peerauthentication",
+            "authorizationpolicy",
+            "requestauthentication",
+        ])
+        .await?;
         self.apply(&["gateway.yaml", "destination-rules.yaml"].map(|name| self.place.rule(name))).await
     }
 }
