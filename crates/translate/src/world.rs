@@ -13,8 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
+use api::istio::{AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
+use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
 use ipnet::IpNet;
@@ -80,6 +80,7 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
+    pub(crate) authorization_policies: Arc<Vec<Document<AuthorizationPolicy>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
@@ -93,6 +94,9 @@ pub struct World {
     given: Arc<MeshSettings>,
     deployments: Arc<Vec<Document<Deployment>>>,
     pods: Arc<Vec<Document<Pod>>>,
+    /// Namespaces and accounts that are written down.
+    namespaces: Arc<Vec<Document<Namespace>>>,
+    accounts: Arc<Vec<Document<ServiceAccount>>>,
     /// Rules by the hosts that they are for.
     virtual_by_host: Arc<Rules>,
     destination_by_host: Arc<Rules>,
@@ -125,6 +129,7 @@ impl World {
             gateways: Document::all(&resources),
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
+            authorization_policies: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
@@ -133,6 +138,8 @@ impl World {
             ingress_classes: Document::all(&resources),
             deployments: Document::all(&resources),
             pods: Document::all(&resources),
+            namespaces: Document::all(&resources),
+            accounts: Document::all(&resources),
             settings: Arc::new(effective),
             given: Arc::new(settings),
             mesh_configs,
@@ -247,6 +254,29 @@ impl World {
             self.deployments.iter().map(Document::namespace).chain(self.pods.iter().map(Document::namespace));
         let all: BTreeSet<&str> = running.chain(described).collect();
         all.into_iter().collect()
+    }
+
+    /// Every namespace that something says is there.
+    pub(crate) fn known_namespaces(&self) -> BTreeSet<&str> {
+        let written = self.namespaces.iter().map(Document::name);
+        let accounts = self.accounts.iter().map(Document::namespace);
+        let of_services = self.services().map(|service| service.namespace.as_str());
+        let policies = self.authorization_policies.iter().map(Document::namespace);
+        let all = written.chain(accounts).chain(of_services).chain(policies).chain(self.namespaces());
+        all.chain([self.settings.root_namespace.as_str()]).collect()
+    }
+
+    /// Every service account, with its namespace, that is written down or that something runs as.
+    pub(crate) fn known_accounts(&self) -> BTreeSet<(&str, &str)> {
+        let written = self.accounts.iter().map(|account| (account.namespace(), account.name()));
+        let running = self.workloads.iter().map(|w| (w.namespace.as_str(), w.service_account.as_str()));
+        let described = self.deployments.iter().map(|d| (d.namespace(), d.spec().template.spec.service_account()));
+        let pods = self.pods.iter().map(|pod| (pod.namespace(), pod.spec().service_account()));
+        let entries = self.workload_entries.iter().filter_map(|entry| match &entry.spec {
+            Spec::WorkloadEntry(spec) => Some((entry.namespace(), spec.service_account.as_str())),
+            _ => None,
+        });
+        written.chain(running).chain(described).chain(pods).chain(entries).collect()
     }
 
     /// The labels of the workloads that run in a namespace.
