@@ -4,13 +4,16 @@
 //! then those of AUDIT, of DENY and of ALLOW are asked. A policy in the root namespace is for all namespaces, and none takes
 //! the place of another.
 
-pub mod rule;
+pub mod graph;
+pub mod question;
+pub(crate) mod rule;
 mod text;
 pub(crate) mod trust;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::istio::{AccessAction, AccessRule, AuthorizationPolicy, TargetRef};
+use api::istio::{AccessAction, AuthorizationPolicy, TargetRef};
 use model::access::{Access, Action, Condition, ConnectionAccess, Policy, Rules};
 
 use crate::node::{Node, Role};
@@ -50,7 +53,7 @@ pub struct Subject<'a> {
     /// Its namespace.
     pub namespace: &'a str,
     /// Its labels.
-    pub labels: &'a std::collections::BTreeMap<String, String>,
+    pub labels: &'a BTreeMap<String, String>,
     /// It is a gateway.
     pub is_gateway: bool,
 }
@@ -65,7 +68,7 @@ impl<'a> Subject<'a> {
 
 impl World {
     /// The policies that concern a workload, the oldest first.
-    pub fn authorization_policies<'a>(
+    pub(crate) fn access_policies<'a>(
         &'a self,
         subject: Subject<'a>,
     ) -> impl Iterator<Item = &'a Document<AuthorizationPolicy>> {
@@ -77,7 +80,7 @@ impl World {
 
     /// What is asked at a workload, by action and in the order in which it is asked. Actions without policies are left out.
     pub fn access_layers(&self, subject: Subject<'_>, tcp: bool, ports: Ports) -> Vec<Layer> {
-        let policies: Vec<_> = self.authorization_policies(subject).collect();
+        let policies: Vec<_> = self.access_policies(subject).collect();
         let of_action = |action| {
             let of_action: Vec<_> = policies.iter().copied().filter(|policy| policy.spec().action == action).collect();
             layer(action, &of_action, |document| self.reading(document, tcp, ports))
@@ -218,9 +221,4 @@ fn never() -> Policy {
         permissions: vec![Condition::Not(Box::new(permission))],
         principals: vec![Condition::Not(Box::new(principal))],
     }
-}
-
-/// Does anything of a rule ask for what connections do not have?
-pub fn asks_for_http(rule: &AccessRule) -> bool {
-    !rule::http_fields(rule).is_empty()
 }

@@ -20,7 +20,7 @@ use api::{Level, Problem, Resource};
 use crate::world::World;
 
 pub(crate) use references::nearest_host;
-pub(crate) use selection::pairs;
+pub(crate) use selection::{labels_of, pairs};
 
 /// Every reference that leads nowhere and every contradiction, with the place where it was written and what traffic gets
 /// that meets it. It does not depend on which workloads run.

@@ -1,6 +1,7 @@
 //! Everything at one version, with the indexes that translation asks. A version is made from nothing ([`World::new`]) or,
 //! at the cost of what is different, from the one before ([`World::next`]); both give the same.
 
+mod accounts;
 mod change;
 mod document;
 mod edit;
@@ -256,29 +257,6 @@ impl World {
         all.into_iter().collect()
     }
 
-    /// Every namespace that something says is there.
-    pub(crate) fn known_namespaces(&self) -> BTreeSet<&str> {
-        let written = self.namespaces.iter().map(Document::name);
-        let accounts = self.accounts.iter().map(Document::namespace);
-        let of_services = self.services().map(|service| service.namespace.as_str());
-        let policies = self.authorization_policies.iter().map(Document::namespace);
-        let all = written.chain(accounts).chain(of_services).chain(policies).chain(self.namespaces());
-        all.chain([self.settings.root_namespace.as_str()]).collect()
-    }
-
-    /// Every service account, with its namespace, that is written down or that something runs as.
-    pub(crate) fn known_accounts(&self) -> BTreeSet<(&str, &str)> {
-        let written = self.accounts.iter().map(|account| (account.namespace(), account.name()));
-        let running = self.workloads.iter().map(|w| (w.namespace.as_str(), w.service_account.as_str()));
-        let described = self.deployments.iter().map(|d| (d.namespace(), d.spec().template.spec.service_account()));
-        let pods = self.pods.iter().map(|pod| (pod.namespace(), pod.spec().service_account()));
-        let entries = self.workload_entries.iter().filter_map(|entry| match &entry.spec {
-            Spec::WorkloadEntry(spec) => Some((entry.namespace(), spec.service_account.as_str())),
-            _ => None,
-        });
-        written.chain(running).chain(described).chain(pods).chain(entries).collect()
-    }
-
     /// The labels of the workloads that run in a namespace.
     pub(crate) fn running<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a BTreeMap<String, String>> {
         self.workloads.iter().filter(move |workload| workload.namespace == namespace).map(|workload| &workload.labels)
@@ -289,8 +267,8 @@ impl World {
         self.known(&service.host).map_or_else(BTreeSet::new, |known| self.identities_of(known))
     }
 
-    /// The identity that an account stands for.
-    pub(crate) fn identity(&self, namespace: &str, account: &str) -> Option<String> {
+    /// The identity that an account stands for, as a SPIFFE ID.
+    pub fn identity(&self, namespace: &str, account: &str) -> Option<String> {
         SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
     }
 

@@ -1,0 +1,233 @@
+//! Who may do what: questions and answers between the API's words and translation's. The command line asks about files in the
+//! same way.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use api::DEFAULT_NAMESPACE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use model::metadata::{Metadata, Value};
+use model::route::RequestView;
+use serde_json::Value as Json;
+use translate::World;
+use translate::access::Subject;
+use translate::access::graph::{self, May};
+use translate::access::question::{self, Because, Called, Place, Question};
+
+use crate::v1::{
+    AccessAnswer, AccessAnswers, AccessEdge, AccessField, AccessGraph, AccessMiss, AccessQuestion, AccessRequest,
+    AccessRule, AccessTry,
+};
+
+/// What becomes of a request or connection.
+///
+/// # Errors
+/// Why nothing can be said of it.
+pub fn answers(world: &World, asked: &AccessRequest) -> Result<AccessAnswers, String> {
+    let identity = identity(world, asked)?;
+    let called = called(world, asked)?;
+    let written = Written::of(&asked.question)?;
+    let answers: Vec<AccessAnswer> =
+        called.iter().map(|called| one(world, called, identity.as_deref(), &written)).collect();
+    let all = answers.iter().all(|answer| answer.decision == "allow");
+    Ok(AccessAnswers { decision: decision(all), answers })
+}
+
+/// Who may call whom.
+pub fn graph(world: &World) -> AccessGraph {
+    let edge = |edge: graph::Edge| AccessEdge {
+        from: edge.from.map_or("*".to_owned(), |(namespace, account)| format!("{namespace}/{account}")),
+        to: edge.to,
+        port: edge.port,
+        may: if edge.may == May::All { "all" } else { "some" }.to_owned(),
+        by: edge.by.into_iter().collect(),
+    };
+    AccessGraph { edges: graph::graph(world).into_iter().map(edge).collect() }
+}
+
+fn decision(allowed: bool) -> String {
+    if allowed { "allow" } else { "deny" }.to_owned()
+}
+
+/// The identity of the caller, as a SPIFFE ID.
+fn identity(world: &World, asked: &AccessRequest) -> Result<Option<String>, String> {
+    if let Some(name) = &asked.from {
+        let unknown = || format!("nobody in the namespace `{}` is called `{name}`", asked.namespace);
+        return world.identity_of_caller(&asked.namespace, name).map(Some).ok_or_else(unknown);
+    }
+    let source = &asked.question.source;
+    match (&source.principal, &source.namespace, &source.account) {
+        (None, None, None) => Ok(None),
+        (Some(principal), namespace, account) => {
+            let whole = principal.strip_prefix("spiffe://").unwrap_or(principal);
+            let parts: Vec<&str> = whole.split('/').collect();
+            let [_, "ns", of, "sa", name] = parts[..] else {
+                return Err(format!("`{principal}` is no identity; expected `TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT`"));
+            };
+            for (what, said, is) in [("namespace", namespace, of), ("account", account, name)] {
+                if said.as_ref().is_some_and(|said| said != is) {
+                    return Err(format!("the source's principal and its {what} do not agree; leave one of them out"));
+                }
+            }
+            Ok(Some(format!("spiffe://{whole}")))
+        }
+        (None, Some(namespace), account) => {
+            let account = account.as_deref().unwrap_or("default");
+            let unfit = || format!("`{namespace}` and `{account}` make no identity");
+            world.identity(namespace, account).map(Some).ok_or_else(unfit)
+        }
+        (None, None, Some(_)) => Err("an account belongs to a namespace; say `namespace` beside it".to_owned()),
+    }
+}
+
+/// Who is called: a workload that is written in full, or those of a service.
+fn called(world: &World, asked: &AccessRequest) -> Result<Vec<Called>, String> {
+    let written = &asked.question.destination;
+    let Some(host) = &asked.to else {
+        let tcp = match asked.question.protocol.as_deref() {
+            None | Some("http") => false,
+            Some("tcp") => true,
+            Some(other) => return Err(format!("`{other}` is not a protocol; expected `http` or `tcp`")),
+        };
+        return Ok(vec![Called {
+            namespace: written.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+            labels: written.labels.clone(),
+            is_gateway: written.gateway,
+            port: written.port.ok_or("the destination has no port; expected the port of its program")?,
+            tcp,
+            takes_identities: true,
+        }]);
+    };
+    question::called(world, &asked.namespace, host, asked.port)
+}
+
+/// A request's parts in the forms in which they are looked at.
+struct Written {
+    method: Method,
+    path: String,
+    host: String,
+    headers: HeaderMap,
+    metadata: Metadata,
+    source: IpAddr,
+    remote: IpAddr,
+    destination: IpAddr,
+    sni: Option<String>,
+}
+
+impl Written {
+    fn of(asked: &AccessQuestion) -> Result<Self, String> {
+        let bad = |what: &str, text: &str| format!("`{text}` is not {what}");
+        let method = asked.method.as_deref().unwrap_or("GET");
+        let path = asked.path.as_deref().unwrap_or("/");
+        if !path.starts_with('/') {
+            return Err(format!("`{path}` is not a path; expected one that begins with `/`"));
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in &asked.headers {
+            let key = HeaderName::try_from(name.as_str()).map_err(|_| bad("the name of a header", name))?;
+            headers.append(key, HeaderValue::try_from(value.as_str()).map_err(|_| bad("the value of a header", value))?);
+        }
+        let mut metadata = Metadata::default();
+        if !asked.claims.is_empty() {
+            let claims = asked.claims.iter().map(|(name, claim)| (name.clone(), value(claim)));
+            metadata.of("envoy.filters.http.jwt_authn").insert("payload".to_owned(), Value::Fields(claims.collect()));
+        }
+        let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let source = asked.source.ip.unwrap_or(unspecified);
+        Ok(Self {
+            method: Method::try_from(method).map_err(|_| bad("a method", method))?,
+            path: path.to_owned(),
+            host: asked.host.clone().unwrap_or_default(),
+            headers,
+            metadata,
+            source,
+            remote: asked.source.remote_ip.unwrap_or(source),
+            destination: asked.destination.ip.unwrap_or(unspecified),
+            sni: asked.sni.clone(),
+        })
+    }
+}
+
+fn value(claim: &Json) -> Value {
+    match claim {
+        Json::Null => Value::Null,
+        Json::Bool(is) => Value::Bool(*is),
+        Json::Number(number) => Value::Number(number.as_f64().unwrap_or_default()),
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(list) => Value::List(list.iter().map(value).collect()),
+        Json::Object(map) => Value::Fields(map.iter().map(|(name, claim)| (name.clone(), value(claim))).collect()),
+    }
+}
+
+fn one(world: &World, called: &Called, identity: Option<&str>, written: &Written) -> AccessAnswer {
+    let view = RequestView {
+        method: &written.method,
+        headers: &written.headers,
+        metadata: Some(&written.metadata),
+        ..RequestView::get(&written.host, &written.path)
+    };
+    let question = Question {
+        subject: Subject { namespace: &called.namespace, labels: &called.labels, is_gateway: called.is_gateway },
+        identity: identity.filter(|_| called.takes_identities),
+        source: written.source,
+        remote: written.remote,
+        destination: (written.destination, called.port).into(),
+        request: (!called.tcp).then_some(view),
+        server_name: written.sni.as_deref(),
+    };
+    let found = question::answer(world, &question);
+    let (by, nearest) = match &found.because {
+        Because::Refused(place) | Because::Allowed(place) => (Some(rule(place)), None),
+        Because::NotAllowed(missed) => (None, missed.as_ref().map(miss)),
+        Because::NoPolicy | Because::NotRefused => (None, None),
+    };
+    let tried = found.tried.iter().map(|(action, allowed, by)| AccessTry {
+        action: action.as_str().to_owned(),
+        decision: decision(*allowed),
+        by: by.as_ref().map(rule),
+    });
+    AccessAnswer {
+        workload: title(&called.namespace, &called.labels),
+        decision: decision(found.allowed),
+        reason: reason(&found.because),
+        by,
+        nearest,
+        audited: found.audited.iter().map(rule).collect(),
+        dry_run: tried.collect(),
+        policies: found.policies.iter().map(|policy| format!("{} ({})", policy.key(), policy.origin)).collect(),
+    }
+}
+
+/// `default: app=reviews, version=v1`
+fn title(namespace: &str, labels: &BTreeMap<String, String>) -> String {
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if labels.is_empty() { namespace.to_owned() } else { format!("{namespace}: {}", labels.join(", ")) }
+}
+
+fn reason(because: &Because) -> String {
+    let named = |place: &Place| format!("rule {} of `{}` ({})", place.rule, place.policy.key(), place.at);
+    match because {
+        Because::NoPolicy => "no policy concerns the workload, so everything may pass".to_owned(),
+        Because::NotRefused => "no rule refuses it, and no policy allows only some".to_owned(),
+        Because::Refused(by) => format!("{} refuses it", named(by)),
+        Because::Allowed(by) => format!("{} allows it", named(by)),
+        Because::NotAllowed(None) => "only what policies allow may pass, and none of them allows anything".to_owned(),
+        Because::NotAllowed(Some(missed)) => {
+            format!("only what policies allow may pass, and none allows it; nearest is {}", named(&missed.rule))
+        }
+    }
+}
+
+fn rule(place: &Place) -> AccessRule {
+    let policy = format!("{}/{}", place.policy.namespace(), place.policy.meta.name);
+    AccessRule { policy, rule: place.rule, at: place.at.clone() }
+}
+
+fn miss(missed: &question::Missed) -> AccessMiss {
+    let failed = missed.lacks.iter().map(|lack| AccessField {
+        field: lack.field.clone(),
+        at: lack.at.clone(),
+        reason: lack.words.clone(),
+    });
+    AccessMiss { rule: rule(&missed.rule), failed: failed.collect() }
+}
