@@ -1,7 +1,6 @@
 //! Who may do what: questions and answers between the API's words and translation's. The command line asks about files in the
 //! same way.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use api::DEFAULT_NAMESPACE;
@@ -187,34 +186,14 @@ fn one(world: &World, called: &Called, identity: Option<&str>, written: &Written
         by: by.as_ref().map(rule),
     });
     AccessAnswer {
-        workload: title(&called.namespace, &called.labels),
+        workload: called.title(),
         decision: decision(found.allowed),
-        reason: reason(&found.because),
+        reason: found.because.to_string(),
         by,
         nearest,
         audited: found.audited.iter().map(rule).collect(),
         dry_run: tried.collect(),
         policies: found.policies.iter().map(|policy| format!("{} ({})", policy.key(), policy.origin)).collect(),
-    }
-}
-
-/// `default: app=reviews, version=v1`
-fn title(namespace: &str, labels: &BTreeMap<String, String>) -> String {
-    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    if labels.is_empty() { namespace.to_owned() } else { format!("{namespace}: {}", labels.join(", ")) }
-}
-
-fn reason(because: &Because) -> String {
-    let named = |place: &Place| format!("rule {} of `{}` ({})", place.rule, place.policy.key(), place.at);
-    match because {
-        Because::NoPolicy => "no policy concerns the workload, so everything may pass".to_owned(),
-        Because::NotRefused => "no rule refuses it, and no policy allows only some".to_owned(),
-        Because::Refused(by) => format!("{} refuses it", named(by)),
-        Because::Allowed(by) => format!("{} allows it", named(by)),
-        Because::NotAllowed(None) => "only what policies allow may pass, and none of them allows anything".to_owned(),
-        Because::NotAllowed(Some(missed)) => {
-            format!("only what policies allow may pass, and none allows it; nearest is {}", named(&missed.rule))
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! something asked for in vain.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -67,6 +68,26 @@ pub enum Because {
     Allowed(Place),
     /// There are policies that allow something, and none allows this. The rule that came nearest, if there is any.
     NotAllowed(Option<Missed>),
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ONLY: &str = "only what policies allow may pass";
+        match self {
+            Self::NoPolicy => f.write_str("no policy concerns the workload, so everything may pass"),
+            Self::NotRefused => f.write_str("no rule refuses it, and no policy allows only some"),
+            Self::Refused(by) => write!(f, "{by} refuses it"),
+            Self::Allowed(by) => write!(f, "{by} allows it"),
+            Self::NotAllowed(None) => write!(f, "{ONLY}, and none of them allows anything"),
+            Self::NotAllowed(Some(missed)) => write!(f, "{ONLY}, and none allows it; nearest is {}", missed.rule),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {} of `{}` ({})", self.rule, self.policy.key(), self.at)
+    }
 }
 
 /// A rule, and where it was written.
@@ -300,6 +321,14 @@ pub struct Called {
     pub tcp: bool,
     /// Mutual TLS is taken there, so callers have identities.
     pub takes_identities: bool,
+}
+
+impl Called {
+    /// `default: app=reviews, version=v1`
+    pub fn title(&self) -> String {
+        let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        if labels.is_empty() { self.namespace.clone() } else { format!("{}: {}", self.namespace, labels.join(", ")) }
+    }
 }
 
 /// The kinds of workloads that a service's port leads to.

@@ -33,7 +33,7 @@ fn chain() -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// `allowed by reviews[0] at p.yaml:40` and the like.
+/// `allowed by reviews[0] at p.yaml:41` and the like.
 fn told(answer: &Answer) -> String {
     let place = |place: &translate::access::question::Place| format!("{}[{}] at {}", place.policy.meta.name, place.rule, place.at);
     match &answer.because {
@@ -55,20 +55,20 @@ fn reasons() {
     let deny = policy("no-delete", "default", "{action: DENY, rules: [{to: [{operation: {methods: [DELETE]}}]}]}");
     let all = world(&format!("{}\n{deny}", chain()), "cluster.local");
     for (app, identity, method, expected) in [
-        ("reviews", Some(CALLER), "GET", "allowed by reviews[0] at p.yaml:40"),
+        ("reviews", Some(CALLER), "GET", "allowed by reviews[0] at p.yaml:41"),
         (
             "reviews",
             Some(CALLER),
             "POST",
-            "not allowed, nearest reviews[0] at p.yaml:40: spec.rules[0].to[0].operation.methods at p.yaml:45: the method is `POST`, where it asks for one that is `GET`",
+            "not allowed, nearest reviews[0] at p.yaml:41: spec.rules[0].to[0].operation.methods at p.yaml:46: the method is `POST`, where it asks for one that is `GET`",
         ),
         (
             "reviews",
             None,
             "GET",
-            "not allowed, nearest reviews[0] at p.yaml:40: spec.rules[0].from[0].source.principals at p.yaml:42: the caller's identity is missing, where it asks for one that is `spiffe://cluster.local/ns/default/sa/bookinfo-productpage`",
+            "not allowed, nearest reviews[0] at p.yaml:41: spec.rules[0].from[0].source.principals at p.yaml:43: the caller's identity is missing, where it asks for one that is `spiffe://cluster.local/ns/default/sa/bookinfo-productpage`",
         ),
-        ("reviews", Some(CALLER), "DELETE", "refused by no-delete[0] at p.yaml:69"),
+        ("reviews", Some(CALLER), "DELETE", "refused by no-delete[0] at p.yaml:68"),
         ("other", Some(CALLER), "GET", "not refused"),
     ] {
         assert_eq!(told(&ask(&all, app, identity, method, "/reviews/1")), expected, "{app} {method}");
@@ -118,6 +118,7 @@ fn who_may_call_whom() {
             "details -> productpage:9080 default/productpage",
             "productpage -> details:9080 default/details",
             "productpage -> productpage:9080 default/productpage",
+            "productpage -> ratings:9080 default/ratings",
             "productpage -> reviews:9080 default/reviews",
             "ratings -> productpage:9080 default/productpage",
             "reviews -> productpage:9080 default/productpage",
