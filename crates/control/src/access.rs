@@ -210,3 +210,78 @@ fn miss(missed: &question::Missed) -> AccessMiss {
     });
     AccessMiss { rule: rule(&missed.rule), failed: failed.collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use translate::Inputs;
+
+    const POLICIES: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: api}
+spec:
+  selector: {matchLabels: {app: api}}
+  rules:
+  - from:
+    - source: {requestPrincipals: ['https://issuer.example/*']}
+    to:
+    - operation: {methods: [GET], paths: ['/v1/{*}']}
+    when:
+    - key: request.auth.claims[groups]
+      values: [dev]
+";
+
+    fn ask(question: Json) -> Result<AccessAnswers, String> {
+        let parsed = api::parse("p.yaml", POLICIES);
+        assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+        let world = World::new(Inputs { resources: parsed.resources, ..Inputs::default() });
+        let question = serde_json::from_value(question).map_err(|error| error.to_string())?;
+        answers(&world, &AccessRequest { question, namespace: "default".to_owned(), ..AccessRequest::default() })
+    }
+
+    fn to_api(method: &str, claims: Json) -> Json {
+        let destination = json!({"labels": {"app": "api"}, "port": 80});
+        json!({"destination": destination, "method": method, "path": "/v1/a?b=c", "claims": claims})
+    }
+
+    #[test]
+    fn tokens_and_what_is_missing() {
+        let claims = |group: &str| json!({"iss": "https://issuer.example", "sub": "a", "groups": [group]});
+        let allowed = ask(to_api("GET", claims("dev"))).unwrap();
+        assert_eq!(allowed.decision, "allow");
+        let by = allowed.answers[0].by.as_ref().map(|by| (by.policy.as_str(), by.rule, by.at.as_str()));
+        assert_eq!(by, Some(("default/api", 0, "p.yaml:8")));
+        let refused = ask(to_api("POST", claims("dev"))).unwrap();
+        let nearest = refused.answers[0].nearest.as_ref().unwrap();
+        let failed: Vec<_> = nearest.failed.iter().map(|it| (it.field.as_str(), it.at.as_str())).collect();
+        assert_eq!((&*refused.decision, failed), ("deny", vec![("spec.rules[0].to[0].operation.methods", "p.yaml:11")]));
+        let refused = ask(to_api("GET", claims("ops"))).unwrap();
+        let failed = &refused.answers[0].nearest.as_ref().unwrap().failed[0];
+        assert_eq!((failed.field.as_str(), failed.at.as_str()), ("spec.rules[0].when[0]", "p.yaml:13"));
+        assert!(failed.reason.starts_with("the claim `groups`"), "{}", failed.reason);
+        assert_eq!(ask(to_api("GET", json!({}))).unwrap().decision, "deny");
+        let elsewhere = json!({"destination": {"labels": {"app": "web"}, "port": 80}});
+        assert_eq!(ask(elsewhere).unwrap().answers[0].reason, "no policy concerns the workload, so everything may pass");
+    }
+
+    #[test]
+    fn questions_that_are_none() {
+        for (question, expected) in [
+            (json!({}), "the destination has no port; expected the port of its program"),
+            (json!({"destination": {"port": 80}, "protocol": "udp"}), "`udp` is not a protocol; expected `http` or `tcp`"),
+            (json!({"destination": {"port": 80}, "path": "a"}), "`a` is not a path; expected one that begins with `/`"),
+            (
+                json!({"destination": {"port": 80}, "source": {"principal": "a"}}),
+                "`a` is no identity; expected `TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT`",
+            ),
+            (
+                json!({"destination": {"port": 80}, "source": {"principal": "t/ns/a/sa/b", "namespace": "c"}}),
+                "the source's principal and its namespace do not agree; leave one of them out",
+            ),
+        ] {
+            assert_eq!(ask(question.clone()), Err(expected.to_owned()), "{question}");
+        }
+    }
+}
