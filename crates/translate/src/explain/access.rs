@@ -7,7 +7,7 @@ use model::route::RequestView;
 
 use super::{Step, Walk};
 use crate::access::Subject;
-use crate::access::question::{self, Answer, Question};
+use crate::access::question::{self, Answer, Because, Question};
 use crate::names;
 use crate::node::Role;
 
@@ -76,9 +76,16 @@ impl Walk<'_> {
             return None;
         }
         let word = |answer: &Answer| if answer.allowed { "allowed" } else { "refused" };
-        let facts = answers.iter().map(|(of, answer)| format!("{of}{}: {}", word(answer), answer.because));
+        let facts = answers.iter().map(|(of, answer)| format!("{of}{}: {}{}", word(answer), answer.because, lacks(answer)));
         self.steps.push(facts.fold(Step::new("access", place), Step::fact));
         let refused = answers.iter().all(|(_, answer)| !answer.allowed);
         answers.first().filter(|_| refused).map(|(_, answer)| answer.because.to_string())
     }
+}
+
+/// What the rule that came nearest asked for in vain.
+fn lacks(answer: &Answer) -> String {
+    let Because::NotAllowed(Some(missed)) = &answer.because else { return String::new() };
+    let words: Vec<&str> = missed.lacks.iter().map(|lack| lack.words.as_str()).collect();
+    format!(": {}", words.join(", and "))
 }
