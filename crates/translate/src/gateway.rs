@@ -136,7 +136,7 @@ fn of_bind(open: &Open<'_>) -> String {
 }
 
 fn chain(name: &str, matches: ChainMatch, tls: Option<DownstreamTls>, filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: name.into(), matches, tls, filter }
+    FilterChain { name: name.into(), matches, tls, access: Vec::new(), filter }
 }
 
 fn raw(world: &World, node: &Node, clusters: Vec<WeightedTarget>) -> NetworkFilter {

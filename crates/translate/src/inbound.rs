@@ -86,6 +86,7 @@ fn own_chain(world: &World, port: &Served, tls: DownstreamTls) -> FilterChain {
         name: "own-tls".into(),
         matches: ChainMatch { transport: Some(TransportKind::Tls), ..ChainMatch::default() },
         tls: Some(tls),
+        access: Vec::new(),
         filter: filter(world, port, port.protocol.is_http()),
     }
 }
@@ -101,6 +102,7 @@ fn mesh_chains(world: &World, port: &Served, mode: Mode) -> Vec<FilterChain> {
             ..ChainMatch::default()
         },
         tls: Some(server_tls(if http { &["h2", "http/1.1"] } else { &["istio"] })),
+        access: Vec::new(),
         filter: filter(world, port, http),
     };
     let strict = mode == Mode::Strict;
@@ -122,6 +124,7 @@ fn plain_chains(world: &World, port: &Served) -> Vec<FilterChain> {
             ..ChainMatch::default()
         },
         tls: None,
+        access: Vec::new(),
         filter: filter(world, port, http),
     };
     let plain = Some(TransportKind::Plain);
