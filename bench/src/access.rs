@@ -79,12 +79,16 @@ fn row(policies: usize, identities: usize) -> anyhow::Result<Row> {
             (&names[policy % identities][..], path(policy))
         })
         .collect();
-    let refused: Vec<(&[String], String)> =
-        (0..CALLS).map(|at| if at % 2 == 0 { (&strangers[..], path(at)) } else { (&names[at % identities][..], "/no".into()) }).collect();
+    let refused: Vec<(&[String], String)> = (0..CALLS)
+        .map(|at| if at % 2 == 0 { (&strangers[..], path(at)) } else { (&names[at % identities][..], "/no".into()) })
+        .collect();
     for (expected, calls) in [(true, &allowed), (false, &refused)] {
         for (uris, path) in calls {
             let (call, plain) = (call(uris, path), compiled.rules());
-            ensure!(compiled.decide(&call) == plain.decide(&call) && plain.decide(&call).allowed == expected, "{call:?}");
+            ensure!(
+                compiled.decide(&call) == plain.decide(&call) && plain.decide(&call).allowed == expected,
+                "{call:?}"
+            );
         }
     }
     Ok(Row {
@@ -160,7 +164,8 @@ impl AccessReport {
 
     fn rows(&self) -> String {
         let mut table = table();
-        let titles = ["policies x identities", "allowed ns", "refused ns", "refused, read through ns", "why ns", "index ms"];
+        let titles =
+            ["policies x identities", "allowed ns", "refused ns", "refused, read through ns", "why ns", "index ms"];
         table.set_header(titles.into_iter().chain(["rules KB", "index KB"]));
         for row in &self.0 {
             table.add_row([

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Request, StatusCode};
 use mesh_http::Body;
+use model::Metadata;
 use model::access::{Access, Action, Compiled, Decision, Refusal};
 use model::metadata::Value;
 use model::route::FilterRule;
-use model::Metadata;
 use telemetry::{Counter, Family, ResponseFlags};
 
 use crate::chain::{Facts, Flow, HttpFilter};
@@ -163,7 +163,14 @@ impl Counters {
     fn new(stats: &Stats, prefix: &str, all: [&Family<Counter>; 2], by_policy: [&Family<Counter>; 2]) -> Self {
         let [allowed, denied] = all.map(|family| family.with(&[&stats.prefix, prefix]));
         let [policy_allowed, policy_denied] = by_policy.map(Family::clone);
-        Self { http_prefix: stats.prefix.clone(), prefix: prefix.into(), allowed, denied, policy_allowed, policy_denied }
+        Self {
+            http_prefix: stats.prefix.clone(),
+            prefix: prefix.into(),
+            allowed,
+            denied,
+            policy_allowed,
+            policy_denied,
+        }
     }
 
     fn count(&self, said: &Said, per_policy: bool) {

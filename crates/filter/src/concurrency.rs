@@ -68,7 +68,7 @@ fn refusal(status: u16) -> LocalResponse {
         body: "reached concurrency limit".into(),
         headers: HeaderMap::new(),
         details: "reached_concurrency_limit".into(),
-            why: None,
+        why: None,
         flags: ResponseFlags::NONE,
     }
 }

@@ -108,7 +108,7 @@ impl GlobalLimitFilter {
                 body: body.into(),
                 headers: response_headers,
                 details: "request_rate_limited".into(),
-            why: None,
+                why: None,
                 flags: ResponseFlags::RATE_LIMITED,
             }));
         }

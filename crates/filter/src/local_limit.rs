@@ -83,7 +83,7 @@ fn refusal(settings: &LocalRateLimit) -> LocalResponse {
         body: "local_rate_limited".into(),
         headers,
         details: "local_rate_limited".into(),
-            why: None,
+        why: None,
         flags: ResponseFlags::RATE_LIMITED,
     }
 }

@@ -111,11 +111,14 @@ impl Stats {
             concurrency_headroom: shard.gauges(concurrency("burst_queue_size", "What was added to the limit last."))?,
             access_allowed: shard.counters(access("allowed", "Requests that rules of access let pass."))?,
             access_denied: shard.counters(access("denied", "Requests that rules of access refused."))?,
-            access_shadow_allowed: shard.counters(access("shadow_allowed", "Requests that shadow rules would let pass."))?,
-            access_shadow_denied: shard.counters(access("shadow_denied", "Requests that shadow rules would refuse."))?,
+            access_shadow_allowed: shard
+                .counters(access("shadow_allowed", "Requests that shadow rules would let pass."))?,
+            access_shadow_denied: shard
+                .counters(access("shadow_denied", "Requests that shadow rules would refuse."))?,
             policy_allowed: shard.counters(policy("allowed", "Requests that the policy let pass."))?,
             policy_denied: shard.counters(policy("denied", "Requests that the policy refused."))?,
-            policy_shadow_allowed: shard.counters(policy("shadow_allowed", "Requests that the policy would let pass."))?,
+            policy_shadow_allowed: shard
+                .counters(policy("shadow_allowed", "Requests that the policy would let pass."))?,
             policy_shadow_denied: shard.counters(policy("shadow_denied", "Requests that the policy would refuse."))?,
         })
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, Fault, Geo, GlobalRateLimit, HeaderMutation,
-    HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
+    Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, Fault, Geo, GlobalRateLimit,
+    HeaderMutation, HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
 };
 
 /// How HTTP is read from downstream, filtered and routed.

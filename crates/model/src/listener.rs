@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chain::ChainMatch;
 use crate::access::ConnectionAccess;
+use crate::chain::ChainMatch;
 use crate::tls::DownstreamTls;
 use crate::{AccessLog, Address, HttpProxy, TcpProxy};
 

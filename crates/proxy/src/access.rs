@@ -44,12 +44,7 @@ pub(crate) fn call<'a>(downstream: &'a Downstream, request: Option<RequestView<'
 }
 
 /// The stream of a connection, unless rules of its chain refuse it.
-pub(crate) async fn passes(
-    worker: &Worker,
-    chain: &Chain,
-    stream: Stream,
-    downstream: &Downstream,
-) -> Option<Stream> {
+pub(crate) async fn passes(worker: &Worker, chain: &Chain, stream: Stream, downstream: &Downstream) -> Option<Stream> {
     if chain.config.access.is_empty() {
         return Some(stream);
     }

@@ -110,7 +110,9 @@ async fn open(
         silent: seen.silent,
     };
     match end_tls(worker, &chain, stream, &mut downstream).await {
-        Ok(stream) => access::passes(worker, &chain, stream, &downstream).await.map(|stream| (chain, stream, downstream)),
+        Ok(stream) => {
+            access::passes(worker, &chain, stream, &downstream).await.map(|stream| (chain, stream, downstream))
+        }
         Err(error) => {
             record::refused(worker, &plan, &seen, Refused::Tls(&error));
             None

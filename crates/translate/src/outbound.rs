@@ -257,7 +257,8 @@ fn chains(
     routes: &Arc<str>,
     at: At,
 ) -> (Vec<FilterChain>, Option<FilterChain>) {
-    let chain = |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter };
+    let chain =
+        |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter };
     let http = || to_routes(world, routes.clone());
     let to_service = || {
         let clusters = raw_targets(world, node, service, port.number, at);

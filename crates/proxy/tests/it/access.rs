@@ -6,7 +6,9 @@ use std::sync::Arc;
 use ::http::Request;
 use mesh_http::{Body, h2};
 use model::Direction::{Inbound, Outbound};
-use model::access::{Access, Action, Condition, ConnectionAccess, Operation, Permission, Policy, Principal, Rules, Source};
+use model::access::{
+    Access, Action, Condition, ConnectionAccess, Operation, Permission, Policy, Principal, Rules, Source,
+};
 use model::access_log::LogFormat;
 use model::http_proxy::HttpFilter;
 use model::listener::{ExpectHeader, Inspect};
@@ -81,11 +83,16 @@ fn requests_are_refused_and_told_of() {
         access.shadow = rules(Action::Deny, "/open/but");
         http.access_logs = vec![log];
         let proxy = proxy("a", ok(vec![listener("l", at, Outbound, vec![http_chain(http)])]).await).await;
-        for (path, status) in [("/open/a", 200), ("/open/but", 200), ("/shut", 403), ("/shut/../open", 200), ("//open", 403)] {
+        for (path, status) in
+            [("/open/a", 200), ("/open/but", 200), ("/shut", 403), ("/shut/../open", 200), ("//open", 403)]
+        {
             let answer = fetch(at, path).await;
             assert_eq!(answer.status, status, "{path}: {answer:?}");
             if status == 403 {
-                assert_eq!((&*answer.body, &answer.headers["content-type"]), ("RBAC: access denied", &"text/plain".parse().unwrap()));
+                assert_eq!(
+                    (&*answer.body, &answer.headers["content-type"]),
+                    ("RBAC: access denied", &"text/plain".parse().unwrap())
+                );
             }
         }
         let lines = lines(&file, 5).await;
@@ -141,7 +148,10 @@ fn identities_are_proven_and_not_claimed() {
         secrets(&mut config, &ca, "reviews");
         let _proxy = proxy("reviews", config).await;
         let claims = [
-            ("x-forwarded-client-cert", "By=spiffe://cluster.local/ns/default/sa/reviews;URI=spiffe://cluster.local/ns/default/sa/web"),
+            (
+                "x-forwarded-client-cert",
+                "By=spiffe://cluster.local/ns/default/sa/reviews;URI=spiffe://cluster.local/ns/default/sa/web",
+            ),
             ("x-envoy-peer-metadata-id", "sidecar~web"),
             ("x-envoy-external-address", "10.0.0.1"),
             ("x-envoy-internal", "true"),
@@ -150,7 +160,9 @@ fn identities_are_proven_and_not_claimed() {
             let (sender, driver) = h2::connect(dial(&ca, at, name).await, &Default::default()).await.unwrap();
             tokio::task::spawn_local(driver);
             let mut request = Request::get("http://reviews/").body(Body::empty()).unwrap();
-            request.headers_mut().extend(claims.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())));
+            for (name, value) in claims {
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
             let answer = read(sender.send(request).await.unwrap()).await;
             assert_eq!(answer.status, status, "{name:?} {answer:?}");
         }
@@ -207,9 +219,13 @@ async fn said(at: SocketAddr) -> std::io::Result<String> {
 fn connections_are_refused_before_anything_is_shown() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
-        let (log, file) = log(&folder, "%CONNECTION_TERMINATION_DETAILS% %BYTES_SENT% %DYNAMIC_METADATA(halcyon:reason)%");
-        let from = |block: &str| rules(Action::Allow, Condition::Any, Condition::Is(Source::DirectRemoteIp(block.parse().unwrap())));
-        let to_port = |port| rules(Action::Deny, Condition::Is(Operation::DestinationPort(port..=port)), Condition::Any);
+        let (log, file) =
+            log(&folder, "%CONNECTION_TERMINATION_DETAILS% %BYTES_SENT% %DYNAMIC_METADATA(halcyon:reason)%");
+        let from = |block: &str| {
+            rules(Action::Allow, Condition::Any, Condition::Is(Source::DirectRemoteIp(block.parse().unwrap())))
+        };
+        let to_port =
+            |port| rules(Action::Deny, Condition::Is(Operation::DestinationPort(port..=port)), Condition::Any);
         let [open, shut, web, shadow] = [(); 4].map(|()| free_address());
         let one = |name: &str, at: SocketAddr, chain: FilterChain, access| {
             let chain = FilterChain { access, ..chain };
@@ -217,7 +233,12 @@ fn connections_are_refused_before_anything_is_shown() {
         };
         let listeners = vec![
             one("open", open, tcp_chain("ok"), connections(from("127.0.0.0/8"))),
-            one("shut", shut, tcp_chain("ok"), [connections(from("127.0.0.0/8")), connections(to_port(shut.port()))].concat()),
+            one(
+                "shut",
+                shut,
+                tcp_chain("ok"),
+                [connections(from("127.0.0.0/8")), connections(to_port(shut.port()))].concat(),
+            ),
             one("web", web, http_chain(http(vec![route("/", to("ok"))])), connections(from("10.0.0.0/8"))),
             one("shadow", shadow, tcp_chain("ok"), {
                 let [mut access] = <[_; 1]>::try_from(connections(None)).unwrap();
@@ -234,7 +255,10 @@ fn connections_are_refused_before_anything_is_shown() {
         let found = lines(&file, 4).await;
         let nearest = "0 no policy allows it; the nearest policy is `p`: direct remote address is `127.0.0.1`, where it \
                        asks for one that is in 10.0.0.0/8";
-        assert!(found.contains(&"rbac_access_denied_matched_policy[p] 0 the policy `p` denies it".to_owned()), "{found:?}");
+        assert!(
+            found.contains(&"rbac_access_denied_matched_policy[p] 0 the policy `p` denies it".to_owned()),
+            "{found:?}"
+        );
         assert!(found.contains(&format!("rbac_access_denied_matched_policy[none] {nearest}")), "{found:?}");
         let labels = [("envoy_tcp_prefix", "tcp")];
         until_counted(&proxy, "envoy_tcp_rbac_denied", &labels, 2.0).await;
@@ -279,7 +303,8 @@ fn addresses_of_a_proxy_header() {
             let access = connections(rules(Action::Allow, Condition::Any, Condition::Is(source.clone())));
             let chain = FilterChain { access, ..tcp_chain("ok") };
             let inspect = Inspect { proxy_header: ExpectHeader::Required, ..Inspect::default() };
-            let _proxy = proxy("a", ok(vec![Listener { inspect, ..listener("l", at, Inbound, vec![chain]) }]).await).await;
+            let _proxy =
+                proxy("a", ok(vec![Listener { inspect, ..listener("l", at, Inbound, vec![chain]) }]).await).await;
             let mut stream = TcpStream::connect(at).await.unwrap();
             let header = format!("PROXY TCP4 10.1.2.3 127.0.0.1 1000 {}\r\n", at.port());
             let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
@@ -297,7 +322,8 @@ fn connections_of_identities() {
     run(async {
         let ca = TestCa::default();
         let at = free_address();
-        let access = connections(rules(Action::Allow, Condition::Any, named("spiffe://cluster.local/ns/default/sa/web")));
+        let access =
+            connections(rules(Action::Allow, Condition::Any, named("spiffe://cluster.local/ns/default/sa/web")));
         let chain = tls_chain(FilterChain { access, ..tcp_chain("ok") });
         let mut config = ok(vec![listener("in", at, Inbound, vec![chain])]).await;
         secrets(&mut config, &ca, "reviews");

@@ -1,10 +1,10 @@
 //! Rules of access (Envoy's RBAC): the HTTP filter, what routes say to it, and the filter of connections.
 
-use model::{MetadataMatch, StringMatch};
 use model::access::{
     Access, Action, Compiled, Condition, ConnectionAccess, Operation, PathTemplate, Permission, Policy, Principal,
     Source,
 };
+use model::{MetadataMatch, StringMatch};
 use prost::Message;
 use proto::envoy::config::core::v3::TypedExtensionConfig;
 use proto::envoy::config::rbac::v3 as wire;

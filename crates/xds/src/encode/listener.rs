@@ -14,7 +14,9 @@ use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtoc
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::google::protobuf::{Any, BoolValue};
 
-use super::{access, access_log::access_logs, address, dynamic_forward, flag, http_proxy, limit, number, pack, tcp_proxy, tls};
+use super::{
+    access, access_log::access_logs, address, dynamic_forward, flag, http_proxy, limit, number, pack, tcp_proxy, tls,
+};
 
 /// Envoy's default for the first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(15);

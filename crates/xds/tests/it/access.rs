@@ -53,7 +53,11 @@ fn what_is_refused() {
     let of_p = ".rules.policies[\"p\"]";
     for (config, path, problem) in [
         (pack(&http::Rbac { matcher: Some(Default::default()), ..Default::default() }), ".matcher", "is set"),
-        (pack(&http::Rbac { shadow_matcher: Some(Default::default()), ..Default::default() }), ".shadow_matcher", "is set"),
+        (
+            pack(&http::Rbac { shadow_matcher: Some(Default::default()), ..Default::default() }),
+            ".shadow_matcher",
+            "is set",
+        ),
         (rules(|it| it.action = 7), ".shadow_rules.action", "is 7"),
         (rules(|it| it.audit_logging_options = Some(audited)), ".shadow_rules.audit_logging_options", "is set"),
         (policy(|it| it.condition = Some(Default::default())), ".condition", "is set"),
@@ -71,8 +75,16 @@ fn what_is_refused() {
         (ports(-1, 80), ".permissions[0].destination_port_range", "is from -1 to below 80"),
         (ports(80, 65_537), ".permissions[0].destination_port_range", "is from 80 to below 65537"),
         (permission(Rule::UrlPath(Default::default())), ".permissions[0].url_path.path", "is missing"),
-        (permission(template("/**/*")), ".permissions[0].uri_template.typed_config.path_template", "`/**/*` is no template"),
-        (permission(Rule::SourcedMetadata(by_route.clone())), ".permissions[0].sourced_metadata.metadata_source", "is set"),
+        (
+            permission(template("/**/*")),
+            ".permissions[0].uri_template.typed_config.path_template",
+            "`/**/*` is no template",
+        ),
+        (
+            permission(Rule::SourcedMetadata(by_route.clone())),
+            ".permissions[0].sourced_metadata.metadata_source",
+            "is set",
+        ),
         (principal(Identifier::SourcedMetadata(by_route)), ".principals[0].sourced_metadata.metadata_source", "is set"),
         (principal(Identifier::FilterState(Default::default())), ".principals[0].filter_state", "is set"),
         (principal(Identifier::Custom(Default::default())), ".principals[0].custom", "is set"),
@@ -103,7 +115,9 @@ fn older_forms() {
         path: vec![matcher::metadata_matcher::PathSegment {
             segment: Some(matcher::metadata_matcher::path_segment::Segment::Key("k".into())),
         }],
-        value: Some(matcher::ValueMatcher { match_pattern: Some(matcher::value_matcher::MatchPattern::PresentMatch(true)) }),
+        value: Some(matcher::ValueMatcher {
+            match_pattern: Some(matcher::value_matcher::MatchPattern::PresentMatch(true)),
+        }),
         invert: false,
     };
     let of = |rule| read(permission(rule)).policies.remove(0).1.permissions;

@@ -550,9 +550,8 @@ fn filter_chain() -> impl Strategy<Value = FilterChain> {
         tcp_proxy().prop_map(NetworkFilter::Tcp),
     ];
     let access = vec(access::of_connections(), 0..2);
-    (name(), chain_match(), of(downstream_tls()), access, filter).prop_map(
-        |(name, matches, tls, access, filter)| FilterChain { name, matches, tls, access, filter },
-    )
+    (name(), chain_match(), of(downstream_tls()), access, filter)
+        .prop_map(|(name, matches, tls, access, filter)| FilterChain { name, matches, tls, access, filter })
 }
 
 /// A listener.

@@ -31,7 +31,8 @@ fn by_path(said: &[(&str, String)]) -> Bootstrap {
         )
     };
     let text: String = said.iter().map(route).collect();
-    let more = "- {match: {prefix: /}, route: {cluster: one}}\n- {match: {connect_matcher: {}}, route: {cluster: one}}\n";
+    let more =
+        "- {match: {prefix: /}, route: {cluster: one}}\n- {match: {connect_matcher: {}}, route: {cluster: one}}\n";
     routes(&(text + more)).http_filters(&filter(""))
 }
 
@@ -198,7 +199,8 @@ fn principals() -> Group {
 }
 
 fn addresses() -> Group {
-    let within = |kind: &str, block: &str| allows_who(&format!("{{{kind}: {{address_prefix: {block}, prefix_len: 32}}}}"));
+    let within =
+        |kind: &str, block: &str| allows_who(&format!("{{{kind}: {{address_prefix: {block}, prefix_len: 32}}}}"));
     let said = [
         ("/remote", within("remote_ip", "10.0.0.1")),
         ("/direct", within("direct_remote_ip", "10.0.0.1")),
@@ -308,7 +310,10 @@ fn hosts_and_methods() -> Group {
             case("a host in capitals", get("/host").host("A.EXAMPLE")),
             case("a host with a port", get("/host").host("a.example:80")),
             case("another host", get("/host").host("b.example")),
-            case("another host, a header for it", get("/host").host("b.example").header("x-forwarded-host", "a.example")),
+            case(
+                "another host, a header for it",
+                get("/host").host("b.example").header("x-forwarded-host", "a.example"),
+            ),
             case("another host by HTTP/2", get("/host").host("b.example").h2()),
             case("another authority than host", get("/host").host("b.example").header("host", "a.example").h2()),
             case("an authority and another host", get("/host").header("host", "b.example").h2()),
@@ -317,7 +322,10 @@ fn hosts_and_methods() -> Group {
             case("a host in the target", raw("GET http://a.example/host HTTP/1.1\r\nhost: b.example\r\n{id}\r\n")),
             case("a method", get("/method")),
             case("another method", get("/method").method("DELETE")),
-            case("another method, a header for it", get("/method").method("POST").header("x-http-method-override", "GET")),
+            case(
+                "another method, a header for it",
+                get("/method").method("POST").header("x-http-method-override", "GET"),
+            ),
             case("a method in small letters", raw("get /method HTTP/1.1\r\nhost: a.example\r\n{id}\r\n")),
             case("a method of nobody", get("/method").method("FETCH")),
             case("a scheme", get("/scheme")),
