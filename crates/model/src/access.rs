@@ -22,7 +22,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use compiled::Compiled;
-pub use decide::{Decision, Fact};
+pub use decide::{Decision, Fact, details};
 pub use template::{PathTemplate, TemplateError};
 pub use why::{Field, Lack, Nearest, Refusal};
 
@@ -36,9 +36,9 @@ pub struct Access {
     /// The name under which the filter stands in its chain, and under which routes speak to it.
     pub name: Arc<str>,
     /// The rules that are enforced; none: everything may pass.
-    pub rules: Option<Arc<Rules>>,
+    pub rules: Option<Arc<Compiled>>,
     /// Rules that are only asked, counted and told.
-    pub shadow: Option<Arc<Rules>>,
+    pub shadow: Option<Arc<Compiled>>,
     /// What stands before the names of what the enforced rules count and tell.
     pub rules_prefix: Arc<str>,
     /// What stands before the names of what the shadow rules count and tell.
@@ -53,9 +53,9 @@ pub struct ConnectionAccess {
     /// The prefix of its statistics.
     pub stat_prefix: Arc<str>,
     /// The rules that are enforced; none: everything may pass.
-    pub rules: Option<Arc<Rules>>,
+    pub rules: Option<Arc<Compiled>>,
     /// Rules that are only asked, counted and told.
-    pub shadow: Option<Arc<Rules>>,
+    pub shadow: Option<Arc<Compiled>>,
     /// What stands before the names of what the shadow rules count and tell.
     pub shadow_prefix: Arc<str>,
     /// They are asked whenever the client sends something, not only when it begins to (Envoy's `CONTINUOUS`).

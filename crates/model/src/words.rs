@@ -6,7 +6,7 @@ use crate::cluster::Balancing;
 use crate::concurrency::{AdaptiveConcurrency, Baseline};
 use crate::health_check::{HealthCheck, Probe};
 use crate::matcher::{Fraction, HeaderMatch, QueryMatch, QueryValue, StringMatch, ValueMatch};
-use crate::metadata::{MetadataMatch, MetadataValue, Value};
+use crate::metadata::{MetadataMatch, MetadataValue};
 use crate::route::PathMatch;
 
 /// `/api*` for a prefix, `/api/*` for whole segments, `~/a+` for an expression, the path itself, or `CONNECT`.
@@ -127,26 +127,6 @@ impl fmt::Display for MetadataMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let not = if self.invert { "not " } else { "" };
         write!(f, "{not}{} of {} {}", self.path.join("."), self.filter, self.value)
-    }
-}
-
-/// A text as it is, a list as `[a, b]`, and of values with names the names.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("null"),
-            Self::Bool(value) => value.fmt(f),
-            Self::Number(number) => number.fmt(f),
-            Self::Text(text) => f.write_str(text),
-            Self::List(values) => {
-                let values: Vec<_> = values.iter().map(Value::to_string).collect();
-                write!(f, "[{}]", values.join(", "))
-            }
-            Self::Fields(fields) => {
-                let names: Vec<_> = fields.keys().map(String::as_str).collect();
-                write!(f, "{{{}}}", names.join(", "))
-            }
-        }
     }
 }
 

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::istio::{AccessAction, AuthorizationPolicy, TargetRef};
-use model::access::{Access, Action, Condition, ConnectionAccess, Policy, Rules};
+use model::access::{Access, Action, Compiled, Condition, ConnectionAccess, Policy, Rules};
+use model::http_proxy::HttpFilter;
+use model::{FilterChain, NetworkFilter};
 
 use crate::node::{Node, Role};
 use crate::service::selected;
@@ -123,35 +125,52 @@ pub fn concerns(policy: &AuthorizationPolicy, namespace: &str, root: &str, subje
     near && policy.selector.as_ref().is_none_or(|selector| selected(&selector.match_labels, subject.labels))
 }
 
-/// The filters of requests: those that come before tokens are read, and those that come after.
-pub fn of_requests(world: &World, node: &Node, ports: Ports) -> (Vec<Access>, Vec<Access>) {
-    let layers = world.access_layers(Subject::of(node), false, ports);
-    let (early, late): (Vec<_>, Vec<_>) = layers.into_iter().partition(|layer| layer.action == AccessAction::Custom);
-    let filters = |layers: Vec<Layer>| layers.into_iter().map(of_request).collect();
-    (filters(early), filters(late))
-}
-
-/// The filters of connections.
-pub fn of_connections(world: &World, node: &Node, ports: Ports) -> Vec<ConnectionAccess> {
-    let layers = world.access_layers(Subject::of(node), true, ports);
-    let filter = |layer: Layer| ConnectionAccess {
-        stat_prefix: TCP_PREFIX.into(),
-        shadow_prefix: shadow_prefix(&layer).into(),
-        rules: layer.rules,
-        shadow: layer.shadow,
-        ..ConnectionAccess::default()
+/// Puts what is asked at a proxy into chains of its incoming side: before all filters of requests, since whoever is refused is
+/// to reach none of them, and before the last filter of connections.
+pub fn guard(world: &World, node: &Node, ports: Ports, chains: &mut [FilterChain]) {
+    let layers = |tcp| world.access_layers(Subject::of(node), tcp, ports);
+    let is_http = |chain: &FilterChain| matches!(chain.filter, NetworkFilter::Http(_));
+    let http: Vec<Access> = match chains.iter().any(is_http) {
+        true => layers(false).into_iter().map(of_requests).collect(),
+        false => Vec::new(),
     };
-    layers.into_iter().map(filter).collect()
+    let raw: Vec<ConnectionAccess> = match chains.iter().all(is_http) {
+        true => Vec::new(),
+        false => layers(true).into_iter().map(of_connections).collect(),
+    };
+    for chain in chains {
+        match &mut chain.filter {
+            NetworkFilter::Http(proxy) => {
+                let filters = http.iter().cloned().map(|access| HttpFilter::Access(Box::new(access)));
+                proxy.filters.splice(0..0, filters);
+            }
+            NetworkFilter::Tcp(_) => chain.access = raw.clone(),
+        }
+    }
 }
 
-fn of_request(layer: Layer) -> Access {
+fn of_requests(layer: Layer) -> Access {
     Access {
         name: HTTP_NAME.into(),
         shadow_prefix: shadow_prefix(&layer).into(),
-        rules: layer.rules,
-        shadow: layer.shadow,
+        rules: layer.rules.map(compiled),
+        shadow: layer.shadow.map(compiled),
         ..Access::default()
     }
+}
+
+fn of_connections(layer: Layer) -> ConnectionAccess {
+    ConnectionAccess {
+        stat_prefix: TCP_PREFIX.into(),
+        shadow_prefix: shadow_prefix(&layer).into(),
+        rules: layer.rules.map(compiled),
+        shadow: layer.shadow.map(compiled),
+        ..ConnectionAccess::default()
+    }
+}
+
+fn compiled(rules: Arc<Rules>) -> Arc<Compiled> {
+    Arc::new(Compiled::new(Arc::unwrap_or_clone(rules)))
 }
 
 fn shadow_prefix(layer: &Layer) -> &'static str {

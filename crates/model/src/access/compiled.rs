@@ -2,7 +2,7 @@
 //! cost that may fit, not what all of them cost.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 
@@ -11,46 +11,30 @@ use super::tree::Tree;
 use super::why::{Nearest, Refusal};
 use super::{Action, Call, Condition, Decision, Policy, Rules};
 
-/// Rules with an index. It answers as [`Rules::decide`] does.
+/// Rules with an index, which is made when it is asked for first. It answers as [`Rules::decide`] does, and equals another
+/// if their rules are equal.
 #[derive(Debug)]
 pub struct Compiled {
-    rules: Arc<Rules>,
-    /// Policies by what one of their sides asks for, in their order.
-    index: Lookup<SmallVec<[u32; 4]>>,
-    /// Policies that have to be asked whatever the call is like, in their order.
-    always: Box<[u32]>,
-    /// Policies with long lists.
-    trees: HashMap<u32, Box<Tree>>,
+    rules: Rules,
+    index: OnceLock<Index>,
 }
 
 /// How many facts are looked at, at most, to find the policy that came nearest.
 const NEARBY: usize = 512;
 
 impl Compiled {
-    /// Makes the index.
-    pub fn new(rules: Arc<Rules>) -> Self {
-        let shared = Shared::of(&rules);
-        let (mut index, mut always, mut trees) = (Lookup::default(), Vec::new(), HashMap::new());
-        for (at, (_, policy)) in (0..).zip(&rules.policies) {
-            if let Some(tree) = Tree::of(policy) {
-                trees.insert(at, Box::new(tree));
-            }
-            let Some(keys) = shared.keys(policy) else {
-                always.push(at);
-                continue;
-            };
-            for key in keys {
-                let list: &mut SmallVec<[u32; 4]> = index.entry(key);
-                if list.last() != Some(&at) {
-                    list.push(at);
-                }
-            }
-        }
-        Self { rules, index, always: always.into(), trees }
+    /// Without its index yet.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, index: OnceLock::new() }
+    }
+
+    /// Makes the index now rather than when the first call waits for it.
+    pub fn prepare(&self) {
+        self.index();
     }
 
     /// The rules.
-    pub fn rules(&self) -> &Arc<Rules> {
+    pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
@@ -78,23 +62,74 @@ impl Compiled {
         }
     }
 
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::of(&self.rules))
+    }
+
     fn takes(&self, at: u32, call: &Call<'_>) -> bool {
-        match self.trees.get(&at) {
+        match self.index().trees.get(&at) {
             Some(tree) => tree.takes(call),
             None => self.rules.policies[at as usize].1.takes(call),
         }
     }
 
     fn candidates(&self, call: &Call<'_>) -> Candidates<'_> {
+        let index = self.index();
         let mut lists: SmallVec<[&[u32]; 8]> = SmallVec::new();
-        if !self.always.is_empty() {
-            lists.push(&self.always);
+        if !index.always.is_empty() {
+            lists.push(&index.always);
         }
-        self.index.any(call, &mut |list| {
+        index.by_keys.any(call, &mut |list| {
             lists.push(list);
             false
         });
         Candidates { lists }
+    }
+}
+
+impl PartialEq for Compiled {
+    fn eq(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+}
+
+impl From<Rules> for Arc<Compiled> {
+    fn from(rules: Rules) -> Self {
+        Self::new(Compiled::new(rules))
+    }
+}
+
+/// Where policies are found, by their places in the rules.
+#[derive(Debug)]
+struct Index {
+    /// By what one of their sides asks for, in their order.
+    by_keys: Lookup<SmallVec<[u32; 4]>>,
+    /// Those that have to be asked whatever the call is like, in their order.
+    always: Box<[u32]>,
+    /// Those with long lists.
+    trees: HashMap<u32, Box<Tree>>,
+}
+
+impl Index {
+    fn of(rules: &Rules) -> Self {
+        let shared = Shared::of(rules);
+        let (mut by_keys, mut always, mut trees) = (Lookup::default(), Vec::new(), HashMap::new());
+        for (at, (_, policy)) in (0..).zip(&rules.policies) {
+            if let Some(tree) = Tree::of(policy) {
+                trees.insert(at, Box::new(tree));
+            }
+            let Some(keys) = shared.keys(policy) else {
+                always.push(at);
+                continue;
+            };
+            for key in keys {
+                let list: &mut SmallVec<[u32; 4]> = by_keys.entry(key);
+                if list.last() != Some(&at) {
+                    list.push(at);
+                }
+            }
+        }
+        Self { by_keys, always: always.into(), trees }
     }
 }
 

@@ -17,6 +17,13 @@ pub struct Decision<'a> {
     pub policy: Option<&'a Arc<str>>,
 }
 
+/// Envoy's details of a refusal: `rbac_access_denied_matched_policy[NAME]`, or `[none]`. White space would end the field of a
+/// log in which it stands, so it becomes underscores.
+pub fn details(policy: Option<&str>) -> String {
+    let name: String = policy.unwrap_or("none").chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect();
+    format!("rbac_access_denied_matched_policy[{name}]")
+}
+
 impl Action {
     /// May a call pass that a policy takes, or none?
     pub(super) fn allows(self, taken: bool) -> bool {

@@ -197,7 +197,7 @@ fn actions() {
         (Action::Log, both(), true, Some("b")),
         (Action::Log, none(), true, None),
     ] {
-        let rules = Arc::new(rules(action, policies));
+        let rules = rules(action, policies);
         let compiled = Compiled::new(rules.clone());
         for decision in [rules.decide(&known.call()), compiled.decide(&known.call())] {
             assert_eq!((decision.allowed, decision.policy.map(|name| &**name)), (allowed, taken), "{rules:?}");
@@ -211,7 +211,7 @@ fn why_a_call_is_refused() {
     let any = || vec![Condition::Any];
     let not = |one| Condition::Not(Box::new(one));
     let words = |policies: Vec<(&str, Policy)>| {
-        let rules = Arc::new(rules(Action::Allow, policies));
+        let rules = rules(Action::Allow, policies);
         let (call, compiled) = (known.call(), Compiled::new(rules.clone()));
         let why = compiled.why(&call);
         assert_eq!(why.is_some(), rules.why(&call).is_some());
@@ -266,7 +266,7 @@ fn why_a_call_is_refused() {
     ] {
         assert_eq!(words(policies).as_deref(), expected);
     }
-    let denies = Compiled::new(Arc::new(rules(Action::Deny, vec![("no", policy(vec![Condition::Any], any()))])));
+    let denies = Compiled::new(rules(Action::Deny, vec![("no", policy(vec![Condition::Any], any()))]));
     assert_eq!(denies.why(&known.call()), Some(Refusal::Denied(&"no".into())));
 }
 
@@ -278,7 +278,7 @@ fn nobody_waits_long_for_the_reason() {
     let mut rules = Rules { action: Action::Allow, policies: policies.collect() };
     // It would be nearest, but nobody looks that far, unless it has something in common with the call.
     rules.policies.push(("x".into(), policy(vec![method("POST")], vec![Condition::Any])));
-    let compiled = Compiled::new(Arc::new(rules));
+    let compiled = Compiled::new(rules);
     let call = known.call();
     let nearest = |why| match why {
         Some(Refusal::NotAllowed(Some(Nearest { policy, .. }))) => String::from(&**policy),
@@ -289,7 +289,7 @@ fn nobody_waits_long_for_the_reason() {
     let mut rules = Rules::clone(compiled.rules());
     let common = Condition::All(vec![path("/api/v1"), method("POST")]);
     rules.policies.last_mut().unwrap().1.permissions = vec![common];
-    assert_eq!(nearest(Compiled::new(Arc::new(rules)).why(&call)), "x");
+    assert_eq!(nearest(Compiled::new(rules).why(&call)), "x");
 }
 
 #[test]

@@ -88,6 +88,17 @@ impl Rules {
     }
 }
 
+impl Refusal<'_> {
+    /// In words, with the names that `name` has for fields.
+    pub fn in_words(&self, call: &Call<'_>, name: &dyn Fn(&Field<'_>) -> String) -> String {
+        match self {
+            Self::Denied(policy) => format!("the policy `{policy}` denies it"),
+            Self::NotAllowed(None) => "no policy allows it".into(),
+            Self::NotAllowed(Some(nearest)) => format!("no policy allows it; {}", nearest.in_words(call, name)),
+        }
+    }
+}
+
 impl<'a> Nearest<'a> {
     /// Of policies the first of those that lack least. `budget` is how many facts are looked at, at most.
     pub(super) fn among(
@@ -127,7 +138,7 @@ impl Lack<'_> {
     pub fn in_words(&self, call: &Call<'_>, name: &dyn Fn(&Field<'_>) -> String) -> String {
         let name = name(&self.field);
         let is = match self.field.found(call) {
-            Some(found) => format!("{name} is `{found}`"),
+            Some(found) => format!("{name} is `{}`", cut(&found)),
             None => format!("{name} is missing"),
         };
         if self.excluded {
@@ -136,6 +147,13 @@ impl Lack<'_> {
         let more = if self.more > 0 { format!(" or one of {} more", self.more) } else { String::new() };
         format!("{is}, where it asks for one that {}{more}", self.asked.join(" or "))
     }
+}
+
+/// Nobody reads more of a value.
+const LONGEST: usize = 255;
+
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(LONGEST).map_or(text, |(at, _)| &text[..at])
 }
 
 impl Field<'_> {

@@ -18,7 +18,7 @@ impl<I: Iterator<Item = u8>> Choices<I> {
 
     fn text(&mut self, words: &[&str]) -> StringMatch {
         let whole = self.one(words);
-        let part = self.below(whole.len() + 1);
+        let part = whole.floor_char_boundary(self.below(whole.len() + 1));
         let ignore_case = self.below(8) == 7;
         match self.below(6) {
             0..3 => StringMatch::Exact { value: whole.into(), ignore_case },
@@ -84,7 +84,7 @@ impl<I: Iterator<Item = u8>> Choices<I> {
 
     /// Does looking up give what asking gives?
     fn check(&mut self, calls: usize) {
-        let rules = Arc::new(self.rules());
+        let rules = self.rules();
         let compiled = Compiled::new(rules.clone());
         for _ in 0..calls {
             let (uris, dns) = (self.names(), self.names());
