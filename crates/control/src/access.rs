@@ -124,7 +124,8 @@ impl Written {
         let mut headers = HeaderMap::new();
         for (name, value) in &asked.headers {
             let key = HeaderName::try_from(name.as_str()).map_err(|_| bad("the name of a header", name))?;
-            headers.append(key, HeaderValue::try_from(value.as_str()).map_err(|_| bad("the value of a header", value))?);
+            headers
+                .append(key, HeaderValue::try_from(value.as_str()).map_err(|_| bad("the value of a header", value))?);
         }
         let mut metadata = Metadata::default();
         if !asked.claims.is_empty() {
@@ -256,21 +257,30 @@ spec:
         let refused = ask(to_api("POST", claims("dev"))).unwrap();
         let nearest = refused.answers[0].nearest.as_ref().unwrap();
         let failed: Vec<_> = nearest.failed.iter().map(|it| (it.field.as_str(), it.at.as_str())).collect();
-        assert_eq!((&*refused.decision, failed), ("deny", vec![("spec.rules[0].to[0].operation.methods", "p.yaml:11")]));
+        assert_eq!(
+            (&*refused.decision, failed),
+            ("deny", vec![("spec.rules[0].to[0].operation.methods", "p.yaml:11")])
+        );
         let refused = ask(to_api("GET", claims("ops"))).unwrap();
         let failed = &refused.answers[0].nearest.as_ref().unwrap().failed[0];
         assert_eq!((failed.field.as_str(), failed.at.as_str()), ("spec.rules[0].when[0]", "p.yaml:13"));
         assert!(failed.reason.starts_with("the claim `groups`"), "{}", failed.reason);
         assert_eq!(ask(to_api("GET", json!({}))).unwrap().decision, "deny");
         let elsewhere = json!({"destination": {"labels": {"app": "web"}, "port": 80}});
-        assert_eq!(ask(elsewhere).unwrap().answers[0].reason, "no policy concerns the workload, so everything may pass");
+        assert_eq!(
+            ask(elsewhere).unwrap().answers[0].reason,
+            "no policy concerns the workload, so everything may pass"
+        );
     }
 
     #[test]
     fn questions_that_are_none() {
         for (question, expected) in [
             (json!({}), "the destination has no port; expected the port of its program"),
-            (json!({"destination": {"port": 80}, "protocol": "udp"}), "`udp` is not a protocol; expected `http` or `tcp`"),
+            (
+                json!({"destination": {"port": 80}, "protocol": "udp"}),
+                "`udp` is not a protocol; expected `http` or `tcp`",
+            ),
             (json!({"destination": {"port": 80}, "path": "a"}), "`a` is not a path; expected one that begins with `/`"),
             (
                 json!({"destination": {"port": 80}, "source": {"principal": "a"}}),

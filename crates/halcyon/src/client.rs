@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use control::v1::{
-    AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest, Document, ExplainRequest, Explanation,
-    Failure, Plan, ProxyConfig, ResourceQuery, Resources, Start, StartRequest, Status, TokenRequest, TrustBundle,
-    Version,
+    AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest,
+    Document, ExplainRequest, Explanation, Failure, Plan, ProxyConfig, ResourceQuery, Resources, Start, StartRequest,
+    Status, TokenRequest, TrustBundle, Version,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};

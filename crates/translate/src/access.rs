@@ -75,9 +75,9 @@ impl World {
         subject: Subject<'a>,
     ) -> impl Iterator<Item = &'a Document<AuthorizationPolicy>> {
         let root = self.settings.root_namespace.as_str();
-        self.authorization_policies.iter().filter(move |policy| {
-            concerns(policy.spec(), policy.namespace(), root, subject)
-        })
+        self.authorization_policies
+            .iter()
+            .filter(move |policy| concerns(policy.spec(), policy.namespace(), root, subject))
     }
 
     /// What is asked at a workload, by action and in the order in which it is asked. Actions without policies are left out.

@@ -124,7 +124,10 @@ fn values() {
 fn conditions() {
     rule("{when: [{key: source.ipp, values: [a]}]}", &["error .when[0].key: `source.ipp` is not known"]);
     rule("{when: [{key: '', values: [a]}]}", &["error .when[0].key: the condition names nothing to look at"]);
-    rule("{when: [{key: request.headers, values: [a]}]}", &["error .when[0].key: `request.headers` does not say which one"]);
+    rule(
+        "{when: [{key: request.headers, values: [a]}]}",
+        &["error .when[0].key: `request.headers` does not say which one"],
+    );
     rule(
         "{when: [{key: 'destination.labels[a]', values: [a]}]}",
         &["error .when[0].key: `destination.labels[a]` is a key of an older interface"],
@@ -137,7 +140,8 @@ fn conditions() {
 fn dry_run() {
     let text = crate::document("security.istio.io/v1", "AuthorizationPolicy", "rules: [{}]");
     for (value, dry, warned) in [("true", true, 0), ("1", true, 0), ("false", false, 0), ("yes", false, 1)] {
-        let annotated = text.replacen("metadata:", &format!("metadata:\n  annotations: {{istio.io/dry-run: '{value}'}}"), 1);
+        let annotated =
+            text.replacen("metadata:", &format!("metadata:\n  annotations: {{istio.io/dry-run: '{value}'}}"), 1);
         let parsed = api::parse("f", &annotated);
         assert_eq!(parsed.problems.len(), warned, "{:?}", parsed.problems);
         assert_eq!(AuthorizationPolicy::is_dry_run(&parsed.resources[0].meta), dry, "{value}");

@@ -270,7 +270,10 @@ fn written(rule: &AccessRule, field: &Field<'_>, excluded: bool) -> Option<(Stri
         }
     }
     let conditions = rule.when.iter().flatten().enumerate();
-    conditions.filter(|(_, condition)| is_of(&condition.key, field)).map(|(i, c)| (format!("when[{i}]"), c.key.span)).next()
+    conditions
+        .filter(|(_, condition)| is_of(&condition.key, field))
+        .map(|(i, c)| (format!("when[{i}]"), c.key.span))
+        .next()
 }
 
 /// Does a further condition look at this field?
@@ -351,7 +354,10 @@ pub fn called(world: &World, namespace: &str, host: &str, port: Option<u16>) -> 
         (None, _) => return Err(format!("`{whole}` has several ports; expected {}", ports())),
     };
     let Target::Number(number) = port.target else {
-        return Err(format!("each workload has its own number for port {}; write the destination in full", port.number));
+        return Err(format!(
+            "each workload has its own number for port {}; write the destination in full",
+            port.number
+        ));
     };
     let kinds: BTreeSet<&BTreeMap<String, String>> = labels_of(world, service).into_iter().collect();
     let called = kinds.into_iter().map(|labels| Called {

@@ -6,10 +6,10 @@
 use api::Spanned;
 use api::istio::{AccessCondition, AccessOperation, AccessRule, AccessSource, ConditionKey, Pair, is_path_template};
 use ipnet::IpNet;
+use model::StringMatch;
 use model::access::{Condition, Operation, PathTemplate, Permission, Policy, Principal, Source};
 use model::matcher::{HeaderKey, HeaderMatch, ValueMatch};
 use model::metadata::{MetadataMatch, MetadataValue};
-use model::StringMatch;
 
 use super::text::{any_case, literal, not_empty, pattern, text};
 use super::trust;

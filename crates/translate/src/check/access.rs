@@ -165,7 +165,9 @@ fn check_selector(world: &World, policy: &Policy, whole: bool, problems: &mut Ve
         return;
     }
     let (message, path) = match labels.is_empty() {
-        true if whole => (format!("there is no workload in the namespace `{}`", policy.namespace()), "metadata.namespace"),
+        true if whole => {
+            (format!("there is no workload in the namespace `{}`", policy.namespace()), "metadata.namespace")
+        }
         true => return,
         false => (format!("no workload has {}", pairs(labels)), "spec.selector.matchLabels"),
     };
@@ -269,9 +271,10 @@ fn tcp_ports<'w>(world: &'w World, policy: &Policy) -> Vec<(&'w str, u16)> {
         if policy.spec().targets().next().is_some() || !labels_of(world, service).iter().any(takes) {
             continue;
         }
-        let raw = service.ports.iter().filter(|port| {
-            !port.protocol.is_http() && !matches!(port.protocol, Protocol::Auto | Protocol::Udp)
-        });
+        let raw = service
+            .ports
+            .iter()
+            .filter(|port| !port.protocol.is_http() && !matches!(port.protocol, Protocol::Auto | Protocol::Udp));
         found.extend(raw.filter_map(|port| match &port.target {
             Target::Number(number) => Some((&*service.host, *number)),
             Target::Name(_) => None,

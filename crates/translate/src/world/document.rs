@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
+use api::istio::{
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService,
+};
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
 

@@ -231,10 +231,7 @@ impl<'a> Editing<'a> {
             Spec::ServiceAccount(_) => _ = Document::replace(&mut world.accounts, old, new),
             Spec::Namespace(_) => _ = Document::replace(&mut world.namespaces, old, new),
             // Kinds that no configuration is made of.
-            Spec::IstioOperator(_)
-            | Spec::ProxyConfig(_)
-            | Spec::WorkloadGroup(_)
-            | Spec::Opaque => {}
+            Spec::IstioOperator(_) | Spec::ProxyConfig(_) | Spec::WorkloadGroup(_) | Spec::Opaque => {}
         }
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);

@@ -44,7 +44,9 @@ fn value(claim: &Claim) -> Value {
     match claim {
         Claim::Text(text) => Value::Text(text.clone()),
         Claim::List(list) => Value::List(list.iter().cloned().map(Value::Text).collect()),
-        Claim::Within(claims) => Value::Fields(claims.iter().map(|(name, claim)| (name.clone(), value(claim))).collect()),
+        Claim::Within(claims) => {
+            Value::Fields(claims.iter().map(|(name, claim)| (name.clone(), value(claim))).collect())
+        }
     }
 }
 
@@ -236,10 +238,14 @@ fn fields_of_http_on_connections() {
 #[test]
 fn what_is_only_tried() {
     let dry = |name: &str, action: &str| {
-        policy(name, "default", &format!("{{action: {action}, rules: [{{}}]}}"))
-            .replacen("namespace: default", "namespace: default, annotations: {istio.io/dry-run: 'true'}", 1)
+        policy(name, "default", &format!("{{action: {action}, rules: [{{}}]}}")).replacen(
+            "namespace: default",
+            "namespace: default, annotations: {istio.io/dry-run: 'true'}",
+            1,
+        )
     };
-    let text = format!("{}{}{}", dry("a", "ALLOW"), dry("d", "DENY"), policy("e", "default", "{action: DENY, rules: [{}]}"));
+    let text =
+        format!("{}{}{}", dry("a", "ALLOW"), dry("d", "DENY"), policy("e", "default", "{action: DENY, rules: [{}]}"));
     let world = world(&text, "td");
     let subject = Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false };
     let layers = world.access_layers(subject, false, Ports::default());
@@ -247,4 +253,59 @@ fn what_is_only_tried() {
     let found: Vec<_> =
         layers.iter().map(|layer| (layer.action.as_str(), count(&layer.rules), count(&layer.shadow))).collect();
     assert_eq!(found, [("DENY", Some(1), Some(1)), ("ALLOW", None, Some(1))]);
+}
+
+/// Chain by chain what is asked of requests and of connections: the actions in their order, with the number of policies.
+fn asked_at(config: &model::Config, listener: impl Fn(&model::Listener) -> bool) -> Vec<String> {
+    use model::access::Compiled;
+    use model::http_proxy::HttpFilter;
+    let word = |rules: &Option<std::sync::Arc<Compiled>>| match rules {
+        Some(rules) => format!("{:?} {}", rules.rules().action, rules.rules().policies.len()),
+        None => "nothing".to_owned(),
+    };
+    let of_chain = |chain: &model::FilterChain| {
+        let connections: Vec<String> = chain.access.iter().map(|access| word(&access.rules)).collect();
+        let requests: Vec<String> = match &chain.filter {
+            model::NetworkFilter::Tcp(_) => Vec::new(),
+            model::NetworkFilter::Http(http) => http
+                .filters
+                .iter()
+                .map(|filter| match filter {
+                    HttpFilter::Access(access) => word(&access.rules),
+                    other => format!("{other:?}").chars().take_while(|c| c.is_alphanumeric()).collect(),
+                })
+                .collect(),
+        };
+        format!("{}: requests [{}] connections [{}]", chain.name, requests.join(", "), connections.join(", "))
+    };
+    let listeners = config.listeners.values().filter(|it| listener(it));
+    listeners.flat_map(|listener| listener.chains.iter().map(of_chain)).collect()
+}
+
+#[test]
+fn where_the_filters_stand() {
+    use crate::mesh::{BOOKINFO, config, gateway, sidecar, world};
+    let edge = include_str!("../../../../samples/bookinfo/mesh/gateway.yaml");
+    let all = [
+        policy("allow", "default", "{rules: [{to: [{operation: {methods: [GET]}}]}]}"),
+        policy("deny", "istio-system", "{action: DENY, rules: [{to: [{operation: {ports: ['1']}}]}]}"),
+        policy("audit", "default", "{action: AUDIT, rules: [{}]}"),
+        policy("custom", "default", "{action: CUSTOM, provider: {name: a}, rules: [{}]}"),
+        policy("other", "default", "{selector: {matchLabels: {app: ratings}}, action: DENY, rules: [{}]}"),
+    ];
+    let world = world(&format!("{BOOKINFO}\n---\n{edge}\n{}", all.concat()), &["reviews/v1@3"]);
+    let made = config(&world, &sidecar("reviews/v1@3", 9080));
+    let inbound = |listener: &model::Listener| listener.direction == model::Direction::Inbound;
+    let requests = "requests [Deny 1, Log 1, Deny 1, Allow 1] connections []";
+    // Of the rule on a method nothing is left for raw connections, and still it allows nobody.
+    let connections = "requests [] connections [Deny 1, Log 1, Deny 1, Allow 0]";
+    assert_eq!(
+        asked_at(&made, inbound),
+        [format!("mesh: {requests}"), format!("plain: {requests}"), format!("tls: {connections}")]
+    );
+    let outbound = asked_at(&made, |listener| !inbound(listener));
+    assert!(outbound.iter().all(|chain| !chain.contains("Allow") && !chain.contains("Deny")), "{outbound:#?}");
+    let at_gateway = asked_at(&config(&world, &gateway()), |_| true);
+    let first = at_gateway.first().expect("a chain of the gateway");
+    assert!(first.contains("requests [Deny 1, Log 1, Deny 1, Allow 1"), "{at_gateway:#?}");
 }

@@ -137,7 +137,9 @@ fn policies_on_access() {
         let port = if host == "shop.example.org" { 80 } else { 9080 };
         let question = Question { method: method.parse().unwrap(), ..question(host, port, path, &[]) };
         let told = text(&explain(&world, node, &question));
-        let of_access = |line: &&str| line.starts_with("access") || line.starts_with("=>") || line.contains("refused") || line.contains("allowed");
+        let of_access = |line: &&str| {
+            line.starts_with("access") || line.starts_with("=>") || line.contains("refused") || line.contains("allowed")
+        };
         told.lines().filter(of_access).map(|line| format!("{}\n", line.trim())).collect::<String>()
     };
     let productpage = sidecar("productpage/v1@2", 9080);

@@ -109,7 +109,9 @@ impl AccessRule {
         for (name, length) in lists {
             if length == Some(0) {
                 report.field(name, |r| {
-                    r.error("the list is empty").expected("at least one entry").hint("remove the field to ask for nothing");
+                    r.error("the list is empty")
+                        .expected("at least one entry")
+                        .hint("remove the field to ask for nothing");
                 });
             }
         }
@@ -187,7 +189,8 @@ impl AccessSource {
         {
             if list.len() > MOST_ACCOUNTS {
                 report.field(name, |r| {
-                    r.error(format!("{} accounts are too many", list.len())).expected(format!("at most {MOST_ACCOUNTS}"));
+                    r.error(format!("{} accounts are too many", list.len()))
+                        .expected(format!("at most {MOST_ACCOUNTS}"));
                 });
             }
         }
@@ -226,7 +229,9 @@ impl AccessCondition {
         if let ConditionKey::RequestHeader(name) = key
             && !is_header_name(name.strip_prefix(':').unwrap_or(name))
         {
-            report.field("key", |r| _ = r.error(format!("{} is not a header", quoted(name))).expected("the name of a header"));
+            report.field("key", |r| {
+                _ = r.error(format!("{} is not a header", quoted(name))).expected("the name of a header")
+            });
         }
         let check = match key {
             ConditionKey::SourceIp | ConditionKey::RemoteIp | ConditionKey::DestinationIp => check_block,
@@ -362,7 +367,9 @@ fn check_path(text: &str, report: &mut Report) {
             .warning(format!("{} takes no request: the query is not part of the path", quoted(text)))
             .expected("the path alone");
     } else if !text.starts_with(['/', '*']) {
-        report.warning(format!("{} takes no request: paths begin with `/`", quoted(text))).expected(format!("`/{text}`"));
+        report
+            .warning(format!("{} takes no request: paths begin with `/`", quoted(text)))
+            .expected(format!("`/{text}`"));
     } else {
         check_wildcard(text, report);
     }

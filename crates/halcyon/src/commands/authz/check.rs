@@ -66,7 +66,10 @@ fn lines(answer: &AccessAnswer) -> Vec<String> {
         lines.push(format!("noted down by rule {} of {} ({})", rule.rule, rule.policy, rule.at));
     }
     for tried in &answer.dry_run {
-        let by = tried.by.as_ref().map_or_else(String::new, |by| format!(" by rule {} of {} ({})", by.rule, by.policy, by.at));
+        let by = tried
+            .by
+            .as_ref()
+            .map_or_else(String::new, |by| format!(" by rule {} of {} ({})", by.rule, by.policy, by.at));
         lines.push(format!("dry run of {}: {}{by}", tried.action, tried.decision));
     }
     lines.extend(answer.policies.iter().map(|policy| format!("policy {policy}")));

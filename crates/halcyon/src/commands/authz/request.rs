@@ -7,8 +7,7 @@ use anyhow::{Context, Result, bail};
 use control::v1::AccessQuestion;
 use serde_json::Value;
 
-const FIELDS: [&str; 9] =
-    ["source", "destination", "protocol", "method", "path", "host", "headers", "sni", "claims"];
+const FIELDS: [&str; 9] = ["source", "destination", "protocol", "method", "path", "host", "headers", "sni", "claims"];
 const OF_SOURCE: [&str; 5] = ["principal", "namespace", "account", "ip", "remoteIp"];
 const OF_DESTINATION: [&str; 5] = ["namespace", "labels", "port", "ip", "gateway"];
 
@@ -56,7 +55,10 @@ mod tests {
         assert_eq!((read.destination.port, read.claims.len()), (Some(80), 2));
         for (text, expected) in [
             (r#"{"methd": "GET"}"#, "the field `methd` is not known; did you mean `method`?"),
-            (r#"{"source": {"remote_ip": "::1"}}"#, "the field `source.remote_ip` is not known; did you mean `source.remoteIp`?"),
+            (
+                r#"{"source": {"remote_ip": "::1"}}"#,
+                "the field `source.remote_ip` is not known; did you mean `source.remoteIp`?",
+            ),
             (
                 r#"{"destination": {"weather": 1}}"#,
                 "the field `destination.weather` is not known; expected namespace, labels, port, ip, gateway",

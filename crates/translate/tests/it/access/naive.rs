@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use api::Spanned;
-use api::istio::{
-    AccessAction, AccessCondition, AccessOperation, AccessRule, AccessSource, AuthorizationPolicy, Pair,
-};
+use api::istio::{AccessAction, AccessCondition, AccessOperation, AccessRule, AccessSource, AuthorizationPolicy, Pair};
 
 /// A request or connection in plain words.
 #[derive(Debug, Clone)]

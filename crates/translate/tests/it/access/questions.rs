@@ -35,7 +35,9 @@ fn chain() -> String {
 
 /// `allowed by reviews[0] at p.yaml:41` and the like.
 fn told(answer: &Answer) -> String {
-    let place = |place: &translate::access::question::Place| format!("{}[{}] at {}", place.policy.meta.name, place.rule, place.at);
+    let place = |place: &translate::access::question::Place| {
+        format!("{}[{}] at {}", place.policy.meta.name, place.rule, place.at)
+    };
     match &answer.because {
         Because::NoPolicy => "no policy".to_owned(),
         Because::NotRefused => "not refused".to_owned(),
@@ -149,6 +151,7 @@ fn of_a_workload_without_labels() {
         server_name: None,
     };
     // A field of HTTP in what refuses is left out for raw TCP.
-    let deny = policy("d", "default", "{action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ['3306']}}]}]}");
+    let deny =
+        policy("d", "default", "{action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ['3306']}}]}]}");
     assert_eq!(told(&answer(&world(&deny, "td"), &question)), "refused by d[0] at p.yaml:5");
 }

@@ -52,19 +52,50 @@ impl Written {
 }
 
 const PRINCIPALS: &[&str] = &[
-    "cluster.local/ns/a/sa/x", "td/ns/a/sa/x", "td/ns/b/sa/y", "*/ns/a/sa/x", "*/sa/y", "td/ns/a/*", "td/*", "*", "other/ns/a/sa/x",
+    "cluster.local/ns/a/sa/x",
+    "td/ns/a/sa/x",
+    "td/ns/b/sa/y",
+    "*/ns/a/sa/x",
+    "*/sa/y",
+    "td/ns/a/*",
+    "td/*",
+    "*",
+    "other/ns/a/sa/x",
     "*d/ns/b/sa/y",
 ];
 const NAMESPACES: &[&str] = &["a", "b", "a*", "*b", "*", "a-*-b", "c"];
 const ACCOUNTS: &[&str] = &["x", "default/x", "a/x", "b/y", "a/x.z"];
 const DOMAINS: &[&str] = &["td", "cluster.local", "other", "*", "t*", "*r"];
-const TOKENS: &[&str] =
-    &["https://i.example/s1", "https://i.example/*", "*/s1", "*", "issuer/s2", "https://i.example/s*", "issuer*", "*2", "nosub"];
-const BLOCKS: &[&str] = &["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "192.168.0.0/16", "0.0.0.0/0", "2001:db8::/32", "::1"];
+const TOKENS: &[&str] = &[
+    "https://i.example/s1",
+    "https://i.example/*",
+    "*/s1",
+    "*",
+    "issuer/s2",
+    "https://i.example/s*",
+    "issuer*",
+    "*2",
+    "nosub",
+];
+const BLOCKS: &[&str] =
+    &["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "192.168.0.0/16", "0.0.0.0/0", "2001:db8::/32", "::1"];
 const HOSTS: &[&str] = &["a.example", "A.Example", "*.example", "a.*", "a.example:8080", "*", "b.example*"];
 const METHODS: &[&str] = &["GET", "POST", "*", "P*", "*T"];
-const PATHS: &[&str] =
-    &["/", "/a", "/a/*", "*/b", "/a*", "*", "/a/{*}", "/a/{*}/b", "/{**}", "/a/{**}", "/{*}/{**}/b", "/a/{*}/{**}", "/{*}"];
+const PATHS: &[&str] = &[
+    "/",
+    "/a",
+    "/a/*",
+    "*/b",
+    "/a*",
+    "*",
+    "/a/{*}",
+    "/a/{*}/b",
+    "/{**}",
+    "/a/{**}",
+    "/{*}/{**}/b",
+    "/a/{*}/{**}",
+    "/{*}",
+];
 const PORTS: &[&str] = &["80", "8080", "3306"];
 const TEXTS: &[&str] = &["v1", "v*", "*1", "*", "other"];
 
