@@ -3,6 +3,7 @@
 //! Each file holds a kind; `check` beside it holds its rules. A rule is an error where Istio refuses the document or
 //! could not do what it says, a warning where Istio takes it but it most likely is not what was meant.
 
+mod authorization_policy;
 mod destination_rule;
 mod envoy_filter;
 mod gateway;
@@ -15,6 +16,7 @@ mod virtual_service;
 mod workload_entry;
 mod workload_group;
 
+pub use authorization_policy::*;
 pub use destination_rule::*;
 pub use envoy_filter::*;
 pub use gateway::*;

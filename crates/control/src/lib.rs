@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+pub mod access;
 mod authority;
 mod certificates;
 mod control;

@@ -3,6 +3,7 @@
 //! Only the user that runs the control plane, and root, are let in: the socket is closed to others, and the kernel's
 //! word on the peer is asked besides.
 
+mod access;
 mod documents;
 mod explain;
 mod join;
@@ -55,6 +56,8 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/v1/problems", get(documents::problems))
         .route("/v1/analysis", get(documents::analysis))
         .route("/v1/explain", post(explain::explain))
+        .route("/v1/access", post(access::check))
+        .route("/v1/access/graph", get(access::graph))
         .route("/v1/plan", post(explain::plan))
         .route("/v1/status", get(status::status))
         .route("/v1/proxies/{node}/config", get(status::config))

@@ -10,6 +10,9 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/proxies/{node}/config` | | [`ProxyConfig`] |
 //! | `GET /v1/version` | | [`Version`] |
+//! | `POST /v1/explain` | [`ExplainRequest`] | [`Explanation`] |
+//! | `POST /v1/access` | [`AccessRequest`] | [`AccessAnswers`] |
+//! | `GET /v1/access/graph` | | [`AccessGraph`] |
 //! | `POST /v1/bootstrap` | [`BootstrapRequest`] | [`Bootstrap`] |
 //! | `POST /v1/start` | [`StartRequest`] | [`Start`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`Bootstrap`] |
@@ -17,6 +20,7 @@
 //!
 //! Everything else, and every fault, gives a [`Failure`]. Times are RFC 3339 in UTC.
 
+mod access;
 mod explain;
 mod plan;
 mod start;
@@ -27,6 +31,10 @@ use api::{Origin, Problem, ResourceKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub use access::{
+    AccessAnswer, AccessAnswers, AccessDestination, AccessEdge, AccessField, AccessGraph, AccessMiss, AccessQuestion,
+    AccessRequest, AccessRule, AccessSource, AccessTry,
+};
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
 pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use start::{Start, StartRequest};

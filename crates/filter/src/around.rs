@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use mesh_http::{Body, head};
+use model::access;
 use model::route::{RequestView, Route, VirtualHost};
 
 use crate::local_limit::{ConnectionLimits, Limits};
@@ -18,6 +19,10 @@ pub trait Around: fmt::Debug {
     fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r>;
     /// The client's address, as far as proxies in front of us are trusted.
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr;
+    /// What rules of access ask of a request and its connection.
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c>;
+    /// Does anybody want to know why a request is refused?
+    fn is_asked_why(&self, request: &Request<Body>) -> bool;
     /// The service that this proxy belongs to.
     fn service_cluster(&self) -> &str;
     /// Is there such a cluster?
@@ -71,6 +76,23 @@ impl Around for Alone {
 
     fn remote_address(&self, _headers: &HeaderMap) -> IpAddr {
         Ipv4Addr::LOCALHOST.into()
+    }
+
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c> {
+        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        access::Call {
+            request: Some(self.view(request)),
+            peer: None,
+            direct_remote: local,
+            source: local,
+            remote: local,
+            destination: (local, 0).into(),
+            server_name: None,
+        }
+    }
+
+    fn is_asked_why(&self, _request: &Request<Body>) -> bool {
+        true
     }
 
     fn service_cluster(&self) -> &str {

@@ -9,6 +9,7 @@ use model::route::{Action, FilterRule, FilterRules, Found};
 use model::{Route, VirtualHost, http_proxy};
 use telemetry::ResponseFlags;
 
+use crate::access::AccessFilter;
 use crate::around::Around;
 use crate::buffer::BufferFilter;
 use crate::compressor::{CompressorFilter, Encodings};
@@ -143,6 +144,7 @@ enum Builtin {
     GrpcWeb(GrpcWebFilter),
     Mutation(Box<MutationFilter>),
     Buffer(BufferFilter),
+    Access(Box<AccessFilter>),
     Concurrency(ConcurrencyFilter),
 }
 
@@ -157,6 +159,7 @@ impl HttpFilter for Builtin {
             Self::GrpcWeb(filter) => filter.on_request(request, facts).await,
             Self::Mutation(filter) => filter.on_request(request, facts).await,
             Self::Buffer(filter) => filter.on_request(request, facts).await,
+            Self::Access(filter) => filter.on_request(request, facts).await,
             Self::Concurrency(filter) => filter.on_request(request, facts).await,
         }
     }
@@ -171,6 +174,8 @@ impl HttpFilter for Builtin {
             Self::GrpcWeb(filter) => filter.on_response(response, facts).await,
             Self::Mutation(filter) => filter.on_response(response, facts).await,
             Self::Buffer(filter) => filter.on_response(response, facts).await,
+            // It has nothing to say of responses.
+            Self::Access(_) => {}
             Self::Concurrency(filter) => filter.on_response(response, facts).await,
         }
     }
@@ -208,6 +213,9 @@ impl Chain {
                 http_proxy::HttpFilter::GrpcWeb => Builtin::GrpcWeb(GrpcWebFilter),
                 http_proxy::HttpFilter::HeaderMutation(it) => {
                     Builtin::Mutation(Box::new(MutationFilter::new((**it).clone())))
+                }
+                http_proxy::HttpFilter::Access(it) => {
+                    Builtin::Access(Box::new(AccessFilter::new((**it).clone(), stats)))
                 }
                 http_proxy::HttpFilter::Buffer(it) => Builtin::Buffer(BufferFilter::new(it.clone())),
                 http_proxy::HttpFilter::AdaptiveConcurrency(settings) => {

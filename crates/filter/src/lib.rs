@@ -30,6 +30,7 @@
 //! # });
 //! ```
 
+mod access;
 mod around;
 mod bucket;
 mod buffer;

@@ -1,5 +1,6 @@
 //! What can be typed. What it does is in `commands`.
 
+mod authz;
 mod traffic;
 mod values;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
+pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
@@ -60,6 +62,9 @@ pub enum Command {
     Analyze(AnalyzeArgs),
     /// What a request would meet: listener, route, cluster, endpoints and policies, and why each other rule was passed over.
     Explain(ExplainArgs),
+    /// Who may do what, by AuthorizationPolicies: one request judged, or all callers and services.
+    #[command(subcommand)]
+    Authz(AuthzCommand),
     /// What applying files would do to routes and proxies. Nothing is changed.
     Plan(PlanArgs),
     /// Every proxy: what it runs, and what it refused.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use control::v1::{
-    ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest, Document, ExplainRequest, Explanation,
-    Failure, Plan, ProxyConfig, ResourceQuery, Resources, Start, StartRequest, Status, TokenRequest, TrustBundle,
-    Version,
+    AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest,
+    Document, ExplainRequest, Explanation, Failure, Plan, ProxyConfig, ResourceQuery, Resources, Start, StartRequest,
+    Status, TokenRequest, TrustBundle, Version,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -67,6 +67,16 @@ impl Client {
     /// What a request would meet.
     pub async fn explain(&self, request: &ExplainRequest) -> Result<Explanation> {
         self.call(Method::POST, "/v1/explain", Some(request)).await
+    }
+
+    /// May a request pass?
+    pub async fn access(&self, request: &AccessRequest) -> Result<AccessAnswers> {
+        self.call(Method::POST, "/v1/access", Some(request)).await
+    }
+
+    /// Who may call whom.
+    pub async fn access_graph(&self) -> Result<AccessGraph> {
+        self.call(Method::GET, "/v1/access/graph", None::<&()>).await
     }
 
     /// Applies texts that are known to be right.

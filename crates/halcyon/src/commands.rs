@@ -2,6 +2,7 @@
 
 mod analyze;
 mod apply;
+mod authz;
 mod control;
 mod delete;
 mod diff;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Validate(args) => validate::run(args),
         Command::Analyze(args) => wait(analyze::run(place, args)),
         Command::Explain(args) => wait(explain::run(place, args)),
+        Command::Authz(command) => wait(authz::run(place, command)),
         Command::Plan(args) => wait(plan::run(client(place)?, args)),
         Command::Status(args) => wait(status::run(client(place)?, args)),
         Command::ProxyConfig(args) => wait(proxy_config::run(client(place)?, args)),

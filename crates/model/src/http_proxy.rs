@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, Fault, Geo, GlobalRateLimit, HeaderMutation,
-    HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
+    Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, Fault, Geo, GlobalRateLimit,
+    HeaderMutation, HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
 };
 
 /// How HTTP is read from downstream, filtered and routed.
@@ -126,6 +126,8 @@ pub enum HttpFilter {
     Buffer(Buffer),
     /// Refuses requests beyond as many at once as their latency allows.
     AdaptiveConcurrency(Arc<AdaptiveConcurrency>),
+    /// Refuses requests that rules of access do not let pass; a route may bring rules of its own.
+    Access(Box<Access>),
     /// Says of requests to clusters [of hosts that they name](crate::cluster::Discovery::DynamicForward) why there is no
     /// address; without it such a cluster has no endpoint then.
     DynamicForward(DnsCache),

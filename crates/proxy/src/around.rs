@@ -11,7 +11,7 @@ use model::route::{RequestView, Route};
 
 use crate::http::{HttpConnection, view_of};
 use crate::live::View;
-use crate::{edge, unary};
+use crate::{access, edge, reason, unary};
 
 /// The proxy around an exchange on this connection, under this configuration.
 pub(crate) struct Surroundings<'a> {
@@ -33,6 +33,15 @@ impl Around for Surroundings<'_> {
 
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
         edge::client_address(headers, &self.conn.plan().proxy, &self.conn.caller)
+    }
+
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
+        let remote = self.remote_address(request.headers());
+        access::call(&self.conn.downstream, Some(view_of(request)), remote)
+    }
+
+    fn is_asked_why(&self, request: &Request<Body>) -> bool {
+        self.conn.plan().logs.tell_reasons() || request.headers().contains_key(reason::ASKS)
     }
 
     fn service_cluster(&self) -> &str {

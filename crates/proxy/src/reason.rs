@@ -155,6 +155,7 @@ pub(crate) fn of_filter(details: &str) -> Cow<'static, str> {
         "request_rate_limited" => "a rate limit is used up, as its service says".into(),
         "rate_limiter_error" => "the service of rate limits did not answer, and without it requests are refused".into(),
         "reached_concurrency_limit" => "the workload has as many requests at once as it can take now".into(),
+        denied if denied.starts_with("rbac_access_denied") => "rules of access do not let the request pass".into(),
         "cors_response" => "a preflight request (CORS), which is answered here".into(),
         other => format!("a filter answered: {other}").into(),
     }

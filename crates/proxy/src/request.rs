@@ -63,6 +63,7 @@ async fn exchange(
             true => Box::pin(record.in_time(filters.on_request(request, &Surroundings::new(conn, pin)))).await,
         };
         record.occupies(filters.places());
+        record.said(request);
         let instead = match passed {
             Ok(Flow::Continue) => None,
             Ok(Flow::Respond(local)) => Some(Ok(record.by_filter(*local))),

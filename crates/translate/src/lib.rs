@@ -6,6 +6,7 @@
 //! common is made once for each scope ([`common`], [`own`]), [`World::next`] makes a version from the one before, and its
 //! [`Change`] says who is concerned.
 
+pub mod access;
 mod check;
 mod clusters;
 mod direct;

@@ -1,6 +1,7 @@
 //! Everything at one version, with the indexes that translation asks. A version is made from nothing ([`World::new`]) or,
 //! at the cost of what is different, from the one before ([`World::next`]); both give the same.
 
+mod accounts;
 mod change;
 mod document;
 mod edit;
@@ -13,8 +14,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
+use api::istio::{
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService,
+};
+use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
 use ipnet::IpNet;
@@ -80,6 +83,7 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
+    pub(crate) authorization_policies: Arc<Vec<Document<AuthorizationPolicy>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
@@ -93,6 +97,9 @@ pub struct World {
     given: Arc<MeshSettings>,
     deployments: Arc<Vec<Document<Deployment>>>,
     pods: Arc<Vec<Document<Pod>>>,
+    /// Namespaces and accounts that are written down.
+    namespaces: Arc<Vec<Document<Namespace>>>,
+    accounts: Arc<Vec<Document<ServiceAccount>>>,
     /// Rules by the hosts that they are for.
     virtual_by_host: Arc<Rules>,
     destination_by_host: Arc<Rules>,
@@ -125,6 +132,7 @@ impl World {
             gateways: Document::all(&resources),
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
+            authorization_policies: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
@@ -133,6 +141,8 @@ impl World {
             ingress_classes: Document::all(&resources),
             deployments: Document::all(&resources),
             pods: Document::all(&resources),
+            namespaces: Document::all(&resources),
+            accounts: Document::all(&resources),
             settings: Arc::new(effective),
             given: Arc::new(settings),
             mesh_configs,
@@ -259,8 +269,8 @@ impl World {
         self.known(&service.host).map_or_else(BTreeSet::new, |known| self.identities_of(known))
     }
 
-    /// The identity that an account stands for.
-    pub(crate) fn identity(&self, namespace: &str, account: &str) -> Option<String> {
+    /// The identity that an account stands for, as a SPIFFE ID.
+    pub fn identity(&self, namespace: &str, account: &str) -> Option<String> {
         SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
     }
 

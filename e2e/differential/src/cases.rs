@@ -1,5 +1,6 @@
 //! All groups, one file for each subject.
 
+mod access;
 mod balancing;
 mod connections;
 mod differences;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Group> {
         balancing::groups(),
         protocols::groups(),
         edge::groups(),
+        access::groups(),
         filters::groups(),
         limits::groups(),
         connections::groups(),

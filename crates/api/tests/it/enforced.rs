@@ -119,6 +119,29 @@ metadata: {name: x}
 spec: {address: 'unix:///run/a', network: n, locality: a/b}
 ";
 
+const AUTHORIZATION_POLICIES: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: custom}
+spec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: targets}
+spec:
+  targetRefs:
+  - {kind: Service, name: a}
+  - {kind: ServiceEntry, group: networking.istio.io, name: a}
+  - {kind: GatewayClass, group: gateway.networking.k8s.io, name: a}
+  - {kind: Gateway, group: gateway.networking.k8s.io, name: a}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: target}
+spec:
+  targetRef: {kind: Service, name: a}
+";
+
 const SIDECAR: &str = "
 apiVersion: networking.istio.io/v1
 kind: Sidecar
@@ -406,6 +429,7 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("gateway", GATEWAY),
         ("service-entry", SERVICE_ENTRIES),
         ("workload-entry", WORKLOAD_ENTRIES),
+        ("authorization-policy", AUTHORIZATION_POLICIES),
         ("sidecar", SIDECAR),
         ("service", SERVICES),
         ("namespace", NAMESPACE),

@@ -233,6 +233,7 @@ fn small() -> Config {
         name: name.into(),
         matches: ChainMatch { destination_port: Some(port), ..ChainMatch::default() },
         tls: None,
+        access: Vec::new(),
         filter,
     };
     let listener = Listener {

@@ -76,7 +76,7 @@ async fn send(chain: &Chain, around: &Proxy, host: &VirtualHost, route: &Route, 
     let mut response = match run.on_request(&mut request, around).await {
         Flow::Continue => Response::new(Body::empty()),
         Flow::Respond(local) => {
-            assert_eq!((local.details, &*local.flags.to_string()), ("local_rate_limited", "RL"));
+            assert_eq!((&*local.details, &*local.flags.to_string()), ("local_rate_limited", "RL"));
             local.into_response(false)
         }
         Flow::Broken(kind) => panic!("{kind:?}"),

@@ -1,5 +1,6 @@
 //! A mesh in one process: proxies on threads of their own, origins and clients on loopback.
 
+mod access;
 mod concurrency;
 mod control;
 mod dialled;

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use api::{Resource, Spec};
 use base::HostPattern;
 
 use super::World;
 use super::services::Known;
+use crate::access::{self, Subject};
 use crate::node::{Node, Role};
 
 /// What is different between two versions. It may say too much, never too little; changes of several steps are put
@@ -28,6 +30,8 @@ pub struct Change {
     pub(super) kin: BTreeSet<(String, Arc<str>)>,
     /// Namespaces with different secrets.
     pub(super) secrets: BTreeSet<String>,
+    /// Policies on access that are new, gone or different, as they were and as they are.
+    pub(super) policies: Vec<Ruled>,
     /// What gateways open, or the rules bound to them.
     pub(super) gateways: bool,
     /// Who sees what, or anything else that concerns everybody.
@@ -44,8 +48,7 @@ impl Change {
 
     /// Adds what changed in the step after.
     pub fn add(&mut self, later: Self) {
-        let Self { endpoints, hosts, patterns, namespaces, addresses, kin, secrets, gateways, everything, problems } =
-            later;
+        let Self { endpoints, hosts, patterns, namespaces, addresses, kin, secrets, .. } = later;
         self.endpoints.extend(endpoints);
         self.hosts.extend(hosts);
         self.patterns.extend(patterns);
@@ -53,9 +56,10 @@ impl Change {
         self.addresses.extend(addresses);
         self.kin.extend(kin);
         self.secrets.extend(secrets);
-        self.gateways |= gateways;
-        self.everything |= everything;
-        self.problems |= problems;
+        self.policies.extend(later.policies);
+        self.gateways |= later.gateways;
+        self.everything |= later.everything;
+        self.problems |= later.problems;
     }
 
     /// A service has other endpoints. Those of a headless one have listeners and names.
@@ -91,9 +95,9 @@ impl Change {
 
     /// May what is any proxy's own be different?
     pub fn concerns_any_own(&self) -> bool {
-        let Self { namespaces, addresses, kin, secrets, gateways, everything, .. } = self;
+        let Self { namespaces, addresses, kin, secrets, policies, gateways, everything, .. } = self;
         let none = namespaces.is_empty() && addresses.is_empty() && kin.is_empty() && secrets.is_empty();
-        !none || *gateways || *everything
+        !none || !policies.is_empty() || *gateways || *everything
     }
 
     /// May the cluster of the workload at this address be different? The world is the new one.
@@ -111,7 +115,27 @@ impl Change {
             || self.namespaces.contains(&node.namespace)
             || self.secrets.contains(&node.namespace)
             || !self.kin.is_empty() && self.kin.contains(&(node.namespace.clone(), node.workload.name.clone()))
+            || self.policies.iter().any(|policy| policy.concerns(node))
             || self.gateways && matches!(node.role, Role::Gateway { .. })
+    }
+}
+
+/// The workloads that a policy on access is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ruled {
+    policy: Arc<Resource>,
+    root: String,
+}
+
+impl Ruled {
+    pub fn by(world: &World, policy: &Arc<Resource>) -> Self {
+        Self { policy: policy.clone(), root: world.settings.root_namespace.clone() }
+    }
+
+    fn concerns(&self, node: &Node) -> bool {
+        let Spec::AuthorizationPolicy(policy) = &self.policy.spec else { return false };
+        let is_served = node.role != Role::Program;
+        is_served && access::concerns(policy, self.policy.namespace(), &self.root, Subject::of(node))
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
+use api::istio::{
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService,
+};
+use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
 
 use crate::secrets::holds_roots;
@@ -29,7 +31,7 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod Ingress IngressClass);
+of_kind!(AuthorizationPolicy DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod Namespace ServiceAccount Ingress IngressClass);
 
 /// Those that hold roots: nothing else is asked of them one by one.
 impl OfKind for ConfigMap {

@@ -9,7 +9,7 @@ use api::istio::{Destination, DestinationRule, LoadBalancerSettings, VirtualServ
 use api::{Resource, Spec};
 use base::HostPattern;
 
-use super::change::Change;
+use super::change::{Change, Ruled};
 use super::rules::policies;
 use super::services::{self, Known};
 use super::{Document, Inputs, World, mesh};
@@ -83,6 +83,7 @@ impl World {
         self.sidecars.iter().for_each(|d| take(&d.resource));
         self.envoy_filters.iter().for_each(|d| take(&d.resource));
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
+        self.authorization_policies.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.root_maps.iter().for_each(|d| take(&d.resource));
@@ -90,6 +91,8 @@ impl World {
         self.ingress_classes.iter().for_each(|d| take(&d.resource));
         self.deployments.iter().for_each(|d| take(&d.resource));
         self.pods.iter().for_each(|pod| take(&pod.resource));
+        self.namespaces.iter().for_each(|d| take(&d.resource));
+        self.accounts.iter().for_each(|d| take(&d.resource));
         for (old, new) in edit.resources {
             old.iter().for_each(|old| _ = resources.remove(&old.key()));
             new.into_iter().for_each(|new| _ = resources.insert(new.key(), new));
@@ -196,6 +199,11 @@ impl<'a> Editing<'a> {
                 change.everything = true;
                 Document::replace(&mut world.peer_authentications, old, new);
             }
+            Spec::AuthorizationPolicy(_) => {
+                change.problems = true;
+                change.policies.extend(old.into_iter().chain(new).map(|policy| Ruled::by(world, policy)));
+                Document::replace(&mut world.authorization_policies, old, new);
+            }
             Spec::Secret(_) => {
                 change.problems = true;
                 change.secrets.insert(any.namespace().to_owned());
@@ -219,13 +227,11 @@ impl<'a> Editing<'a> {
                 change.gateways |= [old, new].into_iter().flatten().any(|r| mesh::annotation(r).is_some());
                 Document::replace(&mut world.pods, old, new);
             }
+            // Policies on access name them.
+            Spec::ServiceAccount(_) => _ = Document::replace(&mut world.accounts, old, new),
+            Spec::Namespace(_) => _ = Document::replace(&mut world.namespaces, old, new),
             // Kinds that no configuration is made of.
-            Spec::ServiceAccount(_)
-            | Spec::Namespace(_)
-            | Spec::IstioOperator(_)
-            | Spec::ProxyConfig(_)
-            | Spec::WorkloadGroup(_)
-            | Spec::Opaque => {}
+            Spec::IstioOperator(_) | Spec::ProxyConfig(_) | Spec::WorkloadGroup(_) | Spec::Opaque => {}
         }
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);

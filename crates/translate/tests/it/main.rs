@@ -1,5 +1,6 @@
 //! YAML in, configuration out: tables and goldens at translate's border.
 
+mod access;
 mod analysis;
 mod balancing;
 mod connections;

@@ -12,7 +12,7 @@ use proto::google::protobuf::Any;
 
 use super::fault::{HTTP_FAULT, fault};
 use super::rate_limit::{GLOBAL_ROUTE, LOCAL, global_route, local_route};
-use super::{At, Decoded, buffer, compressor, each, matcher, mutation, take, type_name, unpack};
+use super::{At, Decoded, access, buffer, compressor, each, matcher, mutation, take, type_name, unpack};
 
 /// The CORS filter itself, and its rules.
 pub(super) const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
@@ -36,6 +36,10 @@ pub(super) fn per_filter(configs: HashMap<String, Any>, at: &At<'_>) -> Decoded<
             mutation::PER_ROUTE => {
                 let rule = mutation::per_route(unpack(&any, &at)?, &at)?;
                 rules.named.insert(key.as_str().into(), FilterRule::HeaderMutation(rule));
+            }
+            access::PER_ROUTE => {
+                let rule = access::per_route(unpack(&any, &at)?, &key, &at)?;
+                rules.named.insert(key.as_str().into(), FilterRule::Access(rule.map(Arc::new)));
             }
             buffer::PER_ROUTE => {
                 let rule = buffer::per_route(unpack(&any, &at)?, &at)?;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use prost::{Message, Oneof};
-use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint};
-use proto::google::protobuf::{Any, UInt32Value};
+use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint, rbac::v3 as rbac};
+use proto::google::protobuf::{Any, Duration, UInt32Value};
 
 /// `google.protobuf.Struct`
 #[derive(Clone, PartialEq, Message)]
@@ -199,4 +199,52 @@ impl Struct {
     pub fn of_texts<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self { fields: fields.into_iter().map(|(key, text)| (key.to_owned(), Value::text(text))).collect() }
     }
+}
+
+/// `envoy.config.rbac.v3.RBAC`
+#[derive(Clone, PartialEq, Message)]
+pub struct AccessRules {
+    #[prost(int32, tag = "1")]
+    pub action: i32,
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub policies: BTreeMap<String, rbac::Policy>,
+}
+
+/// `envoy.extensions.filters.http.rbac.v3.RBAC`
+#[derive(Clone, PartialEq, Message)]
+pub struct HttpAccess {
+    #[prost(message, optional, tag = "1")]
+    pub rules: Option<AccessRules>,
+    #[prost(message, optional, tag = "2")]
+    pub shadow_rules: Option<AccessRules>,
+    #[prost(string, tag = "3")]
+    pub shadow_rules_stat_prefix: String,
+    #[prost(string, tag = "6")]
+    pub rules_stat_prefix: String,
+    #[prost(bool, tag = "7")]
+    pub track_per_rule_stats: bool,
+}
+
+/// `envoy.extensions.filters.http.rbac.v3.RBACPerRoute`
+#[derive(Clone, PartialEq, Message)]
+pub struct AccessPerRoute {
+    #[prost(message, optional, tag = "2")]
+    pub rbac: Option<HttpAccess>,
+}
+
+/// `envoy.extensions.filters.network.rbac.v3.RBAC`
+#[derive(Clone, PartialEq, Message)]
+pub struct NetworkAccess {
+    #[prost(message, optional, tag = "1")]
+    pub rules: Option<AccessRules>,
+    #[prost(message, optional, tag = "2")]
+    pub shadow_rules: Option<AccessRules>,
+    #[prost(string, tag = "3")]
+    pub stat_prefix: String,
+    #[prost(int32, tag = "4")]
+    pub enforcement_type: i32,
+    #[prost(string, tag = "5")]
+    pub shadow_rules_stat_prefix: String,
+    #[prost(message, optional, tag = "8")]
+    pub delay_deny: Option<Duration>,
 }

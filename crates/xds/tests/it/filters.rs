@@ -23,12 +23,12 @@ use proto::envoy::r#type::v3::{HttpStatus, Percent};
 use proto::google::protobuf::{Any, BoolValue, Duration, UInt32Value};
 use xds::decode::{self, DecodeError};
 
-fn pack<M: Name>(message: &M) -> Any {
+pub fn pack<M: Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }
 
 /// The filter of a listener that has this one and the router.
-fn read(config: Any) -> Result<HttpFilter, DecodeError> {
+pub fn read(config: Any) -> Result<HttpFilter, DecodeError> {
     let router = wire::router::v3::Router::default();
     let filter = |name: &str, config| hcm::HttpFilter {
         name: name.into(),

@@ -40,6 +40,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+mod access;
 mod edge;
 mod filters;
 mod limits;
@@ -548,12 +549,9 @@ fn filter_chain() -> impl Strategy<Value = FilterChain> {
         http_proxy().prop_map(|http| NetworkFilter::Http(Box::new(http))),
         tcp_proxy().prop_map(NetworkFilter::Tcp),
     ];
-    (name(), chain_match(), of(downstream_tls()), filter).prop_map(|(name, matches, tls, filter)| FilterChain {
-        name,
-        matches,
-        tls,
-        filter,
-    })
+    let access = vec(access::of_connections(), 0..2);
+    (name(), chain_match(), of(downstream_tls()), access, filter)
+        .prop_map(|(name, matches, tls, access, filter)| FilterChain { name, matches, tls, access, filter })
 }
 
 /// A listener.

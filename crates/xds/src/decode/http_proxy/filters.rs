@@ -8,6 +8,7 @@ use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use proto::google::protobuf::Any;
 
+use crate::decode::access::{ACCESS, access};
 use crate::decode::buffer::{BUFFER, buffer};
 use crate::decode::compressor::{COMPRESSOR, compressor};
 use crate::decode::concurrency::{ADAPTIVE_CONCURRENCY, adaptive_concurrency};
@@ -74,6 +75,7 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
                 let mutation = header_mutation(unpack(&any, &at_config)?, &name, &at_config)?;
                 filters.push(HttpFilter::HeaderMutation(Box::new(mutation)));
             }
+            ACCESS => filters.push(HttpFilter::Access(Box::new(access(unpack(&any, &at_config)?, &name, &at_config)?))),
             BUFFER => filters.push(HttpFilter::Buffer(buffer(unpack(&any, &at_config)?, &name, &at_config)?)),
             ADAPTIVE_CONCURRENCY => {
                 let limit = adaptive_concurrency(unpack(&any, &at_config)?, &at_config)?;
