@@ -13,6 +13,7 @@ use http::{HeaderMap, Method};
 
 use crate::buffer::BufferRule;
 use crate::compression::CompressorRule;
+use crate::jwt::JwtRouteRule;
 use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::mutation::Mutations;
 use crate::rate_limit::{DescriptorRule, GlobalRateLimitRoute};
@@ -128,6 +129,8 @@ pub enum FilterRule {
     HeaderMutation(Mutations),
     /// To a buffer.
     Buffer(BufferRule),
+    /// To a filter that checks tokens.
+    Jwt(JwtRouteRule),
 }
 
 impl FilterRules {

@@ -46,6 +46,12 @@ impl Around for Proxy {
     fn connection_limits(&self) -> &ConnectionLimits {
         self.alone.connection_limits()
     }
+    fn get(&self, get: crate::Get) -> Answer<'_> {
+        self.alone.get(get)
+    }
+    fn get_beside(&self, get: crate::Get, done: Box<dyn FnOnce(Result<Bytes, String>)>) {
+        self.alone.get_beside(get, done);
+    }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         assert_eq!((call.cluster, call.authority, call.path), ("limits", "limits", METHOD));
         let asked = RateLimitRequest::decode(call.message).unwrap();

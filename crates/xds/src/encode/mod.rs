@@ -14,6 +14,7 @@ mod geo;
 mod hash;
 mod headers;
 mod http_proxy;
+mod jwt;
 mod limits;
 mod listener;
 mod matcher;

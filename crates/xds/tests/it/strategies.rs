@@ -42,6 +42,7 @@ use proptest::sample::{select, subsequence};
 
 mod edge;
 mod filters;
+mod jwt;
 mod limits;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]

@@ -7,7 +7,7 @@ use model::route::FilterRule;
 
 use super::*;
 
-fn filter_name() -> impl Strategy<Value = Arc<str>> {
+pub fn filter_name() -> impl Strategy<Value = Arc<str>> {
     "f-[a-z]{1,3}".prop_map(Arc::from)
 }
 
@@ -73,6 +73,7 @@ pub fn filter_rule() -> impl Strategy<Value = (Arc<str>, FilterRule)> {
         compressor.prop_map(FilterRule::Compressor),
         mutations().prop_map(FilterRule::HeaderMutation),
         buffer.prop_map(FilterRule::Buffer),
+        jwt::route_rule().prop_map(FilterRule::Jwt),
     ];
     (filter_name(), rule)
 }
@@ -96,6 +97,7 @@ pub fn http_filter() -> impl Strategy<Value = HttpFilter> {
         buffer.prop_map(HttpFilter::Buffer),
         limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),
         limits::global().prop_map(|limits| HttpFilter::GlobalRateLimit(Arc::new(limits))),
+        jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))),
         limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]
 }
