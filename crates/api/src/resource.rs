@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use crate::document;
 use crate::halcyon::{GeoRoute, ServicePolicy};
 use crate::istio::{
-    DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig, ServiceEntry, Sidecar,
+    DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig, RequestAuthentication,
+    ServiceEntry, Sidecar,
     VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
@@ -54,6 +55,8 @@ pub enum Spec {
     Sidecar(Box<Sidecar>),
     /// Who must speak mutual TLS.
     PeerAuthentication(Box<PeerAuthentication>),
+    /// Which tokens are believed.
+    RequestAuthentication(Box<RequestAuthentication>),
     /// Changes to what proxies are sent.
     EnvoyFilter(Box<EnvoyFilter>),
     /// What proxies are started with.

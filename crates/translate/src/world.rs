@@ -13,7 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
+use api::istio::{
+    DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar, VirtualService,
+};
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
@@ -53,7 +55,12 @@ pub struct Inputs {
     pub vips: Vips,
     /// PEM of the roots that the mesh trusts.
     pub trust_bundle: Vec<u8>,
+    /// Key sets that were fetched, by the URIs that documents ask for.
+    pub key_sets: KeySets,
 }
+
+/// Key sets (JSON Web Key Sets) by the URIs that documents ask for. One that is not here could not be had.
+pub type KeySets = Arc<BTreeMap<String, Arc<str>>>;
 
 /// Everything at one version. What is the same in two versions is shared between them.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +69,7 @@ pub struct World {
     pub settings: Arc<MeshSettings>,
     /// PEM of the roots that the mesh trusts.
     pub trust_bundle: Arc<Vec<u8>>,
+    pub(crate) key_sets: KeySets,
     /// The addresses that are given now, to be handed to the next version.
     pub vips: Arc<Vips>,
     /// By host.
@@ -80,6 +88,7 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
+    pub(crate) request_authentications: Arc<Vec<Document<RequestAuthentication>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
@@ -104,7 +113,7 @@ pub struct World {
 impl World {
     /// Indexes the inputs.
     pub fn new(inputs: Inputs) -> Self {
-        let Inputs { settings, resources, mut workloads, not_ready, vips, trust_bundle } = inputs;
+        let Inputs { settings, resources, mut workloads, not_ready, vips, trust_bundle, key_sets } = inputs;
         workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         let of_kind = |wanted: fn(&Resource) -> bool| {
             let mut found: Vec<_> = resources.iter().filter(|resource| wanted(resource)).cloned().collect();
@@ -125,6 +134,7 @@ impl World {
             gateways: Document::all(&resources),
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
+            request_authentications: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
@@ -137,6 +147,7 @@ impl World {
             given: Arc::new(settings),
             mesh_configs,
             trust_bundle: Arc::new(trust_bundle),
+            key_sets,
             vips: Arc::new(vips),
             ..Self::default()
         };

@@ -104,7 +104,7 @@ async fn send(settings: GlobalRateLimit, around: &Proxy, route: &Route, registry
             format!("{} {} {} {}", local.status.as_u16(), local.details, local.flags, local.body),
             local.into_response(false),
         ),
-        Flow::Broken(kind) => panic!("{kind:?}"),
+        other => panic!("{other:?}"),
     };
     run.on_response(&mut response, around).await;
     response.headers_mut().remove("content-type");

@@ -27,9 +27,10 @@ pub(super) struct Issuers {
 
 impl Issuers {
     fn add(&mut self, issuer: &str) {
-        match issuer {
-            "" => self.any = true,
-            issuer => drop(self.named.insert(issuer.to_owned())),
+        if issuer.is_empty() {
+            self.any = true;
+        } else {
+            self.named.insert(issuer.to_owned());
         }
     }
 
@@ -219,7 +220,7 @@ mod tests {
         ] {
             assert_eq!(param(query, "t").as_deref(), expected, "{query}");
             let uri: Uri = format!("http://a/p?{query}").parse().unwrap();
-            assert_eq!(without_param(&uri, "t").unwrap(), format!("http://a{left}"), "{query}");
+            assert_eq!(without_param(&uri, "t").unwrap(), *format!("http://a{left}"), "{query}");
         }
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
+use api::istio::{
+    DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar, VirtualService,
+};
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
 use api::{Resource, Spec};
 
@@ -29,7 +31,8 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod Ingress IngressClass);
+of_kind!(DestinationRule Gateway Sidecar PeerAuthentication RequestAuthentication EnvoyFilter ServicePolicy Secret);
+of_kind!(Deployment Pod Ingress IngressClass);
 
 /// Those that hold roots: nothing else is asked of them one by one.
 impl OfKind for ConfigMap {
