@@ -126,6 +126,11 @@ impl Signer {
     }
 }
 
+/// Bytes as they stand in tokens.
+pub fn encoded(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// A key set as it is published.
 pub fn key_set(signers: &[&Signer]) -> String {
     let keys: Vec<Value> = signers.iter().map(|signer| signer.key()).collect();

@@ -54,7 +54,7 @@ use service::Service;
 pub use settings::{ExportTo, MeshSettings, OutboundPolicy, istio_json};
 pub use start::{StartSettings, Starting};
 pub use workload::Workload;
-pub use world::{Change, Edit, Inputs, KeySets, World};
+pub use world::{Change, Edit, FetchedKeys, Inputs, KeySets, World};
 
 /// The configuration of one proxy: what it has in common with others, and its own.
 pub fn translate(world: &World, node: &Node) -> Config {

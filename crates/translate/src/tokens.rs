@@ -3,10 +3,12 @@
 //!
 //! Providers and requirements have the names and the form that Istio's control plane gives them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use api::StringMatch as Written;
-use api::istio::{JwtRule, RequestAuthentication};
+use api::istio::{JwtRule, KeysAt, RequestAuthentication};
+use api::{Problem, StringMatch as Written};
 use http::HeaderName;
 use model::http_proxy::HttpFilter;
 use model::jwt::{ClaimHeader, JwtAuthentication, JwtProvider, JwtRule as Rule, KeySource, Required, Requirement, TokenHeader};
@@ -111,7 +113,43 @@ fn provider(world: &World, rule: &JwtRule, reroute: bool) -> JwtProvider {
 fn keys(world: &World, rule: &JwtRule) -> Arc<str> {
     match rule.fetched_from() {
         None => rule.jwks.value.as_str().into(),
-        Some(at) => world.key_sets.get(at.uri()).cloned().unwrap_or_else(|| NO_KEYS.into()),
+        Some(at) => world.key_sets.get(at.uri()).and_then(|had| had.set.clone()).unwrap_or_else(|| NO_KEYS.into()),
+    }
+}
+
+impl World {
+    /// Where keys have to be fetched from, and how long that may take.
+    pub fn keys_asked(&self) -> BTreeMap<KeysAt, Duration> {
+        const TIMEOUT: Duration = Duration::from_secs(5);
+        let rules = self.request_authentications.iter().flat_map(|document| &document.spec().jwt_rules);
+        let mut asked = BTreeMap::new();
+        for (at, timeout) in rules.filter_map(|rule| Some((rule.fetched_from()?, rule.timeout.unwrap_or(TIMEOUT)))) {
+            let longest = asked.entry(at).or_insert(timeout);
+            *longest = timeout.max(*longest);
+        }
+        asked
+    }
+}
+
+/// Keys that cannot be had: until they can, nobody's token is believed, or old ones stand.
+pub fn check_keys(world: &World, problems: &mut Vec<Problem>) {
+    for document in world.request_authentications.iter() {
+        for (i, rule) in document.spec().jwt_rules.iter().enumerate() {
+            let Some(at) = rule.fetched_from() else { continue };
+            let Some((had, failure)) = world.key_sets.get(at.uri()).and_then(|had| Some((had, had.failure.as_ref()?)))
+            else {
+                continue;
+            };
+            let hint = match had.set {
+                Some(_) => "those that were fetched before still count",
+                None => "no token of this issuer is believed until they can be fetched",
+            };
+            let field = if rule.jwks_uri.value.is_empty() { "issuer" } else { "jwksUri" };
+            let problem = Problem::warning(format!("the keys at {} cannot be fetched: {failure}", at.uri()))
+                .path(format!("spec.jwtRules[{i}].{field}"))
+                .hint(hint);
+            problems.push(document.resource.problem(problem, rule.jwks_uri.span));
+        }
     }
 }
 

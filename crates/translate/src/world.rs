@@ -59,8 +59,17 @@ pub struct Inputs {
     pub key_sets: KeySets,
 }
 
-/// Key sets (JSON Web Key Sets) by the URIs that documents ask for. One that is not here could not be had.
-pub type KeySets = Arc<BTreeMap<String, Arc<str>>>;
+/// What came of fetching key sets, by the URIs that documents ask for. What is not here was not tried yet.
+pub type KeySets = Arc<BTreeMap<String, FetchedKeys>>;
+
+/// What came of fetching a key set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchedKeys {
+    /// The JSON Web Key Set that was had last, if any ever was.
+    pub set: Option<Arc<str>>,
+    /// Why the last attempt failed; none: it did not.
+    pub failure: Option<String>,
+}
 
 /// Everything at one version. What is the same in two versions is shared between them.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +78,8 @@ pub struct World {
     pub settings: Arc<MeshSettings>,
     /// PEM of the roots that the mesh trusts.
     pub trust_bundle: Arc<Vec<u8>>,
-    pub(crate) key_sets: KeySets,
+    /// What came of fetching key sets.
+    pub key_sets: KeySets,
     /// The addresses that are given now, to be handed to the next version.
     pub vips: Arc<Vips>,
     /// By host.

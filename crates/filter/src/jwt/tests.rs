@@ -362,7 +362,7 @@ async fn places() {
 
 #[tokio::test]
 async fn requirements() {
-    let (first, second) = (Signer::elliptic("1", "ES256"), Signer::elliptic("2", "ES256"));
+    let (first, second) = (Signer::elliptic("k", "ES256"), Signer::elliptic("k", "ES256"));
     let of = |signer: &Signer, issuer: &str| JwtProvider::new(issuer, KeySource::Inline(key_set(&[signer]).into()));
     let settings = |requires| filter([("a", of(&first, "1")), ("b", of(&second, "2"))], requires);
     let token = |signer: &Signer, issuer: &str| signer.token(&json!({"iss": issuer, "aud": "x"}));

@@ -21,4 +21,5 @@ mod rules;
 mod scope;
 mod security;
 mod sidecars;
+mod tokens;
 mod warnings;
