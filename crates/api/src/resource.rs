@@ -9,8 +9,7 @@ use crate::document;
 use crate::halcyon::{GeoRoute, ServicePolicy};
 use crate::istio::{
     DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig, RequestAuthentication,
-    ServiceEntry, Sidecar,
-    VirtualService, WorkloadEntry, WorkloadGroup,
+    ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{

@@ -171,10 +171,14 @@ fn chain(chain: &FilterChain) -> String {
     format!("{when}:{tls} {to}")
 }
 
-/// What comes in at once.
+/// What comes in at once, and by whose tokens.
 fn limits(filters: &[HttpFilter]) -> String {
     let limit = |filter: &HttpFilter| match filter {
         HttpFilter::AdaptiveConcurrency(limit) => Some(format!(", {limit}")),
+        HttpFilter::Jwt(tokens) => {
+            let issuers: Vec<&str> = tokens.providers.values().map(|provider| provider.issuer.as_str()).collect();
+            Some(format!(", tokens of {}", issuers.join(" and ")))
+        }
         _ => None,
     };
     filters.iter().filter_map(limit).collect()

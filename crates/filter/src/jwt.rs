@@ -246,5 +246,4 @@ fn realm(request: &Request<Body>, facts: &Facts<'_>) -> String {
 }
 
 #[cfg(test)]
-#[path = "jwt/tests.rs"]
 mod tests;

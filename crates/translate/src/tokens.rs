@@ -11,7 +11,9 @@ use api::istio::{JwtRule, KeysAt, RequestAuthentication};
 use api::{Problem, StringMatch as Written};
 use http::HeaderName;
 use model::http_proxy::HttpFilter;
-use model::jwt::{ClaimHeader, JwtAuthentication, JwtProvider, JwtRule as Rule, KeySource, Required, Requirement, TokenHeader};
+use model::jwt::{
+    ClaimHeader, JwtAuthentication, JwtProvider, JwtRule as Rule, KeySource, Required, Requirement, TokenHeader,
+};
 use model::metadata::MetadataValue;
 use model::route::{PathMatch, RouteMatch};
 use model::{Config, MetadataMatch, NetworkFilter, StringMatch};
@@ -89,12 +91,17 @@ fn provider(world: &World, rule: &JwtRule, reroute: bool) -> JwtProvider {
         let claim = output.claim.split('.').map(str::to_owned).collect();
         Some(ClaimHeader { header: header(&output.header)?, claim })
     });
-    let places = rule.from_headers.iter().filter_map(|from| {
-        Some(TokenHeader { name: header(&from.name)?, prefix: from.prefix.clone() })
-    });
+    let places = rule
+        .from_headers
+        .iter()
+        .filter_map(|from| Some(TokenHeader { name: header(&from.name)?, prefix: from.prefix.clone() }));
     let spaced = SPACED.into_iter().chain(rule.space_delimited_claims.iter().map(String::as_str));
     let mut space_delimited: Vec<String> = Vec::new();
-    spaced.for_each(|name| if !space_delimited.iter().any(|known| known == name) { space_delimited.push(name.to_owned()) });
+    spaced.for_each(|name| {
+        if !space_delimited.iter().any(|known| known == name) {
+            space_delimited.push(name.to_owned())
+        }
+    });
     JwtProvider {
         audiences: rule.audiences.clone(),
         forward: rule.forward_original_token,

@@ -82,7 +82,10 @@ impl JwtRule {
             return None;
         }
         Some(match self.jwks_uri.value.as_str() {
-            "" => KeysAt::Discovery(format!("{}/.well-known/openid-configuration", self.issuer.value.trim_end_matches('/'))),
+            "" => KeysAt::Discovery(format!(
+                "{}/.well-known/openid-configuration",
+                self.issuer.value.trim_end_matches('/')
+            )),
             uri => KeysAt::Uri(uri.to_owned()),
         })
     }

@@ -22,7 +22,8 @@ pub(super) fn tell(provider: &JwtProvider, token: &Token<'_>, headers: &mut Head
     if let Some(name) = &provider.payload_header {
         let bare = token.payload_text.trim_end_matches('=');
         let padding = if provider.pad_payload { (4 - bare.len() % 4) % 4 } else { 0 };
-        let text = if provider.pad_payload { format!("{bare}{}", "=".repeat(padding)) } else { token.payload_text.into() };
+        let text =
+            if provider.pad_payload { format!("{bare}{}", "=".repeat(padding)) } else { token.payload_text.into() };
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.append(name, value);
         }

@@ -30,7 +30,12 @@ struct Held {
 
 impl Fetched {
     /// The keys, fetched already or now. None: they cannot be had.
-    pub async fn keys(self: &Arc<Self>, remote: &RemoteKeys, around: &dyn Around, stats: &Stats) -> Option<Arc<KeySet>> {
+    pub async fn keys(
+        self: &Arc<Self>,
+        remote: &RemoteKeys,
+        around: &dyn Around,
+        stats: &Stats,
+    ) -> Option<Arc<KeySet>> {
         match self.held.load_full() {
             Some(held) if Instant::now() < held.until => return held.keys.clone(),
             Some(held) if remote.beside.is_some() && held.keys.is_some() => {

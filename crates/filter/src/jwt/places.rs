@@ -147,7 +147,8 @@ fn param(query: &str, name: &str) -> Option<String> {
 
 /// The target without any parameter of this name; what else stands there stays as it is.
 fn without_param(uri: &Uri, name: &str) -> Option<Uri> {
-    let kept: Vec<&str> = uri.query()?.split('&').filter(|pair| pairs(pair).all(|(key, _)| decoded(key) != name)).collect();
+    let kept: Vec<&str> =
+        uri.query()?.split('&').filter(|pair| pairs(pair).all(|(key, _)| decoded(key) != name)).collect();
     let path = match &kept[..] {
         [] => uri.path().to_owned(),
         kept => format!("{}?{}", uri.path(), kept.join("&")),

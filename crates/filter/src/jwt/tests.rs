@@ -1,27 +1,24 @@
 //! What tokens are taken and what is made of them, and a list of attacks.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::net::IpAddr;
+mod fetched;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use http::HeaderName;
-use model::jwt::{ClaimHeader, JwtRule, RemoteKeys, TokenHeader};
+use model::jwt::{ClaimHeader, JwtRule, TokenHeader};
 use model::matcher::StringMatch;
 use model::metadata::{MetadataMatch, MetadataValue};
-use model::route::{Action, DirectResponse, FilterRules, Found, PathMatch, RequestView, RouteMatch};
+use model::route::{Action, DirectResponse, FilterRules, Found, PathMatch, RouteMatch};
 use model::{Route, VirtualHost, http_proxy};
 use serde_json::{Value, json};
 use telemetry::Registry;
 use testkit::tokens::{Signer, key_set};
 
 use super::*;
-use crate::around::{Answer, Around, Call, Get};
-use crate::local_limit::{ConnectionLimits, Limits};
+use crate::around::Around;
 use crate::{Alone, Chain};
 
 static RSA: LazyLock<Signer> = LazyLock::new(|| Signer::rsa("rsa"));
@@ -136,10 +133,8 @@ async fn every_algorithm() {
 async fn attacks() {
     let p256 = Signer::elliptic("ec", "ES256");
     let edwards = Signer::edwards("ed");
-    let settings = requiring(JwtProvider {
-        audiences: vec!["https://x/".into()],
-        ..provider(&key_set(&[&RSA, &p256, &edwards]))
-    });
+    let settings =
+        requiring(JwtProvider { audiences: vec!["https://x/".into()], ..provider(&key_set(&[&RSA, &p256, &edwards])) });
     let with = |change: fn(&mut Value)| {
         let mut claims = claims();
         change(&mut claims);
@@ -154,49 +149,172 @@ async fn attacks() {
     let own_key = Signer::rsa("rsa");
     let fails = "Jwt verification fails";
     for (what, token, expected) in [
-        ("no signature at all", format!("{}.{body}.", of(r#"{"alg":"none"}"#)), "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
-        ("none, with a signature", format!("{}.{body}.{tail}", of(r#"{"alg":"none"}"#)), "Jwt header [alg] is not supported"),
-        ("none in other letters", format!("{}.{body}.{tail}", of(r#"{"alg":"NoNe"}"#)), "Jwt header [alg] is not supported"),
-        ("an algorithm in small letters", format!("{}.{body}.{tail}", of(r#"{"alg":"rs256"}"#)), "Jwt header [alg] is not supported"),
-        ("no algorithm", format!("{}.{body}.{tail}", of("{}")), "Jwt header [alg] field is required and must be a string"),
-        ("an algorithm that is a list", format!("{}.{body}.{tail}", of(r#"{"alg":["RS256"]}"#)), "Jwt header [alg] field is required and must be a string"),
+        (
+            "no signature at all",
+            format!("{}.{body}.", of(r#"{"alg":"none"}"#)),
+            "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+        ),
+        (
+            "none, with a signature",
+            format!("{}.{body}.{tail}", of(r#"{"alg":"none"}"#)),
+            "Jwt header [alg] is not supported",
+        ),
+        (
+            "none in other letters",
+            format!("{}.{body}.{tail}", of(r#"{"alg":"NoNe"}"#)),
+            "Jwt header [alg] is not supported",
+        ),
+        (
+            "an algorithm in small letters",
+            format!("{}.{body}.{tail}", of(r#"{"alg":"rs256"}"#)),
+            "Jwt header [alg] is not supported",
+        ),
+        (
+            "no algorithm",
+            format!("{}.{body}.{tail}", of("{}")),
+            "Jwt header [alg] field is required and must be a string",
+        ),
+        (
+            "an algorithm that is a list",
+            format!("{}.{body}.{tail}", of(r#"{"alg":["RS256"]}"#)),
+            "Jwt header [alg] field is required and must be a string",
+        ),
         ("a public key as a secret", confused.token_with(&json!({"alg": "HS256", "kid": "rsa"}), &claims()), fails),
         ("its modulus as a secret", der.token_with(&json!({"alg": "HS256"}), &claims()), fails),
         ("an empty secret", Signer::secret("rsa", b"").token_with(&json!({"alg": "HS512"}), &claims()), fails),
         ("another's key by the same name", OTHER.token(&claims()), fails),
-        ("a key that the token brings itself", own_key.token_with(&json!({"alg": "RS256", "kid": "rsa", "jwk": own_key.key()}), &claims()), fails),
-        ("a key that the token says where to get", own_key.token_with(&json!({"alg": "RS256", "kid": "rsa", "jku": "http://127.0.0.1/k", "x5u": "http://127.0.0.1/c"}), &claims()), fails),
+        (
+            "a key that the token brings itself",
+            own_key.token_with(&json!({"alg": "RS256", "kid": "rsa", "jwk": own_key.key()}), &claims()),
+            fails,
+        ),
+        (
+            "a key that the token says where to get",
+            own_key.token_with(
+                &json!({"alg": "RS256", "kid": "rsa", "jku": "http://127.0.0.1/k", "x5u": "http://127.0.0.1/c"}),
+                &claims(),
+            ),
+            fails,
+        ),
         ("the name of a key of another type", RSA.token_with(&json!({"alg": "RS256", "kid": "ec"}), &claims()), fails),
-        ("a way that leads elsewhere as a key's name", RSA.token_with(&json!({"alg": "RS256", "kid": "../../dev/null"}), &claims()), "Jwks doesn't have key to match kid or alg from Jwt"),
-        ("a key's name that is a number", RSA.token_with(&json!({"alg": "RS256", "kid": 1}), &claims()), "Jwt header [kid] field is not a string"),
-        ("one algorithm named, another used", RSA.token_with(&json!({"alg": "RS512", "kid": "rsa"}), &claims()).replacen(&of(r#"{"alg":"RS512","kid":"rsa"}"#), &of(r#"{"alg":"RS256","kid":"rsa"}"#), 1), fails),
-        ("an empty signature of a curve", format!("{}.{body}.{}", of(r#"{"alg":"ES256","kid":"ec"}"#), URL_SAFE_NO_PAD.encode([0u8; 64])), fails),
-        ("a short signature of Ed25519", format!("{}.{body}.{}", of(r#"{"alg":"EdDSA","kid":"ed"}"#), URL_SAFE_NO_PAD.encode([0u8; 63])), "Jwt ED25519 signature is wrong length"),
-        ("another payload", format!("{head}.{}.{tail}", of(&json!({"iss": "https://a", "aud": "x", "sub": "root"}).to_string())), fails),
+        (
+            "a way that leads elsewhere as a key's name",
+            RSA.token_with(&json!({"alg": "RS256", "kid": "../../dev/null"}), &claims()),
+            "Jwks doesn't have key to match kid or alg from Jwt",
+        ),
+        (
+            "a key's name that is a number",
+            RSA.token_with(&json!({"alg": "RS256", "kid": 1}), &claims()),
+            "Jwt header [kid] field is not a string",
+        ),
+        (
+            "one algorithm named, another used",
+            RSA.token_with(&json!({"alg": "RS512", "kid": "rsa"}), &claims()).replacen(
+                &of(r#"{"alg":"RS512","kid":"rsa"}"#),
+                &of(r#"{"alg":"RS256","kid":"rsa"}"#),
+                1,
+            ),
+            fails,
+        ),
+        (
+            "an empty signature of a curve",
+            format!("{}.{body}.{}", of(r#"{"alg":"ES256","kid":"ec"}"#), URL_SAFE_NO_PAD.encode([0u8; 64])),
+            fails,
+        ),
+        (
+            "a short signature of Ed25519",
+            format!("{}.{body}.{}", of(r#"{"alg":"EdDSA","kid":"ed"}"#), URL_SAFE_NO_PAD.encode([0u8; 63])),
+            "Jwt ED25519 signature is wrong length",
+        ),
+        (
+            "another payload",
+            format!("{head}.{}.{tail}", of(&json!({"iss": "https://a", "aud": "x", "sub": "root"}).to_string())),
+            fails,
+        ),
         ("another header", format!("{}.{body}.{tail}", of(r#"{"alg":"RS256","kid":"rsa","x":1}"#)), fails),
-        ("two parts", format!("{head}.{body}"), "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
-        ("four parts", format!("{good}.x"), "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
-        ("an encrypted one", format!("{head}.a.b.c.d"), "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
-        ("nothing but dots", "..".to_owned(), "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
+        (
+            "two parts",
+            format!("{head}.{body}"),
+            "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+        ),
+        (
+            "four parts",
+            format!("{good}.x"),
+            "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+        ),
+        (
+            "an encrypted one",
+            format!("{head}.a.b.c.d"),
+            "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+        ),
+        (
+            "nothing but dots",
+            "..".to_owned(),
+            "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",
+        ),
         ("garbage", "a.b.c".to_owned(), "Jwt header is an invalid Base64url encoded"),
         ("a header that is no object", format!("{}.{body}.{tail}", of("[]")), "Jwt header is an invalid JSON"),
         ("a payload that is no object", format!("{head}.{}.{tail}", of("7")), "Jwt payload is an invalid JSON"),
-        ("a payload as deep as it is long", format!("{head}.{}.{tail}", of(&"[".repeat(20_000))), "Jwt payload is an invalid JSON"),
-        ("a payload of the other Base64", format!("{head}.{body}+/.{tail}"), "Jwt payload is an invalid Base64url encoded"),
+        (
+            "a payload as deep as it is long",
+            format!("{head}.{}.{tail}", of(&"[".repeat(20_000))),
+            "Jwt payload is an invalid JSON",
+        ),
+        (
+            "a payload of the other Base64",
+            format!("{head}.{body}+/.{tail}"),
+            "Jwt payload is an invalid Base64url encoded",
+        ),
         ("expired", with(|claims| claims["exp"] = (now() - 61).into()), "Jwt is expired"),
         ("expired long ago, in small numbers", with(|claims| claims["exp"] = 1.into()), "Jwt is expired"),
-        ("an expiry that is text", with(|claims| claims["exp"] = "9999999999".into()), "Jwt payload [exp] field is not an integer"),
-        ("an expiry that is negative", with(|claims| claims["exp"] = (-1).into()), "Jwt payload [exp] field is not a positive 64 bit integer"),
-        ("an expiry beyond all numbers", with(|claims| claims["exp"] = 1e300.into()), "Jwt payload [exp] field is not a positive 64 bit integer"),
+        (
+            "an expiry that is text",
+            with(|claims| claims["exp"] = "9999999999".into()),
+            "Jwt payload [exp] field is not an integer",
+        ),
+        (
+            "an expiry that is negative",
+            with(|claims| claims["exp"] = (-1).into()),
+            "Jwt payload [exp] field is not a positive 64 bit integer",
+        ),
+        (
+            "an expiry beyond all numbers",
+            with(|claims| claims["exp"] = 1e300.into()),
+            "Jwt payload [exp] field is not a positive 64 bit integer",
+        ),
         ("not yet", with(|claims| claims["nbf"] = (now() + 70).into()), "Jwt not yet valid"),
         ("another issuer", with(|claims| claims["iss"] = "https://b".into()), "Jwt issuer is not configured"),
-        ("no issuer", with(|claims| drop(claims.as_object_mut().unwrap().remove("iss"))), "Jwt issuer is not configured"),
-        ("an issuer with a slash more", with(|claims| claims["iss"] = "https://a/".into()), "Jwt issuer is not configured"),
-        ("an issuer that is a list", with(|claims| claims["iss"] = json!(["https://a"])), "Jwt payload [iss] field is not a string"),
+        (
+            "no issuer",
+            with(|claims| drop(claims.as_object_mut().unwrap().remove("iss"))),
+            "Jwt issuer is not configured",
+        ),
+        (
+            "an issuer with a slash more",
+            with(|claims| claims["iss"] = "https://a/".into()),
+            "Jwt issuer is not configured",
+        ),
+        (
+            "an issuer that is a list",
+            with(|claims| claims["iss"] = json!(["https://a"])),
+            "Jwt payload [iss] field is not a string",
+        ),
         ("another audience", with(|claims| claims["aud"] = "z".into()), "Audiences in Jwt are not allowed"),
-        ("a part of an audience", with(|claims| claims["aud"] = "https://x/y".into()), "Audiences in Jwt are not allowed"),
-        ("no audience", with(|claims| drop(claims.as_object_mut().unwrap().remove("aud"))), "Audiences in Jwt are not allowed"),
-        ("an audience that is a number", with(|claims| claims["aud"] = 7.into()), "Jwt payload [aud] field is not a string or string list"),
+        (
+            "a part of an audience",
+            with(|claims| claims["aud"] = "https://x/y".into()),
+            "Audiences in Jwt are not allowed",
+        ),
+        (
+            "no audience",
+            with(|claims| drop(claims.as_object_mut().unwrap().remove("aud"))),
+            "Audiences in Jwt are not allowed",
+        ),
+        (
+            "an audience that is a number",
+            with(|claims| claims["aud"] = 7.into()),
+            "Jwt payload [aud] field is not a string or string list",
+        ),
     ] {
         let outcome = run(&settings, bearer(&token)).await;
         assert_eq!(outcome.refused().as_deref(), Some(expected), "{what}");
@@ -327,7 +445,10 @@ async fn what_goes_on() {
     assert_eq!(kept.header("authorization"), [format!("Bearer {token}")]);
     assert!(matches!(kept.flow, Flow::Reroute), "{:?}", kept.flow);
     // Where nothing is required, claims are nobody's to forge either.
-    let lax = JwtAuthentication { rules: Vec::new(), ..requiring(JwtProvider { claims_to_headers: vec![claim("x-sub", "sub")], ..provider("") }) };
+    let lax = JwtAuthentication {
+        rules: Vec::new(),
+        ..requiring(JwtProvider { claims_to_headers: vec![claim("x-sub", "sub")], ..provider("") })
+    };
     let request = Request::get("/").header("x-sub", "forged").body(Body::empty()).unwrap();
     assert_eq!(run(&lax, request).await.header("x-sub"), [""; 0]);
 }
@@ -349,13 +470,25 @@ async fn places() {
         ("a parameter", sent(get(&format!("/?a=b&t={good}"))), None),
         ("a cookie", sent(get("/").header("cookie", format!("a=b; c={good}"))), None),
         ("two good ones", sent(get(&format!("/?t={good}")).header("x-token", format!("T {good}"))), None),
-        ("a good one and a bad one", sent(get("/?t=x").header("x-token", format!("T {good}"))), Some("Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections")),
-        ("a good one, and a bad one in the same header", sent(get("/").header("x-token", format!("T {good}")).header("x-token", "T x.y.z")), Some("Jwt header is an invalid Base64url encoded")),
+        (
+            "a good one and a bad one",
+            sent(get("/?t=x").header("x-token", format!("T {good}"))),
+            Some("Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
+        ),
+        (
+            "a good one, and a bad one in the same header",
+            sent(get("/").header("x-token", format!("T {good}")).header("x-token", "T x.y.z")),
+            Some("Jwt header is an invalid Base64url encoded"),
+        ),
     ] {
         let outcome = run(&elsewhere, request).await;
         assert_eq!(outcome.refused().as_deref(), expected, "{what}");
         if expected.is_none() {
-            assert_eq!((outcome.header("x-token"), outcome.request.uri().query().unwrap_or("a=b")), (vec![], "a=b"), "{what}");
+            assert_eq!(
+                (outcome.header("x-token"), outcome.request.uri().query().unwrap_or("a=b")),
+                (vec![], "a=b"),
+                "{what}"
+            );
         }
     }
 }
@@ -373,7 +506,8 @@ async fn requirements() {
     let optional = |name: &'static str| any(&[p(name), Requirement::AllowMissing]);
     let istio = any(&[p("a"), p("b"), Requirement::All(vec![optional("a"), optional("b")])]);
     let for_y = Requirement::Provider { name: "a".into(), audiences: vec!["y".into()] };
-    let (unknown, missing, fails) = (Some("Jwt issuer is not configured"), Some("Jwt is missing"), Some("Jwt verification fails"));
+    let (unknown, missing, fails) =
+        (Some("Jwt issuer is not configured"), Some("Jwt is missing"), Some("Jwt verification fails"));
     let everybody = [None; 5];
     for (requires, expected) in [
         // None, of the first, of the second, forged, garbage.
@@ -385,7 +519,16 @@ async fn requirements() {
         (Requirement::AllowMissing, [None, None, None, fails, Some("Jwt header is an invalid Base64url encoded")]),
         (Requirement::AllowMissingOrFailed, everybody),
         (any(&[p("a"), Requirement::AllowMissingOrFailed]), everybody),
-        (for_y, [missing, Some("Audiences in Jwt are not allowed"), unknown, fails, Some("Jwt header is an invalid Base64url encoded")]),
+        (
+            for_y,
+            [
+                missing,
+                Some("Audiences in Jwt are not allowed"),
+                unknown,
+                fails,
+                Some("Jwt header is an invalid Base64url encoded"),
+            ],
+        ),
     ] {
         let settings = settings(requires);
         let requests = [None, Some(a.as_str()), Some(&b), Some(&forged), Some("x.y.z")];
@@ -430,157 +573,9 @@ async fn rules_and_routes() {
     let wrong = run_on(&settings, on_route(JwtRouteRule::Named("x".into())), get("/lax"), &alone).await;
     let Flow::Respond(local) = wrong.flow else { panic!() };
     assert_eq!(local.status.as_u16(), 403);
-    let preflight = Request::options("/strict").header("origin", "https://o").header("access-control-request-method", "PUT");
+    let preflight =
+        Request::options("/strict").header("origin", "https://o").header("access-control-request-method", "PUT");
     assert_eq!(run(&settings, preflight.body(Body::empty()).unwrap()).await.refused(), None);
     let no_preflight = Request::options("/strict").header("origin", "https://o").body(Body::empty()).unwrap();
     assert_eq!(run(&settings, no_preflight).await.refused().as_deref(), Some("Jwt is missing"));
-}
-
-/// A proxy whose cluster `keys` gives these answers, one after the other, and the last one on.
-#[derive(Debug, Default)]
-struct Proxy {
-    alone: Alone,
-    answers: RefCell<VecDeque<Result<String, String>>>,
-    asked: RefCell<usize>,
-}
-
-impl Proxy {
-    fn answer(&self, get: &Get) -> Result<Bytes, String> {
-        assert_eq!((&*get.cluster, get.uri.as_str()), ("keys", "https://k/set"));
-        *self.asked.borrow_mut() += 1;
-        let mut answers = self.answers.borrow_mut();
-        let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
-        answer.unwrap().map(Bytes::from)
-    }
-}
-
-impl Around for Proxy {
-    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
-        self.alone.view(request)
-    }
-    fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
-        self.alone.remote_address(headers)
-    }
-    fn service_cluster(&self) -> &str {
-        "me"
-    }
-    fn has_cluster(&self, _name: &str) -> bool {
-        true
-    }
-    fn route_limits(&self, _route: &Route, _host: &VirtualHost) -> Option<&Limits> {
-        None
-    }
-    fn connection_limits(&self) -> &ConnectionLimits {
-        self.alone.connection_limits()
-    }
-    fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
-        self.alone.call(call)
-    }
-    fn get(&self, get: Get) -> Answer<'_> {
-        Box::pin(async move {
-            tokio::task::yield_now().await;
-            self.answer(&get)
-        })
-    }
-    fn get_beside(&self, get: Get, done: Box<dyn FnOnce(Result<Bytes, String>)>) {
-        done(self.answer(&get));
-    }
-}
-
-fn fetching(beside: Option<Duration>) -> JwtAuthentication {
-    let keys = RemoteKeys {
-        uri: "https://k/set".into(),
-        cluster: "keys".into(),
-        timeout: Duration::from_secs(5),
-        cache_duration: Duration::from_secs(300),
-        beside,
-    };
-    requiring(JwtProvider::new("https://a", KeySource::Remote(keys)))
-}
-
-async fn through(chain: &Chain, around: &Proxy, token: &str) -> Option<String> {
-    let mut request = bearer(token);
-    match chain.begin(None, 1).on_request(&mut request, around).await {
-        Flow::Respond(local) => Some(local.body.to_string()),
-        _ => None,
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn keys_that_are_fetched() {
-    let (old, new) = (Signer::elliptic("1", "ES256"), Signer::elliptic("2", "ES256"));
-    let secret = Signer::secret("3", b"published");
-    let (old_set, new_set) = (Ok(key_set(&[&old, &secret])), Ok(key_set(&[&new])));
-    let claims = json!({"iss": "https://a"});
-    let failed = Some("Jwks remote fetch is failed");
-    let misfit = Some("Jwks doesn't have key to match kid or alg from Jwt");
-    let around = Proxy::default();
-    *around.answers.borrow_mut() = [Err("down".into()), old_set, Err("down".into()), new_set].into();
-    let chain = chain(&fetching(None));
-    let check = async |signer: &Signer, expected: Option<&str>, asked: usize| {
-        assert_eq!(through(&chain, &around, &signer.token(&claims)).await.as_deref(), expected);
-        assert_eq!(*around.asked.borrow(), asked);
-    };
-    let mut none = Request::new(Body::empty());
-    chain.begin(None, 1).on_request(&mut none, &around).await;
-    assert_eq!(*around.asked.borrow(), 0, "nobody asks without a token");
-    check(&old, failed, 1).await;
-    check(&old, failed, 1).await;
-    tokio::time::advance(Duration::from_secs(2)).await;
-    check(&old, None, 2).await;
-    check(&new, misfit, 2).await;
-    // What is published is no secret.
-    check(&secret, misfit, 2).await;
-    tokio::time::advance(Duration::from_secs(301)).await;
-    check(&old, failed, 3).await;
-    tokio::time::advance(Duration::from_secs(2)).await;
-    check(&old, misfit, 4).await;
-    check(&new, None, 4).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn keys_that_are_fetched_beside_requests() {
-    let (old, new) = (Signer::elliptic("1", "ES256"), Signer::elliptic("2", "ES256"));
-    let claims = json!({"iss": "https://a"});
-    let around = Proxy::default();
-    *around.answers.borrow_mut() = [Ok(key_set(&[&old])), Err("down".into()), Ok(key_set(&[&new]))].into();
-    let chain = chain(&fetching(Some(Duration::from_secs(9))));
-    let good = async |signer: &Signer| through(&chain, &around, &signer.token(&claims)).await.is_none();
-    assert!(good(&old).await);
-    tokio::time::advance(Duration::from_secs(301)).await;
-    assert!(good(&old).await, "those that are there serve while others are fetched");
-    assert!(good(&old).await, "and when that fails");
-    assert_eq!(*around.asked.borrow(), 2);
-    tokio::time::advance(Duration::from_secs(10)).await;
-    assert!(good(&old).await);
-    assert!(good(&new).await && !good(&old).await);
-    assert_eq!(*around.asked.borrow(), 3);
-}
-
-#[tokio::test(start_paused = true)]
-async fn many_wait_for_one_fetch() {
-    let signer = Signer::elliptic("1", "ES256");
-    let around = Proxy::default();
-    *around.answers.borrow_mut() = [Ok(key_set(&[&signer]))].into();
-    let chain = chain(&fetching(None));
-    let token = signer.token(&json!({"iss": "https://a"}));
-    let (a, b, c) =
-        tokio::join!(through(&chain, &around, &token), through(&chain, &around, &token), through(&chain, &around, &token));
-    assert_eq!((a, b, c), (None, None, None));
-    assert_eq!(*around.asked.borrow(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn keys_live_on() {
-    let signer = Signer::elliptic("1", "ES256");
-    let around = Proxy::default();
-    *around.answers.borrow_mut() = [Ok(key_set(&[&signer]))].into();
-    let (settings, stats) = (fetching(None), Stats::new(&Registry::new().shard(), "in").unwrap());
-    let filters = [http_proxy::HttpFilter::Jwt(Arc::new(settings))];
-    let before = Chain::new(&filters, &stats, None);
-    let token = signer.token(&json!({"iss": "https://a"}));
-    assert_eq!(through(&before, &around, &token).await, None);
-    let next = Chain::new(&filters, &stats, Some(&before));
-    assert_eq!(through(&next, &around, &token).await, None);
-    assert_eq!(*around.asked.borrow(), 1, "the next configuration has the same keys");
 }

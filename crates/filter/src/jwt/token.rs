@@ -15,7 +15,6 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// An algorithm of RFC 7518, section 3.1, and RFC 8037. `none` is not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "as the RFCs name them")]
 pub(super) enum Algorithm {
     Es256,
     Es384,
@@ -90,7 +89,8 @@ impl<'t> Token<'t> {
     /// It is no token, or has claims of other types than they should be.
     pub fn parse(text: &'t str) -> Result<Self, Status> {
         let mut parts = text.split('.');
-        let [Some(head), Some(payload_text), Some(tail), None] = [parts.next(), parts.next(), parts.next(), parts.next()]
+        let [Some(head), Some(payload_text), Some(tail), None] =
+            [parts.next(), parts.next(), parts.next(), parts.next()]
         else {
             return Err(Status::BadFormat);
         };

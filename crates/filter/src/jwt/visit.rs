@@ -125,8 +125,7 @@ impl<'v> Visit<'v> {
         if !found.issuers.has(&token.issuer) {
             return Err(Status::UnknownIssuer);
         }
-        let provider =
-            asked.provider.or_else(|| self.tokens.of_issuer(&token.issuer)).ok_or(Status::UnknownIssuer)?;
+        let provider = asked.provider.or_else(|| self.tokens.of_issuer(&token.issuer)).ok_or(Status::UnknownIssuer)?;
         let settings = &provider.settings;
         token.holds_at(self.now, settings.clock_skew.into())?;
         if !lives_as_allowed(settings, &token, self.now) || !is_of_subject(settings, &token) {

@@ -22,4 +22,5 @@ mod rig;
 mod room;
 mod sticky;
 mod tcp;
+mod tokens;
 mod tunnels;

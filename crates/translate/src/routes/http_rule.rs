@@ -110,7 +110,8 @@ pub fn concern<'c>(condition: &'c HttpMatchRequest, reading: Reading<'_>) -> Res
     }
     // Claims of tokens are read at gateways only. To leave the condition out would open the rule to all.
     let mut names = condition.headers.keys().chain(condition.without_headers.keys());
-    let is_read = |name: &str| HeaderKey::parse(name).is_some() || reading.gateway.is_some() && claim_path(name).is_some();
+    let is_read =
+        |name: &str| HeaderKey::parse(name).is_some() || reading.gateway.is_some() && claim_path(name).is_some();
     if let Some(name) = names.find(|name| !is_read(name)) {
         return Err(NotMeant::Unread(name));
     }

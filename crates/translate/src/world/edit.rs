@@ -5,9 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{
-    Destination, DestinationRule, JwtRule, LoadBalancerSettings, RequestAuthentication, VirtualService,
-};
+use api::istio::{Destination, DestinationRule, JwtRule, LoadBalancerSettings, RequestAuthentication, VirtualService};
 use api::{Resource, Spec};
 use base::HostPattern;
 

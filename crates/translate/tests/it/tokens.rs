@@ -51,7 +51,11 @@ fn documents_that_apply() {
     let mesh = policy("mesh", "istio-system", &format!("{{jwtRules: [{}]}}", rule("m")));
     let own = policy("own", "default", &format!("{{jwtRules: [{}, {}]}}", rule("z"), rule("a")));
     let selects = |app: &str, issuer: &str, namespace: &str| {
-        policy(issuer, namespace, &format!("{{selector: {{matchLabels: {{app: {app}}}}}, jwtRules: [{}]}}", rule(issuer)))
+        policy(
+            issuer,
+            namespace,
+            &format!("{{selector: {{matchLabels: {{app: {app}}}}}, jwtRules: [{}]}}", rule(issuer)),
+        )
     };
     let (mine, theirs) = (selects("reviews", "s", "default"), selects("ratings", "t", "default"));
     let from_root = selects("reviews", "r", "istio-system");
@@ -69,13 +73,10 @@ fn documents_that_apply() {
         (vec![], &[][..]),
         (vec![&mesh], &["origins-0 m"]),
         (vec![&own], &["origins-0 a", "origins-1 z"]),
-        (vec![&mesh, &own, &mine, &theirs, &from_root, &elsewhere], &[
-            "origins-0 a",
-            "origins-1 m",
-            "origins-2 r",
-            "origins-3 s",
-            "origins-4 z",
-        ]),
+        (
+            vec![&mesh, &own, &mine, &theirs, &from_root, &elsewhere],
+            &["origins-0 a", "origins-1 m", "origins-2 r", "origins-3 s", "origins-4 z"],
+        ),
         (vec![&theirs, &elsewhere, &of_target, &empty], &[]),
     ] {
         let text: String = documents.iter().map(|d| d.as_str()).collect();
@@ -112,7 +113,8 @@ fn everything_of_a_rule() {
     let spec = format!(
         "{{jwtRules: [{{issuer: a, audiences: [x], jwks: '{KEYS}', fromHeaders: [{{name: X-Token, prefix: 'T '}}], fromParams: [t], fromCookies: [c], outputPayloadToHeader: x-payload, outputClaimToHeaders: [{{header: x-sub, claim: a.b}}], forwardOriginalToken: true, spaceDelimitedClaims: [roles, scope]}}]}}"
     );
-    let config = config(&world(&format!("{BOOKINFO}\n{}", policy("p", "default", &spec)), &[]), &sidecar("reviews/v1@3", 9080));
+    let config =
+        config(&world(&format!("{BOOKINFO}\n{}", policy("p", "default", &spec)), &[]), &sidecar("reviews/v1@3", 9080));
     let (found, _) = filters(&config);
     insta::assert_snapshot!("tokens-of-a-rule", format!("{:#?}", found[0]));
 }
@@ -124,10 +126,13 @@ fn fetched_keys() {
     let documents = policy(
         "p",
         "default",
-        &format!("{{jwtRules: [{{issuer: a, jwksUri: '{at}'}}, {{issuer: 'https://d.example.org/'}}, {{issuer: z, jwksUri: '{at}', jwks: '{KEYS}'}}]}}"),
+        &format!(
+            "{{jwtRules: [{{issuer: a, jwksUri: '{at}'}}, {{issuer: 'https://d.example.org/'}}, {{issuer: z, jwksUri: '{at}', jwks: '{KEYS}'}}]}}"
+        ),
     );
     let of = |sets: &[(&str, &str)]| {
-        let had = |(uri, set): &(&str, &str)| ((*uri).to_owned(), FetchedKeys { set: Some((*set).into()), failure: None });
+        let had =
+            |(uri, set): &(&str, &str)| ((*uri).to_owned(), FetchedKeys { set: Some((*set).into()), failure: None });
         let sets: BTreeMap<String, FetchedKeys> = sets.iter().map(had).collect();
         let parsed = api::parse("t.yaml", &format!("{BOOKINFO}\n{documents}"));
         let inputs = Inputs { resources: parsed.resources, key_sets: Arc::new(sets), ..Inputs::default() };
@@ -146,7 +151,8 @@ fn fetched_keys() {
         key_sets: Arc::new([(at.to_owned(), FetchedKeys { set: None, failure: Some("nobody there".into()) })].into()),
         ..Inputs::default()
     };
-    let problems: Vec<String> = translate::check(&World::new(inputs)).iter().map(|p| format!("{} {}", p.path, p.message)).collect();
+    let problems: Vec<String> =
+        translate::check(&World::new(inputs)).iter().map(|p| format!("{} {}", p.path, p.message)).collect();
     assert_eq!(problems, [format!("spec.jwtRules[0].jwksUri the keys at {at} cannot be fetched: nobody there")]);
 }
 

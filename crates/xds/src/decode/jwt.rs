@@ -161,7 +161,11 @@ fn remote(value: wire::RemoteJwks, at: &At<'_>) -> Decoded<RemoteKeys> {
     Ok(RemoteKeys {
         uri: match uri.parse::<http::Uri>() {
             Ok(parsed) if parsed.host().is_some() => uri,
-            _ => return Err(at_uri.field("uri").error(format!("is {uri:?}"), "`http://` or `https://`, a host and a path")),
+            _ => {
+                return Err(at_uri
+                    .field("uri")
+                    .error(format!("is {uri:?}"), "`http://` or `https://`, a host and a path"));
+            }
         },
         cluster: match cluster.as_str() {
             "" => return Err(at_cluster.error("is empty", "a cluster")),

@@ -11,7 +11,17 @@ use crate::case::{Case, Group, Request, case, get};
 
 /// The groups.
 pub fn groups() -> Vec<Group> {
-    vec![good_and_bad(), algorithms(), key_sets(), places(), outputs(), requirements(), by_route(), claims_and_routes(), fetched()]
+    vec![
+        good_and_bad(),
+        algorithms(),
+        key_sets(),
+        places(),
+        outputs(),
+        requirements(),
+        by_route(),
+        claims_and_routes(),
+        fetched(),
+    ]
 }
 
 static RSA: LazyLock<Signer> = LazyLock::new(|| Signer::rsa("rsa"));
@@ -129,9 +139,18 @@ fn good_and_bad() -> Group {
             one("a long one", with(|claims| claims["long"] = "x".repeat(20_000).into())),
             case("two good ones", bearer(&good).header("authorization", &format!("Bearer {good}"))),
             case("a good one and a bad one", bearer(&good).header("authorization", "Bearer x.y.z")),
-            case("a bad one as parameter", get("/p?access_token=x.y.z").header("authorization", &format!("Bearer {good}"))),
+            case(
+                "a bad one as parameter",
+                get("/p?access_token=x.y.z").header("authorization", &format!("Bearer {good}")),
+            ),
             case("as parameter", get(&format!("/p?access_token={good}"))),
-            case("a preflight", get("/p").method("OPTIONS").header("origin", "https://o").header("access-control-request-method", "PUT")),
+            case(
+                "a preflight",
+                get("/p")
+                    .method("OPTIONS")
+                    .header("origin", "https://o")
+                    .header("access-control-request-method", "PUT"),
+            ),
         ],
     )
 }
@@ -205,7 +224,8 @@ fn key_sets() -> Group {
         .map(|(name, _)| json!({"match": {"path": format!("/{name}")}, "requires": {"provider_name": name}}))
         .collect();
     let good = RSA.token(&claims());
-    let of = |name: &'static str| case(name, get(&format!("/{name}")).header("authorization", &format!("Bearer {good}")));
+    let of =
+        |name: &'static str| case(name, get(&format!("/{name}")).header("authorization", &format!("Bearer {good}")));
     Group::new(
         "keys of tokens",
         file(&filter(json!({"providers": providers, "rules": rules}))).text(),
@@ -263,7 +283,8 @@ fn outputs() -> Group {
         {"match": {"prefix": "/free"}},
         {"match": {"prefix": "/"}, "requires": {"provider_name": "a"}},
     ]);
-    let forged = |request: Request| request.header("x-sub", "forged").header("x-none", "forged").header("x-payload", "forged");
+    let forged =
+        |request: Request| request.header("x-sub", "forged").header("x-none", "forged").header("x-payload", "forged");
     Group::new(
         "outputs of tokens",
         file(&filter(json!({"providers": providers, "rules": rules}))).text(),
@@ -339,7 +360,9 @@ fn by_route() -> Group {
         "strip_failure_response": true,
     }));
     let per_route = |path: &str, said: &str| {
-        format!("- match: {{prefix: {path}}}\n  route: {{cluster: one}}\n  typed_per_filter_config: {{envoy.filters.http.jwt_authn: {{'@type': {PER_ROUTE}, {said}}}}}\n")
+        format!(
+            "- match: {{prefix: {path}}}\n  route: {{cluster: one}}\n  typed_per_filter_config: {{envoy.filters.http.jwt_authn: {{'@type': {PER_ROUTE}, {said}}}}}\n"
+        )
     };
     let table = per_route("/strict/off", "disabled: true")
         + &per_route("/on", "requirement_name: main")
@@ -355,7 +378,13 @@ fn by_route() -> Group {
             case("switched off", get("/strict/off")),
             case("a name by route", get("/on")),
             case("a wrong name", get("/wrong")),
-            case("a preflight", get("/strict").method("OPTIONS").header("origin", "https://o").header("access-control-request-method", "PUT")),
+            case(
+                "a preflight",
+                get("/strict")
+                    .method("OPTIONS")
+                    .header("origin", "https://o")
+                    .header("access-control-request-method", "PUT"),
+            ),
             case("no preflight", get("/strict").method("OPTIONS").header("origin", "https://o")),
             case("good", strict(RSA.token(&claims()))),
             case("no expiry", strict(with(|claims| drop(claims.as_object_mut().map(|claims| claims.remove("exp")))))),
@@ -373,11 +402,19 @@ fn claims_and_routes() -> Group {
         format!("{{filter: envoy.filters.http.jwt_authn, path: [{}], value: {value}}}", path.join(", "))
     };
     let route = |path: &str, condition: &str| {
-        format!("- match: {{prefix: {path}, dynamic_metadata: [{condition}]}}\n  direct_response: {{status: 200, body: {{inline_string: matched}}}}\n")
+        format!(
+            "- match: {{prefix: {path}, dynamic_metadata: [{condition}]}}\n  direct_response: {{status: 200, body: {{inline_string: matched}}}}\n"
+        )
     };
     let table = route("/sub", &text("sub", "{string_match: {exact: me}}"))
         + &route("/scope", &text("scope", "{list_match: {one_of: {string_match: {exact: write}}}}"))
-        + &route("/or", &text("scope", "{or_match: {value_matchers: [{string_match: {exact: write}}, {list_match: {one_of: {string_match: {exact: write}}}}]}}"))
+        + &route(
+            "/or",
+            &text(
+                "scope",
+                "{or_match: {value_matchers: [{string_match: {exact: write}}, {list_match: {one_of: {string_match: {exact: write}}}}]}}",
+            ),
+        )
         + &route("/deep", &text("n.m", "{double_match: {exact: 7}}"))
         + &route("/none", &text("none", "{present_match: true}"))
         + "- {match: {prefix: /}, route: {cluster: one}}\n";
@@ -395,9 +432,7 @@ fn claims_and_routes() -> Group {
 
 /// Keys that a cluster has, or has not.
 fn fetched() -> Group {
-    let remote = |cluster: &str, path: &str| {
-        json!({"issuer": "https://a", "remote_jwks": {"http_uri": {"uri": format!("http://keys.example{path}"), "cluster": cluster, "timeout": "1s"}}})
-    };
+    let remote = |cluster: &str, path: &str| json!({"issuer": "https://a", "remote_jwks": {"http_uri": {"uri": format!("http://keys.example{path}"), "cluster": cluster, "timeout": "1s"}}});
     let providers = json!({"dead": remote("dead", "/set"), "none": remote("one", "/none"), "absent": remote("one", "/x?status=404")});
     let rules: Vec<Value> = ["dead", "none", "absent"]
         .iter()
@@ -408,10 +443,6 @@ fn fetched() -> Group {
     Group::new(
         "keys that are fetched",
         file(&filter(json!({"providers": providers, "rules": rules}))).clusters(&cluster("unused", &["B2"], "")).text(),
-        vec![
-            of("nobody there", "/dead"),
-            of("no keys there", "/none"),
-            case("no token, so nobody asks", get("/dead")),
-        ],
+        vec![of("nobody there", "/dead"), of("no keys there", "/none"), case("no token, so nobody asks", get("/dead"))],
     )
 }

@@ -65,18 +65,12 @@ fn requirement() -> impl Strategy<Value = Requirement> {
         Just(Requirement::AllowMissingOrFailed),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 2..4).prop_map(Requirement::Any),
-            vec(inner, 2..4).prop_map(Requirement::All)
-        ]
+        prop_oneof![vec(inner.clone(), 2..4).prop_map(Requirement::Any), vec(inner, 2..4).prop_map(Requirement::All)]
     })
 }
 
 fn rule() -> impl Strategy<Value = JwtRule> {
-    let requires = prop_oneof![
-        requirement().prop_map(Required::Own),
-        Just(Required::Named("main".into())),
-    ];
+    let requires = prop_oneof![requirement().prop_map(Required::Own), Just(Required::Named("main".into())),];
     (route_match(), requires).prop_map(|(matches, requires)| JwtRule { matches, requires })
 }
 
