@@ -9,7 +9,7 @@ use crate::document;
 use crate::halcyon::{GeoRoute, ServicePolicy};
 use crate::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
-    ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    RequestAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{
@@ -54,6 +54,8 @@ pub enum Spec {
     Sidecar(Box<Sidecar>),
     /// Who must speak mutual TLS.
     PeerAuthentication(Box<PeerAuthentication>),
+    /// Which tokens are believed.
+    RequestAuthentication(Box<RequestAuthentication>),
     /// Changes to what proxies are sent.
     EnvoyFilter(Box<EnvoyFilter>),
     /// What proxies are started with.

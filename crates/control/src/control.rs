@@ -25,6 +25,7 @@ use crate::certificates::CertificateService;
 use crate::doors::{self, Incoming, KEEPALIVE};
 use crate::error::ControlError;
 use crate::files::Directory;
+use crate::keys;
 use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
 use crate::registry::{self, Desk};
@@ -119,6 +120,7 @@ impl Control {
         chores.spawn(renew(issuer.clone(), own, settings.identity.clone(), renewal, clock.clone()));
         chores.spawn(push.clone().follow());
         chores.spawn(sweep(push.clone(), store.clone()));
+        chores.spawn(keys::follow(store.clone(), keys::Client::new(settings.blocked_keys.clone()), keys::TIMES));
 
         let mut doors = JoinSet::new();
         let services = Services { push: push.clone(), issuer: Some(issuer.clone()) };

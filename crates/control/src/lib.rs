@@ -22,6 +22,7 @@ mod doors;
 mod error;
 pub mod explain;
 mod files;
+mod keys;
 mod options;
 mod patches;
 mod push;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::{SpiffeId, TrustDomain};
+use ipnet::IpNet;
 use model::AccessLog;
 use model::access_log::LogFormat;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct ControlOptions {
     pub metrics_port: Option<u16>,
     /// The life of workloads' certificates. Default 24 hours.
     pub certificate_ttl: Option<Duration>,
+    /// Addresses from which no keys of tokens are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
+    pub blocked_keys: Vec<IpNet>,
 }
 
 /// Where the control plane is reached. Written to `<data_dir>/endpoints.json` too.
@@ -73,6 +76,8 @@ pub(crate) struct Settings {
     pub plain: SocketAddr,
     pub metrics: SocketAddr,
     pub certificate_ttl: Duration,
+    /// No keys are fetched from there.
+    pub blocked_keys: Vec<IpNet>,
     /// The control plane's own identity.
     pub identity: SpiffeId,
 }
@@ -100,6 +105,7 @@ impl ControlOptions {
             plain_port: None,
             metrics_port: None,
             certificate_ttl: None,
+            blocked_keys: Vec::new(),
         }
     }
 
@@ -129,6 +135,7 @@ impl ControlOptions {
             plain: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.plain_port.unwrap_or(15010)),
             metrics: SocketAddr::new(listen, self.metrics_port.unwrap_or(15014)),
             certificate_ttl,
+            blocked_keys: self.blocked_keys,
             identity,
         })
     }

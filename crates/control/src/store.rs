@@ -21,7 +21,7 @@ use rpds::RedBlackTreeMapSync;
 use telemetry::Shard;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
-use translate::{Change, MeshSettings, World};
+use translate::{Change, KeySets, MeshSettings, World};
 
 use crate::registry::Registered;
 use crate::v1::Applied;
@@ -148,6 +148,7 @@ enum Command {
     Batch(Batch),
     Workloads(Vec<WorkloadChange>, Reply<Result<u64, StoreError>>),
     Tokens { put: Vec<TokenRow>, remove: Vec<String>, reply: Reply<Result<(), StoreError>> },
+    KeySets(KeySets, Reply<Result<(), StoreError>>),
     Stop(Reply<()>),
 }
 
@@ -244,6 +245,11 @@ impl Store {
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let done = self.ask(|reply| Command::Tokens { put, remove, reply });
         async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
+    }
+
+    /// Other key sets were fetched.
+    pub async fn key_sets(&self, sets: KeySets) -> Result<(), StoreError> {
+        self.ask(|reply| Command::KeySets(sets, reply)).await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// Closes the file.

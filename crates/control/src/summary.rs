@@ -176,7 +176,7 @@ fn chain(chain: &FilterChain) -> String {
     format!("{when}:{tls}{asked} {to}")
 }
 
-/// What comes in at once.
+/// What comes in at once, and by whose tokens.
 fn limits(filters: &[HttpFilter]) -> String {
     let limit = |filter: &HttpFilter| match filter {
         HttpFilter::AdaptiveConcurrency(limit) => Some(format!(", {limit}")),
@@ -184,6 +184,10 @@ fn limits(filters: &[HttpFilter]) -> String {
             let rules = rules.rules();
             format!(", {} by {} rules of access", rules.action, rules.policies.len())
         }),
+        HttpFilter::Jwt(tokens) => {
+            let issuers: Vec<&str> = tokens.providers.values().map(|provider| provider.issuer.as_str()).collect();
+            Some(format!(", tokens of {}", issuers.join(" and ")))
+        }
         _ => None,
     };
     filters.iter().filter_map(limit).collect()

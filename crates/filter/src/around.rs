@@ -3,12 +3,14 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use mesh_http::{Body, head};
 use model::access;
+use model::jwt::RemoteKeys;
 use model::route::{RequestView, Route, VirtualHost};
 
 use crate::local_limit::{ConnectionLimits, Limits};
@@ -33,6 +35,10 @@ pub trait Around: fmt::Debug {
     fn connection_limits(&self) -> &ConnectionLimits;
     /// Calls a service of gRPC in one of the proxy's clusters.
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c>;
+    /// Gets what stands at a URI, from one of the proxy's clusters.
+    fn get(&self, get: Get) -> Answer<'_>;
+    /// The same beside the exchange, which does not wait for it.
+    fn get_beside(&self, get: Get, done: Box<dyn FnOnce(Result<Bytes, String>)>);
 }
 
 /// The answer to a [`Call`], or why there is none.
@@ -53,6 +59,24 @@ pub struct Call<'c> {
     pub message: Bytes,
     /// How long it may take in all; none: as long as it likes.
     pub timeout: Option<Duration>,
+}
+
+/// A GET. Only an answer of status 200 is one.
+#[derive(Debug, Clone)]
+pub struct Get {
+    /// The cluster that has it.
+    pub cluster: Arc<str>,
+    /// The whole URI.
+    pub uri: String,
+    /// How long it may take in all.
+    pub timeout: Duration,
+}
+
+impl Get {
+    /// For a key set.
+    pub(crate) fn of(keys: &RemoteKeys) -> Self {
+        Self { cluster: keys.cluster.clone(), uri: keys.uri.clone(), timeout: keys.timeout }
+    }
 }
 
 /// No proxy at all: for chains that stand alone, as in tests. Every request comes from loopback, and no cluster is known.
@@ -113,5 +137,13 @@ impl Around for Alone {
 
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         Box::pin(async move { Err(format!("there is no cluster {}", call.cluster)) })
+    }
+
+    fn get(&self, get: Get) -> Answer<'_> {
+        Box::pin(async move { Err(format!("there is no cluster {}", get.cluster)) })
+    }
+
+    fn get_beside(&self, get: Get, done: Box<dyn FnOnce(Result<Bytes, String>)>) {
+        done(Err(format!("there is no cluster {}", get.cluster)));
     }
 }

@@ -1,6 +1,7 @@
 //! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*`,
-//! `envoy_http_rbac_*` and `envoy_http_adaptive_concurrency_*` with the label `envoy_http_conn_manager_prefix`,
-//! `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and `envoy_cluster_ratelimit_*` with `cluster_name`.
+//! `envoy_http_rbac_*`, `envoy_http_jwt_authn_*` and `envoy_http_adaptive_concurrency_*` with the label
+//! `envoy_http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and
+//! `envoy_cluster_ratelimit_*` with `cluster_name`.
 
 use std::fmt;
 
@@ -29,6 +30,11 @@ pub struct Stats {
     pub(crate) not_compressed: Family<Counter>,
     pub(crate) bytes_before: Family<Counter>,
     pub(crate) bytes_after: Family<Counter>,
+    pub(crate) tokens_allowed: Family<Counter>,
+    pub(crate) tokens_denied: Family<Counter>,
+    pub(crate) preflights_passed: Family<Counter>,
+    pub(crate) keys_fetched: Family<Counter>,
+    pub(crate) keys_failed: Family<Counter>,
     /// Of limits that move with the latency.
     pub(crate) concurrency_blocked: Family<Counter>,
     pub(crate) concurrency_limit: Family<Gauge>,
@@ -99,6 +105,12 @@ impl Stats {
             not_compressed: shard.counters(compressor("not_compressed", "Responses that stayed as they were."))?,
             bytes_before: shard.counters(compressor("total_uncompressed_bytes", "Bytes that were compressed."))?,
             bytes_after: shard.counters(compressor("total_compressed_bytes", "What they were compressed to."))?,
+            tokens_allowed: shard.counters(desc("jwt_authn_allowed", "Requests whose tokens sufficed."))?,
+            tokens_denied: shard.counters(desc("jwt_authn_denied", "Requests whose tokens did not suffice."))?,
+            preflights_passed: shard
+                .counters(desc("jwt_authn_cors_preflight_bypassed", "Preflight requests that needed no token."))?,
+            keys_fetched: shard.counters(desc("jwt_authn_jwks_fetch_success", "Key sets that were fetched."))?,
+            keys_failed: shard.counters(desc("jwt_authn_jwks_fetch_failed", "Key sets that could not be fetched."))?,
             concurrency_blocked: shard.counters(concurrency("rq_blocked", "Requests beyond the limit."))?,
             concurrency_limit: shard.gauges(concurrency("concurrency_limit", "Requests that may be under way."))?,
             concurrency_measuring: shard

@@ -127,6 +127,10 @@ pub struct ControlArgs {
     /// The life of workloads' certificates, such as `24h`.
     #[arg(long, default_value = "24h", value_parser = duration)]
     pub certificate_ttl: std::time::Duration,
+    /// Blocks of addresses from which no keys of tokens are fetched, such as `10.0.0.0/8,127.0.0.0/8`, whatever a
+    /// RequestAuthentication says. Without it none is blocked, as in Istio.
+    #[arg(long, value_name = "BLOCK", value_delimiter = ',')]
+    pub blocked_key_networks: Vec<ipnet::IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

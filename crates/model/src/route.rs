@@ -13,6 +13,7 @@ use http::{HeaderMap, Method};
 
 use crate::buffer::BufferRule;
 use crate::compression::CompressorRule;
+use crate::jwt::JwtRouteRule;
 use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::mutation::Mutations;
 use crate::rate_limit::{DescriptorRule, GlobalRateLimitRoute};
@@ -132,6 +133,8 @@ pub enum FilterRule {
     Buffer(BufferRule),
     /// To a filter of access: these rules in place of its own, or none at all.
     Access(Option<Arc<Access>>),
+    /// To a filter that checks tokens.
+    Jwt(JwtRouteRule),
 }
 
 impl FilterRules {

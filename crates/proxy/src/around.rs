@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ::http::{HeaderMap, Request};
-use filter::{Answer, Around, Call, ConnectionLimits, Limits};
+use bytes::Bytes;
+use filter::{Answer, Around, Call, ConnectionLimits, Get, Limits};
 use mesh_http::Body;
 use model::VirtualHost;
 use model::route::{RequestView, Route};
@@ -68,6 +69,15 @@ impl Around for Surroundings<'_> {
 
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         Box::pin(unary::call(self.view, call))
+    }
+
+    fn get(&self, get: Get) -> Answer<'_> {
+        Box::pin(async move { unary::get(self.view, &get).await })
+    }
+
+    fn get_beside(&self, get: Get, done: Box<dyn FnOnce(Result<Bytes, String>)>) {
+        let view = self.conn.worker.view();
+        tokio::task::spawn_local(async move { done(unary::get(&view, &get).await) });
     }
 }
 

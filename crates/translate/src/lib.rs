@@ -34,6 +34,7 @@ mod servers;
 pub mod service;
 mod settings;
 mod start;
+mod tokens;
 pub mod vips;
 pub mod workload;
 mod world;
@@ -54,7 +55,7 @@ use service::Service;
 pub use settings::{ExportTo, MeshSettings, OutboundPolicy, istio_json};
 pub use start::{StartSettings, Starting};
 pub use workload::Workload;
-pub use world::{Change, Edit, Inputs, World};
+pub use world::{Change, Edit, FetchedKeys, Inputs, KeySets, World};
 
 /// The configuration of one proxy: what it has in common with others, and its own.
 pub fn translate(world: &World, node: &Node) -> Config {
@@ -109,6 +110,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
             for port in inbound::served(world, node, ports, capture) {
                 inbound::add(&mut config, world, node, port);
             }
+            tokens::check(&mut config, world, node);
             match capture {
                 Capture::Redirect { netns, outbound } => {
                     outbound::add_captures(&mut config, world, node, netns, outbound);
@@ -121,7 +123,10 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
             }
         }
         Role::Program => {}
-        Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
+        Role::Gateway { bind, ports, edge } => {
+            gateway::add(&mut config, world, node, (*bind, ports), edge);
+            tokens::check(&mut config, world, node);
+        }
     }
     kin::add(&mut config, world, node);
     if node.role != Role::Program {

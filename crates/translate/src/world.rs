@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
 use api::istio::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
+    VirtualService,
 };
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
@@ -56,6 +57,20 @@ pub struct Inputs {
     pub vips: Vips,
     /// PEM of the roots that the mesh trusts.
     pub trust_bundle: Vec<u8>,
+    /// Key sets that were fetched, by the URIs that documents ask for.
+    pub key_sets: KeySets,
+}
+
+/// What came of fetching key sets, by the URIs that documents ask for. What is not here was not tried yet.
+pub type KeySets = Arc<BTreeMap<String, FetchedKeys>>;
+
+/// What came of fetching a key set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchedKeys {
+    /// The JSON Web Key Set that was had last, if any ever was.
+    pub set: Option<Arc<str>>,
+    /// Why the last attempt failed; none: it did not.
+    pub failure: Option<String>,
 }
 
 /// Everything at one version. What is the same in two versions is shared between them.
@@ -65,6 +80,8 @@ pub struct World {
     pub settings: Arc<MeshSettings>,
     /// PEM of the roots that the mesh trusts.
     pub trust_bundle: Arc<Vec<u8>>,
+    /// What came of fetching key sets.
+    pub key_sets: KeySets,
     /// The addresses that are given now, to be handed to the next version.
     pub vips: Arc<Vips>,
     /// By host.
@@ -84,6 +101,7 @@ pub struct World {
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
     pub(crate) authorization_policies: Arc<Vec<Document<AuthorizationPolicy>>>,
+    pub(crate) request_authentications: Arc<Vec<Document<RequestAuthentication>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
@@ -111,7 +129,7 @@ pub struct World {
 impl World {
     /// Indexes the inputs.
     pub fn new(inputs: Inputs) -> Self {
-        let Inputs { settings, resources, mut workloads, not_ready, vips, trust_bundle } = inputs;
+        let Inputs { settings, resources, mut workloads, not_ready, vips, trust_bundle, key_sets } = inputs;
         workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         let of_kind = |wanted: fn(&Resource) -> bool| {
             let mut found: Vec<_> = resources.iter().filter(|resource| wanted(resource)).cloned().collect();
@@ -133,6 +151,7 @@ impl World {
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
             authorization_policies: Document::all(&resources),
+            request_authentications: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
@@ -147,6 +166,7 @@ impl World {
             given: Arc::new(settings),
             mesh_configs,
             trust_bundle: Arc::new(trust_bundle),
+            key_sets,
             vips: Arc::new(vips),
             ..Self::default()
         };

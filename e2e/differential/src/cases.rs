@@ -13,6 +13,7 @@ mod protocols;
 mod retries;
 mod rewriting;
 mod routing;
+mod tokens;
 
 use crate::case::Group;
 
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Group> {
         rewriting::groups(),
         routing::groups(),
         geo::groups(),
+        tokens::groups(),
         patched::groups(),
     ];
     let mut groups: Vec<Group> = all.into_iter().flatten().collect();

@@ -15,6 +15,7 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::IstioOperator, ISTIO_OPERATOR),
     (Kind::Sidecar, SIDECAR),
     (Kind::AuthorizationPolicy, AUTHORIZATION_POLICY),
+    (Kind::RequestAuthentication, REQUEST_AUTHENTICATION),
     (Kind::Service, SERVICE),
     (Kind::Namespace, NAMESPACE),
     (Kind::Ingress, INGRESS),
@@ -23,13 +24,7 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::Pod, POD),
 ];
 
-const NO_CLAIMS: &str = "no token is read, so this never matches";
-
 const VIRTUAL_SERVICE: &[NotEnforced] = &[
-    ("spec.http[].match[].headers[@*]", NO_CLAIMS),
-    ("spec.http[].match[].headers[[@*]", NO_CLAIMS),
-    ("spec.http[].match[].withoutHeaders[@*]", NO_CLAIMS),
-    ("spec.http[].match[].withoutHeaders[[@*]", NO_CLAIMS),
     (
         "spec.http[].retries.retryOn=retriable-headers",
         "which headers is nowhere said, so no response is tried again because of them",
@@ -135,6 +130,11 @@ const AUTHORIZATION_POLICY: &[NotEnforced] = &[
 
 const NO_LOAD_BALANCER: &str = "no load balancer is made";
 const FROM_OUTSIDE: &str = "nothing is opened towards the outside: a Gateway does that";
+
+const NO_GATEWAY_API: &str = "gateways of the Gateway API are not opened yet, so the document is for nobody";
+
+const REQUEST_AUTHENTICATION: &[NotEnforced] =
+    &[("spec.targetRef", NO_GATEWAY_API), ("spec.targetRefs", NO_GATEWAY_API)];
 
 const SERVICE: &[NotEnforced] = &[
     ("spec.type=NodePort", FROM_OUTSIDE),

@@ -34,6 +34,21 @@ spec:
     route: [{destination: {host: a}}]
 ";
 
+const REQUEST_AUTHENTICATIONS: &str = "
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: x}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  jwtRules: [{issuer: 'https://a', jwksUri: 'https://a/keys'}]
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: y}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
+";
+
 /// All fields of a policy for a port, without a place to stand at.
 const POLICY: &str = "
 loadBalancer:
@@ -431,6 +446,7 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("workload-entry", WORKLOAD_ENTRIES),
         ("authorization-policy", AUTHORIZATION_POLICIES),
         ("sidecar", SIDECAR),
+        ("request-authentication", REQUEST_AUTHENTICATIONS),
         ("service", SERVICES),
         ("namespace", NAMESPACE),
         ("ingress", INGRESS),

@@ -191,7 +191,7 @@ const INSTEAD: [(&str, &str); 3] = [
     ("envoy.extensions.filters.http.rbac.v3.RBAC", "who may call whom is said by an AuthorizationPolicy"),
     (
         "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-        "tokens are read by a RequestAuthentication, which is not enforced yet",
+        "tokens are checked as a RequestAuthentication says",
     ),
 ];
 

@@ -12,7 +12,7 @@ use telemetry::{Counter, Desc, Gauge, Histogram, Shard};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use translate::vips::Vips;
-use translate::{Edit, Inputs, MeshSettings, World};
+use translate::{Edit, FetchedKeys, Inputs, KeySets, MeshSettings, World};
 
 use super::disk::{Changes, Disk, Table, number};
 use super::draft::Draft;
@@ -25,6 +25,7 @@ use crate::registry::Registered;
 
 const VERSION: &str = "version";
 const VIPS: &str = "vips";
+const KEY_SETS: &str = "key_sets";
 
 pub struct Owner {
     disk: Disk,
@@ -36,6 +37,7 @@ pub struct Owner {
     world: Arc<World>,
     /// The addresses in the file.
     vips: Arc<Vips>,
+    key_sets: KeySets,
     version: u64,
     /// Stored documents that cannot be read any more.
     unreadable: Vec<Problem>,
@@ -88,6 +90,11 @@ impl Owner {
             Some(value) => serde_json::from_slice(value).map_err(|_| bad_vips)?,
             None => Vips::new(),
         };
+        let had: BTreeMap<String, Arc<str>> = match meta.get(KEY_SETS) {
+            Some(value) => serde_json::from_slice(value).map_err(|_| damaged("its key sets cannot be read"))?,
+            None => BTreeMap::new(),
+        };
+        let key_sets = had.into_iter().map(|(uri, set)| (uri, FetchedKeys { set: Some(set), failure: None })).collect();
         let (mut resources, mut unreadable) = (Catalog::new_sync(), Vec::new());
         for (key, value) in disk.read(Table::Resources)? {
             match row::read(&key, &value) {
@@ -111,6 +118,7 @@ impl Owner {
             workloads,
             world: Arc::default(),
             vips: Arc::new(vips),
+            key_sets: Arc::new(key_sets),
             version,
             unreadable,
             file_problems: Vec::new(),
@@ -145,6 +153,7 @@ impl Owner {
                 Command::Batch(batch) => self.take_batch(batch),
                 Command::Workloads(changes, reply) => drop(reply.send(self.change_workloads(changes))),
                 Command::Tokens { put, remove, reply } => drop(reply.send(self.keep_tokens(&put, &remove))),
+                Command::KeySets(sets, reply) => drop(reply.send(self.take_key_sets(sets))),
                 Command::Stop(reply) => {
                     self.disk.close();
                     // Who asked may be gone already.
@@ -272,6 +281,19 @@ impl Owner {
         self.disk.write(&rows)
     }
 
+    /// Keeps those that were had: a control plane that starts again has them before it can fetch them.
+    fn take_key_sets(&mut self, sets: KeySets) -> Result<(), StoreError> {
+        if sets == self.key_sets {
+            return Ok(());
+        }
+        let had: BTreeMap<&str, &str> =
+            sets.iter().filter_map(|(uri, keys)| Some((uri.as_str(), &**keys.set.as_ref()?))).collect();
+        let mut rows = Changes::default();
+        rows.put(Table::Meta, KEY_SETS, serde_json::to_vec(&had).unwrap_or_default());
+        let built = self.build(Edit { key_sets: Some(sets.clone()), ..Edit::default() });
+        self.commit(rows, built, |owner| owner.key_sets = sets)
+    }
+
     /// The version that these resources make, from nothing.
     fn build_whole(&self, resources: &Catalog) -> Built {
         let started = std::time::Instant::now();
@@ -282,6 +304,7 @@ impl Owner {
             not_ready: Arc::new(not_ready(self.workloads.values())),
             vips: (*self.vips).clone(),
             trust_bundle: self.trust_bundle.clone(),
+            key_sets: self.key_sets.clone(),
         });
         let problems = Arc::new(patches::check(&world));
         self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);

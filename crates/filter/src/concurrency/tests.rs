@@ -51,7 +51,7 @@ async fn comes(chain: &Chain) -> (bool, Run<'_>) {
             assert_eq!((local.status.as_u16(), local.flags), (503, ResponseFlags::NONE));
             false
         }
-        broken @ Flow::Broken(_) => panic!("{broken:?}"),
+        other => panic!("{other:?}"),
     };
     (passed, run)
 }

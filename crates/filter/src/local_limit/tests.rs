@@ -37,6 +37,12 @@ impl Around for Proxy {
     fn connection_limits(&self) -> &ConnectionLimits {
         self.alone.connection_limits()
     }
+    fn get(&self, get: crate::Get) -> Answer<'_> {
+        self.alone.get(get)
+    }
+    fn get_beside(&self, get: crate::Get, done: Box<dyn FnOnce(Result<bytes::Bytes, String>)>) {
+        self.alone.get_beside(get, done);
+    }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         self.alone.call(call)
     }
@@ -79,7 +85,7 @@ async fn send(chain: &Chain, around: &Proxy, host: &VirtualHost, route: &Route, 
             assert_eq!((&*local.details, &*local.flags.to_string()), ("local_rate_limited", "RL"));
             local.into_response(false)
         }
-        Flow::Broken(kind) => panic!("{kind:?}"),
+        other => panic!("{other:?}"),
     };
     run.on_response(&mut response, around).await;
     request.headers_mut().remove("x-user");

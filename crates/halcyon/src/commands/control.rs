@@ -57,6 +57,7 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
         plain_port: Some(args.plain_xds_port),
         metrics_port: Some(args.metrics_port),
         certificate_ttl: Some(args.certificate_ttl),
+        blocked_keys: args.blocked_key_networks,
         ..ControlOptions::new(data_dir)
     })
 }

@@ -23,4 +23,5 @@ mod rig;
 mod room;
 mod sticky;
 mod tcp;
+mod tokens;
 mod tunnels;

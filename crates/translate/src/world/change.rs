@@ -69,6 +69,15 @@ impl Change {
         noted.insert(service.host.clone());
     }
 
+    /// A policy for what comes in at the workloads of a namespace, or at all if it is the root's.
+    pub(super) fn note_policy(&mut self, namespace: &str, root: &str) {
+        if namespace == root {
+            self.everything = true;
+        } else {
+            self.namespaces.insert(namespace.to_owned());
+        }
+    }
+
     /// Is everybody concerned?
     pub fn is_everything(&self) -> bool {
         self.everything

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use api::halcyon::ServicePolicy;
 use api::istio::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
+    VirtualService,
 };
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
@@ -32,6 +33,8 @@ macro_rules! of_kind {
     })*};
 }
 of_kind!(AuthorizationPolicy DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod Namespace ServiceAccount Ingress IngressClass);
+of_kind!(DestinationRule Gateway Sidecar PeerAuthentication RequestAuthentication EnvoyFilter ServicePolicy Secret);
+of_kind!(Deployment Pod Ingress IngressClass);
 
 /// Those that hold roots: nothing else is asked of them one by one.
 impl OfKind for ConfigMap {

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{Destination, DestinationRule, LoadBalancerSettings, VirtualService};
+use api::istio::{Destination, DestinationRule, JwtRule, LoadBalancerSettings, RequestAuthentication, VirtualService};
 use api::{Resource, Spec};
 use base::HostPattern;
 
 use super::change::{Change, Ruled};
 use super::rules::policies;
 use super::services::{self, Known};
-use super::{Document, Inputs, World, mesh};
+use super::{Document, Inputs, KeySets, World, mesh};
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
 use crate::names::complete_host;
@@ -30,6 +30,8 @@ pub struct Edit {
     pub workloads: Vec<(Option<Arc<Workload>>, Option<Arc<Workload>>)>,
     /// The new addresses that are not ready, if they are others.
     pub not_ready: Option<Arc<BTreeSet<SocketAddr>>>,
+    /// The key sets that were fetched, if they are others.
+    pub key_sets: Option<KeySets>,
 }
 
 /// An edit of more things is made from nothing: then that costs less.
@@ -54,6 +56,9 @@ impl World {
         editing.change.everything |= !edit.workloads.is_empty() && editing.new.blocks() != self.blocks();
         if let Some(not_ready) = edit.not_ready {
             editing.not_ready(not_ready);
+        }
+        if let Some(key_sets) = edit.key_sets {
+            editing.key_sets(key_sets);
         }
         if ruled {
             editing.new.index_rules();
@@ -84,6 +89,7 @@ impl World {
         self.envoy_filters.iter().for_each(|d| take(&d.resource));
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
         self.authorization_policies.iter().for_each(|d| take(&d.resource));
+        self.request_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.root_maps.iter().for_each(|d| take(&d.resource));
@@ -110,6 +116,7 @@ impl World {
             not_ready: edit.not_ready.unwrap_or_else(|| self.not_ready.clone()),
             vips: (*self.vips).clone(),
             trust_bundle: (*self.trust_bundle).clone(),
+            key_sets: edit.key_sets.unwrap_or_else(|| self.key_sets.clone()),
         }
     }
 }
@@ -204,6 +211,11 @@ impl<'a> Editing<'a> {
                 change.policies.extend(old.into_iter().chain(new).map(|policy| Ruled::by(world, policy)));
                 Document::replace(&mut world.authorization_policies, old, new);
             }
+            Spec::RequestAuthentication(_) => {
+                change.problems = true;
+                change.note_policy(any.namespace(), &world.settings.root_namespace);
+                Document::replace(&mut world.request_authentications, old, new);
+            }
             Spec::Secret(_) => {
                 change.problems = true;
                 change.secrets.insert(any.namespace().to_owned());
@@ -236,6 +248,19 @@ impl<'a> Editing<'a> {
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);
         ruled
+    }
+
+    /// Other keys concern those whose documents ask for them.
+    fn key_sets(&mut self, key_sets: KeySets) {
+        let asks = |document: &&Document<RequestAuthentication>| {
+            let mut asked = document.spec().jwt_rules.iter().filter_map(JwtRule::fetched_from);
+            asked.any(|at| key_sets.get(at.uri()) != self.new.key_sets.get(at.uri()))
+        };
+        for document in self.new.request_authentications.iter().filter(asks) {
+            self.change.note_policy(document.namespace(), &self.new.settings.root_namespace);
+        }
+        self.change.problems = true;
+        self.new.key_sets = key_sets;
     }
 
     /// The services that select one of these, or whose `ServiceEntry` does.

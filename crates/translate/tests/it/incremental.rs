@@ -118,6 +118,13 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: PeerAuthentication, apiVersion: security.istio.io/v1, spec: {selector: {matchLabels: {app: reviews}}, mtls: {mode: DISABLE}}}",
     ],
     &[
+        "{kind: RequestAuthentication, apiVersion: security.istio.io/v1, spec: {jwtRules: [{issuer: a, jwksUri: 'https://k'}]}}",
+        "{kind: RequestAuthentication, apiVersion: security.istio.io/v1, spec: {selector: {matchLabels: {app: reviews}}, jwtRules: [{issuer: b, jwks: '{\"keys\":[]}'}]}}",
+    ],
+    &[
+        "{kind: RequestAuthentication, apiVersion: security.istio.io/v1, metadata: {name: all, namespace: istio-system}, spec: {jwtRules: [{issuer: c, jwksUri: 'https://k'}]}}",
+    ],
+    &[
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}",
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: SIMPLE, credentialName: cert}}]}}",
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: MUTUAL, credentialName: cert}}]}}",

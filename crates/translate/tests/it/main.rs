@@ -22,4 +22,5 @@ mod rules;
 mod scope;
 mod security;
 mod sidecars;
+mod tokens;
 mod warnings;

@@ -15,6 +15,7 @@ mod filter_rules;
 mod geo;
 mod headers;
 mod http_proxy;
+mod jwt;
 mod listener;
 mod matcher;
 mod mutation;

@@ -15,6 +15,7 @@ mod geo;
 mod hash;
 mod headers;
 mod http_proxy;
+mod jwt;
 mod limits;
 mod listener;
 mod matcher;

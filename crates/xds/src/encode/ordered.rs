@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use prost::{Message, Oneof};
 use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint, rbac::v3 as rbac};
+use proto::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
 use proto::google::protobuf::{Any, Duration, UInt32Value};
 
 /// `google.protobuf.Struct`
@@ -135,6 +136,15 @@ pub struct VirtualHostTail {
 pub struct RouteTail {
     #[prost(btree_map = "string, message", tag = "13")]
     pub typed_per_filter_config: BTreeMap<String, Any>,
+}
+
+/// The maps of `envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication`.
+#[derive(Clone, PartialEq, Message)]
+pub struct JwtTail {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub providers: BTreeMap<String, jwt_authn::JwtProvider>,
+    #[prost(btree_map = "string, message", tag = "5")]
+    pub requirement_map: BTreeMap<String, jwt_authn::JwtRequirement>,
 }
 
 /// The bytes of a message whose other fields stand in `tail`: protobuf reads both as one.

@@ -43,6 +43,7 @@ use proptest::sample::{select, subsequence};
 mod access;
 mod edge;
 mod filters;
+mod jwt;
 mod limits;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]

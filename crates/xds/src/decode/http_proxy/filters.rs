@@ -16,6 +16,7 @@ use crate::decode::dynamic_forward::{HTTP_FILTER, http_filter};
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
 use crate::decode::geo::{GEOIP, geo};
+use crate::decode::jwt::{JWT, jwt};
 use crate::decode::mutation::{HEADER_MUTATION, header_mutation};
 use crate::decode::rate_limit::{GLOBAL, LOCAL, global, local};
 use crate::decode::{At, Decoded, take, type_name, unpack};
@@ -81,6 +82,7 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
                 let limit = adaptive_concurrency(unpack(&any, &at_config)?, &at_config)?;
                 filters.push(HttpFilter::AdaptiveConcurrency(Arc::new(limit)));
             }
+            JWT => filters.push(HttpFilter::Jwt(Arc::new(jwt(unpack(&any, &at_config)?, &name, &at_config)?))),
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);

@@ -7,7 +7,7 @@ use model::route::FilterRule;
 
 use super::*;
 
-fn filter_name() -> impl Strategy<Value = Arc<str>> {
+pub fn filter_name() -> impl Strategy<Value = Arc<str>> {
     "f-[a-z]{1,3}".prop_map(Arc::from)
 }
 
@@ -74,6 +74,7 @@ pub fn filter_rule() -> impl Strategy<Value = (Arc<str>, FilterRule)> {
         mutations().prop_map(FilterRule::HeaderMutation),
         buffer.prop_map(FilterRule::Buffer),
         Just(FilterRule::Access(None)),
+        jwt::route_rule().prop_map(FilterRule::Jwt),
     ];
     // Rules of access have the name under which they are said.
     let access = access::access(filter_name())
@@ -101,6 +102,7 @@ pub fn http_filter() -> impl Strategy<Value = HttpFilter> {
         access::access(filter_name()).prop_map(|access| HttpFilter::Access(Box::new(access))),
         limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),
         limits::global().prop_map(|limits| HttpFilter::GlobalRateLimit(Arc::new(limits))),
+        jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))),
         limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]
 }
