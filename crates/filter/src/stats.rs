@@ -1,6 +1,6 @@
 //! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*`,
-//! `envoy_http_rbac_*` and `envoy_http_adaptive_concurrency_*` with the label `envoy_http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with
-//! `local_http_ratelimit_prefix`, and `envoy_cluster_ratelimit_*` with `cluster_name`.
+//! `envoy_http_rbac_*` and `envoy_http_adaptive_concurrency_*` with the label `envoy_http_conn_manager_prefix`,
+//! `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and `envoy_cluster_ratelimit_*` with `cluster_name`.
 
 use std::fmt;
 

@@ -1,6 +1,5 @@
 //! All groups, one file for each subject.
 
-mod access;
 mod balancing;
 mod connections;
 mod differences;
@@ -25,7 +24,6 @@ pub fn all() -> Vec<Group> {
         balancing::groups(),
         protocols::groups(),
         edge::groups(),
-        access::groups(),
         filters::groups(),
         limits::groups(),
         connections::groups(),

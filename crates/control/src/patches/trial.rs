@@ -188,10 +188,7 @@ const INSTEAD: [(&str, &str); 3] = [
         "envoy.extensions.filters.http.lua.v3.Lua",
         "scripts are not run; headers are changed by `headers` of a VirtualService",
     ),
-    (
-        "envoy.extensions.filters.http.rbac.v3.RBAC",
-        "who may call whom is said by an AuthorizationPolicy, which is not enforced yet",
-    ),
+    ("envoy.extensions.filters.http.rbac.v3.RBAC", "who may call whom is said by an AuthorizationPolicy"),
     (
         "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
         "tokens are read by a RequestAuthentication, which is not enforced yet",
