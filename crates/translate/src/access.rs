@@ -20,6 +20,7 @@ use model::{FilterChain, NetworkFilter};
 
 use crate::node::{Node, Role};
 use crate::service::selected;
+use crate::tokens;
 use crate::world::{Document, World};
 
 pub use rule::Ports;
@@ -130,26 +131,29 @@ pub fn concerns(policy: &AuthorizationPolicy, namespace: &str, root: &str, subje
 pub fn guard(world: &World, node: &Node, ports: Ports, chains: &mut [FilterChain]) {
     let layers = |tcp| world.access_layers(Subject::of(node), tcp, ports);
     let is_http = |chain: &FilterChain| matches!(chain.filter, NetworkFilter::Http(_));
-    let http: Vec<Access> = match chains.iter().any(is_http) {
-        true => layers(false).into_iter().map(of_requests).collect(),
-        false => Vec::new(),
-    };
+    let http = if chains.iter().any(is_http) { of_requests(world, node, layers(false)) } else { Vec::new() };
     let raw: Vec<ConnectionAccess> = match chains.iter().all(is_http) {
         true => Vec::new(),
         false => layers(true).into_iter().map(of_connections).collect(),
     };
     for chain in chains {
         match &mut chain.filter {
-            NetworkFilter::Http(proxy) => {
-                let filters = http.iter().cloned().map(|access| HttpFilter::Access(Box::new(access)));
-                proxy.filters.splice(0..0, filters);
-            }
+            NetworkFilter::Http(proxy) => drop(proxy.filters.splice(0..0, http.iter().cloned())),
             NetworkFilter::Tcp(_) => chain.access = raw.clone(),
         }
     }
 }
 
-fn of_requests(layer: Layer) -> Access {
+/// In Istio's order: who is not known to decide about requests, then their tokens, then the rules that may ask for what tokens
+/// say.
+fn of_requests(world: &World, node: &Node, layers: Vec<Layer>) -> Vec<HttpFilter> {
+    let tokens = tokens::of_node(world, node).map(|tokens| HttpFilter::Jwt(Arc::new(tokens)));
+    let (before, after): (Vec<_>, Vec<_>) = layers.into_iter().partition(|layer| layer.action == AccessAction::Custom);
+    let filter = |layer| HttpFilter::Access(Box::new(of_request(layer)));
+    before.into_iter().map(filter).chain(tokens).chain(after.into_iter().map(filter)).collect()
+}
+
+fn of_request(layer: Layer) -> Access {
     Access {
         name: HTTP_NAME.into(),
         shadow_prefix: shadow_prefix(&layer).into(),

@@ -110,7 +110,6 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
             for port in inbound::served(world, node, ports, capture) {
                 inbound::add(&mut config, world, node, port);
             }
-            tokens::check(&mut config, world, node);
             match capture {
                 Capture::Redirect { netns, outbound } => {
                     outbound::add_captures(&mut config, world, node, netns, outbound);
@@ -125,7 +124,6 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
         Role::Program => {}
         Role::Gateway { bind, ports, edge } => {
             gateway::add(&mut config, world, node, (*bind, ports), edge);
-            tokens::check(&mut config, world, node);
         }
     }
     kin::add(&mut config, world, node);

@@ -10,13 +10,12 @@ use std::time::Duration;
 use api::istio::{JwtRule, KeysAt, RequestAuthentication};
 use api::{Problem, StringMatch as Written};
 use http::HeaderName;
-use model::http_proxy::HttpFilter;
 use model::jwt::{
     ClaimHeader, JwtAuthentication, JwtProvider, JwtRule as Rule, KeySource, Required, Requirement, TokenHeader,
 };
 use model::metadata::MetadataValue;
 use model::route::{PathMatch, RouteMatch};
-use model::{Config, MetadataMatch, NetworkFilter, StringMatch};
+use model::{MetadataMatch, StringMatch};
 
 use crate::node::{Node, Role};
 use crate::routes::pattern;
@@ -30,19 +29,8 @@ const SPACED: [&str; 2] = ["scope", "permission"];
 /// A set that no token fits, in place of keys that cannot be had.
 const NO_KEYS: &str = r#"{"keys":[]}"#;
 
-/// Has tokens checked on every HTTP chain of the incoming side or gateway, if any document says how.
-pub fn check(config: &mut Config, world: &World, node: &Node) {
-    let Some(tokens) = tokens(world, node).map(Arc::new) else { return };
-    for listener in config.listeners.values_mut() {
-        for chain in &mut Arc::make_mut(listener).chains {
-            if let NetworkFilter::Http(http) = &mut chain.filter {
-                http.filters.insert(0, HttpFilter::Jwt(tokens.clone()));
-            }
-        }
-    }
-}
-
-fn tokens(world: &World, node: &Node) -> Option<JwtAuthentication> {
+/// How tokens are checked at a proxy, if any document says it.
+pub fn of_node(world: &World, node: &Node) -> Option<JwtAuthentication> {
     let mut rules: Vec<&JwtRule> = documents(world, node).flat_map(|document| &document.spec().jwt_rules).collect();
     rules.sort_by(|a, b| a.issuer.value.cmp(&b.issuer.value));
     let names: Vec<Arc<str>> = (0..rules.len()).map(|i| format!("origins-{i}").into()).collect();
