@@ -34,6 +34,12 @@ impl Around for Proxy {
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
         self.alone.remote_address(headers)
     }
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
+        self.alone.access_call(request)
+    }
+    fn is_asked_why(&self, request: &Request<Body>) -> bool {
+        self.alone.is_asked_why(request)
+    }
     fn service_cluster(&self) -> &str {
         "me"
     }
