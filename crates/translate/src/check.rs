@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use api::{Level, Problem, Resource};
 
+use crate::tokens::check_keys;
 use crate::world::World;
 
 pub(crate) use references::nearest_host;
@@ -36,6 +37,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     mesh::check(world, &mut problems);
     sidecars::check(world, &mut problems);
     ingresses::check(world, &mut problems);
+    check_keys(world, &mut problems);
     problems
 }
 
