@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use api::{Level, Problem, Resource};
 
+use crate::tokens::check_keys;
 use crate::world::World;
 
 pub(crate) use references::nearest_host;
@@ -38,6 +39,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     sidecars::check(world, &mut problems);
     ingresses::check(world, &mut problems);
     access::check(world, &mut problems);
+    check_keys(world, &mut problems);
     problems
 }
 

@@ -13,7 +13,6 @@ mod protocols;
 mod retries;
 mod rewriting;
 mod routing;
-mod tokens;
 
 use crate::case::Group;
 
@@ -31,7 +30,6 @@ pub fn all() -> Vec<Group> {
         rewriting::groups(),
         routing::groups(),
         geo::groups(),
-        tokens::groups(),
         patched::groups(),
     ];
     let mut groups: Vec<Group> = all.into_iter().flatten().collect();

@@ -84,17 +84,19 @@ impl Owner {
     pub fn load(mut disk: Disk, start: Start<'_>) -> Result<(Self, watch::Receiver<Arc<Versioned>>, Kept), StoreError> {
         let damaged = |what: &str| StoreError::damaged(disk.path(), what);
         let (bad_version, bad_vips) = (damaged("its version cannot be read"), damaged("its addresses cannot be read"));
+        let bad_keys = damaged("its key sets cannot be read");
         let meta: BTreeMap<String, Vec<u8>> = disk.read(Table::Meta)?.into_iter().collect();
         let version = meta.get(VERSION).map_or(Some(0), |value| number(value)).ok_or(bad_version)?;
         let vips = match meta.get(VIPS) {
             Some(value) => serde_json::from_slice(value).map_err(|_| bad_vips)?,
             None => Vips::new(),
         };
-        let had: BTreeMap<String, Arc<str>> = match meta.get(KEY_SETS) {
-            Some(value) => serde_json::from_slice(value).map_err(|_| damaged("its key sets cannot be read"))?,
+        let had: BTreeMap<String, String> = match meta.get(KEY_SETS) {
+            Some(value) => serde_json::from_slice(value).map_err(|_| bad_keys)?,
             None => BTreeMap::new(),
         };
-        let key_sets = had.into_iter().map(|(uri, set)| (uri, FetchedKeys { set: Some(set), failure: None })).collect();
+        let key_sets =
+            had.into_iter().map(|(uri, set)| (uri, FetchedKeys { set: Some(set.into()), failure: None })).collect();
         let (mut resources, mut unreadable) = (Catalog::new_sync(), Vec::new());
         for (key, value) in disk.read(Table::Resources)? {
             match row::read(&key, &value) {

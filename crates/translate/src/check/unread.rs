@@ -9,14 +9,12 @@ use api::{Code, Kind, Problem, Resource};
 
 use super::selection::pairs;
 use crate::service::selected;
-use crate::tokens::check_keys;
 use crate::world::{Document, World};
 
 pub fn check(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
     check_selectors(world, resources, problems);
     check_telemetries(world, resources, problems);
     check_claims(world, resources, problems);
-    check_keys(world, problems);
     world.envoy_filters.iter().for_each(|filter| check_patches(filter, problems));
 }
 

@@ -407,8 +407,8 @@ fn what_is_refused_of_tokens() {
             "providers[\"a\"].remote_jwks.http_uri.timeout: is missing",
         ),
         (
-            remote(|it| it.http_uri.as_mut().unwrap().uri = "set".into()),
-            "providers[\"a\"].remote_jwks.http_uri.uri: is \"set\"",
+            remote(|it| it.http_uri.as_mut().unwrap().uri = "/set".into()),
+            "providers[\"a\"].remote_jwks.http_uri.uri: is \"/set\"",
         ),
         (remote(|it| it.cache_duration = time(10)), "providers[\"a\"].remote_jwks.cache_duration: is 10ns"),
         (requires(RequiresType::ProviderName("b".into())), "rules[0].requires: asks for the provider \"b\""),
