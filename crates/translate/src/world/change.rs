@@ -28,6 +28,8 @@ pub struct Change {
     pub(super) kin: BTreeSet<(String, Arc<str>)>,
     /// Namespaces with different secrets.
     pub(super) secrets: BTreeSet<String>,
+    /// Whom the mesh trusts.
+    pub(super) trust: bool,
     /// What gateways open, or the rules bound to them.
     pub(super) gateways: bool,
     /// Who sees what, or anything else that concerns everybody.
@@ -44,8 +46,19 @@ impl Change {
 
     /// Adds what changed in the step after.
     pub fn add(&mut self, later: Self) {
-        let Self { endpoints, hosts, patterns, namespaces, addresses, kin, secrets, gateways, everything, problems } =
-            later;
+        let Self {
+            endpoints,
+            hosts,
+            patterns,
+            namespaces,
+            addresses,
+            kin,
+            secrets,
+            trust,
+            gateways,
+            everything,
+            problems,
+        } = later;
         self.endpoints.extend(endpoints);
         self.hosts.extend(hosts);
         self.patterns.extend(patterns);
@@ -53,6 +66,7 @@ impl Change {
         self.addresses.extend(addresses);
         self.kin.extend(kin);
         self.secrets.extend(secrets);
+        self.trust |= trust;
         self.gateways |= gateways;
         self.everything |= everything;
         self.problems |= problems;
@@ -91,9 +105,9 @@ impl Change {
 
     /// May what is any proxy's own be different?
     pub fn concerns_any_own(&self) -> bool {
-        let Self { namespaces, addresses, kin, secrets, gateways, everything, .. } = self;
+        let Self { namespaces, addresses, kin, secrets, trust, gateways, everything, .. } = self;
         let none = namespaces.is_empty() && addresses.is_empty() && kin.is_empty() && secrets.is_empty();
-        !none || *gateways || *everything
+        !none || *trust || *gateways || *everything
     }
 
     /// May the cluster of the workload at this address be different? The world is the new one.
@@ -107,6 +121,7 @@ impl Change {
     /// May what is a proxy's own be different, apart from what its scope asks for?
     pub fn concerns_own(&self, node: &Node) -> bool {
         self.everything
+            || self.trust
             || self.addresses.contains(&node.address)
             || self.namespaces.contains(&node.namespace)
             || self.secrets.contains(&node.namespace)

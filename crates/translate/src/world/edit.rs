@@ -12,7 +12,7 @@ use base::HostPattern;
 use super::change::Change;
 use super::rules::policies;
 use super::services::{self, Known};
-use super::{Document, Inputs, World, mesh};
+use super::{Document, Inputs, MeshTrust, World, mesh};
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
 use crate::names::complete_host;
@@ -30,6 +30,8 @@ pub struct Edit {
     pub workloads: Vec<(Option<Arc<Workload>>, Option<Arc<Workload>>)>,
     /// The new addresses that are not ready, if they are others.
     pub not_ready: Option<Arc<BTreeSet<SocketAddr>>>,
+    /// Whom the mesh trusts now, if that is different.
+    pub trust: Option<Arc<MeshTrust>>,
 }
 
 /// An edit of more things is made from nothing: then that costs less.
@@ -50,6 +52,9 @@ impl World {
         }
         for (old, new) in &edit.workloads {
             editing.workload(old.as_ref(), new.as_ref());
+        }
+        if let Some(trust) = edit.trust {
+            (editing.new.trust, editing.change.trust) = (trust, true);
         }
         editing.change.everything |= !edit.workloads.is_empty() && editing.new.blocks() != self.blocks();
         if let Some(not_ready) = edit.not_ready {
@@ -106,7 +111,7 @@ impl World {
             workloads: workloads.into_values().collect(),
             not_ready: edit.not_ready.unwrap_or_else(|| self.not_ready.clone()),
             vips: (*self.vips).clone(),
-            trust_bundle: (*self.trust_bundle).clone(),
+            trust: edit.trust.unwrap_or_else(|| self.trust.clone()),
         }
     }
 }
