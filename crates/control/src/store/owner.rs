@@ -12,11 +12,11 @@ use telemetry::{Counter, Desc, Gauge, Histogram, Shard};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use translate::vips::Vips;
-use translate::{Edit, Inputs, MeshSettings, World};
+use translate::{Edit, Inputs, MeshSettings, MeshTrust, World};
 
 use super::disk::{Changes, Disk, Table, number};
 use super::draft::Draft;
-use super::row::{self, TokenRow};
+use super::row;
 use super::{
     Catalog, ChangeError, Command, Done, Holder, Kept, Set, Start, Step, StoreError, Versioned, WorkloadChange,
 };
@@ -30,7 +30,7 @@ pub struct Owner {
     disk: Disk,
     settings: MeshSettings,
     clock: Clock,
-    trust_bundle: Vec<u8>,
+    trust: Arc<MeshTrust>,
     resources: Catalog,
     workloads: RedBlackTreeMapSync<String, Arc<Registered>>,
     world: Arc<World>,
@@ -99,14 +99,21 @@ impl Owner {
         let rows = disk.read(Table::Tokens)?;
         let tokens = rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok());
         let (steps, received) = unbounded_channel();
-        let kept = Kept { workloads: workloads.values().cloned().collect(), tokens: tokens.collect(), steps: received };
+        let leaves = disk.read(Table::Leaves)?;
+        let leaves = leaves.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok());
+        let kept = Kept {
+            workloads: workloads.values().cloned().collect(),
+            tokens: tokens.collect(),
+            leaves: leaves.collect(),
+            steps: received,
+        };
         let metrics = Metrics::new(start.shard).expect("declared once, alike");
         let (sender, receiver) = watch::channel(Arc::new(Versioned::empty()));
         let mut owner = Self {
             disk,
             settings: start.settings,
             clock: start.clock,
-            trust_bundle: start.trust_bundle,
+            trust: start.trust,
             resources,
             workloads,
             world: Arc::default(),
@@ -144,7 +151,8 @@ impl Owner {
                 Command::Delete { keys, dry_run, reply } => drop(reply.send(self.delete(&keys, dry_run))),
                 Command::Batch(batch) => self.take_batch(batch),
                 Command::Workloads(changes, reply) => drop(reply.send(self.change_workloads(changes))),
-                Command::Tokens { put, remove, reply } => drop(reply.send(self.keep_tokens(&put, &remove))),
+                Command::Rows(rows, reply) => drop(reply.send(self.disk.write(&rows))),
+                Command::Trust(trust, reply) => drop(reply.send(self.change_trust(trust))),
                 Command::Stop(reply) => {
                     self.disk.close();
                     // Who asked may be gone already.
@@ -263,13 +271,12 @@ impl Owner {
         Ok(self.version)
     }
 
-    fn keep_tokens(&mut self, put: &[TokenRow], remove: &[String]) -> Result<(), StoreError> {
-        let mut rows = Changes::default();
-        for token in put {
-            rows.put(Table::Tokens, token.id.clone(), serde_json::to_vec(token).unwrap_or_default());
+    fn change_trust(&mut self, trust: Arc<MeshTrust>) -> Result<u64, StoreError> {
+        if self.trust != trust {
+            let built = self.build(Edit { trust: Some(trust.clone()), ..Edit::default() });
+            self.commit(Changes::default(), built, |owner| owner.trust = trust)?;
         }
-        remove.iter().for_each(|id| rows.remove(Table::Tokens, id.clone()));
-        self.disk.write(&rows)
+        Ok(self.version)
     }
 
     /// The version that these resources make, from nothing.
@@ -281,7 +288,7 @@ impl Owner {
             workloads: self.workloads.values().filter_map(|registered| registered.workload()).map(Arc::new).collect(),
             not_ready: Arc::new(not_ready(self.workloads.values())),
             vips: (*self.vips).clone(),
-            trust_bundle: self.trust_bundle.clone(),
+            trust: self.trust.clone(),
         });
         let problems = Arc::new(patches::check(&world));
         self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);
