@@ -1,5 +1,6 @@
 //! What can be typed. What it does is in `commands`.
 
+mod ca;
 mod traffic;
 mod values;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
+pub use ca::{CaCommand, RotateArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
@@ -66,6 +68,9 @@ pub enum Command {
     Status(StatusArgs),
     /// What one proxy really runs.
     ProxyConfig(ProxyConfigArgs),
+    /// The certificate authority: its roots, and their exchange.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Tokens by which workloads of other machines join.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -100,6 +105,9 @@ pub struct ControlArgs {
     /// The trust domain of the mesh's identities.
     #[arg(long, default_value = "cluster.local")]
     pub trust_domain: String,
+    /// Keep the authority's keys encrypted under the passphrase in this file; keys that are not yet become so.
+    #[arg(long, value_name = "FILE")]
+    pub ca_passphrase_file: Option<PathBuf>,
     /// The address of xDS, certificates and metrics; for other machines, one that they reach.
     #[arg(long, default_value = "127.0.0.1")]
     pub listen: IpAddr,
