@@ -1,5 +1,6 @@
 //! The list itself, a file for each of its parts.
 
+mod authority;
 mod basic;
 mod clients;
 mod disk;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Check> {
         rolling::checks(),
         clients::checks(),
         envoy::checks(),
+        authority::checks(),
         program::checks(),
         end::checks(),
     ]
