@@ -12,8 +12,8 @@ use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDoc
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// The cost of scrypt: 2^15 blocks of 1 KiB, about a tenth of a second.
-const LOG_COST: u8 = 15;
+/// The cost of scrypt: 2^14 blocks of 1 KiB, the most that OpenSSL opens by itself.
+const LOG_COST: u8 = 14;
 /// An encrypted key begins so.
 const BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 

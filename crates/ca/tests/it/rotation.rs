@@ -88,7 +88,8 @@ fn step(store: &DirStore, before: &Authority, after: Authority, crash: u8, now: 
         // Before it was kept: the step is to be taken anew.
         0 => {
             assert_eq!(load().state(), before.state());
-            after_again(before, store, after)
+            store.save(&after.state()).unwrap();
+            after
         }
         // After it was kept, and before anybody heard of it.
         1 => {
@@ -100,12 +101,6 @@ fn step(store: &DirStore, before: &Authority, after: Authority, crash: u8, now: 
             after
         }
     }
-}
-
-fn after_again(before: &Authority, store: &DirStore, after: Authority) -> Authority {
-    assert_ne!(before.state(), after.state());
-    store.save(&after.state()).unwrap();
-    after
 }
 
 #[test]
@@ -180,16 +175,8 @@ fn cacerts(now: SystemTime, lengths: &[Option<u8>], life: Duration) -> CaState {
         chain.insert(0, cert.pem());
         (above, key) = (next, next_key);
     }
-    let state = CaState {
-        root_cert: root,
-        ca_cert,
-        ca_key: key.serialize_pem(),
-        cert_chain: chain.concat(),
-        next: None,
-        retiring: None,
-    };
-    assert!(!state.ca_key.is_empty());
-    state
+    let (ca_key, cert_chain) = (key.serialize_pem(), chain.concat());
+    CaState { root_cert: root, ca_cert, ca_key, cert_chain, next: None, retiring: None }
 }
 
 #[test]
@@ -210,10 +197,7 @@ fn an_operators_authority_takes_over_and_hands_on() {
     assert!(leads_to(&leaf.concat(), &active.bundle()[0]));
     believed(&old.1, &active.bundle(), now).unwrap();
     let theirs = reload(&active.finish().unwrap(), now);
-    assert_eq!(
-        theirs.bundle(),
-        std::slice::from_ref(&state.root_cert).iter().map(|r| r.replace("\r\n", "\n")).collect::<Vec<_>>()
-    );
+    assert_eq!(theirs.bundle(), [state.root_cert.replace("\r\n", "\n")]);
     assert!(!theirs.is_self_signed());
     assert_eq!(theirs.prepare(Some(import(&state)), now).unwrap_err(), RotationError::Same);
 
@@ -266,17 +250,13 @@ fn what_is_not_imported() {
     let mut no_chain = cacerts(now, &[None, None, None], 3000 * DAY);
     no_chain.cert_chain.clear();
     for (state, at, expected) in [
-        (&too_short, now, "root-cert.pem: `CN=rcgen self signed cert, CN=root` allows 0 authorities below it"),
+        (&too_short, now, "allows 0 authorities below it, and there are 1"),
         (&root_ended, now + HOUR, "root-cert.pem: it is not valid now"),
         (&good, now + 400 * DAY, "ca-cert.pem: it is not valid now"),
         (&no_way, now, "no way from it to a root"),
         (&no_chain, now, "no way from it to a root"),
     ] {
         let error: StateError = Import::check(state, at).map(drop).unwrap_err();
-        let subject = error.to_string();
-        assert!(
-            subject.contains(expected) || subject.contains("allows 0 authorities") && expected.contains("allows 0"),
-            "{subject}"
-        );
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }

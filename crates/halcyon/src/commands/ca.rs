@@ -86,7 +86,7 @@ fn show(status: &CaStatus) {
     out!("\n{}", print::table(["ROOT", "SUBJECT", "GOOD UNTIL", "SHA-256"], roots));
     if !status.waiting_for.is_empty() {
         let rows = status.waiting_for.iter().map(|it| [it.node.clone(), it.reason.clone()]);
-        out!("\n{}", print::table(["WAITED FOR", "SINCE"], rows));
+        out!("\n{}", print::table(["WAITED FOR", "BECAUSE"], rows));
     }
     if !status.old_leaves.is_empty() {
         let rows = status.old_leaves.iter().map(|leaf| {
