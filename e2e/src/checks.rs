@@ -1,6 +1,7 @@
 //! The list itself, a file for each of its parts.
 
 mod access;
+mod authority;
 mod basic;
 mod clients;
 mod disk;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Check> {
         rolling::checks(),
         clients::checks(),
         envoy::checks(),
+        authority::checks(),
         program::checks(),
         end::checks(),
     ]

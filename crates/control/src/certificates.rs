@@ -27,12 +27,12 @@ impl IstioCertificateService for CertificateService {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let identity = request.extensions().get::<Caller>().and_then(|caller| caller.identity.clone());
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
         let token = bearer(request.metadata().get("authorization").and_then(|value| value.to_str().ok()));
         let token = token.map(str::to_owned);
-        let proof = match (&identity, &token) {
+        let proof = match (&caller.identity, &token) {
             // Who has a certificate renews it; a token that is sent along is not used up.
-            (Some(identity), _) => Proof::Certificate(identity),
+            (Some(identity), _) => Proof::Certificate(identity, caller.shown.as_ref()),
             (None, Some(token)) => Proof::Token(token),
             (None, None) => {
                 self.issuer.count_unproven();

@@ -29,6 +29,7 @@ mod push;
 pub mod registration;
 mod registry;
 mod rest;
+mod rotation;
 mod store;
 mod summary;
 pub mod v1;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::{SpiffeId, TrustDomain};
+use ca::Passphrase;
 use ipnet::IpNet;
 use model::AccessLog;
 use model::access_log::LogFormat;
@@ -22,6 +23,8 @@ pub struct ControlOptions {
     pub config_dir: Option<PathBuf>,
     /// A directory with the authority's keys in the layout of Istio's `cacerts`. Default: `<data_dir>/ca`, made at first.
     pub ca_dir: Option<PathBuf>,
+    /// A file with the passphrase under which the authority's keys are kept. Default: none, and keys are kept as they are.
+    pub ca_passphrase_file: Option<PathBuf>,
     /// The trust domain. Default `cluster.local`.
     pub trust_domain: Option<String>,
     /// The suffix of service names. Default `cluster.local`.
@@ -71,6 +74,7 @@ pub(crate) struct Settings {
     pub data_dir: PathBuf,
     pub config_dir: Option<PathBuf>,
     pub ca_dir: PathBuf,
+    pub ca_passphrase: Option<Passphrase>,
     pub mesh: MeshSettings,
     pub tls: SocketAddr,
     pub plain: SocketAddr,
@@ -94,6 +98,7 @@ impl ControlOptions {
             data_dir: data_dir.into(),
             config_dir: None,
             ca_dir: None,
+            ca_passphrase_file: None,
             trust_domain: None,
             dns_domain: None,
             root_namespace: None,
@@ -120,6 +125,7 @@ impl ControlOptions {
         let identity = SpiffeId::workload(&trust_domain, OWN.0, OWN.1)
             .map_err(|e| ControlError::Option { option: "trust domain", reason: e.to_string() })?;
         let mesh = self.mesh(trust_domain)?;
+        let ca_passphrase = self.passphrase()?;
         let listen = self.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let certificate_ttl = self.certificate_ttl.unwrap_or(CERTIFICATE_TTL);
         if certificate_ttl < Duration::from_secs(10) || certificate_ttl > ca::MAX_TTL {
@@ -128,6 +134,7 @@ impl ControlOptions {
         }
         Ok(Settings {
             ca_dir: self.ca_dir.unwrap_or_else(|| self.data_dir.join("ca")),
+            ca_passphrase,
             data_dir: self.data_dir,
             config_dir: self.config_dir,
             mesh,
@@ -146,6 +153,16 @@ impl ControlOptions {
             option: "trust domain",
             reason: e.to_string(),
         })
+    }
+
+    fn passphrase(&self) -> Result<Option<Passphrase>, ControlError> {
+        let Some(path) = &self.ca_passphrase_file else { return Ok(None) };
+        let bad = |reason: &dyn std::fmt::Display| ControlError::Option {
+            option: "ca passphrase file",
+            reason: format!("{}: {reason}", path.display()),
+        };
+        let content = std::fs::read(path).map_err(|e| bad(&e))?;
+        Passphrase::new(&content).map(Some).map_err(|e| bad(&e))
     }
 
     fn access_log(&self) -> Result<Option<AccessLog>, ControlError> {

@@ -4,6 +4,7 @@
 //! word on the peer is asked besides.
 
 mod access;
+mod authority;
 mod documents;
 mod explain;
 mod join;
@@ -28,6 +29,7 @@ use crate::authority::Issuer;
 use crate::options::Endpoints;
 use crate::push::Proxies;
 use crate::registry::Desk;
+use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::v1::Failure;
 
@@ -40,6 +42,7 @@ pub(crate) struct Parts {
     pub proxies: Proxies,
     pub desk: Desk,
     pub issuer: Issuer,
+    pub rotation: Rotation,
     pub endpoints: Endpoints,
     pub started: SystemTime,
     pub clock: base::Clock,
@@ -66,6 +69,10 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/v1/start", post(join::start))
         .route("/v1/tokens", post(join::token))
         .route("/v1/trust-bundle", get(join::trust_bundle))
+        .route("/v1/ca", get(authority::status))
+        .route("/v1/ca/rotation", post(authority::rotate))
+        .route("/v1/ca/import", post(authority::import))
+        .route("/v1/ca/export", get(authority::export))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(middleware::from_fn(only_ours))

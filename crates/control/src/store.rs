@@ -21,15 +21,16 @@ use rpds::RedBlackTreeMapSync;
 use telemetry::Shard;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
-use translate::{Change, KeySets, MeshSettings, World};
+use translate::{Change, KeySets, MeshSettings, MeshTrust, World};
 
 use crate::registry::Registered;
 use crate::v1::Applied;
 
 pub use error::StoreError;
 
+use disk::{Changes, Table};
 pub(crate) use disk::{Disk, replace_file};
-pub(crate) use row::{TokenRow, from_millis, millis};
+pub(crate) use row::{LeafRow, TokenRow, from_millis, millis};
 
 /// Everything at one version.
 #[derive(Debug)]
@@ -144,11 +145,17 @@ pub(crate) enum WorkloadChange {
 /// What the owner is asked to do.
 enum Command {
     Apply(Set, Reply<Result<Done, ChangeError>>),
-    Delete { keys: Vec<ResourceKey>, dry_run: bool, reply: Reply<Result<Done, ChangeError>> },
+    Delete {
+        keys: Vec<ResourceKey>,
+        dry_run: bool,
+        reply: Reply<Result<Done, ChangeError>>,
+    },
     Batch(Batch),
     Workloads(Vec<WorkloadChange>, Reply<Result<u64, StoreError>>),
-    Tokens { put: Vec<TokenRow>, remove: Vec<String>, reply: Reply<Result<(), StoreError>> },
     KeySets(KeySets, Reply<Result<(), StoreError>>),
+    /// Rows that are in no version.
+    Rows(Changes, Reply<Result<(), StoreError>>),
+    Trust(Arc<MeshTrust>, Reply<Result<u64, StoreError>>),
     Stop(Reply<()>),
 }
 
@@ -158,8 +165,8 @@ type Reply<T> = oneshot::Sender<T>;
 pub(crate) struct Start<'a> {
     /// Settings of the mesh.
     pub settings: MeshSettings,
-    /// PEM of the roots.
-    pub trust_bundle: Vec<u8>,
+    /// Whom the mesh trusts.
+    pub trust: Arc<MeshTrust>,
     /// Is a directory of files watched? If not, what came from one before is gone.
     pub has_files: bool,
     /// For creation times.
@@ -174,6 +181,8 @@ pub(crate) struct Kept {
     pub workloads: Vec<Arc<Registered>>,
     /// Join tokens.
     pub tokens: Vec<TokenRow>,
+    /// Certificates that were issued.
+    pub leaves: Vec<LeafRow>,
     /// Every version from the first of this run on.
     pub steps: UnboundedReceiver<Step>,
 }
@@ -243,13 +252,41 @@ impl Store {
         put: Vec<TokenRow>,
         remove: Vec<String>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
-        let done = self.ask(|reply| Command::Tokens { put, remove, reply });
+        let mut rows = Changes::default();
+        for token in put {
+            rows.put(Table::Tokens, token.id.clone(), serde_json::to_vec(&token).unwrap_or_default());
+        }
+        remove.into_iter().for_each(|id| rows.remove(Table::Tokens, id));
+        self.rows(rows)
+    }
+
+    /// Keeps and forgets certificates that were issued, in the same way.
+    pub fn leaves(
+        &self,
+        put: Vec<LeafRow>,
+        remove: Vec<String>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let mut rows = Changes::default();
+        for leaf in put {
+            rows.put(Table::Leaves, leaf.serial.clone(), serde_json::to_vec(&leaf).unwrap_or_default());
+        }
+        remove.into_iter().for_each(|serial| rows.remove(Table::Leaves, serial));
+        self.rows(rows)
+    }
+
+    fn rows(&self, rows: Changes) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let done = self.ask(|reply| Command::Rows(rows, reply));
         async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
     }
 
     /// Other key sets were fetched.
     pub async fn key_sets(&self, sets: KeySets) -> Result<(), StoreError> {
         self.ask(|reply| Command::KeySets(sets, reply)).await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// The mesh trusts others from now on. Gives the version at which that is visible. What is trusted is kept elsewhere.
+    pub async fn trust(&self, trust: Arc<MeshTrust>) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Trust(trust, reply)).await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// Closes the file.

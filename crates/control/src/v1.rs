@@ -17,10 +17,15 @@
 //! | `POST /v1/start` | [`StartRequest`] | [`Start`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`Bootstrap`] |
 //! | `GET /v1/trust-bundle` | | [`TrustBundle`] |
+//! | `GET /v1/ca` | | [`CaStatus`] |
+//! | `POST /v1/ca/rotation` | [`RotationRequest`] | [`CaStatus`] |
+//! | `POST /v1/ca/import` | [`CaFiles`] | [`CaStatus`] |
+//! | `GET /v1/ca/export?with_key=bool` | | [`CaFiles`] |
 //!
 //! Everything else, and every fault, gives a [`Failure`]. Times are RFC 3339 in UTC.
 
 mod access;
+mod authority;
 mod explain;
 mod plan;
 mod start;
@@ -35,6 +40,7 @@ pub use access::{
     AccessAnswer, AccessAnswers, AccessDestination, AccessEdge, AccessField, AccessGraph, AccessMiss, AccessQuestion,
     AccessRequest, AccessRule, AccessSource, AccessTry,
 };
+pub use authority::{CaFiles, CaStatus, ExportQuery, OldLeaf, RotationRequest, RotationStep, WaitedFor};
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
 pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use start::{Start, StartRequest};
@@ -234,7 +240,7 @@ pub struct ControlStatus {
 /// A root of trust.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootStatus {
-    /// `active`, `next` or `trusted`.
+    /// `active`, `next`, `retiring` or `trusted`.
     pub state: String,
     /// Its subject.
     pub subject: String,

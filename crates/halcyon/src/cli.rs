@@ -1,6 +1,7 @@
 //! What can be typed. What it does is in `commands`.
 
 mod authz;
+mod ca;
 mod traffic;
 mod values;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
 pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
+pub use ca::{CaCommand, RotateArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
@@ -71,6 +73,9 @@ pub enum Command {
     Status(StatusArgs),
     /// What one proxy really runs.
     ProxyConfig(ProxyConfigArgs),
+    /// The certificate authority: its roots, and their exchange.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Tokens by which workloads of other machines join.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -105,6 +110,9 @@ pub struct ControlArgs {
     /// The trust domain of the mesh's identities.
     #[arg(long, default_value = "cluster.local")]
     pub trust_domain: String,
+    /// Keep the authority's keys encrypted under the passphrase in this file; keys that are not yet become so.
+    #[arg(long, value_name = "FILE")]
+    pub ca_passphrase_file: Option<PathBuf>,
     /// The address of xDS, certificates and metrics; for other machines, one that they reach.
     #[arg(long, default_value = "127.0.0.1")]
     pub listen: IpAddr,

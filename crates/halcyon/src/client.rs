@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use control::v1::{
-    AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, DeleteRequest,
-    Document, ExplainRequest, Explanation, Failure, Plan, ProxyConfig, ResourceQuery, Resources, Start, StartRequest,
-    Status, TokenRequest, TrustBundle, Version,
+    AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, CaFiles,
+    CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure, Plan, ProxyConfig, ResourceQuery,
+    Resources, RotationRequest, Start, StartRequest, Status, TokenRequest, TrustBundle, Version,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -144,6 +144,26 @@ impl Client {
     /// The roots of the mesh.
     pub async fn trust_bundle(&self) -> Result<TrustBundle> {
         self.call(Method::GET, "/v1/trust-bundle", None::<&()>).await
+    }
+
+    /// The certificate authority.
+    pub async fn ca_status(&self) -> Result<CaStatus> {
+        self.call(Method::GET, "/v1/ca", None::<&()>).await
+    }
+
+    /// A step of a rotation.
+    pub async fn ca_rotate(&self, request: &RotationRequest) -> Result<CaStatus> {
+        self.call(Method::POST, "/v1/ca/rotation", Some(request)).await
+    }
+
+    /// Another authority.
+    pub async fn ca_import(&self, files: &CaFiles) -> Result<CaStatus> {
+        self.call(Method::POST, "/v1/ca/import", Some(files)).await
+    }
+
+    /// The authority's files.
+    pub async fn ca_export(&self, with_key: bool) -> Result<CaFiles> {
+        self.call(Method::GET, &format!("/v1/ca/export?with_key={with_key}"), None::<&()>).await
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<T> {

@@ -3,6 +3,7 @@
 mod analyze;
 mod apply;
 mod authz;
+mod ca;
 mod control;
 mod delete;
 mod diff;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Plan(args) => wait(plan::run(client(place)?, args)),
         Command::Status(args) => wait(status::run(client(place)?, args)),
         Command::ProxyConfig(args) => wait(proxy_config::run(client(place)?, args)),
+        Command::Ca(command) => wait(ca::run(client(place)?, command)),
         Command::Token(args) => wait(token::run(client(place)?, args)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "halcyon", &mut std::io::stdout());
@@ -63,5 +65,6 @@ pub fn client(place: &Place) -> Result<Client> {
 fn wait(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    runtime.block_on(command)
+    // Streams of discovery never leave their thread.
+    tokio::task::LocalSet::new().block_on(&runtime, command)
 }

@@ -46,6 +46,7 @@ use std::sync::Arc;
 use model::{Config, EndpointSet, NameTable};
 
 pub use check::{analyze, by_code, check, check_selection};
+pub use clusters::TRUST_BUNDLE;
 pub use edge::{Compression, GatewayEdge, ProxySettings};
 pub use ingress::IngressSettings;
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
@@ -56,6 +57,7 @@ pub use settings::{ExportTo, MeshSettings, OutboundPolicy, istio_json};
 pub use start::{StartSettings, Starting};
 pub use workload::Workload;
 pub use world::{Change, Edit, FetchedKeys, Inputs, KeySets, World};
+pub use world::{Change, Edit, Inputs, MeshTrust, World};
 
 /// The configuration of one proxy: what it has in common with others, and its own.
 pub fn translate(world: &World, node: &Node) -> Config {

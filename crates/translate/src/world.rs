@@ -55,10 +55,26 @@ pub struct Inputs {
     pub not_ready: Arc<BTreeSet<SocketAddr>>,
     /// Addresses given before.
     pub vips: Vips,
-    /// PEM of the roots that the mesh trusts.
-    pub trust_bundle: Vec<u8>,
+    /// Whom the mesh trusts.
+    pub trust: Arc<MeshTrust>,
     /// Key sets that were fetched, by the URIs that documents ask for.
     pub key_sets: KeySets,
+}
+
+/// Whom the mesh trusts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MeshTrust {
+    /// PEM of the roots.
+    pub roots: Vec<u8>,
+    /// PEM of revocation lists. Where there are any, every root has one.
+    pub crl: Vec<u8>,
+}
+
+impl MeshTrust {
+    /// These roots, and nothing revoked.
+    pub fn roots(pem: impl Into<Vec<u8>>) -> Arc<Self> {
+        Arc::new(Self { roots: pem.into(), crl: Vec::new() })
+    }
 }
 
 /// What came of fetching key sets, by the URIs that documents ask for. What is not here was not tried yet.
@@ -78,8 +94,8 @@ pub struct FetchedKeys {
 pub struct World {
     /// Settings of the mesh.
     pub settings: Arc<MeshSettings>,
-    /// PEM of the roots that the mesh trusts.
-    pub trust_bundle: Arc<Vec<u8>>,
+    /// Whom the mesh trusts.
+    pub trust: Arc<MeshTrust>,
     /// What came of fetching key sets.
     pub key_sets: KeySets,
     /// The addresses that are given now, to be handed to the next version.
@@ -129,7 +145,7 @@ pub struct World {
 impl World {
     /// Indexes the inputs.
     pub fn new(inputs: Inputs) -> Self {
-        let Inputs { settings, resources, mut workloads, not_ready, vips, trust_bundle, key_sets } = inputs;
+        let Inputs { settings, resources, mut workloads, not_ready, vips, trust, key_sets } = inputs;
         workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         let of_kind = |wanted: fn(&Resource) -> bool| {
             let mut found: Vec<_> = resources.iter().filter(|resource| wanted(resource)).cloned().collect();
@@ -165,7 +181,7 @@ impl World {
             settings: Arc::new(effective),
             given: Arc::new(settings),
             mesh_configs,
-            trust_bundle: Arc::new(trust_bundle),
+            trust,
             key_sets,
             vips: Arc::new(vips),
             ..Self::default()

@@ -1,4 +1,4 @@
-//! The file: four tables of texts to bytes, written whole or not at all.
+//! The file: five tables of texts to bytes, written whole or not at all.
 //!
 //! Knows no resource. Access is for its user only, since Secrets stand in it.
 
@@ -22,10 +22,12 @@ pub enum Table {
     Workloads,
     /// Join tokens (their hashes) by id.
     Tokens,
+    /// Certificates that were issued, by serial number.
+    Leaves,
 }
 
 impl Table {
-    const ALL: [Self; 4] = [Self::Meta, Self::Resources, Self::Workloads, Self::Tokens];
+    const ALL: [Self; 5] = [Self::Meta, Self::Resources, Self::Workloads, Self::Tokens, Self::Leaves];
 
     fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
         TableDefinition::new(match self {
@@ -33,6 +35,7 @@ impl Table {
             Self::Resources => "resources",
             Self::Workloads => "workloads",
             Self::Tokens => "tokens",
+            Self::Leaves => "leaves",
         })
     }
 }

@@ -12,11 +12,11 @@ use telemetry::{Counter, Desc, Gauge, Histogram, Shard};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use translate::vips::Vips;
-use translate::{Edit, FetchedKeys, Inputs, KeySets, MeshSettings, World};
+use translate::{Edit, FetchedKeys, Inputs, KeySets, MeshSettings, MeshTrust, World};
 
 use super::disk::{Changes, Disk, Table, number};
 use super::draft::Draft;
-use super::row::{self, TokenRow};
+use super::row;
 use super::{
     Catalog, ChangeError, Command, Done, Holder, Kept, Set, Start, Step, StoreError, Versioned, WorkloadChange,
 };
@@ -31,7 +31,7 @@ pub struct Owner {
     disk: Disk,
     settings: MeshSettings,
     clock: Clock,
-    trust_bundle: Vec<u8>,
+    trust: Arc<MeshTrust>,
     resources: Catalog,
     workloads: RedBlackTreeMapSync<String, Arc<Registered>>,
     world: Arc<World>,
@@ -108,14 +108,21 @@ impl Owner {
         let rows = disk.read(Table::Tokens)?;
         let tokens = rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok());
         let (steps, received) = unbounded_channel();
-        let kept = Kept { workloads: workloads.values().cloned().collect(), tokens: tokens.collect(), steps: received };
+        let leaves = disk.read(Table::Leaves)?;
+        let leaves = leaves.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok());
+        let kept = Kept {
+            workloads: workloads.values().cloned().collect(),
+            tokens: tokens.collect(),
+            leaves: leaves.collect(),
+            steps: received,
+        };
         let metrics = Metrics::new(start.shard).expect("declared once, alike");
         let (sender, receiver) = watch::channel(Arc::new(Versioned::empty()));
         let mut owner = Self {
             disk,
             settings: start.settings,
             clock: start.clock,
-            trust_bundle: start.trust_bundle,
+            trust: start.trust,
             resources,
             workloads,
             world: Arc::default(),
@@ -154,8 +161,9 @@ impl Owner {
                 Command::Delete { keys, dry_run, reply } => drop(reply.send(self.delete(&keys, dry_run))),
                 Command::Batch(batch) => self.take_batch(batch),
                 Command::Workloads(changes, reply) => drop(reply.send(self.change_workloads(changes))),
-                Command::Tokens { put, remove, reply } => drop(reply.send(self.keep_tokens(&put, &remove))),
                 Command::KeySets(sets, reply) => drop(reply.send(self.take_key_sets(sets))),
+                Command::Rows(rows, reply) => drop(reply.send(self.disk.write(&rows))),
+                Command::Trust(trust, reply) => drop(reply.send(self.change_trust(trust))),
                 Command::Stop(reply) => {
                     self.disk.close();
                     // Who asked may be gone already.
@@ -274,13 +282,12 @@ impl Owner {
         Ok(self.version)
     }
 
-    fn keep_tokens(&mut self, put: &[TokenRow], remove: &[String]) -> Result<(), StoreError> {
-        let mut rows = Changes::default();
-        for token in put {
-            rows.put(Table::Tokens, token.id.clone(), serde_json::to_vec(token).unwrap_or_default());
+    fn change_trust(&mut self, trust: Arc<MeshTrust>) -> Result<u64, StoreError> {
+        if self.trust != trust {
+            let built = self.build(Edit { trust: Some(trust.clone()), ..Edit::default() });
+            self.commit(Changes::default(), built, |owner| owner.trust = trust)?;
         }
-        remove.iter().for_each(|id| rows.remove(Table::Tokens, id.clone()));
-        self.disk.write(&rows)
+        Ok(self.version)
     }
 
     /// Keeps those that were had: a control plane that starts again has them before it can fetch them.
@@ -305,7 +312,7 @@ impl Owner {
             workloads: self.workloads.values().filter_map(|registered| registered.workload()).map(Arc::new).collect(),
             not_ready: Arc::new(not_ready(self.workloads.values())),
             vips: (*self.vips).clone(),
-            trust_bundle: self.trust_bundle.clone(),
+            trust: self.trust.clone(),
             key_sets: self.key_sets.clone(),
         });
         let problems = Arc::new(patches::check(&world));

@@ -4,4 +4,5 @@
 mod doors;
 mod fake;
 mod mesh;
+mod rotation;
 mod samples;

@@ -48,6 +48,7 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
     };
     Ok(ControlOptions {
         config_dir: args.config_dir,
+        ca_passphrase_file: args.ca_passphrase_file,
         trust_domain: Some(args.trust_domain),
         outbound_policy: Some(policy.to_owned()),
         access_log,

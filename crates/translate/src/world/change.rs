@@ -32,6 +32,8 @@ pub struct Change {
     pub(super) secrets: BTreeSet<String>,
     /// Policies on access that are new, gone or different, as they were and as they are.
     pub(super) policies: Vec<Ruled>,
+    /// Whom the mesh trusts.
+    pub(super) trust: bool,
     /// What gateways open, or the rules bound to them.
     pub(super) gateways: bool,
     /// Who sees what, or anything else that concerns everybody.
@@ -48,7 +50,20 @@ impl Change {
 
     /// Adds what changed in the step after.
     pub fn add(&mut self, later: Self) {
-        let Self { endpoints, hosts, patterns, namespaces, addresses, kin, secrets, .. } = later;
+        let Self {
+            endpoints,
+            hosts,
+            patterns,
+            namespaces,
+            addresses,
+            kin,
+            secrets,
+            policies,
+            trust,
+            gateways,
+            everything,
+            problems,
+        } = later;
         self.endpoints.extend(endpoints);
         self.hosts.extend(hosts);
         self.patterns.extend(patterns);
@@ -56,10 +71,11 @@ impl Change {
         self.addresses.extend(addresses);
         self.kin.extend(kin);
         self.secrets.extend(secrets);
-        self.policies.extend(later.policies);
-        self.gateways |= later.gateways;
-        self.everything |= later.everything;
-        self.problems |= later.problems;
+        self.policies.extend(policies);
+        self.trust |= trust;
+        self.gateways |= gateways;
+        self.everything |= everything;
+        self.problems |= problems;
     }
 
     /// A service has other endpoints. Those of a headless one have listeners and names.
@@ -104,9 +120,9 @@ impl Change {
 
     /// May what is any proxy's own be different?
     pub fn concerns_any_own(&self) -> bool {
-        let Self { namespaces, addresses, kin, secrets, policies, gateways, everything, .. } = self;
+        let Self { namespaces, addresses, kin, secrets, policies, trust, gateways, everything, .. } = self;
         let none = namespaces.is_empty() && addresses.is_empty() && kin.is_empty() && secrets.is_empty();
-        !none || !policies.is_empty() || *gateways || *everything
+        !none || !policies.is_empty() || *trust || *gateways || *everything
     }
 
     /// May the cluster of the workload at this address be different? The world is the new one.
@@ -120,6 +136,7 @@ impl Change {
     /// May what is a proxy's own be different, apart from what its scope asks for?
     pub fn concerns_own(&self, node: &Node) -> bool {
         self.everything
+            || self.trust
             || self.addresses.contains(&node.address)
             || self.namespaces.contains(&node.namespace)
             || self.secrets.contains(&node.namespace)

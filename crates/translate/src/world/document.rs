@@ -32,9 +32,9 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(AuthorizationPolicy DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod Namespace ServiceAccount Ingress IngressClass);
-of_kind!(DestinationRule Gateway Sidecar PeerAuthentication RequestAuthentication EnvoyFilter ServicePolicy Secret);
-of_kind!(Deployment Pod Ingress IngressClass);
+of_kind!(DestinationRule Gateway Sidecar EnvoyFilter ServicePolicy);
+of_kind!(AuthorizationPolicy PeerAuthentication RequestAuthentication);
+of_kind!(Deployment Ingress IngressClass Namespace Pod Secret ServiceAccount);
 
 /// Those that hold roots: nothing else is asked of them one by one.
 impl OfKind for ConfigMap {

@@ -12,7 +12,7 @@ use base::HostPattern;
 use super::change::{Change, Ruled};
 use super::rules::policies;
 use super::services::{self, Known};
-use super::{Document, Inputs, KeySets, World, mesh};
+use super::{Document, Inputs, KeySets, MeshTrust, World, mesh};
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
 use crate::names::complete_host;
@@ -32,6 +32,8 @@ pub struct Edit {
     pub not_ready: Option<Arc<BTreeSet<SocketAddr>>>,
     /// The key sets that were fetched, if they are others.
     pub key_sets: Option<KeySets>,
+    /// Whom the mesh trusts now, if that is different.
+    pub trust: Option<Arc<MeshTrust>>,
 }
 
 /// An edit of more things is made from nothing: then that costs less.
@@ -52,6 +54,9 @@ impl World {
         }
         for (old, new) in &edit.workloads {
             editing.workload(old.as_ref(), new.as_ref());
+        }
+        if let Some(trust) = edit.trust {
+            (editing.new.trust, editing.change.trust) = (trust, true);
         }
         editing.change.everything |= !edit.workloads.is_empty() && editing.new.blocks() != self.blocks();
         if let Some(not_ready) = edit.not_ready {
@@ -115,7 +120,7 @@ impl World {
             workloads: workloads.into_values().collect(),
             not_ready: edit.not_ready.unwrap_or_else(|| self.not_ready.clone()),
             vips: (*self.vips).clone(),
-            trust_bundle: (*self.trust_bundle).clone(),
+            trust: edit.trust.unwrap_or_else(|| self.trust.clone()),
             key_sets: edit.key_sets.unwrap_or_else(|| self.key_sets.clone()),
         }
     }
