@@ -65,7 +65,7 @@ pub fn measure(stop: &Stop) -> anyhow::Result<AccessReport> {
 
 fn row(policies: usize, identities: usize) -> anyhow::Result<Row> {
     let names: Vec<Vec<String>> = (0..identities).map(|at| vec![identity(at)]).collect();
-    let strangers = vec!["spiffe://cluster.local/ns/strange/sa/nobody".to_owned()];
+    let strangers = ["spiffe://cluster.local/ns/strange/sa/nobody".to_owned()];
     let before = resident();
     let compiled = Compiled::new(rules(policies, identities));
     let written = resident();
