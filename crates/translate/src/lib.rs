@@ -56,8 +56,7 @@ use service::Service;
 pub use settings::{ExportTo, MeshSettings, OutboundPolicy, istio_json};
 pub use start::{StartSettings, Starting};
 pub use workload::Workload;
-pub use world::{Change, Edit, FetchedKeys, Inputs, KeySets, World};
-pub use world::{Change, Edit, Inputs, MeshTrust, World};
+pub use world::{Change, Edit, FetchedKeys, Inputs, KeySets, MeshTrust, World};
 
 /// The configuration of one proxy: what it has in common with others, and its own.
 pub fn translate(world: &World, node: &Node) -> Config {
