@@ -66,7 +66,7 @@ fn opaque_kinds() {
         assert_eq!(parsed.resources[0].spec, Spec::Opaque);
         assert_eq!(parsed.resources[0].document()["anything"]["at"][0], "all");
     }
-    let bad = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: A_}\n";
+    let bad = "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: A_}\n";
     assert_eq!(crate::problems(bad)[1], "3 error: metadata.name: `A_` is not a name");
 }
 

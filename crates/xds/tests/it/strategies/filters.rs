@@ -62,7 +62,7 @@ fn mutations() -> impl Strategy<Value = Mutations> {
 }
 
 /// What a route or virtual host says, by the filters' names.
-pub fn filter_rule() -> impl Strategy<Value = (Arc<str>, FilterRule)> {
+pub fn filter_rule() -> BoxedStrategy<(Arc<str>, FilterRule)> {
     let compressor = prop_oneof![
         Just(CompressorRule::Off),
         Just(CompressorRule::Same),
@@ -74,16 +74,16 @@ pub fn filter_rule() -> impl Strategy<Value = (Arc<str>, FilterRule)> {
         mutations().prop_map(FilterRule::HeaderMutation),
         buffer.prop_map(FilterRule::Buffer),
         Just(FilterRule::Access(None)),
-        jwt::route_rule().prop_map(FilterRule::Jwt),
+        jwt::route_rule().prop_map(FilterRule::Jwt).boxed(),
     ];
     // Rules of access have the name under which they are said.
     let access = access::access(filter_name())
         .prop_map(|access| (access.name.clone(), FilterRule::Access(Some(Arc::new(access)))));
-    prop_oneof![5 => (filter_name(), rule), 1 => access]
+    prop_oneof![5 => (filter_name(), rule), 1 => access].boxed()
 }
 
 /// A filter of a chain.
-pub fn http_filter() -> impl Strategy<Value = HttpFilter> {
+pub fn http_filter() -> BoxedStrategy<HttpFilter> {
     let own = fault().prop_filter("a filter without faults has none", |f| f.delay.is_some() || f.abort.is_some());
     let mutation = (filter_name(), mutations(), any::<bool>()).prop_map(|(name, own, route_last)| HeaderMutation {
         name,
@@ -102,7 +102,8 @@ pub fn http_filter() -> impl Strategy<Value = HttpFilter> {
         access::access(filter_name()).prop_map(|access| HttpFilter::Access(Box::new(access))),
         limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),
         limits::global().prop_map(|limits| HttpFilter::GlobalRateLimit(Arc::new(limits))),
-        jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))),
+        jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))).boxed(),
         limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]
+    .boxed()
 }

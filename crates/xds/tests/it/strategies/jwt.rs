@@ -26,7 +26,7 @@ fn claim() -> impl Strategy<Value = ClaimHeader> {
     (header_name(), vec(segment(), 1..3)).prop_map(|(header, claim)| ClaimHeader { header, claim })
 }
 
-fn provider() -> impl Strategy<Value = JwtProvider> {
+fn provider() -> BoxedStrategy<JwtProvider> {
     let whom = (text(), vec(text(), 0..3), of(string_match()), of(some_time()), keys());
     let places = (vec(token_header(), 0..3), vec(text(), 0..2), vec(text(), 0..2));
     let told = (of(header_name()), vec(claim(), 0..3), of(text()), vec(text(), 0..2), of(text()), of(text()));
@@ -53,6 +53,7 @@ fn provider() -> impl Strategy<Value = JwtProvider> {
             reroute: flags[3],
         }
     })
+    .boxed()
 }
 
 /// Requirements that ask for the providers `a` and `b`.
