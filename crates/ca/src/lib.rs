@@ -26,8 +26,8 @@ mod validity;
 
 pub use authority::{Authority, IssueError, Issued, MAX_TTL, RootState, RootView, RotationError};
 pub use key::{Key, KeyError};
-pub use request::CsrError;
+pub use request::{CsrError, requested_identities};
 pub use state::{CaState, StateError};
 pub use store::{DirStore, KeyStore, StoreError};
-pub use token::{Entry, Grant, RedeemError, Token, TokenBook};
+pub use token::{Entry, Grant, REMEMBERED, RedeemError, Token, TokenBook, TokenState};
 pub use validity::{BACK_DATE, is_expired, renewal_time};

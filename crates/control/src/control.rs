@@ -1,6 +1,8 @@
 //! Builds the control plane from its options and runs it: who is given what stands here, and nowhere else.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use api::Source;
@@ -18,17 +20,21 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use transport::listen;
-use transport::tls::{Accept, ClientAuth, LiveCert, PeerCheck, ServerOptions, ServerTls, Versions};
+use transport::tls::{
+    Accept, ClientAuth, LiveCert, PeerCheck, Roots, ServerOptions, ServerTls, TrustBundles, Versions,
+};
 
+use crate::access::{Attempts, Users};
+use crate::audit;
 use crate::authority::{self, Issuer};
 use crate::certificates::CertificateService;
-use crate::doors::{self, Incoming, KEEPALIVE};
+use crate::doors::{self, ApiListener, Incoming, KEEPALIVE};
 use crate::error::ControlError;
 use crate::files::Directory;
-use crate::options::{ControlOptions, Endpoints, Settings};
+use crate::options::{ApiDoor, ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
 use crate::registry::{self, Desk};
-use crate::rest::{self, PeerUser};
+use crate::rest::{self, Peer};
 use crate::store::{self, Disk, Kept, Start, Store, StoreError};
 
 /// A control plane that runs.
@@ -63,6 +69,7 @@ struct Sockets {
     plain: TcpListener,
     metrics: TcpListener,
     api: UnixListener,
+    remote_api: Option<TcpListener>,
 }
 
 impl Control {
@@ -90,7 +97,7 @@ impl Control {
                 shard: &shard,
             },
         )?;
-        let Kept { workloads, tokens, steps } = kept;
+        let Kept { workloads, tokens, users, user_tokens, steps } = kept;
         let files = match &settings.config_dir {
             Some(dir) => Some(watch_files(dir, &store).await?),
             None => None,
@@ -116,19 +123,41 @@ impl Control {
             push::Metrics::new(&shard).expect(declared),
         );
         let mut chores = JoinSet::new();
-        chores.spawn(renew(issuer.clone(), own, settings.identity.clone(), renewal, clock.clone()));
+        chores.spawn(renew(issuer.clone(), own.clone(), settings.identity.clone(), renewal, clock.clone()));
         chores.spawn(push.clone().follow());
         chores.spawn(sweep(push.clone(), store.clone()));
 
         let mut doors = JoinSet::new();
+        let api_tls = match &settings.api {
+            Some(door) => Some(api_tls(door, &issuer, &own, &mut chores)?),
+            None => None,
+        };
         let services = Services { push: push.clone(), issuer: Some(issuer.clone()) };
         doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), &stopping), stopping.clone()));
         let services = Services { push, issuer: None };
         doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, &stopping), stopping.clone()));
+        let gate_shard = shard.clone();
         doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
-        let parts =
-            rest::Parts { store: store.clone(), proxies, desk, issuer, endpoints: endpoints.clone(), started, clock };
-        doors.spawn(serve_api(sockets.api, rest::router(parts), stopping));
+        let parts = rest::Parts {
+            users: Users::new(users, user_tokens, store.clone(), clock.clone()),
+            store: store.clone(),
+            proxies,
+            desk,
+            issuer,
+            endpoints: endpoints.clone(),
+            started,
+            clock,
+            attempts: Attempts::default(),
+            group_role: settings.socket_group.map(|(_, role)| role),
+            audit_dir: settings.data_dir.join(audit::FOLDER),
+            gate: rest::Metrics::new(&gate_shard).expect(declared),
+        };
+        let routes = rest::router(parts);
+        doors.spawn(serve_api(sockets.api, routes.clone(), stopping.clone()));
+        if let (Some(listener), Some(tls), Some(address)) = (sockets.remote_api, api_tls, endpoints.api) {
+            let listener = ApiListener::new(doors::incoming(listener, Some(tls), &stopping), address);
+            doors.spawn(serve_remote_api(listener, routes, stopping));
+        }
 
         let written = settings.data_dir.join("endpoints.json");
         let json = serde_json::to_string_pretty(&endpoints).unwrap_or_default();
@@ -174,16 +203,39 @@ fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
     let (plain, plain_addr) = doors::bind(settings.plain)?;
     let (metrics, metrics_addr) = doors::bind(settings.metrics)?;
     let socket = settings.data_dir.join("control.sock");
-    let api = listen::unix(&socket, 0o600)?;
+    let api = match settings.socket_group {
+        None => listen::unix(&socket, 0o600)?,
+        Some((group, _)) => open_to_group(&settings.data_dir, &socket, group)?,
+    };
+    let (remote_api, remote_addr) = match &settings.api {
+        Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
+        None => (None, None),
+    };
     let endpoints = Endpoints {
         tls: tls_addr,
         plain: plain_addr,
         metrics: metrics_addr,
         socket,
+        api: remote_addr,
         identity: settings.identity.to_string(),
         pid: std::process::id(),
     };
-    Ok((Sockets { tls, plain, metrics, api }, endpoints))
+    Ok((Sockets { tls, plain, metrics, api, remote_api }, endpoints))
+}
+
+/// The socket for a group: its members may pass through the data directory, and see nothing else in it.
+fn open_to_group(dir: &Path, socket: &Path, group: u32) -> Result<UnixListener, ControlError> {
+    // Closed until the group is set.
+    let listener = listen::unix(socket, 0o600)?;
+    for (path, mode) in [(dir, 0o710), (socket, 0o660)] {
+        let changed = std::os::unix::fs::chown(path, None, Some(group))
+            .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
+        changed.map_err(|e| ControlError::Option {
+            option: "socket group",
+            reason: format!("{} cannot be given to the group {group}: {e}", path.display()),
+        })?;
+    }
+    Ok(listener)
 }
 
 /// Watches the directory; what it holds now is in the store when this completes.
@@ -202,6 +254,68 @@ fn server_tls(issuer: &Issuer, own: &LiveCert) -> Result<ServerTls, ControlError
     options.alpn = vec![b"h2".to_vec()];
     options.versions = Versions::V1_3;
     ServerTls::new(options).map_err(|e| ControlError::OwnCertificate(e.to_string()))
+}
+
+/// Users may prove who they are by certificate there, of the mesh or of roots that were given.
+fn api_tls(
+    door: &ApiDoor,
+    issuer: &Issuer,
+    own: &LiveCert,
+    chores: &mut JoinSet<()>,
+) -> Result<ServerTls, ControlError> {
+    let refused = |path: &Path, e: &dyn std::fmt::Display| ControlError::Option {
+        option: "API",
+        reason: format!("{}: {e}", path.display()),
+    };
+    let cert = match &door.cert {
+        None => own.clone(),
+        Some(files) => {
+            let cert = LiveCert::empty();
+            read_cert(&cert, files).map_err(|e| refused(&files.0, &e))?;
+            chores.spawn(follow_cert(cert.clone(), files.clone()));
+            cert
+        }
+    };
+    let trust = issuer.trust()?;
+    if !door.client_roots.is_empty() {
+        let mut bundles = TrustBundles::clone(&trust.get());
+        for (domain, path) in &door.client_roots {
+            if domain == issuer.trust_domain() {
+                return Err(refused(path, &format!("`{domain}` is the mesh's own trust domain; expected another")));
+            }
+            let roots = Roots::from_file(path).map_err(|e| refused(path, &e))?;
+            bundles.domains.insert(domain.clone(), roots);
+        }
+        trust.set(bundles);
+    }
+    let mut options = ServerOptions::new(cert);
+    options.client_auth = ClientAuth::Optional(PeerCheck::Spiffe { trust, accept: Accept::Any });
+    options.alpn = vec![b"http/1.1".to_vec()];
+    options.versions = Versions::V1_3;
+    ServerTls::new(options).map_err(|e| ControlError::OwnCertificate(e.to_string()))
+}
+
+fn read_cert(cert: &LiveCert, (chain, key): &(PathBuf, PathBuf)) -> Result<(), String> {
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
+    cert.set_pem(&read(chain)?, &read(key)?).map_err(|e| e.to_string())
+}
+
+/// Reads a certificate again when its files have changed.
+async fn follow_cert(cert: LiveCert, files: (PathBuf, PathBuf)) {
+    const EVERY: Duration = Duration::from_secs(60);
+    let stamp = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let mut seen = (stamp(&files.0), stamp(&files.1));
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let now = (stamp(&files.0), stamp(&files.1));
+        if now == seen {
+            continue;
+        }
+        match read_cert(&cert, &files) {
+            Ok(()) => seen = now,
+            Err(error) => tracing::error!("API: {error}; the certificate before it stays; trying again in {EVERY:?}"),
+        }
+    }
 }
 
 /// Renews the control plane's own certificate for as long as it runs.
@@ -249,7 +363,8 @@ impl Services {
         drain: Watch,
     ) -> Result<(), ControlError> {
         let discovery = AggregatedDiscoveryServiceServer::new(self.push);
-        let certificates = self.issuer.map(CertificateService::new).map(IstioCertificateServiceServer::new);
+        let certificates = self.issuer.map(|issuer| CertificateService::new(issuer, Arc::default()));
+        let certificates = certificates.map(IstioCertificateServiceServer::new);
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE.0))
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
@@ -271,6 +386,7 @@ async fn serve_metrics(
     let routes = Router::new()
         .route("/metrics", axum::routing::get(metrics))
         .route("/healthz", axum::routing::get(|| async { "ok\n" }))
+        .layer(axum::middleware::from_fn(rest::harden))
         .with_state(registry);
     let served = axum::serve(listener, routes).with_graceful_shutdown(drain.started()).await;
     served.map_err(|e| ControlError::Door { door: "metrics", reason: e.to_string() })
@@ -287,7 +403,13 @@ async fn metrics(
 }
 
 async fn serve_api(listener: UnixListener, routes: Router, drain: Watch) -> Result<(), ControlError> {
-    let service = routes.into_make_service_with_connect_info::<PeerUser>();
+    let service = routes.into_make_service_with_connect_info::<Peer>();
     let served = axum::serve(listener, service).with_graceful_shutdown(drain.started()).await;
     served.map_err(|e| ControlError::Door { door: "API", reason: e.to_string() })
+}
+
+async fn serve_remote_api(listener: ApiListener, routes: Router, drain: Watch) -> Result<(), ControlError> {
+    let service = routes.into_make_service_with_connect_info::<Peer>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(drain.started()).await;
+    served.map_err(|e| ControlError::Door { door: "API's TLS", reason: e.to_string() })
 }

@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+mod access;
+mod audit;
 mod authority;
 mod certificates;
 mod control;
@@ -24,6 +26,7 @@ mod files;
 mod options;
 mod patches;
 mod push;
+pub mod redact;
 pub mod registration;
 mod registry;
 mod rest;
@@ -36,6 +39,7 @@ use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use audit::verify as verify_audit;
 pub use control::{Control, run};
 pub use error::ControlError;
 pub use options::{ControlOptions, Endpoints};

@@ -1,34 +1,37 @@
-//! The HTTP/JSON API on the Unix socket, for the command line and the launcher. Its documents are [`crate::v1`].
+//! The HTTP/JSON API, for the command line and the launcher. Its documents are [`crate::v1`].
 //!
-//! Only the user that runs the control plane, and root, are let in: the socket is closed to others, and the kernel's
-//! word on the peer is asked besides.
+//! It has two doors: the Unix socket, where the kernel's word on the peer counts, and, if it is asked for, TLS, where
+//! users prove themselves by a token or a certificate. `gate` finds out who calls; `routes` says what each call needs.
 
+mod access;
+mod audit;
 mod documents;
 mod explain;
+mod gate;
 mod join;
+mod routes;
 mod status;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Json, Query, Request};
-use axum::middleware::{self, Next};
+use axum::extract::{DefaultBodyLimit, Json, Query, Request};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use http::StatusCode;
-use tokio::net::UnixListener;
-use transport::PeerCredentials;
 
+use crate::access::{Attempts, Users};
 use crate::authority::Issuer;
 use crate::options::Endpoints;
 use crate::push::Proxies;
 use crate::registry::Desk;
 use crate::store::Store;
-use crate::v1::Failure;
+use crate::v1::{Failure, Role};
+
+pub(crate) use gate::{Metrics, Peer, harden};
 
 /// Files of a set, all together, are no larger.
 const MOST_BYTES: usize = 64 << 20;
@@ -42,55 +45,27 @@ pub(crate) struct Parts {
     pub endpoints: Endpoints,
     pub started: SystemTime,
     pub clock: base::Clock,
+    pub users: Users,
+    /// Who failed to prove who it is.
+    pub attempts: Attempts,
+    /// What members of the socket's group may do.
+    pub group_role: Option<Role>,
+    pub audit_dir: PathBuf,
+    pub gate: Metrics,
 }
 
 type Shared = axum::extract::State<Arc<Parts>>;
 
-/// The routes of the API.
+/// The routes of the API, for both of its doors.
 pub(crate) fn router(parts: Parts) -> Router {
-    Router::new()
-        .route("/v1/apply", post(documents::apply))
-        .route("/v1/delete", post(documents::delete))
-        .route("/v1/resources", get(documents::list).delete(documents::delete_named))
-        .route("/v1/problems", get(documents::problems))
-        .route("/v1/analysis", get(documents::analysis))
-        .route("/v1/explain", post(explain::explain))
-        .route("/v1/plan", post(explain::plan))
-        .route("/v1/status", get(status::status))
-        .route("/v1/proxies/{node}/config", get(status::config))
-        .route("/v1/version", get(status::version))
-        .route("/v1/bootstrap", post(join::bootstrap))
-        .route("/v1/start", post(join::start))
-        .route("/v1/tokens", post(join::token))
-        .route("/v1/trust-bundle", get(join::trust_bundle))
+    let parts = Arc::new(parts);
+    routes::router(&parts)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
-        .layer(middleware::from_fn(only_ours))
+        .layer(middleware::from_fn_with_state(parts.clone(), gate::identify))
+        .layer(middleware::from_fn(gate::harden))
         .layer(DefaultBodyLimit::max(MOST_BYTES))
-        .with_state(Arc::new(parts))
-}
-
-/// Who is at the other end of the socket.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PeerUser(Option<u32>);
-
-impl Connected<IncomingStream<'_, UnixListener>> for PeerUser {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(PeerCredentials::of(stream.io()).ok().map(|peer| peer.uid))
-    }
-}
-
-async fn only_ours(ConnectInfo(PeerUser(uid)): ConnectInfo<PeerUser>, request: Request, next: Next) -> Response {
-    let ours = rustix::process::geteuid().as_raw();
-    match uid {
-        Some(uid) if uid == ours || uid == 0 => next.run(request).await,
-        _ => failure(
-            StatusCode::FORBIDDEN,
-            "this control plane belongs to another user",
-            "call it as the user that started it, or as root",
-        )
-        .into_response(),
-    }
+        .with_state(parts)
 }
 
 async fn no_such_path(request: Request) -> Answer<()> {

@@ -23,13 +23,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
 use translate::{Change, MeshSettings, World};
 
+use crate::audit::Author;
 use crate::registry::Registered;
-use crate::v1::Applied;
+use crate::v1::{Applied, AuditEntry};
 
 pub use error::StoreError;
 
-pub(crate) use disk::{Disk, replace_file};
-pub(crate) use row::{TokenRow, from_millis, millis};
+pub(crate) use disk::{Changes, Disk, Table, replace_file};
+pub(crate) use row::{TokenRow, TokenState, UserRow, UserTokenRow, from_millis, millis};
 
 /// Everything at one version.
 #[derive(Debug)]
@@ -101,6 +102,8 @@ pub(crate) struct Set {
     pub dry_run: bool,
     /// Refuse on warnings too.
     pub strict: bool,
+    /// Who applies it.
+    pub by: Author,
 }
 
 /// What a set did.
@@ -144,10 +147,12 @@ pub(crate) enum WorkloadChange {
 /// What the owner is asked to do.
 enum Command {
     Apply(Set, Reply<Result<Done, ChangeError>>),
-    Delete { keys: Vec<ResourceKey>, dry_run: bool, reply: Reply<Result<Done, ChangeError>> },
+    Delete { keys: Vec<ResourceKey>, dry_run: bool, by: Author, reply: Reply<Result<Done, ChangeError>> },
     Batch(Batch),
     Workloads(Vec<WorkloadChange>, Reply<Result<u64, StoreError>>),
-    Tokens { put: Vec<TokenRow>, remove: Vec<String>, reply: Reply<Result<(), StoreError>> },
+    Keep { rows: Changes, entries: Vec<AuditEntry>, reply: Reply<Result<(), StoreError>> },
+    Note(Box<AuditEntry>, Reply<()>),
+    AuditHead(Reply<String>),
     Stop(Reply<()>),
 }
 
@@ -173,6 +178,10 @@ pub(crate) struct Kept {
     pub workloads: Vec<Arc<Registered>>,
     /// Join tokens.
     pub tokens: Vec<TokenRow>,
+    /// Users.
+    pub users: Vec<UserRow>,
+    /// Users' tokens.
+    pub user_tokens: Vec<UserTokenRow>,
     /// Every version from the first of this run on.
     pub steps: UnboundedReceiver<Step>,
 }
@@ -215,8 +224,8 @@ impl Store {
     }
 
     /// Deletes a set: all of it or nothing. What is not there is said, and no fault.
-    pub async fn delete(&self, keys: Vec<ResourceKey>, dry_run: bool) -> Result<Done, ChangeError> {
-        let done = self.ask(|reply| Command::Delete { keys, dry_run, reply }).await;
+    pub async fn delete(&self, keys: Vec<ResourceKey>, dry_run: bool, by: Author) -> Result<Done, ChangeError> {
+        let done = self.ask(|reply| Command::Delete { keys, dry_run, by, reply }).await;
         done.unwrap_or(Err(StoreError::Stopped.into()))
     }
 
@@ -236,14 +245,26 @@ impl Store {
         self.workloads(Vec::new()).await
     }
 
-    /// Keeps and forgets join tokens. The change is asked for when this is called, and is durable when it completes.
-    pub fn tokens(
+    /// Writes rows that are not of the mesh (users, tokens), with what the audit log says of it. The change is asked for
+    /// when this is called, and is durable when it completes.
+    pub fn keep(
         &self,
-        put: Vec<TokenRow>,
-        remove: Vec<String>,
+        rows: Changes,
+        entries: Vec<AuditEntry>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
-        let done = self.ask(|reply| Command::Tokens { put, remove, reply });
+        let done = self.ask(|reply| Command::Keep { rows, entries, reply });
         async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
+    }
+
+    /// Writes into the audit log what changed nothing.
+    pub async fn note(&self, entry: AuditEntry) {
+        // A store that has stopped has no callers any more.
+        let _ = self.ask(|reply| Command::Note(Box::new(entry), reply)).await;
+    }
+
+    /// The end of the audit log, as it was written last.
+    pub async fn audit_head(&self) -> Result<String, StoreError> {
+        self.ask(Command::AuditHead).await.map_err(|_| StoreError::Stopped)
     }
 
     /// Closes the file.

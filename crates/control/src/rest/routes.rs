@@ -1,0 +1,74 @@
+//! Every call of the API, with the right that it needs. The router is made of this table and of nothing else, so that no
+//! call can be made without a right being asked for.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{MethodRouter, delete, get, post, put};
+use http::Method;
+
+use super::{Parts, access, audit, documents, explain, gate, join, status};
+use crate::access::Right;
+
+/// A call.
+pub struct Route {
+    /// Its method.
+    pub method: Method,
+    /// Its path, as axum writes it.
+    pub path: &'static str,
+    /// What its caller needs. `Write` asks besides, when it is known what is changed, for the right to change that.
+    pub needs: Right,
+    serve: fn() -> MethodRouter<Arc<Parts>>,
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    needs: Right,
+    serve: fn() -> MethodRouter<Arc<Parts>>,
+) -> Route {
+    Route { method, path, needs, serve }
+}
+
+use Right::{Administer, Read, Write};
+
+/// Every call.
+pub static ROUTES: &[Route] = &[
+    // `Read`, since a dry run only reads; the handlers ask for more if it is none.
+    route(Method::POST, "/v1/apply", Read, || post(documents::apply)),
+    route(Method::POST, "/v1/delete", Read, || post(documents::delete)),
+    route(Method::DELETE, "/v1/resources", Write, || delete(documents::delete_named)),
+    route(Method::GET, "/v1/resources", Read, || get(documents::list)),
+    route(Method::GET, "/v1/problems", Read, || get(documents::problems)),
+    route(Method::GET, "/v1/analysis", Read, || get(documents::analysis)),
+    route(Method::POST, "/v1/explain", Read, || post(explain::explain)),
+    route(Method::POST, "/v1/plan", Read, || post(explain::plan)),
+    route(Method::GET, "/v1/status", Read, || get(status::status)),
+    route(Method::GET, "/v1/proxies/{node}/config", Read, || get(status::config)),
+    route(Method::GET, "/v1/version", Read, || get(status::version)),
+    route(Method::GET, "/v1/whoami", Read, || get(access::whoami)),
+    route(Method::GET, "/v1/trust-bundle", Read, || get(join::trust_bundle)),
+    route(Method::POST, "/v1/start", Read, || post(join::start)),
+    route(Method::POST, "/v1/bootstrap", Administer, || post(join::bootstrap)),
+    route(Method::POST, "/v1/tokens", Administer, || post(join::token)),
+    route(Method::GET, "/v1/tokens", Administer, || get(join::tokens)),
+    route(Method::DELETE, "/v1/tokens/{id}", Administer, || delete(join::revoke)),
+    route(Method::GET, "/v1/users", Administer, || get(access::users)),
+    route(Method::POST, "/v1/users/{name}", Administer, || post(access::add)),
+    route(Method::PUT, "/v1/users/{name}", Administer, || put(access::set)),
+    route(Method::DELETE, "/v1/users/{name}", Administer, || delete(access::remove)),
+    route(Method::POST, "/v1/users/{name}/tokens", Administer, || post(access::issue)),
+    route(Method::GET, "/v1/user-tokens", Administer, || get(access::tokens)),
+    route(Method::DELETE, "/v1/user-tokens/{id}", Administer, || delete(access::revoke)),
+    route(Method::GET, "/v1/audit", Read, || get(audit::entries)),
+    route(Method::GET, "/v1/audit/verdict", Read, || get(audit::verdict)),
+];
+
+/// The routes, each behind its right.
+pub fn router(parts: &Arc<Parts>) -> Router<Arc<Parts>> {
+    ROUTES.iter().fold(Router::new(), |router, route| {
+        let guard = middleware::from_fn_with_state((parts.clone(), route), gate::guard);
+        router.route(route.path, (route.serve)().layer(guard))
+    })
+}
