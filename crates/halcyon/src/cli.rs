@@ -1,5 +1,6 @@
 //! What can be typed. What it does is in `commands`.
 
+mod access;
 mod traffic;
 mod values;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
+pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokenCommand};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
@@ -32,6 +34,8 @@ pub struct Place {
     /// ~/.local/share/halcyon).
     #[arg(long, global = true, env = "HALCYON_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// What to do.
@@ -69,6 +73,11 @@ pub enum Command {
     /// Tokens by which workloads of other machines join.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Users of the control plane's API, what they may do, and their tokens.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Who changed what, and who was refused.
+    Audit(AuditArgs),
     /// Completion for a shell, to be sourced.
     Completion {
         /// The shell.
@@ -122,6 +131,8 @@ pub struct ControlArgs {
     /// The life of workloads' certificates, such as `24h`.
     #[arg(long, default_value = "24h", value_parser = duration)]
     pub certificate_ttl: std::time::Duration,
+    #[command(flatten)]
+    pub doors: ApiArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -567,22 +578,4 @@ pub enum Part {
     Clusters,
     Endpoints,
     Secrets,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Make a token that lets one workload join from another machine, once.
-    Create {
-        /// The namespace.
-        #[arg(long, short, default_value = "default")]
-        namespace: String,
-        /// The service account that its identity is made of.
-        #[arg(long, default_value = "default")]
-        service_account: String,
-        /// How long it may be used, such as `1h`.
-        #[arg(long, default_value = "1h", value_parser = duration)]
-        ttl: std::time::Duration,
-    },
-    /// Print the roots that the control plane's certificate is checked against.
-    TrustBundle,
 }

@@ -135,7 +135,7 @@ mod tests {
         check(&one, &other, "`operator` in the namespaces `shop`, and may not do this: it needs the role `operator` in the namespace `other`, for Secret/other/x");
         check(&one, &of_none, "in all namespaces, for Namespace/x");
         let everywhere = caller(Role::Operator, None);
-        [&shop, &other, &of_none].map(|key| check(&everywhere, key, ""));
+        [&shop, &other, &of_none].iter().for_each(|key| check(&everywhere, key, ""));
         check(&caller(Role::Viewer, None), &shop, "is `viewer`");
     }
 }

@@ -318,3 +318,93 @@ fn words(says: &UserRequest) -> String {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use telemetry::Registry;
+
+    use super::*;
+    use crate::store::{Disk, Kept, Start};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn open(dir: &Path, clock: &Clock) -> (Users, Store) {
+        let shard = Registry::new().shard();
+        let start = Start {
+            settings: Default::default(),
+            trust_bundle: Vec::new(),
+            has_files: false,
+            clock: clock.clone(),
+            shard: &shard,
+        };
+        let (store, Kept { users, user_tokens, .. }) = Store::open(Disk::open(dir).unwrap(), start).unwrap();
+        (Users::new(users, user_tokens, store.clone(), clock.clone()), store)
+    }
+
+    fn says(role: Role) -> UserRequest {
+        UserRequest { role, namespaces: None, identity: None }
+    }
+
+    #[tokio::test]
+    async fn tokens_live_and_die() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::fixed(from_millis(1_000_000_000)));
+        let (users, store) = open(dir.path(), &clock);
+        let by = Author::new("uid 0", "local");
+        users.add("alice", says(Role::Viewer), &by).await.unwrap();
+        let token = users.issue("alice", Some(HOUR), &by).await.unwrap();
+        let revoked = users.issue("alice", None, &by).await.unwrap();
+        assert_eq!(users.tokens()[0].last_used, None);
+        assert_eq!(users.by_token(&token.token, "here").unwrap().role, Role::Viewer);
+        assert!(users.tokens().iter().any(|view| view.id == token.id && view.last_used.is_some()));
+        // Another role holds at once; a wrong secret of a known token does not.
+        users.set("alice", says(Role::Admin), &by).await.unwrap();
+        assert_eq!(users.by_token(&token.token, "here").unwrap().role, Role::Admin);
+        let last = if token.token.ends_with('0') { '1' } else { '0' };
+        let guess = format!("{}{last}", &token.token[..token.token.len() - 1]);
+        assert_eq!(users.by_token(&guess, "there"), Err(Unknown::Token));
+        users.revoke(&revoked.id, &by).await.unwrap();
+        store.stop().await;
+
+        let (users, store) = open(dir.path(), &clock);
+        assert_eq!(users.by_token(&revoked.token, "here"), Err(Unknown::Token));
+        assert!(users.tokens()[0].last_used.is_some(), "kept over a restart");
+        assert_eq!(users.by_token(&token.token, "here").unwrap().by.who, format!("user alice (token {})", token.id));
+        clock.advance(HOUR);
+        assert_eq!(users.by_token(&token.token, "here"), Err(Unknown::Expired));
+        assert!(users.tokens()[0].expired && users.list()[0].tokens == 0);
+        users.remove("alice", &by).await.unwrap();
+        assert_eq!(users.by_token(&token.token, "here"), Err(Unknown::Token));
+        assert!(users.tokens().is_empty() && users.list().is_empty());
+        store.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_no_user_can_be() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+        let (users, store) = open(dir.path(), &clock);
+        let by = Author::default();
+        let check = async |name: &str, says: UserRequest, expected: &str| {
+            let error = users.add(name, says, &by).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        let with = |role, namespaces: &[&str]| UserRequest {
+            namespaces: Some(namespaces.iter().map(|n| (*n).to_owned()).collect()),
+            ..says(role)
+        };
+        check("a b", says(Role::Viewer), "cannot be a user's name").await;
+        check("a", with(Role::Viewer, &["shop"]), "mean nothing for `viewer`").await;
+        check("a", with(Role::Operator, &[]), "of no namespace").await;
+        check("a", with(Role::Operator, &["a/b"]), "`a/b` cannot be a namespace").await;
+        let identity = Some("spiffe://cluster.local/ns/a/sa/b".to_owned());
+        check("a", UserRequest { identity: Some("alice".to_owned()), ..says(Role::Viewer) }, "alice").await;
+        users.add("a", UserRequest { identity: identity.clone(), ..says(Role::Viewer) }, &by).await.unwrap();
+        check("a", says(Role::Viewer), "already").await;
+        check("b", UserRequest { identity, ..says(Role::Admin) }, "`a` has this identity").await;
+        let error = users.issue("a", Some(400 * 24 * HOUR), &by).await.unwrap_err().to_string();
+        assert!(error.contains("366 days"), "{error}");
+        assert!(matches!(users.issue("x", None, &by).await, Err(UserError::Missing(_))));
+        store.stop().await;
+    }
+}

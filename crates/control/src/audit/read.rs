@@ -5,6 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::log::{Tail, ZERO, files, unseal};
 use crate::v1::{AuditEntry, AuditPage, AuditQuery, AuditVerdict};
 
@@ -12,7 +15,11 @@ use crate::v1::{AuditEntry, AuditPage, AuditQuery, AuditVerdict};
 const LIMIT: (usize, usize) = (1000, 10_000);
 
 /// The newest entries that fit.
+///
+/// # Errors
+/// The files cannot be read, or (`InvalidInput`) `since` is no time.
 pub(crate) fn find(dir: &Path, query: &AuditQuery) -> io::Result<AuditPage> {
+    let since = since(&query.since)?;
     let limit = query.limit.unwrap_or(LIMIT.0).clamp(1, LIMIT.1);
     let (mut found, mut more) = (VecDeque::new(), false);
     // From the newest file back: most questions end in the first.
@@ -21,7 +28,7 @@ pub(crate) fn find(dir: &Path, query: &AuditQuery) -> io::Result<AuditPage> {
         for line in BufReader::new(File::open(path)?).lines() {
             // A line that is just being written has no end yet.
             let Ok(entry) = serde_json::from_str::<AuditEntry>(&line?) else { continue };
-            if fits(&entry, query) {
+            if fits(&entry, query, &since) {
                 of_file.push_back(entry);
             }
         }
@@ -39,10 +46,20 @@ pub(crate) fn find(dir: &Path, query: &AuditQuery) -> io::Result<AuditPage> {
     Ok(AuditPage { entries: found.into(), more })
 }
 
-fn fits(entry: &AuditEntry, query: &AuditQuery) -> bool {
-    // Both are RFC 3339 in UTC: the order of the texts is that of the times.
-    let young = query.since.is_empty() || entry.time.as_str() >= query.since.trim_end_matches('Z');
-    young
+/// A time as entries have it; the order of such texts is that of the times.
+fn since(text: &str) -> io::Result<String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|e| {
+        let wanted = "expected a time such as `2026-01-31T12:00:00Z`";
+        io::Error::new(io::ErrorKind::InvalidInput, format!("`{text}`: {e}; {wanted}"))
+    })?;
+    Ok(super::milliseconds(at.into()))
+}
+
+fn fits(entry: &AuditEntry, query: &AuditQuery, since: &str) -> bool {
+    entry.time.as_str() >= since
         && entry.who.contains(&query.who)
         && (entry.what.contains(&query.what) || entry.action.contains(&query.what))
 }

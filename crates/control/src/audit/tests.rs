@@ -179,5 +179,8 @@ fn entries_are_found_by_time_who_and_what() {
     check(AuditQuery { who: "bob".to_owned(), ..any.clone() }, &[2]);
     check(AuditQuery { what: "user".to_owned(), ..any.clone() }, &[3]);
     check(AuditQuery { since: "1970-01-01T00:00:02Z".to_owned(), ..any.clone() }, &[2, 3]);
+    check(AuditQuery { since: "1970-01-01T02:00:03+02:00".to_owned(), ..any.clone() }, &[3]);
+    let error = find(dir.path(), &AuditQuery { since: "yesterday".to_owned(), ..any.clone() }).unwrap_err();
+    assert!(error.to_string().contains("expected a time"), "{error}");
     check(AuditQuery { since: "1970-01-01T00:00:02Z".to_owned(), who: "uid".to_owned(), ..any }, &[3]);
 }

@@ -15,7 +15,10 @@ pub async fn entries(
 ) -> Answer<Json<AuditPage>> {
     let (asked, dir) = (query(asked)?, parts.audit_dir.clone());
     let found = tokio::task::spawn_blocking(move || audit::find(&dir, &asked)).await.map_err(stopping)?;
-    found.map(Json).map_err(unreadable)
+    found.map(Json).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidInput => failure(StatusCode::BAD_REQUEST, error.to_string(), ""),
+        _ => unreadable(error),
+    })
 }
 
 pub async fn verdict(State(parts): Shared) -> Answer<Json<AuditVerdict>> {

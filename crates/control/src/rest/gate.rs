@@ -182,7 +182,10 @@ pub async fn identify(
 
 fn caller(parts: &Parts, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Stranger> {
     let (address, identity) = match peer {
-        Peer::Local(uid) => return local(parts, *uid),
+        Peer::Local(uid) => {
+            let role = local(*uid, rustix::process::geteuid().as_raw(), parts.group_role)?;
+            return Ok(Caller { by: Author::new(format!("uid {}", number(*uid)), "local"), role, namespaces: None });
+        }
         Peer::Remote(address, identity) => (address, identity),
     };
     if let Some(wait) = parts.attempts.blocked(address.ip(), Instant::now()) {
@@ -197,14 +200,12 @@ fn caller(parts: &Parts, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Str
 }
 
 /// The owner and root are admins. Whoever else the socket's permissions let in belongs to the group that was configured.
-fn local(parts: &Parts, uid: Option<u32>) -> Result<Caller, Stranger> {
-    let ours = rustix::process::geteuid().as_raw();
-    let role = match uid {
-        Some(uid) if uid == ours || uid == 0 => Role::Admin,
-        Some(_) => parts.group_role.ok_or(Stranger::User(uid))?,
-        None => return Err(Stranger::User(None)),
-    };
-    Ok(Caller { by: Author::new(format!("uid {}", number(uid)), "local"), role, namespaces: None })
+fn local(uid: Option<u32>, ours: u32, of_group: Option<Role>) -> Result<Role, Stranger> {
+    match uid {
+        Some(uid) if uid == ours || uid == 0 => Ok(Role::Admin),
+        Some(_) => of_group.ok_or(Stranger::User(uid)),
+        None => Err(Stranger::User(None)),
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -248,4 +249,35 @@ pub async fn harden(request: Request, next: Next) -> Response {
         set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_local() {
+        for (uid, of_group, expected) in [
+            (Some(1000), None, Some(Role::Admin)),
+            (Some(0), None, Some(Role::Admin)),
+            (Some(1001), None, None),
+            (Some(1001), Some(Role::Viewer), Some(Role::Viewer)),
+            (Some(0), Some(Role::Viewer), Some(Role::Admin)),
+            (None, Some(Role::Viewer), None),
+        ] {
+            assert_eq!(local(uid, 1000, of_group).ok(), expected, "{uid:?} {of_group:?}");
+        }
+    }
+
+    #[test]
+    fn only_bearers_are_read() {
+        let check = |value: &str, expected: Option<&str>| {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
+            assert_eq!(bearer(&headers), expected, "{value}");
+        };
+        check("Bearer hlc_a", Some("hlc_a"));
+        check("bearer  hlc_a ", Some("hlc_a"));
+        check("Basic hlc_a", None);
+        check("hlc_a", None);
+    }
 }

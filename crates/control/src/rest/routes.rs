@@ -72,3 +72,37 @@ pub fn router(parts: &Arc<Parts>) -> Router<Arc<Parts>> {
         router.route(route.path, (route.serve)().layer(guard))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who gives a call to more people has to say so here as well.
+    #[test]
+    fn what_is_open_to_whom() {
+        let of = |right: Right| -> Vec<String> {
+            let open = ROUTES.iter().filter(|route| route.needs == right);
+            open.map(|route| format!("{} {}", route.method, route.path.trim_start_matches("/v1/"))).collect()
+        };
+        let reading = [
+            "POST apply",
+            "POST delete",
+            "GET resources",
+            "GET problems",
+            "GET analysis",
+            "POST explain",
+            "POST plan",
+            "GET status",
+            "GET proxies/{node}/config",
+            "GET version",
+            "GET whoami",
+            "GET trust-bundle",
+            "POST start",
+            "GET audit",
+            "GET audit/verdict",
+        ];
+        assert_eq!(of(Read), reading);
+        assert_eq!(of(Write), ["DELETE resources"]);
+        assert_eq!(of(Administer).len() + reading.len() + 1, ROUTES.len());
+    }
+}

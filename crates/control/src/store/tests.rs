@@ -168,7 +168,9 @@ async fn a_restart_keeps_everything() {
         state: TokenState::Used(2),
     };
     let mut rows = Changes::default();
-    ["1", "2"].map(|id| rows.put(Table::Tokens, id, serde_json::to_vec(&token(id)).unwrap()));
+    for id in ["1", "2"] {
+        rows.put(Table::Tokens, id, serde_json::to_vec(&token(id)).unwrap());
+    }
     store.keep(rows, Vec::new()).await.unwrap();
     let mut rows = Changes::default();
     rows.remove(Table::Tokens, "1");

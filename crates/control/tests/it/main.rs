@@ -1,7 +1,10 @@
 //! The control plane from outside: over its Unix socket, and over TLS with proxies that run only the xDS session.
 #![allow(missing_docs)]
 
+mod access;
 mod doors;
 mod fake;
+mod leaks;
 mod mesh;
+mod remote;
 mod samples;
