@@ -51,12 +51,19 @@ pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use start::{Start, StartRequest};
 
 /// A file as the user named it, and its text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// Its name, for problems and origins.
     pub file: String,
     /// YAML or JSON, any number of documents.
     pub text: String,
+}
+
+/// There may be Secrets in the text.
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Document({}, {} bytes)", self.file, self.text.len())
+    }
 }
 
 /// Apply a set: all of it or nothing.

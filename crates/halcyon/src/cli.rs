@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
-pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokenCommand};
+pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokensCommand};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
@@ -216,12 +216,10 @@ pub struct RunArgs {
 /// How a workload of another machine joins.
 #[derive(Debug, Clone, Args)]
 pub struct Join {
-    /// The control plane of another machine, `host:15012`; needs --token-file and --trust-bundle.
-    #[arg(long, value_name = "HOST:PORT", requires_all = ["token_file", "trust_bundle"])]
+    /// The control plane of another machine, `host:15012`; needs --trust-bundle, and --token-file with a token that
+    /// `halcyon token create` printed there.
+    #[arg(long, value_name = "HOST:PORT", requires = "trust_bundle")]
     pub control: Option<String>,
-    /// A file with the token that `halcyon token create` printed there.
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
     /// A file with the roots that the control plane's certificate is checked against.
     #[arg(long, value_name = "FILE")]
     pub trust_bundle: Option<PathBuf>,
@@ -578,4 +576,30 @@ pub enum Part {
     Clusters,
     Endpoints,
     Secrets,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_two_options_have_one_name() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn users_and_servers() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let cli = parse("halcyon user add otto --role operator -n shop,web --server https://a:1 --token-file t").unwrap();
+        assert_eq!((cli.place.remote.server.as_deref(), cli.place.remote.token_file), (Some("https://a:1"), Some("t".into())));
+        let Command::User(UserCommand::Add(args)) = cli.command else { panic!("{:?}", cli.command) };
+        assert_eq!((args.role, args.namespaces), (control::v1::Role::Operator, vec!["shop".to_owned(), "web".to_owned()]));
+        let cli = parse("halcyon run --control c:15012 --token-file t --trust-bundle r --service s -- p").unwrap();
+        assert_eq!(cli.place.remote.token_file, Some("t".into()));
+        assert!(parse("halcyon user add otto --role king").unwrap_err().to_string().contains("expected `viewer`"));
+        assert!(parse("halcyon control --api-cert a --api-key b").is_err(), "without an address");
+        assert!(matches!(parse("halcyon audit verify").unwrap().command, Command::Audit(args) if args.command.is_some()));
+    }
 }

@@ -76,7 +76,7 @@ impl From<UserError> for Refused {
         match error {
             UserError::Invalid(_) => failure(StatusCode::BAD_REQUEST, words, "see `halcyon user --help`"),
             UserError::Exists(_) => failure(StatusCode::CONFLICT, words, "change it with `halcyon user set`"),
-            UserError::Missing(_) => failure(StatusCode::NOT_FOUND, words, "see `halcyon user list` and `halcyon user tokens`"),
+            UserError::Missing(_) => failure(StatusCode::NOT_FOUND, words, "see `halcyon user list` and `halcyon user tokens list`"),
             UserError::Store(error) => error.into(),
         }
     }

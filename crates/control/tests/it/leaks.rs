@@ -145,7 +145,8 @@ async fn tokens(control: &Running, search: &mut Search) -> String {
     let user: IssuedToken = control.post("/v1/users/ada/tokens", json!({})).await;
     let join: Bootstrap = control.post("/v1/tokens", json!({"namespace": "a", "service_account": "b"})).await;
     let boot = control.bootstrap("reviews").await;
-    search.hear("Debug", format!("{user:?} {join:?} {boot:?}"));
+    let document = control::v1::Document { file: "a.yaml".to_owned(), text: documents()[0].1.clone() };
+    search.hear("Debug", format!("{user:?} {join:?} {boot:?} {document:?}"));
     search.secret("the user's token", user.token.rsplit('_').next().unwrap());
     for token in [&join.token, &boot.token] {
         search.secret("a join token", token.rsplit('-').next().unwrap());

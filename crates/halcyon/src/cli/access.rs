@@ -19,8 +19,9 @@ pub struct Remote {
     /// a certificate (--client-cert).
     #[arg(long, global = true, value_name = "URL")]
     pub server: Option<String>,
-    /// A file with a token that `halcyon user token create` printed (default: what HALCYON_TOKEN holds).
-    #[arg(long, global = true, value_name = "FILE", id = "api_token_file")]
+    /// A file with a token: with --server one that `halcyon user token` printed (default: what HALCYON_TOKEN holds); with
+    /// --control of `run` and `gateway` one that `halcyon token create` printed.
+    #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// A file with the roots that the API's certificate is checked against: what `halcyon token trust-bundle` prints there
     /// (default: the roots of this machine).
@@ -118,21 +119,21 @@ pub enum UserCommand {
     },
     /// Who you are to the control plane, and what you may do.
     Whoami,
-    /// Tokens of users.
-    #[command(subcommand)]
-    Token(UserTokenCommand),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum UserTokenCommand {
     /// Make a token for a user and print it, this once.
-    Create {
+    Token {
         /// The user.
         name: String,
         /// How long it is good, such as `8h`; at most 366 days.
         #[arg(long, default_value = "8h", value_parser = duration)]
         ttl: Duration,
     },
+    /// Tokens that were made.
+    #[command(subcommand)]
+    Tokens(UserTokensCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserTokensCommand {
     /// Show every token: whose it is, until when, and when it was used last; never its secret.
     List {
         /// The form of the answer.
@@ -141,7 +142,7 @@ pub enum UserTokenCommand {
     },
     /// Take a token back: it is good for nothing from now on.
     Revoke {
-        /// Its id, as `halcyon user token list` shows it.
+        /// Its id, as `halcyon user tokens list` shows it.
         id: String,
     },
 }

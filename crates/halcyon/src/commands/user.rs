@@ -1,12 +1,13 @@
 //! `halcyon user`: who may do what at the API, and by which tokens.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use control::v1::{UserRequest, UserTokenRequest, UserTokenView, UserView};
 
 use super::client;
-use crate::cli::{Form, Place, UserArgs, UserCommand, UserTokenCommand};
+use crate::cli::{Form, Place, UserArgs, UserCommand, UserTokensCommand};
 use crate::client::Client;
 use crate::print;
 
@@ -38,20 +39,23 @@ pub async fn run(place: &Place, command: UserCommand) -> Result<ExitCode> {
             let says = UserRequest { role: me.role, namespaces: me.namespaces, identity: None };
             crate::print::out!("{} from {}: {}", me.who, me.from, rights(&says));
         }
-        UserCommand::Token(command) => token(&client, command).await?,
+        UserCommand::Token { name, ttl } => token(&client, &name, ttl).await?,
+        UserCommand::Tokens(command) => list_or_revoke(&client, command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn token(client: &Client, command: UserTokenCommand) -> Result<()> {
+/// Prints the token alone, so that it can go into a file.
+async fn token(client: &Client, name: &str, ttl: Duration) -> Result<()> {
+    let made = client.user_token(name, &UserTokenRequest { ttl_s: Some(ttl.as_secs()) }).await?;
+    crate::print::out!("{}", made.token);
+    print::note(&format!("token {} of {} until {}; it is not shown again", made.id, made.user, made.expires));
+    Ok(())
+}
+
+async fn list_or_revoke(client: &Client, command: UserTokensCommand) -> Result<()> {
     match command {
-        UserTokenCommand::Create { name, ttl } => {
-            let made = client.user_token(&name, &UserTokenRequest { ttl_s: Some(ttl.as_secs()) }).await?;
-            // Alone, so that it can go into a file.
-            crate::print::out!("{}", made.token);
-            print::note(&format!("token {} of {} until {}; it is not shown again", made.id, made.user, made.expires));
-        }
-        UserTokenCommand::List { output } => {
+        UserTokensCommand::List { output } => {
             let list = client.user_tokens().await?;
             match output {
                 Form::Json => crate::print::out!("{}", serde_json::to_string_pretty(&list.tokens)?),
@@ -59,7 +63,7 @@ async fn token(client: &Client, command: UserTokenCommand) -> Result<()> {
                 Form::Text => crate::print::out!("{}", tokens(&list.tokens)),
             }
         }
-        UserTokenCommand::Revoke { id } => {
+        UserTokensCommand::Revoke { id } => {
             crate::print::out!("{} revoked", client.revoke_user_token(&id).await?.removed);
         }
     }
