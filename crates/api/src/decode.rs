@@ -20,6 +20,9 @@ use crate::yaml::{Node, Value};
 
 /// Reads a value from a tree. `None` means that a problem was noted.
 pub(crate) trait Decode: Sized {
+    /// No message may repeat what stands in its place.
+    const PRIVATE: bool = false;
+
     /// Reads `node`, which is not null.
     fn decode(node: &Node, report: &mut Report) -> Option<Self>;
 
@@ -58,7 +61,11 @@ impl<'n> Fields<'n> {
     /// Finds each field of the schema in `node`, and notes names that the schema does not have.
     pub fn open(node: &'n Node, names: &'static [&'static str], naming: Naming, report: &mut Report) -> Option<Self> {
         let Value::Mapping(entries) = &node.value else {
-            wrong_shape(node, "a mapping (`name: value` lines)", report);
+            let expected = "a mapping (`name: value` lines)";
+            match T::PRIVATE {
+                true => drop(report.error(format!("{} stands here", node.shape())).expected(expected)),
+                false => wrong_shape(node, expected, report),
+            }
             return None;
         };
         let mut fields = Self { names, found: vec![None; names.len()] };

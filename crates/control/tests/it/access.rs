@@ -4,11 +4,11 @@ use control::ControlOptions;
 use control::v1::{AuditEntry, AuditPage, AuditVerdict, Bootstrap, IssuedToken, JoinTokenList, UserList};
 use serde_json::{Value as Json, json};
 use tonic::Code;
-use transport::tls::{TlsVersion, Versions};
+use transport::tls::{LiveCert, TlsVersion, Versions};
 
 use crate::doors::metrics;
 use crate::fake::{Joined, Running};
-use crate::remote::{Remote, greet};
+use crate::remote::{Remote, greet, greet_as};
 
 async fn start(dir: &std::path::Path) -> Running {
     let mut options = ControlOptions::new(dir).on_free_ports();
@@ -159,6 +159,76 @@ async fn certificates_are_users_too() {
     let answer = Remote::new(&control, None, Some(other.cert.clone())).await.get("/v1/whoami").await;
     assert_eq!(answer.status, 401);
     assert!(answer.body["error"].as_str().unwrap().contains("sa/other"), "{}", answer.body);
+    control.stop().await;
+}
+
+/// A certificate for `identity` of an authority that is not the mesh's: chain and key.
+fn foreign(authority: &ca::Authority, identity: &str) -> (String, String) {
+    let (key, identity) = (ca::Key::generate().unwrap(), identity.parse().unwrap());
+    let csr = key.csr(&identity).unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    let issued = authority.issue(csr.as_bytes(), &identity, hour, std::time::SystemTime::now()).unwrap();
+    (issued.chain.concat(), key.secret_pem())
+}
+
+#[tokio::test]
+async fn operators_may_have_an_authority_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let ops = ca::Authority::create("ops.example".parse().unwrap(), std::time::SystemTime::now()).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (chain, key) = foreign(&ops, "spiffe://ops.example/ns/api/sa/door");
+    let mut options = ControlOptions::new(dir.path().join("data")).on_free_ports();
+    options.api = Some("127.0.0.1:0".parse().unwrap());
+    options.api_client_roots = vec![("ops.example".parse().unwrap(), file("roots.pem", &ops.bundle().concat()))];
+    let control = Running::with(options.clone()).await;
+    let alice = "spiffe://ops.example/ns/people/sa/alice";
+    let _: Json = control.post("/v1/users/alice", json!({"role": "viewer", "identity": alice})).await;
+    let cert = |(chain, key): (String, String)| LiveCert::from_pem(&chain, &key).unwrap();
+    let remote = Remote::new(&control, None, Some(cert(foreign(&ops, alice)))).await;
+    let me = remote.get("/v1/whoami").await;
+    assert_eq!((me.status, &me.body["role"]), (200, &json!("viewer")), "{}", me.body);
+    // One of the same name that others vouch for gets no connection.
+    let fake = ca::Authority::create("ops.example".parse().unwrap(), std::time::SystemTime::now()).unwrap();
+    let remote = Remote::new(&control, None, Some(cert(foreign(&fake, alice)))).await;
+    assert!(remote.is_refused().await);
+    control.stop().await;
+
+    // Its own certificate may be another, too.
+    options.api_cert = Some((file("cert.pem", &chain), file("key.pem", &key)));
+    let control = Running::with(options.clone()).await;
+    let roots = ops.bundle().concat();
+    let address = control.endpoints.api.unwrap();
+    greet_as(&roots, "ops.example", "spiffe://ops.example/ns/api/sa/door", address).await.unwrap();
+    control.stop().await;
+    options.api_cert = Some((file("cert.pem", "none"), dir.path().join("key.pem")));
+    let (_stop, watch) = base::drain::channel();
+    let error = control::Control::start(options, watch).await.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("cert.pem") && !error.contains("PRIVATE"), "{error}");
+}
+
+#[tokio::test]
+async fn a_group_may_pass_to_the_socket() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let group = rustix::process::getegid().as_raw();
+    let mut options = ControlOptions::new(dir.path().join("data")).on_free_ports();
+    options.socket_group = Some((group.to_string(), control::v1::Role::Viewer));
+    let control = Running::with(options).await;
+    let seen = |path: &std::path::Path| {
+        let meta = std::fs::metadata(path).unwrap();
+        (meta.gid(), meta.mode() & 0o777)
+    };
+    assert_eq!(seen(&control.endpoints.socket), (group, 0o660));
+    assert_eq!(seen(&dir.path().join("data")), (group, 0o710));
+    for closed in ["store.redb", "audit", "ca"] {
+        assert_eq!(seen(&dir.path().join("data").join(closed)).1 & 0o077, 0, "{closed}");
+    }
+    let me: control::v1::Whoami = control.get("/v1/whoami").await;
+    assert_eq!(me.role, control::v1::Role::Admin, "the owner stays one");
     control.stop().await;
 }
 

@@ -52,6 +52,19 @@ impl Remote {
         Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap() }
     }
 
+    /// Is the connection cut before anything can be asked?
+    pub async fn is_refused(&self) -> bool {
+        let stream: Stream = TcpStream::connect(self.address).await.unwrap().into();
+        // A TLS 1.3 client hears of it only when it reads.
+        let Ok((stream, _)) = self.tls.connect(stream, None, PATIENCE).await else { return true };
+        let Ok((mut sender, connection)) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await else {
+            return true;
+        };
+        tokio::spawn(connection);
+        let request = http::Request::get("/v1/whoami").header("host", "control");
+        sender.send_request(request.body(Full::<axum::body::Bytes>::default()).unwrap()).await.is_err()
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &Json::Null).await
     }
@@ -60,10 +73,24 @@ impl Remote {
 /// A client that believes the control plane, and nobody else of its mesh.
 async fn options(control: &Running) -> ClientOptions {
     let bundle: control::v1::TrustBundle = control.get("/v1/trust-bundle").await;
-    let roots = Roots::from_pem(&bundle.pem).unwrap();
-    let trust = LiveTrust::new(TrustBundles::domain(bundle.trust_domain.parse().unwrap(), roots));
-    let server = control.endpoints.identity.parse().unwrap();
+    options_for(&bundle.pem, &bundle.trust_domain, &control.endpoints.identity)
+}
+
+fn options_for(roots: &str, domain: &str, server: &str) -> ClientOptions {
+    let trust = LiveTrust::new(TrustBundles::domain(domain.parse().unwrap(), Roots::from_pem(roots).unwrap()));
+    let server = server.parse().unwrap();
     ClientOptions::new(ServerCheck::Peer(PeerCheck::Spiffe { trust, accept: Accept::identities([&server]) }))
+}
+
+/// A handshake with a server of this identity, that these roots vouch for.
+pub async fn greet_as(
+    roots: &str,
+    domain: &str,
+    server: &str,
+    address: std::net::SocketAddr,
+) -> Result<(), TlsError> {
+    let stream: Stream = TcpStream::connect(address).await.unwrap().into();
+    ClientTls::new(options_for(roots, domain, server)).unwrap().connect(stream, None, PATIENCE).await.map(drop)
 }
 
 /// A handshake in these versions only.
