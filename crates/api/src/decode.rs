@@ -61,11 +61,7 @@ impl<'n> Fields<'n> {
     /// Finds each field of the schema in `node`, and notes names that the schema does not have.
     pub fn open(node: &'n Node, names: &'static [&'static str], naming: Naming, report: &mut Report) -> Option<Self> {
         let Value::Mapping(entries) = &node.value else {
-            let expected = "a mapping (`name: value` lines)";
-            match T::PRIVATE {
-                true => drop(report.error(format!("{} stands here", node.shape())).expected(expected)),
-                false => wrong_shape(node, expected, report),
-            }
+            wrong_shape(node, "a mapping (`name: value` lines)", report);
             return None;
         };
         let mut fields = Self { names, found: vec![None; names.len()] };
@@ -318,7 +314,11 @@ impl<T: Decode> Decode for Vec<T> {
 impl<T: Decode> Decode for BTreeMap<String, T> {
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
         let Value::Mapping(entries) = &node.value else {
-            wrong_shape(node, "a mapping (`name: value` lines)", report);
+            let expected = "a mapping (`name: value` lines)";
+            match T::PRIVATE {
+                true => drop(report.error(format!("{} stands here", node.shape())).expected(expected)),
+                false => wrong_shape(node, expected, report),
+            }
             return None;
         };
         let mut out = BTreeMap::new();

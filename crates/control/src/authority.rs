@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base::{Clock, SpiffeId, TrustDomain};
-use ca::{Authority, DirStore, Entry, Grant, Issued, Key, KeyStore, RedeemError, RootState, RootView, TokenBook, TokenState};
+use ca::{
+    Authority, DirStore, Entry, Grant, Issued, Key, KeyStore, RedeemError, RootState, RootView, TokenBook, TokenState,
+};
 use telemetry::{Counter, Desc, Family, Gauge, Shard};
 use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
 
@@ -79,7 +81,9 @@ pub enum Refusal {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The request was made for somebody else than the proof.
-    #[error("the certificate request is for `{asked}`, and what proves the caller is for `{proven}`: make a request of its own")]
+    #[error(
+        "the certificate request is for `{asked}`, and what proves the caller is for `{proven}`: make a request of its own"
+    )]
     OtherIdentity {
         /// In the request.
         asked: String,
@@ -303,7 +307,8 @@ impl Issuer {
 
     fn identity_of(&self, entry: &Entry) -> String {
         let Grant { namespace, service_account, .. } = &entry.grant;
-        SpiffeId::workload(self.trust_domain(), namespace, service_account).map_or_else(|e| e.to_string(), |id| id.to_string())
+        SpiffeId::workload(self.trust_domain(), namespace, service_account)
+            .map_or_else(|e| e.to_string(), |id| id.to_string())
     }
 
     /// The roots in PEM, in one text.

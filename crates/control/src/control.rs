@@ -1,6 +1,5 @@
 //! Builds the control plane from its options and runs it: who is given what stands here, and nowhere else.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,21 +19,20 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use transport::listen;
-use transport::tls::{
-    Accept, ClientAuth, LiveCert, PeerCheck, Roots, ServerOptions, ServerTls, TrustBundles, Versions,
-};
+use transport::tls::{Accept, ClientAuth, LiveCert, PeerCheck, ServerOptions, ServerTls, Versions};
 
 use crate::access::{Attempts, Users};
+use crate::api_doors;
 use crate::audit;
 use crate::authority::{self, Issuer};
 use crate::certificates::CertificateService;
 use crate::doors::{self, ApiListener, Incoming, KEEPALIVE};
 use crate::error::ControlError;
 use crate::files::Directory;
-use crate::options::{ApiDoor, ControlOptions, Endpoints, Settings};
+use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
 use crate::registry::{self, Desk};
-use crate::rest::{self, Peer};
+use crate::rest;
 use crate::store::{self, Disk, Kept, Start, Store, StoreError};
 
 /// A control plane that runs.
@@ -129,7 +127,7 @@ impl Control {
 
         let mut doors = JoinSet::new();
         let api_tls = match &settings.api {
-            Some(door) => Some(api_tls(door, &issuer, &own, &mut chores)?),
+            Some(door) => Some(api_doors::tls(door, &issuer, &own, &mut chores)?),
             None => None,
         };
         let services = Services { push: push.clone(), issuer: Some(issuer.clone()) };
@@ -153,10 +151,10 @@ impl Control {
             gate: rest::Metrics::new(&gate_shard).expect(declared),
         };
         let routes = rest::router(parts);
-        doors.spawn(serve_api(sockets.api, routes.clone(), stopping.clone()));
+        doors.spawn(api_doors::serve_local(sockets.api, routes.clone(), stopping.clone()));
         if let (Some(listener), Some(tls), Some(address)) = (sockets.remote_api, api_tls, endpoints.api) {
             let listener = ApiListener::new(doors::incoming(listener, Some(tls), &stopping), address);
-            doors.spawn(serve_remote_api(listener, routes, stopping));
+            doors.spawn(api_doors::serve_remote(listener, routes, stopping));
         }
 
         let written = settings.data_dir.join("endpoints.json");
@@ -205,7 +203,7 @@ fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
     let socket = settings.data_dir.join("control.sock");
     let api = match settings.socket_group {
         None => listen::unix(&socket, 0o600)?,
-        Some((group, _)) => open_to_group(&settings.data_dir, &socket, group)?,
+        Some((group, _)) => api_doors::open_to_group(&settings.data_dir, &socket, group)?,
     };
     let (remote_api, remote_addr) = match &settings.api {
         Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
@@ -221,21 +219,6 @@ fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
         pid: std::process::id(),
     };
     Ok((Sockets { tls, plain, metrics, api, remote_api }, endpoints))
-}
-
-/// The socket for a group: its members may pass through the data directory, and see nothing else in it.
-fn open_to_group(dir: &Path, socket: &Path, group: u32) -> Result<UnixListener, ControlError> {
-    // Closed until the group is set.
-    let listener = listen::unix(socket, 0o600)?;
-    for (path, mode) in [(dir, 0o710), (socket, 0o660)] {
-        let changed = std::os::unix::fs::chown(path, None, Some(group))
-            .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
-        changed.map_err(|e| ControlError::Option {
-            option: "socket group",
-            reason: format!("{} cannot be given to the group {group}: {e}", path.display()),
-        })?;
-    }
-    Ok(listener)
 }
 
 /// Watches the directory; what it holds now is in the store when this completes.
@@ -254,68 +237,6 @@ fn server_tls(issuer: &Issuer, own: &LiveCert) -> Result<ServerTls, ControlError
     options.alpn = vec![b"h2".to_vec()];
     options.versions = Versions::V1_3;
     ServerTls::new(options).map_err(|e| ControlError::OwnCertificate(e.to_string()))
-}
-
-/// Users may prove who they are by certificate there, of the mesh or of roots that were given.
-fn api_tls(
-    door: &ApiDoor,
-    issuer: &Issuer,
-    own: &LiveCert,
-    chores: &mut JoinSet<()>,
-) -> Result<ServerTls, ControlError> {
-    let refused = |path: &Path, e: &dyn std::fmt::Display| ControlError::Option {
-        option: "API",
-        reason: format!("{}: {e}", path.display()),
-    };
-    let cert = match &door.cert {
-        None => own.clone(),
-        Some(files) => {
-            let cert = LiveCert::empty();
-            read_cert(&cert, files).map_err(|e| refused(&files.0, &e))?;
-            chores.spawn(follow_cert(cert.clone(), files.clone()));
-            cert
-        }
-    };
-    let trust = issuer.trust()?;
-    if !door.client_roots.is_empty() {
-        let mut bundles = TrustBundles::clone(&trust.get());
-        for (domain, path) in &door.client_roots {
-            if domain == issuer.trust_domain() {
-                return Err(refused(path, &format!("`{domain}` is the mesh's own trust domain; expected another")));
-            }
-            let roots = Roots::from_file(path).map_err(|e| refused(path, &e))?;
-            bundles.domains.insert(domain.clone(), roots);
-        }
-        trust.set(bundles);
-    }
-    let mut options = ServerOptions::new(cert);
-    options.client_auth = ClientAuth::Optional(PeerCheck::Spiffe { trust, accept: Accept::Any });
-    options.alpn = vec![b"http/1.1".to_vec()];
-    options.versions = Versions::V1_3;
-    ServerTls::new(options).map_err(|e| ControlError::OwnCertificate(e.to_string()))
-}
-
-fn read_cert(cert: &LiveCert, (chain, key): &(PathBuf, PathBuf)) -> Result<(), String> {
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
-    cert.set_pem(&read(chain)?, &read(key)?).map_err(|e| e.to_string())
-}
-
-/// Reads a certificate again when its files have changed.
-async fn follow_cert(cert: LiveCert, files: (PathBuf, PathBuf)) {
-    const EVERY: Duration = Duration::from_secs(60);
-    let stamp = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let mut seen = (stamp(&files.0), stamp(&files.1));
-    loop {
-        tokio::time::sleep(EVERY).await;
-        let now = (stamp(&files.0), stamp(&files.1));
-        if now == seen {
-            continue;
-        }
-        match read_cert(&cert, &files) {
-            Ok(()) => seen = now,
-            Err(error) => tracing::error!("API: {error}; the certificate before it stays; trying again in {EVERY:?}"),
-        }
-    }
 }
 
 /// Renews the control plane's own certificate for as long as it runs.
@@ -400,16 +321,4 @@ async fn metrics(
     let format = TextFormat::from_accept(accept);
     let text = registry.expose(&Exposition { format, ..Exposition::default() });
     ([(header::CONTENT_TYPE, format.content_type())], text)
-}
-
-async fn serve_api(listener: UnixListener, routes: Router, drain: Watch) -> Result<(), ControlError> {
-    let service = routes.into_make_service_with_connect_info::<Peer>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(drain.started()).await;
-    served.map_err(|e| ControlError::Door { door: "API", reason: e.to_string() })
-}
-
-async fn serve_remote_api(listener: ApiListener, routes: Router, drain: Watch) -> Result<(), ControlError> {
-    let service = routes.into_make_service_with_connect_info::<Peer>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(drain.started()).await;
-    served.map_err(|e| ControlError::Door { door: "API's TLS", reason: e.to_string() })
 }

@@ -15,6 +15,7 @@
 //! ```
 
 mod access;
+mod api_doors;
 mod audit;
 mod authority;
 mod certificates;

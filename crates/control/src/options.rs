@@ -156,11 +156,7 @@ impl ControlOptions {
             let reason = "certificates for the API are given, and no address to serve it at: name one".to_owned();
             return Err(ControlError::Option { option: "API", reason });
         }
-        let api = self.api.map(|address| ApiDoor {
-            address,
-            cert: self.api_cert,
-            client_roots: self.api_client_roots,
-        });
+        let api = self.api.map(|address| ApiDoor { address, cert: self.api_cert, client_roots: self.api_client_roots });
         Ok(Settings {
             ca_dir: self.ca_dir.unwrap_or_else(|| self.data_dir.join("ca")),
             data_dir: self.data_dir,

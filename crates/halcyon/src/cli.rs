@@ -592,14 +592,23 @@ mod tests {
     #[test]
     fn users_and_servers() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
-        let cli = parse("halcyon user add otto --role operator -n shop,web --server https://a:1 --token-file t").unwrap();
-        assert_eq!((cli.place.remote.server.as_deref(), cli.place.remote.token_file), (Some("https://a:1"), Some("t".into())));
+        let cli =
+            parse("halcyon user add otto --role operator -n shop,web --server https://a:1 --token-file t").unwrap();
+        assert_eq!(
+            (cli.place.remote.server.as_deref(), cli.place.remote.token_file),
+            (Some("https://a:1"), Some("t".into()))
+        );
         let Command::User(UserCommand::Add(args)) = cli.command else { panic!("{:?}", cli.command) };
-        assert_eq!((args.role, args.namespaces), (control::v1::Role::Operator, vec!["shop".to_owned(), "web".to_owned()]));
+        assert_eq!(
+            (args.role, args.namespaces),
+            (control::v1::Role::Operator, vec!["shop".to_owned(), "web".to_owned()])
+        );
         let cli = parse("halcyon run --control c:15012 --token-file t --trust-bundle r --service s -- p").unwrap();
         assert_eq!(cli.place.remote.token_file, Some("t".into()));
         assert!(parse("halcyon user add otto --role king").unwrap_err().to_string().contains("expected `viewer`"));
         assert!(parse("halcyon control --api-cert a --api-key b").is_err(), "without an address");
-        assert!(matches!(parse("halcyon audit verify").unwrap().command, Command::Audit(args) if args.command.is_some()));
+        assert!(
+            matches!(parse("halcyon audit verify").unwrap().command, Command::Audit(args) if args.command.is_some())
+        );
     }
 }

@@ -113,7 +113,11 @@ mod tests {
             (Role::Operator, [true, true, false]),
             (Role::Admin, [true, true, true]),
         ] {
-            assert_eq!([Read, Write, Administer].map(|right| caller(role, None).needs(right).is_ok()), allowed, "{role}");
+            assert_eq!(
+                [Read, Write, Administer].map(|right| caller(role, None).needs(right).is_ok()),
+                allowed,
+                "{role}"
+            );
         }
     }
 
@@ -132,7 +136,11 @@ mod tests {
         };
         let one = caller(Role::Operator, Some(&["shop"]));
         check(&one, &shop, "");
-        check(&one, &other, "`operator` in the namespaces `shop`, and may not do this: it needs the role `operator` in the namespace `other`, for Secret/other/x");
+        check(
+            &one,
+            &other,
+            "`operator` in the namespaces `shop`, and may not do this: it needs the role `operator` in the namespace `other`, for Secret/other/x",
+        );
         check(&one, &of_none, "in all namespaces, for Namespace/x");
         let everywhere = caller(Role::Operator, None);
         [&shop, &other, &of_none].iter().for_each(|key| check(&everywhere, key, ""));

@@ -264,7 +264,9 @@ impl Users {
         let Some(namespaces) = &mut says.namespaces else { return Ok(says) };
         if says.role != Role::Operator {
             let role = says.role;
-            return Err(UserError::Invalid(format!("namespaces bound what an operator writes, and mean nothing for `{role}`")));
+            return Err(UserError::Invalid(format!(
+                "namespaces bound what an operator writes, and mean nothing for `{role}`"
+            )));
         }
         let is_namespace = |name: &String| {
             let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
@@ -274,7 +276,9 @@ impl Users {
             return Err(UserError::Invalid(format!("`{bad}` cannot be a namespace's name")));
         }
         if namespaces.is_empty() {
-            return Err(UserError::Invalid("an operator of no namespace can change nothing; name one, or none for all".into()));
+            return Err(UserError::Invalid(
+                "an operator of no namespace can change nothing; name one, or none for all".into(),
+            ));
         }
         namespaces.sort();
         namespaces.dedup();

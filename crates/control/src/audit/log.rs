@@ -91,7 +91,10 @@ impl Log {
             // A file with no entry yet: what is before it cannot be read here, and its name tells the number.
             None if whole == 0 => self.resume_before(path, named.unwrap_or(1))?,
             None => {
-                tracing::error!("{}: its last line is not as it was written; see `halcyon audit verify`", path.display());
+                tracing::error!(
+                    "{}: its last line is not as it was written; see `halcyon audit verify`",
+                    path.display()
+                );
                 let lines = text[..whole].iter().filter(|byte| **byte == b'\n').count() as u64;
                 self.tail = Tail { seq: named.unwrap_or(1) + lines - 1, hash: ZERO.to_owned() };
             }
@@ -161,7 +164,9 @@ impl Log {
 /// The log's files, oldest first.
 pub(super) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let is_ours = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with("audit-") && n.ends_with(".jsonl"))
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|n| n.starts_with("audit-") && n.ends_with(".jsonl"))
     };
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -185,7 +190,8 @@ pub(super) fn unseal(line: &[u8]) -> Option<AuditEntry> {
     let line = std::str::from_utf8(line).ok()?;
     let (body, seal) = line.rsplit_once(SEAL)?;
     let entry: AuditEntry = serde_json::from_str(line).ok()?;
-    let fits = seal.strip_suffix("\"}") == Some(entry.hash.as_str()) && hash(format!("{body}}}").as_bytes()) == entry.hash;
+    let fits =
+        seal.strip_suffix("\"}") == Some(entry.hash.as_str()) && hash(format!("{body}}}").as_bytes()) == entry.hash;
     fits.then_some(entry)
 }
 

@@ -74,7 +74,8 @@ pub fn verify(dir: &Path) -> io::Result<AuditVerdict> {
 
 /// The same, with what the store knows of the log's end.
 pub(crate) fn verify_with(dir: &Path, head: Option<&str>) -> io::Result<AuditVerdict> {
-    let mut chain = Chain { verdict: AuditVerdict { head: ZERO.to_owned(), ..nothing() }, head: head.and_then(Tail::read) };
+    let mut chain =
+        Chain { verdict: AuditVerdict { head: ZERO.to_owned(), ..nothing() }, head: head.and_then(Tail::read) };
     'files: for path in files(dir)? {
         let text = fs::read(&path)?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -90,7 +91,8 @@ pub(crate) fn verify_with(dir: &Path, head: Option<&str>) -> io::Result<AuditVer
     }
     let verdict = &mut chain.verdict;
     if let Some(head) = chain.head.filter(|head| verdict.broken.is_none() && head.seq > verdict.last) {
-        verdict.broken = Some(format!("the log ends with entry {}, and had {}: its end was cut off", verdict.last, head.seq));
+        verdict.broken =
+            Some(format!("the log ends with entry {}, and had {}: its end was cut off", verdict.last, head.seq));
     }
     Ok(chain.verdict)
 }

@@ -165,7 +165,9 @@ fn files_are_rotated_and_the_chain_goes_on() {
 fn entries_are_found_by_time_who_and_what() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = open(dir.path(), &[], None);
-    for (second, who, what) in [(1, "user alice", "Service/a/x"), (2, "user bob", "Secret/a/y"), (3, "uid 0", "user carol")] {
+    for (second, who, what) in
+        [(1, "user alice", "Service/a/x"), (2, "user bob", "Secret/a/y"), (3, "uid 0", "user carol")]
+    {
         let by = Author::new(who, "local");
         let at = NOW + std::time::Duration::from_secs(second);
         journal.note(AuditEntry::refused(&by, "apply", what, "no"), 1, at);

@@ -9,9 +9,7 @@ use http::StatusCode;
 
 use super::{Answer, Refused, Shared, body, failure};
 use crate::access::{Caller, UserError};
-use crate::v1::{
-    IssuedToken, Removed, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Whoami,
-};
+use crate::v1::{IssuedToken, Removed, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Whoami};
 
 type Me = Extension<Caller>;
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -42,11 +40,7 @@ pub async fn set(
     Ok(Json(parts.users.set(&name, body(says)?, &caller.by).await?))
 }
 
-pub async fn remove(
-    State(parts): Shared,
-    Extension(caller): Me,
-    Path(name): Path<String>,
-) -> Answer<Json<Removed>> {
+pub async fn remove(State(parts): Shared, Extension(caller): Me, Path(name): Path<String>) -> Answer<Json<Removed>> {
     parts.users.remove(&name, &caller.by).await?;
     Ok(Json(Removed { removed: format!("user {name}") }))
 }
@@ -76,7 +70,9 @@ impl From<UserError> for Refused {
         match error {
             UserError::Invalid(_) => failure(StatusCode::BAD_REQUEST, words, "see `halcyon user --help`"),
             UserError::Exists(_) => failure(StatusCode::CONFLICT, words, "change it with `halcyon user set`"),
-            UserError::Missing(_) => failure(StatusCode::NOT_FOUND, words, "see `halcyon user list` and `halcyon user tokens list`"),
+            UserError::Missing(_) => {
+                failure(StatusCode::NOT_FOUND, words, "see `halcyon user list` and `halcyon user tokens list`")
+            }
             UserError::Store(error) => error.into(),
         }
     }

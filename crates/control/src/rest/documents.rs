@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::{Answer, Parts, Refused, Shared, body, failure, gate, query};
 use crate::access::{Caller, Right};
-use crate::{patches, redact};
 use crate::store::{ChangeError, Done, Set, Stored};
 use crate::v1::{
     ApplyRequest, ApplyResponse, DeleteRequest, Document, Failure, Problems, ResourceQuery, ResourceView, Resources,
 };
+use crate::{patches, redact};
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;

@@ -214,7 +214,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Asks for the right that the call needs.
-pub async fn guard(State((parts, route)): State<(Arc<Parts>, &'static Route)>, request: Request, next: Next) -> Response {
+pub async fn guard(
+    State((parts, route)): State<(Arc<Parts>, &'static Route)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Stranger::Nobody.answer();
     };

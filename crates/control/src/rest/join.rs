@@ -14,9 +14,7 @@ use super::{Answer, Parts, Peer, Refused, Shared, body, failure};
 use crate::access::Caller;
 use crate::audit::Author;
 use crate::authority::{BOOTSTRAP_TTL, Refusal};
-use crate::v1::{
-    Bootstrap, BootstrapRequest, JoinTokenList, Removed, Start, StartRequest, TokenRequest, TrustBundle,
-};
+use crate::v1::{Bootstrap, BootstrapRequest, JoinTokenList, Removed, Start, StartRequest, TokenRequest, TrustBundle};
 
 /// The life of a token for another machine, unless asked otherwise, and the longest.
 const TOKEN_TTL: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
@@ -91,13 +89,7 @@ pub async fn trust_bundle(State(parts): Shared) -> Json<TrustBundle> {
     Json(TrustBundle { trust_domain, pem: parts.issuer.bundle() })
 }
 
-async fn make(
-    parts: &Parts,
-    namespace: &str,
-    service_account: &str,
-    ttl: Duration,
-    by: &Author,
-) -> Answer<Bootstrap> {
+async fn make(parts: &Parts, namespace: &str, service_account: &str, ttl: Duration, by: &Author) -> Answer<Bootstrap> {
     let (identity, token, expires) = parts.issuer.token(namespace, service_account, ttl, by).await?;
     Ok(Bootstrap {
         token,

@@ -22,12 +22,7 @@ pub struct Route {
     serve: fn() -> MethodRouter<Arc<Parts>>,
 }
 
-const fn route(
-    method: Method,
-    path: &'static str,
-    needs: Right,
-    serve: fn() -> MethodRouter<Arc<Parts>>,
-) -> Route {
+const fn route(method: Method, path: &'static str, needs: Right, serve: fn() -> MethodRouter<Arc<Parts>>) -> Route {
     Route { method, path, needs, serve }
 }
 

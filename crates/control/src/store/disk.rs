@@ -31,15 +31,8 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 7] = [
-        Self::Meta,
-        Self::Resources,
-        Self::Workloads,
-        Self::Tokens,
-        Self::Users,
-        Self::UserTokens,
-        Self::Audit,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Meta, Self::Resources, Self::Workloads, Self::Tokens, Self::Users, Self::UserTokens, Self::Audit];
 
     fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
         TableDefinition::new(match self {

@@ -112,7 +112,8 @@ async fn created_configured_unchanged_deleted() {
     let dry = Set { dry_run: true, ..set(&service("c", 80)) };
     assert_eq!(outcomes(&store.apply(dry).await.unwrap()), [("c".to_owned(), Outcome::Created)]);
     assert_eq!((store.now().version, store.now().resources.size()), (2, 2));
-    let done = store.delete(vec![key(Kind::Service, "a"), key(Kind::Service, "x")], false, Author::default()).await.unwrap();
+    let done =
+        store.delete(vec![key(Kind::Service, "a"), key(Kind::Service, "x")], false, Author::default()).await.unwrap();
     assert_eq!(outcomes(&done), [("a".to_owned(), Outcome::Deleted), ("x".to_owned(), Outcome::NotFound)]);
     assert_eq!(store.now().resources.size(), 1);
 }

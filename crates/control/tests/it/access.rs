@@ -30,7 +30,8 @@ fn service(namespace: &str) -> Json {
 }
 
 fn secret(namespace: &str) -> Json {
-    let text = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {namespace}}}\ndata: {{a: aHVzaA==}}\n");
+    let text =
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {namespace}}}\ndata: {{a: aHVzaA==}}\n");
     json!({"documents": [{"file": "s.yaml", "text": text}]})
 }
 
@@ -255,7 +256,8 @@ async fn the_log_is_a_chain_over_restarts() {
     let (status, _) = control.call("DELETE", "/v1/resources?kind=svc&namespace=shop&name=a", &Json::Null).await;
     assert_eq!(status, 200);
     let entries = audit(&control, "what=Service").await;
-    let said: Vec<_> = entries.iter().map(|e| (e.action.as_str(), e.outcome.as_str(), e.version, e.from.as_str())).collect();
+    let said: Vec<_> =
+        entries.iter().map(|e| (e.action.as_str(), e.outcome.as_str(), e.version, e.from.as_str())).collect();
     assert_eq!(said, [("apply", "created", 1, "local"), ("delete", "deleted", 2, "local")]);
     assert!(entries[1].diff.contains(&"-kind: Service".to_owned()), "{:?}", entries[1].diff);
     let verdict: AuditVerdict = control.get("/v1/audit/verdict").await;
@@ -283,7 +285,10 @@ async fn stolen_and_replayed() {
     };
     // For another identity: the thief learns who it is for, and the token stays good for that one.
     let reviews = make("reviews", 60).await;
-    let thief = Joined::new(&Bootstrap { identity: "spiffe://cluster.local/ns/default/sa/admin".to_owned(), ..reviews.clone() });
+    let thief = Joined::new(&Bootstrap {
+        identity: "spiffe://cluster.local/ns/default/sa/admin".to_owned(),
+        ..reviews.clone()
+    });
     check(thief.certificate(Some(&reviews.token)).await, Code::PermissionDenied, "sa/reviews");
     // Used already; a restart changes nothing of that.
     let joined = Joined::new(&reviews);
@@ -298,10 +303,15 @@ async fn stolen_and_replayed() {
     check(Joined::new(&revoked).certificate(Some(&revoked.token)).await, Code::Unauthenticated, "refused");
     // A request that was overheard is worth nothing without its proof, nor with that of somebody else.
     joined.cert.set_pem(&chain, &key).unwrap();
-    let csr = ca::Key::generate().unwrap().csr(&"spiffe://cluster.local/ns/default/sa/ratings".parse().unwrap()).unwrap();
+    let csr =
+        ca::Key::generate().unwrap().csr(&"spiffe://cluster.local/ns/default/sa/ratings".parse().unwrap()).unwrap();
     check(Joined::new(&reviews).send(&csr, None).await, Code::Unauthenticated, "nothing proves");
     check(Joined::new(&reviews).send(&csr, Some(&reviews.token)).await, Code::Unauthenticated, "refused");
-    check(joined.send(&csr, None).await, Code::PermissionDenied, "is for `spiffe://cluster.local/ns/default/sa/ratings`");
+    check(
+        joined.send(&csr, None).await,
+        Code::PermissionDenied,
+        "is for `spiffe://cluster.local/ns/default/sa/ratings`",
+    );
     let text = metrics(&control).await;
     for (reason, count) in [("other_identity", 2), ("token_used", 2), ("token_revoked", 1), ("unproven", 1)] {
         let line = format!("halcyon_certificates_refused_total{{reason=\"{reason}\"}} {count}");
@@ -316,7 +326,8 @@ async fn stolen_and_replayed() {
     check(Joined::new(&moved).certificate(Some(&reviews.token)).await, Code::Unauthenticated, "refused");
     assert!(metrics(&control).await.contains("{reason=\"token_used\"} 1"));
     // No longer than a day.
-    let (status, answer) = control.call("POST", "/v1/tokens", &json!({"namespace": "a", "service_account": "b", "ttl_s": 86_401})).await;
+    let (status, answer) =
+        control.call("POST", "/v1/tokens", &json!({"namespace": "a", "service_account": "b", "ttl_s": 86_401})).await;
     assert!(status == 400 && answer["hint"].as_str().unwrap().contains("24 hours"), "{answer}");
     let list: JoinTokenList = control.get("/v1/tokens").await;
     let states: Vec<&str> = list.tokens.iter().map(|token| token.state.as_str()).collect();

@@ -96,7 +96,9 @@ fn documents() -> Vec<(&'static str, String)> {
         format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata: {{password: '{PASSWORD}!'}}\n"),
         format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata: {{password: [{PASSWORD}]}}\n"),
         format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata: {PASSWORD}\n"),
-        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ntype: 5\nstringData: {{typed: {{a: {TYPED}}}}}\n"),
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ntype: 5\nstringData: {{typed: {{a: {TYPED}}}}}\n"
+        ),
         format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{typed: {TYPED}\n"),
     ];
     let mut all = vec![("good", good), ("changed", changed), ("filter", filter)];
@@ -167,8 +169,21 @@ async fn tokens(control: &Running, search: &mut Search) -> String {
 async fn everything(control: &Running, token: &str, search: &mut Search) {
     let remote = Remote::new(control, Some(token), None).await;
     for path in [
-        "status", "problems", "analysis", "version", "whoami", "users", "user-tokens", "tokens", "audit", "audit/verdict",
-        "trust-bundle", "resources?kind=secrets", "resources?all_namespaces=true", "proxies/x/config", "nothing",
+        "status",
+        "problems",
+        "analysis",
+        "version",
+        "whoami",
+        "users",
+        "user-tokens",
+        "tokens",
+        "audit",
+        "audit/verdict",
+        "trust-bundle",
+        "resources?kind=secrets",
+        "resources?all_namespaces=true",
+        "proxies/x/config",
+        "nothing",
     ] {
         search.hear(path, remote.get(&format!("/v1/{path}")).await.body);
     }

@@ -83,12 +83,7 @@ fn options_for(roots: &str, domain: &str, server: &str) -> ClientOptions {
 }
 
 /// A handshake with a server of this identity, that these roots vouch for.
-pub async fn greet_as(
-    roots: &str,
-    domain: &str,
-    server: &str,
-    address: std::net::SocketAddr,
-) -> Result<(), TlsError> {
+pub async fn greet_as(roots: &str, domain: &str, server: &str, address: std::net::SocketAddr) -> Result<(), TlsError> {
     let stream: Stream = TcpStream::connect(address).await.unwrap().into();
     ClientTls::new(options_for(roots, domain, server)).unwrap().connect(stream, None, PATIENCE).await.map(drop)
 }

@@ -32,7 +32,8 @@ pub(super) fn access_log(text: &str) -> Result<AccessLog, String> {
 }
 
 pub(super) fn role_of_group(text: &str) -> Result<(String, control::v1::Role), String> {
-    let (group, role) = text.split_once('=').ok_or_else(|| format!("`{text}`: expected a group and a role, `ops=viewer`"))?;
+    let (group, role) =
+        text.split_once('=').ok_or_else(|| format!("`{text}`: expected a group and a role, `ops=viewer`"))?;
     Ok((group.to_owned(), role.parse()?))
 }
 

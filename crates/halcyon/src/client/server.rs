@@ -62,9 +62,10 @@ impl Server {
         let Self { host, port, .. } = self;
         let stream = TcpStream::connect((host.as_str(), *port)).await;
         let stream: Stream = stream.map_err(|e| anyhow!("https://{host}:{port}: {e}"))?.into();
-        let (stream, _) = self.tls.connect(stream, Some(host), HANDSHAKE).await.map_err(|e| {
-            anyhow!("https://{host}:{port}: {e}; --ca-file names the roots that it is checked against")
-        })?;
+        let (stream, _) =
+            self.tls.connect(stream, Some(host), HANDSHAKE).await.map_err(|e| {
+                anyhow!("https://{host}:{port}: {e}; --ca-file names the roots that it is checked against")
+            })?;
         Ok(stream)
     }
 
@@ -81,7 +82,8 @@ impl Server {
 /// It chains to these roots, and is a control plane of that mesh (not any workload of it), or is named as it is called.
 fn by_roots(path: &Path, host: &str) -> Result<ServerCheck> {
     let roots = Roots::from_file(path).with_context(|| path.display().to_string())?;
-    let is_own = |uri: &str| uri.strip_prefix("spiffe://").and_then(|rest| rest.find('/').map(|at| &rest[at..])) == Some(OWN);
+    let is_own =
+        |uri: &str| uri.strip_prefix("spiffe://").and_then(|rest| rest.find('/').map(|at| &rest[at..])) == Some(OWN);
     let own = TextMatch::Test(format!("spiffe://TRUST_DOMAIN{OWN}"), std::sync::Arc::new(is_own));
     let named = |kind| SanMatch { kind, text: TextMatch::Exact(host.to_owned()) };
     let accept = vec![SanMatch { kind: SanKind::Uri, text: own }, named(SanKind::Dns), named(SanKind::Ip)];

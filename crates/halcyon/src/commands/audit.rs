@@ -42,8 +42,9 @@ fn since(text: &str) -> Result<String> {
     match base::parse_duration(text) {
         Ok(ago) => Ok(OffsetDateTime::from(SystemTime::now() - ago).format(&Rfc3339)?),
         Err(_) => {
-            OffsetDateTime::parse(text, &Rfc3339)
-                .with_context(|| format!("--since: `{text}` is neither `2h` nor a time such as `2026-01-31T12:00:00Z`"))?;
+            OffsetDateTime::parse(text, &Rfc3339).with_context(|| {
+                format!("--since: `{text}` is neither `2h` nor a time such as `2026-01-31T12:00:00Z`")
+            })?;
             Ok(text.to_owned())
         }
     }
@@ -67,7 +68,10 @@ fn show(verdict: &AuditVerdict) {
     match broken {
         None if *entries == 0 => crate::print::out!("the log is empty"),
         None => {
-            crate::print::out!("{}", print::paint(&format!("all links hold: entries {first} to {last}"), Colour::Green, terminal));
+            crate::print::out!(
+                "{}",
+                print::paint(&format!("all links hold: entries {first} to {last}"), Colour::Green, terminal)
+            );
             crate::print::out!("head {head}");
         }
         Some(broken) => {
