@@ -315,9 +315,10 @@ impl<T: Decode> Decode for BTreeMap<String, T> {
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
         let Value::Mapping(entries) = &node.value else {
             let expected = "a mapping (`name: value` lines)";
-            match T::PRIVATE {
-                true => drop(report.error(format!("{} stands here", node.shape())).expected(expected)),
-                false => wrong_shape(node, expected, report),
+            if T::PRIVATE {
+                report.error(format!("{} stands here", node.shape())).expected(expected);
+            } else {
+                wrong_shape(node, expected, report);
             }
             return None;
         };

@@ -166,7 +166,7 @@ impl Issuer {
         proof: Proof<'_>,
         asked: Option<Duration>,
         from: &str,
-    ) -> Result<Issued, (Refusal, AuditEntry)> {
+    ) -> Result<Issued, Box<(Refusal, AuditEntry)>> {
         let (word, who, result) = match proof {
             Proof::Certificate(identity) => ("certificate", identity.to_string(), self.renew(csr, identity, asked)),
             Proof::Token(token) => {
@@ -185,7 +185,7 @@ impl Issuer {
                 let by = Author::new(who, from);
                 tracing::warn!("refused a certificate to {} from {from}: {}", by.who, refusal.words());
                 let entry = AuditEntry::refused(&by, "certificate", refusal.reason(), refusal.words());
-                Err((refusal, entry))
+                Err(Box::new((refusal, entry)))
             }
         }
     }

@@ -66,7 +66,8 @@ impl IstioCertificateService for CertificateService {
         let asked = u64::try_from(request.validity_duration).ok().filter(|s| *s > 0).map(Duration::from_secs);
         let issued = match self.issuer.issue(&request.csr, proof, asked, &from).await {
             Ok(issued) => issued,
-            Err((refusal, entry)) => {
+            Err(refused) => {
+                let (refusal, entry) = *refused;
                 self.note(caller.address, entry).await;
                 return Err(status(refusal));
             }
