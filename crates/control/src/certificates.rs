@@ -9,9 +9,9 @@ use proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::access::Attempts;
 use crate::audit::Author;
 use crate::authority::{Issuer, Proof, Refusal};
+use crate::callers::Attempts;
 use crate::doors::Caller;
 use crate::v1::AuditEntry;
 

@@ -21,10 +21,10 @@ use tonic::transport::Server;
 use transport::listen;
 use transport::tls::{Accept, ClientAuth, LiveCert, PeerCheck, ServerOptions, ServerTls, Versions};
 
-use crate::access::{Attempts, Users};
 use crate::api_doors;
 use crate::audit;
 use crate::authority::{self, Issuer};
+use crate::callers::{Attempts, Users};
 use crate::certificates::CertificateService;
 use crate::doors::{self, ApiListener, Incoming, KEEPALIVE};
 use crate::error::ControlError;

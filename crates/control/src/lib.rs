@@ -14,10 +14,10 @@
 //! # }
 //! ```
 
-mod access;
 mod api_doors;
 mod audit;
 mod authority;
+mod callers;
 mod certificates;
 mod control;
 mod doors;

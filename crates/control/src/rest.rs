@@ -3,7 +3,6 @@
 //! It has two doors: the Unix socket, where the kernel's word on the peer counts, and, if it is asked for, TLS, where
 //! users prove themselves by a token or a certificate. `gate` finds out who calls; `routes` says what each call needs.
 
-mod access;
 mod audit;
 mod documents;
 mod explain;
@@ -11,6 +10,7 @@ mod gate;
 mod join;
 mod routes;
 mod status;
+mod users;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use crate::access::{Attempts, Users};
 use crate::authority::Issuer;
+use crate::callers::{Attempts, Users};
 use crate::options::Endpoints;
 use crate::push::Proxies;
 use crate::registry::Desk;

@@ -29,11 +29,11 @@
 //! A caller that is not known gets 401, one that lacks a right 403, one that failed too often 429, each with a [`Failure`].
 //! Everything else, and every fault, gives a [`Failure`]. Times are RFC 3339 in UTC.
 
-mod access;
 mod audit;
 mod explain;
 mod plan;
 mod start;
+mod users;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -41,14 +41,14 @@ use api::{Origin, Problem, ResourceKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub use access::{
-    IssuedToken, JoinTokenList, JoinTokenView, Removed, Role, UserList, UserRequest, UserTokenList, UserTokenRequest,
-    UserTokenView, UserView, Whoami,
-};
 pub use audit::{AuditEntry, AuditPage, AuditQuery, AuditVerdict};
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
 pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use start::{Start, StartRequest};
+pub use users::{
+    IssuedToken, JoinTokenList, JoinTokenView, Removed, Role, UserList, UserRequest, UserTokenList, UserTokenRequest,
+    UserTokenView, UserView, Whoami,
+};
 
 /// A file as the user named it, and its text.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

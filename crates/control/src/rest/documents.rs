@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{Answer, Parts, Refused, Shared, body, failure, gate, query};
-use crate::access::{Caller, Right};
+use crate::callers::{Caller, Right};
 use crate::store::{ChangeError, Done, Set, Stored};
 use crate::v1::{
     ApplyRequest, ApplyResponse, DeleteRequest, Document, Failure, Problems, ResourceQuery, ResourceView, Resources,

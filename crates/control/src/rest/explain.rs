@@ -12,7 +12,7 @@ use translate::explain::caller as caller_of;
 
 use super::documents::{apply_set, stopping};
 use super::{Answer, Shared, body, failure};
-use crate::access::Caller;
+use crate::callers::Caller;
 use crate::explain::{answer, question};
 use crate::patches::Patcher;
 use crate::push::Proxies;

@@ -17,8 +17,8 @@ use transport::PeerCredentials;
 
 use super::routes::Route;
 use super::{Parts, Refused, failure};
-use crate::access::{Caller, Denied, Unknown};
 use crate::audit::Author;
+use crate::callers::{Caller, Denied, Unknown};
 use crate::doors::ApiListener;
 use crate::v1::{AuditEntry, Role};
 

@@ -11,9 +11,9 @@ use http::StatusCode;
 use translate::Starting;
 
 use super::{Answer, Parts, Peer, Refused, Shared, body, failure};
-use crate::access::Caller;
 use crate::audit::Author;
 use crate::authority::{BOOTSTRAP_TTL, Refusal};
+use crate::callers::Caller;
 use crate::v1::{Bootstrap, BootstrapRequest, JoinTokenList, Removed, Start, StartRequest, TokenRequest, TrustBundle};
 
 /// The life of a token for another machine, unless asked otherwise, and the longest.

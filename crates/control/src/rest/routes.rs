@@ -8,8 +8,8 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
-use super::{Parts, access, audit, documents, explain, gate, join, status};
-use crate::access::Right;
+use super::{Parts, audit, documents, explain, gate, join, status, users};
+use crate::callers::Right;
 
 /// A call.
 pub struct Route {
@@ -42,20 +42,20 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/status", Read, || get(status::status)),
     route(Method::GET, "/v1/proxies/{node}/config", Read, || get(status::config)),
     route(Method::GET, "/v1/version", Read, || get(status::version)),
-    route(Method::GET, "/v1/whoami", Read, || get(access::whoami)),
+    route(Method::GET, "/v1/whoami", Read, || get(users::whoami)),
     route(Method::GET, "/v1/trust-bundle", Read, || get(join::trust_bundle)),
     route(Method::POST, "/v1/start", Read, || post(join::start)),
     route(Method::POST, "/v1/bootstrap", Administer, || post(join::bootstrap)),
     route(Method::POST, "/v1/tokens", Administer, || post(join::token)),
     route(Method::GET, "/v1/tokens", Administer, || get(join::tokens)),
     route(Method::DELETE, "/v1/tokens/{id}", Administer, || delete(join::revoke)),
-    route(Method::GET, "/v1/users", Administer, || get(access::users)),
-    route(Method::POST, "/v1/users/{name}", Administer, || post(access::add)),
-    route(Method::PUT, "/v1/users/{name}", Administer, || put(access::set)),
-    route(Method::DELETE, "/v1/users/{name}", Administer, || delete(access::remove)),
-    route(Method::POST, "/v1/users/{name}/tokens", Administer, || post(access::issue)),
-    route(Method::GET, "/v1/user-tokens", Administer, || get(access::tokens)),
-    route(Method::DELETE, "/v1/user-tokens/{id}", Administer, || delete(access::revoke)),
+    route(Method::GET, "/v1/users", Administer, || get(users::users)),
+    route(Method::POST, "/v1/users/{name}", Administer, || post(users::add)),
+    route(Method::PUT, "/v1/users/{name}", Administer, || put(users::set)),
+    route(Method::DELETE, "/v1/users/{name}", Administer, || delete(users::remove)),
+    route(Method::POST, "/v1/users/{name}/tokens", Administer, || post(users::issue)),
+    route(Method::GET, "/v1/user-tokens", Administer, || get(users::tokens)),
+    route(Method::DELETE, "/v1/user-tokens/{id}", Administer, || delete(users::revoke)),
     route(Method::GET, "/v1/audit", Read, || get(audit::entries)),
     route(Method::GET, "/v1/audit/verdict", Read, || get(audit::verdict)),
 ];

@@ -1,7 +1,7 @@
 //! The control plane from outside: over its Unix socket, and over TLS with proxies that run only the xDS session.
 #![allow(missing_docs)]
 
-mod access;
+mod callers;
 mod doors;
 mod fake;
 mod leaks;

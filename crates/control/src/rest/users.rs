@@ -8,7 +8,7 @@ use axum::extract::{Json, Path, State};
 use http::StatusCode;
 
 use super::{Answer, Refused, Shared, body, failure};
-use crate::access::{Caller, UserError};
+use crate::callers::{Caller, UserError};
 use crate::v1::{IssuedToken, Removed, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Whoami};
 
 type Me = Extension<Caller>;
