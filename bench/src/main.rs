@@ -2,10 +2,11 @@
 //!
 //! Reads top-down: [`options`] is what people type, [`scenario`] the table of what is measured, [`peer`] sets a proxy up for
 //! it, [`measure`] runs it, [`report`] prints it. Below stand [`load`] and [`origin`] over [`wire`], and [`process`] and
-//! [`machine`] over the system. [`control`] is apart: the control plane under changes, with proxies that are simulated. Everything runs on loopback, and every process that it starts ends with it.
+//! [`machine`] over the system. [`access`] asks the model alone, without a proxy. [`control`] is apart: the control plane under changes, with proxies that are simulated. Everything runs on loopback, and every process that it starts ends with it.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people; progress goes to stderr")]
 
+mod access;
 mod control;
 mod figures;
 mod flame;
@@ -41,6 +42,9 @@ fn run(plan: &options::Plan) -> anyhow::Result<()> {
         for scenario in &plan.scenarios {
             println!("{:<16} {}", scenario.name, scenario.title);
         }
+        if plan.access {
+            println!("{:<16} {}", access::NAME, access::TITLE);
+        }
         if plan.control.is_some() {
             println!("{:<16} {}", control::NAME, control::TITLE);
         }
@@ -51,6 +55,9 @@ fn run(plan: &options::Plan) -> anyhow::Result<()> {
     machine::raise_file_limit()?;
     machine::pin_to(&plan.cores.load)?;
     let mut report = measure::all(plan, &stop)?;
+    if plan.access {
+        report.access = Some(access::measure(&stop)?);
+    }
     if let Some(sizes) = &plan.control {
         report.control = Some(control::measure(plan, sizes, &stop)?);
     }

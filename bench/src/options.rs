@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 
+use crate::access;
 use crate::control::{self, Sizes};
 use crate::machine::Cores;
 use crate::scenario::{self, Peer, Scenario};
@@ -84,6 +85,8 @@ pub struct Options {
 pub struct Plan {
     /// What is measured.
     pub scenarios: Vec<Scenario>,
+    /// Decisions by rules of access are measured.
+    pub access: bool,
     /// What is measured of the control plane, if anything.
     pub control: Option<Sizes>,
     /// Whom.
@@ -162,6 +165,7 @@ impl Options {
         }
         Ok(Plan {
             scenarios,
+            access: mode == Mode::Compare && (names.is_empty() || names.iter().any(|name| name == access::NAME)),
             mode,
             control,
             peers,
@@ -207,8 +211,8 @@ impl Options {
 
 fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
     for name in names {
-        if name != control::NAME && !scenario::ALL.iter().any(|s| s.name == name) {
-            let known: Vec<&str> = scenario::ALL.iter().map(|s| s.name).chain([control::NAME]).collect();
+        if ![control::NAME, access::NAME].contains(&name.as_str()) && !scenario::ALL.iter().any(|s| s.name == name) {
+            let known: Vec<&str> = scenario::ALL.iter().map(|s| s.name).chain([access::NAME, control::NAME]).collect();
             bail!("--scenario {name}: there is none of that name; expected one of {}", known.join(", "));
         }
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::access::AccessReport;
 use crate::control::ControlReport;
 use crate::figures::{Samples, Verdict};
 use crate::machine::Machine;
@@ -32,6 +33,8 @@ pub struct Report {
     pub peers: Vec<PeerFound>,
     /// What was measured.
     pub scenarios: Vec<ScenarioReport>,
+    /// Decisions by rules of access, if they were measured.
+    pub access: Option<AccessReport>,
     /// The control plane, if it was measured.
     pub control: Option<ControlReport>,
 }
@@ -167,6 +170,7 @@ impl Report {
             seconds: window.as_secs_f64(),
             peers: Vec::new(),
             scenarios: Vec::new(),
+            access: None,
             control: None,
         }
     }
@@ -181,6 +185,7 @@ impl Report {
             text.push_str(&format!("\n{}: {}\n{}\n", scenario.name, scenario.title, scenario.table()));
             scenario.notes().iter().for_each(|note| text.push_str(&format!("  {note}\n")));
         }
+        text.extend(self.access.iter().map(AccessReport::text));
         text.extend(self.control.iter().map(ControlReport::text));
         text
     }
@@ -198,6 +203,7 @@ impl Report {
             text.push_str(&format!("{}\n\n", scenario.table()));
             scenario.notes().iter().for_each(|note| text.push_str(&format!("* {note}\n")));
         }
+        text.extend(self.access.iter().map(AccessReport::markdown));
         text.extend(self.control.iter().map(ControlReport::markdown));
         text
     }

@@ -1,5 +1,7 @@
 //! The list itself, a file for each of its parts.
 
+mod access;
+mod authority;
 mod basic;
 mod clients;
 mod disk;
@@ -22,6 +24,7 @@ pub fn all() -> Vec<Check> {
         basic::checks(),
         routing::checks(),
         identity::checks(),
+        access::checks(),
         input::checks(),
         disk::checks(),
         malformed::checks(),
@@ -30,6 +33,7 @@ pub fn all() -> Vec<Check> {
         rolling::checks(),
         clients::checks(),
         envoy::checks(),
+        authority::checks(),
         program::checks(),
         end::checks(),
     ]

@@ -42,6 +42,8 @@ pub enum Inside {
     Download { host: String, bytes: u64 },
     /// Sends noise to a TCP echo server and reads it back.
     Echo { host: String, bytes: u64 },
+    /// Sends requests (a JSON list of method, path and headers) and prints status and body of each answer.
+    Ask { host: String, requests: String },
 }
 
 /// Runs one.
@@ -51,6 +53,7 @@ pub async fn run(part: Inside) -> Result<()> {
         Inside::Upload { host, bytes } => upload(&host, bytes).await,
         Inside::Download { host, bytes } => download(&host, bytes).await,
         Inside::Echo { host, bytes } => echo(&host, bytes).await,
+        Inside::Ask { host, requests } => ask(&host, &requests).await,
     }
 }
 
@@ -129,14 +132,37 @@ async fn download(host: &str, bytes: u64) -> Result<()> {
     unharmed(bytes, count, &hash.finalize())
 }
 
+async fn ask(host: &str, requests: &str) -> Result<()> {
+    let requests: Vec<serde_json::Value> = serde_json::from_str(requests).context("the requests")?;
+    let mut answers = Vec::new();
+    for request in requests {
+        let text = |key: &str| request[key].as_str().with_context(|| format!("no {key} in {request}"));
+        let mut head = Request::builder().method(text("method")?).uri(text("path")?).header("host", host);
+        let headers: Vec<(String, String)> = serde_json::from_value(request["headers"].clone())?;
+        for (name, value) in headers {
+            head = head.header(name, value);
+        }
+        let answer = send(host, head.body(noisy(0))?).await?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await?.to_bytes();
+        answers.push((status, String::from_utf8_lossy(&body).into_owned()));
+    }
+    println!("{}", serde_json::to_string(&answers)?);
+    Ok(())
+}
+
 async fn exchange(host: &str, request: Request<Noisy>) -> Result<Incoming> {
+    let answer = send(host, request).await?;
+    ensure!(answer.status() == 200, "{host}: status {}; expected 200", answer.status());
+    Ok(answer.into_body())
+}
+
+async fn send(host: &str, request: Request<Noisy>) -> Result<Response<Incoming>> {
     let stream = TcpStream::connect(host).await.with_context(|| host.to_owned())?;
     let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // How the connection ended is seen by the exchange.
     tokio::spawn(async move { drop(driver.await) });
-    let answer = sender.send_request(request).await.with_context(|| host.to_owned())?;
-    ensure!(answer.status() == 200, "{host}: status {}; expected 200", answer.status());
-    Ok(answer.into_body())
+    sender.send_request(request).await.with_context(|| host.to_owned())
 }
 
 async fn echo(host: &str, bytes: u64) -> Result<()> {

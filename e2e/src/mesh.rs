@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::bookinfo::{Seen, Visitor};
+use crate::inside;
 use crate::place::Place;
 use crate::poll;
 use crate::process::{self, Process, Said, log_path};
@@ -318,7 +319,7 @@ impl Mesh {
     }
 
     /// Starts a further workload in the mesh, which ends with it.
-    pub fn join(&mut self, service: &str, ports: &[&str], program: &str, arguments: &[&str]) -> Result<()> {
+    fn join(&mut self, service: &str, ports: &[&str], program: &str, arguments: &[&str]) -> Result<()> {
         let log = log_path(&self.logs(), &format!("{service}-sidecar")).display().to_string();
         let program = self.place.program(program).display().to_string();
         let ports = ports.iter().flat_map(|port| ["--port", port]);
@@ -330,6 +331,20 @@ impl Mesh {
     /// Has a workload been started under this name?
     pub fn has(&self, name: &str) -> bool {
         self.own.contains_key(name)
+    }
+
+    /// The workload `echo` is there, with every kind of port (see [`inside`]), and is ready.
+    pub async fn with_echo(&mut self) -> Result<()> {
+        if !self.has("echo") {
+            let ports = inside::ports();
+            let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+            self.join("echo", &ports, "e2e", &["inside", "serve"])?;
+        }
+        poll::until("the workload `echo` in `halcyon status`", START, async || {
+            ensure!(self.proxy("echo-v1").await?.ready, "it is not ready");
+            Ok(())
+        })
+        .await
     }
 
     /// `halcyon status -o json`
@@ -384,11 +399,29 @@ impl Mesh {
         answer["version"].as_u64().context("halcyon apply -o json names no version")
     }
 
-    /// Back to the rules with which it began: Bookinfo, its gateway, its subsets.
-    pub async fn clear(&self) -> Result<()> {
-        for kind in ["virtualservice", "destinationrule", "peerauthentication"] {
+    /// Applies rules that a check wrote itself, and waits as [`Mesh::apply`] does.
+    pub async fn apply_text(&self, name: &str, text: &str) -> Result<()> {
+        self.apply(&[self.place.write(name, text)?]).await
+    }
+
+    /// Deletes everything of these kinds.
+    pub async fn forget(&self, kinds: &[&str]) -> Result<()> {
+        for kind in kinds {
             self.halcyon(&["delete", kind, "--all", "--ignore-not-found"]).await?.good().context("halcyon delete")?;
         }
+        Ok(())
+    }
+
+    /// Back to the rules with which it began: Bookinfo, its gateway, its subsets.
+    pub async fn clear(&self) -> Result<()> {
+        self.forget(&[
+            "virtualservice",
+            "destinationrule",
+            "peerauthentication",
+            "authorizationpolicy",
+            "requestauthentication",
+        ])
+        .await?;
         self.apply(&["gateway.yaml", "destination-rules.yaml"].map(|name| self.place.rule(name))).await
     }
 }

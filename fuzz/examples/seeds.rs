@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use model::{Config, Locality};
 use translate::workload::reference;
-use translate::{Capture, InboundPort, Inputs, Node, Role, Workload, World};
+use translate::{Capture, GatewayEdge, InboundPort, Inputs, Node, Role, Workload, World};
+use transport::proxy_header::Version;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -100,13 +101,15 @@ fn client_hellos() -> Vec<Vec<u8>> {
 
 fn proxy_headers() -> Vec<Vec<u8>> {
     let at = |text: &str| text.parse::<SocketAddr>().expect("written here");
-    let encode = |from: &str, to: &str| transport::proxy_header::encode(at(from), at(to));
+    let encode = |version, from: &str, to: &str| transport::proxy_header::encode(version, Some((at(from), at(to))));
     vec![
         b"PROXY TCP4 192.0.2.1 198.51.100.2 1025 443\r\nGET".to_vec(),
         b"PROXY TCP6 ::1 ::2 1 65535\r\n".to_vec(),
         b"PROXY UNKNOWN ff ff 1 2\r\n".to_vec(),
-        encode("192.0.2.1:1025", "198.51.100.2:443"),
-        encode("[2001:db8::1]:1", "[2001:db8::2]:2"),
+        encode(Version::V1, "192.0.2.1:1025", "198.51.100.2:443"),
+        encode(Version::V2, "192.0.2.1:1025", "198.51.100.2:443"),
+        encode(Version::V2, "[2001:db8::1]:1", "[2001:db8::2]:2"),
+        transport::proxy_header::encode(Version::V2, None),
     ]
 }
 
@@ -120,7 +123,7 @@ fn http() -> Vec<&'static [u8]> {
         b"CONNECT a.example.org:443 HTTP/1.1\r\nhost: a.example.org:443\r\n\r\nbytes",
         b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\nHEAD http://a.example.org/x HTTP/1.1\r\nhost: b\r\n\r\n",
         // The preface, SETTINGS, HEADERS (GET / with Huffman-free literals), PING, WINDOW_UPDATE.
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x05\x01\x05\0\0\0\x01\x82\x86\x84\x41\x00\0\0\x08\x06\0\0\0\0\012345678\0\0\x04\x08\0\0\0\0\0\0\0\0\x09",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x05\x01\x05\0\0\0\x01\x82\x86\x84\x41\x00\0\0\x08\x06\0\0\0\0\x0012345678\0\0\x04\x08\0\0\0\0\0\0\0\0\x09",
         // The same with a body and trailers.
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\x07\x01\x04\0\0\0\x01\x83\x86\x84\x41\x02ab\0\0\x05\0\0\0\0\0\x01hello\0\0\x05\x01\x05\0\0\0\x01\x40\x01a\x01b",
     ]
@@ -143,7 +146,9 @@ fn answers() -> Vec<Vec<u8>> {
     ];
     let kinds = |answers: &[&[u8]], first: u8| -> Vec<Vec<u8>> {
         let methods = (0..4).map(|method| first | method << 1);
-        methods.flat_map(|how| answers.iter().map(move |answer| [&[how], *answer].concat()).collect::<Vec<_>>()).collect()
+        methods
+            .flat_map(|how| answers.iter().map(move |answer| [&[how], *answer].concat()).collect::<Vec<_>>())
+            .collect()
     };
     [kinds(&http1, 0), kinds(&http2, 1)].concat()
 }
@@ -173,7 +178,8 @@ fn resources(samples: &[String]) -> Vec<Vec<u8>> {
     let captured =
         Capture::Redirect { netns: "workload".into(), outbound: vec![SocketAddr::from(([127, 0, 0, 1], 15001))] };
     let sidecar = node(&first, Role::Sidecar { ports: vec![InboundPort { target: 9080, bind }], capture: captured });
-    let mut gateway = node(&first, Role::Gateway { bind: first.address, ports: [(80, 8080)].into() });
+    let edge = GatewayEdge::default();
+    let mut gateway = node(&first, Role::Gateway { bind: first.address, ports: [(80, 8080)].into(), edge });
     gateway.labels.insert("istio".to_owned(), "ingressgateway".to_owned());
     let configs = [translate::translate(&world, &sidecar), translate::translate(&world, &gateway)];
     configs.iter().flat_map(encoded).collect()
@@ -191,6 +197,7 @@ fn workload(app: &str, index: usize) -> Workload {
         ports: Default::default(),
         port_names: Default::default(),
         mesh_tls: true,
+        beside: Default::default(),
         weight: 1,
         locality: Locality::default(),
         implied_service: None,

@@ -143,7 +143,8 @@ fn resource(listener: Listener) -> Resource {
 
 /// A listener on loopback, without TLS.
 pub fn listener(port: u16, filter: NetworkFilter) -> Listener {
-    let chain = FilterChain { name: "outbound".into(), matches: ChainMatch::default(), tls: None, filter };
+    let chain =
+        FilterChain { name: "outbound".into(), matches: ChainMatch::default(), tls: None, access: Vec::new(), filter };
     Listener {
         name: "outbound".into(),
         address: loopback(port).into(),
@@ -240,6 +241,7 @@ fn mesh_listener(port: u16) -> Resource {
         name: "mesh".into(),
         matches: ChainMatch { transport: Some(TransportKind::Tls), ..ChainMatch::default() },
         tls: Some(tls),
+        access: Vec::new(),
         filter: NetworkFilter::Http(Box::new(http)),
     };
     Resource::Listener(Arc::new(Listener {

@@ -82,6 +82,9 @@ codes! {
     DuplicateResource "HAL0005" Error "a resource is written twice";
     UnknownPolicyHost "HAL0006" Warning "no service has the host of a ServicePolicy";
     EnvoyFilterPatchChangesNothing "HAL0007" Warning "a patch of an EnvoyFilter asks for what no proxy has, and changes nothing";
+    PolicyLocksOut "HAL0008" Warning "an AuthorizationPolicy of the root namespace refuses everybody everywhere";
+    PolicyNeverMet "HAL0009" Warning "a rule of an AuthorizationPolicy can never be met";
+    PolicyAsksForHttp "HAL0010" Warning "an AuthorizationPolicy asks for what connections of raw TCP do not have";
 }
 
 impl fmt::Display for Code {

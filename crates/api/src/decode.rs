@@ -132,7 +132,7 @@ pub(crate) fn one_of(names: &[&str]) -> String {
 }
 
 /// The candidate that `word` most likely stands for: letters' case and bars aside, at most a third of it mistyped.
-pub(crate) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let plain = |s: &str| s.chars().take(64).filter(|c| !matches!(c, '_' | '-')).collect::<String>().to_lowercase();
     let word = plain(word);
     let distance = |c: &str| {

@@ -229,6 +229,8 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Kind::WorkloadEntry => Spec::WorkloadEntry(spec_field(node, report)?),
         Kind::Sidecar => Spec::Sidecar(spec_field(node, report)?),
         Kind::PeerAuthentication => Spec::PeerAuthentication(optional_spec_field(node, report)?),
+        Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(optional_spec_field(node, report)?),
+        Kind::RequestAuthentication => Spec::RequestAuthentication(optional_spec_field(node, report)?),
         Kind::EnvoyFilter => Spec::EnvoyFilter(spec_field(node, report)?),
         Kind::WorkloadGroup => Spec::WorkloadGroup(spec_field(node, report)?),
         Kind::ProxyConfig => Spec::ProxyConfig(optional_spec_field(node, report)?),
@@ -258,6 +260,10 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Spec::WorkloadEntry(s) => report.field("spec", |r| s.check(r)),
         Spec::Sidecar(s) => report.field("spec", |r| s.check(meta, r)),
         Spec::PeerAuthentication(s) => report.field("spec", |r| s.check(r)),
+        Spec::AuthorizationPolicy(s) => {
+            report.field("spec", |r| s.check(meta.namespace.as_deref().unwrap_or_default(), r));
+        }
+        Spec::RequestAuthentication(s) => report.field("spec", |r| s.check(r)),
         Spec::EnvoyFilter(s) => report.field("spec", |r| s.check(r)),
         Spec::WorkloadGroup(s) => report.field("spec", |r| s.check(r)),
         Spec::ProxyConfig(s) => report.field("spec", |r| s.check(r)),

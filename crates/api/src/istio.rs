@@ -3,11 +3,13 @@
 //! Each file holds a kind; `check` beside it holds its rules. A rule is an error where Istio refuses the document or
 //! could not do what it says, a warning where Istio takes it but it most likely is not what was meant.
 
+mod authorization_policy;
 mod destination_rule;
 mod envoy_filter;
 mod gateway;
 mod mesh_config;
 mod peer_authentication;
+mod request_authentication;
 mod rules;
 mod service_entry;
 mod sidecar;
@@ -15,11 +17,13 @@ mod virtual_service;
 mod workload_entry;
 mod workload_group;
 
+pub use authorization_policy::*;
 pub use destination_rule::*;
 pub use envoy_filter::*;
 pub use gateway::*;
 pub use mesh_config::*;
 pub use peer_authentication::*;
+pub use request_authentication::*;
 pub use service_entry::*;
 pub use sidecar::*;
 pub use virtual_service::*;

@@ -57,6 +57,7 @@ kinds! {
     EnvoyFilter "EnvoyFilter" "networking.istio.io" ["v1alpha3"], "envoyfilters" [], true Read;
 
     WorkloadGroup "WorkloadGroup" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "workloadgroups" ["wg"], true Read;
+    AuthorizationPolicy "AuthorizationPolicy" "security.istio.io" ["v1", "v1beta1"], "authorizationpolicies" ["ap"], true Read;
     ProxyConfig "ProxyConfig" "networking.istio.io" ["v1beta1", "v1"], "proxyconfigs" [], true Read;
     IstioOperator "IstioOperator" "install.istio.io" [], "istiooperators" ["iop"], true Read;
 
@@ -73,8 +74,7 @@ kinds! {
     Ingress "Ingress" "networking.k8s.io" ["v1"], "ingresses" ["ing"], true Read;
     IngressClass "IngressClass" "networking.k8s.io" ["v1"], "ingressclasses" [], false Read;
 
-    AuthorizationPolicy "AuthorizationPolicy" "security.istio.io" ["v1", "v1beta1"], "authorizationpolicies" ["ap"], true NotEnforced;
-    RequestAuthentication "RequestAuthentication" "security.istio.io" ["v1", "v1beta1"], "requestauthentications" ["ra"], true NotEnforced;
+    RequestAuthentication "RequestAuthentication" "security.istio.io" ["v1", "v1beta1"], "requestauthentications" ["ra"], true Read;
     Telemetry "Telemetry" "telemetry.istio.io" ["v1", "v1alpha1"], "telemetries" ["telemetry"], true NotEnforced;
     WasmPlugin "WasmPlugin" "extensions.istio.io" ["v1alpha1"], "wasmplugins" [], true NotEnforced;
     TrafficExtension "TrafficExtension" "extensions.istio.io" ["v1alpha1"], "trafficextensions" [], true NotEnforced;

@@ -40,7 +40,7 @@ pub mod traffic;
 pub mod yaml;
 
 pub use code::Code;
-pub use decode::{Bytes, IntOrString, Spanned, StringMatch, Tree, Unread};
+pub use decode::{Bytes, IntOrString, Spanned, StringMatch, Tree, Unread, nearest};
 pub use document::{Parsed, check_set, parse, parse_in};
 pub use kind::{Kind, Support};
 pub use meta::{DEFAULT_NAMESPACE, Meta, Origin, ResourceKey};

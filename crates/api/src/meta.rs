@@ -217,6 +217,10 @@ fn check_annotations(annotations: &BTreeMap<String, String>, report: &mut Report
             r.warning(format!("{} is not known, so requests go anywhere", quoted(value)))
                 .expected(format!("one of {}", DISTRIBUTIONS.join(", ")));
         }
+        if key == crate::istio::DRY_RUN && crate::istio::truth(value).is_none() {
+            r.warning(format!("{} is neither true nor false: the policy is enforced", quoted(value)))
+                .expected("`true` or `false`, in quotes");
+        }
         crate::traffic::check(key, value, r);
         if !is_label_key(key) {
             r.error(format!("{} is not the key of an annotation", quoted(key))).expected(LABEL_KEY);

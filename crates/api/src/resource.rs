@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 use crate::document;
 use crate::halcyon::{GeoRoute, ServicePolicy};
 use crate::istio::{
-    DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig, ServiceEntry, Sidecar,
-    VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
+    RequestAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{
@@ -54,10 +54,14 @@ pub enum Spec {
     Sidecar(Box<Sidecar>),
     /// Who must speak mutual TLS.
     PeerAuthentication(Box<PeerAuthentication>),
+    /// Which tokens are believed.
+    RequestAuthentication(Box<RequestAuthentication>),
     /// Changes to what proxies are sent.
     EnvoyFilter(Box<EnvoyFilter>),
     /// What proxies are started with.
     ProxyConfig(Box<ProxyConfig>),
+    /// Istio's rules on who may do what.
+    AuthorizationPolicy(Box<AuthorizationPolicy>),
     /// What is to be installed, with settings of the mesh.
     IstioOperator(Box<IstioOperator>),
     /// Our own: what a service asks of its clients.

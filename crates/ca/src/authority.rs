@@ -1,10 +1,6 @@
-//! The authority itself: issue, and rotate the root in three steps with no moment at which a proxy trusts too little.
-//!
-//! 1. [`Authority::prepare_rotation`]: a new root joins the bundle; the old one still signs. Wait until every proxy has it.
-//! 2. [`Authority::activate_next`]: the new one signs, and its chain carries a certificate in which the old root vouches for
-//!    it, for those who missed step 1.
-//! 3. [`Authority::finish_rotation`]: when all leaves of the old root are out of date, it leaves the bundle.
+//! The authority itself: what it holds, and issuing. Its exchange is `rotation`'s.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base::{SpiffeId, TrustDomain};
@@ -19,7 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::key::{Key, KeyError};
 use crate::request::{self, CsrError};
-use crate::state::{CaState, Loaded, Signer, StateError, is_signed, pem, validity};
+use crate::state::{CaState, Loaded, NextState, Retiring, RetiringState, Signer, StateError, Successor, pem, validity};
 use crate::validity::BACK_DATE;
 
 /// The longest life of a leaf unless set otherwise: 90 days, as in Istio.
@@ -27,13 +23,15 @@ pub const MAX_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
 /// The life of a root: 10 years, as in Istio.
 const ROOT_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// The authority of one trust domain.
+/// The authority of one trust domain. A clone shares the keys.
+#[derive(Clone)]
 pub struct Authority {
     trust_domain: TrustDomain,
-    /// The bundle, oldest first.
-    roots: Vec<CertificateDer<'static>>,
-    signer: Signer,
-    next: Option<Signer>,
+    /// The bundle: the root above the signer first.
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+    pub(crate) signer: Arc<Signer>,
+    pub(crate) next: Option<Arc<Successor>>,
+    pub(crate) retiring: Option<Arc<Retiring>>,
     max_ttl: Duration,
 }
 
@@ -77,23 +75,6 @@ pub enum IssueError {
     Signing(String),
 }
 
-/// Why a step of the rotation is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RotationError {
-    /// A successor is there already.
-    #[error("root rotation: a new root is prepared already; activate it before another one is made")]
-    AlreadyPrepared,
-    /// No successor is there.
-    #[error("root rotation: no new root is prepared; prepare one, and wait until every proxy has it")]
-    NotPrepared,
-    /// Leaves of the old root may still be in use.
-    #[error("root rotation: certificates of the old root may still be in use; wait {0:?} more")]
-    TooEarly(Duration),
-    /// A key or certificate could not be made.
-    #[error("root rotation: {0}")]
-    Make(String),
-}
-
 /// What a root is for at this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootState {
@@ -101,7 +82,9 @@ pub enum RootState {
     Next,
     /// The signing certificate leads to it.
     Active,
-    /// Trusted for the certificates that it signed earlier, or because the operator put it into the bundle.
+    /// Trusted for the certificates that it signed earlier, until the rotation is finished.
+    Retiring,
+    /// Trusted because the operator put it into the bundle.
     Trusted,
 }
 
@@ -125,7 +108,8 @@ impl Authority {
     /// [`KeyError::Generate`] if the system gives no randomness.
     pub fn create(trust_domain: TrustDomain, now: SystemTime) -> Result<Self, KeyError> {
         let signer = new_root(&trust_domain, now)?;
-        Ok(Self { trust_domain, roots: vec![signer.cert.clone()], signer, next: None, max_ttl: MAX_TTL })
+        let roots = vec![signer.cert.clone()];
+        Ok(Self { trust_domain, roots, signer: Arc::new(signer), next: None, retiring: None, max_ttl: MAX_TTL })
     }
 
     /// The authority of a state at rest, made here or by the operator.
@@ -133,8 +117,8 @@ impl Authority {
     /// # Errors
     /// [`StateError`], with the file that is wrong.
     pub fn load(trust_domain: TrustDomain, state: &CaState, now: SystemTime) -> Result<Self, StateError> {
-        let Loaded { roots, signer, next } = state.check(now)?;
-        Ok(Self { trust_domain, roots, signer, next, max_ttl: MAX_TTL })
+        let Loaded { roots, signer, next, retiring } = state.check(now)?;
+        Ok(Self { trust_domain, roots, signer, next, retiring, max_ttl: MAX_TTL })
     }
 
     /// The state to be kept. Holds the private keys.
@@ -144,7 +128,16 @@ impl Authority {
             ca_cert: pem(&self.signer.cert),
             ca_key: self.signer.issuer.key().serialize_pem(),
             cert_chain: self.signer.chain.iter().map(pem).collect(),
-            next: self.next.as_ref().map(|next| (pem(&next.cert), next.issuer.key().serialize_pem())),
+            next: self.next.as_ref().map(|next| NextState {
+                ca_cert: pem(&next.signer.cert),
+                ca_key: next.signer.issuer.key().serialize_pem(),
+                cert_chain: next.signer.chain.iter().map(pem).collect(),
+                root_cert: next.roots.iter().map(pem).collect(),
+            }),
+            retiring: self.retiring.as_ref().map(|retiring| RetiringState {
+                root_cert: retiring.roots.iter().map(pem).collect(),
+                cert_chain: retiring.bridge.iter().map(pem).collect(),
+            }),
         }
     }
 
@@ -188,7 +181,7 @@ impl Authority {
         Ok(Issued { chain, not_before, not_after, serial: hex(&serial) })
     }
 
-    /// The roots to be trusted, in PEM, oldest first.
+    /// The roots to be trusted, in PEM; the first is the one above what is issued now.
     pub fn bundle(&self) -> Vec<String> {
         self.roots.iter().map(pem).collect()
     }
@@ -203,98 +196,37 @@ impl Authority {
         self.signer.not_after
     }
 
-    /// Has the last fifth of the signing certificate's life begun? Then it is time for [`Authority::prepare_rotation`].
+    /// Has the last fifth of the signing certificate's life begun? Then it is time for [`Authority::prepare`].
     pub fn is_due_for_rotation(&self, now: SystemTime) -> bool {
         let life = self.signer.not_after.duration_since(self.signer.not_before).unwrap_or_default();
         now + life / 5 >= self.signer.not_after
     }
 
-    /// Step 1: makes a new root and adds it to the bundle.
-    ///
-    /// # Errors
-    /// [`RotationError`].
-    pub fn prepare_rotation(&mut self, now: SystemTime) -> Result<(), RotationError> {
-        if self.next.is_some() {
-            return Err(RotationError::AlreadyPrepared);
-        }
-        let next = new_root(&self.trust_domain, now).map_err(|e| RotationError::Make(e.to_string()))?;
-        self.roots.push(next.cert.clone());
-        self.next = Some(next);
-        Ok(())
+    /// Is the signer a root that was made here, or by the operator as such? Then a successor can be made here too.
+    pub fn is_self_signed(&self) -> bool {
+        self.roots.contains(&self.signer.cert)
     }
 
-    /// Step 2: the new root signs from now on. Every proxy should have the new bundle before; for one that missed it, the
-    /// chain carries the new root as vouched for by the old one.
-    ///
-    /// # Errors
-    /// [`RotationError`].
-    pub fn activate_next(&mut self, now: SystemTime) -> Result<(), RotationError> {
-        let mut next = self.next.take().ok_or(RotationError::NotPrepared)?;
-        match self.cross_sign(&next, now) {
-            Ok(cross) => {
-                next.chain = std::iter::once(cross).chain(self.intermediates().cloned()).collect();
-                self.signer = next;
-                Ok(())
-            }
-            Err(error) => {
-                self.next = Some(next);
-                Err(error)
-            }
-        }
-    }
-
-    /// Step 3: the roots that vouched for the active one leave the bundle. Roots that the operator put there stay.
-    /// Without a step 2 before it, nothing happens.
-    ///
-    /// # Errors
-    /// [`RotationError::TooEarly`] while a leaf of the old root may still live, that is until the longest life of a leaf
-    /// after step 2; [`RotationError::AlreadyPrepared`] in the middle of another rotation.
-    pub fn finish_rotation(&mut self, now: SystemTime) -> Result<(), RotationError> {
-        if self.next.is_some() {
-            return Err(RotationError::AlreadyPrepared);
-        }
-        let cross = self.signer.chain.first().filter(|_| self.roots.contains(&self.signer.cert));
-        let Some((made, _)) = cross.and_then(validity) else { return Ok(()) };
-        // Step 2 left its time in the certificate that it made.
-        let safe = made + BACK_DATE + self.max_ttl;
-        match safe.duration_since(now) {
-            Ok(wait) if !wait.is_zero() => return Err(RotationError::TooEarly(wait)),
-            _ => {}
-        }
-        let signer = &self.signer;
-        self.roots.retain(|root| *root == signer.cert || !signer.chain.iter().any(|cert| is_signed(cert, root)));
-        self.signer.chain.clear();
-        Ok(())
+    /// The fingerprint of the root above what is issued now.
+    pub fn root(&self) -> String {
+        hex(&Sha256::digest(&self.roots[0]))
     }
 
     /// What a leaf's chain carries above the leaf.
-    fn intermediates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+    pub(crate) fn intermediates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         let signer = Some(&self.signer.cert).filter(|cert| !self.roots.contains(cert));
-        signer.into_iter().chain(&self.signer.chain)
-    }
-
-    fn cross_sign(&self, next: &Signer, now: SystemTime) -> Result<CertificateDer<'static>, RotationError> {
-        let failed = |e: rcgen::Error| RotationError::Make(e.to_string());
-        let (_, x509) =
-            X509Certificate::from_der(&next.cert).map_err(|_| RotationError::Make("unreadable root".to_owned()))?;
-        let name = x509.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default();
-        let mut params = root(&self.trust_domain, name, &serial(), now).map_err(failed)?;
-        params.not_after = self.signer.not_after.min(next.not_after).into();
-        params.use_authority_key_identifier_extension = true;
-        let cert = params.signed_by(next.issuer.key(), &self.signer.issuer).map_err(failed)?;
-        Ok(cert.der().clone())
+        let bridge = self.retiring.iter().flat_map(|retiring| &retiring.bridge);
+        signer.into_iter().chain(&self.signer.chain).chain(bridge)
     }
 
     fn view(&self, root: &CertificateDer<'_>) -> Option<RootView> {
         let (_, x509) = X509Certificate::from_der(root).ok()?;
-        let top = self.signer.chain.last().unwrap_or(&self.signer.cert);
-        let issuer = X509Certificate::from_der(top).ok()?.1.issuer().to_string();
-        let state = if self.next.as_ref().is_some_and(|next| next.cert == *root) {
+        let state = if self.next.as_ref().is_some_and(|next| next.roots[0] == *root) {
             RootState::Next
-        } else if self.signer.cert == *root
-            || (!self.roots.contains(&self.signer.cert) && issuer == x509.subject().to_string())
-        {
+        } else if self.roots[0] == *root {
             RootState::Active
+        } else if self.retiring.as_ref().is_some_and(|retiring| retiring.roots.contains(root)) {
+            RootState::Retiring
         } else {
             RootState::Trusted
         };
@@ -311,7 +243,7 @@ impl std::fmt::Debug for Authority {
 }
 
 /// A root of our own making. Each has its own name, since some verifiers look issuers up by name alone.
-fn new_root(trust_domain: &TrustDomain, now: SystemTime) -> Result<Signer, KeyError> {
+pub(crate) fn new_root(trust_domain: &TrustDomain, now: SystemTime) -> Result<Signer, KeyError> {
     let failed = |e: rcgen::Error| KeyError::Generate(e.to_string());
     let key = Key::generate()?.into_pair();
     let serial = serial();
@@ -364,16 +296,15 @@ fn leaf(
     Ok(params)
 }
 
-/// 127 random bits and a leading zero: positive, as RFC 5280 asks, and never zero in practice or in fact.
-fn serial() -> [u8; 16] {
+/// 126 random bits behind `01`: positive, as RFC 5280 asks, and of one length, so that it is written alike everywhere.
+pub(crate) fn serial() -> [u8; 16] {
     let mut serial: [u8; 16] = rand::random();
-    serial[0] &= 0x7f;
-    serial[15] |= 1;
+    serial[0] = serial[0] & 0x3f | 0x40;
     serial
 }
 
 /// X.509 knows no parts of a second.
-fn whole_seconds(time: SystemTime) -> SystemTime {
+pub(crate) fn whole_seconds(time: SystemTime) -> SystemTime {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }

@@ -7,6 +7,8 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::sealed;
+
 /// Why a key or a request could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -38,6 +40,8 @@ impl Key {
     /// [`KeyError::Parse`].
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| KeyError::Parse(e.to_string()))?;
+        // What is written again later is called PKCS #8, and so has to be that.
+        let der = sealed::pkcs8(der).map_err(|e| KeyError::Parse(e.to_string()))?;
         KeyPair::try_from(&der).map(Self).map_err(|e| KeyError::Parse(e.to_string()))
     }
 
@@ -83,6 +87,19 @@ mod tests {
         let pem = key.secret_pem();
         assert_eq!(Key::from_pem(&pem).unwrap().secret_pem(), pem);
         assert_eq!(format!("{key:?}"), "Key(secret)");
+        // As OpenSSL's older commands write them.
+        for (old, pem) in [
+            ("RSA PRIVATE KEY", include_str!("key/rsa.pem")),
+            ("EC PRIVATE KEY", include_str!("key/ec.pem")),
+            ("EC PRIVATE KEY", include_str!("key/ec384.pem")),
+        ] {
+            assert!(pem.contains(old));
+            let key = Key::from_pem(pem).unwrap();
+            let again = Key::from_pem(&key.secret_pem()).unwrap();
+            let public = |key: &Key| rcgen::PublicKeyData::subject_public_key_info(key.pair());
+            assert_eq!(public(&again), public(&key));
+            assert!(key.secret_pem().starts_with("-----BEGIN PRIVATE KEY-----"));
+        }
         for bad in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
             assert!(matches!(Key::from_pem(bad), Err(KeyError::Parse(_))));
         }

@@ -18,16 +18,22 @@
 
 mod authority;
 mod key;
+mod ledger;
 mod request;
+mod rotation;
+mod sealed;
 mod state;
 mod store;
 mod token;
 mod validity;
 
-pub use authority::{Authority, IssueError, Issued, MAX_TTL, RootState, RootView, RotationError};
+pub use authority::{Authority, IssueError, Issued, MAX_TTL, RootState, RootView};
 pub use key::{Key, KeyError};
+pub use ledger::{Leaf, Ledger};
 pub use request::{CsrError, requested_identities};
-pub use state::{CaState, StateError};
+pub use rotation::{Import, Phase, RotationError, leads_to};
+pub use sealed::{Passphrase, SealError, is_sealed, open as open_key, seal as seal_key};
+pub use state::{CaState, NextState, RetiringState, StateError};
 pub use store::{DirStore, KeyStore, StoreError};
 pub use token::{Entry, Grant, REMEMBERED, RedeemError, Token, TokenBook, TokenState};
 pub use validity::{BACK_DATE, is_expired, renewal_time};

@@ -1,6 +1,7 @@
 //! What an authority consists of at rest, as PEM texts in the layout of Istio's `cacerts`, and the check when it is loaded.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -24,8 +25,45 @@ pub struct CaState {
     /// `cert-chain.pem`: what leads from `ca_cert` to a root, without the root. May be empty, and may repeat `ca_cert`
     /// and roots, as Istio's does.
     pub cert_chain: String,
-    /// `next-ca-cert.pem` and `next-ca-key.pem`: the successor, while a rotation is prepared.
-    pub next: Option<(String, String)>,
+    /// The successor, while a rotation is prepared.
+    pub next: Option<NextState>,
+    /// What is still trusted of the predecessor, until a rotation is finished.
+    pub retiring: Option<RetiringState>,
+}
+
+/// A successor at rest.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NextState {
+    /// `next-ca-cert.pem`: the certificate that will sign.
+    pub ca_cert: String,
+    /// `next-ca-key.pem`: its key.
+    pub ca_key: String,
+    /// `next-cert-chain.pem`: what leads from it to its root, without the root. May be empty.
+    pub cert_chain: String,
+    /// `next-root-cert.pem`: its roots, all of which are trusted already.
+    pub root_cert: String,
+}
+
+/// What is left of a predecessor.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RetiringState {
+    /// `retiring-root-cert.pem`: roots of the bundle that leave it when the rotation is finished.
+    pub root_cert: String,
+    /// `retiring-cert-chain.pem`: the certificate in which the predecessor vouches for the authority, and what leads from
+    /// it to a retiring root. Empty where nobody needs it.
+    pub cert_chain: String,
+}
+
+impl fmt::Debug for NextState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NextState(secret)")
+    }
+}
+
+impl fmt::Debug for RetiringState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RetiringState")
+    }
 }
 
 impl fmt::Debug for CaState {
@@ -66,9 +104,23 @@ pub enum StateError {
         "ca-cert.pem: no way from it to a root; expected it, or the last certificate of cert-chain.pem, to be signed by one in root-cert.pem"
     )]
     NoPath,
+    /// A root above the certificate allows fewer authorities below it than there are.
+    #[error(
+        "{file}: `{subject}` allows {allowed} authorities below it, and there are {below}; expected a longer path length: use an intermediate that was issued by it directly, or have it issued anew"
+    )]
+    PathLength {
+        /// The file that it stands in.
+        file: &'static str,
+        /// Whose constraint it is.
+        subject: String,
+        /// How many it allows.
+        allowed: u32,
+        /// How many there are.
+        below: u32,
+    },
     /// The successor is no root of the bundle, so nobody would believe it.
     #[error(
-        "next-ca-cert.pem: it is not in root-cert.pem; expected a prepared root to be trusted already: remove next-ca-cert.pem and next-ca-key.pem, and prepare the rotation anew"
+        "next-root-cert.pem: it is not in root-cert.pem; expected a prepared root to be trusted already: remove the files that begin with `next-`, and prepare the rotation anew"
     )]
     NextNotTrusted,
 }
@@ -83,40 +135,100 @@ pub(crate) struct Signer {
     pub(crate) not_after: SystemTime,
 }
 
-const CA_FILES: (&str, &str) = ("ca-cert.pem", "ca-key.pem");
-const NEXT_FILES: (&str, &str) = ("next-ca-cert.pem", "next-ca-key.pem");
-
-/// Roots, signer and successor of a state that holds together.
-pub(crate) struct Loaded {
+/// A signer that takes over later, and its roots: the one that it leads to first.
+pub(crate) struct Successor {
+    pub(crate) signer: Arc<Signer>,
     pub(crate) roots: Vec<CertificateDer<'static>>,
-    pub(crate) signer: Signer,
-    pub(crate) next: Option<Signer>,
+}
+
+/// What is left of a predecessor.
+pub(crate) struct Retiring {
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+    /// From the authority's certificate, as the predecessor signed it, to a retiring root.
+    pub(crate) bridge: Vec<CertificateDer<'static>>,
+}
+
+/// The names of a signer's files.
+struct Files {
+    cert: &'static str,
+    key: &'static str,
+    chain: &'static str,
+    roots: &'static str,
+}
+
+const CURRENT: Files =
+    Files { cert: "ca-cert.pem", key: "ca-key.pem", chain: "cert-chain.pem", roots: "root-cert.pem" };
+const NEXT: Files = Files {
+    cert: "next-ca-cert.pem",
+    key: "next-ca-key.pem",
+    chain: "next-cert-chain.pem",
+    roots: "next-root-cert.pem",
+};
+const RETIRING: Files = Files { cert: "", key: "", chain: "retiring-cert-chain.pem", roots: "retiring-root-cert.pem" };
+
+/// A state that holds together.
+pub(crate) struct Loaded {
+    /// The bundle: the root of the signer first.
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+    pub(crate) signer: Arc<Signer>,
+    pub(crate) next: Option<Arc<Successor>>,
+    pub(crate) retiring: Option<Arc<Retiring>>,
 }
 
 impl CaState {
     pub(crate) fn check(&self, now: SystemTime) -> Result<Loaded, StateError> {
-        let roots = certificates(&self.root_cert, "root-cert.pem")?;
-        for root in &roots {
-            check_authority(root, "root-cert.pem", None)?;
-        }
-        let mut signer = Signer::load(&self.ca_cert, &self.ca_key, CA_FILES, now)?;
-        if !self.cert_chain.trim().is_empty() {
-            let mut chain = certificates(&self.cert_chain, "cert-chain.pem")?;
-            chain.retain(|cert| *cert != signer.cert && !roots.contains(cert));
-            signer.chain = chain;
-        }
-        if !leads_to_root(&signer, &roots) {
-            return Err(StateError::NoPath);
-        }
+        let texts = [&self.ca_cert, &self.ca_key, &self.cert_chain, &self.root_cert];
+        let Successor { signer, roots } = successor(texts, &CURRENT, now, false)?;
         let next = match &self.next {
             None => None,
-            Some((cert, key)) => Some(Signer::load(cert, key, NEXT_FILES, now)?),
+            Some(next) => {
+                let texts = [&next.ca_cert, &next.ca_key, &next.cert_chain, &next.root_cert];
+                Some(Arc::new(successor(texts, &NEXT, now, false)?))
+            }
         };
-        if next.as_ref().is_some_and(|next| !roots.contains(&next.cert)) {
+        if next.as_ref().is_some_and(|next| !next.roots.iter().all(|root| roots.contains(root))) {
             return Err(StateError::NextNotTrusted);
         }
-        Ok(Loaded { roots, signer, next })
+        let retiring = match &self.retiring {
+            None => None,
+            Some(retiring) => Some(Arc::new(Retiring {
+                roots: certificates(&retiring.root_cert, RETIRING.roots)?,
+                bridge: maybe_certificates(&retiring.cert_chain, RETIRING.chain)?,
+            })),
+        };
+        Ok(Loaded { roots, signer, next, retiring })
     }
+
+    /// The signer and roots of files that an operator gives, checked in full: every certificate on the way to the root is
+    /// one of an authority, in date, and allows as many below it as there are.
+    pub(crate) fn check_import(&self, now: SystemTime) -> Result<Successor, StateError> {
+        let texts = [&self.ca_cert, &self.ca_key, &self.cert_chain, &self.root_cert];
+        successor(texts, &CURRENT, now, true)
+    }
+}
+
+fn successor(
+    [cert, key, chain, roots]: [&String; 4],
+    files: &Files,
+    now: SystemTime,
+    in_full: bool,
+) -> Result<Successor, StateError> {
+    let mut roots = certificates(roots, files.roots)?;
+    for root in &roots {
+        check_authority(root, files.roots, None)?;
+    }
+    let mut signer = Signer::load(cert, key, files, now)?;
+    let mut chain = maybe_certificates(chain, files.chain)?;
+    chain.retain(|cert| *cert != signer.cert && !roots.contains(cert));
+    signer.chain = chain;
+    let path = path_to_root(&signer, &roots).ok_or(StateError::NoPath)?;
+    if in_full {
+        check_path(&path, files, now)?;
+    }
+    let root = path[path.len() - 1].clone();
+    roots.retain(|other| *other != root);
+    roots.insert(0, root);
+    Ok(Successor { signer: Arc::new(signer), roots })
 }
 
 impl Signer {
@@ -126,12 +238,8 @@ impl Signer {
         Some(Self { cert, chain: Vec::new(), issuer, not_before, not_after })
     }
 
-    fn load(
-        cert: &str,
-        key: &str,
-        (cert_file, key_file): (&'static str, &'static str),
-        now: SystemTime,
-    ) -> Result<Self, StateError> {
+    fn load(cert: &str, key: &str, files: &Files, now: SystemTime) -> Result<Self, StateError> {
+        let (cert_file, key_file) = (files.cert, files.key);
         let cert = certificates(cert, cert_file)?.swap_remove(0);
         check_authority(&cert, cert_file, Some(now))?;
         let key = Key::from_pem(key).map_err(|e| StateError::Key(key_file, e))?;
@@ -160,20 +268,52 @@ fn check_authority(cert: &CertificateDer<'_>, file: &'static str, now: Option<Sy
     }
 }
 
-/// Follows issuers from the signer through its chain, checking signatures.
-fn leads_to_root(signer: &Signer, roots: &[CertificateDer<'_>]) -> bool {
-    let mut current = &signer.cert;
+/// Follows issuers from the signer through its chain, checking signatures: the signer first, the root last.
+fn path_to_root(signer: &Signer, roots: &[CertificateDer<'static>]) -> Option<Vec<CertificateDer<'static>>> {
+    let mut path = vec![signer.cert.clone()];
     // Every step uses one certificate of the chain; more steps would be a circle.
     for _ in 0..=signer.chain.len() {
-        if roots.iter().any(|root| root == current || is_signed(current, root)) {
-            return true;
+        let current = &path[path.len() - 1];
+        if roots.contains(current) {
+            return Some(path);
         }
-        match signer.chain.iter().find(|issuer| *issuer != current && is_signed(current, issuer)) {
-            Some(issuer) => current = issuer,
-            None => return false,
+        if let Some(root) = roots.iter().find(|root| is_signed(current, root)) {
+            path.push(root.clone());
+            return Some(path);
+        }
+        let issuer = signer.chain.iter().find(|issuer| !path.contains(issuer) && is_signed(current, issuer))?;
+        path.push(issuer.clone());
+    }
+    None
+}
+
+/// May the signer have another authority below it, as far as path lengths say?
+pub(crate) fn may_vouch(signer: &Signer, roots: &[CertificateDer<'static>]) -> bool {
+    let path = path_to_root(signer, roots).unwrap_or_default();
+    path.iter().enumerate().all(|(below, cert)| {
+        let constraint = X509Certificate::from_der(cert).ok().and_then(|(_, x509)| {
+            x509.basic_constraints().ok().flatten().and_then(|constraints| constraints.value.path_len_constraint)
+        });
+        constraint.is_none_or(|allowed| usize::try_from(allowed).is_ok_and(|allowed| allowed > below))
+    })
+}
+
+fn check_path(path: &[CertificateDer<'_>], files: &Files, now: SystemTime) -> Result<(), StateError> {
+    for (below, cert) in path.iter().enumerate().skip(1) {
+        let file = if below + 1 == path.len() { files.roots } else { files.chain };
+        check_authority(cert, file, Some(now))?;
+        let (_, x509) = X509Certificate::from_der(cert).map_err(|_| StateError::Unreadable(file))?;
+        let constraint = x509.basic_constraints().ok().flatten().and_then(|c| c.value.path_len_constraint);
+        let below = u32::try_from(below).unwrap_or(u32::MAX);
+        if let Some(allowed) = constraint.filter(|allowed| *allowed < below) {
+            return Err(StateError::PathLength { file, subject: x509.subject().to_string(), allowed, below });
         }
     }
-    false
+    Ok(())
+}
+
+fn maybe_certificates(pem: &str, file: &'static str) -> Result<Vec<CertificateDer<'static>>, StateError> {
+    if pem.trim().is_empty() { Ok(Vec::new()) } else { certificates(pem, file) }
 }
 
 pub(crate) fn is_signed(cert: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {

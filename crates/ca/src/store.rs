@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::state::CaState;
+use crate::sealed::{self, Passphrase, SealError, is_sealed};
+use crate::state::{CaState, NextState, RetiringState};
 
 /// Why a state cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,14 @@ pub enum StoreError {
     Missing {
         /// Its path.
         path: String,
+    },
+    /// The key cannot be opened.
+    #[error("{path}: {source}: look at --ca-passphrase-file")]
+    Sealed {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: SealError,
     },
     /// The system refuses.
     #[error("{path}: {source}; expected to read and write there: look at owner, permissions and free space")]
@@ -50,20 +59,58 @@ pub trait KeyStore {
 #[derive(Debug, Clone)]
 pub struct DirStore {
     dir: PathBuf,
+    passphrase: Option<Passphrase>,
 }
 
 const ROOT_CERT: &str = "root-cert.pem";
 const CA_CERT: &str = "ca-cert.pem";
 const CA_KEY: &str = "ca-key.pem";
 const CERT_CHAIN: &str = "cert-chain.pem";
-const NEXT_CERT: &str = "next-ca-cert.pem";
-const NEXT_KEY: &str = "next-ca-key.pem";
+const NEXT: [&str; 4] = ["next-ca-cert.pem", "next-ca-key.pem", "next-cert-chain.pem", "next-root-cert.pem"];
+const RETIRING: [&str; 2] = ["retiring-root-cert.pem", "retiring-cert-chain.pem"];
 const DATA: &str = "..data";
 
 impl DirStore {
     /// Keeps the state in `dir`, which is made (mode 0700) when something is saved.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), passphrase: None }
+    }
+
+    /// Keeps keys under this passphrase from now on, and opens those that are. Keys that were kept without are read, and
+    /// encrypted when the state is saved next.
+    pub fn sealed_by(mut self, passphrase: Option<Passphrase>) -> Self {
+        self.passphrase = passphrase;
+        self
+    }
+
+    /// Is the state there kept as it would be kept now, under a passphrase or without?
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn is_kept_so(&self) -> Result<bool, StoreError> {
+        let key = read(&self.dir.join(CA_KEY))?;
+        Ok(key.is_none_or(|key| is_sealed(&key) == self.passphrase.is_some()))
+    }
+
+    fn open(&self, file: &str, key: &str) -> Result<String, StoreError> {
+        let sealed = |source| StoreError::Sealed { path: self.dir.join(file).display().to_string(), source };
+        sealed::open(key, self.passphrase.as_ref()).map_err(sealed)
+    }
+
+    /// The same state with its keys as they are kept.
+    fn close(&self, state: &CaState) -> Result<CaState, StoreError> {
+        let Some(passphrase) = &self.passphrase else { return Ok(state.clone()) };
+        let close = |file: &str, key: &mut String| {
+            let failed = |source| StoreError::Sealed { path: self.dir.join(file).display().to_string(), source };
+            *key = sealed::seal(key, passphrase).map_err(failed)?;
+            Ok(())
+        };
+        let mut state = state.clone();
+        close(CA_KEY, &mut state.ca_key)?;
+        if let Some(next) = &mut state.next {
+            close(NEXT[1], &mut next.ca_key)?;
+        }
+        Ok(state)
     }
 
     fn write_all(&self, state: &CaState) -> io::Result<()> {
@@ -96,7 +143,7 @@ impl DirStore {
         for (file, _) in &files {
             turn(&Path::new(DATA).join(file), &self.dir.join(file))?;
         }
-        for gone in [NEXT_CERT, NEXT_KEY].into_iter().filter(|gone| files.iter().all(|(file, _)| file != gone)) {
+        for gone in NEXT.into_iter().chain(RETIRING).filter(|gone| files.iter().all(|(file, _)| file != gone)) {
             match fs::remove_file(self.dir.join(gone)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -118,9 +165,13 @@ impl KeyStore for DirStore {
             (Some(root_cert), Some(ca_cert), Some(ca_key)) => Ok(Some(CaState {
                 root_cert,
                 ca_cert,
-                ca_key,
+                ca_key: self.open(CA_KEY, &ca_key)?,
                 cert_chain: read(CERT_CHAIN)?.unwrap_or_default(),
-                next: read(NEXT_CERT)?.zip(read(NEXT_KEY)?),
+                next: match next(read)? {
+                    Some(next) => Some(NextState { ca_key: self.open(NEXT[1], &next.ca_key)?, ..next }),
+                    None => None,
+                },
+                retiring: retiring(read)?,
             })),
             (root, cert, key) => {
                 let there = [root.is_some(), cert.is_some(), key.is_some()];
@@ -131,7 +182,8 @@ impl KeyStore for DirStore {
     }
 
     fn save(&self, state: &CaState) -> Result<(), StoreError> {
-        self.write_all(state).map_err(|source| StoreError::Io { path: self.dir.display().to_string(), source })
+        self.write_all(&self.close(state)?)
+            .map_err(|source| StoreError::Io { path: self.dir.display().to_string(), source })
     }
 }
 
@@ -142,10 +194,26 @@ fn files(state: &CaState) -> Vec<(&'static str, &str)> {
         (CERT_CHAIN, &state.cert_chain),
         (ROOT_CERT, &state.root_cert),
     ];
-    if let Some((cert, key)) = &state.next {
-        files.extend([(NEXT_KEY, key.as_str()), (NEXT_CERT, cert)]);
+    if let Some(next) = &state.next {
+        files.extend(NEXT.into_iter().zip([&*next.ca_cert, &next.ca_key, &next.cert_chain, &next.root_cert]));
+    }
+    if let Some(retiring) = &state.retiring {
+        files.extend(RETIRING.into_iter().zip([&*retiring.root_cert, &retiring.cert_chain]));
     }
     files
+}
+
+fn next(read: impl Fn(&str) -> Result<Option<String>, StoreError>) -> Result<Option<NextState>, StoreError> {
+    let [cert, key, chain, roots] = NEXT;
+    let (Some(ca_cert), Some(ca_key)) = (read(cert)?, read(key)?) else { return Ok(None) };
+    let (cert_chain, root_cert) = (read(chain)?.unwrap_or_default(), read(roots)?.unwrap_or_default());
+    Ok(Some(NextState { ca_cert, ca_key, cert_chain, root_cert }))
+}
+
+fn retiring(read: impl Fn(&str) -> Result<Option<String>, StoreError>) -> Result<Option<RetiringState>, StoreError> {
+    let [roots, chain] = RETIRING;
+    let Some(root_cert) = read(roots)? else { return Ok(None) };
+    Ok(Some(RetiringState { root_cert, cert_chain: read(chain)?.unwrap_or_default() }))
 }
 
 fn read(path: &Path) -> Result<Option<String>, StoreError> {
@@ -184,7 +252,13 @@ mod tests {
             ca_cert: text("cert"),
             ca_key: text("key"),
             cert_chain: String::new(),
-            next: next.then(|| (text("next cert"), text("next key"))),
+            next: next.then(|| NextState {
+                ca_cert: text("next cert"),
+                ca_key: text("next key"),
+                cert_chain: String::new(),
+                root_cert: text("next root"),
+            }),
+            retiring: next.then(|| RetiringState { root_cert: text("old root"), cert_chain: text("bridge") }),
         }
     }
 
@@ -198,12 +272,43 @@ mod tests {
             store.save(&saved).unwrap();
             assert_eq!(store.load().unwrap().unwrap(), saved);
             assert_eq!(fs::read_to_string(dir.join(CA_KEY)).unwrap(), saved.ca_key);
-            assert_eq!(dir.join(NEXT_KEY).exists(), saved.next.is_some());
+            for file in NEXT.into_iter().chain(RETIRING) {
+                assert_eq!(dir.join(file).exists(), saved.next.is_some(), "{file}");
+            }
         }
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&dir), mode(&dir.join(CA_KEY)), mode(&dir.join(CA_CERT))), (0o700, 0o600, 0o600));
         let folders = fs::read_dir(&dir).unwrap().filter(|e| e.as_ref().unwrap().file_type().unwrap().is_dir());
         assert_eq!(folders.count(), 1, "the old keys are gone");
+    }
+
+    #[test]
+    fn keys_under_a_passphrase() {
+        let tmp = tempfile::tempdir().unwrap();
+        let plain = DirStore::new(tmp.path());
+        let key = || crate::Key::generate().unwrap().secret_pem();
+        let mut saved = state("1", true);
+        (saved.ca_key, saved.next.as_mut().unwrap().ca_key) = (key(), key());
+        plain.save(&saved).unwrap();
+        // A store that was kept without is read, and encrypted when it is saved.
+        let word = |text: &str| Some(Passphrase::new(text.as_bytes()).unwrap());
+        let sealed = plain.clone().sealed_by(word("right"));
+        assert_eq!((plain.is_kept_so().unwrap(), sealed.is_kept_so().unwrap()), (true, false));
+        assert_eq!(sealed.load().unwrap().unwrap(), saved);
+        sealed.save(&saved).unwrap();
+        assert_eq!((plain.is_kept_so().unwrap(), sealed.is_kept_so().unwrap()), (false, true));
+        for file in [CA_KEY, NEXT[1]] {
+            let text = fs::read_to_string(tmp.path().join(file)).unwrap();
+            assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{file}: {text}");
+        }
+        assert_eq!(sealed.load().unwrap().unwrap(), saved);
+        for (store, expected) in [
+            (plain.clone(), "no passphrase was given"),
+            (plain.sealed_by(word("wrong")), "the passphrase does not open the key"),
+        ] {
+            let error = store.load().unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("ca-key.pem"), "{error}");
+        }
     }
 
     #[test]

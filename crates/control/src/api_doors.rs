@@ -1,5 +1,6 @@
 //! The API's two doors: the Unix socket, for a group too if that is asked for, and TLS with its certificates.
 
+use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,9 +10,7 @@ use base::drain::Watch;
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use transport::listen;
-use transport::tls::{
-    Accept, ClientAuth, LiveCert, PeerCheck, Roots, ServerOptions, ServerTls, TrustBundles, Versions,
-};
+use transport::tls::{Accept, ClientAuth, LiveCert, PeerCheck, Roots, ServerOptions, ServerTls, Versions};
 
 use crate::authority::Issuer;
 use crate::doors::ApiListener;
@@ -35,18 +34,13 @@ pub(crate) fn open_to_group(dir: &Path, socket: &Path, group: u32) -> Result<Uni
 }
 
 /// Users may prove who they are by certificate there, of the mesh or of roots that were given.
-pub(crate) fn tls(
-    door: &ApiDoor,
-    issuer: &Issuer,
-    own: &LiveCert,
-    chores: &mut JoinSet<()>,
-) -> Result<ServerTls, ControlError> {
+pub(crate) fn tls(door: &ApiDoor, issuer: &Issuer, chores: &mut JoinSet<()>) -> Result<ServerTls, ControlError> {
     let refused = |path: &Path, e: &dyn std::fmt::Display| ControlError::Option {
         option: "API",
         reason: format!("{}: {e}", path.display()),
     };
     let cert = match &door.cert {
-        None => own.clone(),
+        None => issuer.own().cert.clone(),
         Some(files) => {
             let cert = LiveCert::empty();
             read_cert(&cert, files).map_err(|e| refused(&files.0, &e))?;
@@ -54,18 +48,15 @@ pub(crate) fn tls(
             cert
         }
     };
-    let trust = issuer.trust()?;
-    if !door.client_roots.is_empty() {
-        let mut bundles = TrustBundles::clone(&trust.get());
-        for (domain, path) in &door.client_roots {
-            if domain == issuer.trust_domain() {
-                return Err(refused(path, &format!("`{domain}` is the mesh's own trust domain; expected another")));
-            }
-            let roots = Roots::from_file(path).map_err(|e| refused(path, &e))?;
-            bundles.domains.insert(domain.clone(), roots);
+    let mut others = HashMap::new();
+    for (domain, path) in &door.client_roots {
+        if *domain == issuer.trust_domain() {
+            return Err(refused(path, &format!("`{domain}` is the mesh's own trust domain; expected another")));
         }
-        trust.set(bundles);
+        let roots = Roots::from_file(path).map_err(|e| refused(path, &e))?;
+        others.insert(domain.clone(), roots);
     }
+    let trust = issuer.trust_with(others);
     let mut options = ServerOptions::new(cert);
     options.client_auth = ClientAuth::Optional(PeerCheck::Spiffe { trust, accept: Accept::Any });
     options.alpn = vec![b"http/1.1".to_vec()];

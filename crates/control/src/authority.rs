@@ -3,20 +3,25 @@
 //! Owns who may have which certificate: a proven identity renews itself, a token is good for the identity it was made
 //! for. Keys and issuing are `ca`'s; the wire is `certificates`'.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use base::{Clock, SpiffeId, TrustDomain};
 use ca::{
-    Authority, DirStore, Entry, Grant, Issued, Key, KeyStore, RedeemError, RootState, RootView, TokenBook, TokenState,
+    Authority, DirStore, Entry, Grant, Issued, Key, KeyStore, Leaf, Ledger, RedeemError, RootState, RotationError,
+    TokenBook, TokenState,
 };
 use telemetry::{Counter, Desc, Family, Gauge, Shard};
 use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
 
+use translate::MeshTrust;
+
 use crate::audit::Author;
+use crate::doors::Shown;
 use crate::error::ControlError;
-use crate::store::{self, Changes, Store, StoreError, Table, TokenRow, from_millis, millis};
+use crate::store::{self, Changes, LeafRow, Store, StoreError, Table, TokenRow, from_millis, millis};
 use crate::v1::{AuditEntry, JoinTokenView};
 
 /// The life of the token that a launcher gets for its proxy.
@@ -27,13 +32,71 @@ pub const BOOTSTRAP_TTL: Duration = Duration::from_secs(600);
 pub struct Issuer(Arc<Inner>);
 
 struct Inner {
-    authority: Authority,
+    authority: RwLock<Arc<Authority>>,
+    files: DirStore,
     tokens: Mutex<TokenBook>,
+    ledger: Mutex<Ledger>,
+    own: Own,
+    /// Doors that believe others besides the mesh.
+    wider: Mutex<Vec<Wider>>,
+    /// One step of a rotation after the other.
+    stepping: tokio::sync::Mutex<()>,
     store: Store,
     clock: Clock,
     /// The longest life of a workload's certificate.
     ttl: Duration,
     metrics: Metrics,
+}
+
+/// The control plane's own end of TLS.
+pub struct Own {
+    /// Its identity.
+    pub identity: SpiffeId,
+    /// Its certificate; empty at first.
+    pub cert: LiveCert,
+    /// Whom it believes.
+    pub trust: LiveTrust,
+}
+
+/// Whom a door believes that others may come to.
+struct Wider {
+    others: HashMap<TrustDomain, Roots>,
+    trust: LiveTrust,
+}
+
+/// What the authority begins with.
+pub struct Beginning {
+    /// The authority.
+    pub authority: Authority,
+    /// Where it is kept.
+    pub files: DirStore,
+    /// Join tokens that were kept.
+    pub tokens: Vec<TokenRow>,
+    /// Certificates that were issued.
+    pub leaves: Vec<LeafRow>,
+}
+
+/// Why a step of a rotation was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The step does not come next.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
+    /// The audit log could not say so. Nothing changed.
+    #[error("the audit log cannot be written, so nothing was changed: {0}")]
+    Audit(#[source] StoreError),
+    /// It could not be kept. Nothing changed.
+    #[error("certificate authority: {0}")]
+    Files(#[from] ca::StoreError),
+    /// It is kept, and could not be told to proxies yet: that is tried again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The control plane has no certificate of the new authority.
+    #[error(transparent)]
+    Own(#[from] ControlError),
+    /// The control plane is stopping.
+    #[error("the control plane is stopping")]
+    Stopping,
 }
 
 /// What the authority counts.
@@ -63,7 +126,7 @@ impl Metrics {
 #[derive(Debug)]
 pub enum Proof<'a> {
     /// A client certificate: a renewal.
-    Certificate(&'a SpiffeId),
+    Certificate(&'a SpiffeId, Option<&'a Shown>),
     /// A token, good for one use.
     Token(&'a str),
 }
@@ -124,11 +187,22 @@ impl Refusal {
 ///
 /// # Errors
 /// [`ControlError`], with the file that is wrong.
-pub fn open(dir: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<Authority, ControlError> {
-    let files = DirStore::new(dir);
+pub fn open(
+    files: &DirStore,
+    dir: &Path,
+    trust_domain: &TrustDomain,
+    now: SystemTime,
+) -> Result<Authority, ControlError> {
     match files.load()? {
-        Some(state) => Authority::load(trust_domain.clone(), &state, now)
-            .map_err(|source| ControlError::AuthorityState { dir: dir.display().to_string(), source }),
+        Some(state) => {
+            let authority = Authority::load(trust_domain.clone(), &state, now)
+                .map_err(|source| ControlError::AuthorityState { dir: dir.display().to_string(), source })?;
+            if !files.is_kept_so()? {
+                files.save(&state)?;
+                tracing::info!("the authority's key in {} is encrypted now", dir.display());
+            }
+            Ok(authority)
+        }
         None => {
             let authority = Authority::create(trust_domain.clone(), now)
                 .map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
@@ -140,19 +214,154 @@ pub fn open(dir: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<A
 }
 
 impl Issuer {
-    /// Puts the authority to work, with the tokens that were kept.
+    /// Puts the authority to work, with what was kept. The control plane itself has a certificate when this returns.
+    ///
+    /// # Errors
+    /// [`ControlError::OwnCertificate`].
     pub fn new(
-        authority: Authority,
-        tokens: Vec<TokenRow>,
+        begin: Beginning,
         store: Store,
         clock: Clock,
-        ttl: Duration,
+        (ttl, identity): (Duration, SpiffeId),
         metrics: Metrics,
-    ) -> Self {
-        let seconds = authority.not_after().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        metrics.root_expiry.set(seconds as i64);
-        let tokens = Mutex::new(TokenBook::new(tokens.into_iter().filter_map(entry)));
-        Self(Arc::new(Inner { authority, tokens, store, clock, ttl, metrics }))
+    ) -> Result<Self, ControlError> {
+        let Beginning { authority, files, tokens, leaves } = begin;
+        let trust = LiveTrust::new(bundles(&authority)?);
+        let inner = Inner {
+            authority: RwLock::new(Arc::new(authority)),
+            files,
+            tokens: Mutex::new(TokenBook::new(tokens.into_iter().filter_map(entry))),
+            ledger: Mutex::new(Ledger::new(leaves.into_iter().filter_map(leaf))),
+            own: Own { identity, cert: LiveCert::empty(), trust },
+            wider: Mutex::default(),
+            stepping: tokio::sync::Mutex::new(()),
+            store,
+            clock,
+            ttl,
+            metrics,
+        };
+        let issuer = Self(Arc::new(inner));
+        issuer.renew_own()?;
+        issuer.count_expiry();
+        Ok(issuer)
+    }
+
+    /// The authority as it is now.
+    pub fn authority(&self) -> Arc<Authority> {
+        self.0.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The control plane's own end of TLS.
+    pub fn own(&self) -> &Own {
+        &self.0.own
+    }
+
+    /// Trust in the mesh, whatever its roots are, and in others: each root for the identities of its trust domain.
+    pub fn trust_with(&self, others: HashMap<TrustDomain, Roots>) -> LiveTrust {
+        let mut wider = self.wider();
+        let trust = LiveTrust::new(with(&self.0.own.trust.get(), &others));
+        wider.push(Wider { others, trust: trust.clone() });
+        trust
+    }
+
+    fn believe(&self, mesh: TrustBundles) {
+        let wider = self.wider();
+        wider.iter().for_each(|door| door.trust.set(with(&mesh, &door.others)));
+        self.0.own.trust.set(mesh);
+    }
+
+    /// The time.
+    pub fn now(&self) -> SystemTime {
+        self.0.clock.now()
+    }
+
+    /// Takes a step of a rotation: into the audit log and on the disk first, then here, then to the proxies. `entry` is
+    /// what the log says of it, but for the roots that come and go.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    pub async fn step(
+        &self,
+        mut entry: AuditEntry,
+        step: impl FnOnce(&Authority, SystemTime) -> Result<Authority, RotationError>,
+    ) -> Result<(), StepError> {
+        let _one = self.0.stepping.lock().await;
+        let before = self.authority();
+        let after = step(&before, self.now())?;
+        entry.diff = roots_diff(&before, &after);
+        // The files of the authority and the log are apart: a step may be written down that a crash then prevents, but none
+        // is taken that is not written down.
+        self.0.store.keep(Changes::default(), vec![entry.clone()]).await.map_err(StepError::Audit)?;
+        if let Err(error) = self.save(after.state()).await {
+            let failed =
+                AuditEntry { outcome: "failed".to_owned(), reason: error.to_string(), diff: Vec::new(), ..entry };
+            self.0.store.note(failed).await;
+            return Err(error);
+        }
+        // Who comes with a leaf of either root is let in before anybody hears of it.
+        self.believe(bundles(&after)?);
+        *self.0.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+        self.count_expiry();
+        if self.authority().root() != before.root() {
+            self.renew_own()?;
+        }
+        self.publish().await
+    }
+
+    /// The key of the authority, its certificates and roots, as the audit log has it that `by` took them.
+    ///
+    /// # Errors
+    /// The audit log could not say so; then nobody gets them.
+    pub async fn export(&self, by: &Author) -> Result<ca::CaState, StoreError> {
+        let authority = self.authority();
+        let entry = AuditEntry::new(by, "ca export", format!("the key of the root {}", authority.root()), "exported");
+        self.0.store.keep(Changes::default(), vec![entry]).await?;
+        tracing::warn!("the authority's key is exported to {}", by.who);
+        Ok(authority.state())
+    }
+
+    async fn save(&self, state: ca::CaState) -> Result<(), StepError> {
+        let files = self.0.files.clone();
+        tokio::task::spawn_blocking(move || files.save(&state)).await.map_err(|_| StepError::Stopping)??;
+        Ok(())
+    }
+
+    /// Tells the proxies whom to trust, if they were not told yet.
+    ///
+    /// # Errors
+    /// [`StepError::Store`].
+    pub async fn publish(&self) -> Result<(), StepError> {
+        let trust = self.mesh_trust();
+        if *self.0.store.now().world.trust != *trust {
+            self.0.store.trust(trust).await?;
+        }
+        Ok(())
+    }
+
+    /// Whom the mesh trusts.
+    pub fn mesh_trust(&self) -> Arc<MeshTrust> {
+        MeshTrust::roots(self.bundle().into_bytes())
+    }
+
+    /// Asks the leaves that were issued.
+    pub fn leaves<T>(&self, ask: impl FnOnce(&Ledger) -> T) -> T {
+        ask(&self.ledger())
+    }
+
+    /// Forgets leaves that are out of date.
+    ///
+    /// # Errors
+    /// They stay on the disk, and are forgotten at the next start.
+    pub async fn forget_leaves(&self) -> Result<(), StoreError> {
+        let kept = {
+            let mut ledger = self.ledger();
+            let old = ledger.expire(self.now());
+            (!old.is_empty()).then(|| self.0.store.leaves(Vec::new(), old))
+        };
+        match kept {
+            Some(kept) => kept.await,
+            None => Ok(()),
+        }
     }
 
     /// Issues a certificate to whoever proved who it is. `asked` is the life it wants; it gets at most ours. `from` is
@@ -168,7 +377,9 @@ impl Issuer {
         from: &str,
     ) -> Result<Issued, Box<(Refusal, AuditEntry)>> {
         let (word, who, result) = match proof {
-            Proof::Certificate(identity) => ("certificate", identity.to_string(), self.renew(csr, identity, asked)),
+            Proof::Certificate(identity, shown) => {
+                ("certificate", identity.to_string(), self.renew(csr, identity, shown, asked).await)
+            }
             Proof::Token(token) => {
                 let who = self.tokens().known(token).map_or_else(|| "unknown".to_owned(), |id| bearer_of(&hex(&id)));
                 ("token", who, self.issue_for_token(csr, token, asked, from).await)
@@ -200,9 +411,15 @@ impl Issuer {
         self.0.store.note(entry).await;
     }
 
-    fn renew(&self, csr: &str, identity: &SpiffeId, asked: Option<Duration>) -> Result<(SpiffeId, Issued), Refusal> {
+    async fn renew(
+        &self,
+        csr: &str,
+        identity: &SpiffeId,
+        shown: Option<&Shown>,
+        asked: Option<Duration>,
+    ) -> Result<(SpiffeId, Issued), Refusal> {
         is_for(csr, identity)?;
-        self.sign(csr, identity, asked)
+        self.sign(csr, identity, shown, asked).await
     }
 
     async fn issue_for_token(
@@ -216,7 +433,7 @@ impl Issuer {
         let (identity, kept) = {
             let mut tokens = self.tokens();
             let grant = &tokens.look(token, now).map_err(Refusal::Token)?.grant;
-            let identity = SpiffeId::workload(self.trust_domain(), &grant.namespace, &grant.service_account)?;
+            let identity = SpiffeId::workload(&self.trust_domain(), &grant.namespace, &grant.service_account)?;
             // Whoever asks in another name has stolen it: it stays good for whom it was made.
             is_for(csr, &identity)?;
             let entry = tokens.redeem(token, now).map_err(Refusal::Token)?;
@@ -227,12 +444,34 @@ impl Issuer {
         };
         // Used up on the disk first: a crash must not make it good twice.
         kept.await?;
-        self.sign(csr, &identity, asked)
+        self.sign(csr, &identity, None, asked).await
     }
 
-    fn sign(&self, csr: &str, identity: &SpiffeId, asked: Option<Duration>) -> Result<(SpiffeId, Issued), Refusal> {
-        let ttl = asked.unwrap_or(self.0.ttl).min(self.0.ttl);
-        let issued = self.0.authority.issue(csr.as_bytes(), identity, ttl, self.0.clock.now())?;
+    async fn sign(
+        &self,
+        csr: &str,
+        identity: &SpiffeId,
+        shown: Option<&Shown>,
+        asked: Option<Duration>,
+    ) -> Result<(SpiffeId, Issued), Refusal> {
+        let (ttl, now) = (asked.unwrap_or(self.0.ttl).min(self.0.ttl), self.now());
+        let authority = self.authority();
+        let issued = authority.issue(csr.as_bytes(), identity, ttl, now)?;
+        let leaf = Leaf {
+            serial: issued.serial.clone(),
+            identity: identity.clone(),
+            root: authority.root(),
+            not_after: issued.not_after,
+            replaced: None,
+        };
+        let shown = shown.map(|shown| (&*shown.serial, shown.not_after));
+        let kept = {
+            let mut ledger = self.ledger();
+            let rows = ledger.issued(leaf, shown, now).iter().map(leaf_row).collect();
+            self.0.store.leaves(rows, Vec::new())
+        };
+        // A leaf that nobody remembers could outlive its root.
+        kept.await?;
         Ok((identity.clone(), issued))
     }
 
@@ -247,7 +486,7 @@ impl Issuer {
         ttl: Duration,
         by: &Author,
     ) -> Result<(SpiffeId, String, SystemTime), Refusal> {
-        let identity = SpiffeId::workload(self.0.authority.trust_domain(), namespace, service_account)?;
+        let identity = SpiffeId::workload(&self.trust_domain(), namespace, service_account)?;
         let now = self.0.clock.now();
         let (token, kept) = {
             let mut tokens = self.tokens();
@@ -307,40 +546,47 @@ impl Issuer {
 
     fn identity_of(&self, entry: &Entry) -> String {
         let Grant { namespace, service_account, .. } = &entry.grant;
-        SpiffeId::workload(self.trust_domain(), namespace, service_account)
+        SpiffeId::workload(&self.trust_domain(), namespace, service_account)
             .map_or_else(|e| e.to_string(), |id| id.to_string())
     }
 
     /// The roots in PEM, in one text.
     pub fn bundle(&self) -> String {
-        self.0.authority.bundle().concat()
+        self.authority().bundle().concat()
     }
 
     /// The trust domain.
-    pub fn trust_domain(&self) -> &TrustDomain {
-        self.0.authority.trust_domain()
-    }
-
-    /// The roots as people see them.
-    pub fn roots(&self) -> Vec<RootView> {
-        self.0.authority.roots()
-    }
-
-    /// Trust in the roots, for checking proxies' certificates.
-    pub fn trust(&self) -> Result<LiveTrust, ControlError> {
-        let roots = Roots::from_pem(&self.bundle()).map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
-        Ok(LiveTrust::new(TrustBundles::domain(self.trust_domain().clone(), roots)))
+    pub fn trust_domain(&self) -> TrustDomain {
+        self.authority().trust_domain().clone()
     }
 
     /// Makes a new key and certificate for the control plane itself, and gives when to do so again.
-    pub fn renew_own(&self, cert: &LiveCert, identity: &SpiffeId) -> Result<SystemTime, ControlError> {
+    ///
+    /// # Errors
+    /// [`ControlError::OwnCertificate`]; the one before stays.
+    pub fn renew_own(&self) -> Result<SystemTime, ControlError> {
         let failed = |e: &dyn std::fmt::Display| ControlError::OwnCertificate(e.to_string());
+        let Own { identity, cert, .. } = &self.0.own;
         let key = Key::generate().map_err(|e| failed(&e))?;
         let csr = key.csr(identity).map_err(|e| failed(&e))?;
-        let now = self.0.clock.now();
-        let issued = self.0.authority.issue(csr.as_bytes(), identity, self.0.ttl, now).map_err(|e| failed(&e))?;
+        let issued =
+            self.authority().issue(csr.as_bytes(), identity, self.0.ttl, self.now()).map_err(|e| failed(&e))?;
         cert.set_pem(&issued.chain.concat(), &key.secret_pem()).map_err(|e| failed(&e))?;
         Ok(ca::renewal_time(issued.not_before, issued.not_after, rand::random_range(-0.1..0.1)))
+    }
+
+    fn count_expiry(&self) {
+        let end = self.authority().not_after();
+        let seconds = end.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        self.0.metrics.root_expiry.set(seconds as i64);
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wider(&self) -> MutexGuard<'_, Vec<Wider>> {
+        self.0.wider.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tokens(&self) -> MutexGuard<'_, TokenBook> {
@@ -353,6 +599,7 @@ pub fn state_name(state: RootState) -> &'static str {
     match state {
         RootState::Next => "next",
         RootState::Active => "active",
+        RootState::Retiring => "retiring",
         RootState::Trusted => "trusted",
     }
 }
@@ -378,6 +625,51 @@ fn rows<'a>(put: impl IntoIterator<Item = &'a Entry>, gone: &[[u8; 8]]) -> Chang
     }
     gone.iter().for_each(|id| rows.remove(Table::Tokens, hex(id)));
     rows
+}
+
+fn bundles(authority: &Authority) -> Result<TrustBundles, ControlError> {
+    let roots = Roots::from_pem(&authority.bundle().concat());
+    let roots = roots.map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
+    Ok(TrustBundles::domain(authority.trust_domain().clone(), roots))
+}
+
+fn with(mesh: &TrustBundles, others: &HashMap<TrustDomain, Roots>) -> TrustBundles {
+    let mut all = mesh.clone();
+    all.domains.extend(others.iter().map(|(domain, roots)| (domain.clone(), roots.clone())));
+    all
+}
+
+/// The roots that come, go or change their part, for the audit log.
+fn roots_diff(before: &Authority, after: &Authority) -> Vec<String> {
+    let lines = |authority: &Authority| -> Vec<String> {
+        let line =
+            |root: ca::RootView| format!("root {}, {}: {}", root.fingerprint, root.subject, state_name(root.state));
+        authority.roots().into_iter().map(line).collect()
+    };
+    let (before, after) = (lines(before), lines(after));
+    let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("-{line}"));
+    let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+{line}"));
+    gone.chain(new).collect()
+}
+
+fn leaf_row(leaf: &Leaf) -> LeafRow {
+    LeafRow {
+        serial: leaf.serial.clone(),
+        identity: leaf.identity.to_string(),
+        root: leaf.root.clone(),
+        not_after_ms: millis(leaf.not_after),
+        replaced: leaf.replaced.as_ref().map(|(by, at)| (by.clone(), millis(*at))),
+    }
+}
+
+fn leaf(row: LeafRow) -> Option<Leaf> {
+    Some(Leaf {
+        serial: row.serial,
+        identity: row.identity.parse().ok()?,
+        root: row.root,
+        not_after: from_millis(row.not_after_ms),
+        replaced: row.replaced.map(|(by, at)| (by, from_millis(at))),
+    })
 }
 
 fn row(entry: &Entry) -> TokenRow {

@@ -44,12 +44,12 @@ impl IstioCertificateService for CertificateService {
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
-        let (identity, from) = (caller.identity.clone(), caller.address.map(|a| a.to_string()).unwrap_or_default());
+        let from = caller.address.map(|address| address.to_string()).unwrap_or_default();
         let token = bearer(request.metadata().get("authorization").and_then(|value| value.to_str().ok()));
         let token = token.map(str::to_owned);
-        let proof = match (&identity, &token) {
+        let proof = match (&caller.identity, &token) {
             // Who has a certificate renews it; a token that is sent along is not used up.
-            (Some(identity), _) => Proof::Certificate(identity),
+            (Some(identity), _) => Proof::Certificate(identity, caller.shown.as_ref()),
             (None, Some(token)) => Proof::Token(token),
             (None, None) => {
                 self.issuer.count_unproven();

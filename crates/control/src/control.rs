@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use api::Source;
 use api::source::Subscription;
 use axum::Router;
 use axum::extract::State;
+use base::Clock;
 use base::drain::{self, Signal, Watch};
-use base::{Clock, SpiffeId};
+use ca::DirStore;
 use http::header;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
@@ -18,21 +19,24 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
+use translate::MeshTrust;
 use transport::listen;
-use transport::tls::{Accept, ClientAuth, LiveCert, PeerCheck, ServerOptions, ServerTls, Versions};
+use transport::tls::{Accept, Certificate, ClientAuth, PeerCheck, ServerOptions, ServerTls, Versions};
 
 use crate::api_doors;
 use crate::audit;
-use crate::authority::{self, Issuer};
+use crate::authority::{self, Beginning, Issuer};
 use crate::callers::{Attempts, Users};
 use crate::certificates::CertificateService;
 use crate::doors::{self, ApiListener, Incoming, KEEPALIVE};
 use crate::error::ControlError;
 use crate::files::Directory;
+use crate::keys;
 use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
 use crate::registry::{self, Desk};
 use crate::rest;
+use crate::rotation::Rotation;
 use crate::store::{self, Disk, Kept, Start, Store, StoreError};
 
 /// A control plane that runs.
@@ -84,28 +88,29 @@ impl Control {
         // The lock on the data directory comes first: nothing in it is touched while another control plane uses it.
         let disk = Disk::open(&settings.data_dir)?;
         let (sockets, endpoints) = bind(&settings)?;
-        let authority = authority::open(&settings.ca_dir, &settings.mesh.trust_domain, started)?;
+        let files = DirStore::new(&settings.ca_dir).sealed_by(settings.ca_passphrase.clone());
+        let authority = authority::open(&files, &settings.ca_dir, &settings.mesh.trust_domain, started)?;
         let (store, kept) = Store::open(
             disk,
             Start {
                 settings: settings.mesh.clone(),
-                trust_bundle: authority.bundle().concat().into_bytes(),
+                trust: MeshTrust::roots(authority.bundle().concat()),
                 has_files: settings.config_dir.is_some(),
                 clock: clock.clone(),
                 shard: &shard,
             },
         )?;
-        let Kept { workloads, tokens, users, user_tokens, steps } = kept;
-        let files = match &settings.config_dir {
+        let Kept { workloads, tokens, leaves, users, user_tokens, steps } = kept;
+        let watched = match &settings.config_dir {
             Some(dir) => Some(watch_files(dir, &store).await?),
             None => None,
         };
         let declared = "declared once, alike";
         let counters = authority::Metrics::new(&shard).expect(declared);
-        let issuer = Issuer::new(authority, tokens, store.clone(), clock.clone(), settings.certificate_ttl, counters);
-        let own = LiveCert::empty();
-        let renewal = issuer.renew_own(&own, &settings.identity)?;
-        let tls = server_tls(&issuer, &own)?;
+        let begin = Beginning { authority, files, tokens, leaves };
+        let own = (settings.certificate_ttl, settings.identity.clone());
+        let issuer = Issuer::new(begin, store.clone(), clock.clone(), own, counters)?;
+        let tls = server_tls(&issuer)?;
 
         let (stop, stopping) = drain::channel();
         let desk = Desk::open(store.clone(), workloads, registry::Metrics::new(&shard).expect(declared));
@@ -121,13 +126,16 @@ impl Control {
             push::Metrics::new(&shard).expect(declared),
         );
         let mut chores = JoinSet::new();
-        chores.spawn(renew(issuer.clone(), own.clone(), settings.identity.clone(), renewal, clock.clone()));
+        let rotation = Rotation::new(issuer.clone(), proxies.clone());
+        chores.spawn(renew(issuer.clone(), clock.clone()));
+        chores.spawn(rotation.clone().follow());
         chores.spawn(push.clone().follow());
         chores.spawn(sweep(push.clone(), store.clone()));
+        chores.spawn(keys::follow(store.clone(), keys::Client::new(settings.blocked_keys.clone()), keys::TIMES));
 
         let mut doors = JoinSet::new();
         let api_tls = match &settings.api {
-            Some(door) => Some(api_doors::tls(door, &issuer, &own, &mut chores)?),
+            Some(door) => Some(api_doors::tls(door, &issuer, &mut chores)?),
             None => None,
         };
         let services = Services { push: push.clone(), issuer: Some(issuer.clone()) };
@@ -142,6 +150,7 @@ impl Control {
             proxies,
             desk,
             issuer,
+            rotation,
             endpoints: endpoints.clone(),
             started,
             clock,
@@ -161,7 +170,7 @@ impl Control {
         let json = serde_json::to_string_pretty(&endpoints).unwrap_or_default();
         store::replace_file(&written, &json).map_err(|e| StoreError::io(&written, e))?;
         tracing::info!("xDS and certificates on {}, API on {}", endpoints.tls, endpoints.socket.display());
-        Ok(Self { endpoints, written, store, doors, chores, _files: files, stop, drain })
+        Ok(Self { endpoints, written, store, doors, chores, _files: watched, stop, drain })
     }
 
     /// Where it is reached.
@@ -230,9 +239,9 @@ async fn watch_files(dir: &Path, store: &Store) -> Result<Subscription, ControlE
 }
 
 /// Proxies prove who they are by certificate, if they have one yet.
-fn server_tls(issuer: &Issuer, own: &LiveCert) -> Result<ServerTls, ControlError> {
-    let check = PeerCheck::Spiffe { trust: issuer.trust()?, accept: Accept::Any };
-    let mut options = ServerOptions::new(own.clone());
+fn server_tls(issuer: &Issuer) -> Result<ServerTls, ControlError> {
+    let check = PeerCheck::Spiffe { trust: issuer.own().trust.clone(), accept: Accept::Any };
+    let mut options = ServerOptions::new(issuer.own().cert.clone());
     options.client_auth = ClientAuth::Optional(check);
     options.alpn = vec![b"h2".to_vec()];
     options.versions = Versions::V1_3;
@@ -240,16 +249,18 @@ fn server_tls(issuer: &Issuer, own: &LiveCert) -> Result<ServerTls, ControlError
 }
 
 /// Renews the control plane's own certificate for as long as it runs.
-async fn renew(issuer: Issuer, own: LiveCert, identity: SpiffeId, mut at: SystemTime, clock: Clock) {
+async fn renew(issuer: Issuer, clock: Clock) {
     /// After a failure, and at most at once: a clock that jumps must not be slept over for hours.
     const AGAIN: Duration = Duration::from_secs(60);
+    let due = |cert: Certificate| ca::renewal_time(cert.not_before, cert.not_after, rand::random_range(-0.1..0.1));
+    let mut at = issuer.own().cert.certificate().map_or_else(|| clock.now(), due);
     loop {
         let left = at.duration_since(clock.now()).unwrap_or_default();
         if !left.is_zero() {
             tokio::time::sleep(left.min(60 * AGAIN)).await;
             continue;
         }
-        match issuer.renew_own(&own, &identity) {
+        match issuer.renew_own() {
             Ok(next) => at = next,
             Err(error) => {
                 tracing::error!("{error}; trying again in {AGAIN:?}");

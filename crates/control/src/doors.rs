@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base::drain::Watch;
 use base::{Backoff, SpiffeId};
@@ -27,10 +27,21 @@ use transport::tls::ServerTls;
 pub(crate) struct Caller {
     /// The proven identity.
     pub identity: Option<SpiffeId>,
+    /// The certificate that proves it.
+    pub shown: Option<Shown>,
     /// It came through the TLS door.
     pub is_tls: bool,
     /// Its address, for logs.
     pub address: Option<SocketAddr>,
+}
+
+/// A certificate that was shown and verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    /// Its serial number in lower-case hexadecimal.
+    pub serial: String,
+    /// Valid to.
+    pub not_after: SystemTime,
 }
 
 impl fmt::Display for Caller {
@@ -180,17 +191,21 @@ async fn accept(listener: TcpListener, tls: Option<ServerTls>, out: mpsc::Sender
 }
 
 async fn greet(stream: Stream, address: SocketAddr, tls: Option<ServerTls>, out: mpsc::Sender<io::Result<Incoming>>) {
-    let (stream, identity) = match &tls {
-        None => (stream, None),
+    let (stream, identity, shown) = match &tls {
+        None => (stream, None, None),
         Some(tls) => match tls.accept(stream, HANDSHAKE).await {
-            Ok((stream, peer)) => (stream, peer.identity),
+            Ok((stream, peer)) => {
+                let proven = peer.certificate.filter(|_| peer.identity.is_some());
+                let shown = proven.map(|it| Shown { serial: it.serial, not_after: it.not_after });
+                (stream, peer.identity, shown)
+            }
             Err(error) => {
                 tracing::info!("{address}: no TLS handshake: {error}");
                 return;
             }
         },
     };
-    let caller = Caller { identity, is_tls: tls.is_some(), address: Some(address) };
+    let caller = Caller { identity, shown, is_tls: tls.is_some(), address: Some(address) };
     // A server that has ended takes nobody in.
     let _ = out.send(Ok(Incoming { stream, caller })).await;
 }

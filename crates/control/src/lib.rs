@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+pub mod access;
 mod api_doors;
 mod audit;
 mod authority;
@@ -24,6 +25,7 @@ mod doors;
 mod error;
 pub mod explain;
 mod files;
+mod keys;
 mod options;
 mod patches;
 mod push;
@@ -31,6 +33,7 @@ pub mod redact;
 pub mod registration;
 mod registry;
 mod rest;
+mod rotation;
 mod store;
 mod summary;
 pub mod v1;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::{SpiffeId, TrustDomain};
+use ca::Passphrase;
+use ipnet::IpNet;
 use model::AccessLog;
 use model::access_log::LogFormat;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,8 @@ pub struct ControlOptions {
     pub config_dir: Option<PathBuf>,
     /// A directory with the authority's keys in the layout of Istio's `cacerts`. Default: `<data_dir>/ca`, made at first.
     pub ca_dir: Option<PathBuf>,
+    /// A file with the passphrase under which the authority's keys are kept. Default: none, and keys are kept as they are.
+    pub ca_passphrase_file: Option<PathBuf>,
     /// The trust domain. Default `cluster.local`.
     pub trust_domain: Option<String>,
     /// The suffix of service names. Default `cluster.local`.
@@ -53,6 +57,8 @@ pub struct ControlOptions {
     pub api_client_roots: Vec<(TrustDomain, PathBuf)>,
     /// A group (its name or number) whose members may use the Unix socket too, and what they may do.
     pub socket_group: Option<(String, Role)>,
+    /// Addresses from which no keys of tokens are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
+    pub blocked_keys: Vec<IpNet>,
 }
 
 /// Where the control plane is reached. Written to `<data_dir>/endpoints.json` too.
@@ -81,6 +87,7 @@ pub(crate) struct Settings {
     pub data_dir: PathBuf,
     pub config_dir: Option<PathBuf>,
     pub ca_dir: PathBuf,
+    pub ca_passphrase: Option<Passphrase>,
     pub mesh: MeshSettings,
     pub tls: SocketAddr,
     pub plain: SocketAddr,
@@ -89,6 +96,8 @@ pub(crate) struct Settings {
     pub api: Option<ApiDoor>,
     /// The group that may use the socket, and as what.
     pub socket_group: Option<(u32, Role)>,
+    /// No keys are fetched from there.
+    pub blocked_keys: Vec<IpNet>,
     /// The control plane's own identity.
     pub identity: SpiffeId,
 }
@@ -113,6 +122,7 @@ impl ControlOptions {
             data_dir: data_dir.into(),
             config_dir: None,
             ca_dir: None,
+            ca_passphrase_file: None,
             trust_domain: None,
             dns_domain: None,
             root_namespace: None,
@@ -128,6 +138,7 @@ impl ControlOptions {
             api_cert: None,
             api_client_roots: Vec::new(),
             socket_group: None,
+            blocked_keys: Vec::new(),
         }
     }
 
@@ -142,6 +153,7 @@ impl ControlOptions {
         let identity = SpiffeId::workload(&trust_domain, OWN.0, OWN.1)
             .map_err(|e| ControlError::Option { option: "trust domain", reason: e.to_string() })?;
         let mesh = self.mesh(trust_domain)?;
+        let ca_passphrase = self.passphrase()?;
         let listen = self.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let certificate_ttl = self.certificate_ttl.unwrap_or(CERTIFICATE_TTL);
         if certificate_ttl < Duration::from_secs(10) || certificate_ttl > ca::MAX_TTL {
@@ -159,6 +171,7 @@ impl ControlOptions {
         let api = self.api.map(|address| ApiDoor { address, cert: self.api_cert, client_roots: self.api_client_roots });
         Ok(Settings {
             ca_dir: self.ca_dir.unwrap_or_else(|| self.data_dir.join("ca")),
+            ca_passphrase,
             data_dir: self.data_dir,
             config_dir: self.config_dir,
             mesh,
@@ -168,6 +181,7 @@ impl ControlOptions {
             certificate_ttl,
             api,
             socket_group,
+            blocked_keys: self.blocked_keys,
             identity,
         })
     }
@@ -178,6 +192,16 @@ impl ControlOptions {
             option: "trust domain",
             reason: e.to_string(),
         })
+    }
+
+    fn passphrase(&self) -> Result<Option<Passphrase>, ControlError> {
+        let Some(path) = &self.ca_passphrase_file else { return Ok(None) };
+        let bad = |reason: &dyn std::fmt::Display| ControlError::Option {
+            option: "ca passphrase file",
+            reason: format!("{}: {reason}", path.display()),
+        };
+        let content = std::fs::read(path).map_err(|e| bad(&e))?;
+        Passphrase::new(&content).map(Some).map_err(|e| bad(&e))
     }
 
     fn access_log(&self) -> Result<Option<AccessLog>, ControlError> {

@@ -31,7 +31,7 @@ use crate::store::{Step, Store};
 
 use graph::Graph;
 pub(crate) use graph::config;
-pub(crate) use proxies::{Made, Proxies};
+pub(crate) use proxies::{Holding, Made, Proxies};
 
 /// What every stream works with. Cheap to clone.
 #[derive(Clone)]

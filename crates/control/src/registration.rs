@@ -238,12 +238,15 @@ pub struct RegisteredUpstream {
     pub bind: SocketAddr,
 }
 
+/// The `GENERATOR` of an agent that takes the roots of the mesh, for a proxy beside it.
+pub const AGENT: &str = "halcyon-agent";
+
 impl NodeMetadata {
     /// The node that configuration is made for. None if the node did not register with us. Of a node that does not say
     /// where it runs, its labels do.
     pub fn node(&self, id: &str, identity: Option<SpiffeId>, locality: Locality) -> Option<Node> {
         let Some(registration) = &self.halcyon else {
-            return (self.generator == "grpc").then(|| self.program(id, identity, locality));
+            return (self.generator == "grpc" || self.is_agent()).then(|| self.program(id, identity, locality));
         };
         let role = match &registration.role {
             RegisteredRole::Gateway { bind, ports, edge } => {
@@ -266,6 +269,11 @@ impl NodeMetadata {
             ours: registration.proxy_version.is_some(),
             on_demand: registration.on_demand && registration.proxy_version.is_some(),
         })
+    }
+
+    /// Is it the agent beside a proxy that cannot ask for certificates itself?
+    pub fn is_agent(&self) -> bool {
+        self.generator == AGENT
     }
 
     /// A program. Its namespace may stand in the id, in Istio's form: `sidecar~<address>~<name>.<namespace>~<domain>`.

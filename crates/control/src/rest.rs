@@ -3,7 +3,9 @@
 //! It has two doors: the Unix socket, where the kernel's word on the peer counts, and, if it is asked for, TLS, where
 //! users prove themselves by a token or a certificate. `gate` finds out who calls; `routes` says what each call needs.
 
+mod access;
 mod audit;
+mod authority;
 mod documents;
 mod explain;
 mod gate;
@@ -28,6 +30,7 @@ use crate::callers::{Attempts, Users};
 use crate::options::Endpoints;
 use crate::push::Proxies;
 use crate::registry::Desk;
+use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::v1::{Failure, Role};
 
@@ -42,6 +45,7 @@ pub(crate) struct Parts {
     pub proxies: Proxies,
     pub desk: Desk,
     pub issuer: Issuer,
+    pub rotation: Rotation,
     pub endpoints: Endpoints,
     pub started: SystemTime,
     pub clock: base::Clock,

@@ -21,7 +21,7 @@ use rpds::RedBlackTreeMapSync;
 use telemetry::Shard;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
-use translate::{Change, MeshSettings, World};
+use translate::{Change, KeySets, MeshSettings, MeshTrust, World};
 
 use crate::audit::Author;
 use crate::registry::Registered;
@@ -30,7 +30,7 @@ use crate::v1::{Applied, AuditEntry};
 pub use error::StoreError;
 
 pub(crate) use disk::{Changes, Disk, Table, replace_file};
-pub(crate) use row::{TokenRow, TokenState, UserRow, UserTokenRow, from_millis, millis};
+pub(crate) use row::{LeafRow, TokenRow, TokenState, UserRow, UserTokenRow, from_millis, millis};
 
 /// Everything at one version.
 #[derive(Debug)]
@@ -147,10 +147,22 @@ pub(crate) enum WorkloadChange {
 /// What the owner is asked to do.
 enum Command {
     Apply(Set, Reply<Result<Done, ChangeError>>),
-    Delete { keys: Vec<ResourceKey>, dry_run: bool, by: Author, reply: Reply<Result<Done, ChangeError>> },
+    Delete {
+        keys: Vec<ResourceKey>,
+        dry_run: bool,
+        by: Author,
+        reply: Reply<Result<Done, ChangeError>>,
+    },
     Batch(Batch),
     Workloads(Vec<WorkloadChange>, Reply<Result<u64, StoreError>>),
-    Keep { rows: Changes, entries: Vec<AuditEntry>, reply: Reply<Result<(), StoreError>> },
+    KeySets(KeySets, Reply<Result<(), StoreError>>),
+    /// Rows that are in no version, and what the audit log says of them.
+    Keep {
+        rows: Changes,
+        entries: Vec<AuditEntry>,
+        reply: Reply<Result<(), StoreError>>,
+    },
+    Trust(Arc<MeshTrust>, Reply<Result<u64, StoreError>>),
     Note(Box<AuditEntry>, Reply<()>),
     AuditHead(Reply<String>),
     Stop(Reply<()>),
@@ -162,8 +174,8 @@ type Reply<T> = oneshot::Sender<T>;
 pub(crate) struct Start<'a> {
     /// Settings of the mesh.
     pub settings: MeshSettings,
-    /// PEM of the roots.
-    pub trust_bundle: Vec<u8>,
+    /// Whom the mesh trusts.
+    pub trust: Arc<MeshTrust>,
     /// Is a directory of files watched? If not, what came from one before is gone.
     pub has_files: bool,
     /// For creation times.
@@ -182,6 +194,8 @@ pub(crate) struct Kept {
     pub users: Vec<UserRow>,
     /// Users' tokens.
     pub user_tokens: Vec<UserTokenRow>,
+    /// Certificates that were issued.
+    pub leaves: Vec<LeafRow>,
     /// Every version from the first of this run on.
     pub steps: UnboundedReceiver<Step>,
 }
@@ -256,6 +270,21 @@ impl Store {
         async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
     }
 
+    /// Keeps and forgets certificates that were issued, in the same way. They are no changes by anybody: the audit log
+    /// says nothing of them.
+    pub fn leaves(
+        &self,
+        put: Vec<LeafRow>,
+        remove: Vec<String>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let mut rows = Changes::default();
+        for leaf in put {
+            rows.put(Table::Leaves, leaf.serial.clone(), serde_json::to_vec(&leaf).unwrap_or_default());
+        }
+        remove.into_iter().for_each(|serial| rows.remove(Table::Leaves, serial));
+        self.keep(rows, Vec::new())
+    }
+
     /// Writes into the audit log what changed nothing.
     pub async fn note(&self, entry: AuditEntry) {
         // A store that has stopped has no callers any more.
@@ -265,6 +294,16 @@ impl Store {
     /// The end of the audit log, as it was written last.
     pub async fn audit_head(&self) -> Result<String, StoreError> {
         self.ask(Command::AuditHead).await.map_err(|_| StoreError::Stopped)
+    }
+
+    /// Other key sets were fetched.
+    pub async fn key_sets(&self, sets: KeySets) -> Result<(), StoreError> {
+        self.ask(|reply| Command::KeySets(sets, reply)).await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// The mesh trusts others from now on. Gives the version at which that is visible. What is trusted is kept elsewhere.
+    pub async fn trust(&self, trust: Arc<MeshTrust>) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Trust(trust, reply)).await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// Closes the file.

@@ -168,13 +168,26 @@ fn chain(chain: &FilterChain) -> String {
             format!("TCP to {}{}", to.join(", "), tunnel.unwrap_or_default())
         }
     };
-    format!("{when}:{tls} {to}")
+    let asked = match chain.access.len() {
+        0 => String::new(),
+        1 => " asks rules of access,".to_owned(),
+        count => format!(" asks {count} sets of rules of access,"),
+    };
+    format!("{when}:{tls}{asked} {to}")
 }
 
-/// What comes in at once.
+/// What comes in at once, and by whose tokens.
 fn limits(filters: &[HttpFilter]) -> String {
     let limit = |filter: &HttpFilter| match filter {
         HttpFilter::AdaptiveConcurrency(limit) => Some(format!(", {limit}")),
+        HttpFilter::Access(access) => access.rules.as_ref().map(|rules| {
+            let rules = rules.rules();
+            format!(", {} by {} rules of access", rules.action, rules.policies.len())
+        }),
+        HttpFilter::Jwt(tokens) => {
+            let issuers: Vec<&str> = tokens.providers.values().map(|provider| provider.issuer.as_str()).collect();
+            Some(format!(", tokens of {}", issuers.join(" and ")))
+        }
         _ => None,
     };
     filters.iter().filter_map(limit).collect()

@@ -10,6 +10,9 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/proxies/{node}/config` | | [`ProxyConfig`] |
 //! | `GET /v1/version` | | [`Version`] |
+//! | `POST /v1/explain` | [`ExplainRequest`] | [`Explanation`] |
+//! | `POST /v1/access` | [`AccessRequest`] | [`AccessAnswers`] |
+//! | `GET /v1/access/graph` | | [`AccessGraph`] |
 //! | `POST /v1/bootstrap` | [`BootstrapRequest`] | [`Bootstrap`] |
 //! | `POST /v1/start` | [`StartRequest`] | [`Start`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`Bootstrap`] |
@@ -25,11 +28,17 @@
 //! | `DELETE /v1/user-tokens/{id}` | | [`Removed`] |
 //! | `GET /v1/audit` | [`AuditQuery`] | [`AuditPage`] |
 //! | `GET /v1/audit/verdict` | | [`AuditVerdict`] |
+//! | `GET /v1/ca` | | [`CaStatus`] |
+//! | `POST /v1/ca/rotation` | [`RotationRequest`] | [`CaStatus`] |
+//! | `POST /v1/ca/import` | [`CaFiles`] | [`CaStatus`] |
+//! | `GET /v1/ca/export?with_key=bool` | | [`CaFiles`] |
 //!
 //! A caller that is not known gets 401, one that lacks a right 403, one that failed too often 429, each with a [`Failure`].
 //! Everything else, and every fault, gives a [`Failure`]. Times are RFC 3339 in UTC.
 
+mod access;
 mod audit;
+mod authority;
 mod explain;
 mod plan;
 mod start;
@@ -41,7 +50,12 @@ use api::{Origin, Problem, ResourceKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub use access::{
+    AccessAnswer, AccessAnswers, AccessDestination, AccessEdge, AccessField, AccessGraph, AccessMiss, AccessQuestion,
+    AccessRequest, AccessRule, AccessSource, AccessTry,
+};
 pub use audit::{AuditEntry, AuditPage, AuditQuery, AuditVerdict};
+pub use authority::{CaFiles, CaStatus, ExportQuery, OldLeaf, RotationRequest, RotationStep, WaitedFor};
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
 pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use start::{Start, StartRequest};
@@ -252,7 +266,7 @@ pub struct ControlStatus {
 /// A root of trust.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootStatus {
-    /// `active`, `next` or `trusted`.
+    /// `active`, `next`, `retiring` or `trusted`.
     pub state: String,
     /// Its subject.
     pub subject: String,

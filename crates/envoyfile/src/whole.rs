@@ -167,11 +167,13 @@ fn chain(chain: &FilterChain, given: &Given<'_>, written: &Value, path: &str) ->
     if let Some(tls) = &chain.tls {
         secrets::of_downstream(tls, &format!("{path}.transport_socket.typed_config.common_tls_context"))?;
     }
-    let path = format!("{path}.filters[0].typed_config");
+    // Rules of access stand before it.
+    let last = chain.access.len();
+    let path = format!("{path}.filters[{last}].typed_config");
     let logs = match &chain.filter {
         NetworkFilter::Http(http) => {
             hosts_and_weights(http, &path)?;
-            routes(http, given, &written["filters"][0]["typed_config"]["route_config"], &path)?;
+            routes(http, given, &written["filters"][last]["typed_config"]["route_config"], &path)?;
             &http.access_logs
         }
         NetworkFilter::Tcp(tcp) => &tcp.access_logs,

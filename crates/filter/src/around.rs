@@ -3,11 +3,14 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use mesh_http::{Body, head};
+use model::access;
+use model::jwt::RemoteKeys;
 use model::route::{RequestView, Route, VirtualHost};
 
 use crate::local_limit::{ConnectionLimits, Limits};
@@ -18,6 +21,10 @@ pub trait Around: fmt::Debug {
     fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r>;
     /// The client's address, as far as proxies in front of us are trusted.
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr;
+    /// What rules of access ask of a request and its connection.
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c>;
+    /// Does anybody want to know why a request is refused?
+    fn is_asked_why(&self, request: &Request<Body>) -> bool;
     /// The service that this proxy belongs to.
     fn service_cluster(&self) -> &str;
     /// Is there such a cluster?
@@ -28,6 +35,10 @@ pub trait Around: fmt::Debug {
     fn connection_limits(&self) -> &ConnectionLimits;
     /// Calls a service of gRPC in one of the proxy's clusters.
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c>;
+    /// Gets what stands at a URI, from one of the proxy's clusters.
+    fn get(&self, get: Get) -> Answer<'_>;
+    /// The same beside the exchange, which does not wait for it.
+    fn get_beside(&self, get: Get, done: Box<dyn FnOnce(Result<Bytes, String>)>);
 }
 
 /// The answer to a [`Call`], or why there is none.
@@ -48,6 +59,24 @@ pub struct Call<'c> {
     pub message: Bytes,
     /// How long it may take in all; none: as long as it likes.
     pub timeout: Option<Duration>,
+}
+
+/// A GET. Only an answer of status 200 is one.
+#[derive(Debug, Clone)]
+pub struct Get {
+    /// The cluster that has it.
+    pub cluster: Arc<str>,
+    /// The whole URI.
+    pub uri: String,
+    /// How long it may take in all.
+    pub timeout: Duration,
+}
+
+impl Get {
+    /// For a key set.
+    pub(crate) fn of(keys: &RemoteKeys) -> Self {
+        Self { cluster: keys.cluster.clone(), uri: keys.uri.clone(), timeout: keys.timeout }
+    }
 }
 
 /// No proxy at all: for chains that stand alone, as in tests. Every request comes from loopback, and no cluster is known.
@@ -73,6 +102,23 @@ impl Around for Alone {
         Ipv4Addr::LOCALHOST.into()
     }
 
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c> {
+        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        access::Call {
+            request: Some(self.view(request)),
+            peer: None,
+            direct_remote: local,
+            source: local,
+            remote: local,
+            destination: (local, 0).into(),
+            server_name: None,
+        }
+    }
+
+    fn is_asked_why(&self, _request: &Request<Body>) -> bool {
+        true
+    }
+
     fn service_cluster(&self) -> &str {
         ""
     }
@@ -91,5 +137,13 @@ impl Around for Alone {
 
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         Box::pin(async move { Err(format!("there is no cluster {}", call.cluster)) })
+    }
+
+    fn get(&self, get: Get) -> Answer<'_> {
+        Box::pin(async move { Err(format!("there is no cluster {}", get.cluster)) })
+    }
+
+    fn get_beside(&self, get: Get, done: Box<dyn FnOnce(Result<Bytes, String>)>) {
+        done(Err(format!("there is no cluster {}", get.cluster)));
     }
 }

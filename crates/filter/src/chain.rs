@@ -9,6 +9,7 @@ use model::route::{Action, FilterRule, FilterRules, Found};
 use model::{Route, VirtualHost, http_proxy};
 use telemetry::ResponseFlags;
 
+use crate::access::AccessFilter;
 use crate::around::Around;
 use crate::buffer::BufferFilter;
 use crate::compressor::{CompressorFilter, Encodings};
@@ -18,6 +19,7 @@ use crate::draw::Draws;
 use crate::fault::FaultFilter;
 use crate::global_limit::GlobalLimitFilter;
 use crate::grpc_web::{GrpcWebFilter, WebCall};
+use crate::jwt::{JwtFilter, Tokens};
 use crate::local::LocalResponse;
 use crate::local_limit::{Limits, LocalLimitFilter};
 use crate::mutation::MutationFilter;
@@ -29,6 +31,8 @@ use crate::told::Told;
 pub enum Flow {
     /// To the next filter, or to the route's action.
     Continue,
+    /// The same, on the route that fits the request now: it is found again first.
+    Reroute,
     /// Back: this is the answer.
     Respond(Box<LocalResponse>),
     /// The request's body broke off, or is too long for a filter.
@@ -143,7 +147,9 @@ enum Builtin {
     GrpcWeb(GrpcWebFilter),
     Mutation(Box<MutationFilter>),
     Buffer(BufferFilter),
+    Access(Box<AccessFilter>),
     Concurrency(ConcurrencyFilter),
+    Jwt(JwtFilter),
 }
 
 impl HttpFilter for Builtin {
@@ -157,7 +163,9 @@ impl HttpFilter for Builtin {
             Self::GrpcWeb(filter) => filter.on_request(request, facts).await,
             Self::Mutation(filter) => filter.on_request(request, facts).await,
             Self::Buffer(filter) => filter.on_request(request, facts).await,
+            Self::Access(filter) => filter.on_request(request, facts).await,
             Self::Concurrency(filter) => filter.on_request(request, facts).await,
+            Self::Jwt(filter) => filter.on_request(request, facts).await,
         }
     }
 
@@ -171,7 +179,10 @@ impl HttpFilter for Builtin {
             Self::GrpcWeb(filter) => filter.on_response(response, facts).await,
             Self::Mutation(filter) => filter.on_response(response, facts).await,
             Self::Buffer(filter) => filter.on_response(response, facts).await,
+            // It has nothing to say of responses.
+            Self::Access(_) => {}
             Self::Concurrency(filter) => filter.on_response(response, facts).await,
+            Self::Jwt(filter) => filter.on_response(response, facts).await,
         }
     }
 }
@@ -187,6 +198,7 @@ impl Chain {
         let compressors: Arc<[_]> = compressors.collect();
         let mut next_compressor = 0..;
         let mut kept: Vec<&Arc<Limits>> = before.map(Self::limits).unwrap_or_default();
+        let mut kept_tokens: Vec<&Arc<Tokens>> = before.map(Self::tokens).unwrap_or_default();
         let mut controllers = Controllers::before(before.map(Self::controllers).unwrap_or_default());
         let built = filters.iter().filter_map(|filter| {
             Some(match filter {
@@ -209,9 +221,18 @@ impl Chain {
                 http_proxy::HttpFilter::HeaderMutation(it) => {
                     Builtin::Mutation(Box::new(MutationFilter::new((**it).clone())))
                 }
+                http_proxy::HttpFilter::Access(it) => {
+                    Builtin::Access(Box::new(AccessFilter::new((**it).clone(), stats)))
+                }
                 http_proxy::HttpFilter::Buffer(it) => Builtin::Buffer(BufferFilter::new(it.clone())),
                 http_proxy::HttpFilter::AdaptiveConcurrency(settings) => {
                     Builtin::Concurrency(ConcurrencyFilter::new(controllers.next(settings, stats)))
+                }
+                http_proxy::HttpFilter::Jwt(settings) => {
+                    let same = kept_tokens.iter().position(|tokens| *tokens.settings() == **settings);
+                    let tokens = same.map(|at| kept_tokens.remove(at).clone());
+                    let tokens = tokens.unwrap_or_else(|| Arc::new(Tokens::new(settings.clone())));
+                    Builtin::Jwt(JwtFilter::new(tokens, stats.clone()))
                 }
                 // Done before a route is chosen.
                 http_proxy::HttpFilter::Geo(_) | http_proxy::HttpFilter::DynamicForward(_) => return None,
@@ -225,6 +246,14 @@ impl Chain {
     fn limits(&self) -> Vec<&Arc<Limits>> {
         let own = self.filters.iter().filter_map(|filter| match filter {
             Builtin::LocalLimit(filter) => Some(filter.own()),
+            _ => None,
+        });
+        own.collect()
+    }
+
+    fn tokens(&self) -> Vec<&Arc<Tokens>> {
+        let own = self.filters.iter().filter_map(|filter| match filter {
+            Builtin::Jwt(filter) => Some(filter.tokens()),
             _ => None,
         });
         own.collect()
@@ -269,10 +298,11 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Shows the request to the filters, until one answers.
+    /// Shows the request to the filters, until one answers or wants the route [chosen anew](Run::rerouted); asked again
+    /// then, it goes on after that one.
     pub async fn on_request(&mut self, request: &mut Request<Body>, around: &dyn Around) -> Flow {
         let mut facts = self.facts(around);
-        for filter in self.filters {
+        for filter in &self.filters[self.seen.into()..] {
             self.seen = self.seen.saturating_add(1);
             let flow = match filter.on_request(request, &mut facts).await {
                 Flow::Continue => continue,
@@ -281,7 +311,7 @@ impl<'a> Run<'a> {
                     local.flags = facts.flags;
                     Flow::Respond(local)
                 }
-                broken @ Flow::Broken(_) => broken,
+                other @ (Flow::Reroute | Flow::Broken(_)) => other,
             };
             self.keep(facts);
             return flow;
@@ -297,6 +327,11 @@ impl<'a> Run<'a> {
             filter.on_response(response, &mut facts).await;
         }
         self.keep(facts);
+    }
+
+    /// The route was chosen anew.
+    pub fn rerouted(&mut self, found: Option<&Found<'a>>) {
+        (self.route, self.host) = (found.map(|found| found.route), found.map(|found| found.host));
     }
 
     /// The places that the request has taken under limits, to be held until it is over.

@@ -67,7 +67,8 @@ fn refusal(status: u16) -> LocalResponse {
         grpc_status: None,
         body: "reached concurrency limit".into(),
         headers: HeaderMap::new(),
-        details: "reached_concurrency_limit",
+        details: "reached_concurrency_limit".into(),
+        why: None,
         flags: ResponseFlags::NONE,
     }
 }

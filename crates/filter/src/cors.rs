@@ -55,7 +55,8 @@ impl HttpFilter for CorsFilter {
             grpc_status: None,
             body: "".into(),
             headers: permission(rules, allowed, request.headers()),
-            details: "cors_response",
+            details: "cors_response".into(),
+            why: None,
             flags: ResponseFlags::NONE,
         }))
     }

@@ -45,7 +45,8 @@ impl FaultFilter {
             grpc_status,
             body: "fault filter abort".into(),
             headers: HeaderMap::new(),
-            details: "fault_filter_abort",
+            details: "fault_filter_abort".into(),
+            why: None,
             flags: ResponseFlags::FAULT_INJECTED,
         }
     }

@@ -107,7 +107,8 @@ impl GlobalLimitFilter {
                 grpc_status: self.settings.resource_exhausted.then_some(GrpcStatus::RESOURCE_EXHAUSTED),
                 body: body.into(),
                 headers: response_headers,
-                details: "request_rate_limited",
+                details: "request_rate_limited".into(),
+                why: None,
                 flags: ResponseFlags::RATE_LIMITED,
             }));
         }
@@ -130,7 +131,8 @@ impl GlobalLimitFilter {
             grpc_status: None,
             body: "".into(),
             headers: HeaderMap::new(),
-            details: "rate_limiter_error",
+            details: "rate_limiter_error".into(),
+            why: None,
             flags: ResponseFlags::RATE_LIMIT_SERVICE_ERROR,
         }))
     }

@@ -5,7 +5,7 @@
 //!
 //! | phase | when | what a filter may do |
 //! |---|---|---|
-//! | [`on_request`](HttpFilter::on_request) | the head of the request is there and its route is found, before the route takes effect (or that there is none); first filter first | change the head and the body, wait, or answer itself |
+//! | [`on_request`](HttpFilter::on_request) | the head of the request is there and its route is found, before the route takes effect (or that there is none); first filter first | change the head and the body, wait, have the route chosen anew, or answer itself |
 //! | [`on_response`](HttpFilter::on_response) | the head of the response is there, whoever made it; last filter first, and only those that saw the request | change the head and the body, wait |
 //!
 //! A filter that waits is dropped with its exchange when the downstream goes away.
@@ -30,6 +30,7 @@
 //! # });
 //! ```
 
+mod access;
 mod around;
 mod bucket;
 mod buffer;
@@ -41,6 +42,7 @@ mod draw;
 mod fault;
 mod global_limit;
 mod grpc_web;
+mod jwt;
 mod limiter;
 mod local;
 mod local_limit;
@@ -48,7 +50,7 @@ mod mutation;
 mod stats;
 mod told;
 
-pub use around::{Alone, Answer, Around, Call};
+pub use around::{Alone, Answer, Around, Call, Get};
 pub use bucket::TokenBucket;
 pub use chain::{Chain, Facts, Flow, HttpFilter, Run};
 pub use concurrency::Places;

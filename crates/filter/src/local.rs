@@ -20,7 +20,9 @@ pub struct LocalResponse {
     /// Further header fields.
     pub headers: HeaderMap,
     /// Envoy's `RESPONSE_CODE_DETAILS`.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
+    /// Why, in words for people, if the filter knows more than its details say.
+    pub why: Option<Box<str>>,
     /// The flags to record.
     pub flags: ResponseFlags,
 }

@@ -82,7 +82,8 @@ fn refusal(settings: &LocalRateLimit) -> LocalResponse {
         grpc_status: settings.resource_exhausted.then_some(GrpcStatus::RESOURCE_EXHAUSTED),
         body: "local_rate_limited".into(),
         headers,
-        details: "local_rate_limited",
+        details: "local_rate_limited".into(),
+        why: None,
         flags: ResponseFlags::RATE_LIMITED,
     }
 }

@@ -1,6 +1,7 @@
-//! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*` and
-//! `envoy_http_adaptive_concurrency_*` with the label `envoy_http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with
-//! `local_http_ratelimit_prefix`, and `envoy_cluster_ratelimit_*` with `cluster_name`.
+//! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*`,
+//! `envoy_http_rbac_*`, `envoy_http_jwt_authn_*` and `envoy_http_adaptive_concurrency_*` with the label
+//! `envoy_http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and
+//! `envoy_cluster_ratelimit_*` with `cluster_name`.
 
 use std::fmt;
 
@@ -29,6 +30,11 @@ pub struct Stats {
     pub(crate) not_compressed: Family<Counter>,
     pub(crate) bytes_before: Family<Counter>,
     pub(crate) bytes_after: Family<Counter>,
+    pub(crate) tokens_allowed: Family<Counter>,
+    pub(crate) tokens_denied: Family<Counter>,
+    pub(crate) preflights_passed: Family<Counter>,
+    pub(crate) keys_fetched: Family<Counter>,
+    pub(crate) keys_failed: Family<Counter>,
     /// Of limits that move with the latency.
     pub(crate) concurrency_blocked: Family<Counter>,
     pub(crate) concurrency_limit: Family<Gauge>,
@@ -37,6 +43,16 @@ pub struct Stats {
     pub(crate) concurrency_sample: Family<Gauge>,
     pub(crate) concurrency_gradient: Family<Gauge>,
     pub(crate) concurrency_headroom: Family<Gauge>,
+    /// Of rules of access, by the prefix that they are given.
+    pub(crate) access_allowed: Family<Counter>,
+    pub(crate) access_denied: Family<Counter>,
+    pub(crate) access_shadow_allowed: Family<Counter>,
+    pub(crate) access_shadow_denied: Family<Counter>,
+    /// The same, policy by policy.
+    pub(crate) policy_allowed: Family<Counter>,
+    pub(crate) policy_denied: Family<Counter>,
+    pub(crate) policy_shadow_allowed: Family<Counter>,
+    pub(crate) policy_shadow_denied: Family<Counter>,
 }
 
 impl Stats {
@@ -60,6 +76,14 @@ impl Stats {
         };
         let concurrency =
             |name: &str, help: &str| desc(&format!("adaptive_concurrency_gradient_controller_{name}"), help);
+        let access = |name: &str, help: &str| {
+            let labels = ["envoy_http_conn_manager_prefix", "envoy_rbac_prefix"];
+            Desc::new(&format!("envoy_http_rbac_{name}"), help).labels(&labels)
+        };
+        let policy = |name: &str, help: &str| {
+            let labels = ["envoy_http_conn_manager_prefix", "envoy_rbac_prefix", "envoy_rbac_policy_name"];
+            Desc::new(&format!("envoy_http_rbac_policy_{name}"), help).labels(&labels)
+        };
         Ok(Self {
             prefix: prefix.into(),
             delays: shard.counters(desc("fault_delays_injected", "Requests that were delayed."))?,
@@ -81,6 +105,12 @@ impl Stats {
             not_compressed: shard.counters(compressor("not_compressed", "Responses that stayed as they were."))?,
             bytes_before: shard.counters(compressor("total_uncompressed_bytes", "Bytes that were compressed."))?,
             bytes_after: shard.counters(compressor("total_compressed_bytes", "What they were compressed to."))?,
+            tokens_allowed: shard.counters(desc("jwt_authn_allowed", "Requests whose tokens sufficed."))?,
+            tokens_denied: shard.counters(desc("jwt_authn_denied", "Requests whose tokens did not suffice."))?,
+            preflights_passed: shard
+                .counters(desc("jwt_authn_cors_preflight_bypassed", "Preflight requests that needed no token."))?,
+            keys_fetched: shard.counters(desc("jwt_authn_jwks_fetch_success", "Key sets that were fetched."))?,
+            keys_failed: shard.counters(desc("jwt_authn_jwks_fetch_failed", "Key sets that could not be fetched."))?,
             concurrency_blocked: shard.counters(concurrency("rq_blocked", "Requests beyond the limit."))?,
             concurrency_limit: shard.gauges(concurrency("concurrency_limit", "Requests that may be under way."))?,
             concurrency_measuring: shard
@@ -91,6 +121,17 @@ impl Stats {
             concurrency_gradient: shard
                 .gauges(concurrency("gradient", "What the limit was multiplied by last, in thousandths."))?,
             concurrency_headroom: shard.gauges(concurrency("burst_queue_size", "What was added to the limit last."))?,
+            access_allowed: shard.counters(access("allowed", "Requests that rules of access let pass."))?,
+            access_denied: shard.counters(access("denied", "Requests that rules of access refused."))?,
+            access_shadow_allowed: shard
+                .counters(access("shadow_allowed", "Requests that shadow rules would let pass."))?,
+            access_shadow_denied: shard
+                .counters(access("shadow_denied", "Requests that shadow rules would refuse."))?,
+            policy_allowed: shard.counters(policy("allowed", "Requests that the policy let pass."))?,
+            policy_denied: shard.counters(policy("denied", "Requests that the policy refused."))?,
+            policy_shadow_allowed: shard
+                .counters(policy("shadow_allowed", "Requests that the policy would let pass."))?,
+            policy_shadow_denied: shard.counters(policy("shadow_denied", "Requests that the policy would refuse."))?,
         })
     }
 }

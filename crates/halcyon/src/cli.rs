@@ -1,6 +1,8 @@
 //! What can be typed. What it does is in `commands`.
 
 mod access;
+mod authz;
+mod ca;
 mod traffic;
 mod values;
 
@@ -13,6 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
 pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokensCommand};
+pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
+pub use ca::{CaCommand, RotateArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
@@ -64,12 +68,18 @@ pub enum Command {
     Analyze(AnalyzeArgs),
     /// What a request would meet: listener, route, cluster, endpoints and policies, and why each other rule was passed over.
     Explain(ExplainArgs),
+    /// Who may do what, by AuthorizationPolicies: one request judged, or all callers and services.
+    #[command(subcommand)]
+    Authz(AuthzCommand),
     /// What applying files would do to routes and proxies. Nothing is changed.
     Plan(PlanArgs),
     /// Every proxy: what it runs, and what it refused.
     Status(StatusArgs),
     /// What one proxy really runs.
     ProxyConfig(ProxyConfigArgs),
+    /// The certificate authority: its roots, and their exchange.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Tokens by which workloads of other machines join.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -109,6 +119,9 @@ pub struct ControlArgs {
     /// The trust domain of the mesh's identities.
     #[arg(long, default_value = "cluster.local")]
     pub trust_domain: String,
+    /// Keep the authority's keys encrypted under the passphrase in this file; keys that are not yet become so.
+    #[arg(long, value_name = "FILE")]
+    pub ca_passphrase_file: Option<PathBuf>,
     /// The address of xDS, certificates and metrics; for other machines, one that they reach.
     #[arg(long, default_value = "127.0.0.1")]
     pub listen: IpAddr,
@@ -133,6 +146,10 @@ pub struct ControlArgs {
     pub certificate_ttl: std::time::Duration,
     #[command(flatten)]
     pub doors: ApiArgs,
+    /// Blocks of addresses from which no keys of tokens are fetched, such as `10.0.0.0/8,127.0.0.0/8`, whatever a
+    /// RequestAuthentication says. Without it none is blocked, as in Istio.
+    #[arg(long, value_name = "BLOCK", value_delimiter = ',')]
+    pub blocked_key_networks: Vec<ipnet::IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

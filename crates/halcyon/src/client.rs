@@ -10,10 +10,11 @@ pub use server::Server;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use control::v1::{
-    ApplyRequest, ApplyResponse, AuditPage, AuditQuery, AuditVerdict, Bootstrap, BootstrapRequest, DeleteRequest,
-    Document, ExplainRequest, Explanation, Failure, IssuedToken, JoinTokenList, Plan, ProxyConfig, Removed,
-    ResourceQuery, Resources, Start, StartRequest, Status, TokenRequest, TrustBundle, UserList, UserRequest,
-    UserTokenList, UserTokenRequest, UserView, Version, Whoami,
+    AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, AuditPage, AuditQuery, AuditVerdict,
+    Bootstrap, BootstrapRequest, CaFiles, CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure,
+    IssuedToken, JoinTokenList, Plan, ProxyConfig, Removed, ResourceQuery, Resources, RotationRequest, Start,
+    StartRequest, Status, TokenRequest, TrustBundle, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView,
+    Version, Whoami,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -84,6 +85,16 @@ impl Client {
     /// What a request would meet.
     pub async fn explain(&self, request: &ExplainRequest) -> Result<Explanation> {
         self.call(Method::POST, "/v1/explain", Some(request)).await
+    }
+
+    /// May a request pass?
+    pub async fn access(&self, request: &AccessRequest) -> Result<AccessAnswers> {
+        self.call(Method::POST, "/v1/access", Some(request)).await
+    }
+
+    /// Who may call whom.
+    pub async fn access_graph(&self) -> Result<AccessGraph> {
+        self.call(Method::GET, "/v1/access/graph", None::<&()>).await
     }
 
     /// Applies texts that are known to be right.
@@ -215,6 +226,26 @@ impl Client {
     /// The roots of the mesh.
     pub async fn trust_bundle(&self) -> Result<TrustBundle> {
         self.call(Method::GET, "/v1/trust-bundle", None::<&()>).await
+    }
+
+    /// The certificate authority.
+    pub async fn ca_status(&self) -> Result<CaStatus> {
+        self.call(Method::GET, "/v1/ca", None::<&()>).await
+    }
+
+    /// A step of a rotation.
+    pub async fn ca_rotate(&self, request: &RotationRequest) -> Result<CaStatus> {
+        self.call(Method::POST, "/v1/ca/rotation", Some(request)).await
+    }
+
+    /// Another authority.
+    pub async fn ca_import(&self, files: &CaFiles) -> Result<CaStatus> {
+        self.call(Method::POST, "/v1/ca/import", Some(files)).await
+    }
+
+    /// The authority's files.
+    pub async fn ca_export(&self, with_key: bool) -> Result<CaFiles> {
+        self.call(Method::GET, &format!("/v1/ca/export?with_key={with_key}"), None::<&()>).await
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<T> {

@@ -3,6 +3,8 @@
 mod analyze;
 mod apply;
 mod audit;
+mod authz;
+mod ca;
 mod control;
 mod delete;
 mod diff;
@@ -43,9 +45,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Validate(args) => validate::run(args),
         Command::Analyze(args) => wait(analyze::run(place, args)),
         Command::Explain(args) => wait(explain::run(place, args)),
+        Command::Authz(command) => wait(authz::run(place, command)),
         Command::Plan(args) => wait(plan::run(client(place)?, args)),
         Command::Status(args) => wait(status::run(client(place)?, args)),
         Command::ProxyConfig(args) => wait(proxy_config::run(client(place)?, args)),
+        Command::Ca(command) => wait(ca::run(client(place)?, command)),
         Command::Token(args) => wait(token::run(client(place)?, args)),
         Command::User(args) => wait(user::run(place, args)),
         Command::Audit(args) => wait(audit::run(place, args)),
@@ -68,5 +72,6 @@ pub fn client(place: &Place) -> Result<Client> {
 fn wait(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    runtime.block_on(command)
+    // Streams of discovery never leave their thread.
+    tokio::task::LocalSet::new().block_on(&runtime, command)
 }

@@ -1,6 +1,6 @@
 //! A proxy's start: who it is, what it is told, and the files in which that stands.
 
-mod certificate;
+mod agent;
 mod envoy;
 mod own;
 mod ready;

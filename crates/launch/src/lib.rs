@@ -74,6 +74,6 @@ pub use event::Event;
 pub use http_call::HttpTarget;
 pub use launch::{Launch, OnEvent, Prepared};
 pub use loopback_address::{LoopbackClaim, LoopbackError, free_loopback_address};
-pub use redirects::{Block, BlockError, Redirects};
+pub use redirects::Redirects;
 pub use sidecar::{Departure, Drain, SidecarOutput, SidecarSpec};
 pub use sockets::{DNS_PORT, OUTBOUND_PORT, SocketSpec};

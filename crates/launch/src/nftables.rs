@@ -21,10 +21,12 @@
 //! redirected or is local passes the second chain, so nothing leaves beside the mesh. Numbers of messages, attributes
 //! and expressions are those of the kernel's `linux/netfilter/nf_tables.h`; no `nft` program is needed.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
 
 use crate::netlink::{ACK, APPEND, CREATE_NEW, Message, REQUEST, Refused, Socket};
-use crate::redirects::{Block, Redirects};
+use crate::redirects::Redirects;
 
 /// The namespace's own IPv4 address that is no loopback one. With it `getaddrinfo` under `AI_ADDRCONFIG` believes that there
 /// is IPv4.
@@ -164,15 +166,22 @@ fn capture_rules(redirection: Redirection, rules: &Redirects) -> Vec<Vec<Express
     all
 }
 
-fn destination(block: &Block) -> Vec<Expression> {
-    let (family, offset) = if block.is_ipv4() { (IPV4, IPV4_DESTINATION) } else { (IPV6, IPV6_DESTINATION) };
-    let octets = block.octets();
+fn destination(block: &IpNet) -> Vec<Expression> {
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let (family, offset) = match block {
+        IpNet::V4(_) => (IPV4, IPV4_DESTINATION),
+        IpNet::V6(_) => (IPV6, IPV6_DESTINATION),
+    };
+    let network = octets(block.network());
     vec![
         Expression::Load(Place::Family),
         Expression::Equals(vec![family]),
-        Expression::Load(Place::Network(offset, octets.len() as u32)),
-        Expression::Mask(block.mask()),
-        Expression::Equals(octets),
+        Expression::Load(Place::Network(offset, network.len() as u32)),
+        Expression::Mask(octets(block.netmask())),
+        Expression::Equals(network),
     ]
 }
 

@@ -1,27 +1,67 @@
 //! Who may do what: rules of access as Envoy's RBAC filters have them, asked for a request or for a connection.
 //!
 //! A [`Policy`] takes those requests that one of its permissions and one of its principals fit; what that means is the
-//! [`Action`] of the [`Rules`] in which it stands.
+//! [`Action`] of the [`Rules`] in which it stands. [`Rules::decide`] is the plain meaning, [`Compiled`] gives the same answer
+//! at a cost that hardly grows with the number of policies, and [`Rules::why`] says what a refused call lacked.
+
+mod compiled;
+mod decide;
+mod keys;
+mod template;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod why;
+mod words;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
+
+pub use compiled::Compiled;
+pub use decide::{Decision, Fact, details};
+pub use template::{PathTemplate, TemplateError};
+pub use why::{Field, Lack, Nearest, Refusal};
 
 use crate::matcher::HeaderMatch;
 use crate::route::RequestView;
 use crate::{MetadataMatch, StringMatch};
 
-/// What is asked of requests or connections at one place (xDS `RBAC` filters).
+/// What is asked of requests at one place (xDS `envoy.extensions.filters.http.rbac.v3.RBAC`).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Access {
+    /// The name under which the filter stands in its chain, and under which routes speak to it.
+    pub name: Arc<str>,
     /// The rules that are enforced; none: everything may pass.
-    pub rules: Option<Rules>,
+    pub rules: Option<Arc<Compiled>>,
     /// Rules that are only asked, counted and told.
-    pub shadow: Option<Rules>,
+    pub shadow: Option<Arc<Compiled>>,
+    /// What stands before the names of what the enforced rules count and tell.
+    pub rules_prefix: Arc<str>,
     /// What stands before the names of what the shadow rules count and tell.
     pub shadow_prefix: Arc<str>,
+    /// Policies are counted one by one too.
+    pub per_policy: bool,
+}
+
+/// What is asked of connections at one place (xDS `envoy.extensions.filters.network.rbac.v3.RBAC`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConnectionAccess {
+    /// The prefix of its statistics.
+    pub stat_prefix: Arc<str>,
+    /// The rules that are enforced; none: everything may pass.
+    pub rules: Option<Arc<Compiled>>,
+    /// Rules that are only asked, counted and told.
+    pub shadow: Option<Arc<Compiled>>,
+    /// What stands before the names of what the shadow rules count and tell.
+    pub shadow_prefix: Arc<str>,
+    /// They are asked whenever the client sends something, not only when it begins to (Envoy's `CONTINUOUS`).
+    pub continuous: bool,
+    /// Who is refused is kept waiting this long, so that it does not come back at once.
+    pub delay: Option<Duration>,
 }
 
 /// Policies and what becomes of whom they take.
@@ -78,8 +118,10 @@ pub enum Condition<T> {
 pub enum Operation {
     /// A header has a value. Without a request there are no headers.
     Header(HeaderMatch),
-    /// The path, without its query, matches.
+    /// The path, without its query, matches. Without a request there is no path.
     Path(StringMatch),
+    /// The path, without its query, fits a template.
+    Template(PathTemplate),
     /// The connection is to an address of the block.
     DestinationIp(IpNet),
     /// The connection is to one of these ports.
@@ -93,10 +135,13 @@ pub enum Operation {
 /// A fact about who does it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    /// The peer has proven who it is, and one of its names (URIs first, then DNS names, then its subject) matches.
+    /// The connection came by TLS, and one of the names that the peer has proven (URIs first, then DNS names, then its
+    /// subject) matches. Without a match any TLS will do, with a certificate or without (Envoy's meaning).
     Authenticated(Option<StringMatch>),
     /// The other end of the connection is in the block.
     DirectRemoteIp(IpNet),
+    /// The client of the connection, as a PROXY protocol header tells it, is in the block (xDS `source_ip`).
+    SourceIp(IpNet),
     /// The client, as far as proxies in front of us are trusted, is in the block.
     RemoteIp(IpNet),
     /// A header has a value.
@@ -112,10 +157,12 @@ pub enum Source {
 pub struct Call<'a> {
     /// The request; none for a connection of which no request is read.
     pub request: Option<RequestView<'a>>,
-    /// Who the peer has proven to be.
+    /// Who the peer has proven to be; without names if it came by TLS and has proven nothing; none without TLS.
     pub peer: Option<Names<'a>>,
     /// The other end of the connection.
     pub direct_remote: IpAddr,
+    /// The same, unless a PROXY protocol header told another.
+    pub source: IpAddr,
     /// The client, as far as proxies in front of us are trusted.
     pub remote: IpAddr,
     /// To what the connection is.

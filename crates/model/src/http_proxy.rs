@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, Fault, Geo, GlobalRateLimit, HeaderMutation,
-    HttpLimits, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
+    Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, Fault, Geo, GlobalRateLimit,
+    HeaderMutation, HttpLimits, JwtAuthentication, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
 };
 
 /// How HTTP is read from downstream, filtered and routed.
@@ -76,10 +76,15 @@ impl HttpProxy {
 
     /// The clusters that its filters ask.
     pub fn asked_clusters(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.filters.iter().filter_map(|filter| match filter {
+        let limits = self.filters.iter().filter_map(|filter| match filter {
             HttpFilter::GlobalRateLimit(limits) => Some(&limits.service.cluster),
             _ => None,
-        })
+        });
+        let keys = self.filters.iter().filter_map(|filter| match filter {
+            HttpFilter::Jwt(tokens) => Some(tokens.clusters()),
+            _ => None,
+        });
+        limits.chain(keys.flatten())
     }
 }
 
@@ -126,9 +131,13 @@ pub enum HttpFilter {
     Buffer(Buffer),
     /// Refuses requests beyond as many at once as their latency allows.
     AdaptiveConcurrency(Arc<AdaptiveConcurrency>),
+    /// Refuses requests that rules of access do not let pass; a route may bring rules of its own.
+    Access(Box<Access>),
     /// Says of requests to clusters [of hosts that they name](crate::cluster::Discovery::DynamicForward) why there is no
     /// address; without it such a cluster has no endpoint then.
     DynamicForward(DnsCache),
+    /// Checks tokens.
+    Jwt(Arc<JwtAuthentication>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::ConnectionAccess;
 use crate::chain::ChainMatch;
 use crate::tls::DownstreamTls;
 use crate::{AccessLog, Address, HttpProxy, TcpProxy};
@@ -110,6 +111,8 @@ pub struct FilterChain {
     pub matches: ChainMatch,
     /// TLS, if it is ended here.
     pub tls: Option<DownstreamTls>,
+    /// Who may have connections here, asked one after the other before the last filter sees anything.
+    pub access: Vec<ConnectionAccess>,
     /// The last filter.
     pub filter: NetworkFilter,
 }

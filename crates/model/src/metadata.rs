@@ -2,6 +2,7 @@
 //! the claims of a token, and conditions on them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::StringMatch;
 
@@ -33,6 +34,58 @@ impl Value {
             _ => None,
         })
     }
+}
+
+/// A text as it is, everything else as JSON: `["a","b"]`.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            other => other.json(f),
+        }
+    }
+}
+
+impl Value {
+    fn json(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let between = |f: &mut fmt::Formatter<'_>, index: usize| if index > 0 { f.write_str(",") } else { Ok(()) };
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => quoted(text, f),
+            Self::List(values) => {
+                f.write_str("[")?;
+                for (index, value) in values.iter().enumerate() {
+                    between(f, index)?;
+                    value.json(f)?;
+                }
+                f.write_str("]")
+            }
+            Self::Fields(fields) => {
+                f.write_str("{")?;
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    between(f, index)?;
+                    quoted(name, f)?;
+                    f.write_str(":")?;
+                    value.json(f)?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+fn quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("\"")?;
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => write!(f, "\\{c}")?,
+            c if c < ' ' => write!(f, "\\u{:04x}", u32::from(c))?,
+            c => write!(f, "{c}")?,
+        }
+    }
+    f.write_str("\"")
 }
 
 /// What filters have said of one exchange.
@@ -130,6 +183,19 @@ mod tests {
 
     fn texts(values: &[&str]) -> Value {
         Value::List(values.iter().map(|text| Value::Text((*text).into())).collect())
+    }
+
+    #[test]
+    fn in_words() {
+        let fields = Fields::from([("a\"".to_owned(), texts(&["x", "y\n"])), ("n".to_owned(), Value::Number(1.5))]);
+        for (value, expected) in [
+            (Value::Text("a\"b".into()), "a\"b"),
+            (Value::Null, "null"),
+            (Value::Number(3.0), "3"),
+            (Value::Fields(fields), "{\"a\\\"\":[\"x\",\"y\\u000a\"],\"n\":1.5}"),
+        ] {
+            assert_eq!(value.to_string(), expected);
+        }
     }
 
     #[test]

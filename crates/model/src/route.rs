@@ -13,13 +13,16 @@ use http::{HeaderMap, Method};
 
 use crate::buffer::BufferRule;
 use crate::compression::CompressorRule;
+use crate::jwt::JwtRouteRule;
 use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::mutation::Mutations;
 use crate::rate_limit::{DescriptorRule, GlobalRateLimitRoute};
-use crate::{Cors, Fault, Fraction, HeaderChanges, LocalRateLimit, Metadata, MetadataMatch, Pattern, RetryPolicy};
+use crate::{
+    Access, Cors, Fault, Fraction, HeaderChanges, LocalRateLimit, Metadata, MetadataMatch, Pattern, RetryPolicy,
+};
 
-pub(crate) use find::header_matches;
 pub use find::{Found, HostIndex, Mismatch, NotFound, find, find_host, find_in, host_name, path_matches};
+pub(crate) use find::{header_matches, header_value};
 pub use hash::{HashCookie, HashKey, HashPolicy, hash_of, hash_of_source, hash_of_text};
 pub use rewrite::{redirect_location, rewritten_path};
 
@@ -128,6 +131,10 @@ pub enum FilterRule {
     HeaderMutation(Mutations),
     /// To a buffer.
     Buffer(BufferRule),
+    /// To a filter of access: these rules in place of its own, or none at all.
+    Access(Option<Arc<Access>>),
+    /// To a filter that checks tokens.
+    Jwt(JwtRouteRule),
 }
 
 impl FilterRules {

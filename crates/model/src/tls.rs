@@ -7,6 +7,10 @@ use crate::StringMatch;
 /// The secret of the workload's own certificate (Istio's name). It is not found by discovery: the proxy has it from its
 /// own request to the authority, or from its bootstrap, so that its key never travels.
 pub const OWN_CERTIFICATE: &str = "default";
+/// The cluster of the agent beside the proxy, from which [`OWN_CERTIFICATE`] comes, as in Istio.
+pub const AGENT: &str = "sds-grpc";
+/// The secret of the roots that the mesh trusts, as in Istio.
+pub const MESH_ROOTS: &str = "ROOTCA";
 
 /// How the name of a certificate begins that is a file on the proxy's side: the chain, `~`, the key (Istio's names).
 const FILE_CERTIFICATE: &str = "file-cert:";

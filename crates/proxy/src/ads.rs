@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::Backoff;
 use model::cluster::workload_of;
+use model::tls::MESH_ROOTS;
 use model::{ConnectionLimits, ResourceKind};
 use proto::envoy::config::core::v3::{Locality, Node as WireNode};
 use proto::google::protobuf::value::Kind;
@@ -163,7 +164,11 @@ fn want(side: &Side, session: &mut ClientSession, own: Option<&str>) {
     }
     let mut names = warm::wanted_names(side.applier().borrow().wanted());
     for kind in [ResourceKind::Endpoints, ResourceKind::Route, ResourceKind::Secret] {
-        let names = names.remove(&kind).unwrap_or_default();
+        let mut names = names.remove(&kind).unwrap_or_default();
+        if kind == ResourceKind::Secret && own.is_some() {
+            // By them the control plane is checked, and when they are others the certificate is renewed.
+            names.insert(MESH_ROOTS.into());
+        }
         side.applier().borrow_mut().forget_unnamed(kind, &names);
         session.want(kind, names.into_iter().filter(|name| own != Some(&**name)));
     }

@@ -4,14 +4,15 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ::http::{HeaderMap, Request};
-use filter::{Answer, Around, Call, ConnectionLimits, Limits};
+use bytes::Bytes;
+use filter::{Answer, Around, Call, ConnectionLimits, Get, Limits};
 use mesh_http::Body;
 use model::VirtualHost;
 use model::route::{RequestView, Route};
 
 use crate::http::{HttpConnection, view_of};
 use crate::live::View;
-use crate::{edge, unary};
+use crate::{access, edge, reason, unary};
 
 /// The proxy around an exchange on this connection, under this configuration.
 pub(crate) struct Surroundings<'a> {
@@ -33,6 +34,15 @@ impl Around for Surroundings<'_> {
 
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
         edge::client_address(headers, &self.conn.plan().proxy, &self.conn.caller)
+    }
+
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
+        let remote = self.remote_address(request.headers());
+        access::call(&self.conn.downstream, Some(view_of(request)), remote)
+    }
+
+    fn is_asked_why(&self, request: &Request<Body>) -> bool {
+        self.conn.plan().logs.tell_reasons() || request.headers().contains_key(reason::ASKS)
     }
 
     fn service_cluster(&self) -> &str {
@@ -59,6 +69,15 @@ impl Around for Surroundings<'_> {
 
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         Box::pin(unary::call(self.view, call))
+    }
+
+    fn get(&self, get: Get) -> Answer<'_> {
+        Box::pin(async move { unary::get(self.view, &get).await })
+    }
+
+    fn get_beside(&self, get: Get, done: Box<dyn FnOnce(Result<Bytes, String>)>) {
+        let view = self.conn.worker.view();
+        tokio::task::spawn_local(async move { done(unary::get(&view, &get).await) });
     }
 }
 

@@ -1,6 +1,6 @@
 //! One downstream connection: what is found out about it, the chain that takes it, the end of its TLS; then HTTP or TCP.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::task::spawn_local;
 use transport::Stream;
 use transport::tls::{Peer, TlsError};
 
+use crate::access;
 use crate::http;
 use crate::inspect::{self, InspectFault, Seen};
 use crate::live::{Chain, Filter, ListenerPlan};
@@ -27,6 +28,8 @@ pub(crate) struct Downstream {
     pub id: u64,
     /// Who opened it.
     pub source: SocketAddr,
+    /// The other end, where a PROXY header told who opened it. Few connections have one.
+    pub told_by: Option<Box<IpAddr>>,
     /// Where it was meant to go.
     pub destination: SocketAddr,
     /// That may be gone on to: the connection was not made to a socket of our own.
@@ -96,6 +99,7 @@ async fn open(
     let mut downstream = Downstream {
         id: worker.next_connection(),
         source: seen.source,
+        told_by: seen.told_by.map(Box::new),
         destination: seen.destination,
         original: seen.original,
         chain: chain.config.name.clone(),
@@ -106,7 +110,9 @@ async fn open(
         silent: seen.silent,
     };
     match end_tls(worker, &chain, stream, &mut downstream).await {
-        Ok(stream) => Some((chain, stream, downstream)),
+        Ok(stream) => {
+            access::passes(worker, &chain, stream, &downstream).await.map(|stream| (chain, stream, downstream))
+        }
         Err(error) => {
             record::refused(worker, &plan, &seen, Refused::Tls(&error));
             None

@@ -2,6 +2,7 @@
 //! The key never leaves this machine's memory and its one protected file.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base::{Backoff, SpiffeId};
@@ -9,6 +10,11 @@ use ca::Key;
 use tokio::time::sleep;
 use transport::tls::LiveCert;
 use xds::shell;
+
+use model::secret::SecretValue;
+use model::tls::MESH_ROOTS;
+use tokio::sync::watch;
+use xds::Resource;
 
 use crate::apply::Changes;
 use crate::link::Links;
@@ -26,17 +32,54 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The roots of the mesh (PEM), if that is what a resource is.
+pub(crate) fn roots_of(resource: &Resource) -> Option<Arc<str>> {
+    match resource {
+        Resource::Secret(secret) if &*secret.name == MESH_ROOTS => match &secret.value {
+            SecretValue::Trust { roots, .. } => Some(String::from_utf8_lossy(roots).into()),
+            SecretValue::Certificate { .. } => None,
+        },
+        _ => None,
+    }
+}
+
+/// Checks the control plane by the roots of the mesh as they become known.
+pub(crate) async fn follow_roots(mut roots: watch::Receiver<Arc<str>>, links: Links) {
+    loop {
+        let known = roots.borrow_and_update().clone();
+        if !known.is_empty() {
+            links.trust(&known);
+        }
+        if roots.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Keeps the certificate fresh for as long as the proxy runs.
 pub(crate) async fn keep(side: Rc<Side>, links: Links, id: SpiffeId, cert: LiveCert) {
-    if let Some((chain, key)) = side.state().and_then(|state| state.load_certificate()) {
-        use_kept(&side, &id, &chain, &key);
+    let mut held = side.state().and_then(|state| state.load_certificate());
+    if let Some((chain, key)) = &held {
+        use_kept(&side, &id, chain, key);
     }
+    let mut roots = side.roots();
+    // What was kept may be of different times.
+    roots.mark_changed();
+    let mut is_due = false;
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
     loop {
-        wait_until_due(&cert).await;
+        if !is_due {
+            tokio::select! {
+                () = wait_until_due(&cert) => {}
+                () = wait_for_another_root(&mut roots, held.as_ref().map(|(chain, _)| &**chain)) => spread().await,
+            }
+            is_due = true;
+        }
         match request(&links, &id).await {
             Ok((chain, key)) => {
                 if deliver(&side, &chain, &key) {
+                    held = Some((chain.clone(), key.clone()));
+                    is_due = false;
                     backoff.reset();
                     if let Some(state) = side.state()
                         && let Err(error) = state.save_certificate(&chain, &key)
@@ -77,6 +120,27 @@ async fn wait_until_due(cert: &LiveCert) {
             _ => return,
         }
     }
+}
+
+/// Returns when the mesh issues under another root than the one above the certificate that is held: the first of its
+/// roots is the one above what is issued now. Asked once for each change of the roots, since others may order them otherwise.
+async fn wait_for_another_root(roots: &mut watch::Receiver<Arc<str>>, held: Option<&str>) {
+    loop {
+        // Its sender lives as long as the proxy.
+        if roots.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let known = roots.borrow_and_update().clone();
+        if !known.is_empty() && held.is_some_and(|chain| !ca::leads_to(chain, &known)) {
+            tracing::info!("certificates are issued under another root now: the certificate is renewed");
+            return;
+        }
+    }
+}
+
+/// A fleet hears of another root at once, and should not ask at once.
+async fn spread() {
+    sleep(Duration::from_secs(2).mul_f64(rand::random())).await;
 }
 
 /// A new key and the certificate for it, both in PEM.

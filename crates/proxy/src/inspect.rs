@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use model::chain::{Inspected, TransportKind};
@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     pub original: bool,
     /// Who opened it.
     pub source: SocketAddr,
+    /// The other end of the connection, where a PROXY header told another source.
+    pub told_by: Option<IpAddr>,
     /// TLS or not.
     pub transport: TransportKind,
     /// The server name in the ClientHello.
@@ -44,6 +46,7 @@ impl Seen {
             destination,
             original: false,
             source,
+            told_by: None,
             transport: TransportKind::Plain,
             server_name: None,
             protocols: Vec::new(),
@@ -121,6 +124,7 @@ async fn take_header(stream: &mut Stream, want: &Inspect, seen: &mut Seen) -> Re
         Peeked::Answer(proxy_header::Verdict::Header(header)) => {
             stream.discard(header.length);
             if let Some((source, destination)) = header.addresses {
+                seen.told_by = Some(seen.source.ip());
                 (seen.source, seen.destination, seen.original) = (source, destination, true);
             }
             Ok(())

@@ -26,6 +26,13 @@ impl Links {
         Ok(Self { links, token: plane.token.clone() })
     }
 
+    /// The mesh trusts these roots (PEM) now, and so does the link, unless its server is known by a name.
+    pub(crate) fn trust(&self, roots: &str) {
+        if let Err(error) = self.links.trust(roots) {
+            tracing::warn!("{error}; the control plane is checked by the roots before");
+        }
+    }
+
     /// Connects. The token goes along only as long as no certificate speaks for us.
     ///
     /// # Errors

@@ -106,6 +106,11 @@ impl Chain {
         certificate: Option<LiveCert>,
         filter: Filter,
     ) -> Self {
+        config
+            .access
+            .iter()
+            .flat_map(|access| access.rules.iter().chain(&access.shadow))
+            .for_each(|rules| rules.prepare());
         let (drain, watch) = drain::channel();
         Self { config, direction, tls, certificate, filter, drain, watch }
     }

@@ -13,6 +13,7 @@ use model::access_log::LogFormat as Format;
 use telemetry::log::{Fields, LogFormat, Operator, Slot};
 use telemetry::{LogSink, LogWriter, ResponseFlags, SinkOptions, Target};
 
+use crate::connection::Downstream;
 use crate::edge;
 use crate::inspect::Seen;
 use crate::live::ListenerPlan;
@@ -63,6 +64,7 @@ impl std::fmt::Debug for Sinks {
 pub(crate) struct AccessLogs {
     logs: Vec<(Arc<LogSink>, LogFormat)>,
     tell_reasons: bool,
+    tell_metadata: bool,
 }
 
 impl AccessLogs {
@@ -82,7 +84,8 @@ impl AccessLogs {
         };
         let logs: Vec<_> = wanted.into_iter().map(one).collect::<Result<_, String>>()?;
         let tell_reasons = logs.iter().any(|(_, format)| format.operators().any(is_reason));
-        Ok(Self { logs, tell_reasons })
+        let tell_metadata = logs.iter().any(|(_, format)| format.operators().any(is_metadata));
+        Ok(Self { logs, tell_reasons, tell_metadata })
     }
 
     /// Is nothing logged?
@@ -95,6 +98,11 @@ impl AccessLogs {
         self.tell_reasons
     }
 
+    /// Does one of them tell what filters said?
+    pub(crate) fn tell_metadata(&self) -> bool {
+        self.tell_metadata
+    }
+
     /// An HTTP exchange is over.
     pub(crate) fn exchange(&self, writers: &Writers, summary: &Summary<'_>) {
         self.write(writers, summary);
@@ -103,6 +111,11 @@ impl AccessLogs {
     /// A raw connection is over.
     pub(crate) fn connection(&self, writers: &Writers, record: &TcpRecord<'_>, end: &End) {
         self.write(writers, &Raw { record, end });
+    }
+
+    /// Rules of access refused a connection.
+    pub(crate) fn denied(&self, writers: &Writers, denied: &Denied<'_>) {
+        self.write(writers, denied);
     }
 
     /// A connection was closed before any filter saw it.
@@ -121,6 +134,10 @@ impl std::fmt::Debug for AccessLogs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "AccessLogs({})", self.logs.len())
     }
+}
+
+fn is_metadata(operator: &Operator) -> bool {
+    matches!(operator, Operator::DynamicMetadata { .. }) && !is_reason(operator)
 }
 
 fn is_reason(operator: &Operator) -> bool {
@@ -223,6 +240,10 @@ impl Fields for Summary<'_> {
                 );
             }
             operator if is_reason(operator) => slot.text(facts.reason.as_deref().unwrap_or_default()),
+            Operator::DynamicMetadata { namespace, path } => {
+                let value = facts.metadata.as_ref().and_then(|metadata| metadata.get(namespace, path));
+                put(slot, value.map(ToString::to_string).as_deref());
+            }
             other => self.conn.downstream.put(other, slot),
         }
     }
@@ -246,7 +267,7 @@ impl Summary<'_> {
 }
 
 /// What every kind of connection knows.
-impl Fields for crate::connection::Downstream {
+impl Fields for Downstream {
     fn put(&self, operator: &Operator, slot: &mut Slot<'_>) {
         match operator {
             Operator::DownstreamLocalAddress => slot.display(self.destination),
@@ -293,6 +314,33 @@ impl Fields for Raw<'_> {
             Operator::UpstreamCluster => slot.text(record.cluster.as_deref().unwrap_or_default()),
             Operator::UpstreamLocalAddress => put_local(record.exchange.as_ref(), slot),
             other => record.downstream.put(other, slot),
+        }
+    }
+}
+
+/// A connection that rules of access refused.
+pub(crate) struct Denied<'a> {
+    /// The connection.
+    pub downstream: &'a Downstream,
+    /// When it came.
+    pub begun_at: SystemTime,
+    /// Envoy's details.
+    pub details: &'a str,
+    /// Why, in words; only where a log tells it.
+    pub reason: Option<&'a str>,
+}
+
+impl Fields for Denied<'_> {
+    fn put(&self, operator: &Operator, slot: &mut Slot<'_>) {
+        match operator {
+            Operator::StartTime(format) => slot.time(format, self.begun_at),
+            Operator::EmitTime(format) => slot.time(format, SystemTime::now()),
+            Operator::Duration => slot.millis(self.begun_at.elapsed().unwrap_or_default()),
+            Operator::ResponseCode | Operator::BytesReceived | Operator::BytesSent => slot.number(0),
+            Operator::ConnectionTerminationDetails | Operator::ResponseCodeDetails => slot.text(self.details),
+            Operator::ResponseFlags | Operator::ResponseFlagsLong => slot.flags(operator, ResponseFlags::NONE),
+            operator if is_reason(operator) => slot.text(self.reason.unwrap_or_default()),
+            other => self.downstream.put(other, slot),
         }
     }
 }

@@ -155,6 +155,16 @@ pub(crate) fn of_filter(details: &str) -> Cow<'static, str> {
         "request_rate_limited" => "a rate limit is used up, as its service says".into(),
         "rate_limiter_error" => "the service of rate limits did not answer, and without it requests are refused".into(),
         "reached_concurrency_limit" => "the workload has as many requests at once as it can take now".into(),
+        denied if denied.starts_with("rbac_access_denied") => "rules of access do not let the request pass".into(),
+        "jwt_authn_access_denied{Jwt_is_missing}" => "a token is required, and the request has none".into(),
+        "jwt_authn_access_denied{Jwt_is_expired}" => "the request's token has expired".into(),
+        "jwt_authn_access_denied{Jwt_issuer_is_not_configured}" => {
+            "the request's token is of an issuer that nobody here knows".into()
+        }
+        "jwt_authn_access_denied{Audiences_in_Jwt_are_not_allowed}" => "the request's token is for others".into(),
+        "jwt_authn_access_denied{Jwks_remote_fetch_is_failed}" => {
+            "the keys by which tokens are checked cannot be fetched".into()
+        }
         "cors_response" => "a preflight request (CORS), which is answered here".into(),
         other => format!("a filter answered: {other}").into(),
     }

@@ -18,7 +18,7 @@ use filter::{LocalResponse, Places};
 use mesh_http::grpc::GrpcStatus;
 use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, Timer, head};
 use model::route::{Action, Forward, Found};
-use model::{Cluster, Direction, WorkloadRef};
+use model::{Cluster, Direction, Metadata, WorkloadRef};
 use telemetry::ResponseFlags;
 use tokio::time::Instant;
 use transport::tls::TlsError;
@@ -106,6 +106,8 @@ pub(crate) struct Facts {
     pub asks_why: bool,
     /// Why it was not answered by whom it was for, in words; kept only where somebody wants to know.
     pub reason: Option<Box<str>>,
+    /// What filters said of it; kept only for a log.
+    pub metadata: Option<Box<Metadata>>,
     /// The request's id; kept only where responses tell it.
     pub request_id: Option<Box<HeaderValue>>,
     limits: Option<Limits>,
@@ -423,13 +425,25 @@ impl Record {
     }
 
     /// A filter answered.
-    pub(crate) fn by_filter(&self, local: LocalResponse) -> Response<Body> {
+    pub(crate) fn by_filter(&self, mut local: LocalResponse) -> Response<Body> {
         let mut facts = self.facts.borrow_mut();
         facts.flags |= local.flags;
-        facts.details = Cow::Borrowed(local.details);
-        self.explain(&mut facts, |_| reason::of_filter(local.details));
+        let why = local.why.take();
+        self.explain(&mut facts, |_| match why {
+            Some(why) => Cow::Owned(why.into()),
+            None => reason::of_filter(&local.details),
+        });
+        facts.details = std::mem::take(&mut local.details);
         drop(facts);
         local.into_response(self.grpc)
+    }
+
+    /// Filters have said what they have to say.
+    pub(crate) fn said(&self, request: &Request<Body>) {
+        if self.conn.plan().logs.tell_metadata() {
+            let said = request.extensions().get::<Metadata>();
+            self.facts.borrow_mut().metadata = said.cloned().map(Box::new);
+        }
     }
 
     /// What filters did to the exchange.

@@ -52,19 +52,26 @@ async fn exchange(
         }
         found => (&now, found),
     };
-    let found = found.ok();
+    let mut found = found.ok();
     found.iter().for_each(|found| record.routed(found));
     let chain = &conn.plan().filters;
     let mut filters = chain.begin(found.as_ref(), rand::random());
     // In blocks, so that what one stage held gives its room to the next.
     let stopped = {
-        let passed = match chain.waits() {
-            false => Ok(filters.on_request(request, &Surroundings::new(conn, pin)).await),
-            true => Box::pin(record.in_time(filters.on_request(request, &Surroundings::new(conn, pin)))).await,
+        let passed = loop {
+            let passed = match chain.waits() {
+                false => Ok(filters.on_request(request, &Surroundings::new(conn, pin)).await),
+                true => Box::pin(record.in_time(filters.on_request(request, &Surroundings::new(conn, pin)))).await,
+            };
+            let Ok(Flow::Reroute) = passed else { break passed };
+            found = find(conn, pin, request).ok();
+            found.iter().for_each(|found| record.routed(found));
+            filters.rerouted(found.as_ref());
         };
         record.occupies(filters.places());
+        record.said(request);
         let instead = match passed {
-            Ok(Flow::Continue) => None,
+            Ok(Flow::Continue | Flow::Reroute) => None,
             Ok(Flow::Respond(local)) => Some(Ok(record.by_filter(*local))),
             Ok(Flow::Broken(kind)) => Some(Err(Fault::RequestBody(kind))),
             Err(fault) => Some(Err(fault)),

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use model::Config;
+use model::tls::MESH_ROOTS;
+use model::{Config, ResourceKind};
 use telemetry::Registry;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use transport::listen::BindError;
@@ -202,6 +203,8 @@ pub(crate) struct Side {
     program: OnceCell<Rc<Teller>>,
     /// A change was applied, which leaves memory behind.
     changed: Notify,
+    /// The roots of the mesh (PEM), empty until they are known.
+    roots: watch::Sender<Arc<str>>,
 }
 
 /// How long after a change memory is given back: changes often come together.
@@ -254,6 +257,7 @@ impl Side {
             threads: Cell::new(Some(threads)),
             program: OnceCell::new(),
             changed: Notify::new(),
+            roots: watch::Sender::default(),
         });
         if let Some(dns) = &bootstrap.dns {
             dns::Server::start(dns, bootstrap.netns.as_ref(), live.names.clone())?;
@@ -294,6 +298,7 @@ impl Side {
     ) -> Result<(), StartError> {
         let Some(plane) = &bootstrap.control_plane else { return Ok(()) };
         let links = Links::new(plane, cert.clone()).map_err(|e| StartError::ControlPlane(e.to_string()))?;
+        tokio::task::spawn_local(identity::follow_roots(self.roots.subscribe(), links.clone()));
         let mut plan =
             ads::Plan { node: bootstrap.node.clone(), mode: plane.mode, names: bootstrap.dns.is_some(), own: None };
         if let Some(id) = &bootstrap.identity {
@@ -317,6 +322,11 @@ impl Side {
     /// Where state is kept.
     pub(crate) fn state(&self) -> Option<&StateDir> {
         self.state.as_ref()
+    }
+
+    /// The roots of the mesh (PEM), empty until they are known.
+    pub(crate) fn roots(&self) -> watch::Receiver<Arc<str>> {
+        self.roots.subscribe()
     }
 
     /// How the proxy is doing.
@@ -394,7 +404,17 @@ impl Side {
 
     /// Applies changes and says what cannot be used.
     pub(crate) fn apply(&self, changes: Changes) -> Vec<Rejected> {
+        let roots = changes.set.iter().rev().find_map(identity::roots_of);
         let rejected = self.applier.borrow_mut().apply(changes);
+        let is_refused = |r: &Rejected| r.kind == ResourceKind::Secret && &*r.name == MESH_ROOTS;
+        if let Some(roots) = roots.filter(|_| !rejected.iter().any(is_refused)) {
+            self.roots.send_if_modified(|known| {
+                *known != roots && {
+                    *known = roots;
+                    true
+                }
+            });
+        }
         for Rejected { kind, reason, .. } in &rejected {
             tracing::warn!("{kind}: {reason}");
         }

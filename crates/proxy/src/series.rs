@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::SpiffeId;
+use model::access::ConnectionAccess;
 use model::{Cluster, Direction, Listener, WorkloadRef};
 use telemetry::{Counter, DeclareError, Desc, Family, Gauge, Histogram, ResponseFlags, Shard};
 use transport::copy::Counters;
@@ -72,6 +73,8 @@ struct Families {
     refused: Family<Counter>,
     overflow: Family<Counter>,
     overflow_common: Family<Counter>,
+    /// Allowed and denied, by rules and by shadow rules.
+    access: [Family<Counter>; 4],
     http: HttpFamilies,
 }
 
@@ -164,6 +167,14 @@ impl Series {
             Refused::Tls(error) => error.kind.as_str(),
         };
         self.families.refused.with(&[listener, reason]).inc();
+    }
+
+    /// Rules of access were asked for a connection.
+    pub(crate) fn access(&self, rules: &ConnectionAccess, is_shadow: bool, allowed: bool) {
+        let families = &self.families.access;
+        let family = &families[2 * usize::from(is_shadow) + usize::from(!allowed)];
+        let prefix = if is_shadow { &*rules.shadow_prefix } else { "" };
+        family.with(&[rules.stat_prefix.trim_end_matches('.'), prefix]).inc();
     }
 
     /// A connection was closed since it was one too many.
@@ -436,6 +447,10 @@ impl Families {
         let http = with(&["response_code", "grpc_response_status", "response_flags"]);
         let tcp = with(&["response_flags"]);
         let counter = |name, help, labels: &[&str]| shard.counters(Desc::new(name, help).labels(labels));
+        let access = |name: &str, help| {
+            let name = format!("envoy_tcp_rbac_{name}");
+            shard.counters(Desc::new(&name, help).labels(&["envoy_tcp_prefix", "envoy_rbac_prefix"]))
+        };
         let histogram = |name, help| shard.histograms(Desc::new(name, help).labels(&http));
         Ok(Self {
             requests: counter("istio_requests_total", "Requests.", &http)?,
@@ -461,6 +476,12 @@ impl Families {
                 "Connections closed since all listeners together had as many as they may have.",
                 &["envoy_listener_address"],
             )?,
+            access: [
+                access("allowed", "Connections that rules of access let pass.")?,
+                access("denied", "Connections that rules of access refused.")?,
+                access("shadow_allowed", "Connections that shadow rules would let pass.")?,
+                access("shadow_denied", "Connections that shadow rules would refuse.")?,
+            ],
             http: HttpFamilies::declare(shard)?,
         })
     }

@@ -83,6 +83,8 @@ pub(crate) enum Near<'a> {
 
 /// Longer names are not asked for: no host name is (RFC 1035 allows 255).
 const LONGEST: usize = 255;
+/// As many names are compared with one that is unknown; a flood of such requests must not cost more.
+const MOST_COMPARED: usize = 500;
 
 impl Table {
     /// A table that holds all of its hosts.
@@ -162,9 +164,12 @@ impl Table {
         let wanted = split_authority(authority).0.to_ascii_lowercase();
         let wanted = wanted.get(..LONGEST).unwrap_or(&wanted);
         let distance = |name: &str| strsim::damerau_levenshtein(wanted, split_authority(name).0);
-        let near = names.filter(|name| *name != "*").map(|name| (distance(name), name)).min_by_key(|near| near.0)?;
-        // A third of it may be wrong.
-        (near.0 * 3 <= wanted.chars().count()).then_some(near.1)
+        // A third of it may be wrong. What is too long or too short for that is not compared at all.
+        let most = wanted.chars().count() / 3;
+        let like = |name: &&str| name.chars().count().abs_diff(wanted.chars().count()) <= most;
+        let names = names.filter(|name| *name != "*").filter(|name| like(&split_authority(name).0)).take(MOST_COMPARED);
+        let near = names.map(|name| (distance(name), name)).min_by_key(|near| near.0)?;
+        (near.0 <= most).then_some(near.1)
     }
 
     /// Need nobody wait for this authority (in the form of a name that was asked for)?

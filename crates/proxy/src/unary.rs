@@ -1,9 +1,9 @@
-//! One message to a service of gRPC, and one back, over the proxy's own pools (gRPC's `PROTOCOL-HTTP2.md`).
+//! One message to a service of gRPC and one back (gRPC's `PROTOCOL-HTTP2.md`), and one GET, over the proxy's own pools.
 
 use ::http::uri::Authority;
-use ::http::{HeaderMap, HeaderValue, Request, Version, header};
+use ::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
 use bytes::Bytes;
-use filter::Call;
+use filter::{Call, Get};
 use mesh_http::Body;
 use mesh_http::grpc::{self, GrpcStatus, PREFIX};
 use tokio::time::timeout;
@@ -36,6 +36,31 @@ pub(crate) async fn call(view: &View, call: Call<'_>) -> Result<Bytes, String> {
             Err(format!("no answer within {limit:?}"))
         }),
     }
+}
+
+/// Gets what stands at a URI.
+///
+/// # Errors
+/// There is no answer of status 200 in time; the text says why.
+pub(crate) async fn get(view: &View, get: &Get) -> Result<Bytes, String> {
+    let pools = view.pools(&get.cluster).ok_or_else(|| format!("there is no cluster {}", get.cluster))?;
+    let uri: Uri = get.uri.parse().map_err(|error| format!("{}: {error}", get.uri))?;
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let host = uri.authority().map(Authority::as_str).unwrap_or_default();
+    let request = Request::get(target).header(header::HOST, host).header(header::ACCEPT, "application/json");
+    let mut request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+    let exchange = async {
+        let sent = pools.send(&mut request, &Pick::new(rand::random())).await.map_err(|failure| failure.to_string())?;
+        let (head, body) = sent.response.into_parts();
+        if head.status != StatusCode::OK {
+            return Err(format!("the answer has status {}", head.status));
+        }
+        Ok(body.collect(LARGEST).await.map_err(|error| error.to_string())?.data)
+    };
+    timeout(get.timeout, exchange).await.unwrap_or_else(|_| {
+        pools.stats().count(Event::RequestTimeout);
+        Err(format!("no answer within {:?}", get.timeout))
+    })
 }
 
 fn request_of(call: &Call<'_>) -> Result<Request<Body>, String> {

@@ -1,6 +1,7 @@
 //! What cannot work although every document is right by itself: names that nobody knows, rules that contradict each other,
 //! selectors that take nobody. People apply in any order, so these are warnings, and they go away by themselves.
 
+mod access;
 mod conflicts;
 mod credentials;
 mod hosts;
@@ -16,10 +17,11 @@ use std::sync::Arc;
 
 use api::{Level, Problem, Resource};
 
+use crate::tokens::check_keys;
 use crate::world::World;
 
 pub(crate) use references::nearest_host;
-pub(crate) use selection::pairs;
+pub(crate) use selection::{labels_of, pairs};
 
 /// Every reference that leads nowhere and every contradiction, with the place where it was written and what traffic gets
 /// that meets it. It does not depend on which workloads run.
@@ -36,6 +38,8 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     mesh::check(world, &mut problems);
     sidecars::check(world, &mut problems);
     ingresses::check(world, &mut problems);
+    access::check(world, &mut problems);
+    check_keys(world, &mut problems);
     problems
 }
 
@@ -43,6 +47,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
 pub fn check_selection(world: &World) -> Vec<Problem> {
     let mut problems = Vec::new();
     selection::check(world, false, &mut problems);
+    access::check_selection(world, false, &mut problems);
     problems
 }
 
@@ -51,6 +56,7 @@ pub fn check_selection(world: &World) -> Vec<Problem> {
 pub fn analyze(world: &World, resources: &[Arc<Resource>]) -> Vec<Problem> {
     let mut problems = check_names(world, true);
     selection::check(world, true, &mut problems);
+    access::check_selection(world, true, &mut problems);
     services::check(world, resources, &mut problems);
     unread::check(world, resources, &mut problems);
     problems.into_iter().map(by_code).collect()

@@ -8,7 +8,7 @@ use model::cluster::{Balancing, Discovery, Localities, PANIC_PERCENT, Transport,
 use model::endpoint::Health;
 use model::route::HashKey;
 use model::tcp_proxy::WeightedTarget;
-use model::tls::{OWN_CERTIFICATE, SYSTEM_ROOTS, TlsVersions, UpstreamTls, Validation};
+use model::tls::{MESH_ROOTS, OWN_CERTIFICATE, SYSTEM_ROOTS, TlsVersions, UpstreamTls, Validation};
 use model::{Address, Cluster, Config, DestinationService, Endpoint, EndpointSet, LocalityEndpoints, StringMatch};
 
 use crate::direct;
@@ -23,7 +23,7 @@ use crate::service::{Backing, FixedEndpoint, Service, ServicePort, Target};
 use crate::world::World;
 
 /// The secret of the mesh's trust bundle.
-pub const TRUST_BUNDLE: &str = "ROOTCA";
+pub const TRUST_BUNDLE: &str = MESH_ROOTS;
 /// What our mesh TLS for HTTP offers: the first two tell a server that mesh TLS is meant (Istio's names).
 const HTTP_ALPN: [&str; 4] = ["istio-h2", "istio-http/1.1", "h2", "http/1.1"];
 /// The same for who speaks HTTP/1.1 whatever the other side would like better: Envoy takes what is agreed on for granted.

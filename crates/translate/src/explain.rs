@@ -3,6 +3,7 @@
 //! The answer is read from the very configuration that [`translate`](crate::translate) makes for the caller, with the same
 //! questions that a proxy asks of it (`model::chain::select`, `model::route`), so the two cannot disagree.
 
+mod access;
 mod rules;
 mod target;
 
@@ -58,8 +59,8 @@ pub struct Explanation {
 /// One thing that a request meets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What kind of thing: `caller`, `destination`, `listener`, `virtual host`, `route`, `cluster`, `endpoints` or
-    /// `policy`.
+    /// What kind of thing: `caller`, `destination`, `listener`, `virtual host`, `route`, `cluster`, `endpoints`,
+    /// `policy` or `access`.
     pub stage: &'static str,
     /// Its name.
     pub name: String,
@@ -166,6 +167,10 @@ impl<'a> Walk<'a> {
         let Some(chain) = self.chain(listener, service) else {
             return ("no filter chain fits: the connection is closed".to_owned(), false);
         };
+        let tcp = matches!(chain.filter, NetworkFilter::Tcp(_));
+        if let Some(reason) = self.access_here(tcp) {
+            return (refused("the gateway", tcp, &reason), false);
+        }
         match &chain.filter {
             NetworkFilter::Tcp(tcp) => {
                 let targets: Vec<_> = tcp.clusters.iter().map(|to| (&to.cluster, to.weight)).collect();
@@ -363,6 +368,12 @@ impl<'a> Walk<'a> {
             Action::Respond(respond) => (format!("answered here, {}", respond.status), true),
         }
     }
+}
+
+/// What becomes of what policies refuse.
+fn refused(by: &str, tcp: bool, reason: &str) -> String {
+    let fate = if tcp { "closes the connection" } else { "answers 403" };
+    format!("{by} {fate}: {reason}")
 }
 
 fn is_outbound(listener: &Listener) -> bool {

@@ -22,6 +22,7 @@ use model::{
     ServerHeader,
 };
 
+use crate::access::{self, Ports};
 use crate::clusters::{self, TRUST_BUNDLE};
 use crate::edge::GatewayEdge;
 use crate::ingress;
@@ -63,6 +64,7 @@ pub fn add(
                 settings.for_gateway(edge, http);
             }
         }
+        access::guard(world, node, Ports::default(), &mut listener.chains);
     }
 }
 
@@ -136,7 +138,7 @@ fn of_bind(open: &Open<'_>) -> String {
 }
 
 fn chain(name: &str, matches: ChainMatch, tls: Option<DownstreamTls>, filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: name.into(), matches, tls, filter }
+    FilterChain { name: name.into(), matches, tls, access: Vec::new(), filter }
 }
 
 fn raw(world: &World, node: &Node, clusters: Vec<WeightedTarget>) -> NetworkFilter {

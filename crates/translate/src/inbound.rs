@@ -14,6 +14,7 @@ use model::{
     TcpProxy, VirtualHost,
 };
 
+use crate::access::{self, Ports};
 use crate::clusters::{TRUST_BUNDLE, to_program};
 use crate::names;
 use crate::node::Node;
@@ -39,7 +40,9 @@ pub fn add(config: &mut Config, world: &World, node: &Node, port: Served) {
         pool.apply(&mut cluster);
     }
     config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
-    let listener = listener(world, port, mode);
+    let ports = Ports::of(port.number, port.bind.socket_addr().map(|at| at.port()));
+    let mut listener = listener(world, port, mode);
+    access::guard(world, node, ports, &mut listener.chains);
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
 }
 
@@ -86,6 +89,7 @@ fn own_chain(world: &World, port: &Served, tls: DownstreamTls) -> FilterChain {
         name: "own-tls".into(),
         matches: ChainMatch { transport: Some(TransportKind::Tls), ..ChainMatch::default() },
         tls: Some(tls),
+        access: Vec::new(),
         filter: filter(world, port, port.protocol.is_http()),
     }
 }
@@ -101,6 +105,7 @@ fn mesh_chains(world: &World, port: &Served, mode: Mode) -> Vec<FilterChain> {
             ..ChainMatch::default()
         },
         tls: Some(server_tls(if http { &["h2", "http/1.1"] } else { &["istio"] })),
+        access: Vec::new(),
         filter: filter(world, port, http),
     };
     let strict = mode == Mode::Strict;
@@ -122,6 +127,7 @@ fn plain_chains(world: &World, port: &Served) -> Vec<FilterChain> {
             ..ChainMatch::default()
         },
         tls: None,
+        access: Vec::new(),
         filter: filter(world, port, http),
     };
     let plain = Some(TransportKind::Plain);

@@ -6,6 +6,7 @@
 //! common is made once for each scope ([`common`], [`own`]), [`World::next`] makes a version from the one before, and its
 //! [`Change`] says who is concerned.
 
+pub mod access;
 mod check;
 mod clusters;
 mod direct;
@@ -33,6 +34,7 @@ mod servers;
 pub mod service;
 mod settings;
 mod start;
+mod tokens;
 pub mod vips;
 pub mod workload;
 mod world;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 use model::{Config, EndpointSet, NameTable};
 
 pub use check::{analyze, by_code, check, check_selection};
+pub use clusters::TRUST_BUNDLE;
 pub use edge::{Compression, GatewayEdge, ProxySettings};
 pub use ingress::IngressSettings;
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
@@ -53,7 +56,7 @@ use service::Service;
 pub use settings::{ExportTo, MeshSettings, OutboundPolicy, istio_json};
 pub use start::{StartSettings, Starting};
 pub use workload::Workload;
-pub use world::{Change, Edit, Inputs, World};
+pub use world::{Change, Edit, FetchedKeys, Inputs, KeySets, MeshTrust, World};
 
 /// The configuration of one proxy: what it has in common with others, and its own.
 pub fn translate(world: &World, node: &Node) -> Config {
@@ -120,7 +123,9 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
             }
         }
         Role::Program => {}
-        Role::Gateway { bind, ports, edge } => gateway::add(&mut config, world, node, (*bind, ports), edge),
+        Role::Gateway { bind, ports, edge } => {
+            gateway::add(&mut config, world, node, (*bind, ports), edge);
+        }
     }
     kin::add(&mut config, world, node);
     if node.role != Role::Program {

@@ -204,8 +204,8 @@ fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
     let declared = ChainMatch { destination_ranges: vec![IpNet::V4(vips::RANGE)], ..ChainMatch::default() };
     let found = ChainMatch { application_protocols: FOUND_HTTP.map(str::to_owned).to_vec(), ..ChainMatch::default() };
     let chains = vec![
-        FilterChain { name: "declared".into(), matches: declared, tls: None, filter: http() },
-        FilterChain { name: "found".into(), matches: found, tls: None, filter: http() },
+        FilterChain { name: "declared".into(), matches: declared, tls: None, access: Vec::new(), filter: http() },
+        FilterChain { name: "found".into(), matches: found, tls: None, access: Vec::new(), filter: http() },
     ];
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     let inspect = Inspect {
@@ -257,7 +257,8 @@ fn chains(
     routes: &Arc<str>,
     at: At,
 ) -> (Vec<FilterChain>, Option<FilterChain>) {
-    let chain = |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, filter };
+    let chain =
+        |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter };
     let http = || to_routes(world, routes.clone());
     let to_service = || {
         let clusters = raw_targets(world, node, service, port.number, at);
@@ -292,7 +293,7 @@ fn unknown_chain(world: &World, node: &Node) -> FilterChain {
         cluster => TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster.unwrap_or(BLACK_HOLE.into())) },
     };
     let matches = ChainMatch::default();
-    FilterChain { name: "unknown".into(), matches, tls: None, filter: NetworkFilter::Tcp(filter) }
+    FilterChain { name: "unknown".into(), matches, tls: None, access: Vec::new(), filter: NetworkFilter::Tcp(filter) }
 }
 
 fn to_routes(world: &World, routes: Arc<str>) -> NetworkFilter {

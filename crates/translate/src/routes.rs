@@ -24,6 +24,7 @@ use crate::protocol::Protocol;
 use crate::service::{Service, ServicePort, Visibility, selected};
 use crate::world::{Document, World};
 
+pub use http_rule::pattern;
 pub use http_rule::{
     NotMeant, Reading, cluster, concern, condition_route, default_route, names_gateway, routes, takes_all,
 };

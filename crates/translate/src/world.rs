@@ -1,6 +1,7 @@
 //! Everything at one version, with the indexes that translation asks. A version is made from nothing ([`World::new`]) or,
 //! at the cost of what is different, from the one before ([`World::next`]); both give the same.
 
+mod accounts;
 mod change;
 mod document;
 mod edit;
@@ -13,8 +14,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
+use api::istio::{
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
+    VirtualService,
+};
+use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
 use base::{HostPattern, SpiffeId};
 use ipnet::IpNet;
@@ -51,8 +55,38 @@ pub struct Inputs {
     pub not_ready: Arc<BTreeSet<SocketAddr>>,
     /// Addresses given before.
     pub vips: Vips,
-    /// PEM of the roots that the mesh trusts.
-    pub trust_bundle: Vec<u8>,
+    /// Whom the mesh trusts.
+    pub trust: Arc<MeshTrust>,
+    /// Key sets that were fetched, by the URIs that documents ask for.
+    pub key_sets: KeySets,
+}
+
+/// Whom the mesh trusts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MeshTrust {
+    /// PEM of the roots.
+    pub roots: Vec<u8>,
+    /// PEM of revocation lists. Where there are any, every root has one.
+    pub crl: Vec<u8>,
+}
+
+impl MeshTrust {
+    /// These roots, and nothing revoked.
+    pub fn roots(pem: impl Into<Vec<u8>>) -> Arc<Self> {
+        Arc::new(Self { roots: pem.into(), crl: Vec::new() })
+    }
+}
+
+/// What came of fetching key sets, by the URIs that documents ask for. What is not here was not tried yet.
+pub type KeySets = Arc<BTreeMap<String, FetchedKeys>>;
+
+/// What came of fetching a key set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchedKeys {
+    /// The JSON Web Key Set that was had last, if any ever was.
+    pub set: Option<Arc<str>>,
+    /// Why the last attempt failed; none: it did not.
+    pub failure: Option<String>,
 }
 
 /// Everything at one version. What is the same in two versions is shared between them.
@@ -60,8 +94,10 @@ pub struct Inputs {
 pub struct World {
     /// Settings of the mesh.
     pub settings: Arc<MeshSettings>,
-    /// PEM of the roots that the mesh trusts.
-    pub trust_bundle: Arc<Vec<u8>>,
+    /// Whom the mesh trusts.
+    pub trust: Arc<MeshTrust>,
+    /// What came of fetching key sets.
+    pub key_sets: KeySets,
     /// The addresses that are given now, to be handed to the next version.
     pub vips: Arc<Vips>,
     /// By host.
@@ -80,6 +116,8 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
+    pub(crate) authorization_policies: Arc<Vec<Document<AuthorizationPolicy>>>,
+    pub(crate) request_authentications: Arc<Vec<Document<RequestAuthentication>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
@@ -93,6 +131,9 @@ pub struct World {
     given: Arc<MeshSettings>,
     deployments: Arc<Vec<Document<Deployment>>>,
     pods: Arc<Vec<Document<Pod>>>,
+    /// Namespaces and accounts that are written down.
+    namespaces: Arc<Vec<Document<Namespace>>>,
+    accounts: Arc<Vec<Document<ServiceAccount>>>,
     /// Rules by the hosts that they are for.
     virtual_by_host: Arc<Rules>,
     destination_by_host: Arc<Rules>,
@@ -104,7 +145,7 @@ pub struct World {
 impl World {
     /// Indexes the inputs.
     pub fn new(inputs: Inputs) -> Self {
-        let Inputs { settings, resources, mut workloads, not_ready, vips, trust_bundle } = inputs;
+        let Inputs { settings, resources, mut workloads, not_ready, vips, trust, key_sets } = inputs;
         workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         let of_kind = |wanted: fn(&Resource) -> bool| {
             let mut found: Vec<_> = resources.iter().filter(|resource| wanted(resource)).cloned().collect();
@@ -125,6 +166,8 @@ impl World {
             gateways: Document::all(&resources),
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
+            authorization_policies: Document::all(&resources),
+            request_authentications: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             secrets: Document::all(&resources),
@@ -133,10 +176,13 @@ impl World {
             ingress_classes: Document::all(&resources),
             deployments: Document::all(&resources),
             pods: Document::all(&resources),
+            namespaces: Document::all(&resources),
+            accounts: Document::all(&resources),
             settings: Arc::new(effective),
             given: Arc::new(settings),
             mesh_configs,
-            trust_bundle: Arc::new(trust_bundle),
+            trust,
+            key_sets,
             vips: Arc::new(vips),
             ..Self::default()
         };
@@ -259,8 +305,8 @@ impl World {
         self.known(&service.host).map_or_else(BTreeSet::new, |known| self.identities_of(known))
     }
 
-    /// The identity that an account stands for.
-    pub(crate) fn identity(&self, namespace: &str, account: &str) -> Option<String> {
+    /// The identity that an account stands for, as a SPIFFE ID.
+    pub fn identity(&self, namespace: &str, account: &str) -> Option<String> {
         SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
     }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tokio::process::Command;
 
 use crate::authority::WebAuthority;
 use crate::bookinfo::{Page, REVIEWS, Seen};
-use crate::inside::{self, GRPC, WS};
+use crate::inside::{GRPC, WS};
 use crate::load::{all_good, load};
 use crate::mesh::Mesh;
 use crate::place::Place;
@@ -50,26 +49,16 @@ async fn open(world: &mut World) -> Result<(&mut Mesh, WebAuthority)> {
     let mesh = world.mesh(Wanted::Parts).await?;
     mesh.clear().await?;
     mesh.apply(&[secret, rules]).await?;
-    let ports = inside::ports();
-    if !mesh.has("echo") {
-        mesh.join("echo", &ports.iter().map(String::as_str).collect::<Vec<_>>(), "e2e", &["inside", "serve"])?;
-    }
-    poll::until("the workload `echo` in `halcyon status`", LONGEST, async || {
-        ensure!(mesh.proxy("echo-v1").await?.ready, "it is not ready");
-        Ok(())
-    })
-    .await?;
+    mesh.with_echo().await?;
     mesh.settle(0).await?;
     Ok((mesh, authority))
 }
 
 /// Bookinfo's gateway with TLS beside plain text, and a second host behind it.
 fn rules() -> String {
-    let port = |number: u16| json!({"route": [{"destination": {"host": "echo", "port": {"number": number}}}]});
-    let to = |prefix: &str, number: u16| {
-        let mut rule = port(number);
-        rule["match"] = json!([{"uri": {"prefix": prefix}}]);
-        rule
+    let to = |prefix: &str, port: u16| {
+        json!({"match": [{"uri": {"prefix": prefix}}],
+               "route": [{"destination": {"host": "echo", "port": {"number": port}}}]})
     };
     let gateway = json!({
         "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "bookinfo-gateway"},
@@ -89,14 +78,10 @@ fn rules() -> String {
 
 /// A program of others, run to its good end; what it printed.
 async fn run(place: &Place, program: &str, package: &str, arguments: &[&str]) -> Result<String> {
-    let said = process::run(command(place, program, package, arguments)?, LONGEST).await?;
-    Ok(said.good().with_context(|| format!("{program} {}", arguments.join(" ")))?.out)
-}
-
-fn command(place: &Place, program: &str, package: &str, arguments: &[&str]) -> Result<Command> {
     let mut command = process::command(place, &place.installed(program, package)?);
     command.args(arguments);
-    Ok(command)
+    let said = process::run(command, LONGEST).await?;
+    Ok(said.good().with_context(|| format!("{program} {}", arguments.join(" ")))?.out)
 }
 
 fn authority_file(place: &Place) -> PathBuf {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use testkit::TestCa;
 
-use super::{basic, identity};
+use super::{access, basic, identity};
 use crate::bookinfo::{Seen, Visitor};
 use crate::mesh::Mesh;
 use crate::process;
@@ -21,6 +21,7 @@ pub fn checks() -> Vec<Check> {
             versions(w, "details-v1")
         }),
         Check::new(GROUP, "details behind Envoy 1.40: mutual TLS from ours to Envoy", 60, to_envoy),
+        Check::new(GROUP, "details behind Envoy 1.40: who passes and who does not", 240, of_access),
         Check::new(GROUP, "reviews-v2 behind Envoy 1.40: the page is whole", 120, |w| page(w, "reviews-v2")),
         Check::new(GROUP, "reviews-v2 behind Envoy 1.40: all three versions of reviews", 60, |w| {
             versions(w, "reviews-v2")
@@ -61,6 +62,15 @@ fn to_envoy(world: &mut World) -> Outcome<'_> {
         let stranger = TestCa::new("other.example").workload("bookinfo-productpage");
         let why = identity::is_refused(mesh, at, "/details/0", Some(stranger)).await?;
         Ok(format!("{expected}; a stranger: {why}"))
+    })
+}
+
+fn of_access(world: &mut World) -> Outcome<'_> {
+    Box::pin(async {
+        let mesh = mesh(world, "details-v1").await?;
+        mesh.clear().await?;
+        let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
+        access::table(mesh, at).await
     })
 }
 

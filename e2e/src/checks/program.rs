@@ -2,14 +2,12 @@
 //! with sidecars in PERMISSIVE mode.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::inside::{self, GRPC};
+use crate::inside::GRPC;
 use crate::mesh::Mesh;
-use crate::poll;
 use crate::python::GRPC_ECHO;
 use crate::runner::{Check, Outcome};
 use crate::world::World;
@@ -30,21 +28,8 @@ pub fn checks() -> Vec<Check> {
 async fn mesh(world: &mut World) -> Result<&mut Mesh> {
     let mesh = world.demo().await?;
     mesh.clear().await?;
-    join(mesh, "echo").await?;
+    mesh.with_echo().await?;
     Ok(mesh)
-}
-
-/// The echo service, with gRPC on its declared port.
-async fn join(mesh: &mut Mesh, service: &str) -> Result<()> {
-    if !mesh.has(service) {
-        let ports = inside::ports();
-        mesh.join(service, &ports.iter().map(String::as_str).collect::<Vec<_>>(), "e2e", &["inside", "serve"])?;
-        poll::until("the echo service in `halcyon status`", Duration::from_secs(30), async || {
-            mesh.proxy(&format!("{service}-v1")).await.map(drop)
-        })
-        .await?;
-    }
-    Ok(())
 }
 
 /// What a program saw.

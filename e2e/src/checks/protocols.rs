@@ -1,15 +1,12 @@
 //! Item 5: everything that is not a plain HTTP request, through two sidecars, on ports that are declared and on ports that
 //! are not. STRICT, so that nothing can go beside the mesh.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::identity;
 use crate::inside::{self, GREETING, GRPC, HTTP, NOISE, TCP, WS};
 use crate::mesh::Mesh;
-use crate::poll;
 use crate::process::Said;
 use crate::runner::{Check, Outcome};
 use crate::world::World;
@@ -48,13 +45,8 @@ async fn mesh(world: &mut World) -> Result<&mut Mesh> {
     let mesh = world.demo().await?;
     if !mesh.has("echo") {
         mesh.clear().await?;
-        let ports = inside::ports();
-        mesh.join("echo", &ports.iter().map(String::as_str).collect::<Vec<_>>(), "e2e", &["inside", "serve"])?;
-        poll::until("the workload `echo` in `halcyon status`", Duration::from_secs(30), async || {
-            mesh.proxy("echo-v1").await.map(drop)
-        })
-        .await?;
     }
+    mesh.with_echo().await?;
     mesh.apply(&[strict]).await?;
     Ok(mesh)
 }

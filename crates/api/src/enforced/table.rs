@@ -14,6 +14,8 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::ProxyConfig, PROXY_CONFIG),
     (Kind::IstioOperator, ISTIO_OPERATOR),
     (Kind::Sidecar, SIDECAR),
+    (Kind::AuthorizationPolicy, AUTHORIZATION_POLICY),
+    (Kind::RequestAuthentication, REQUEST_AUTHENTICATION),
     (Kind::Service, SERVICE),
     (Kind::Namespace, NAMESPACE),
     (Kind::Ingress, INGRESS),
@@ -22,13 +24,7 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::Pod, POD),
 ];
 
-const NO_CLAIMS: &str = "no token is read, so this never matches";
-
 const VIRTUAL_SERVICE: &[NotEnforced] = &[
-    ("spec.http[].match[].headers[@*]", NO_CLAIMS),
-    ("spec.http[].match[].headers[[@*]", NO_CLAIMS),
-    ("spec.http[].match[].withoutHeaders[@*]", NO_CLAIMS),
-    ("spec.http[].match[].withoutHeaders[[@*]", NO_CLAIMS),
     (
         "spec.http[].retries.retryOn=retriable-headers",
         "which headers is nowhere said, so no response is tried again because of them",
@@ -119,8 +115,26 @@ const ISTIO_OPERATOR: &[NotEnforced] = &[
 const SIDECAR: &[NotEnforced] =
     &[("spec.ingress[].port.protocol=UDP", NOT_CARRIED), ("spec.egress[].port.protocol=UDP", NOT_CARRIED)];
 
+const NO_WAYPOINT: &str = "such targets belong to waypoints, which there are none of: the policy concerns nobody";
+const NOBODY_DECIDES: &str = "no provider is asked: what the policy takes is refused, as for one that is not known";
+
+const AUTHORIZATION_POLICY: &[NotEnforced] = &[
+    ("spec.action=CUSTOM", NOBODY_DECIDES),
+    ("spec.targetRef.kind=Service", NO_WAYPOINT),
+    ("spec.targetRef.kind=ServiceEntry", NO_WAYPOINT),
+    ("spec.targetRef.kind=GatewayClass", NO_WAYPOINT),
+    ("spec.targetRefs[].kind=Service", NO_WAYPOINT),
+    ("spec.targetRefs[].kind=ServiceEntry", NO_WAYPOINT),
+    ("spec.targetRefs[].kind=GatewayClass", NO_WAYPOINT),
+];
+
 const NO_LOAD_BALANCER: &str = "no load balancer is made";
 const FROM_OUTSIDE: &str = "nothing is opened towards the outside: a Gateway does that";
+
+const NO_GATEWAY_API: &str = "gateways of the Gateway API are not opened yet, so the document is for nobody";
+
+const REQUEST_AUTHENTICATION: &[NotEnforced] =
+    &[("spec.targetRef", NO_GATEWAY_API), ("spec.targetRefs", NO_GATEWAY_API)];
 
 const SERVICE: &[NotEnforced] = &[
     ("spec.type=NodePort", FROM_OUTSIDE),

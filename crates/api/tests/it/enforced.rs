@@ -34,6 +34,21 @@ spec:
     route: [{destination: {host: a}}]
 ";
 
+const REQUEST_AUTHENTICATIONS: &str = "
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: x}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  jwtRules: [{issuer: 'https://a', jwksUri: 'https://a/keys'}]
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: y}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
+";
+
 /// All fields of a policy for a port, without a place to stand at.
 const POLICY: &str = "
 loadBalancer:
@@ -117,6 +132,29 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: x}
 spec: {address: 'unix:///run/a', network: n, locality: a/b}
+";
+
+const AUTHORIZATION_POLICIES: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: custom}
+spec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: targets}
+spec:
+  targetRefs:
+  - {kind: Service, name: a}
+  - {kind: ServiceEntry, group: networking.istio.io, name: a}
+  - {kind: GatewayClass, group: gateway.networking.k8s.io, name: a}
+  - {kind: Gateway, group: gateway.networking.k8s.io, name: a}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: target}
+spec:
+  targetRef: {kind: Service, name: a}
 ";
 
 const SIDECAR: &str = "
@@ -406,7 +444,9 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("gateway", GATEWAY),
         ("service-entry", SERVICE_ENTRIES),
         ("workload-entry", WORKLOAD_ENTRIES),
+        ("authorization-policy", AUTHORIZATION_POLICIES),
         ("sidecar", SIDECAR),
+        ("request-authentication", REQUEST_AUTHENTICATIONS),
         ("service", SERVICES),
         ("namespace", NAMESPACE),
         ("ingress", INGRESS),

@@ -1,5 +1,6 @@
 //! Documents in, problems and resources out: tables per kind, samples, hostile text.
 
+mod authorization_policy;
 mod destination_rule;
 mod enforced;
 mod gateway;

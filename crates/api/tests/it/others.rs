@@ -233,3 +233,70 @@ fn peer_authentication() {
         ],
     );
 }
+
+#[test]
+fn request_authentication() {
+    let check =
+        |spec: &str, expected: &[&str]| crate::check("security.istio.io/v1", "RequestAuthentication", spec, expected);
+    let rule = |fields: &str, expected: &[&str]| {
+        let at: Vec<String> = expected.iter().map(|line| line.replacen(' ', " jwtRules[0].", 1)).collect();
+        check(
+            &format!("{{jwtRules: [{{issuer: 'https://a', {fields}}}]}}"),
+            &at.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+    };
+    check("{}", &[]);
+    check("{selector: {matchLabels: {app: a}}, jwtRules: []}", &[]);
+    check("{jwtRules: [{}]}", &["error jwtRules[0].issuer: the field `issuer` is missing"]);
+    check(
+        "{selector: {matchLabels: {app: a}}, targetRefs: [{kind: Gateway, name: g}]}",
+        &["error targetRefs: `selector` and `targetRefs` exclude each other"],
+    );
+    check(
+        "{jwtRules: [{issuer: a, jwks: '{\"keys\":[{}]}'}, {issuer: a, jwksUri: 'https://a'}]}",
+        &["warning jwtRules[1].issuer: the issuer `a` is there twice"],
+    );
+    check(
+        "{jwtRules: [{issuer: testing@secure.istio.io}]}",
+        &["error jwtRules[0].issuer: nothing says where the keys of `testing@secure.istio.io` are"],
+    );
+    rule("", &[]);
+    rule("jwks_uri: 'http://k.a:8080/keys?a=b', audiences: [x], timeout: 2s, spaceDelimitedClaims: [roles]", &[]);
+    rule("jwksUri: 'ftp://k'", &["error jwksUri: `ftp://k` is not where keys can be fetched"]);
+    rule("jwksUri: 'https://'", &["error jwksUri: `https://` is not where keys can be fetched"]);
+    rule("jwksUri: keys.example.org", &["error jwksUri: `keys.example.org` is not where keys can be fetched"]);
+    rule("jwks: secret", &["error jwks: this is no key set"]);
+    rule("jwks: '{\"keys\":{}}'", &["error jwks: this is no key set"]);
+    rule("jwks: '{\"keys\":[]}'", &["warning jwks: there is no key in the set, so no token is believed"]);
+    rule(
+        "jwks: '{\"keys\":[{}]}', jwksUri: 'https://k'",
+        &["warning jwksUri: the keys stand in `jwks`, so nothing is fetched"],
+    );
+    rule("audiences: ['']", &["error audiences[0]: this is empty"]);
+    rule(
+        "fromHeaders: [{name: x-a, prefix: 'B '}, {name: ''}, {name: 'a b'}]",
+        &[
+            "error fromHeaders[1].name: `` is not the name of a header",
+            "error fromHeaders[2].name: `a b` is not the name of a header",
+        ],
+    );
+    rule(
+        "fromParams: [a, ''], fromCookies: ['', b]",
+        &["error fromParams[1]: this is empty", "error fromCookies[0]: this is empty"],
+    );
+    rule("outputPayloadToHeader: 'a:b'", &["error outputPayloadToHeader: `a:b` is not the name of a header"]);
+    rule(
+        "outputClaimToHeaders: [{header: x-a, claim: a.b}, {header: 'a b', claim: ''}, {}]",
+        &[
+            "error outputClaimToHeaders[1].claim: this is empty",
+            "error outputClaimToHeaders[1].header: `a b` is not the name of a header",
+            "error outputClaimToHeaders[2].claim: the field `claim` is missing",
+            "error outputClaimToHeaders[2].header: the field `header` is missing",
+        ],
+    );
+    rule(
+        "timeout: 0s, spaceDelimitedClaims: ['']",
+        &["error spaceDelimitedClaims[0]: this is empty", "error timeout: nothing comes in no time"],
+    );
+    rule("triggerRules: []", &["error triggerRules: the field `triggerRules` is not known"]);
+}

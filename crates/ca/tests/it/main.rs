@@ -1,9 +1,11 @@
 //! The authority as proxies see it: what it issues is verified by webpki, as TLS does.
 
+mod rotation;
+
 use std::time::{Duration, SystemTime};
 
 use base::SpiffeId;
-use ca::{Authority, CaState, CsrError, DirStore, IssueError, Key, KeyStore, RootState, RotationError, StateError};
+use ca::{Authority, CaState, CsrError, DirStore, IssueError, Key, KeyStore, NextState, RootState, StateError};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -135,50 +137,6 @@ fn csr_der(pem: &[u8]) -> Vec<u8> {
     rustls_pki_types::CertificateSigningRequestDer::from_pem_slice(pem).unwrap().to_vec()
 }
 
-#[test]
-fn rotation_leaves_nobody_behind() {
-    let now = SystemTime::now();
-    let mut authority = authority(now).with_max_ttl(DAY);
-    let states = |authority: &Authority| authority.roots().iter().map(|root| root.state).collect::<Vec<_>>();
-    let reload = |authority: &Authority, at| {
-        Authority::load("cluster.local".parse().unwrap(), &authority.state(), at).unwrap().with_max_ttl(DAY)
-    };
-    let old_bundle = authority.bundle();
-    let old_leaf = issue(&authority, now);
-    assert_eq!(authority.activate_next(now), Err(RotationError::NotPrepared));
-
-    authority.prepare_rotation(now).unwrap();
-    assert_eq!(authority.prepare_rotation(now), Err(RotationError::AlreadyPrepared));
-    authority = reload(&authority, now);
-    assert_eq!(states(&authority), [RootState::Active, RootState::Next]);
-    let both = authority.bundle();
-    believed(&issue(&authority, now), &old_bundle, now).unwrap();
-
-    authority.activate_next(now).unwrap();
-    authority = reload(&authority, now);
-    assert_eq!(states(&authority), [RootState::Trusted, RootState::Active]);
-    let new_leaf = issue(&authority, now);
-    let new_bundle = &both[1..];
-    for (leaf, bundle, expected) in [
-        (&old_leaf, &both[..], true),
-        (&new_leaf, &both, true),
-        (&new_leaf, new_bundle, true),
-        (&new_leaf, &old_bundle, true), // through the certificate in which the old root vouches for the new
-        (&old_leaf, new_bundle, false),
-    ] {
-        assert_eq!(believed(leaf, bundle, now).is_ok(), expected);
-    }
-
-    assert!(matches!(authority.finish_rotation(now + DAY / 2), Err(RotationError::TooEarly(_))));
-    let later = now + DAY;
-    authority.finish_rotation(later).unwrap();
-    authority = reload(&authority, later);
-    assert_eq!((states(&authority), authority.bundle()), (vec![RootState::Active], new_bundle.to_vec()));
-    let leaf = issue(&authority, later);
-    assert_eq!(leaf.len(), 1);
-    believed(&leaf, new_bundle, later).unwrap();
-}
-
 /// An operator's own root with an intermediate under it, in the layout of Istio's `cacerts`.
 fn own(now: SystemTime) -> CaState {
     let ca = |name: &str| {
@@ -198,6 +156,7 @@ fn own(now: SystemTime) -> CaState {
         ca_cert: cert,
         ca_key: key.serialize_pem(),
         next: None,
+        retiring: None,
     }
 }
 
@@ -210,18 +169,23 @@ fn an_operators_own_authority() {
     store.save(&good).unwrap();
     let state = store.load().unwrap().unwrap();
     let load = |state: &CaState, at| Authority::load("cluster.local".parse().unwrap(), state, at);
-    let mut authority = load(&state, now).unwrap().with_max_ttl(DAY);
+    let authority = load(&state, now).unwrap().with_max_ttl(DAY);
     assert_eq!(authority.roots()[0].state, RootState::Active);
     let chain = issue(&authority, now);
     assert_eq!(chain.len(), 2, "leaf and intermediate");
     believed(&chain, &authority.bundle(), now).unwrap();
     // It can hand over to a root of ours.
     let old_bundle = authority.bundle();
-    authority.prepare_rotation(now).unwrap();
-    authority.activate_next(now).unwrap();
+    let authority = authority.prepare(None, now).unwrap().activate(now).unwrap();
     believed(&issue(&authority, now), &old_bundle, now).unwrap();
 
     let other = own(now);
+    let next = NextState {
+        ca_cert: other.ca_cert.clone(),
+        ca_key: other.ca_key.clone(),
+        cert_chain: String::new(),
+        root_cert: other.root_cert.clone(),
+    };
     let with = |change: &dyn Fn(&mut CaState)| {
         let mut state = good.clone();
         change(&mut state);
@@ -234,7 +198,7 @@ fn an_operators_own_authority() {
         (with(&|s| s.ca_key = other.ca_key.clone()), now, mismatch),
         (with(&|s| s.root_cert = other.root_cert.clone()), now, StateError::NoPath),
         (with(&|s| s.ca_cert = leaf.clone()), now, StateError::NotAnAuthority("ca-cert.pem")),
-        (with(&|s| s.next = Some((other.ca_cert.clone(), other.ca_key.clone()))), now, StateError::NextNotTrusted),
+        (with(&|s| s.next = Some(next.clone())), now, StateError::NextNotTrusted),
         (good.clone(), now + 366 * DAY, StateError::OutOfDate("ca-cert.pem")),
     ] {
         assert_eq!(load(&state, at).unwrap_err(), expected);

@@ -338,7 +338,7 @@ mod tests {
         let shard = Registry::new().shard();
         let start = Start {
             settings: Default::default(),
-            trust_bundle: Vec::new(),
+            trust: translate::MeshTrust::roots(Vec::new()),
             has_files: false,
             clock: clock.clone(),
             shard: &shard,

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use model::cluster::workload_of;
 use model::{Config, ResourceKind};
-use translate::{Node, Role};
+use translate::{Node, Role, TRUST_BUNDLE};
 use xds::health::Health;
-use xds::server::{Snapshot, SubscriptionStatus};
+use xds::server::{Snapshot, SubscriptionStatus, Taken};
 
 use super::graph;
 use crate::patches::Patcher;
@@ -28,6 +28,11 @@ struct Table {
 }
 
 impl Table {
+    /// All but the agents beside proxies, which are sent nothing but the roots.
+    fn proxies(&self) -> impl Iterator<Item = &Connected> {
+        self.connected.values().filter(|connected| !connected.metadata.is_agent())
+    }
+
     fn took(&mut self, stream: u64, snapshot: Arc<Snapshot>) {
         if let Some(connected) = self.connected.get_mut(&stream) {
             connected.snapshot = snapshot;
@@ -40,8 +45,22 @@ pub trait Observed: Send {
     /// Where each subscription stands.
     fn subscriptions(&self) -> Vec<SubscriptionStatus>;
 
+    /// What the client has of a resource; none if it does not ask for it.
+    fn taken(&self, kind: ResourceKind, name: &str) -> Option<Taken>;
+
     /// Takes the newest snapshot.
     fn take(&mut self, snapshot: Arc<Snapshot>);
+}
+
+/// What an exchange of the authority asks of a connected proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// Its node id.
+    pub node: String,
+    /// The serial number of the certificate that its stream was opened with.
+    pub serial: Option<String>,
+    /// Why it does not trust the roots that were asked about yet, if it asks for roots at all.
+    pub lacks: Option<String>,
 }
 
 /// A connected proxy.
@@ -49,6 +68,8 @@ pub struct Connected {
     pub node: Node,
     pub metadata: NodeMetadata,
     pub is_tls: bool,
+    /// The serial number of the certificate that it showed.
+    pub serial: Option<String>,
     pub since: SystemTime,
     /// What was offered last.
     pub snapshot: Arc<Snapshot>,
@@ -92,7 +113,7 @@ impl Proxies {
         let mut all: Vec<ProxyStatus> = {
             let table = self.lock();
             let version = table.versioned.as_ref().map_or(0, |versioned| versioned.version);
-            table.connected.values().map(|connected| connected.status(version)).collect()
+            table.proxies().map(|connected| connected.status(version)).collect()
         };
         all.sort_by(|a, b| (&a.node, &a.connected).cmp(&(&b.node, &b.connected)));
         all
@@ -121,7 +142,7 @@ impl Proxies {
     pub fn node(&self, namespace: &str, name: &str) -> Option<Node> {
         let table = self.lock();
         let mut all: Vec<&Connected> =
-            table.connected.values().filter(|connected| connected.node.namespace == namespace).collect();
+            table.proxies().filter(|connected| connected.node.namespace == namespace).collect();
         all.sort_by(|a, b| a.node.id.cmp(&b.node.id));
         let is_app =
             |c: &Connected| ["app", "istio"].iter().any(|key| c.node.labels.get(*key).is_some_and(|v| v == name));
@@ -134,9 +155,16 @@ impl Proxies {
     /// Every connected proxy, by node id, and whether its connection is one of TLS.
     pub fn nodes(&self) -> Vec<(Node, bool)> {
         let mut all: Vec<(Node, bool)> =
-            self.lock().connected.values().map(|connected| (connected.node.clone(), connected.is_tls)).collect();
+            self.lock().proxies().map(|connected| (connected.node.clone(), connected.is_tls)).collect();
         all.sort_by(|a, b| a.0.id.cmp(&b.0.id));
         all
+    }
+
+    /// Who has these roots (PEM) and who does not yet.
+    pub fn holdings(&self, roots: &[u8]) -> Vec<Holding> {
+        let table = self.lock();
+        let offered = table.versioned.as_ref().is_some_and(|versioned| versioned.world.trust.roots == roots);
+        table.connected.values().map(|connected| connected.holding(offered)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -179,6 +207,19 @@ impl Connected {
     /// Is it the proxy of the registered instance of this name?
     fn is_instance(&self, name: &str) -> bool {
         self.metadata.halcyon.as_ref().is_some_and(|registration| registration.instance == name)
+    }
+
+    fn holding(&self, offered: bool) -> Holding {
+        let kind = ResourceKind::Secret;
+        let newest = self.snapshot.get(kind).and_then(|set| Some(set.get(TRUST_BUNDLE)?.version.clone()));
+        let taken = self.session.lock().unwrap_or_else(PoisonError::into_inner).taken(kind, TRUST_BUNDLE);
+        let lacks = taken.and_then(|taken| match taken.refusal {
+            Some(words) => Some(format!("it refuses what it is sent: {words}")),
+            None if !offered || taken.version != newest => Some("it was not sent the new roots yet".to_owned()),
+            None if !taken.acknowledged => Some("it has not acknowledged the new roots yet".to_owned()),
+            None => None,
+        });
+        Holding { node: self.node.id.to_string(), serial: self.serial.clone(), lacks }
     }
 
     fn status(&self, version: u64) -> ProxyStatus {

@@ -93,6 +93,10 @@ impl<S: ServerSession + Send> Observed for S {
         self.status()
     }
 
+    fn taken(&self, kind: ResourceKind, name: &str) -> Option<xds::server::Taken> {
+        ServerSession::taken(self, kind, name)
+    }
+
     fn take(&mut self, snapshot: Arc<Snapshot>) {
         self.offer(snapshot);
     }
@@ -147,7 +151,8 @@ where
         let _ = tokio::time::timeout(REGISTRATION, push.0.desk.joined(id, registered)).await;
     }
     let not_ready = metadata.tells_readiness().then(|| "its sidecar has not said yet".to_owned());
-    let joining = Joining { id, node: Arc::new(node), metadata, is_tls: caller.is_tls, not_ready };
+    let (is_tls, serial) = (caller.is_tls, caller.shown.map(|shown| shown.serial));
+    let joining = Joining { id, node: Arc::new(node), metadata, is_tls, serial, not_ready };
     let node = joining.node.clone();
     let Some((session, wake)) = push.join(joining, session).await else { return Ok(()) };
     push.0.metrics.connected.inc();
@@ -184,6 +189,7 @@ struct Joining {
     node: Arc<Node>,
     metadata: NodeMetadata,
     is_tls: bool,
+    serial: Option<String>,
     not_ready: Option<String>,
 }
 
@@ -270,7 +276,7 @@ impl Push {
     ) -> Option<(Arc<Mutex<S>>, Arc<Notify>)> {
         let push = self.clone();
         let joined = tokio::task::spawn_blocking(move || {
-            let Joining { id, node, metadata, is_tls, not_ready } = joining;
+            let Joining { id, node, metadata, is_tls, serial, not_ready } = joining;
             let started = std::time::Instant::now();
             let mut graph = push.graph();
             push.catch_up(&mut graph);
@@ -282,6 +288,7 @@ impl Push {
                 node: Node::clone(&node),
                 metadata,
                 is_tls,
+                serial,
                 since: push.0.clock.now(),
                 snapshot,
                 session: session.clone(),

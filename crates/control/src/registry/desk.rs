@@ -177,7 +177,7 @@ mod tests {
         let shard = Counters::new().shard();
         let start = Start {
             settings: Default::default(),
-            trust_bundle: Vec::new(),
+            trust: Arc::default(),
             has_files: false,
             clock: Clock::system(),
             shard: &shard,

@@ -8,7 +8,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
-use super::{Parts, audit, documents, explain, gate, join, status, users};
+use super::{Parts, access, audit, authority, documents, explain, gate, join, status, users};
 use crate::callers::Right;
 
 /// A call.
@@ -38,10 +38,17 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/problems", Read, || get(documents::problems)),
     route(Method::GET, "/v1/analysis", Read, || get(documents::analysis)),
     route(Method::POST, "/v1/explain", Read, || post(explain::explain)),
+    route(Method::POST, "/v1/access", Read, || post(access::check)),
+    route(Method::GET, "/v1/access/graph", Read, || get(access::graph)),
     route(Method::POST, "/v1/plan", Read, || post(explain::plan)),
     route(Method::GET, "/v1/status", Read, || get(status::status)),
     route(Method::GET, "/v1/proxies/{node}/config", Read, || get(status::config)),
     route(Method::GET, "/v1/version", Read, || get(status::version)),
+    route(Method::GET, "/v1/ca", Read, || get(authority::status)),
+    route(Method::POST, "/v1/ca/rotation", Administer, || post(authority::rotate)),
+    route(Method::POST, "/v1/ca/import", Administer, || post(authority::import)),
+    // `Read`, since without the key it gives what everybody may know; the handler asks for more if the key is wanted.
+    route(Method::GET, "/v1/ca/export", Read, || get(authority::export)),
     route(Method::GET, "/v1/whoami", Read, || get(users::whoami)),
     route(Method::GET, "/v1/trust-bundle", Read, || get(join::trust_bundle)),
     route(Method::POST, "/v1/start", Read, || post(join::start)),
@@ -86,10 +93,14 @@ mod tests {
             "GET problems",
             "GET analysis",
             "POST explain",
+            "POST access",
+            "GET access/graph",
             "POST plan",
             "GET status",
             "GET proxies/{node}/config",
             "GET version",
+            "GET ca",
+            "GET ca/export",
             "GET whoami",
             "GET trust-bundle",
             "POST start",

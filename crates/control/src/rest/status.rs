@@ -13,12 +13,6 @@ const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 pub async fn status(State(parts): Shared) -> Json<Status> {
     let now = parts.store.now();
-    let root = |root: ca::RootView| RootStatus {
-        state: state_name(root.state).to_owned(),
-        subject: root.subject,
-        fingerprint: root.fingerprint,
-        not_after: crate::timestamp(root.not_after),
-    };
     let control = ControlStatus {
         program: PROGRAM.to_owned(),
         trust_domain: parts.issuer.trust_domain().to_string(),
@@ -29,10 +23,21 @@ pub async fn status(State(parts): Shared) -> Json<Status> {
         services: now.world.services().len(),
         workloads: now.workloads,
         problems: now.problems.len() + now.source_problems.len(),
-        roots: parts.issuer.roots().into_iter().map(root).collect(),
+        roots: roots(&parts.issuer.authority()),
         notices: parts.desk.notices(),
     };
     Json(Status { control, proxies: parts.proxies.status() })
+}
+
+/// The roots as people see them.
+pub(super) fn roots(authority: &ca::Authority) -> Vec<RootStatus> {
+    let root = |root: ca::RootView| RootStatus {
+        state: state_name(root.state).to_owned(),
+        subject: root.subject,
+        fingerprint: root.fingerprint,
+        not_after: crate::timestamp(root.not_after),
+    };
+    authority.roots().into_iter().map(root).collect()
 }
 
 pub async fn config(State(parts): Shared, Path(name): Path<String>) -> Answer<Json<ProxyConfig>> {

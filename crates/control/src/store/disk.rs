@@ -22,6 +22,8 @@ pub enum Table {
     Workloads,
     /// Join tokens (their hashes) by id.
     Tokens,
+    /// Certificates that were issued, by serial number.
+    Leaves,
     /// Users by name.
     Users,
     /// Users' tokens (their hashes) by id.
@@ -31,8 +33,16 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 7] =
-        [Self::Meta, Self::Resources, Self::Workloads, Self::Tokens, Self::Users, Self::UserTokens, Self::Audit];
+    const ALL: [Self; 8] = [
+        Self::Meta,
+        Self::Resources,
+        Self::Workloads,
+        Self::Tokens,
+        Self::Leaves,
+        Self::Users,
+        Self::UserTokens,
+        Self::Audit,
+    ];
 
     fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
         TableDefinition::new(match self {
@@ -40,6 +50,7 @@ impl Table {
             Self::Resources => "resources",
             Self::Workloads => "workloads",
             Self::Tokens => "tokens",
+            Self::Leaves => "leaves",
             Self::Users => "users",
             Self::UserTokens => "user_tokens",
             Self::Audit => "audit",

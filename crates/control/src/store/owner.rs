@@ -12,7 +12,7 @@ use telemetry::{Counter, Desc, Gauge, Histogram, Shard};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use translate::vips::Vips;
-use translate::{Edit, Inputs, MeshSettings, World};
+use translate::{Edit, FetchedKeys, Inputs, KeySets, MeshSettings, MeshTrust, World};
 
 use super::disk::{Changes, Disk, Table, number};
 use super::draft::Draft;
@@ -27,17 +27,19 @@ use crate::v1::AuditEntry;
 
 const VERSION: &str = "version";
 const VIPS: &str = "vips";
+const KEY_SETS: &str = "key_sets";
 
 pub struct Owner {
     disk: Disk,
     settings: MeshSettings,
     clock: Clock,
-    trust_bundle: Vec<u8>,
+    trust: Arc<MeshTrust>,
     resources: Catalog,
     workloads: RedBlackTreeMapSync<String, Arc<Registered>>,
     world: Arc<World>,
     /// The addresses in the file.
     vips: Arc<Vips>,
+    key_sets: KeySets,
     version: u64,
     /// Stored documents that cannot be read any more.
     unreadable: Vec<Problem>,
@@ -85,12 +87,19 @@ impl Owner {
     pub fn load(mut disk: Disk, start: Start<'_>) -> Result<(Self, watch::Receiver<Arc<Versioned>>, Kept), StoreError> {
         let damaged = |what: &str| StoreError::damaged(disk.path(), what);
         let (bad_version, bad_vips) = (damaged("its version cannot be read"), damaged("its addresses cannot be read"));
+        let bad_keys = damaged("its key sets cannot be read");
         let meta: BTreeMap<String, Vec<u8>> = disk.read(Table::Meta)?.into_iter().collect();
         let version = meta.get(VERSION).map_or(Some(0), |value| number(value)).ok_or(bad_version)?;
         let vips = match meta.get(VIPS) {
             Some(value) => serde_json::from_slice(value).map_err(|_| bad_vips)?,
             None => Vips::new(),
         };
+        let had: BTreeMap<String, String> = match meta.get(KEY_SETS) {
+            Some(value) => serde_json::from_slice(value).map_err(|_| bad_keys)?,
+            None => BTreeMap::new(),
+        };
+        let key_sets =
+            had.into_iter().map(|(uri, set)| (uri, FetchedKeys { set: Some(set.into()), failure: None })).collect();
         let (mut resources, mut unreadable) = (Catalog::new_sync(), Vec::new());
         for (key, value) in disk.read(Table::Resources)? {
             match row::read(&key, &value) {
@@ -105,6 +114,7 @@ impl Owner {
         let kept = Kept {
             workloads: workloads.values().cloned().collect(),
             tokens: read_rows(&mut disk, Table::Tokens)?,
+            leaves: read_rows(&mut disk, Table::Leaves)?,
             users: read_rows(&mut disk, Table::Users)?,
             user_tokens: read_rows(&mut disk, Table::UserTokens)?,
             steps: received,
@@ -115,11 +125,12 @@ impl Owner {
             disk,
             settings: start.settings,
             clock: start.clock,
-            trust_bundle: start.trust_bundle,
+            trust: start.trust,
             resources,
             workloads,
             world: Arc::default(),
             vips: Arc::new(vips),
+            key_sets: Arc::new(key_sets),
             version,
             unreadable,
             file_problems: Vec::new(),
@@ -155,6 +166,8 @@ impl Owner {
                 Command::Delete { keys, dry_run, by, reply } => drop(reply.send(self.delete(&keys, dry_run, &by))),
                 Command::Batch(batch) => self.take_batch(batch),
                 Command::Workloads(changes, reply) => drop(reply.send(self.change_workloads(changes))),
+                Command::KeySets(sets, reply) => drop(reply.send(self.take_key_sets(sets))),
+                Command::Trust(trust, reply) => drop(reply.send(self.change_trust(trust))),
                 Command::Keep { rows, entries, reply } => drop(reply.send(self.keep(rows, entries))),
                 Command::Note(entry, reply) => {
                     self.journal.note(*entry, self.version, self.clock.now());
@@ -295,6 +308,28 @@ impl Owner {
         Ok(())
     }
 
+    /// What is trusted is the authority's change, which the audit log has already.
+    fn change_trust(&mut self, trust: Arc<MeshTrust>) -> Result<u64, StoreError> {
+        if self.trust != trust {
+            let built = self.build(Edit { trust: Some(trust.clone()), ..Edit::default() });
+            self.commit(Changes::default(), Vec::new(), built, |owner| owner.trust = trust)?;
+        }
+        Ok(self.version)
+    }
+
+    /// Keeps those that were had: a control plane that starts again has them before it can fetch them.
+    fn take_key_sets(&mut self, sets: KeySets) -> Result<(), StoreError> {
+        if sets == self.key_sets {
+            return Ok(());
+        }
+        let had: BTreeMap<&str, &str> =
+            sets.iter().filter_map(|(uri, keys)| Some((uri.as_str(), &**keys.set.as_ref()?))).collect();
+        let mut rows = Changes::default();
+        rows.put(Table::Meta, KEY_SETS, serde_json::to_vec(&had).unwrap_or_default());
+        let built = self.build(Edit { key_sets: Some(sets.clone()), ..Edit::default() });
+        self.commit(rows, Vec::new(), built, |owner| owner.key_sets = sets)
+    }
+
     /// The version that these resources make, from nothing.
     fn build_whole(&self, resources: &Catalog) -> Built {
         let started = std::time::Instant::now();
@@ -304,7 +339,8 @@ impl Owner {
             workloads: self.workloads.values().filter_map(|registered| registered.workload()).map(Arc::new).collect(),
             not_ready: Arc::new(not_ready(self.workloads.values())),
             vips: (*self.vips).clone(),
-            trust_bundle: self.trust_bundle.clone(),
+            trust: self.trust.clone(),
+            key_sets: self.key_sets.clone(),
         });
         let problems = Arc::new(patches::check(&world));
         self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);

@@ -1,4 +1,4 @@
-//! Rows of the file: what is kept of a resource, a user and a token, as JSON.
+//! Rows of the file: what is kept of a resource, a user, a token and a certificate, as JSON.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -81,6 +81,22 @@ pub struct UserTokenRow {
     /// When it was used last, likewise.
     #[serde(default)]
     pub used_ms: Option<u64>,
+}
+
+/// A certificate that was issued, as it is kept: not the certificate, but what is asked of it later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafRow {
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// Whose it is.
+    pub identity: String,
+    /// The fingerprint of the root above it.
+    pub root: String,
+    /// Until when, in milliseconds since 1970.
+    pub not_after_ms: u64,
+    /// The serial number of the one that replaced it, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<(String, u64)>,
 }
 
 /// Milliseconds since 1970.

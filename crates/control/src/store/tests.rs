@@ -22,7 +22,7 @@ fn start(clock: &Clock, shard: &Shard, has_files: bool) -> (Start<'static>, Cloc
     let shard: &'static Shard = Box::leak(Box::new(shard.clone()));
     let start = Start {
         settings: MeshSettings::default(),
-        trust_bundle: b"roots".to_vec(),
+        trust: translate::MeshTrust::roots(*b"roots"),
         has_files,
         clock: clock.clone(),
         shard,

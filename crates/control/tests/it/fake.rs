@@ -113,7 +113,7 @@ impl Running {
         let joined = Joined::new(&bootstrap);
         let (chain, key) = joined.certificate(Some(&bootstrap.token)).await.unwrap();
         joined.cert.set_pem(&chain, &key).unwrap();
-        joined
+        Joined { shown: (chain, key), ..joined }
     }
 }
 
@@ -124,6 +124,8 @@ fn bytes_of(body: &Json) -> axum::body::Bytes {
 /// A proxy's side of the TLS door.
 pub struct Joined {
     pub cert: LiveCert,
+    /// The chain and key of the first certificate.
+    shown: (String, String),
     identity: SpiffeId,
     tls: ClientTls,
     address: SocketAddr,
@@ -141,10 +143,16 @@ impl Joined {
         options.alpn = vec![b"h2".to_vec()];
         Self {
             cert,
+            shown: Default::default(),
             identity: bootstrap.identity.parse().unwrap(),
             tls: ClientTls::new(options).unwrap(),
             address: bootstrap.xds_address.parse().unwrap(),
         }
+    }
+
+    /// The chain and key of the certificate that it joined with.
+    pub fn shown(&self) -> &(String, String) {
+        &self.shown
     }
 
     /// The same proxy, of a control plane that is now at `address`.
@@ -249,6 +257,11 @@ impl FakeProxy {
             session.want(ResourceKind::Endpoints, []);
             session.want(ResourceKind::VirtualHost, hosts);
         })
+    }
+
+    /// One that asks for the roots of the mesh alone. Likewise.
+    pub fn connect_trusting(channel: Channel, node: Node) -> Self {
+        Self::begin(channel, node, |session| session.want(ResourceKind::Secret, ["ROOTCA".into()]))
     }
 
     /// The same, for the clusters of workloads that were dialled, by their names.

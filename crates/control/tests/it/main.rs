@@ -7,4 +7,5 @@ mod fake;
 mod leaks;
 mod mesh;
 mod remote;
+mod rotation;
 mod samples;

@@ -47,11 +47,11 @@ async fn comes(chain: &Chain) -> (bool, Run<'_>) {
     let passed = match run.on_request(&mut request, &Alone::default()).await {
         Flow::Continue => true,
         Flow::Respond(local) => {
-            assert_eq!((&*local.body, local.details), ("reached concurrency limit", "reached_concurrency_limit"));
+            assert_eq!((&*local.body, &*local.details), ("reached concurrency limit", "reached_concurrency_limit"));
             assert_eq!((local.status.as_u16(), local.flags), (503, ResponseFlags::NONE));
             false
         }
-        broken @ Flow::Broken(_) => panic!("{broken:?}"),
+        other => panic!("{other:?}"),
     };
     (passed, run)
 }

@@ -34,6 +34,12 @@ impl Around for Proxy {
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
         self.alone.remote_address(headers)
     }
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
+        self.alone.access_call(request)
+    }
+    fn is_asked_why(&self, request: &Request<Body>) -> bool {
+        self.alone.is_asked_why(request)
+    }
     fn service_cluster(&self) -> &str {
         "me"
     }
@@ -45,6 +51,12 @@ impl Around for Proxy {
     }
     fn connection_limits(&self) -> &ConnectionLimits {
         self.alone.connection_limits()
+    }
+    fn get(&self, get: crate::Get) -> Answer<'_> {
+        self.alone.get(get)
+    }
+    fn get_beside(&self, get: crate::Get, done: Box<dyn FnOnce(Result<Bytes, String>)>) {
+        self.alone.get_beside(get, done);
     }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         assert_eq!((call.cluster, call.authority, call.path), ("limits", "limits", METHOD));
@@ -98,7 +110,7 @@ async fn send(settings: GlobalRateLimit, around: &Proxy, route: &Route, registry
             format!("{} {} {} {}", local.status.as_u16(), local.details, local.flags, local.body),
             local.into_response(false),
         ),
-        Flow::Broken(kind) => panic!("{kind:?}"),
+        other => panic!("{other:?}"),
     };
     run.on_response(&mut response, around).await;
     response.headers_mut().remove("content-type");

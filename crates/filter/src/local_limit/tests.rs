@@ -25,6 +25,12 @@ impl Around for Proxy {
     fn remote_address(&self, headers: &HeaderMap) -> std::net::IpAddr {
         self.alone.remote_address(headers)
     }
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
+        self.alone.access_call(request)
+    }
+    fn is_asked_why(&self, request: &Request<Body>) -> bool {
+        self.alone.is_asked_why(request)
+    }
     fn service_cluster(&self) -> &str {
         "me"
     }
@@ -36,6 +42,12 @@ impl Around for Proxy {
     }
     fn connection_limits(&self) -> &ConnectionLimits {
         self.alone.connection_limits()
+    }
+    fn get(&self, get: crate::Get) -> Answer<'_> {
+        self.alone.get(get)
+    }
+    fn get_beside(&self, get: crate::Get, done: Box<dyn FnOnce(Result<bytes::Bytes, String>)>) {
+        self.alone.get_beside(get, done);
     }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         self.alone.call(call)
@@ -76,10 +88,10 @@ async fn send(chain: &Chain, around: &Proxy, host: &VirtualHost, route: &Route, 
     let mut response = match run.on_request(&mut request, around).await {
         Flow::Continue => Response::new(Body::empty()),
         Flow::Respond(local) => {
-            assert_eq!((local.details, &*local.flags.to_string()), ("local_rate_limited", "RL"));
+            assert_eq!((&*local.details, &*local.flags.to_string()), ("local_rate_limited", "RL"));
             local.into_response(false)
         }
-        Flow::Broken(kind) => panic!("{kind:?}"),
+        other => panic!("{other:?}"),
     };
     run.on_response(&mut response, around).await;
     request.headers_mut().remove("x-user");

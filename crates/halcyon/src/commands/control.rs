@@ -54,6 +54,7 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
     };
     Ok(ControlOptions {
         config_dir: args.config_dir,
+        ca_passphrase_file: args.ca_passphrase_file,
         trust_domain: Some(args.trust_domain),
         outbound_policy: Some(policy.to_owned()),
         access_log,
@@ -67,6 +68,7 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
         api_cert: args.doors.api_cert.zip(args.doors.api_key),
         api_client_roots: args.doors.api_client_cas,
         socket_group: args.doors.socket_group,
+        blocked_keys: args.blocked_key_networks,
         ..ControlOptions::new(data_dir)
     })
 }

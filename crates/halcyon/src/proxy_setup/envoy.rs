@@ -1,17 +1,16 @@
-//! A stock Envoy as a sidecar: its bootstrap file, and its certificate as files that are kept fresh.
-//!
-//! Envoy cannot make a certificate request, so the launcher does what an agent does elsewhere: it makes the key, which
-//! never leaves this machine, gets the certificate for it, and writes both where Envoy watches.
+//! A stock Envoy as a sidecar: its bootstrap file. Certificate and roots come from the agent beside it, also those with
+//! which it meets the control plane: files of a bootstrap are read once.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use launch::{Drain, HttpTarget, SidecarOutput, SidecarSpec};
+use model::tls::{AGENT, MESH_ROOTS, OWN_CERTIFICATE};
 use serde_json::{Value, json};
 
-use super::certificate::Certificates;
-use super::{ProxySetup, write_private};
+use super::ProxySetup;
+use super::agent::Agent;
 
 /// A stock Envoy.
 pub struct Envoy {
@@ -22,12 +21,9 @@ pub struct Envoy {
 impl Envoy {
     /// Gets the first certificate, writes the files, and says how the process is started.
     pub async fn sidecar(&self, setup: &ProxySetup, output: SidecarOutput) -> Result<SidecarSpec> {
-        let certificates = Certificates::new(setup.ticket.clone(), setup.folder.join("certificates"));
-        let life = certificates.obtain().await.context("cannot get a certificate for Envoy")?;
-        let folder = certificates.folder().to_owned();
-        write_private(&folder, "roots.pem", setup.ticket.trust_bundle.as_bytes())?;
-        tokio::spawn(certificates.keep_fresh(life));
-        let bootstrap = serde_json::to_vec_pretty(&bootstrap(setup, &folder)?)?;
+        std::fs::create_dir_all(&setup.folder).with_context(|| setup.folder.display().to_string())?;
+        let socket = Agent::start(setup).await?.serve(&setup.folder.join("sds.sock"))?;
+        let bootstrap = serde_json::to_vec_pretty(&bootstrap(setup, &socket)?)?;
         let file = setup.write("envoy.json", &bootstrap)?;
         let workers = setup.started.workers.to_string();
         let log_level = ["--log-level", "warning"];
@@ -51,7 +47,7 @@ impl Envoy {
     }
 }
 
-fn bootstrap(setup: &ProxySetup, certificates: &Path) -> Result<Value> {
+fn bootstrap(setup: &ProxySetup, agent: &Path) -> Result<Value> {
     let ads = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "10s" });
     Ok(json!({
         "node": {
@@ -73,8 +69,7 @@ fn bootstrap(setup: &ProxySetup, certificates: &Path) -> Result<Value> {
             "layers": [{ "name": "connections", "rtds_layer": { "name": "connections", "rtds_config": ads } }],
         },
         "static_resources": {
-            "secrets": [{ "name": "default", "tls_certificate": own_certificate(certificates) }],
-            "clusters": [control_cluster(setup, certificates)?],
+            "clusters": [control_cluster(setup)?, agent_cluster(agent)],
         },
     }))
 }
@@ -83,15 +78,40 @@ fn socket_address(address: &str, port: u16) -> Value {
     json!({ "socket_address": { "address": address, "port_value": port } })
 }
 
-fn own_certificate(folder: &Path) -> Value {
+/// A secret of the agent.
+fn secret(name: &str) -> Value {
     json!({
-        "certificate_chain": { "filename": folder.join("current/chain.pem") },
-        "private_key": { "filename": folder.join("current/key.pem") },
-        "watched_directory": { "path": folder },
+        "name": name,
+        "sds_config": {
+            "resource_api_version": "V3",
+            "initial_fetch_timeout": "10s",
+            "api_config_source": {
+                "api_type": "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": true,
+                "grpc_services": [{ "envoy_grpc": { "cluster_name": AGENT } }],
+            },
+        },
     })
 }
 
-fn control_cluster(setup: &ProxySetup, certificates: &Path) -> Result<Value> {
+fn agent_cluster(socket: &Path) -> Value {
+    json!({
+        "name": AGENT,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": AGENT,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": { "pipe": { "path": socket } } } }] }],
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": { "http2_protocol_options": {} },
+            },
+        },
+    })
+}
+
+fn control_cluster(setup: &ProxySetup) -> Result<Value> {
     let (host, port) = setup.ticket.control.rsplit_once(':').context("the control plane's address has no port")?;
     let port: u16 = port.parse().context("the control plane's port is no number")?;
     let options = json!({
@@ -104,10 +124,10 @@ fn control_cluster(setup: &ProxySetup, certificates: &Path) -> Result<Value> {
         "common_tls_context": {
             "tls_params": { "tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3" },
             "alpn_protocols": ["h2"],
-            "tls_certificates": [own_certificate(certificates)],
-            "validation_context": {
-                "trusted_ca": { "filename": certificates.join("roots.pem") },
-                "match_typed_subject_alt_names": name_check,
+            "tls_certificate_sds_secret_configs": [secret(OWN_CERTIFICATE)],
+            "combined_validation_context": {
+                "default_validation_context": { "match_typed_subject_alt_names": name_check },
+                "validation_context_sds_secret_config": secret(MESH_ROOTS),
             },
         },
     });

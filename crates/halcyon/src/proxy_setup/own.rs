@@ -42,7 +42,7 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
         "explain": setup.explain,
     });
     if let Some(ready) = &setup.ready {
-        file["program_ready"] = ready.json();
+        file["program_ready"] = json!(ready);
     }
     if setup.on_demand {
         file["on_demand"] = json!({});

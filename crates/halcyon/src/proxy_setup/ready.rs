@@ -1,21 +1,24 @@
-//! When a program is ready, as the bootstrap file of our proxy says it.
+//! When a program is ready: the field `program_ready` in the bootstrap file of our proxy.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// When a program is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReadyCheck {
     /// What it is asked.
+    #[serde(flatten)]
     pub question: Question,
     /// When it is asked; none: as our proxy sees fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timing: Option<Timing>,
 }
 
 /// What a program is asked. Addresses of loopback are those of its own namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Question {
     /// To take a connection at each of these.
     Tcp(Vec<SocketAddr>),
@@ -30,44 +33,18 @@ pub enum Question {
 }
 
 /// Where it is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {
     pub host: String,
     pub port: u16,
 }
 
 /// When it is asked, in Kubernetes' words. Zeros stand for Kubernetes' defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Timing {
     pub initial_delay_seconds: u32,
     pub timeout_seconds: u32,
     pub period_seconds: u32,
     pub successes: u32,
     pub failures: u32,
-}
-
-impl ReadyCheck {
-    /// The field `program_ready` of the bootstrap file.
-    pub fn json(&self) -> Value {
-        let place = |at: &Place| json!({ "host": at.host, "port": at.port });
-        let mut file = match &self.question {
-            Question::Tcp(addresses) => json!({ "tcp": addresses }),
-            Question::TcpAt(at) => json!({ "tcp_at": place(at) }),
-            Question::Http { at, path, tls, headers } => {
-                json!({ "http": { "at": place(at), "path": path, "tls": tls, "headers": headers } })
-            }
-            Question::Grpc { at, service } => json!({ "grpc": { "at": place(at), "service": service } }),
-            Question::Command(socket) => json!({ "command": socket }),
-        };
-        if let Some(timing) = &self.timing {
-            file["timing"] = json!({
-                "initial_delay_seconds": timing.initial_delay_seconds,
-                "timeout_seconds": timing.timeout_seconds,
-                "period_seconds": timing.period_seconds,
-                "successes": timing.successes,
-                "failures": timing.failures,
-            });
-        }
-        file
-    }
 }

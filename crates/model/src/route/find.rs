@@ -178,16 +178,21 @@ pub fn path_matches(path: &PathMatch, ignore_case: bool, request: &RequestView<'
 
 /// Does a request meet the condition?
 pub(crate) fn header_matches(matcher: &HeaderMatch, request: &RequestView<'_>) -> bool {
-    match &matcher.key {
-        HeaderKey::Method => matcher.matches(Some(request.method.as_str())),
-        HeaderKey::Authority => matcher.matches(Some(request.authority)),
-        HeaderKey::Scheme => matcher.matches(Some(request.scheme)),
+    matcher.matches(header_value(&matcher.key, request).as_deref())
+}
+
+/// What a request has there.
+pub(crate) fn header_value<'a>(key: &HeaderKey, request: &RequestView<'a>) -> Option<Cow<'a, str>> {
+    Some(match key {
+        HeaderKey::Method => request.method.as_str().into(),
+        HeaderKey::Authority => request.authority.into(),
+        HeaderKey::Scheme => request.scheme.into(),
         HeaderKey::Path => match request.query {
-            Some(query) => matcher.matches(Some(&format!("{}?{query}", request.path))),
-            None => matcher.matches(Some(request.path)),
+            Some(query) => format!("{}?{query}", request.path).into(),
+            None => request.path.into(),
         },
-        HeaderKey::Name(name) => matcher.matches(header_text(request.headers, name).as_deref()),
-    }
+        HeaderKey::Name(name) => return header_text(request.headers, name),
+    })
 }
 
 #[cfg(test)]

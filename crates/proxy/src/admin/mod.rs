@@ -116,7 +116,8 @@ impl Admin {
 const HELP: &str = "\
 /certs              the certificates in use, without keys
 /clusters           clusters and their endpoints; ?format=json
-/config_dump        what runs; ?resource=listeners|clusters|routes|endpoints|secrets|names
+/config_dump        what runs; ?resource=listeners|clusters|routes|virtual_hosts|endpoints|secrets|
+                    names|limits
 /drain_listeners    POST: stop taking connections from outside, finish those that stand
 /healthcheck/fail   POST: the control plane is told to send this program nobody more
 /healthcheck/ok     POST: takes that back

@@ -1,5 +1,6 @@
 //! A mesh in one process: proxies on threads of their own, origins and clients on loopback.
 
+mod access;
 mod concurrency;
 mod control;
 mod dialled;
@@ -22,4 +23,5 @@ mod rig;
 mod room;
 mod sticky;
 mod tcp;
+mod tokens;
 mod tunnels;

@@ -176,7 +176,7 @@ pub fn http(routes: Vec<Route>) -> HttpProxy {
 
 /// A chain for everything.
 pub fn chain(filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: "chain".into(), matches: ChainMatch::default(), tls: None, filter }
+    FilterChain { name: "chain".into(), matches: ChainMatch::default(), tls: None, access: Vec::new(), filter }
 }
 
 /// A chain of HTTP for everything.

@@ -60,7 +60,7 @@ fn is_named(world: &World, service: &Service, subset: &str) -> bool {
 }
 
 /// The labels of a service's workloads, running or described.
-fn labels_of<'a>(world: &'a World, service: &'a Service) -> Vec<&'a Labels> {
+pub fn labels_of<'a>(world: &'a World, service: &'a Service) -> Vec<&'a Labels> {
     match &service.backing {
         Backing::Workloads(selector) => {
             let of_service = |labels: &&Labels| !selector.is_empty() && selected(selector, labels);

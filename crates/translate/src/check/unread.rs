@@ -1,7 +1,7 @@
 //! What translation does not read, as far as analysis has something to say of it: selectors that take nobody, claims of
 //! tokens that nobody reads, patches of EnvoyFilters that do not take.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::istio::{ApplyTo, EnvoyFilter, PatchOperation};
@@ -13,7 +13,6 @@ use crate::world::{Document, World};
 
 pub fn check(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
     check_selectors(world, resources, problems);
-    check_namespaces(world, resources, problems);
     check_telemetries(world, resources, problems);
     check_claims(world, resources, problems);
     world.envoy_filters.iter().for_each(|filter| check_patches(filter, problems));
@@ -33,8 +32,7 @@ fn takes_nobody(world: &World, resource: &Resource, labels: &BTreeMap<String, St
 }
 
 fn check_selectors(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
-    const KINDS: [Kind; 4] =
-        [Kind::AuthorizationPolicy, Kind::RequestAuthentication, Kind::PeerAuthentication, Kind::WasmPlugin];
+    const KINDS: [Kind; 3] = [Kind::RequestAuthentication, Kind::PeerAuthentication, Kind::WasmPlugin];
     for resource in resources.iter().filter(|resource| KINDS.contains(&resource.kind)) {
         let labels = selector(resource);
         let by_target = resource.has("/spec/targetRef") || resource.has("/spec/targetRefs");
@@ -48,30 +46,6 @@ fn check_selectors(world: &World, resources: &[Arc<Resource>], problems: &mut Ve
                 .path(if labels.is_empty() { "metadata.namespace" } else { "spec.selector.matchLabels" })
                 .hint("it has no effect until there is one");
             problems.push(resource.problem(problem, Default::default()));
-        }
-    }
-}
-
-/// Namespaces that an AuthorizationPolicy names.
-fn check_namespaces(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
-    let written = resources.iter().filter(|resource| resource.kind == Kind::Namespace).map(|r| r.meta.name.as_str());
-    let known: BTreeSet<&str> =
-        written.chain(resources.iter().map(|r| r.namespace())).chain(world.namespaces()).collect();
-    for policy in resources.iter().filter(|resource| resource.kind == Kind::AuthorizationPolicy) {
-        for i in 0..policy.length_at("/spec/rules") {
-            for j in 0..policy.length_at(&format!("/spec/rules/{i}/from")) {
-                for list in ["namespaces", "notNamespaces"] {
-                    let path = format!("/spec/rules/{i}/from/{j}/source/{list}");
-                    let names =
-                        (0..policy.length_at(&path)).filter_map(|k| Some((k, policy.text_at(&format!("{path}/{k}"))?)));
-                    for (k, name) in names.filter(|(_, name)| !name.contains('*') && !known.contains(name)) {
-                        let problem = Problem::warning(format!("there is no namespace `{name}`"))
-                            .code(Code::ReferencedResourceNotFound)
-                            .path(format!("spec.rules[{i}].from[{j}].source.{list}[{k}]"));
-                        problems.push(policy.problem(problem, Default::default()));
-                    }
-                }
-            }
         }
     }
 }

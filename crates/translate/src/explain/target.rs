@@ -33,9 +33,15 @@ impl<'a> Walk<'a> {
         if let Some(service) = service {
             self.policies(service);
         }
-        match reached.is_empty() {
-            true => (format!("{what} finds nobody: answered 503, or closed if it is no HTTP"), false),
-            false => (format!("{what} goes to {}", reached.join("; ")), true),
+        let refusal = self.access_there(targets);
+        match refusal {
+            Some(reason) if !reached.is_empty() => {
+                (super::refused("the server", what != "the request", &reason), false)
+            }
+            _ if reached.is_empty() => {
+                (format!("{what} finds nobody: answered 503, or closed if it is no HTTP"), false)
+            }
+            _ => (format!("{what} goes to {}", reached.join("; ")), true),
         }
     }
 

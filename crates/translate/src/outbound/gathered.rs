@@ -52,7 +52,8 @@ type Named = (String, Address, bool);
 
 fn http_only(world: &World, routes: String, (name, address, bind): Named) -> Listener {
     let filter = to_routes(world, routes.into());
-    let chain = FilterChain { name: "http".into(), matches: ChainMatch::default(), tls: None, filter };
+    let chain =
+        FilterChain { name: "http".into(), matches: ChainMatch::default(), tls: None, access: Vec::new(), filter };
     listener(world, name.into(), (address, bind), Inspect::default(), vec![chain], None)
 }
 

@@ -26,7 +26,8 @@ pub fn add(
 ) {
     let Some(addr) = address.socket_addr() else { return };
     let name: Arc<str> = format!("{}_{}", addr.ip(), addr.port()).into();
-    let chain = |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, filter };
+    let chain =
+        |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter };
     let http = |matches| chain("http", matches, to_routes(world, port.to_string().into()));
     let (inspect, (chains, default_chain)) = match (members.http.is_empty(), members.raw.first()) {
         (true, Some((service, raw))) => {

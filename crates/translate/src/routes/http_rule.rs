@@ -15,7 +15,7 @@ use model::route::{
     Action, DirectResponse, FilterRules, Forward, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch, PathRewrite,
     Redirect, RedirectPath, RouteMatch, WeightedCluster,
 };
-use model::{Fault, Fraction, HeaderChanges, Pattern, Route, StringMatch};
+use model::{Fault, Fraction, HeaderChanges, MetadataMatch, Pattern, Route, StringMatch};
 
 use super::cors::cors;
 use super::headers::{changes, followed_by};
@@ -24,6 +24,7 @@ use crate::clusters::hash_key;
 use crate::names;
 use crate::node::Node;
 use crate::service::{Service, selected};
+use crate::tokens::{claim, claim_path};
 use crate::world::World;
 
 /// Where a rule is read: who asks, through what, and whose rule it is.
@@ -59,7 +60,8 @@ pub fn routes(rules: &[HttpRoute], reading: Reading<'_>) -> Vec<Route> {
 /// Is there no condition at all?
 pub fn takes_all(matches: &RouteMatch) -> bool {
     let path = matches!(&matches.path, PathMatch::Prefix(prefix) if prefix == "/");
-    path && matches.headers.is_empty() && matches.query.is_empty() && matches.share.is_none()
+    let any = matches.headers.is_empty() && matches.query.is_empty() && matches.metadata.is_empty();
+    path && any && matches.share.is_none()
 }
 
 fn rule_routes(rule: &HttpRoute, action: &Action, reading: Reading<'_>) -> Vec<Route> {
@@ -106,9 +108,11 @@ pub fn concern<'c>(condition: &'c HttpMatchRequest, reading: Reading<'_>) -> Res
     if let Some(port) = condition.port.as_ref().filter(|port| port.value != u32::from(reading.port)) {
         return Err(NotMeant::Port(port.value));
     }
-    // Such as the claims of a token, which nothing reads yet. To leave the condition out would open the rule to all.
+    // Claims of tokens are read at gateways only. To leave the condition out would open the rule to all.
     let mut names = condition.headers.keys().chain(condition.without_headers.keys());
-    if let Some(name) = names.find(|name| HeaderKey::parse(name).is_none()) {
+    let is_read =
+        |name: &str| HeaderKey::parse(name).is_some() || reading.gateway.is_some() && claim_path(name).is_some();
+    if let Some(name) = names.find(|name| !is_read(name)) {
         return Err(NotMeant::Unread(name));
     }
     if !condition.gateways.is_empty() {
@@ -162,9 +166,15 @@ fn matches(condition: &HttpMatchRequest) -> RouteMatch {
         ignore_case: condition.ignore_uri_case,
         headers: pseudo.chain(with).chain(without).collect(),
         query: query(&condition.query_params).into(),
-        metadata: Box::default(),
+        metadata: claims(condition).collect(),
         share: None,
     }
+}
+
+fn claims(condition: &HttpMatchRequest) -> impl Iterator<Item = MetadataMatch> {
+    let with = condition.headers.iter().map(|(name, value)| (name, value, false));
+    let without = condition.without_headers.iter().map(|(name, value)| (name, value, true));
+    with.chain(without).filter_map(|(name, value, invert)| Some(claim(claim_path(name)?, value, invert)))
 }
 
 fn path(uri: Option<&Written>) -> PathMatch {

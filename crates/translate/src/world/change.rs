@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use api::{Resource, Spec};
 use base::HostPattern;
 
 use super::World;
 use super::services::Known;
+use crate::access::{self, Subject};
 use crate::node::{Node, Role};
 
 /// What is different between two versions. It may say too much, never too little; changes of several steps are put
@@ -28,6 +30,10 @@ pub struct Change {
     pub(super) kin: BTreeSet<(String, Arc<str>)>,
     /// Namespaces with different secrets.
     pub(super) secrets: BTreeSet<String>,
+    /// Policies on access that are new, gone or different, as they were and as they are.
+    pub(super) policies: Vec<Ruled>,
+    /// Whom the mesh trusts.
+    pub(super) trust: bool,
     /// What gateways open, or the rules bound to them.
     pub(super) gateways: bool,
     /// Who sees what, or anything else that concerns everybody.
@@ -44,8 +50,20 @@ impl Change {
 
     /// Adds what changed in the step after.
     pub fn add(&mut self, later: Self) {
-        let Self { endpoints, hosts, patterns, namespaces, addresses, kin, secrets, gateways, everything, problems } =
-            later;
+        let Self {
+            endpoints,
+            hosts,
+            patterns,
+            namespaces,
+            addresses,
+            kin,
+            secrets,
+            policies,
+            trust,
+            gateways,
+            everything,
+            problems,
+        } = later;
         self.endpoints.extend(endpoints);
         self.hosts.extend(hosts);
         self.patterns.extend(patterns);
@@ -53,6 +71,8 @@ impl Change {
         self.addresses.extend(addresses);
         self.kin.extend(kin);
         self.secrets.extend(secrets);
+        self.policies.extend(policies);
+        self.trust |= trust;
         self.gateways |= gateways;
         self.everything |= everything;
         self.problems |= problems;
@@ -63,6 +83,15 @@ impl Change {
         let Some(service) = known.map(|known| &known.service) else { return };
         let noted = if service.headless.is_some() { &mut self.hosts } else { &mut self.endpoints };
         noted.insert(service.host.clone());
+    }
+
+    /// A policy for what comes in at the workloads of a namespace, or at all if it is the root's.
+    pub(super) fn note_policy(&mut self, namespace: &str, root: &str) {
+        if namespace == root {
+            self.everything = true;
+        } else {
+            self.namespaces.insert(namespace.to_owned());
+        }
     }
 
     /// Is everybody concerned?
@@ -91,9 +120,9 @@ impl Change {
 
     /// May what is any proxy's own be different?
     pub fn concerns_any_own(&self) -> bool {
-        let Self { namespaces, addresses, kin, secrets, gateways, everything, .. } = self;
+        let Self { namespaces, addresses, kin, secrets, policies, trust, gateways, everything, .. } = self;
         let none = namespaces.is_empty() && addresses.is_empty() && kin.is_empty() && secrets.is_empty();
-        !none || *gateways || *everything
+        !none || !policies.is_empty() || *trust || *gateways || *everything
     }
 
     /// May the cluster of the workload at this address be different? The world is the new one.
@@ -107,11 +136,32 @@ impl Change {
     /// May what is a proxy's own be different, apart from what its scope asks for?
     pub fn concerns_own(&self, node: &Node) -> bool {
         self.everything
+            || self.trust
             || self.addresses.contains(&node.address)
             || self.namespaces.contains(&node.namespace)
             || self.secrets.contains(&node.namespace)
             || !self.kin.is_empty() && self.kin.contains(&(node.namespace.clone(), node.workload.name.clone()))
+            || self.policies.iter().any(|policy| policy.concerns(node))
             || self.gateways && matches!(node.role, Role::Gateway { .. })
+    }
+}
+
+/// The workloads that a policy on access is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ruled {
+    policy: Arc<Resource>,
+    root: String,
+}
+
+impl Ruled {
+    pub fn by(world: &World, policy: &Arc<Resource>) -> Self {
+        Self { policy: policy.clone(), root: world.settings.root_namespace.clone() }
+    }
+
+    fn concerns(&self, node: &Node) -> bool {
+        let Spec::AuthorizationPolicy(policy) = &self.policy.spec else { return false };
+        let is_served = node.role != Role::Program;
+        is_served && access::concerns(policy, self.policy.namespace(), &self.root, Subject::of(node))
     }
 }
 

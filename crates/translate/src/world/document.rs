@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, Sidecar, VirtualService};
-use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Pod, Secret};
+use api::istio::{
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
+    VirtualService,
+};
+use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
 
 use crate::secrets::holds_roots;
@@ -29,7 +32,9 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(DestinationRule Gateway Sidecar PeerAuthentication EnvoyFilter ServicePolicy Secret Deployment Pod Ingress IngressClass);
+of_kind!(DestinationRule Gateway Sidecar EnvoyFilter ServicePolicy);
+of_kind!(AuthorizationPolicy PeerAuthentication RequestAuthentication);
+of_kind!(Deployment Ingress IngressClass Namespace Pod Secret ServiceAccount);
 
 /// Those that hold roots: nothing else is asked of them one by one.
 impl OfKind for ConfigMap {

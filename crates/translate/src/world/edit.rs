@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{Destination, DestinationRule, LoadBalancerSettings, VirtualService};
+use api::istio::{Destination, DestinationRule, JwtRule, LoadBalancerSettings, RequestAuthentication, VirtualService};
 use api::{Resource, Spec};
 use base::HostPattern;
 
-use super::change::Change;
+use super::change::{Change, Ruled};
 use super::rules::policies;
 use super::services::{self, Known};
-use super::{Document, Inputs, World, mesh};
+use super::{Document, Inputs, KeySets, MeshTrust, World, mesh};
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
 use crate::names::complete_host;
@@ -30,6 +30,10 @@ pub struct Edit {
     pub workloads: Vec<(Option<Arc<Workload>>, Option<Arc<Workload>>)>,
     /// The new addresses that are not ready, if they are others.
     pub not_ready: Option<Arc<BTreeSet<SocketAddr>>>,
+    /// The key sets that were fetched, if they are others.
+    pub key_sets: Option<KeySets>,
+    /// Whom the mesh trusts now, if that is different.
+    pub trust: Option<Arc<MeshTrust>>,
 }
 
 /// An edit of more things is made from nothing: then that costs less.
@@ -51,9 +55,15 @@ impl World {
         for (old, new) in &edit.workloads {
             editing.workload(old.as_ref(), new.as_ref());
         }
+        if let Some(trust) = edit.trust {
+            (editing.new.trust, editing.change.trust) = (trust, true);
+        }
         editing.change.everything |= !edit.workloads.is_empty() && editing.new.blocks() != self.blocks();
         if let Some(not_ready) = edit.not_ready {
             editing.not_ready(not_ready);
+        }
+        if let Some(key_sets) = edit.key_sets {
+            editing.key_sets(key_sets);
         }
         if ruled {
             editing.new.index_rules();
@@ -83,6 +93,8 @@ impl World {
         self.sidecars.iter().for_each(|d| take(&d.resource));
         self.envoy_filters.iter().for_each(|d| take(&d.resource));
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
+        self.authorization_policies.iter().for_each(|d| take(&d.resource));
+        self.request_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.root_maps.iter().for_each(|d| take(&d.resource));
@@ -90,6 +102,8 @@ impl World {
         self.ingress_classes.iter().for_each(|d| take(&d.resource));
         self.deployments.iter().for_each(|d| take(&d.resource));
         self.pods.iter().for_each(|pod| take(&pod.resource));
+        self.namespaces.iter().for_each(|d| take(&d.resource));
+        self.accounts.iter().for_each(|d| take(&d.resource));
         for (old, new) in edit.resources {
             old.iter().for_each(|old| _ = resources.remove(&old.key()));
             new.into_iter().for_each(|new| _ = resources.insert(new.key(), new));
@@ -106,7 +120,8 @@ impl World {
             workloads: workloads.into_values().collect(),
             not_ready: edit.not_ready.unwrap_or_else(|| self.not_ready.clone()),
             vips: (*self.vips).clone(),
-            trust_bundle: (*self.trust_bundle).clone(),
+            trust: edit.trust.unwrap_or_else(|| self.trust.clone()),
+            key_sets: edit.key_sets.unwrap_or_else(|| self.key_sets.clone()),
         }
     }
 }
@@ -196,6 +211,16 @@ impl<'a> Editing<'a> {
                 change.everything = true;
                 Document::replace(&mut world.peer_authentications, old, new);
             }
+            Spec::AuthorizationPolicy(_) => {
+                change.problems = true;
+                change.policies.extend(old.into_iter().chain(new).map(|policy| Ruled::by(world, policy)));
+                Document::replace(&mut world.authorization_policies, old, new);
+            }
+            Spec::RequestAuthentication(_) => {
+                change.problems = true;
+                change.note_policy(any.namespace(), &world.settings.root_namespace);
+                Document::replace(&mut world.request_authentications, old, new);
+            }
             Spec::Secret(_) => {
                 change.problems = true;
                 change.secrets.insert(any.namespace().to_owned());
@@ -219,17 +244,28 @@ impl<'a> Editing<'a> {
                 change.gateways |= [old, new].into_iter().flatten().any(|r| mesh::annotation(r).is_some());
                 Document::replace(&mut world.pods, old, new);
             }
+            // Policies on access name them.
+            Spec::ServiceAccount(_) => _ = Document::replace(&mut world.accounts, old, new),
+            Spec::Namespace(_) => _ = Document::replace(&mut world.namespaces, old, new),
             // Kinds that no configuration is made of.
-            Spec::ServiceAccount(_)
-            | Spec::Namespace(_)
-            | Spec::IstioOperator(_)
-            | Spec::ProxyConfig(_)
-            | Spec::WorkloadGroup(_)
-            | Spec::Opaque => {}
+            Spec::IstioOperator(_) | Spec::ProxyConfig(_) | Spec::WorkloadGroup(_) | Spec::Opaque => {}
         }
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);
         ruled
+    }
+
+    /// Other keys concern those whose documents ask for them.
+    fn key_sets(&mut self, key_sets: KeySets) {
+        let asks = |document: &&Document<RequestAuthentication>| {
+            let mut asked = document.spec().jwt_rules.iter().filter_map(JwtRule::fetched_from);
+            asked.any(|at| key_sets.get(at.uri()) != self.new.key_sets.get(at.uri()))
+        };
+        for document in self.new.request_authentications.iter().filter(asks) {
+            self.change.note_policy(document.namespace(), &self.new.settings.root_namespace);
+        }
+        self.change.problems = true;
+        self.new.key_sets = key_sets;
     }
 
     /// The services that select one of these, or whose `ServiceEntry` does.

@@ -266,6 +266,99 @@ fn selection() {
     );
 }
 
+fn access(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n"
+    )
+}
+
+#[test]
+fn policies_on_access() {
+    check(
+        &access("all", "istio-system", "{}"),
+        &[
+            "HAL0008 AuthorizationPolicy/istio-system/all spec: no workload of the mesh takes any request or connection that no other policy allows: this one stands in the root namespace, selects everything and has no rule",
+        ],
+    );
+    check(
+        &access("all", "istio-system", "{action: DENY, rules: [{}]}"),
+        &[
+            "HAL0008 AuthorizationPolicy/istio-system/all spec: every request and connection of the mesh is refused, and no other policy can allow one: this one stands in the root namespace, selects everything and has a rule without conditions",
+        ],
+    );
+    for harmless in [
+        access("p", "default", "{}"),
+        access("p", "istio-system", "{selector: {matchLabels: {app: reviews}}}"),
+        access("p", "istio-system", "{rules: [{from: [{source: {notNamespaces: [default]}}]}]}"),
+        access("p", "istio-system", "{}")
+            .replace("namespace: istio-system", "namespace: istio-system, annotations: {istio.io/dry-run: 'true'}"),
+        access(
+            "p",
+            "default",
+            "{rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/bookinfo-reviews], serviceAccounts: []}}]}]}",
+        ),
+        access("p", "default", "{rules: [{from: [{source: {serviceAccounts: [bookinfo-reviews]}}]}]}"),
+        access("p", "default", "{targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: absent}]}"),
+    ] {
+        check(&harmless, &[]);
+    }
+    check(
+        &access(
+            "p",
+            "default",
+            "{rules: [{to: [{operation: {methods: [GET], notMethods: [GET, PUT]}}], when: [{key: source.ip, values: [::1], notValues: [::1]}]}]}",
+        ),
+        &[
+            "HAL0009 AuthorizationPolicy/default/p spec.rules[0].to[0].operation.methods: whatever `methods` asks for is excluded beside it: this is never met",
+            "HAL0009 AuthorizationPolicy/default/p spec.rules[0].when[0].values: whatever `values` asks for is excluded beside it: this is never met",
+        ],
+    );
+    check(
+        &access(
+            "p",
+            "default",
+            "{rules: [{from: [{source: {principals: [td/ns/default/sa/bookinfo-reviews, 'td/*', '*/sa/x']}}]}]}",
+        ),
+        &[
+            "HAL0009 AuthorizationPolicy/default/p spec.rules[0].from[0].source.principals[0]: nobody in the mesh has an identity of the trust domain `td`",
+        ],
+    );
+    check(
+        &access(
+            "p",
+            "default",
+            "{rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/absent, cluster.local/ns/gone/sa/a]}}], when: [{key: source.serviceAccount, values: [bookinfo-absent]}, {key: source.namespace, notValues: [nowhere]}]}]}",
+        ),
+        &[
+            "IST0101 AuthorizationPolicy/default/p spec.rules[0].when[1].notValues[0]: there is no namespace `nowhere`",
+            "IST0101 AuthorizationPolicy/default/p spec.rules[0].from[0].source.principals[0]: nothing in the namespace `default` runs as `absent`",
+            "IST0101 AuthorizationPolicy/default/p spec.rules[0].from[0].source.principals[1]: there is no namespace `gone`",
+            "IST0101 AuthorizationPolicy/default/p spec.rules[0].when[0].values[0]: nothing in the namespace `default` runs as `bookinfo-absent`",
+        ],
+    );
+    let database = "apiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec: {selector: {app: ratings}, ports: [{name: tcp, port: 3306}]}\n---\n";
+    let with_method = |ports: &str| {
+        format!(
+            "{database}{}",
+            access(
+                "p",
+                "default",
+                &format!(
+                    "{{selector: {{matchLabels: {{app: ratings}}}}, action: DENY, rules: [{{to: [{{operation: {{methods: [GET]{ports}}}}}]}}]}}"
+                )
+            )
+        )
+    };
+    check(
+        &with_method(""),
+        &[
+            "HAL0010 AuthorizationPolicy/default/p spec.rules[0].to[0].operation.methods: `to[0].operation.methods` has no meaning for connections to port 3306 of db.default.svc.cluster.local, which is raw TCP",
+        ],
+    );
+    check(&with_method(", ports: ['9080']"), &[]);
+    check(&with_method(", notPorts: ['3306']"), &[]);
+}
+
 #[test]
 fn services() {
     let service = |name: &str, ports: &str| {

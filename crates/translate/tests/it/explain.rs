@@ -1,6 +1,7 @@
 //! What a request would meet.
 
 use http::{HeaderMap, HeaderValue, Method};
+use translate::Node;
 use translate::explain::{Explanation, Question, caller, explain};
 
 use super::mesh::{BOOKINFO, gateway, sidecar, world};
@@ -123,4 +124,31 @@ spec: {host: reviews, concurrencyLimit: {max: 20}}
                  (ServicePolicy/default/p)\n";
     assert!(ask("reviews").contains(limit), "{}", ask("reviews"));
     assert!(!ask("ratings").contains("concurrency limit"));
+}
+
+#[test]
+fn policies_on_access() {
+    let chain = include_str!("../../../../samples/bookinfo/mesh/allow-chain.yaml");
+    let gateway_policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: edge}\nspec: {selector: {matchLabels: {istio: ingressgateway}}, action: DENY, rules: [{to: [{operation: {paths: [/login], ports: ['8080']}}]}]}";
+    let edge = include_str!("../../../../samples/bookinfo/mesh/gateway.yaml");
+    let documents = [BOOKINFO, chain, gateway_policy, edge].join("\n---\n");
+    let world = world(&documents, &["productpage/v1@2", "reviews/v1@3", "ratings/v1@4"]);
+    let ask = |node: &Node, host: &str, method: &str, path: &str| {
+        let port = if host == "shop.example.org" { 80 } else { 9080 };
+        let question = Question { method: method.parse().unwrap(), ..question(host, port, path, &[]) };
+        let told = text(&explain(&world, node, &question));
+        let of_access = |line: &&str| {
+            line.starts_with("access") || line.starts_with("=>") || line.contains("refused") || line.contains("allowed")
+        };
+        told.lines().filter(of_access).map(|line| format!("{}\n", line.trim())).collect::<String>()
+    };
+    let productpage = sidecar("productpage/v1@2", 9080);
+    let asked = [
+        ask(&productpage, "reviews", "GET", "/"),
+        ask(&productpage, "reviews", "POST", "/"),
+        ask(&sidecar("ratings/v1@4", 9080), "reviews", "GET", "/"),
+        ask(&gateway(), "shop.example.org", "GET", "/productpage"),
+        ask(&gateway(), "shop.example.org", "GET", "/login"),
+    ];
+    insta::assert_snapshot!("explain-access", asked.join("\n"));
 }

@@ -30,7 +30,7 @@ fn mesh(documents: &str) -> World {
         resources,
         workloads: ["web/v1@2", "web/v2@3", "other/v1@4"].map(|word| Arc::new(workload(word))).into(),
         not_ready: Arc::new(BTreeSet::from(not_ready)),
-        trust_bundle: b"-- roots --".to_vec(),
+        trust: translate::MeshTrust::roots(*b"-- roots --"),
         ..Inputs::default()
     })
 }

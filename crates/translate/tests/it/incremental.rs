@@ -97,6 +97,18 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: ServicePolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: p2, namespace: istio-system}, spec: {host: '*', concurrencyLimit: {}, loadBalancer: {peakEwma: {}}}}",
     ],
     &[
+        "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a1}, spec: {selector: {matchLabels: {app: reviews}}, rules: [{to: [{operation: {methods: [GET]}}]}]}}",
+        "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a1}, spec: {selector: {matchLabels: {version: v2}}, action: DENY, rules: [{from: [{source: {namespaces: [other]}}]}]}}",
+        "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a1, annotations: {istio.io/dry-run: 'true'}}, spec: {}}",
+    ],
+    &[
+        "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a2, namespace: istio-system}, spec: {}}",
+        "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a2, namespace: istio-system}, spec: {selector: {matchLabels: {istio: ingressgateway}}, action: CUSTOM, provider: {name: p}, rules: [{}]}}",
+        "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a2, namespace: other}, spec: {rules: [{}]}}",
+    ],
+    &["{kind: Namespace, apiVersion: v1, metadata: {name: third}}"],
+    &["{kind: ServiceAccount, apiVersion: v1, metadata: {name: s}}"],
+    &[
         "{kind: Sidecar, spec: {egress: [{hosts: ['./*']}]}}",
         "{kind: Sidecar, spec: {workloadSelector: {labels: {version: v1}}, outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: ['*/*.example.org', 'other/*']}]}}",
         "{kind: Sidecar, spec: {ingress: [{port: {number: 8080, protocol: HTTP, name: a}}], outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: reviews, port: {number: 9080}}}, egress: [{port: {number: 80, protocol: TCP, name: a}, captureMode: NONE, hosts: ['*/*']}, {hosts: ['./*']}]}}",
@@ -104,6 +116,13 @@ const DOCUMENTS: &[&[&str]] = &[
     &[
         "{kind: PeerAuthentication, apiVersion: security.istio.io/v1, spec: {mtls: {mode: STRICT}}}",
         "{kind: PeerAuthentication, apiVersion: security.istio.io/v1, spec: {selector: {matchLabels: {app: reviews}}, mtls: {mode: DISABLE}}}",
+    ],
+    &[
+        "{kind: RequestAuthentication, apiVersion: security.istio.io/v1, spec: {jwtRules: [{issuer: a, jwksUri: 'https://k'}]}}",
+        "{kind: RequestAuthentication, apiVersion: security.istio.io/v1, spec: {selector: {matchLabels: {app: reviews}}, jwtRules: [{issuer: b, jwks: '{\"keys\":[]}'}]}}",
+    ],
+    &[
+        "{kind: RequestAuthentication, apiVersion: security.istio.io/v1, metadata: {name: all, namespace: istio-system}, spec: {jwtRules: [{issuer: c, jwksUri: 'https://k'}]}}",
     ],
     &[
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}",

@@ -1,5 +1,6 @@
 //! YAML in, configuration out: tables and goldens at translate's border.
 
+mod access;
 mod analysis;
 mod balancing;
 mod connections;
@@ -21,4 +22,5 @@ mod rules;
 mod scope;
 mod security;
 mod sidecars;
+mod tokens;
 mod warnings;

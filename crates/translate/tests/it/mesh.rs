@@ -19,7 +19,7 @@ pub fn world(documents: &str, workloads: &[&str]) -> World {
     World::new(Inputs {
         resources: parsed.resources,
         workloads: workloads.iter().map(|word| Arc::new(workload(word))).collect(),
-        trust_bundle: b"-- roots --".to_vec(),
+        trust: translate::MeshTrust::roots(*b"-- roots --"),
         ..Inputs::default()
     })
 }

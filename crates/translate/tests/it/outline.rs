@@ -65,6 +65,10 @@ fn route(route: &Route) -> String {
         write!(text, " {not}{} {:?}", header.key.as_str(), header.value).unwrap();
     }
     m.query.iter().for_each(|q| write!(text, " ?{} {:?}", q.name, q.value).unwrap());
+    for said in &m.metadata {
+        let not = if said.invert { "not " } else { "" };
+        write!(text, " {not}{} of {} {:?}", said.path.join("|"), said.filter, said.value).unwrap();
+    }
     route.stat_prefix.iter().for_each(|name| write!(text, " counted as {name}").unwrap());
     route.fault.iter().for_each(|f| write!(text, " fault {f:?}").unwrap());
     route.filters.iter().flat_map(|rules| &rules.cors).for_each(|c| write!(text, " {c:?}").unwrap());

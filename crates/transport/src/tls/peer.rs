@@ -7,7 +7,8 @@ use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::objects::{oid_registry, oid2abbrev};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::time::ASN1Time;
 
 use super::TlsVersion;
@@ -42,7 +43,7 @@ pub struct Certificate {
     pub uri_sans: Vec<String>,
     /// DNS subject alternative names.
     pub dns_sans: Vec<String>,
-    /// The subject (RFC 4514 order as in the certificate); empty for most SPIFFE certificates.
+    /// The subject, the last part first (RFC 2253, as OpenSSL and with it Envoy write it); empty for most SPIFFE certificates.
     pub subject: String,
     /// The issuer's name.
     pub issuer: String,
@@ -73,7 +74,7 @@ impl Certificate {
         Some(Self {
             uri_sans,
             dns_sans,
-            subject: x509.subject().to_string(),
+            subject: rfc2253(x509.subject()),
             issuer: x509.issuer().to_string(),
             serial: hex(x509.raw_serial()),
             fingerprint: hex(&Sha256::digest(der)),
@@ -111,6 +112,39 @@ impl Peer {
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
         }
     }
+}
+
+/// A name as text: `CN=web,O=Example`.
+fn rfc2253(name: &X509Name<'_>) -> String {
+    let rdns: Vec<String> = name
+        .iter_rdn()
+        .map(|rdn| {
+            let parts: Vec<String> = rdn
+                .iter()
+                .map(|part| {
+                    let oid = part.attr_type();
+                    let kind = oid2abbrev(oid, oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned);
+                    format!("{kind}={}", escaped(part.as_str().unwrap_or_default()))
+                })
+                .collect();
+            parts.join("+")
+        })
+        .collect();
+    rdns.into_iter().rev().collect::<Vec<_>>().join(",")
+}
+
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for (at, byte) in value.bytes().enumerate() {
+        let is_edge = at == 0 && matches!(byte, b'#' | b' ') || at + 1 == value.len() && byte == b' ';
+        match byte {
+            b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' => out.extend(['\\', byte.into()]),
+            _ if is_edge => out.extend(['\\', byte.into()]),
+            b' '..=b'~' => out.push(byte.into()),
+            other => out.push_str(&format!("\\{other:02X}")),
+        }
+    }
+    out
 }
 
 /// The IANA names; rustls spells those of TLS 1.3 `TLS13_...`.

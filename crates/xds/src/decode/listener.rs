@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use model::access::ConnectionAccess;
 use model::chain::{ChainMatch, TransportKind};
 use model::listener::{ExpectHeader, Inspect};
 use model::{ApiListener, Direction, FilterChain, Listener, NetworkFilter, ResourceKind};
@@ -14,7 +15,7 @@ use proto::google::protobuf::Any;
 
 use super::access_log::access_logs;
 use super::{
-    At, DecodeError, Decoded, dynamic_forward, each, flag, http_proxy, limit, off, open, port, required, take,
+    At, DecodeError, Decoded, access, dynamic_forward, each, flag, http_proxy, limit, off, open, port, required, take,
     tcp_proxy, tls, type_name, unpack,
 };
 
@@ -145,6 +146,7 @@ fn filter_chain(value: wire::FilterChain, at: &At<'_>) -> Decoded<FilterChain> {
     });
     off(use_proxy_proto, &at.field("use_proxy_proto"))?;
     let at_tls = at.field("transport_socket");
+    let (access, filter) = network_filters(filters, &at.field("filters"))?;
     Ok(FilterChain {
         name: name.into(),
         matches: filter_chain_match
@@ -153,7 +155,8 @@ fn filter_chain(value: wire::FilterChain, at: &At<'_>) -> Decoded<FilterChain> {
             None => None,
             Some(socket) => transport(socket, &at_tls)?,
         },
-        filter: network_filter(filters, &at.field("filters"))?,
+        access,
+        filter,
     })
 }
 
@@ -204,10 +207,16 @@ pub(super) fn range(value: CidrRange, at: &At<'_>) -> Decoded<IpNet> {
         .ok_or_else(|| at.error(format!("is {}/{length}", value.address_prefix), "an IP address and a prefix length"))
 }
 
-/// One filter, before which a connection to a host that it names may say so.
-fn network_filter(filters: Vec<wire::Filter>, at: &At<'_>) -> Decoded<NetworkFilter> {
-    const EXPECTED: &str = "one of http_connection_manager and tcp_proxy";
+/// Rules of access, and one filter, before which a connection to a host that it names may say so.
+fn network_filters(filters: Vec<wire::Filter>, at: &At<'_>) -> Decoded<(Vec<ConnectionAccess>, NetworkFilter)> {
+    const EXPECTED: &str = "one of http_connection_manager and tcp_proxy, after any number of rbac";
     let mut filters = filters.into_iter().enumerate().peekable();
+    let mut access = Vec::new();
+    while let Some((index, rules)) = filters.next_if(|(_, filter)| type_of(filter) == access::NETWORK_ACCESS) {
+        let at = at.index(index);
+        let at = at.field("typed_config");
+        access.push(access::of_connections(unpack(&settings(rules, &at, EXPECTED)?, &at)?, &at)?);
+    }
     let by_name = filters.peek().is_some_and(|(_, first)| type_of(first) == dynamic_forward::NETWORK_FILTER);
     let first = if by_name { filters.next() } else { None };
     let (index, last) = match (filters.next(), filters.len()) {
@@ -238,7 +247,7 @@ fn network_filter(filters: Vec<wire::Filter>, at: &At<'_>) -> Decoded<NetworkFil
         let any = settings(first, &at, EXPECTED)?;
         tcp.server_name_forward = Some(Box::new(dynamic_forward::by_server_name(&any, &at)?));
     }
-    Ok(filter)
+    Ok((access, filter))
 }
 
 fn settings(filter: wire::Filter, at: &At<'_>, expected: &str) -> Decoded<Any> {

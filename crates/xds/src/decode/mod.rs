@@ -1,6 +1,7 @@
 //! Wire to model. Defaults are Envoy's. What the model has no word for is an error that names its place, unless it
 //! stands in an explicit list of fields that change nothing for a request; nothing is dropped in silence.
 
+mod access;
 mod access_log;
 mod bootstrap;
 mod buffer;
@@ -14,6 +15,7 @@ mod filter_rules;
 mod geo;
 mod headers;
 mod http_proxy;
+mod jwt;
 mod listener;
 mod matcher;
 mod mutation;

@@ -146,7 +146,7 @@ fn one_route(value: wire::Route, at: &At<'_>) -> Decoded<Route> {
 
 const ACTIONS: &str = "`route`, `redirect` or `direct_response`";
 
-fn route_match(value: wire::RouteMatch, at: &At<'_>) -> Decoded<RouteMatch> {
+pub(super) fn route_match(value: wire::RouteMatch, at: &At<'_>) -> Decoded<RouteMatch> {
     take!(value, at, wire::RouteMatch {
         used { case_sensitive, runtime_fraction, headers, query_parameters, path_specifier, dynamic_metadata }
         harmless {}

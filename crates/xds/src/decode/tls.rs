@@ -6,10 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::StringMatch;
 use model::tls::{
-    CIPHER_SUITES, CertificatePins, DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions, UpstreamTls,
-    Validation,
+    AGENT, CIPHER_SUITES, CertificatePins, DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions,
+    UpstreamTls, Validation,
 };
-use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use proto::envoy::config::core::v3::grpc_service::TargetSpecifier;
+use proto::envoy::config::core::v3::{ConfigSource, DataSource, data_source::Specifier};
 use proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::SystemRootCerts;
 use proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
@@ -135,11 +137,20 @@ fn file(value: Option<DataSource>, at: &At<'_>) -> Decoded<String> {
     }
 }
 
+/// The workload's own certificate is the proxy's: it comes from the agent, as Istio has it, or stands there already.
 fn by_discovery(value: SdsSecretConfig, at: &At<'_>) -> Decoded<Arc<str>> {
-    if value.sds_config.is_some() || value.name != OWN_CERTIFICATE {
+    let is_own = value.name == OWN_CERTIFICATE && value.sds_config.as_ref().is_none_or(by_agent);
+    if !is_own {
         ads(value.sds_config, &at.field("sds_config"))?;
     }
     Ok(value.name.into())
+}
+
+fn by_agent(source: &ConfigSource) -> bool {
+    let Some(ConfigSourceSpecifier::ApiConfigSource(api)) = &source.config_source_specifier else { return false };
+    api.grpc_services.iter().any(|service| {
+        matches!(&service.target_specifier, Some(TargetSpecifier::EnvoyGrpc(envoy)) if envoy.cluster_name == AGENT)
+    })
 }
 
 fn parameters(value: TlsParameters, newest: TlsVersion, at: &At<'_>) -> Decoded<(TlsVersions, Vec<String>)> {

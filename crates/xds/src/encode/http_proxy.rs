@@ -24,8 +24,8 @@ use super::listener::range;
 use super::ordered::{HttpTail, joined};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global, local};
 use super::{
-    access_log::access_logs, ads, buffer, compressor, concurrency, duration, dynamic_forward, flag, geo, limit, limits,
-    matcher, mutation, number, pack, packed, route,
+    access, access_log::access_logs, ads, buffer, compressor, concurrency, duration, dynamic_forward, flag, geo, jwt,
+    limit, limits, matcher, mutation, number, pack, packed, route,
 };
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
@@ -108,7 +108,9 @@ fn filters(filters: &[HttpFilter], suppress_envoy_headers: bool) -> Vec<wire::Ht
         }
         HttpFilter::GrpcWeb => named("envoy.filters.http.grpc_web", pack(&GrpcWeb {})),
         HttpFilter::HeaderMutation(it) => named(&it.name, pack(&mutation::header_mutation(it))),
+        HttpFilter::Access(it) => named(&it.name, access::access(it)),
         HttpFilter::Buffer(it) => named(&it.name, pack(&buffer::buffer(it))),
+        HttpFilter::Jwt(it) => named(&it.name, jwt::jwt(it)),
         HttpFilter::AdaptiveConcurrency(it) => {
             named("envoy.filters.http.adaptive_concurrency", pack(&concurrency::adaptive_concurrency(it)))
         }

@@ -14,7 +14,9 @@ use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtoc
 use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use proto::google::protobuf::{Any, BoolValue};
 
-use super::{access_log::access_logs, address, dynamic_forward, flag, http_proxy, limit, number, pack, tcp_proxy, tls};
+use super::{
+    access, access_log::access_logs, address, dynamic_forward, flag, http_proxy, limit, number, pack, tcp_proxy, tls,
+};
 
 /// Envoy's default for the first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(15);
@@ -78,7 +80,8 @@ fn listener_filters(inspect: &Inspect) -> Vec<wire::ListenerFilter> {
 }
 
 fn filter_chain(chain: &FilterChain) -> wire::FilterChain {
-    let mut filters = Vec::new();
+    let access = chain.access.iter().map(|access| ("envoy.filters.network.rbac", access::of_connections(access)));
+    let mut filters: Vec<_> = access.collect();
     match &chain.filter {
         NetworkFilter::Http(http) => {
             filters.push(("envoy.filters.network.http_connection_manager", http_proxy::http_proxy(http)));

@@ -1,6 +1,7 @@
 //! Model to wire. What is written here is accepted by a stock Envoy 1.40, and read back by [`crate::decode`] to the
 //! same value. Equal values give equal bytes, so a hash of the bytes serves as version.
 
+mod access;
 mod access_log;
 mod balancing;
 mod buffer;
@@ -14,6 +15,7 @@ mod geo;
 mod hash;
 mod headers;
 mod http_proxy;
+mod jwt;
 mod limits;
 mod listener;
 mod matcher;

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use prost::{Message, Oneof};
-use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint};
-use proto::google::protobuf::{Any, UInt32Value};
+use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint, rbac::v3 as rbac};
+use proto::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
+use proto::google::protobuf::{Any, Duration, UInt32Value};
 
 /// `google.protobuf.Struct`
 #[derive(Clone, PartialEq, Message)]
@@ -137,6 +138,15 @@ pub struct RouteTail {
     pub typed_per_filter_config: BTreeMap<String, Any>,
 }
 
+/// The maps of `envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication`.
+#[derive(Clone, PartialEq, Message)]
+pub struct JwtTail {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub providers: BTreeMap<String, jwt_authn::JwtProvider>,
+    #[prost(btree_map = "string, message", tag = "5")]
+    pub requirement_map: BTreeMap<String, jwt_authn::JwtRequirement>,
+}
+
 /// The bytes of a message whose other fields stand in `tail`: protobuf reads both as one.
 pub fn joined(head: &impl Message, tail: &impl Message) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(head.encoded_len() + tail.encoded_len());
@@ -199,4 +209,52 @@ impl Struct {
     pub fn of_texts<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self { fields: fields.into_iter().map(|(key, text)| (key.to_owned(), Value::text(text))).collect() }
     }
+}
+
+/// `envoy.config.rbac.v3.RBAC`
+#[derive(Clone, PartialEq, Message)]
+pub struct AccessRules {
+    #[prost(int32, tag = "1")]
+    pub action: i32,
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub policies: BTreeMap<String, rbac::Policy>,
+}
+
+/// `envoy.extensions.filters.http.rbac.v3.RBAC`
+#[derive(Clone, PartialEq, Message)]
+pub struct HttpAccess {
+    #[prost(message, optional, tag = "1")]
+    pub rules: Option<AccessRules>,
+    #[prost(message, optional, tag = "2")]
+    pub shadow_rules: Option<AccessRules>,
+    #[prost(string, tag = "3")]
+    pub shadow_rules_stat_prefix: String,
+    #[prost(string, tag = "6")]
+    pub rules_stat_prefix: String,
+    #[prost(bool, tag = "7")]
+    pub track_per_rule_stats: bool,
+}
+
+/// `envoy.extensions.filters.http.rbac.v3.RBACPerRoute`
+#[derive(Clone, PartialEq, Message)]
+pub struct AccessPerRoute {
+    #[prost(message, optional, tag = "2")]
+    pub rbac: Option<HttpAccess>,
+}
+
+/// `envoy.extensions.filters.network.rbac.v3.RBAC`
+#[derive(Clone, PartialEq, Message)]
+pub struct NetworkAccess {
+    #[prost(message, optional, tag = "1")]
+    pub rules: Option<AccessRules>,
+    #[prost(message, optional, tag = "2")]
+    pub shadow_rules: Option<AccessRules>,
+    #[prost(string, tag = "3")]
+    pub stat_prefix: String,
+    #[prost(int32, tag = "4")]
+    pub enforcement_type: i32,
+    #[prost(string, tag = "5")]
+    pub shadow_rules_stat_prefix: String,
+    #[prost(message, optional, tag = "8")]
+    pub delay_deny: Option<Duration>,
 }

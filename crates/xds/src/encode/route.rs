@@ -93,7 +93,7 @@ fn one_route(route: &Route) -> Vec<u8> {
     joined(&head, &RouteTail { typed_per_filter_config })
 }
 
-fn route_match(matches: &RouteMatch) -> wire::RouteMatch {
+pub(super) fn route_match(matches: &RouteMatch) -> wire::RouteMatch {
     let path = match &matches.path {
         PathMatch::Prefix(path) => PathSpecifier::Prefix(path.clone()),
         PathMatch::SegmentPrefix(path) => PathSpecifier::PathSeparatedPrefix(path.clone()),

@@ -5,9 +5,14 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::StringMatch;
-use model::tls::{DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions, UpstreamTls, Validation};
+use model::tls::{
+    AGENT, DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions, UpstreamTls, Validation,
+};
+use proto::envoy::config::core::v3::api_config_source::ApiType;
+use proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use proto::envoy::config::core::v3::{
-    DataSource, TransportSocket, data_source::Specifier, transport_socket::ConfigType,
+    ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService, TransportSocket, data_source::Specifier,
+    grpc_service, transport_socket::ConfigType,
 };
 use proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::SystemRootCerts;
@@ -93,10 +98,28 @@ fn version(version: TlsVersion) -> TlsProtocol {
     }
 }
 
-/// A secret without a source is one that the proxy was started with (Envoy: a static secret of the bootstrap).
+/// The workload's own certificate comes from the agent beside the proxy, as in Istio: Envoy takes another one only from a
+/// source that it follows.
 fn by_discovery(name: &str) -> SdsSecretConfig {
-    let source = if name == OWN_CERTIFICATE { None } else { ads() };
+    let source = if name == OWN_CERTIFICATE { agent() } else { ads() };
     SdsSecretConfig { name: name.to_owned(), sds_config: source }
+}
+
+fn agent() -> Option<ConfigSource> {
+    let envoy = grpc_service::EnvoyGrpc { cluster_name: AGENT.to_owned(), ..Default::default() };
+    let target = Some(grpc_service::TargetSpecifier::EnvoyGrpc(envoy));
+    let api = ApiConfigSource {
+        api_type: ApiType::Grpc as i32,
+        transport_api_version: ApiVersion::V3 as i32,
+        grpc_services: vec![GrpcService { target_specifier: target, ..GrpcService::default() }],
+        set_node_on_first_message_only: true,
+        ..ApiConfigSource::default()
+    };
+    Some(ConfigSource {
+        resource_api_version: ApiVersion::V3 as i32,
+        config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(api)),
+        ..ConfigSource::default()
+    })
 }
 
 /// Files of the proxy's side are named, not sent.

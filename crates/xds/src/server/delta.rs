@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 
 use super::subscription::{Held, Subscription, WILDCARD};
-use super::{EncodedResource, ServerSession, Snapshot, SubscriptionStatus, rank, removal_rank};
+use super::{EncodedResource, ServerSession, Snapshot, SubscriptionStatus, Taken, rank, removal_rank};
 use crate::{kind_of, type_url};
 use model::ResourceKind;
 
@@ -235,5 +235,9 @@ impl ServerSession for DeltaServer {
 
     fn status(&self) -> Vec<SubscriptionStatus> {
         self.subscriptions.iter().map(Subscription::status).collect()
+    }
+
+    fn taken(&self, kind: ResourceKind, name: &str) -> Option<Taken> {
+        self.subscriptions.iter().find(|it| *it.type_url == *type_url(kind))?.taken(name)
     }
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use delta::DeltaServer;
 pub use snapshot::{EncodedResource, ResourceSet, Snapshot};
 pub use sotw::SotwServer;
-pub use status::{Nack, SubscriptionStatus};
+pub use status::{Nack, SubscriptionStatus, Taken};
 
 use crate::{resource, type_url};
 use model::ResourceKind;
@@ -45,6 +45,9 @@ pub trait ServerSession {
 
     /// Where each subscription stands.
     fn status(&self) -> Vec<SubscriptionStatus>;
+
+    /// What the client has of a resource; none if it does not ask for it.
+    fn taken(&self, kind: ResourceKind, name: &str) -> Option<Taken>;
 }
 
 /// The place of a type in the order of sending. Types that we do not know come last, in the order of their names.

@@ -8,7 +8,7 @@ use proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use proto::google::protobuf::Any;
 
 use super::subscription::{Due, Subscription, WILDCARD};
-use super::{ServerSession, Snapshot, SubscriptionStatus, has_wildcard, rank, removal_rank};
+use super::{ServerSession, Snapshot, SubscriptionStatus, Taken, has_wildcard, rank, removal_rank};
 use crate::{encode, type_url};
 
 /// A stream of `StreamAggregatedResources`.
@@ -198,5 +198,9 @@ impl ServerSession for SotwServer {
 
     fn status(&self) -> Vec<SubscriptionStatus> {
         self.subscriptions.iter().map(Subscription::status).collect()
+    }
+
+    fn taken(&self, kind: ResourceKind, name: &str) -> Option<Taken> {
+        self.subscriptions.iter().find(|it| *it.type_url == *type_url(kind))?.taken(name)
     }
 }

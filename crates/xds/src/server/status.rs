@@ -30,6 +30,17 @@ impl SubscriptionStatus {
     }
 }
 
+/// What a client has of one resource that it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The version that was sent last; none while nothing was.
+    pub version: Option<Arc<str>>,
+    /// Nothing that was sent of its type waits for an answer, and the last answer was no refusal.
+    pub acknowledged: bool,
+    /// The words of the last refusal.
+    pub refusal: Option<String>,
+}
+
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nack {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::status::{Nack, SubscriptionStatus};
+use super::status::{Nack, SubscriptionStatus, Taken};
 use model::ResourceKind;
 
 use super::{EncodedResource, ResourceSet, has_wildcard, may_be_removed};
@@ -323,6 +323,19 @@ impl Subscription {
                 self.nack = Some(Nack { version: outstanding.version, message: message.to_owned() });
             }
         }
+    }
+
+    /// What the client has of a resource; none if it does not ask for it.
+    pub fn taken(&self, name: &str) -> Option<Taken> {
+        if !(self.wildcard || self.names.contains(name)) {
+            return None;
+        }
+        let held = self.held.get(name).filter(|held| !held.absent);
+        Some(Taken {
+            version: held.map(|held| held.version.clone()),
+            acknowledged: self.outstanding.is_none() && self.nack.is_none(),
+            refusal: self.nack.as_ref().map(|nack| nack.message.clone()),
+        })
     }
 
     pub fn status(&self) -> SubscriptionStatus {

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use base::SpiffeId;
+use base::{SpiffeId, TrustDomain};
 use hyper_util::rt::TokioIo;
 use proto::istio::v1::auth::IstioCertificateRequest;
 use proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
@@ -49,6 +49,8 @@ pub enum ControlServer {
 pub struct Links {
     dial: Dial,
     cert: LiveCert,
+    /// The trust domain of the server's identity, and the roots by which it is checked.
+    trust: Option<(TrustDomain, LiveTrust)>,
 }
 
 /// Why the control plane's roots cannot be used.
@@ -65,7 +67,7 @@ pub enum LinkError {
 impl Links {
     /// In plain text; `cert` is ours, and as soon as it is set no token is sent any more.
     pub fn plain(address: Address, cert: LiveCert) -> Self {
-        Self { dial: Dial { address, tls: None }, cert }
+        Self { dial: Dial { address, tls: None }, cert, trust: None }
     }
 
     /// Over TLS to `server`, whose certificate must lead to one of these roots; `cert` is ours, empty until there is one.
@@ -74,9 +76,28 @@ impl Links {
     /// The roots cannot be read.
     pub fn tls(address: Address, server: &ControlServer, roots: &str, cert: LiveCert) -> Result<Self, LinkError> {
         let (check, name) = server_check(server, Roots::from_pem(roots)?);
+        let trust = match (&check, server) {
+            (ServerCheck::Peer(PeerCheck::Spiffe { trust, .. }), ControlServer::Identity(id)) => {
+                id.trust_domain().parse().ok().map(|domain| (domain, trust.clone()))
+            }
+            _ => None,
+        };
         let options =
             ClientOptions { cert: Some(cert.clone()), alpn: vec![b"h2".to_vec()], ..ClientOptions::new(check) };
-        Ok(Self { dial: Dial { address, tls: Some((ClientTls::new(options)?, name)) }, cert })
+        Ok(Self { dial: Dial { address, tls: Some((ClientTls::new(options)?, name)) }, cert, trust })
+    }
+
+    /// From now on a server that proves an identity must do so by these roots (PEM): those of the mesh, which may change
+    /// while we run. A server that is known by a name keeps the roots that it was given.
+    ///
+    /// # Errors
+    /// They cannot be read; those before stay.
+    pub fn trust(&self, roots: &str) -> Result<(), RootsError> {
+        let roots = Roots::from_pem(roots)?;
+        if let Some((domain, trust)) = &self.trust {
+            trust.set(TrustBundles::domain(domain.clone(), roots));
+        }
+        Ok(())
     }
 
     /// Connects. The token is asked for, and goes along, only as long as no certificate speaks for us.

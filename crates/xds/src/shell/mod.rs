@@ -2,10 +2,12 @@
 
 mod client;
 mod link;
+mod secrets;
 mod server;
 
 pub use client::{Command, StreamEnd, run};
 pub use link::{Bearer, ControlServer, Link, LinkError, Links, certify};
+pub use secrets::serve_secrets;
 pub use server::{Ads, Opened, Peer, Sessions, serve_stream};
 
 /// The largest message taken, in bytes: one response may hold all clusters of a large mesh.

@@ -49,13 +49,18 @@ pub struct Opened {
 pub struct Ads<S>(Arc<S>);
 
 impl<S: Sessions> Ads<S> {
+    /// Over whoever knows the proxies.
+    pub(super) fn new(sessions: Arc<S>) -> Self {
+        Self(sessions)
+    }
+
     /// The service, ready to be added to a server.
     pub fn service(sessions: Arc<S>) -> AggregatedDiscoveryServiceServer<Self> {
         AggregatedDiscoveryServiceServer::new(Self(sessions)).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Serves a stream in a task of its own. Headers go out at once: some clients send nothing before they have them.
-    fn spawn<P>(
+    pub(super) fn spawn<P>(
         &self,
         request: Request<Streaming<P::Request>>,
         variant: Variant,
@@ -127,7 +132,7 @@ pub async fn serve_stream<P: ServerSession>(
 }
 
 /// Requests that carry the node, at least the first of a stream.
-trait HasNode {
+pub(super) trait HasNode {
     fn node(&self) -> Option<&Node>;
 }
 

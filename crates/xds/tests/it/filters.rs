@@ -18,17 +18,19 @@ use proto::envoy::extensions::filters::http::adaptive_concurrency::v3::gradient_
 use proto::envoy::extensions::filters::http::compressor::v3::compressor::{
     CommonDirectionConfig, RequestDirectionConfig, ResponseDirectionConfig,
 };
+use proto::envoy::extensions::filters::http::jwt_authn::v3 as jwt;
+use proto::envoy::extensions::filters::http::jwt_authn::v3::jwt_requirement::RequiresType;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use proto::envoy::r#type::v3::{HttpStatus, Percent};
 use proto::google::protobuf::{Any, BoolValue, Duration, UInt32Value};
 use xds::decode::{self, DecodeError};
 
-fn pack<M: Name>(message: &M) -> Any {
+pub fn pack<M: Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }
 
 /// The filter of a listener that has this one and the router.
-fn read(config: Any) -> Result<HttpFilter, DecodeError> {
+pub fn read(config: Any) -> Result<HttpFilter, DecodeError> {
     let router = wire::router::v3::Router::default();
     let filter = |name: &str, config| hcm::HttpFilter {
         name: name.into(),
@@ -327,5 +329,111 @@ fn limits_of_concurrency_by_envoys_defaults() {
         ),
     ] {
         assert_eq!(read(config), expected);
+    }
+}
+
+fn tokens(change: impl FnOnce(&mut jwt::JwtAuthentication)) -> Any {
+    let keys = core::DataSource {
+        specifier: Some(core::data_source::Specifier::InlineString("{}".into())),
+        watched_directory: None,
+    };
+    let provider = jwt::JwtProvider {
+        jwks_source_specifier: Some(jwt::jwt_provider::JwksSourceSpecifier::LocalJwks(keys)),
+        ..Default::default()
+    };
+    let mut tokens = jwt::JwtAuthentication { providers: [("a".to_owned(), provider)].into(), ..Default::default() };
+    change(&mut tokens);
+    pack(&tokens)
+}
+
+fn provider(change: impl FnOnce(&mut jwt::JwtProvider)) -> Any {
+    tokens(|it| change(it.providers.get_mut("a").unwrap()))
+}
+
+fn remote(change: impl FnOnce(&mut jwt::RemoteJwks)) -> Any {
+    let mut keys = jwt::RemoteJwks {
+        http_uri: Some(core::HttpUri {
+            uri: "https://k/set".into(),
+            timeout: time(500_000_000),
+            http_upstream_type: Some(core::http_uri::HttpUpstreamType::Cluster("k".into())),
+        }),
+        ..Default::default()
+    };
+    change(&mut keys);
+    provider(|it| it.jwks_source_specifier = Some(jwt::jwt_provider::JwksSourceSpecifier::RemoteJwks(keys)))
+}
+
+fn requires(kind: RequiresType) -> Any {
+    tokens(|it| {
+        let matches = route::RouteMatch {
+            path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),
+            ..Default::default()
+        };
+        let requirement = jwt::JwtRequirement { requires_type: Some(kind) };
+        it.rules = vec![jwt::RequirementRule {
+            r#match: Some(matches),
+            requirement_type: Some(jwt::requirement_rule::RequirementType::Requires(requirement)),
+        }];
+    })
+}
+
+#[test]
+fn what_is_refused_of_tokens() {
+    let named = |name: &str| jwt::JwtRequirement { requires_type: Some(RequiresType::ProviderName(name.into())) };
+    for (config, expected) in [
+        (
+            tokens(|it| it.filter_state_rules = Some(Default::default())),
+            "filter_state_rules: is set, but this proxy does not support it",
+        ),
+        (provider(|it| it.jwks_source_specifier = None), "providers[\"a\"].jwks_source_specifier: is missing"),
+        (provider(|it| it.from_params = vec![String::new()]), "providers[\"a\"].from_params[0]: is empty"),
+        (
+            provider(|it| it.forward_payload_header = "a b".into()),
+            "providers[\"a\"].forward_payload_header: is \"a b\"",
+        ),
+        (
+            provider(|it| {
+                it.claim_to_headers = vec![jwt::JwtClaimToHeader { header_name: "x".into(), ..Default::default() }]
+            }),
+            "providers[\"a\"].claim_to_headers[0].claim_name: is missing",
+        ),
+        (
+            remote(|it| it.retry_policy = Some(Default::default())),
+            "providers[\"a\"].remote_jwks.retry_policy: is set, but this proxy does not support it",
+        ),
+        (remote(|it| it.http_uri = None), "providers[\"a\"].remote_jwks.http_uri: is missing"),
+        (
+            remote(|it| it.http_uri.as_mut().unwrap().timeout = None),
+            "providers[\"a\"].remote_jwks.http_uri.timeout: is missing",
+        ),
+        (
+            remote(|it| it.http_uri.as_mut().unwrap().uri = "/set".into()),
+            "providers[\"a\"].remote_jwks.http_uri.uri: is \"/set\"",
+        ),
+        (remote(|it| it.cache_duration = time(10)), "providers[\"a\"].remote_jwks.cache_duration: is 10ns"),
+        (requires(RequiresType::ProviderName("b".into())), "rules[0].requires: asks for the provider \"b\""),
+        (
+            requires(RequiresType::RequiresAny(jwt::JwtRequirementOrList { requirements: vec![named("a")] })),
+            "rules[0].requires.requires_any.requirements: has 1",
+        ),
+        (
+            requires(RequiresType::ExtractOnlyWithoutValidation(Default::default())),
+            "rules[0].requires.extract_only_without_validation: is set, but this proxy does not support it",
+        ),
+        (
+            tokens(|it| {
+                it.rules = vec![jwt::RequirementRule {
+                    r#match: Some(route::RouteMatch {
+                        path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),
+                        ..Default::default()
+                    }),
+                    requirement_type: Some(jwt::requirement_rule::RequirementType::RequirementName("x".into())),
+                }];
+            }),
+            "rules[0].requirement_name: is \"x\"",
+        ),
+    ] {
+        let error = read(config).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{expected}\n{error}");
     }
 }

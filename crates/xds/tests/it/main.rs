@@ -1,5 +1,6 @@
 //! The wire forms, and both ends of the discovery session: each against its rules, and against each other.
 
+mod access;
 mod client_rules;
 mod decode_errors;
 mod filters;

@@ -77,6 +77,7 @@ pub fn content(kind: ResourceKind, name: &str, number: u8) -> Resource {
                 name: "c".into(),
                 matches: Default::default(),
                 tls: None,
+                access: Vec::new(),
                 filter: NetworkFilter::Http(Box::new(http)),
             };
             let listener = Listener {

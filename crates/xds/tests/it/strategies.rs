@@ -40,8 +40,10 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+mod access;
 mod edge;
 mod filters;
+mod jwt;
 mod limits;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]
@@ -548,12 +550,9 @@ fn filter_chain() -> impl Strategy<Value = FilterChain> {
         http_proxy().prop_map(|http| NetworkFilter::Http(Box::new(http))),
         tcp_proxy().prop_map(NetworkFilter::Tcp),
     ];
-    (name(), chain_match(), of(downstream_tls()), filter).prop_map(|(name, matches, tls, filter)| FilterChain {
-        name,
-        matches,
-        tls,
-        filter,
-    })
+    let access = vec(access::of_connections(), 0..2);
+    (name(), chain_match(), of(downstream_tls()), access, filter)
+        .prop_map(|(name, matches, tls, access, filter)| FilterChain { name, matches, tls, access, filter })
 }
 
 /// A listener.

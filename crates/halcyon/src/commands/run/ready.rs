@@ -133,7 +133,7 @@ mod tests {
         match check(&run(words), probe.as_ref(), Path::new("/x")) {
             Ok((Some(ready), command)) => {
                 let command = command.map_or(String::new(), |spec| format!(" by {:?}", spec.command));
-                format!("{}{command}", sorted(ready.json()))
+                format!("{}{command}", sorted(serde_json::json!(ready)))
             }
             Ok((None, _)) => "at once".to_owned(),
             Err(error) => error.to_string().split(';').next().unwrap().to_owned(),

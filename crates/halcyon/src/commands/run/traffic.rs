@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, anyhow};
-use api::traffic::{Included, IpNet, Traffic};
-use launch::{Block, Redirects, routes};
+use api::traffic::{Included, Traffic};
+use launch::{Redirects, routes};
 
 use crate::cli::RunArgs;
 
@@ -17,14 +17,12 @@ pub fn read(args: &RunArgs, annotations: &BTreeMap<String, String>) -> Result<Tr
 
 /// For outgoing connections.
 pub fn redirects(traffic: &Traffic) -> Redirects {
-    let block = |block: &IpNet| Block::new(block.addr(), block.prefix_len());
-    let blocks = |list: &[IpNet]| list.iter().filter_map(block).collect::<Vec<_>>();
-    let mut exclude_blocks = traffic.exclude_outbound_blocks.as_deref().map(blocks).unwrap_or_default();
+    let mut exclude_blocks = traffic.exclude_outbound_blocks.clone().unwrap_or_default();
     exclude_blocks.extend(traffic.exclude_interfaces.iter().flat_map(|names| routes::sent_by(names)));
     Redirects {
         include_blocks: match &traffic.include_outbound_blocks {
             None | Some(Included::All) => None,
-            Some(Included::These(list)) => Some(blocks(list)),
+            Some(Included::These(list)) => Some(list.clone()),
         },
         exclude_blocks,
         include_ports: traffic.include_outbound_ports.clone().unwrap_or_default(),

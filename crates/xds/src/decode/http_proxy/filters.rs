@@ -8,6 +8,7 @@ use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use proto::google::protobuf::Any;
 
+use crate::decode::access::{ACCESS, access};
 use crate::decode::buffer::{BUFFER, buffer};
 use crate::decode::compressor::{COMPRESSOR, compressor};
 use crate::decode::concurrency::{ADAPTIVE_CONCURRENCY, adaptive_concurrency};
@@ -15,6 +16,7 @@ use crate::decode::dynamic_forward::{HTTP_FILTER, http_filter};
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
 use crate::decode::geo::{GEOIP, geo};
+use crate::decode::jwt::{JWT, jwt};
 use crate::decode::mutation::{HEADER_MUTATION, header_mutation};
 use crate::decode::rate_limit::{GLOBAL, LOCAL, global, local};
 use crate::decode::{At, Decoded, take, type_name, unpack};
@@ -74,11 +76,13 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
                 let mutation = header_mutation(unpack(&any, &at_config)?, &name, &at_config)?;
                 filters.push(HttpFilter::HeaderMutation(Box::new(mutation)));
             }
+            ACCESS => filters.push(HttpFilter::Access(Box::new(access(unpack(&any, &at_config)?, &name, &at_config)?))),
             BUFFER => filters.push(HttpFilter::Buffer(buffer(unpack(&any, &at_config)?, &name, &at_config)?)),
             ADAPTIVE_CONCURRENCY => {
                 let limit = adaptive_concurrency(unpack(&any, &at_config)?, &at_config)?;
                 filters.push(HttpFilter::AdaptiveConcurrency(Arc::new(limit)));
             }
+            JWT => filters.push(HttpFilter::Jwt(Arc::new(jwt(unpack(&any, &at_config)?, &name, &at_config)?))),
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);

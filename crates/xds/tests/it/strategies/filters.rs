@@ -7,7 +7,7 @@ use model::route::FilterRule;
 
 use super::*;
 
-fn filter_name() -> impl Strategy<Value = Arc<str>> {
+pub fn filter_name() -> impl Strategy<Value = Arc<str>> {
     "f-[a-z]{1,3}".prop_map(Arc::from)
 }
 
@@ -73,8 +73,13 @@ pub fn filter_rule() -> impl Strategy<Value = (Arc<str>, FilterRule)> {
         compressor.prop_map(FilterRule::Compressor),
         mutations().prop_map(FilterRule::HeaderMutation),
         buffer.prop_map(FilterRule::Buffer),
+        Just(FilterRule::Access(None)),
+        jwt::route_rule().prop_map(FilterRule::Jwt),
     ];
-    (filter_name(), rule)
+    // Rules of access have the name under which they are said.
+    let access = access::access(filter_name())
+        .prop_map(|access| (access.name.clone(), FilterRule::Access(Some(Arc::new(access)))));
+    prop_oneof![5 => (filter_name(), rule), 1 => access]
 }
 
 /// A filter of a chain.
@@ -94,8 +99,10 @@ pub fn http_filter() -> impl Strategy<Value = HttpFilter> {
         dns_cache().prop_map(HttpFilter::DynamicForward),
         mutation.prop_map(|it| HttpFilter::HeaderMutation(Box::new(it))),
         buffer.prop_map(HttpFilter::Buffer),
+        access::access(filter_name()).prop_map(|access| HttpFilter::Access(Box::new(access))),
         limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),
         limits::global().prop_map(|limits| HttpFilter::GlobalRateLimit(Arc::new(limits))),
+        jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))),
         limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]
 }

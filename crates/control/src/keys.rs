@@ -1,0 +1,99 @@
+//! Key sets of those who sign tokens: fetched from where RequestAuthentications say, fetched again in time, and given to the
+//! store. What a fetch that fails leaves are the keys that were there before.
+
+mod client;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::istio::KeysAt;
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep_until};
+use translate::{FetchedKeys, KeySets};
+
+use crate::store::Store;
+
+pub use client::Client;
+
+/// When keys are fetched again.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// After a fetch that brought them.
+    pub refresh: Duration,
+    /// After one that did not; twice as long after the next, up to [`Times::refresh`].
+    pub retry: Duration,
+}
+
+/// Istio's time, and a second to begin with where it waits as long.
+pub const TIMES: Times = Times { refresh: Duration::from_secs(20 * 60), retry: Duration::from_secs(1) };
+
+/// A set that is asked for.
+#[derive(Debug, Default)]
+struct Known {
+    keys: FetchedKeys,
+    /// None: it was not tried yet.
+    next: Option<Instant>,
+    failures: u32,
+}
+
+/// Keeps the keys of the store's documents, for as long as it runs.
+pub async fn follow(store: Store, client: Client, times: Times) {
+    let mut versions = store.watch();
+    let mut known = BTreeMap::<KeysAt, Known>::new();
+    loop {
+        let world = versions.borrow_and_update().world.clone();
+        let asked = world.keys_asked();
+        known.retain(|at, _| asked.contains_key(at));
+        for at in asked.keys().filter(|at| world.key_sets.contains_key(at.uri())) {
+            // What an earlier control plane had counts until there is something newer.
+            let had = || Known { keys: world.key_sets[at.uri()].clone(), ..Known::default() };
+            known.entry(at.clone()).or_insert_with(had);
+        }
+        let now = Instant::now();
+        let is_due = |at: &KeysAt| known.get(at).and_then(|known| known.next).is_none_or(|next| next <= now);
+        let due = asked.iter().filter(|(at, _)| is_due(at));
+        let fetched = join_all(due.map(async |(at, timeout)| (at.clone(), client.keys(at, *timeout).await))).await;
+        for (at, result) in fetched {
+            known.entry(at.clone()).or_default().take(&at, result, times);
+        }
+        let sets: KeySets =
+            Arc::new(known.iter().map(|(at, known)| (at.uri().to_owned(), known.keys.clone())).collect());
+        if sets != world.key_sets
+            && let Err(error) = store.key_sets(sets).await
+        {
+            tracing::error!("keys of tokens: {error}");
+        }
+        let next = known.values().filter_map(|known| known.next).min();
+        let due = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = versions.changed() => if changed.is_err() { return },
+            () = due => {}
+        }
+    }
+}
+
+impl Known {
+    fn take(&mut self, at: &KeysAt, result: Result<String, String>, times: Times) {
+        let now = Instant::now();
+        match result {
+            Ok(set) => {
+                self.keys = FetchedKeys { set: Some(set.into()), failure: None };
+                (self.failures, self.next) = (0, Some(now + times.refresh));
+            }
+            Err(reason) => {
+                tracing::warn!("keys at {}: {reason}", at.uri());
+                let longer = times.retry.saturating_mul(1 << self.failures.min(16)).min(times.refresh);
+                self.keys.failure = Some(reason);
+                (self.failures, self.next) = (self.failures + 1, Some(now + longer));
+            }
+        }
+    }
+}

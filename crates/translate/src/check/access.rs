@@ -1,0 +1,284 @@
+//! Policies on access that do not do what they most likely are meant to: they lock everybody out, can never be met, name
+//! who is not there, or ask for what connections do not have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::istio::{AccessAction, AccessRule, AuthorizationPolicy, ConditionKey, Pair};
+use api::yaml::Span;
+use api::{Code, Problem, Spanned};
+
+use super::selection::{labels_of, pairs};
+use crate::access::{rule, trust};
+use crate::protocol::Protocol;
+use crate::service::{Target, selected};
+use crate::world::{Document, World};
+
+type Policy = Document<AuthorizationPolicy>;
+
+/// What the policies say by themselves.
+pub fn check(world: &World, problems: &mut Vec<Problem>) {
+    for policy in world.authorization_policies.iter() {
+        check_lockout(world, policy, problems);
+        for (i, rule) in policy.spec().rules.iter().enumerate() {
+            check_contradictions(policy, i, rule, problems);
+            check_trust_domains(world, policy, i, rule, problems);
+        }
+    }
+}
+
+/// What they say of workloads, namespaces and accounts that run or are described. `whole`: also where there are none at all.
+pub fn check_selection(world: &World, whole: bool, problems: &mut Vec<Problem>) {
+    let namespaces = world.known_namespaces();
+    let accounts = world.known_accounts();
+    for policy in world.authorization_policies.iter() {
+        check_selector(world, policy, whole, problems);
+        for (i, rule) in policy.spec().rules.iter().enumerate() {
+            check_namespaces(policy, i, rule, &namespaces, problems);
+            check_accounts(policy, i, rule, (&namespaces, &accounts), problems);
+        }
+        check_tcp(world, policy, problems);
+    }
+}
+
+fn note(policy: &Policy, code: Code, path: String, span: Span, message: String) -> Problem {
+    policy.resource.problem(Problem::warning(message).code(code).path(path), span)
+}
+
+/// A policy of the root namespace that is for everybody, and allows nobody or refuses all.
+fn check_lockout(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
+    let spec = policy.spec();
+    let selects = spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
+    let is_tried = AuthorizationPolicy::is_dry_run(&policy.resource.meta);
+    if policy.namespace() != world.settings.root_namespace || selects || is_tried || spec.targets().next().is_some() {
+        return;
+    }
+    let takes_all = |rule: &Spanned<AccessRule>| rule.from.is_none() && rule.to.is_none() && rule.when.is_none();
+    let (message, hint) = match spec.action {
+        AccessAction::Allow if spec.rules.is_empty() => (
+            "no workload of the mesh takes any request or connection that no other policy allows: this one stands in the \
+             root namespace, selects everything and has no rule",
+            "this is how to begin with nobody; allow who may call in policies of the namespaces, and ask `halcyon authz \
+             check` before applying it",
+        ),
+        AccessAction::Deny | AccessAction::Custom if spec.rules.iter().any(takes_all) => (
+            "every request and connection of the mesh is refused, and no other policy can allow one: this one stands in \
+             the root namespace, selects everything and has a rule without conditions",
+            "add conditions to the rule, or a `selector`",
+        ),
+        _ => return,
+    };
+    let problem = note(policy, Code::PolicyLocksOut, "spec".to_owned(), Span::default(), message.to_owned());
+    problems.push(problem.hint(hint));
+}
+
+/// Every list of a rule, with its path within the document, and the key that its values are of.
+fn lists(index: usize, rule: &AccessRule) -> Vec<(String, &'static str, Pair<'_>)> {
+    let mut all = Vec::new();
+    for (i, from) in rule.from.iter().flatten().enumerate() {
+        let fields = from.source.fields().into_iter();
+        all.extend(fields.map(|(name, _, lists)| (format!("spec.rules[{index}].from[{i}].source"), name, lists)));
+    }
+    for (i, to) in rule.to.iter().flatten().enumerate() {
+        let fields = to.operation.fields().into_iter();
+        all.extend(fields.map(|(name, _, lists)| (format!("spec.rules[{index}].to[{i}].operation"), name, lists)));
+    }
+    for (i, condition) in rule.when.iter().flatten().enumerate() {
+        let lists = (&condition.values[..], &condition.not_values[..]);
+        all.push((format!("spec.rules[{index}].when[{i}]"), "values", lists));
+    }
+    all
+}
+
+/// Every value of a field is one that must not be.
+fn check_contradictions(policy: &Policy, index: usize, rule: &AccessRule, problems: &mut Vec<Problem>) {
+    for (path, name, (values, not_values)) in lists(index, rule) {
+        let excluded = |value: &Spanned<String>| not_values.iter().any(|not| not.value == "*" || not == value);
+        if let Some(first) = values.first().filter(|_| values.iter().all(excluded)) {
+            let message = format!("whatever `{name}` asks for is excluded beside it: this is never met");
+            let path = format!("{path}.{name}");
+            problems.push(note(policy, Code::PolicyNeverMet, path, first.span, message).hint("remove one of the two"));
+        }
+    }
+}
+
+/// The lists in which identities, namespaces or accounts stand: their path, and whether they are what must not be.
+fn named<'r>(index: usize, rule: &'r AccessRule, wanted: &str) -> Vec<(String, &'r Spanned<String>)> {
+    let key_of = |key: &str| match ConditionKey::read(key) {
+        Ok(ConditionKey::SourcePrincipal) => "principals",
+        Ok(ConditionKey::SourceNamespace) => "namespaces",
+        Ok(ConditionKey::SourceServiceAccount) => "serviceAccounts",
+        _ => "",
+    };
+    let mut all = Vec::new();
+    for (i, from) in rule.from.iter().flatten().enumerate() {
+        for (name, not, (values, not_values)) in from.source.fields().into_iter().filter(|(name, ..)| *name == wanted) {
+            for (name, list) in [(name, values), (not, not_values)] {
+                let path = |k| format!("spec.rules[{index}].from[{i}].source.{name}[{k}]");
+                all.extend(list.iter().enumerate().map(|(k, value)| (path(k), value)));
+            }
+        }
+    }
+    for (i, condition) in rule.when.iter().flatten().enumerate().filter(|(_, when)| key_of(&when.key) == wanted) {
+        for (name, list) in [("values", &condition.values), ("notValues", &condition.not_values)] {
+            let path = |k| format!("spec.rules[{index}].when[{i}].{name}[{k}]");
+            all.extend(list.iter().enumerate().map(|(k, value)| (path(k), value)));
+        }
+    }
+    all
+}
+
+/// Trust domain, namespace and account of a whole identity.
+fn parts(principal: &str) -> Option<(&str, &str, &str)> {
+    let parts: Vec<&str> = principal.split('/').collect();
+    if let [domain, "ns", namespace, "sa", account] = parts[..] { Some((domain, namespace, account)) } else { None }
+}
+
+/// Identities of a trust domain that is not the mesh's.
+fn check_trust_domains(world: &World, policy: &Policy, index: usize, rule: &AccessRule, problems: &mut Vec<Problem>) {
+    let own = world.trust_domains();
+    for (path, value) in named(index, rule, "principals") {
+        let Some((domain, ..)) = parts(value).filter(|(domain, ..)| !domain.contains('*')) else { continue };
+        let meant = trust::principals(value, &own);
+        if meant.iter().any(|one| own.iter().any(|own| one.split('/').next() == Some(own))) {
+            continue;
+        }
+        let message = format!("nobody in the mesh has an identity of the trust domain `{domain}`");
+        let problem = note(policy, Code::PolicyNeverMet, path, value.span, message);
+        problems.push(problem.expected(format!("`{}`", own.join("` or `"))));
+    }
+}
+
+/// Namespaces in which a policy's selector takes workloads: every one for policies of the root namespace.
+fn check_selector(world: &World, policy: &Policy, whole: bool, problems: &mut Vec<Problem>) {
+    let spec = policy.spec();
+    if spec.targets().next().is_some() {
+        return;
+    }
+    let of_root = policy.namespace() == world.settings.root_namespace;
+    let namespaces: Vec<&str> = if of_root { world.namespaces() } else { vec![policy.namespace()] };
+    let all: Vec<_> = namespaces.iter().flat_map(|name| world.described(name).chain(world.running(name))).collect();
+    let none = BTreeMap::new();
+    let labels = spec.selector.as_ref().map_or(&none, |selector| &selector.match_labels);
+    // Gateways are started beside what is described; a policy for one names it by the same labels as a Gateway.
+    let of_gateway = world.gateways.iter().any(|gateway| selected(labels, &gateway.spec().selector));
+    if all.iter().any(|own| selected(labels, own)) || of_gateway || all.is_empty() && !whole {
+        return;
+    }
+    let (message, path) = match labels.is_empty() {
+        true if whole => {
+            (format!("there is no workload in the namespace `{}`", policy.namespace()), "metadata.namespace")
+        }
+        true => return,
+        false => (format!("no workload has {}", pairs(labels)), "spec.selector.matchLabels"),
+    };
+    let problem = note(policy, Code::NoMatchingWorkloadsFound, path.to_owned(), Span::default(), message);
+    problems.push(problem.hint("it has no effect until there is one"));
+}
+
+fn check_namespaces(
+    policy: &Policy,
+    index: usize,
+    rule: &AccessRule,
+    known: &BTreeSet<&str>,
+    problems: &mut Vec<Problem>,
+) {
+    for (path, value) in named(index, rule, "namespaces") {
+        if !value.contains('*') && !known.contains(value.as_str()) {
+            let message = format!("there is no namespace `{value}`");
+            problems.push(note(policy, Code::ReferencedResourceNotFound, path, value.span, message));
+        }
+    }
+}
+
+/// Accounts under which nothing runs.
+fn check_accounts(
+    policy: &Policy,
+    index: usize,
+    rule: &AccessRule,
+    (namespaces, known): (&BTreeSet<&str>, &BTreeSet<(&str, &str)>),
+    problems: &mut Vec<Problem>,
+) {
+    let principals = named(index, rule, "principals").into_iter();
+    let principals = principals.filter_map(|(path, value)| {
+        let (_, namespace, account) = parts(value)?;
+        Some((path, value.span, namespace, account))
+    });
+    let accounts = named(index, rule, "serviceAccounts").into_iter().map(|(path, value)| {
+        let (namespace, account) = value.value.split_once('/').unwrap_or((policy.namespace(), &value.value));
+        (path, value.span, namespace, account)
+    });
+    for (path, span, namespace, account) in principals.chain(accounts) {
+        if namespace.contains('*') || account.contains('*') || known.contains(&(namespace, account)) {
+            continue;
+        }
+        let problem = match namespaces.contains(namespace) {
+            false => Problem::warning(format!("there is no namespace `{namespace}`")),
+            true => {
+                let near: Vec<&str> = known.iter().filter(|(of, _)| *of == namespace).map(|(_, name)| *name).collect();
+                Problem::warning(format!("nothing in the namespace `{namespace}` runs as `{account}`"))
+                    .expected(if near.is_empty() { "a ServiceAccount".to_owned() } else { near.join(" or ") })
+            }
+        };
+        let problem = problem.code(Code::ReferencedResourceNotFound).path(path);
+        problems.push(policy.resource.problem(problem.hint("identities follow the accounts of workloads"), span));
+    }
+}
+
+/// Fields of HTTP in a policy for workloads with ports of raw TCP (Istio's asymmetry).
+fn check_tcp(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
+    let ports = tcp_ports(world, policy);
+    if ports.is_empty() {
+        return;
+    }
+    for (i, rule) in policy.spec().rules.iter().enumerate() {
+        let fields = rule::http_fields(rule);
+        let (Some(first), Some((at, port))) = (fields.first(), ports.iter().find(|(_, port)| leads_to(rule, *port)))
+        else {
+            continue;
+        };
+        let message = format!("`{first}` has no meaning for connections to port {port} of {at}, which is raw TCP");
+        let fate = match policy.spec().action {
+            AccessAction::Allow => "there the rule as a whole is left out, so it allows nobody",
+            AccessAction::Audit => "there the field is left out, so the rule notes down more",
+            AccessAction::Deny | AccessAction::Custom => "there the field is left out, so the rule refuses more",
+        };
+        let path = format!("spec.rules[{i}].{first}");
+        let problem = note(policy, Code::PolicyAsksForHttp, path, rule.span, message);
+        problems.push(problem.hint(format!("{fate}; say by `ports` for which ports it is meant")));
+    }
+}
+
+/// May a rule be for this port of a program?
+fn leads_to(rule: &AccessRule, port: u16) -> bool {
+    let is_it = |value: &Spanned<String>| value.parse() == Ok(port);
+    rule.to.as_ref().is_none_or(|to| {
+        to.iter().any(|to| {
+            let operation = &to.operation;
+            let named = operation.ports.is_empty() || operation.ports.iter().any(is_it);
+            named && !operation.not_ports.iter().any(is_it)
+        })
+    })
+}
+
+/// The ports of raw TCP at which programs listen that a policy is for, each with a service that leads there.
+fn tcp_ports<'w>(world: &'w World, policy: &Policy) -> Vec<(&'w str, u16)> {
+    let root = &world.settings.root_namespace;
+    let near = |namespace: &str| policy.namespace() == root || policy.namespace() == namespace;
+    let mut found = Vec::new();
+    for service in world.services().filter(|service| near(&service.namespace) && !service.external) {
+        let selector = policy.spec().selector.as_ref();
+        let takes = |labels: &&BTreeMap<String, String>| selector.is_none_or(|s| selected(&s.match_labels, labels));
+        if policy.spec().targets().next().is_some() || !labels_of(world, service).iter().any(takes) {
+            continue;
+        }
+        let raw = service
+            .ports
+            .iter()
+            .filter(|port| !port.protocol.is_http() && !matches!(port.protocol, Protocol::Auto | Protocol::Udp));
+        found.extend(raw.filter_map(|port| match &port.target {
+            Target::Number(number) => Some((&*service.host, *number)),
+            Target::Name(_) => None,
+        }));
+    }
+    found
+}
