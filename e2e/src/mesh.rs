@@ -405,7 +405,7 @@ impl Mesh {
     }
 
     /// Deletes everything of these kinds.
-    pub async fn forget(&self, kinds: &[&str]) -> Result<()> {
+    pub async fn delete_all(&self, kinds: &[&str]) -> Result<()> {
         for kind in kinds {
             self.halcyon(&["delete", kind, "--all", "--ignore-not-found"]).await?.good().context("halcyon delete")?;
         }
@@ -414,7 +414,7 @@ impl Mesh {
 
     /// Back to the rules with which it began: Bookinfo, its gateway, its subsets.
     pub async fn clear(&self) -> Result<()> {
-        self.forget(&[
+        self.delete_all(&[
             "virtualservice",
             "destinationrule",
             "peerauthentication",

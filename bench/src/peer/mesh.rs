@@ -16,7 +16,7 @@ use model::secret::SecretValue;
 use model::tls::OWN_CERTIFICATE;
 use model::{Config, Locality, Route, Secret};
 use serde_json::json;
-use translate::{Capture, Inputs, Node, Role, World};
+use translate::{Capture, Inputs, MeshTrust, Node, Role, World};
 
 use super::halcyon::{listener, outbound};
 use super::{Deployment, Discovery, Setup, free_ports, loopback, write};
@@ -130,8 +130,8 @@ fn world(setup: &Setup<'_>, mesh: Mesh) -> anyhow::Result<World> {
     if let Some(problem) = parsed.problems.iter().find(|problem| problem.is_error()) {
         bail!("{problem}");
     }
-    let trust_bundle = setup.identities.roots.clone().into_bytes();
-    Ok(World::new(Inputs { resources: parsed.resources, trust_bundle, ..Inputs::default() }))
+    let trust = MeshTrust::roots(setup.identities.roots.clone());
+    Ok(World::new(Inputs { resources: parsed.resources, trust, ..Inputs::default() }))
 }
 
 fn node(mesh: Mesh) -> Node {

@@ -189,8 +189,9 @@ impl JwtFilter {
             grpc_status: None,
             body: if strip { "".into() } else { status.text().into() },
             headers,
-            details: status.details(),
+            details: status.details().into(),
             flags: ResponseFlags::NONE,
+            why: None,
         }))
     }
 
@@ -202,8 +203,9 @@ impl JwtFilter {
             grpc_status: None,
             body: if strip { "".into() } else { format!("Failed JWT authentication: {problem}").into() },
             headers: HeaderMap::new(),
-            details: "jwt_authn_access_denied{Wrong_requirement_name}",
+            details: "jwt_authn_access_denied{Wrong_requirement_name}".into(),
             flags: ResponseFlags::NONE,
+            why: None,
         }))
     }
 }

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use testkit::tokens::{Signer, key_set};
 
 use crate::mesh::Mesh;
-use crate::runner::{Check, Outcome};
+use crate::runner::Check;
 use crate::web::Connection;
-use crate::world::World;
 
 const GROUP: &str = "rules of access";
 /// Who is called.
@@ -222,7 +221,7 @@ fn steps(signer: &Signer) -> Vec<Step> {
         step("only tried", &[dry_run], either(Answered, Answered)),
         step(
             "tokens",
-            &[tokens.clone()],
+            std::slice::from_ref(&tokens),
             vec![
                 plain("/details/0", Answered),
                 bearer(&good, Answered),
@@ -262,7 +261,7 @@ fn steps(signer: &Signer) -> Vec<Step> {
 impl Step {
     /// Applies the policies in place of others, and asks.
     async fn run(&self, mesh: &Mesh, at: SocketAddr) -> Result<usize> {
-        mesh.forget(&["authorizationpolicy", "requestauthentication"]).await?;
+        mesh.delete_all(&["authorizationpolicy", "requestauthentication"]).await?;
         mesh.apply_text("access.yaml", &self.rules).await?;
         let (clients, others): (Vec<_>, Vec<_>) = self.requests.iter().partition(|asked| asked.caller == Client);
         if !clients.is_empty() {

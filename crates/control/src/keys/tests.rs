@@ -72,7 +72,7 @@ fn store(dir: &std::path::Path) -> Store {
     let registry = Registry::new();
     let start = Start {
         settings: MeshSettings::default(),
-        trust_bundle: b"roots".to_vec(),
+        trust: translate::MeshTrust::roots("roots"),
         has_files: false,
         clock: Clock::system(),
         shard: &registry.shard(),

@@ -47,7 +47,7 @@ async fn run(own: Access, method: Method, route: Option<FilterRule>, host: Optio
     let refused = match run.on_request(&mut request, &Alone::default()).await {
         Flow::Continue => None,
         Flow::Respond(local) => Some(*local),
-        Flow::Broken(kind) => panic!("{kind:?}"),
+        other => panic!("{other:?}"),
     };
     let keys = ["shadow_engine_result", "shadow_effective_policy_id", "x_shadow_engine_result"];
     let keys = keys.into_iter().chain(["enforced_engine_result", "enforced_effective_policy_id"]);

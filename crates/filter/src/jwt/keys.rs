@@ -30,7 +30,7 @@ struct Key {
 /// How signatures of one algorithm are checked.
 enum Check {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 impl fmt::Debug for Check {
@@ -166,7 +166,7 @@ fn secret(algorithm: &str, key: &[u8]) -> Option<Vec<(Algorithm, Check)>> {
         (Algorithm::Hs512, hmac::HMAC_SHA512),
     ];
     let wanted = all.into_iter().filter(|(one, _)| is_for(algorithm, *one) && !key.is_empty());
-    let all: Vec<_> = wanted.map(|(one, how)| (one, Check::Secret(hmac::Key::new(how, key)))).collect();
+    let all: Vec<_> = wanted.map(|(one, how)| (one, Check::Secret(Box::new(hmac::Key::new(how, key))))).collect();
     (!all.is_empty()).then_some(all)
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use model::access;
 use model::jwt::RemoteKeys;
 use model::route::RequestView;
 
@@ -36,6 +37,12 @@ impl Around for Proxy {
     }
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
         self.alone.remote_address(headers)
+    }
+    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c> {
+        self.alone.access_call(request)
+    }
+    fn is_asked_why(&self, _request: &Request<Body>) -> bool {
+        false
     }
     fn service_cluster(&self) -> &str {
         "me"
