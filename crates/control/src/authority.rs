@@ -122,8 +122,7 @@ impl Metrics {
     }
 }
 
-/// What proves who asks for a certificate.
-#[derive(Debug)]
+/// What proves who asks for a certificate. It may hold a token, so nobody prints it.
 pub enum Proof<'a> {
     /// A client certificate: a renewal.
     Certificate(&'a SpiffeId, Option<&'a Shown>),

@@ -99,8 +99,16 @@ fn failure(status: StatusCode, error: impl Into<String>, hint: impl Into<String>
 
 /// The body of a call.
 fn body<T>(read: Result<Json<T>, JsonRejection>) -> Answer<T> {
-    let words = |e: JsonRejection| failure(e.status(), e.body_text(), "send JSON, as the documents of this API say");
-    read.map(|Json(body)| body).map_err(words)
+    let hint = "send JSON, as the documents of this API say";
+    read.map(|Json(body)| body).map_err(|e| failure(e.status(), without_texts(&e.body_text()), hint))
+}
+
+/// What serde says of a body, without the text that stands where something else belongs: it may be a secret.
+fn without_texts(words: &str) -> String {
+    match (words.find("string \""), words.rfind("\", expected")) {
+        (Some(start), Some(end)) if start < end => format!("{}a string{}", &words[..start], &words[end + 1..]),
+        _ => words.to_owned(),
+    }
 }
 
 /// The query of a call.

@@ -52,7 +52,7 @@ async fn each_role_may_what_it_may() {
     let operator = user(&control, "otto", json!({"role": "operator", "namespaces": ["shop"]})).await;
     let everywhere = user(&control, "eve", json!({"role": "operator"})).await;
     let admin = user(&control, "ada", json!({"role": "admin"})).await;
-    let none = Json::Null;
+    let (none, asked) = (Json::Null, json!({"question": {"destination": {"port": 80}}, "namespace": "shop"}));
     // The status for each of: nobody, viewer, operator of one namespace, operator of all, admin.
     let table = [
         ("GET", "/v1/status", none.clone(), [401, 200, 200, 200, 200]),
@@ -72,6 +72,14 @@ async fn each_role_may_what_it_may() {
         ("GET", "/v1/users", none.clone(), [401, 403, 403, 403, 200]),
         ("POST", "/v1/users/ada/tokens", json!({}), [401, 403, 403, 403, 200]),
         ("PUT", "/v1/users/vera", json!({"role": "viewer"}), [401, 403, 403, 403, 200]),
+        ("GET", "/v1/access/graph", none.clone(), [401, 200, 200, 200, 200]),
+        ("POST", "/v1/access", asked, [401, 200, 200, 200, 200]),
+        ("GET", "/v1/ca", none.clone(), [401, 200, 200, 200, 200]),
+        ("GET", "/v1/ca/export", none.clone(), [401, 200, 200, 200, 200]),
+        ("GET", "/v1/ca/export?with_key=true", none.clone(), [401, 403, 403, 403, 200]),
+        // There is none to be taken back.
+        ("POST", "/v1/ca/rotation", json!({"step": "cancel"}), [401, 403, 403, 403, 409]),
+        ("POST", "/v1/ca/import", json!({"ca_cert": "", "ca_key": "", "root_cert": ""}), [401, 403, 403, 403, 422]),
         ("GET", "/v1/nothing", none.clone(), [401, 404, 404, 404, 404]),
     ];
     let callers = [None, Some(&viewer), Some(&operator), Some(&everywhere), Some(&admin)];
@@ -196,6 +204,17 @@ async fn operators_may_have_an_authority_of_their_own() {
     let fake = ca::Authority::create("ops.example".parse().unwrap(), std::time::SystemTime::now()).unwrap();
     let remote = Remote::new(&control, None, Some(cert(foreign(&fake, alice)))).await;
     assert!(remote.is_refused().await);
+    // The mesh's own root may be exchanged meanwhile: who comes with a certificate of the new one is let in.
+    for step in ["start", "finish", "finish"] {
+        let _: Json = control.post("/v1/ca/rotation", json!({"step": step, "force": true})).await;
+    }
+    let reviews = "spiffe://cluster.local/ns/default/sa/reviews";
+    let _: Json = control.post("/v1/users/reviews", json!({"role": "viewer", "identity": reviews})).await;
+    let joined = control.join("reviews").await;
+    for (cert, expected) in [(cert(foreign(&ops, alice)), "user alice"), (joined.cert.clone(), "user reviews")] {
+        let me = Remote::new(&control, None, Some(cert)).await.get("/v1/whoami").await;
+        assert!(me.status == 200 && me.body["who"].as_str().unwrap().starts_with(expected), "{}", me.body);
+    }
     control.stop().await;
 
     // Its own certificate may be another, too.

@@ -3,11 +3,12 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use control::ControlOptions;
-use control::v1::{Bootstrap, IssuedToken};
+use control::v1::{Bootstrap, CaFiles, IssuedToken};
 use serde_json::{Value as Json, json};
 
 use crate::doors::metrics;
@@ -77,6 +78,7 @@ impl Search {
 
 const PASSWORD: &str = "correct-horse-battery";
 const TYPED: &str = "staple-of-the-horse";
+const PASSPHRASE: &str = "under-the-mat-forever";
 const INLINE: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49";
 
 fn documents() -> Vec<(&'static str, String)> {
@@ -112,13 +114,19 @@ async fn no_secret_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = ControlOptions::new(dir.path()).on_free_ports();
     options.api = Some("127.0.0.1:0".parse().unwrap());
+    let passphrase = dir.path().join("passphrase");
+    std::fs::write(&passphrase, PASSPHRASE).unwrap();
+    // Of this run the key is read before it is encrypted.
+    Running::with(options.clone()).await.stop().await;
+    let key = std::fs::read_to_string(dir.path().join("ca/ca-key.pem")).unwrap();
+    options.ca_passphrase_file = Some(passphrase);
     let control = Running::with(options).await;
     let mut search = Search { secrets: Vec::new(), said: Vec::new() };
     search.secret("the Secret's data", PASSWORD);
     search.secret("the Secret's text", TYPED);
     search.secret("the inline key", INLINE);
-    let key = std::fs::read_to_string(dir.path().join("ca/ca-key.pem")).unwrap();
     search.secret("the authority's key", key.lines().nth(1).unwrap());
+    search.secret("the passphrase", PASSPHRASE);
 
     for (what, text) in documents() {
         for path in ["/v1/apply", "/v1/plan", "/v1/apply", "/v1/delete"] {
@@ -132,6 +140,7 @@ async fn no_secret_is_said() {
     let good = json!({"documents": [{"file": "s.yaml", "text": documents()[0].1}]});
     search.hear("apply", control.call("POST", "/v1/apply", &good).await.1);
     let token = tokens(&control, &mut search).await;
+    authority(&control, &token, &mut search).await;
     everything(&control, &token, &mut search).await;
     control.stop().await;
     search.files(&dir.path().join("audit"));
@@ -165,6 +174,41 @@ async fn tokens(control: &Running, search: &mut Search) -> String {
     user.token
 }
 
+/// The authority is exchanged for one that is given, after others that are wrong, and its key is taken. The answer that gives
+/// the key is the only one that holds it.
+async fn authority(control: &Running, token: &str, search: &mut Search) {
+    let remote = Remote::new(control, Some(token), None).await;
+    let mut states = (0..2).map(|_| {
+        let state = ca::Authority::create("cluster.local".parse().unwrap(), SystemTime::now()).unwrap().state();
+        search.secret("an operator's key", state.ca_key.lines().nth(1).unwrap());
+        let (ca_cert, ca_key, root_cert) = (state.ca_cert, state.ca_key, state.root_cert);
+        CaFiles { ca_cert, ca_key, root_cert, cert_chain: state.cert_chain }
+    });
+    let (first, second) = (states.next().unwrap(), states.next().unwrap());
+    let good = serde_json::to_value(&first).unwrap();
+    let swapped = CaFiles { ca_cert: first.ca_key.clone(), ca_key: first.ca_cert.clone(), ..first.clone() };
+    let foreign = CaFiles { ca_key: second.ca_key.clone(), ..first.clone() };
+    let cut = CaFiles { ca_key: first.ca_key[..first.ca_key.len() / 2].to_owned(), ..first.clone() };
+    for wrong in [swapped, foreign, cut] {
+        let answer = remote.call("POST", "/v1/ca/import", &serde_json::to_value(&wrong).unwrap()).await;
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        search.hear("a refused import", answer.body);
+    }
+    for wrong in [json!(first.ca_key), json!([first.ca_key]), json!({"ca_key": [first.ca_key]})] {
+        search.hear("an import that is none", remote.call("POST", "/v1/ca/import", &wrong).await.body);
+    }
+    let answer = remote.call("POST", "/v1/ca/import", &good).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    search.hear("an import", answer.body);
+    for step in ["finish", "finish", "start"] {
+        let answer = remote.call("POST", "/v1/ca/rotation", &json!({"step": step, "force": true})).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        search.hear("a rotation", answer.body);
+    }
+    let exported = remote.get("/v1/ca/export?with_key=true").await.body;
+    assert_eq!(exported["ca_key"], first.ca_key);
+}
+
 /// Every call that gives something, and calls that go wrong.
 async fn everything(control: &Running, token: &str, search: &mut Search) {
     let remote = Remote::new(control, Some(token), None).await;
@@ -180,6 +224,10 @@ async fn everything(control: &Running, token: &str, search: &mut Search) {
         "audit",
         "audit/verdict",
         "trust-bundle",
+        "ca",
+        "ca/export",
+        "ca/export?with_key=false",
+        "access/graph",
         "resources?kind=secrets",
         "resources?all_namespaces=true",
         "proxies/x/config",
@@ -187,7 +235,18 @@ async fn everything(control: &Running, token: &str, search: &mut Search) {
     ] {
         search.hear(path, remote.get(&format!("/v1/{path}")).await.body);
     }
-    for path in ["apply", "plan", "explain", "start", "users/x", "users/ada/tokens", "tokens"] {
+    for path in [
+        "access",
+        "ca/rotation",
+        "ca/import",
+        "apply",
+        "plan",
+        "explain",
+        "start",
+        "users/x",
+        "users/ada/tokens",
+        "tokens",
+    ] {
         let body = json!({"documents": 5, "ttl_s": "x", "role": 7});
         search.hear(path, remote.call("POST", &format!("/v1/{path}"), &body).await.body);
     }
