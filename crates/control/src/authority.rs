@@ -313,7 +313,8 @@ impl Issuer {
     /// The audit log could not say so; then nobody gets them.
     pub async fn export(&self, by: &Author) -> Result<ca::CaState, StoreError> {
         let authority = self.authority();
-        let entry = AuditEntry::new(by, "ca export", format!("the key of the root {}", authority.root()), "exported");
+        let mut entry = AuditEntry::new(by, "ca export", "the key of the certificate authority", "exported");
+        entry.diff = vec![format!(" root {}", authority.root())];
         self.0.store.keep(Changes::default(), vec![entry]).await?;
         tracing::warn!("the authority's key is exported to {}", by.who);
         Ok(authority.state())
@@ -538,7 +539,7 @@ impl Issuer {
             let mut tokens = self.tokens();
             let Some(entry) = tokens.revoke(&bytes, self.0.clock.now()) else { return Ok(false) };
             let what = format!("{}, join token {id}", self.identity_of(&entry));
-            self.0.store.keep(rows([&entry], &[]), vec![AuditEntry::new(by, "token revoke", what, "deleted")])
+            self.0.store.keep(rows([&entry], &[]), vec![AuditEntry::new(by, "token revoke", what, "revoked")])
         };
         kept.await.map(|()| true)
     }

@@ -49,6 +49,13 @@ pub(crate) struct Denied {
     place: String,
 }
 
+impl Denied {
+    /// For the audit log, where who it was stands beside it.
+    pub fn reason(&self) -> String {
+        format!("it needs the role `{}`{}, and the caller is {}", self.needed, self.place, self.role)
+    }
+}
+
 impl Caller {
     /// May it make calls of this kind at all?
     pub fn needs(&self, right: Right) -> Result<(), Denied> {

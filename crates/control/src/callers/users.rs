@@ -229,7 +229,7 @@ impl Users {
             let mut rows = Changes::default();
             rows.remove(Table::UserTokens, id);
             let what = format!("user {}, token {id}", token.user);
-            let entry = AuditEntry::new(by, "user token revoke", what, "deleted");
+            let entry = AuditEntry::new(by, "user token revoke", what, "revoked");
             (token, self.0.store.keep(rows, vec![entry]))
         };
         kept.await.map_err(|error| {

@@ -32,7 +32,7 @@ pub async fn apply(
 pub async fn apply_set(parts: &Parts, caller: &Caller, request: ApplyRequest) -> Answer<Done> {
     let ApplyRequest { documents, namespace, dry_run, strict } = request;
     if !dry_run {
-        needs_to_write(parts, caller, "apply", &[]).await?;
+        needs_to_change(parts, caller, "apply", &documents).await?;
     }
     let (resources, problems) = parse(documents, namespace).await?;
     let keys: Vec<ResourceKey> = resources.iter().map(|resource| resource.key()).collect();
@@ -53,6 +53,14 @@ async fn needs(parts: &Parts, caller: &Caller, action: &str, keys: &[ResourceKey
     if secrets.is_empty() { Ok(()) } else { needs_to_write(parts, caller, action, &secrets).await }
 }
 
+/// Who may change nothing at all is not read; the audit log has the names of the files then.
+async fn needs_to_change(parts: &Parts, caller: &Caller, action: &str, documents: &[Document]) -> Answer<()> {
+    let Err(denied) = caller.needs(Right::Write) else { return Ok(()) };
+    let name = |document: &Document| document.file.chars().filter(|c| !c.is_control()).take(100).collect::<String>();
+    let files: Vec<String> = documents.iter().take(20).map(name).collect();
+    Err(gate::deny(parts, caller, action, &files.join(", "), denied).await)
+}
+
 async fn needs_to_write(parts: &Parts, caller: &Caller, action: &str, keys: &[ResourceKey]) -> Answer<()> {
     let allowed = caller.needs(Right::Write).and_then(|()| caller.needs_to_write(keys));
     let Err(denied) = allowed else { return Ok(()) };
@@ -67,7 +75,7 @@ pub async fn delete(
 ) -> Answer<Json<ApplyResponse>> {
     let DeleteRequest { documents, namespace, dry_run } = body(request)?;
     if !dry_run {
-        needs_to_write(&parts, &caller, "delete", &[]).await?;
+        needs_to_change(&parts, &caller, "delete", &documents).await?;
     }
     let (resources, mut problems) = parse(documents, namespace).await?;
     // What does not hold any more can still be deleted, as long as its name can be read.

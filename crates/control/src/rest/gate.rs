@@ -114,7 +114,7 @@ impl Stranger {
 
     fn answer(self) -> Response {
         let unproven = |error: &str| {
-            let hint = "send a token, `authorization: Bearer hlc_..`, or show a certificate of a user's identity";
+            let hint = "send a token (`--token-file`, or `authorization: Bearer hlc_..`), or show a certificate of a user's identity";
             let mut answer = failure(StatusCode::UNAUTHORIZED, error, hint).into_response();
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             answer
@@ -232,7 +232,7 @@ pub async fn guard(
 pub async fn deny(parts: &Parts, caller: &Caller, action: &str, what: &str, denied: Denied) -> Refused {
     parts.gate.refused.with(&["right"]).inc();
     tracing::warn!("API: {denied}");
-    parts.store.note(AuditEntry::refused(&caller.by, action, what, &denied)).await;
+    parts.store.note(AuditEntry::refused(&caller.by, action, what, denied.reason())).await;
     failure(StatusCode::FORBIDDEN, denied.to_string(), "ask an admin: `halcyon user set`")
 }
 

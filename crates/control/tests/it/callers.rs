@@ -105,6 +105,9 @@ async fn each_role_may_what_it_may() {
     // All of it is written down, and nothing of the Secret.
     let refused = audit(&control, "who=otto&what=Service/other").await;
     assert!(refused.iter().any(|entry| entry.outcome == "refused" && entry.reason.contains("`other`")), "{refused:?}");
+    let of_vera = audit(&control, "who=vera&what=a.yaml").await;
+    let reason = "it needs the role `operator`, and the caller is `viewer`";
+    assert!(of_vera.iter().any(|entry| (&*entry.action, &*entry.reason) == ("apply", reason)), "{of_vera:?}");
     let made = audit(&control, "what=Secret/shop").await.into_iter().find(|entry| entry.outcome == "created").unwrap();
     assert!(made.who.starts_with("user otto (token ") && made.from.starts_with("127.0.0.1:"), "{made:?}");
     assert!(made.diff.iter().any(|line| line.contains("redacted")), "{made:?}");

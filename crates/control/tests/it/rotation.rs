@@ -187,7 +187,7 @@ async fn who_exchanged_it_and_who_took_the_key() {
         ("ca rotate", whole, "prepared"),
         ("ca rotate", forced, "activated"),
         ("ca rotate", forced, "finished"),
-        ("ca export", &format!("the key of the root {new}"), "exported"),
+        ("ca export", "the key of the certificate authority", "exported"),
     ];
     assert_eq!(said, expected);
     assert!(entries[..3].iter().all(|entry| entry.who.starts_with("user eve (token ")), "{entries:?}");
@@ -200,5 +200,6 @@ async fn who_exchanged_it_and_who_took_the_key() {
     has(entries[6], "-", old, "active");
     has(entries[6], "+", new, "active");
     has(entries[7], "-", old, "retiring");
+    assert_eq!(entries[8].diff, [format!(" root {new}")]);
     control.stop().await;
 }

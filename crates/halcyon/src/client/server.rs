@@ -44,11 +44,11 @@ impl Server {
         options.versions = Versions::V1_3;
         options.alpn = vec![b"http/1.1".to_vec()];
         if let (Some(cert), Some(key)) = (&remote.client_cert, &remote.client_key) {
-            let (chain, key) = (read(cert)?, read(key)?);
+            let (chain, key) = (read(cert).context("--client-cert")?, read(key).context("--client-key")?);
             options.cert = Some(LiveCert::from_pem(&chain, &key).with_context(|| cert.display().to_string())?);
         }
         let token = match &remote.token_file {
-            Some(path) => Some(read(path)?),
+            Some(path) => Some(read(path).context("--token-file")?),
             None => std::env::var(VARIABLE).ok(),
         };
         if token.is_none() && options.cert.is_none() {
@@ -81,7 +81,7 @@ impl Server {
 
 /// It chains to these roots, and is a control plane of that mesh (not any workload of it), or is named as it is called.
 fn by_roots(path: &Path, host: &str) -> Result<ServerCheck> {
-    let roots = Roots::from_file(path).with_context(|| path.display().to_string())?;
+    let roots = Roots::from_file(path).with_context(|| format!("--ca-file {}", path.display()))?;
     let is_own =
         |uri: &str| uri.strip_prefix("spiffe://").and_then(|rest| rest.find('/').map(|at| &rest[at..])) == Some(OWN);
     let own = TextMatch::Test(format!("spiffe://TRUST_DOMAIN{OWN}"), std::sync::Arc::new(is_own));

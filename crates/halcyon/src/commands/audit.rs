@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use control::v1::{AuditEntry, AuditQuery, AuditVerdict};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -42,9 +42,8 @@ fn since(text: &str) -> Result<String> {
     match base::parse_duration(text) {
         Ok(ago) => Ok(OffsetDateTime::from(SystemTime::now() - ago).format(&Rfc3339)?),
         Err(_) => {
-            OffsetDateTime::parse(text, &Rfc3339).with_context(|| {
-                format!("--since: `{text}` is neither `2h` nor a time such as `2026-01-31T12:00:00Z`")
-            })?;
+            OffsetDateTime::parse(text, &Rfc3339)
+                .map_err(|_| anyhow!("--since: `{text}` is neither `2h` nor a time such as `2026-01-31T12:00:00Z`"))?;
             Ok(text.to_owned())
         }
     }
@@ -52,7 +51,7 @@ fn since(text: &str) -> Result<String> {
 
 async fn verify(place: &Place, dir: Option<&Path>, output: Form) -> Result<ExitCode> {
     let verdict = match dir {
-        Some(dir) => control::verify_audit(dir).with_context(|| dir.display().to_string())?,
+        Some(dir) => control::verify_audit(dir).with_context(|| format!("--dir {}", dir.display()))?,
         None => client(place)?.audit_verdict().await?,
     };
     match output {
