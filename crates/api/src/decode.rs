@@ -20,6 +20,9 @@ use crate::yaml::{Node, Value};
 
 /// Reads a value from a tree. `None` means that a problem was noted.
 pub(crate) trait Decode: Sized {
+    /// No message may repeat what stands in its place.
+    const PRIVATE: bool = false;
+
     /// Reads `node`, which is not null.
     fn decode(node: &Node, report: &mut Report) -> Option<Self>;
 
@@ -311,7 +314,12 @@ impl<T: Decode> Decode for Vec<T> {
 impl<T: Decode> Decode for BTreeMap<String, T> {
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
         let Value::Mapping(entries) = &node.value else {
-            wrong_shape(node, "a mapping (`name: value` lines)", report);
+            let expected = "a mapping (`name: value` lines)";
+            if T::PRIVATE {
+                report.error(format!("{} stands here", node.shape())).expected(expected);
+            } else {
+                wrong_shape(node, expected, report);
+            }
             return None;
         };
         let mut out = BTreeMap::new();

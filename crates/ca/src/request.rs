@@ -1,11 +1,12 @@
 //! The check of a certificate request: is it whole, does the asker hold the key, is the key strong enough.
 //!
-//! Only the public key is taken from it. Names, usages and everything else that it asks for are not even read.
+//! Only the public key is taken from it; of the names, [`requested_identities`] tells who it was made for.
 
 use rcgen::SubjectPublicKeyInfo;
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519,
 };
@@ -59,6 +60,29 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Requested, CsrError> {
 }
 
 /// Is it a kind of key that we certify? Says whether it is RSA.
+/// The SPIFFE IDs that a request (PEM or DER) names, as they stand in it. They prove nothing, and give nothing; but who asks
+/// as somebody else than it is proven to be has not made this request.
+///
+/// # Errors
+/// [`CsrError::Unreadable`].
+pub fn requested_identities(bytes: &[u8]) -> Result<Vec<String>, CsrError> {
+    if bytes.len() > MAX_SIZE {
+        return Err(CsrError::Unreadable);
+    }
+    let from_pem = CertificateSigningRequestDer::from_pem_slice(bytes).ok();
+    let der = from_pem.as_ref().map_or(bytes, |der| der.as_ref());
+    let (_, csr) = X509CertificationRequest::from_der(der).map_err(|_| CsrError::Unreadable)?;
+    let mut found = Vec::new();
+    for extension in csr.requested_extensions().into_iter().flatten() {
+        let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
+        found.extend(names.general_names.iter().filter_map(|name| match name {
+            GeneralName::URI(uri) if uri.starts_with("spiffe://") => Some((*uri).to_owned()),
+            _ => None,
+        }));
+    }
+    Ok(found)
+}
+
 fn strong_enough(spki: &Spki<'_>) -> Result<bool, CsrError> {
     let algorithm = &spki.algorithm.algorithm;
     if *algorithm == OID_SIG_ED25519 {

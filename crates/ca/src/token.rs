@@ -1,6 +1,7 @@
 //! Join tokens: one use, a short life, bound to an identity when they are made.
 //!
-//! Only hashes are kept: who reads the book can redeem nothing.
+//! Only hashes are kept: who reads the book can redeem nothing. Tokens that are used up or taken back are remembered for
+//! [`REMEMBERED`] after their end, so that a replay is told from a guess.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +9,9 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
+
+/// How long a token is remembered after its time: a week.
+pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a token is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +37,29 @@ pub enum RedeemError {
     /// Not the form of a token.
     #[error("join token: it is not one; expected `hjt-`, 16 digits, `-` and 32 digits: copy it whole")]
     Malformed,
-    /// Never made, made elsewhere, or used already.
-    #[error("join token: it is not known here, or was used already; expected a new one: each token joins one workload")]
+    /// Never made, made elsewhere, or its secret is wrong.
+    #[error("join token: it is not known here; expected one that was made by this control plane: make a new one")]
     Unknown,
+    /// Somebody joined with it already.
+    #[error("join token: it was used already; each token joins one workload: make a new one, and ask who has it")]
+    Used,
+    /// It was taken back.
+    #[error("join token: it was revoked; make a new one")]
+    Revoked,
     /// Too old.
     #[error("join token: it is too old; expected one still in its time: make a new one")]
     Expired,
+}
+
+/// What became of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenState {
+    /// Nothing yet: it is good until its end.
+    Open,
+    /// Somebody joined with it, then.
+    Used(SystemTime),
+    /// It was taken back, then.
+    Revoked(SystemTime),
 }
 
 /// A token as the book keeps it.
@@ -50,11 +71,15 @@ pub struct Entry {
     pub hash: [u8; 32],
     /// What it is good for.
     pub grant: Grant,
+    /// When it was made.
+    pub made: SystemTime,
     /// Until when.
     pub expires: SystemTime,
+    /// What became of it.
+    pub state: TokenState,
 }
 
-/// The tokens that may still be redeemed.
+/// The tokens that may still be redeemed, and those that were.
 #[derive(Debug, Clone, Default)]
 pub struct TokenBook {
     entries: BTreeMap<[u8; 8], Entry>,
@@ -69,35 +94,59 @@ impl TokenBook {
     /// Makes a token for `grant`, good for one use within `ttl` from `now`. Keep [`TokenBook::entries`] afterwards.
     pub fn issue(&mut self, grant: Grant, ttl: Duration, now: SystemTime) -> Token {
         let token = Token { id: rand::random(), secret: rand::random() };
-        let entry = Entry { id: token.id, hash: token.hash(), grant, expires: now + ttl };
+        let (made, expires, state) = (now, now + ttl, TokenState::Open);
+        let entry = Entry { id: token.id, hash: token.hash(), grant, made, expires, state };
         self.entries.insert(token.id, entry);
         token
     }
 
-    /// Uses a token up. Keep [`TokenBook::entries`] before acting on the grant, so that a crash cannot make it good twice.
+    /// What a token is good for, without using it up.
+    ///
+    /// # Errors
+    /// [`RedeemError`], as [`TokenBook::redeem`] would say.
+    pub fn look(&self, text: &str, now: SystemTime) -> Result<&Entry, RedeemError> {
+        let token: Token = text.parse()?;
+        let hash = token.hash();
+        let entry = self.entries.get(&token.id).filter(|entry| same(&entry.hash, &hash)).ok_or(RedeemError::Unknown)?;
+        match entry.state {
+            TokenState::Used(_) => Err(RedeemError::Used),
+            TokenState::Revoked(_) => Err(RedeemError::Revoked),
+            TokenState::Open if now >= entry.expires => Err(RedeemError::Expired),
+            TokenState::Open => Ok(entry),
+        }
+    }
+
+    /// The id of a token that was made here, whatever became of it; none for a wrong secret.
+    pub fn known(&self, text: &str) -> Option<[u8; 8]> {
+        let token: Token = text.parse().ok()?;
+        self.entries.get(&token.id).filter(|entry| same(&entry.hash, &token.hash())).map(|entry| entry.id)
+    }
+
+    /// Uses a token up. Keep the entry before acting on its grant, so that a crash cannot make it good twice.
     ///
     /// # Errors
     /// [`RedeemError`]. A wrong secret for a known token leaves that token good.
-    pub fn redeem(&mut self, text: &str, now: SystemTime) -> Result<Grant, RedeemError> {
-        let token: Token = text.parse()?;
-        let hash = token.hash();
-        if !self.entries.get(&token.id).is_some_and(|entry| same(&entry.hash, &hash)) {
-            return Err(RedeemError::Unknown);
-        }
-        let entry = self.entries.remove(&token.id).ok_or(RedeemError::Unknown)?;
-        if now >= entry.expires { Err(RedeemError::Expired) } else { Ok(entry.grant) }
+    pub fn redeem(&mut self, text: &str, now: SystemTime) -> Result<Entry, RedeemError> {
+        let id = self.look(text, now)?.id;
+        let entry = self.entries.get_mut(&id).ok_or(RedeemError::Unknown)?;
+        entry.state = TokenState::Used(now);
+        Ok(entry.clone())
     }
 
-    /// Takes back a token by its id. Was there one?
-    pub fn revoke(&mut self, id: &[u8; 8]) -> bool {
-        self.entries.remove(id).is_some()
+    /// Takes back a token by its id. Gives it as it is then; none if there is none that could still be used.
+    pub fn revoke(&mut self, id: &[u8; 8], now: SystemTime) -> Option<Entry> {
+        let is_good = |entry: &&mut Entry| entry.state == TokenState::Open && now < entry.expires;
+        let entry = self.entries.get_mut(id).filter(is_good)?;
+        entry.state = TokenState::Revoked(now);
+        Some(entry.clone())
     }
 
-    /// Forgets tokens that are too old. How many?
-    pub fn expire(&mut self, now: SystemTime) -> usize {
-        let before = self.entries.len();
-        self.entries.retain(|_, entry| now < entry.expires);
-        before - self.entries.len()
+    /// Forgets tokens whose end is longer ago than [`REMEMBERED`]. Which?
+    pub fn forget(&mut self, now: SystemTime) -> Vec<[u8; 8]> {
+        let old = |entry: &Entry| now >= entry.expires + REMEMBERED;
+        let gone: Vec<_> = self.entries.values().filter(|entry| old(entry)).map(|entry| entry.id).collect();
+        gone.iter().for_each(|id| drop(self.entries.remove(id)));
+        gone
     }
 
     /// What is to be kept.
@@ -179,15 +228,19 @@ mod tests {
         let used = book.issue(grant(), MINUTE, now);
         let late = book.issue(grant(), MINUTE, now);
         let revoked = book.issue(grant(), MINUTE, now);
-        assert!(book.revoke(&revoked.id()));
+        assert!(book.revoke(&revoked.id(), now).is_some() && book.revoke(&revoked.id(), now).is_none());
         // The book comes back from where it was kept.
         let mut book = TokenBook::new(book.entries().cloned().collect::<Vec<_>>());
-        assert_eq!(book.redeem(&format!(" {}\n", used.reveal()), now).unwrap(), grant());
+        assert_eq!(book.look(&used.reveal(), now).unwrap().grant, grant());
+        assert_eq!(book.redeem(&format!(" {}\n", used.reveal()), now).unwrap().grant, grant());
+        assert!(book.revoke(&used.id(), now).is_none(), "too late");
+        // And once more: what was used up stays so.
+        let mut book = TokenBook::new(book.entries().cloned().collect::<Vec<_>>());
         for (token, at, expected) in [
-            (&used, now, RedeemError::Unknown),
-            (&revoked, now, RedeemError::Unknown),
+            (&used, now, RedeemError::Used),
+            (&used, now + MINUTE, RedeemError::Used),
+            (&revoked, now, RedeemError::Revoked),
             (&late, now + MINUTE, RedeemError::Expired),
-            (&late, now, RedeemError::Unknown),
         ] {
             assert_eq!(book.redeem(&token.reveal(), at), Err(expected));
         }
@@ -204,7 +257,9 @@ mod tests {
         for bad in ["", "hjt-", "hjt-00-00", &text[1..], &text[..text.len() - 1], "hjt-zz11223344556677-00"] {
             assert_eq!(book.redeem(bad, now), Err(RedeemError::Malformed), "{bad:?}");
         }
-        assert_eq!((book.expire(now), book.expire(now + MINUTE), book.entries().count()), (0, 1, 0));
+        assert!(book.forget(now + MINUTE).is_empty() && book.redeem(&text, now).is_ok(), "a guess leaves it good");
+        assert_eq!((book.forget(now + MINUTE + REMEMBERED), book.entries().count()), (vec![token.id()], 0));
+        assert_eq!(book.redeem(&text, now), Err(RedeemError::Unknown));
         assert!(!format!("{token:?} {book:?}").contains(&text[21..]));
     }
 }

@@ -3,6 +3,7 @@
 //! Owns who may have which certificate: a proven identity renews itself, a token is good for the identity it was made
 //! for. Keys and issuing are `ca`'s; the wire is `certificates`'.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -10,16 +11,18 @@ use std::time::{Duration, SystemTime};
 use base::{Clock, SpiffeId, TrustDomain};
 use ca::{
     Authority, DirStore, Entry, Grant, Issued, Key, KeyStore, Leaf, Ledger, RedeemError, RootState, RotationError,
-    TokenBook,
+    TokenBook, TokenState,
 };
 use telemetry::{Counter, Desc, Family, Gauge, Shard};
 use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
 
 use translate::MeshTrust;
 
+use crate::audit::Author;
 use crate::doors::Shown;
 use crate::error::ControlError;
-use crate::store::{LeafRow, Store, StoreError, TokenRow};
+use crate::store::{self, Changes, LeafRow, Store, StoreError, Table, TokenRow, from_millis, millis};
+use crate::v1::{AuditEntry, JoinTokenView};
 
 /// The life of the token that a launcher gets for its proxy.
 pub const BOOTSTRAP_TTL: Duration = Duration::from_secs(600);
@@ -34,6 +37,8 @@ struct Inner {
     tokens: Mutex<TokenBook>,
     ledger: Mutex<Ledger>,
     own: Own,
+    /// Doors that believe others besides the mesh.
+    wider: Mutex<Vec<Wider>>,
     /// One step of a rotation after the other.
     stepping: tokio::sync::Mutex<()>,
     store: Store,
@@ -51,6 +56,12 @@ pub struct Own {
     pub cert: LiveCert,
     /// Whom it believes.
     pub trust: LiveTrust,
+}
+
+/// Whom a door believes that others may come to.
+struct Wider {
+    others: HashMap<TrustDomain, Roots>,
+    trust: LiveTrust,
 }
 
 /// What the authority begins with.
@@ -71,6 +82,9 @@ pub enum StepError {
     /// The step does not come next.
     #[error(transparent)]
     Rotation(#[from] RotationError),
+    /// The audit log could not say so. Nothing changed.
+    #[error("the audit log cannot be written, so nothing was changed: {0}")]
+    Audit(#[source] StoreError),
     /// It could not be kept. Nothing changed.
     #[error("certificate authority: {0}")]
     Files(#[from] ca::StoreError),
@@ -108,8 +122,7 @@ impl Metrics {
     }
 }
 
-/// What proves who asks for a certificate.
-#[derive(Debug)]
+/// What proves who asks for a certificate. It may hold a token, so nobody prints it.
 pub enum Proof<'a> {
     /// A client certificate: a renewal.
     Certificate(&'a SpiffeId, Option<&'a Shown>),
@@ -129,16 +142,39 @@ pub enum Refusal {
     /// The token could not be marked as used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The request was made for somebody else than the proof.
+    #[error(
+        "the certificate request is for `{asked}`, and what proves the caller is for `{proven}`: make a request of its own"
+    )]
+    OtherIdentity {
+        /// In the request.
+        asked: String,
+        /// By token or certificate.
+        proven: SpiffeId,
+    },
     /// The token names no possible identity.
     #[error("the token is for an identity that cannot be: {0}; make a new one")]
     Identity(#[from] base::spiffe::SpiffeError),
 }
 
 impl Refusal {
+    /// For the log: of a token more than its bearer hears.
+    fn words(&self) -> String {
+        match self {
+            Self::Token(reason) => reason.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// A word for the counter.
     fn reason(&self) -> &'static str {
         match self {
-            Self::Token(_) => "token",
+            Self::Token(RedeemError::Malformed) => "token_malformed",
+            Self::Token(RedeemError::Unknown) => "token_unknown",
+            Self::Token(RedeemError::Used) => "token_used",
+            Self::Token(RedeemError::Revoked) => "token_revoked",
+            Self::Token(RedeemError::Expired) => "token_expired",
+            Self::OtherIdentity { .. } => "other_identity",
             Self::Issue(_) => "request",
             Self::Store(_) => "store",
             Self::Identity(_) => "identity",
@@ -196,6 +232,7 @@ impl Issuer {
             tokens: Mutex::new(TokenBook::new(tokens.into_iter().filter_map(entry))),
             ledger: Mutex::new(Ledger::new(leaves.into_iter().filter_map(leaf))),
             own: Own { identity, cert: LiveCert::empty(), trust },
+            wider: Mutex::default(),
             stepping: tokio::sync::Mutex::new(()),
             store,
             clock,
@@ -218,32 +255,75 @@ impl Issuer {
         &self.0.own
     }
 
+    /// Trust in the mesh, whatever its roots are, and in others: each root for the identities of its trust domain.
+    pub fn trust_with(&self, others: HashMap<TrustDomain, Roots>) -> LiveTrust {
+        let mut wider = self.wider();
+        let trust = LiveTrust::new(with(&self.0.own.trust.get(), &others));
+        wider.push(Wider { others, trust: trust.clone() });
+        trust
+    }
+
+    fn believe(&self, mesh: TrustBundles) {
+        let wider = self.wider();
+        wider.iter().for_each(|door| door.trust.set(with(&mesh, &door.others)));
+        self.0.own.trust.set(mesh);
+    }
+
     /// The time.
     pub fn now(&self) -> SystemTime {
         self.0.clock.now()
     }
 
-    /// Takes a step of a rotation: on the disk first, then here, then to the proxies.
+    /// Takes a step of a rotation: into the audit log and on the disk first, then here, then to the proxies. `entry` is
+    /// what the log says of it, but for the roots that come and go.
     ///
     /// # Errors
     /// [`StepError`].
     pub async fn step(
         &self,
+        mut entry: AuditEntry,
         step: impl FnOnce(&Authority, SystemTime) -> Result<Authority, RotationError>,
     ) -> Result<(), StepError> {
         let _one = self.0.stepping.lock().await;
         let before = self.authority();
         let after = step(&before, self.now())?;
-        let (files, state) = (self.0.files.clone(), after.state());
-        tokio::task::spawn_blocking(move || files.save(&state)).await.map_err(|_| StepError::Stopping)??;
+        entry.diff = roots_diff(&before, &after);
+        // The files of the authority and the log are apart: a step may be written down that a crash then prevents, but none
+        // is taken that is not written down.
+        self.0.store.keep(Changes::default(), vec![entry.clone()]).await.map_err(StepError::Audit)?;
+        if let Err(error) = self.save(after.state()).await {
+            let failed =
+                AuditEntry { outcome: "failed".to_owned(), reason: error.to_string(), diff: Vec::new(), ..entry };
+            self.0.store.note(failed).await;
+            return Err(error);
+        }
         // Who comes with a leaf of either root is let in before anybody hears of it.
-        self.0.own.trust.set(bundles(&after)?);
+        self.believe(bundles(&after)?);
         *self.0.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         self.count_expiry();
         if self.authority().root() != before.root() {
             self.renew_own()?;
         }
         self.publish().await
+    }
+
+    /// The key of the authority, its certificates and roots, as the audit log has it that `by` took them.
+    ///
+    /// # Errors
+    /// The audit log could not say so; then nobody gets them.
+    pub async fn export(&self, by: &Author) -> Result<ca::CaState, StoreError> {
+        let authority = self.authority();
+        let mut entry = AuditEntry::new(by, "ca export", "the key of the certificate authority", "exported");
+        entry.diff = vec![format!(" root {}", authority.root())];
+        self.0.store.keep(Changes::default(), vec![entry]).await?;
+        tracing::warn!("the authority's key is exported to {}", by.who);
+        Ok(authority.state())
+    }
+
+    async fn save(&self, state: ca::CaState) -> Result<(), StepError> {
+        let files = self.0.files.clone();
+        tokio::task::spawn_blocking(move || files.save(&state)).await.map_err(|_| StepError::Stopping)??;
+        Ok(())
     }
 
     /// Tells the proxies whom to trust, if they were not told yet.
@@ -284,29 +364,41 @@ impl Issuer {
         }
     }
 
-    /// Issues a certificate to whoever proved who it is. `asked` is the life it wants; it gets at most ours.
+    /// Issues a certificate to whoever proved who it is. `asked` is the life it wants; it gets at most ours. `from` is
+    /// where it stands.
     ///
     /// # Errors
-    /// [`Refusal`].
-    pub async fn issue(&self, csr: &str, proof: Proof<'_>, asked: Option<Duration>) -> Result<Issued, Refusal> {
-        let (word, result) = match proof {
-            Proof::Certificate(identity, shown) => ("certificate", self.sign(csr, identity, shown, asked).await),
-            Proof::Token(token) => ("token", self.issue_for_token(csr, token, asked).await),
+    /// [`Refusal`], with what the audit log should say of it ([`Issuer::note`]).
+    pub async fn issue(
+        &self,
+        csr: &str,
+        proof: Proof<'_>,
+        asked: Option<Duration>,
+        from: &str,
+    ) -> Result<Issued, Box<(Refusal, AuditEntry)>> {
+        let (word, who, result) = match proof {
+            Proof::Certificate(identity, shown) => {
+                ("certificate", identity.to_string(), self.renew(csr, identity, shown, asked).await)
+            }
+            Proof::Token(token) => {
+                let who = self.tokens().known(token).map_or_else(|| "unknown".to_owned(), |id| bearer_of(&hex(&id)));
+                ("token", who, self.issue_for_token(csr, token, asked, from).await)
+            }
         };
-        match &result {
+        match result {
             Ok((identity, issued)) => {
                 self.0.metrics.issued.with(&[word]).inc();
                 tracing::info!("issued certificate {} to {identity} (proven by {word})", issued.serial);
+                Ok(issued)
             }
             Err(refusal) => {
                 self.0.metrics.refused.with(&[refusal.reason()]).inc();
-                match refusal {
-                    Refusal::Token(reason) => tracing::warn!("refused a certificate: {reason}"),
-                    other => tracing::warn!("refused a certificate (proven by {word}): {other}"),
-                }
+                let by = Author::new(who, from);
+                tracing::warn!("refused a certificate to {} from {from}: {}", by.who, refusal.words());
+                let entry = AuditEntry::refused(&by, "certificate", refusal.reason(), refusal.words());
+                Err(Box::new((refusal, entry)))
             }
         }
-        result.map(|(_, issued)| issued)
     }
 
     /// A refusal that did not come as far as [`Issuer::issue`].
@@ -314,25 +406,44 @@ impl Issuer {
         self.0.metrics.refused.with(&["unproven"]).inc();
     }
 
+    /// Writes down that a certificate was refused.
+    pub async fn note(&self, entry: AuditEntry) {
+        self.0.store.note(entry).await;
+    }
+
+    async fn renew(
+        &self,
+        csr: &str,
+        identity: &SpiffeId,
+        shown: Option<&Shown>,
+        asked: Option<Duration>,
+    ) -> Result<(SpiffeId, Issued), Refusal> {
+        is_for(csr, identity)?;
+        self.sign(csr, identity, shown, asked).await
+    }
+
     async fn issue_for_token(
         &self,
         csr: &str,
         token: &str,
         asked: Option<Duration>,
+        from: &str,
     ) -> Result<(SpiffeId, Issued), Refusal> {
-        let (grant, kept) = {
+        let now = self.0.clock.now();
+        let (identity, kept) = {
             let mut tokens = self.tokens();
-            let before: Vec<String> = tokens.entries().map(|entry| hex(&entry.id)).collect();
-            let grant = tokens.redeem(token, self.0.clock.now());
-            let after: Vec<String> = tokens.entries().map(|entry| hex(&entry.id)).collect();
-            let used = before.into_iter().filter(|id| !after.contains(id)).collect();
+            let grant = &tokens.look(token, now).map_err(Refusal::Token)?.grant;
+            let identity = SpiffeId::workload(&self.trust_domain(), &grant.namespace, &grant.service_account)?;
+            // Whoever asks in another name has stolen it: it stays good for whom it was made.
+            is_for(csr, &identity)?;
+            let entry = tokens.redeem(token, now).map_err(Refusal::Token)?;
+            let by = Author::new(bearer_of(&hex(&entry.id)), from);
+            let used = AuditEntry::new(&by, "join", identity.to_string(), "joined");
             // Asked for under the lock, so that the file sees the changes in their order.
-            (grant, self.0.store.tokens(Vec::new(), used))
+            (identity, self.0.store.keep(rows([&entry], &[]), vec![used]))
         };
         // Used up on the disk first: a crash must not make it good twice.
         kept.await?;
-        let Grant { namespace, service_account, .. } = grant.map_err(Refusal::Token)?;
-        let identity = SpiffeId::workload(&self.trust_domain(), &namespace, &service_account)?;
         self.sign(csr, &identity, None, asked).await
     }
 
@@ -373,25 +484,70 @@ impl Issuer {
         namespace: &str,
         service_account: &str,
         ttl: Duration,
+        by: &Author,
     ) -> Result<(SpiffeId, String, SystemTime), Refusal> {
         let identity = SpiffeId::workload(&self.trust_domain(), namespace, service_account)?;
         let now = self.0.clock.now();
         let (token, kept) = {
             let mut tokens = self.tokens();
-            let old: Vec<String> =
-                tokens.entries().filter(|entry| now >= entry.expires).map(|entry| hex(&entry.id)).collect();
-            tokens.expire(now);
+            let old = tokens.forget(now);
             let grant = Grant {
                 namespace: namespace.to_owned(),
                 service_account: service_account.to_owned(),
                 claims: Default::default(),
             };
             let token = tokens.issue(grant, ttl, now);
-            let new = tokens.entries().find(|entry| entry.id == token.id()).map(row);
-            (token, self.0.store.tokens(new.into_iter().collect(), old))
+            let new = tokens.entries().find(|entry| entry.id == token.id());
+            let mut made = AuditEntry::new(by, "token create", identity.to_string(), "created");
+            made.diff.push(format!("+join token {} until {}", hex(&token.id()), crate::timestamp(now + ttl)));
+            let kept = self.0.store.keep(rows(new, &old), vec![made]);
+            (token, kept)
         };
         kept.await?;
         Ok((identity, token.reveal(), now + ttl))
+    }
+
+    /// Every join token that is remembered, without its secret.
+    pub fn join_tokens(&self) -> Vec<JoinTokenView> {
+        let now = self.0.clock.now();
+        let tokens = self.tokens();
+        let mut entries: Vec<&Entry> = tokens.entries().collect();
+        entries.sort_by_key(|entry| (entry.made, entry.id));
+        let view = |entry: &Entry| JoinTokenView {
+            id: hex(&entry.id),
+            identity: self.identity_of(entry),
+            created: crate::timestamp(entry.made),
+            expires: crate::timestamp(entry.expires),
+            state: match entry.state {
+                TokenState::Used(_) => "used",
+                TokenState::Revoked(_) => "revoked",
+                TokenState::Open if now >= entry.expires => "expired",
+                TokenState::Open => "open",
+            }
+            .to_owned(),
+        };
+        entries.into_iter().map(view).collect()
+    }
+
+    /// Takes a join token back. False if there is none that could still be used.
+    ///
+    /// # Errors
+    /// It cannot be kept; it is good for nothing all the same until the next start.
+    pub async fn revoke(&self, id: &str, by: &Author) -> Result<bool, StoreError> {
+        let Some(bytes) = unhex(id) else { return Ok(false) };
+        let kept = {
+            let mut tokens = self.tokens();
+            let Some(entry) = tokens.revoke(&bytes, self.0.clock.now()) else { return Ok(false) };
+            let what = format!("{}, join token {id}", self.identity_of(&entry));
+            self.0.store.keep(rows([&entry], &[]), vec![AuditEntry::new(by, "token revoke", what, "revoked")])
+        };
+        kept.await.map(|()| true)
+    }
+
+    fn identity_of(&self, entry: &Entry) -> String {
+        let Grant { namespace, service_account, .. } = &entry.grant;
+        SpiffeId::workload(&self.trust_domain(), namespace, service_account)
+            .map_or_else(|e| e.to_string(), |id| id.to_string())
     }
 
     /// The roots in PEM, in one text.
@@ -429,6 +585,10 @@ impl Issuer {
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn wider(&self) -> MutexGuard<'_, Vec<Wider>> {
+        self.0.wider.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tokens(&self) -> MutexGuard<'_, TokenBook> {
         self.0.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -444,10 +604,52 @@ pub fn state_name(state: RootState) -> &'static str {
     }
 }
 
+/// Is the request for this identity, or for nobody in particular?
+fn is_for(csr: &str, proven: &SpiffeId) -> Result<(), Refusal> {
+    let named = ca::requested_identities(csr.as_bytes()).map_err(ca::IssueError::from)?;
+    match named.into_iter().find(|asked| asked != proven.as_str()) {
+        Some(asked) => Err(Refusal::OtherIdentity { asked, proven: proven.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// How the audit log names who shows a token.
+fn bearer_of(id: &str) -> String {
+    format!("bearer of the join token {id}")
+}
+
+fn rows<'a>(put: impl IntoIterator<Item = &'a Entry>, gone: &[[u8; 8]]) -> Changes {
+    let mut rows = Changes::default();
+    for entry in put {
+        rows.put(Table::Tokens, hex(&entry.id), serde_json::to_vec(&row(entry)).unwrap_or_default());
+    }
+    gone.iter().for_each(|id| rows.remove(Table::Tokens, hex(id)));
+    rows
+}
+
 fn bundles(authority: &Authority) -> Result<TrustBundles, ControlError> {
     let roots = Roots::from_pem(&authority.bundle().concat());
     let roots = roots.map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
     Ok(TrustBundles::domain(authority.trust_domain().clone(), roots))
+}
+
+fn with(mesh: &TrustBundles, others: &HashMap<TrustDomain, Roots>) -> TrustBundles {
+    let mut all = mesh.clone();
+    all.domains.extend(others.iter().map(|(domain, roots)| (domain.clone(), roots.clone())));
+    all
+}
+
+/// The roots that come, go or change their part, for the audit log.
+fn roots_diff(before: &Authority, after: &Authority) -> Vec<String> {
+    let lines = |authority: &Authority| -> Vec<String> {
+        let line =
+            |root: ca::RootView| format!("root {}, {}: {}", root.fingerprint, root.subject, state_name(root.state));
+        authority.roots().into_iter().map(line).collect()
+    };
+    let (before, after) = (lines(before), lines(after));
+    let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("-{line}"));
+    let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+{line}"));
+    gone.chain(new).collect()
 }
 
 fn leaf_row(leaf: &Leaf) -> LeafRow {
@@ -455,8 +657,8 @@ fn leaf_row(leaf: &Leaf) -> LeafRow {
         serial: leaf.serial.clone(),
         identity: leaf.identity.to_string(),
         root: leaf.root.clone(),
-        not_after_ms: crate::store::millis(leaf.not_after),
-        replaced: leaf.replaced.as_ref().map(|(by, at)| (by.clone(), crate::store::millis(*at))),
+        not_after_ms: millis(leaf.not_after),
+        replaced: leaf.replaced.as_ref().map(|(by, at)| (by.clone(), millis(*at))),
     }
 }
 
@@ -465,8 +667,8 @@ fn leaf(row: LeafRow) -> Option<Leaf> {
         serial: row.serial,
         identity: row.identity.parse().ok()?,
         root: row.root,
-        not_after: crate::store::from_millis(row.not_after_ms),
-        replaced: row.replaced.map(|(by, at)| (by, crate::store::from_millis(at))),
+        not_after: from_millis(row.not_after_ms),
+        replaced: row.replaced.map(|(by, at)| (by, from_millis(at))),
     })
 }
 
@@ -476,17 +678,33 @@ fn row(entry: &Entry) -> TokenRow {
         hash: entry.hash,
         namespace: entry.grant.namespace.clone(),
         service_account: entry.grant.service_account.clone(),
-        expires_ms: crate::store::millis(entry.expires),
+        expires_ms: millis(entry.expires),
+        created_ms: millis(entry.made),
+        state: match entry.state {
+            TokenState::Open => store::TokenState::Open,
+            TokenState::Used(at) => store::TokenState::Used(millis(at)),
+            TokenState::Revoked(at) => store::TokenState::Revoked(millis(at)),
+        },
     }
 }
 
 fn entry(row: TokenRow) -> Option<Entry> {
     let grant = Grant { namespace: row.namespace, service_account: row.service_account, claims: Default::default() };
+    let state = match row.state {
+        store::TokenState::Open => TokenState::Open,
+        store::TokenState::Used(at) => TokenState::Used(from_millis(at)),
+        store::TokenState::Revoked(at) => TokenState::Revoked(from_millis(at)),
+    };
+    let (made, expires) = (from_millis(row.created_ms), from_millis(row.expires_ms));
+    Some(Entry { id: unhex(&row.id)?, hash: row.hash, grant, made, expires, state })
+}
+
+fn unhex(text: &str) -> Option<[u8; 8]> {
     let mut id = [0; 8];
     for (i, byte) in id.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(row.id.get(2 * i..2 * i + 2)?, 16).ok()?;
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
     }
-    Some(Entry { id, hash: row.hash, grant, expires: crate::store::from_millis(row.expires_ms) })
+    (text.len() == 16).then_some(id)
 }
 
 fn hex(bytes: &[u8]) -> String {

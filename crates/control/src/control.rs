@@ -1,6 +1,7 @@
 //! Builds the control plane from its options and runs it: who is given what stands here, and nowhere else.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::Source;
@@ -22,16 +23,19 @@ use translate::MeshTrust;
 use transport::listen;
 use transport::tls::{Accept, Certificate, ClientAuth, PeerCheck, ServerOptions, ServerTls, Versions};
 
+use crate::api_doors;
+use crate::audit;
 use crate::authority::{self, Beginning, Issuer};
+use crate::callers::{Attempts, Users};
 use crate::certificates::CertificateService;
-use crate::doors::{self, Incoming, KEEPALIVE};
+use crate::doors::{self, ApiListener, Incoming, KEEPALIVE};
 use crate::error::ControlError;
 use crate::files::Directory;
 use crate::keys;
 use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
 use crate::registry::{self, Desk};
-use crate::rest::{self, PeerUser};
+use crate::rest;
 use crate::rotation::Rotation;
 use crate::store::{self, Disk, Kept, Start, Store, StoreError};
 
@@ -67,6 +71,7 @@ struct Sockets {
     plain: TcpListener,
     metrics: TcpListener,
     api: UnixListener,
+    remote_api: Option<TcpListener>,
 }
 
 impl Control {
@@ -95,7 +100,7 @@ impl Control {
                 shard: &shard,
             },
         )?;
-        let Kept { workloads, tokens, leaves, steps } = kept;
+        let Kept { workloads, tokens, leaves, users, user_tokens, steps } = kept;
         let watched = match &settings.config_dir {
             Some(dir) => Some(watch_files(dir, &store).await?),
             None => None,
@@ -129,23 +134,37 @@ impl Control {
         chores.spawn(keys::follow(store.clone(), keys::Client::new(settings.blocked_keys.clone()), keys::TIMES));
 
         let mut doors = JoinSet::new();
+        let api_tls = match &settings.api {
+            Some(door) => Some(api_doors::tls(door, &issuer, &mut chores)?),
+            None => None,
+        };
         let services = Services { push: push.clone(), issuer: Some(issuer.clone()) };
         doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), &stopping), stopping.clone()));
         let services = Services { push, issuer: None };
         doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, &stopping), stopping.clone()));
+        let gate_shard = shard.clone();
         doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
-        let endpoints_of = endpoints.clone();
         let parts = rest::Parts {
+            users: Users::new(users, user_tokens, store.clone(), clock.clone()),
             store: store.clone(),
             proxies,
             desk,
             issuer,
             rotation,
-            endpoints: endpoints_of,
+            endpoints: endpoints.clone(),
             started,
             clock,
+            attempts: Attempts::default(),
+            group_role: settings.socket_group.map(|(_, role)| role),
+            audit_dir: settings.data_dir.join(audit::FOLDER),
+            gate: rest::Metrics::new(&gate_shard).expect(declared),
         };
-        doors.spawn(serve_api(sockets.api, rest::router(parts), stopping));
+        let routes = rest::router(parts);
+        doors.spawn(api_doors::serve_local(sockets.api, routes.clone(), stopping.clone()));
+        if let (Some(listener), Some(tls), Some(address)) = (sockets.remote_api, api_tls, endpoints.api) {
+            let listener = ApiListener::new(doors::incoming(listener, Some(tls), &stopping), address);
+            doors.spawn(api_doors::serve_remote(listener, routes, stopping));
+        }
 
         let written = settings.data_dir.join("endpoints.json");
         let json = serde_json::to_string_pretty(&endpoints).unwrap_or_default();
@@ -191,16 +210,24 @@ fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
     let (plain, plain_addr) = doors::bind(settings.plain)?;
     let (metrics, metrics_addr) = doors::bind(settings.metrics)?;
     let socket = settings.data_dir.join("control.sock");
-    let api = listen::unix(&socket, 0o600)?;
+    let api = match settings.socket_group {
+        None => listen::unix(&socket, 0o600)?,
+        Some((group, _)) => api_doors::open_to_group(&settings.data_dir, &socket, group)?,
+    };
+    let (remote_api, remote_addr) = match &settings.api {
+        Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
+        None => (None, None),
+    };
     let endpoints = Endpoints {
         tls: tls_addr,
         plain: plain_addr,
         metrics: metrics_addr,
         socket,
+        api: remote_addr,
         identity: settings.identity.to_string(),
         pid: std::process::id(),
     };
-    Ok((Sockets { tls, plain, metrics, api }, endpoints))
+    Ok((Sockets { tls, plain, metrics, api, remote_api }, endpoints))
 }
 
 /// Watches the directory; what it holds now is in the store when this completes.
@@ -268,7 +295,8 @@ impl Services {
         drain: Watch,
     ) -> Result<(), ControlError> {
         let discovery = AggregatedDiscoveryServiceServer::new(self.push);
-        let certificates = self.issuer.map(CertificateService::new).map(IstioCertificateServiceServer::new);
+        let certificates = self.issuer.map(|issuer| CertificateService::new(issuer, Arc::default()));
+        let certificates = certificates.map(IstioCertificateServiceServer::new);
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE.0))
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
@@ -290,6 +318,7 @@ async fn serve_metrics(
     let routes = Router::new()
         .route("/metrics", axum::routing::get(metrics))
         .route("/healthz", axum::routing::get(|| async { "ok\n" }))
+        .layer(axum::middleware::from_fn(rest::harden))
         .with_state(registry);
     let served = axum::serve(listener, routes).with_graceful_shutdown(drain.started()).await;
     served.map_err(|e| ControlError::Door { door: "metrics", reason: e.to_string() })
@@ -303,10 +332,4 @@ async fn metrics(
     let format = TextFormat::from_accept(accept);
     let text = registry.expose(&Exposition { format, ..Exposition::default() });
     ([(header::CONTENT_TYPE, format.content_type())], text)
-}
-
-async fn serve_api(listener: UnixListener, routes: Router, drain: Watch) -> Result<(), ControlError> {
-    let service = routes.into_make_service_with_connect_info::<PeerUser>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(drain.started()).await;
-    served.map_err(|e| ControlError::Door { door: "API", reason: e.to_string() })
 }

@@ -15,6 +15,7 @@ use base::{Backoff, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use transport::Stream;
@@ -92,6 +93,44 @@ impl AsyncWrite for Incoming {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Connections of the API's TLS door, as axum takes them.
+pub(crate) struct ApiListener {
+    incoming: ReceiverStream<io::Result<Incoming>>,
+    address: SocketAddr,
+}
+
+impl ApiListener {
+    /// The connections of `incoming`, which were accepted at `address`.
+    pub fn new(incoming: ReceiverStream<io::Result<Incoming>>, address: SocketAddr) -> Self {
+        Self { incoming, address }
+    }
+}
+
+impl axum::serve::Listener for ApiListener {
+    type Io = Incoming;
+    type Addr = (SocketAddr, Option<SpiffeId>);
+
+    async fn accept(&mut self) -> (Incoming, Self::Addr) {
+        loop {
+            match self.incoming.next().await {
+                Some(Ok(incoming)) => {
+                    let caller = &incoming.caller;
+                    let address = caller.address.unwrap_or(self.address);
+                    let of = (address, caller.identity.clone());
+                    return (incoming, of);
+                }
+                Some(Err(_)) => {}
+                // Over: the server ends by its own signal.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok((self.address, None))
     }
 }
 

@@ -15,7 +15,10 @@
 //! ```
 
 pub mod access;
+mod api_doors;
+mod audit;
 mod authority;
+mod callers;
 mod certificates;
 mod control;
 mod doors;
@@ -26,6 +29,7 @@ mod keys;
 mod options;
 mod patches;
 mod push;
+pub mod redact;
 pub mod registration;
 mod registry;
 mod rest;
@@ -39,6 +43,7 @@ use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use audit::verify as verify_audit;
 pub use control::{Control, run};
 pub use error::ControlError;
 pub use options::{ControlOptions, Endpoints};

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use translate::{MeshSettings, OutboundPolicy};
 
 use crate::error::ControlError;
+use crate::v1::Role;
 
 /// Options as typed. What is `None` has its default.
 #[derive(Debug, Clone)]
@@ -47,6 +48,15 @@ pub struct ControlOptions {
     pub metrics_port: Option<u16>,
     /// The life of workloads' certificates. Default 24 hours.
     pub certificate_ttl: Option<Duration>,
+    /// The API over TLS, for users of other machines. Default: not at all.
+    pub api: Option<SocketAddr>,
+    /// PEM files of a certificate chain and its key for it. Default: a certificate of the mesh's own authority.
+    pub api_cert: Option<(PathBuf, PathBuf)>,
+    /// Further roots (PEM files) for certificates of users there, each for the trust domain of its identities. Those of
+    /// the mesh itself always count.
+    pub api_client_roots: Vec<(TrustDomain, PathBuf)>,
+    /// A group (its name or number) whose members may use the Unix socket too, and what they may do.
+    pub socket_group: Option<(String, Role)>,
     /// Addresses from which no keys of tokens are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
     pub blocked_keys: Vec<IpNet>,
 }
@@ -62,6 +72,9 @@ pub struct Endpoints {
     pub metrics: SocketAddr,
     /// The Unix socket of the HTTP/JSON API.
     pub socket: PathBuf,
+    /// The same API over TLS, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<SocketAddr>,
     /// The identity that the TLS door shows.
     pub identity: String,
     /// The process.
@@ -80,10 +93,21 @@ pub(crate) struct Settings {
     pub plain: SocketAddr,
     pub metrics: SocketAddr,
     pub certificate_ttl: Duration,
+    pub api: Option<ApiDoor>,
+    /// The group that may use the socket, and as what.
+    pub socket_group: Option<(u32, Role)>,
     /// No keys are fetched from there.
     pub blocked_keys: Vec<IpNet>,
     /// The control plane's own identity.
     pub identity: SpiffeId,
+}
+
+/// The API's TLS door.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiDoor {
+    pub address: SocketAddr,
+    pub cert: Option<(PathBuf, PathBuf)>,
+    pub client_roots: Vec<(TrustDomain, PathBuf)>,
 }
 
 /// Namespace and service account of the control plane itself.
@@ -110,6 +134,10 @@ impl ControlOptions {
             plain_port: None,
             metrics_port: None,
             certificate_ttl: None,
+            api: None,
+            api_cert: None,
+            api_client_roots: Vec::new(),
+            socket_group: None,
             blocked_keys: Vec::new(),
         }
     }
@@ -132,6 +160,15 @@ impl ControlOptions {
             let reason = format!("{certificate_ttl:?}: expected 10 seconds to {} days", ca::MAX_TTL.as_secs() / 86400);
             return Err(ControlError::Option { option: "certificate life", reason });
         }
+        let socket_group = match &self.socket_group {
+            Some((name, role)) => Some((group(name)?, *role)),
+            None => None,
+        };
+        if self.api.is_none() && (self.api_cert.is_some() || !self.api_client_roots.is_empty()) {
+            let reason = "certificates for the API are given, and no address to serve it at: name one".to_owned();
+            return Err(ControlError::Option { option: "API", reason });
+        }
+        let api = self.api.map(|address| ApiDoor { address, cert: self.api_cert, client_roots: self.api_client_roots });
         Ok(Settings {
             ca_dir: self.ca_dir.unwrap_or_else(|| self.data_dir.join("ca")),
             ca_passphrase,
@@ -142,6 +179,8 @@ impl ControlOptions {
             plain: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.plain_port.unwrap_or(15010)),
             metrics: SocketAddr::new(listen, self.metrics_port.unwrap_or(15014)),
             certificate_ttl,
+            api,
+            socket_group,
             blocked_keys: self.blocked_keys,
             identity,
         })
@@ -199,6 +238,19 @@ impl ControlOptions {
     }
 }
 
+/// The number of a group, by its number or by its name in `/etc/group`.
+fn group(name: &str) -> Result<u32, ControlError> {
+    let known = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let named = known.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        (parts.next() == Some(name)).then(|| parts.nth(1)?.parse().ok())?
+    });
+    name.parse().ok().or(named).ok_or_else(|| ControlError::Option {
+        option: "socket group",
+        reason: format!("there is no group `{name}` in /etc/group; expected its name or number"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,5 +277,10 @@ mod tests {
         check(|o| o.outbound_policy = Some("allow".to_owned()), "REGISTRY_ONLY");
         check(|o| o.access_log_encoding = Some("json".to_owned()), "expected `TEXT` or `JSON`");
         check(|o| o.certificate_ttl = Some(Duration::from_secs(1)), "certificate life");
+        check(|o| o.socket_group = Some(("no such group".to_owned(), Role::Viewer)), "socket group");
+        check(|o| o.api_cert = Some(("a".into(), "b".into())), "no address to serve it");
+        let mut options = ControlOptions::new("/x");
+        options.socket_group = Some(("root".to_owned(), Role::Viewer));
+        assert_eq!(options.resolve().unwrap().socket_group, Some((0, Role::Viewer)));
     }
 }

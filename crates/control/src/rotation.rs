@@ -12,8 +12,10 @@ use ca::{Import, Leaf, Phase};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::audit::Author;
 use crate::authority::{Issuer, StepError};
 use crate::push::{Holding, Proxies};
+use crate::v1::AuditEntry;
 
 /// How long after a start the proxies may take to be back, before who is not there counts as away.
 const BACK: Duration = Duration::from_secs(20);
@@ -70,8 +72,10 @@ impl Rotation {
     ///
     /// # Errors
     /// [`RotateError::Step`].
-    pub async fn start(&self, import: Option<Import>) -> Result<(), RotateError> {
-        let step = self.0.issuer.step(|authority, now| authority.prepare(import, now)).await;
+    pub async fn start(&self, import: Option<Import>, by: &Author) -> Result<(), RotateError> {
+        let action = if import.is_some() { "ca import" } else { "ca rotate" };
+        let entry = AuditEntry::new(by, action, AUTHORITY, "prepared");
+        let step = self.0.issuer.step(entry, |authority, now| authority.prepare(import, now)).await;
         // A step that could not be told to the proxies was taken.
         self.0.stepped.notify_one();
         step?;
@@ -83,8 +87,9 @@ impl Rotation {
     ///
     /// # Errors
     /// [`RotateError::Step`].
-    pub async fn cancel(&self) -> Result<(), RotateError> {
-        let step = self.0.issuer.step(|authority, _| authority.cancel()).await;
+    pub async fn cancel(&self, by: &Author) -> Result<(), RotateError> {
+        let entry = AuditEntry::new(by, "ca rotate", AUTHORITY, "cancelled");
+        let step = self.0.issuer.step(entry, |authority, _| authority.cancel()).await;
         self.0.stepped.notify_one();
         step?;
         tracing::info!("the rotation of the root is cancelled");
@@ -95,7 +100,7 @@ impl Rotation {
     ///
     /// # Errors
     /// [`RotateError`].
-    pub async fn hasten(&self, force: bool) -> Result<(), RotateError> {
+    pub async fn hasten(&self, force: bool, by: &Author) -> Result<(), RotateError> {
         let phase = self.0.issuer.authority().phase();
         let late = self.locked_out(phase);
         let since = self.0.started.elapsed();
@@ -108,8 +113,8 @@ impl Rotation {
             }
         }
         let step = match phase {
-            Phase::Prepared => self.activate().await,
-            Phase::Idle | Phase::Retiring => self.finish().await,
+            Phase::Prepared => self.activate(by, force).await,
+            Phase::Idle | Phase::Retiring => self.finish(by, force).await,
         };
         self.0.stepped.notify_one();
         Ok(step?)
@@ -168,30 +173,32 @@ impl Rotation {
     }
 
     async fn look(&self) -> Result<(), RotateError> {
-        let issuer = &self.0.issuer;
+        let (issuer, itself) = (&self.0.issuer, Author::new("control plane", ""));
         issuer.publish().await?;
         let is_known = self.0.started.elapsed() >= BACK;
         match issuer.authority().phase() {
             Phase::Idle => {
                 issuer.forget_leaves().await.map_err(StepError::from)?;
-                self.renew_root(issuer.now()).await?;
+                self.renew_root(issuer.now(), &itself).await?;
             }
-            Phase::Prepared if is_known && self.waiting().without_roots.is_empty() => self.activate().await?,
-            Phase::Retiring if is_known && self.waiting().is_over() => self.finish().await?,
+            Phase::Prepared if is_known && self.waiting().without_roots.is_empty() => {
+                self.activate(&itself, false).await?
+            }
+            Phase::Retiring if is_known && self.waiting().is_over() => self.finish(&itself, false).await?,
             Phase::Prepared | Phase::Retiring => {}
         }
         Ok(())
     }
 
     /// A root of our own is exchanged in the last fifth of its life; an operator's is the operator's to exchange.
-    async fn renew_root(&self, now: SystemTime) -> Result<(), RotateError> {
+    async fn renew_root(&self, now: SystemTime, by: &Author) -> Result<(), RotateError> {
         let authority = self.0.issuer.authority();
         if !authority.is_due_for_rotation(now) {
             return Ok(());
         }
         if authority.is_self_signed() {
             tracing::info!("the last fifth of the root's life has begun: it is exchanged");
-            return self.start(None).await;
+            return self.start(None, by).await;
         }
         let end = crate::timestamp(authority.not_after());
         tracing::warn!(
@@ -201,17 +208,28 @@ impl Rotation {
         Ok(())
     }
 
-    async fn activate(&self) -> Result<(), StepError> {
-        self.0.issuer.step(ca::Authority::activate).await?;
+    async fn activate(&self, by: &Author, force: bool) -> Result<(), StepError> {
+        self.0
+            .issuer
+            .step(AuditEntry::new(by, "ca rotate", subject(force), "activated"), ca::Authority::activate)
+            .await?;
         tracing::info!("the new root is in use: proxies renew their certificates");
         Ok(())
     }
 
-    async fn finish(&self) -> Result<(), StepError> {
-        self.0.issuer.step(|authority, _| authority.finish()).await?;
+    async fn finish(&self, by: &Author, force: bool) -> Result<(), StepError> {
+        let entry = AuditEntry::new(by, "ca rotate", subject(force), "finished");
+        self.0.issuer.step(entry, |authority, _| authority.finish()).await?;
         tracing::info!("the rotation of the root is over: the old one is not trusted any more");
         Ok(())
     }
+}
+
+/// What the audit log says is changed.
+const AUTHORITY: &str = "certificate authority";
+
+fn subject(force: bool) -> String {
+    if force { format!("{AUTHORITY}, by force") } else { AUTHORITY.to_owned() }
 }
 
 impl Waiting {

@@ -23,14 +23,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
 use translate::{Change, KeySets, MeshSettings, MeshTrust, World};
 
+use crate::audit::Author;
 use crate::registry::Registered;
-use crate::v1::Applied;
+use crate::v1::{Applied, AuditEntry};
 
 pub use error::StoreError;
 
-use disk::{Changes, Table};
-pub(crate) use disk::{Disk, replace_file};
-pub(crate) use row::{LeafRow, TokenRow, from_millis, millis};
+pub(crate) use disk::{Changes, Disk, Table, replace_file};
+pub(crate) use row::{LeafRow, TokenRow, TokenState, UserRow, UserTokenRow, from_millis, millis};
 
 /// Everything at one version.
 #[derive(Debug)]
@@ -102,6 +102,8 @@ pub(crate) struct Set {
     pub dry_run: bool,
     /// Refuse on warnings too.
     pub strict: bool,
+    /// Who applies it.
+    pub by: Author,
 }
 
 /// What a set did.
@@ -148,14 +150,21 @@ enum Command {
     Delete {
         keys: Vec<ResourceKey>,
         dry_run: bool,
+        by: Author,
         reply: Reply<Result<Done, ChangeError>>,
     },
     Batch(Batch),
     Workloads(Vec<WorkloadChange>, Reply<Result<u64, StoreError>>),
     KeySets(KeySets, Reply<Result<(), StoreError>>),
-    /// Rows that are in no version.
-    Rows(Changes, Reply<Result<(), StoreError>>),
+    /// Rows that are in no version, and what the audit log says of them.
+    Keep {
+        rows: Changes,
+        entries: Vec<AuditEntry>,
+        reply: Reply<Result<(), StoreError>>,
+    },
     Trust(Arc<MeshTrust>, Reply<Result<u64, StoreError>>),
+    Note(Box<AuditEntry>, Reply<()>),
+    AuditHead(Reply<String>),
     Stop(Reply<()>),
 }
 
@@ -181,6 +190,10 @@ pub(crate) struct Kept {
     pub workloads: Vec<Arc<Registered>>,
     /// Join tokens.
     pub tokens: Vec<TokenRow>,
+    /// Users.
+    pub users: Vec<UserRow>,
+    /// Users' tokens.
+    pub user_tokens: Vec<UserTokenRow>,
     /// Certificates that were issued.
     pub leaves: Vec<LeafRow>,
     /// Every version from the first of this run on.
@@ -225,8 +238,8 @@ impl Store {
     }
 
     /// Deletes a set: all of it or nothing. What is not there is said, and no fault.
-    pub async fn delete(&self, keys: Vec<ResourceKey>, dry_run: bool) -> Result<Done, ChangeError> {
-        let done = self.ask(|reply| Command::Delete { keys, dry_run, reply }).await;
+    pub async fn delete(&self, keys: Vec<ResourceKey>, dry_run: bool, by: Author) -> Result<Done, ChangeError> {
+        let done = self.ask(|reply| Command::Delete { keys, dry_run, by, reply }).await;
         done.unwrap_or(Err(StoreError::Stopped.into()))
     }
 
@@ -246,21 +259,19 @@ impl Store {
         self.workloads(Vec::new()).await
     }
 
-    /// Keeps and forgets join tokens. The change is asked for when this is called, and is durable when it completes.
-    pub fn tokens(
+    /// Writes rows that are not of the mesh (users, tokens), with what the audit log says of it. The change is asked for
+    /// when this is called, and is durable when it completes.
+    pub fn keep(
         &self,
-        put: Vec<TokenRow>,
-        remove: Vec<String>,
+        rows: Changes,
+        entries: Vec<AuditEntry>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
-        let mut rows = Changes::default();
-        for token in put {
-            rows.put(Table::Tokens, token.id.clone(), serde_json::to_vec(&token).unwrap_or_default());
-        }
-        remove.into_iter().for_each(|id| rows.remove(Table::Tokens, id));
-        self.rows(rows)
+        let done = self.ask(|reply| Command::Keep { rows, entries, reply });
+        async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
     }
 
-    /// Keeps and forgets certificates that were issued, in the same way.
+    /// Keeps and forgets certificates that were issued, in the same way. They are no changes by anybody: the audit log
+    /// says nothing of them.
     pub fn leaves(
         &self,
         put: Vec<LeafRow>,
@@ -271,12 +282,18 @@ impl Store {
             rows.put(Table::Leaves, leaf.serial.clone(), serde_json::to_vec(&leaf).unwrap_or_default());
         }
         remove.into_iter().for_each(|serial| rows.remove(Table::Leaves, serial));
-        self.rows(rows)
+        self.keep(rows, Vec::new())
     }
 
-    fn rows(&self, rows: Changes) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
-        let done = self.ask(|reply| Command::Rows(rows, reply));
-        async move { done.await.unwrap_or(Err(StoreError::Stopped)) }
+    /// Writes into the audit log what changed nothing.
+    pub async fn note(&self, entry: AuditEntry) {
+        // A store that has stopped has no callers any more.
+        let _ = self.ask(|reply| Command::Note(Box::new(entry), reply)).await;
+    }
+
+    /// The end of the audit log, as it was written last.
+    pub async fn audit_head(&self) -> Result<String, StoreError> {
+        self.ask(Command::AuditHead).await.map_err(|_| StoreError::Stopped)
     }
 
     /// Other key sets were fetched.

@@ -1,4 +1,4 @@
-//! The documents of the HTTP/JSON API on the Unix socket, for both of its sides. Paths and what they take and give:
+//! The documents of the HTTP/JSON API, for both of its sides. Paths and what they take and give:
 //!
 //! | call | takes | gives |
 //! |---|---|---|
@@ -16,19 +16,33 @@
 //! | `POST /v1/bootstrap` | [`BootstrapRequest`] | [`Bootstrap`] |
 //! | `POST /v1/start` | [`StartRequest`] | [`Start`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`Bootstrap`] |
+//! | `GET /v1/tokens` | | [`JoinTokenList`] |
+//! | `DELETE /v1/tokens/{id}` | | [`Removed`] |
 //! | `GET /v1/trust-bundle` | | [`TrustBundle`] |
+//! | `GET /v1/whoami` | | [`Whoami`] |
+//! | `GET /v1/users` | | [`UserList`] |
+//! | `POST /v1/users/{name}` (a new one), `PUT /v1/users/{name}` | [`UserRequest`] | [`UserView`] |
+//! | `DELETE /v1/users/{name}` | | [`Removed`] |
+//! | `POST /v1/users/{name}/tokens` | [`UserTokenRequest`] | [`IssuedToken`] |
+//! | `GET /v1/user-tokens` | | [`UserTokenList`] |
+//! | `DELETE /v1/user-tokens/{id}` | | [`Removed`] |
+//! | `GET /v1/audit` | [`AuditQuery`] | [`AuditPage`] |
+//! | `GET /v1/audit/verdict` | | [`AuditVerdict`] |
 //! | `GET /v1/ca` | | [`CaStatus`] |
 //! | `POST /v1/ca/rotation` | [`RotationRequest`] | [`CaStatus`] |
 //! | `POST /v1/ca/import` | [`CaFiles`] | [`CaStatus`] |
 //! | `GET /v1/ca/export?with_key=bool` | | [`CaFiles`] |
 //!
+//! A caller that is not known gets 401, one that lacks a right 403, one that failed too often 429, each with a [`Failure`].
 //! Everything else, and every fault, gives a [`Failure`]. Times are RFC 3339 in UTC.
 
 mod access;
+mod audit;
 mod authority;
 mod explain;
 mod plan;
 mod start;
+mod users;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,18 +54,30 @@ pub use access::{
     AccessAnswer, AccessAnswers, AccessDestination, AccessEdge, AccessField, AccessGraph, AccessMiss, AccessQuestion,
     AccessRequest, AccessRule, AccessSource, AccessTry,
 };
+pub use audit::{AuditEntry, AuditPage, AuditQuery, AuditVerdict};
 pub use authority::{CaFiles, CaStatus, ExportQuery, OldLeaf, RotationRequest, RotationStep, WaitedFor};
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
 pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use start::{Start, StartRequest};
+pub use users::{
+    IssuedToken, JoinTokenList, JoinTokenView, Removed, Role, UserList, UserRequest, UserTokenList, UserTokenRequest,
+    UserTokenView, UserView, Whoami,
+};
 
 /// A file as the user named it, and its text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// Its name, for problems and origins.
     pub file: String,
     /// YAML or JSON, any number of documents.
     pub text: String,
+}
+
+/// There may be Secrets in the text.
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Document({}, {} bytes)", self.file, self.text.len())
+    }
 }
 
 /// Apply a set: all of it or nothing.
@@ -390,7 +416,7 @@ pub struct TokenRequest {
     pub namespace: String,
     /// Its service account.
     pub service_account: String,
-    /// How long the token is good, in seconds. Default one hour; at most seven days.
+    /// How long the token is good, in seconds. Default one hour; at most one day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_s: Option<u64>,
 }

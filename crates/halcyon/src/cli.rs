@@ -1,5 +1,6 @@
 //! What can be typed. What it does is in `commands`.
 
+mod access;
 mod authz;
 mod ca;
 mod traffic;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
+pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokensCommand};
 pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
 pub use ca::{CaCommand, RotateArgs};
 pub use traffic::TrafficArgs;
@@ -36,6 +38,8 @@ pub struct Place {
     /// ~/.local/share/halcyon).
     #[arg(long, global = true, env = "HALCYON_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// What to do.
@@ -79,6 +83,11 @@ pub enum Command {
     /// Tokens by which workloads of other machines join.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Users of the control plane's API, what they may do, and their tokens.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Who changed what, and who was refused.
+    Audit(AuditArgs),
     /// Completion for a shell, to be sourced.
     Completion {
         /// The shell.
@@ -135,6 +144,8 @@ pub struct ControlArgs {
     /// The life of workloads' certificates, such as `24h`.
     #[arg(long, default_value = "24h", value_parser = duration)]
     pub certificate_ttl: std::time::Duration,
+    #[command(flatten)]
+    pub doors: ApiArgs,
     /// Blocks of addresses from which no keys of tokens are fetched, such as `10.0.0.0/8,127.0.0.0/8`, whatever a
     /// RequestAuthentication says. Without it none is blocked, as in Istio.
     #[arg(long, value_name = "BLOCK", value_delimiter = ',')]
@@ -222,12 +233,10 @@ pub struct RunArgs {
 /// How a workload of another machine joins.
 #[derive(Debug, Clone, Args)]
 pub struct Join {
-    /// The control plane of another machine, `host:15012`; needs --token-file and --trust-bundle.
-    #[arg(long, value_name = "HOST:PORT", requires_all = ["token_file", "trust_bundle"])]
+    /// The control plane of another machine, `host:15012`; needs --trust-bundle, and --token-file with a token that
+    /// `halcyon token create` printed there.
+    #[arg(long, value_name = "HOST:PORT", requires = "trust_bundle")]
     pub control: Option<String>,
-    /// A file with the token that `halcyon token create` printed there.
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
     /// A file with the roots that the control plane's certificate is checked against.
     #[arg(long, value_name = "FILE")]
     pub trust_bundle: Option<PathBuf>,
@@ -586,20 +595,37 @@ pub enum Part {
     Secrets,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Make a token that lets one workload join from another machine, once.
-    Create {
-        /// The namespace.
-        #[arg(long, short, default_value = "default")]
-        namespace: String,
-        /// The service account that its identity is made of.
-        #[arg(long, default_value = "default")]
-        service_account: String,
-        /// How long it may be used, such as `1h`.
-        #[arg(long, default_value = "1h", value_parser = duration)]
-        ttl: std::time::Duration,
-    },
-    /// Print the roots that the control plane's certificate is checked against.
-    TrustBundle,
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn no_two_options_have_one_name() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn users_and_servers() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let cli =
+            parse("halcyon user add otto --role operator -n shop,web --server https://a:1 --token-file t").unwrap();
+        assert_eq!(
+            (cli.place.remote.server.as_deref(), cli.place.remote.token_file),
+            (Some("https://a:1"), Some("t".into()))
+        );
+        let Command::User(UserCommand::Add(args)) = cli.command else { panic!("{:?}", cli.command) };
+        assert_eq!(
+            (args.role, args.namespaces),
+            (control::v1::Role::Operator, vec!["shop".to_owned(), "web".to_owned()])
+        );
+        let cli = parse("halcyon run --control c:15012 --token-file t --trust-bundle r --service s -- p").unwrap();
+        assert_eq!(cli.place.remote.token_file, Some("t".into()));
+        assert!(parse("halcyon user add otto --role king").unwrap_err().to_string().contains("expected `viewer`"));
+        assert!(parse("halcyon control --api-cert a --api-key b").is_err(), "without an address");
+        assert!(
+            matches!(parse("halcyon audit verify").unwrap().command, Command::Audit(args) if args.command.is_some())
+        );
+    }
 }

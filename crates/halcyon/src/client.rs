@@ -1,20 +1,27 @@
-//! The control plane's API, called over its Unix socket.
+//! The control plane's API, called over its Unix socket, or over TLS from another machine.
+
+mod server;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use server::Server;
+
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use control::v1::{
-    AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, Bootstrap, BootstrapRequest, CaFiles,
-    CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure, Plan, ProxyConfig, ResourceQuery,
-    Resources, RotationRequest, Start, StartRequest, Status, TokenRequest, TrustBundle, Version,
+    AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, AuditPage, AuditQuery, AuditVerdict,
+    Bootstrap, BootstrapRequest, CaFiles, CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure,
+    IssuedToken, JoinTokenList, Plan, ProxyConfig, Removed, ResourceQuery, Resources, RotationRequest, Start,
+    StartRequest, Status, TokenRequest, TrustBundle, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView,
+    Version, Whoami,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 /// An answer must come within this; a large set takes its time to be checked and stored.
@@ -22,7 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client of one control plane.
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
+}
+
+/// How it is reached.
+enum Way {
+    Socket(PathBuf),
+    Tls(Box<Server>),
 }
 
 /// What became of a set that was to be applied.
@@ -36,7 +49,12 @@ pub enum Verdict {
 impl Client {
     /// A client of the control plane that listens there.
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self { way: Way::Socket(socket) }
+    }
+
+    /// A client of the control plane of another machine.
+    pub fn over_tls(server: Server) -> Self {
+        Self { way: Way::Tls(Box::new(server)) }
     }
 
     /// The control plane's version.
@@ -141,6 +159,70 @@ impl Client {
         self.call(Method::POST, "/v1/tokens", Some(request)).await
     }
 
+    /// Join tokens, without their secrets.
+    pub async fn join_tokens(&self) -> Result<JoinTokenList> {
+        self.call(Method::GET, "/v1/tokens", None::<&()>).await
+    }
+
+    /// Takes a join token back.
+    pub async fn revoke_join_token(&self, id: &str) -> Result<Removed> {
+        self.call(Method::DELETE, &format!("/v1/tokens/{}", escape(id)), None::<&()>).await
+    }
+
+    /// Who this is to the control plane.
+    pub async fn whoami(&self) -> Result<Whoami> {
+        self.call(Method::GET, "/v1/whoami", None::<&()>).await
+    }
+
+    /// Every user.
+    pub async fn users(&self) -> Result<UserList> {
+        self.call(Method::GET, "/v1/users", None::<&()>).await
+    }
+
+    /// Makes a user.
+    pub async fn add_user(&self, name: &str, says: &UserRequest) -> Result<UserView> {
+        self.call(Method::POST, &format!("/v1/users/{}", escape(name)), Some(says)).await
+    }
+
+    /// Makes a user another.
+    pub async fn set_user(&self, name: &str, says: &UserRequest) -> Result<UserView> {
+        self.call(Method::PUT, &format!("/v1/users/{}", escape(name)), Some(says)).await
+    }
+
+    /// Removes a user.
+    pub async fn remove_user(&self, name: &str) -> Result<Removed> {
+        self.call(Method::DELETE, &format!("/v1/users/{}", escape(name)), None::<&()>).await
+    }
+
+    /// Makes a token for a user.
+    pub async fn user_token(&self, name: &str, request: &UserTokenRequest) -> Result<IssuedToken> {
+        self.call(Method::POST, &format!("/v1/users/{}/tokens", escape(name)), Some(request)).await
+    }
+
+    /// Users' tokens, without their secrets.
+    pub async fn user_tokens(&self) -> Result<UserTokenList> {
+        self.call(Method::GET, "/v1/user-tokens", None::<&()>).await
+    }
+
+    /// Takes a user's token back.
+    pub async fn revoke_user_token(&self, id: &str) -> Result<Removed> {
+        self.call(Method::DELETE, &format!("/v1/user-tokens/{}", escape(id)), None::<&()>).await
+    }
+
+    /// Entries of the audit log.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage> {
+        let limit = query.limit.map(|limit| limit.to_string()).unwrap_or_default();
+        let pairs = [("since", &query.since), ("who", &query.who), ("what", &query.what), ("limit", &limit)];
+        let said = pairs.iter().filter(|(_, value)| !value.is_empty());
+        let query: Vec<String> = said.map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        self.call(Method::GET, &format!("/v1/audit?{}", query.join("&")), None::<&()>).await
+    }
+
+    /// Is the audit log as it was written?
+    pub async fn audit_verdict(&self) -> Result<AuditVerdict> {
+        self.call(Method::GET, "/v1/audit/verdict", None::<&()>).await
+    }
+
     /// The roots of the mesh.
     pub async fn trust_bundle(&self) -> Result<TrustBundle> {
         self.call(Method::GET, "/v1/trust-bundle", None::<&()>).await
@@ -180,22 +262,34 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<(u16, Bytes)> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| unreachable(&self.socket, &error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
         let json = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(json)))?;
-        let response = sender.send_request(request).await.context("the control plane hung up")?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.context("the control plane hung up")?.to_bytes();
-        connection.abort();
-        Ok((status, body))
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        match &self.way {
+            Way::Socket(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(socket, &error))?;
+                let request = request.header("host", "localhost");
+                exchange(stream, request.body(Full::new(Bytes::from(json)))?).await
+            }
+            Way::Tls(server) => {
+                let stream = server.connect().await?;
+                let request = server.sign(request);
+                exchange(stream, request.body(Full::new(Bytes::from(json)))?).await
+            }
+        }
     }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<(u16, Bytes)> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await.context("the control plane hung up")?;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.context("the control plane hung up")?.to_bytes();
+    connection.abort();
+    Ok((status, body))
 }
 
 fn unreachable(socket: &std::path::Path, error: &std::io::Error) -> anyhow::Error {

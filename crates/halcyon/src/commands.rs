@@ -2,6 +2,7 @@
 
 mod analyze;
 mod apply;
+mod audit;
 mod authz;
 mod ca;
 mod control;
@@ -16,6 +17,7 @@ mod proxy_config;
 mod run;
 mod status;
 mod token;
+mod user;
 mod validate;
 
 use std::future::Future;
@@ -25,7 +27,7 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Place};
-use crate::client::Client;
+use crate::client::{Client, Server};
 use crate::{demo, paths};
 
 /// Does what was typed.
@@ -49,6 +51,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::ProxyConfig(args) => wait(proxy_config::run(client(place)?, args)),
         Command::Ca(command) => wait(ca::run(client(place)?, command)),
         Command::Token(args) => wait(token::run(client(place)?, args)),
+        Command::User(args) => wait(user::run(place, args)),
+        Command::Audit(args) => wait(audit::run(place, args)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "halcyon", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -56,8 +60,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// A client of the control plane whose data is there.
+/// A client of the control plane that is named, or else of the one whose data is there.
 pub fn client(place: &Place) -> Result<Client> {
+    if let Some(server) = &place.remote.server {
+        return Ok(Client::over_tls(Server::new(server, place)?));
+    }
     Ok(Client::new(paths::control_socket(&paths::data_dir(place.data_dir.as_deref())?)))
 }
 

@@ -161,6 +161,8 @@ impl fmt::Debug for Bytes {
 }
 
 impl Decode for Bytes {
+    const PRIVATE: bool = true;
+
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
         let Value::String(text) = &node.value else {
             report.error(format!("{} stands here", node.shape())).expected("bytes in base64");
@@ -190,6 +192,8 @@ impl Decode for Bytes {
 pub(crate) struct PrivateText(pub String);
 
 impl Decode for PrivateText {
+    const PRIVATE: bool = true;
+
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
         match &node.value {
             Value::String(s) => Some(Self(s.clone())),

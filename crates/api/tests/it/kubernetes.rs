@@ -116,6 +116,8 @@ fn secrets() {
         ),
         ("data: {a: '%hush%'}", "4 error: data.a: the value is not base64"),
         ("stringData: {a: 12345}", "4 error: stringData.a: a number stands here"),
+        ("data: hush-hush", "4 error: data: text stands here"),
+        ("stringData: 12345", "4 error: stringData: a number stands here"),
         ("dta: {}", "4 error: dta: the field `dta` is not known"),
     ] {
         let text = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: cert}}\n{text}\n");

@@ -1,12 +1,14 @@
 //! The certificate authority: how it is, and its exchange.
 
+use axum::Extension;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Json, Query, State};
 use ca::{CaState, Import, Phase};
 use http::StatusCode;
 
-use super::{Answer, Parts, Refused, Shared, body, failure, query, status};
+use super::{Answer, Parts, Refused, Shared, body, failure, gate, query, status};
 use crate::authority::StepError;
+use crate::callers::{Caller, Right};
 use crate::rotation::{RotateError, Waiting};
 use crate::v1::{CaFiles, CaStatus, ExportQuery, OldLeaf, RotationRequest, RotationStep, WaitedFor};
 
@@ -16,34 +18,48 @@ pub async fn status(State(parts): Shared) -> Json<CaStatus> {
 
 pub async fn rotate(
     State(parts): Shared,
+    Extension(caller): Extension<Caller>,
     request: Result<Json<RotationRequest>, JsonRejection>,
 ) -> Answer<Json<CaStatus>> {
     let RotationRequest { step, force } = body(request)?;
     match step {
-        RotationStep::Start => parts.rotation.start(None).await?,
-        RotationStep::Finish => parts.rotation.hasten(force).await?,
-        RotationStep::Cancel => parts.rotation.cancel().await?,
+        RotationStep::Start => parts.rotation.start(None, &caller.by).await?,
+        RotationStep::Finish => parts.rotation.hasten(force, &caller.by).await?,
+        RotationStep::Cancel => parts.rotation.cancel(&caller.by).await?,
     }
     Ok(Json(view(&parts)))
 }
 
-pub async fn import(State(parts): Shared, files: Result<Json<CaFiles>, JsonRejection>) -> Answer<Json<CaStatus>> {
+pub async fn import(
+    State(parts): Shared,
+    Extension(caller): Extension<Caller>,
+    files: Result<Json<CaFiles>, JsonRejection>,
+) -> Answer<Json<CaStatus>> {
     let CaFiles { ca_cert, ca_key, root_cert, cert_chain } = body(files)?;
     let state = CaState { root_cert, ca_cert, ca_key, cert_chain, next: None, retiring: None };
     let import = Import::check(&state, parts.clock.now()).map_err(|error| {
         failure(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), "nothing was changed; correct the files")
     })?;
-    parts.rotation.start(Some(import)).await?;
+    parts.rotation.start(Some(import), &caller.by).await?;
     Ok(Json(view(&parts)))
 }
 
-pub async fn export(State(parts): Shared, asked: Result<Query<ExportQuery>, QueryRejection>) -> Answer<Json<CaFiles>> {
+pub async fn export(
+    State(parts): Shared,
+    Extension(caller): Extension<Caller>,
+    asked: Result<Query<ExportQuery>, QueryRejection>,
+) -> Answer<Json<CaFiles>> {
     let ExportQuery { with_key } = query(asked)?;
-    let state = parts.issuer.authority().state();
-    if with_key {
-        tracing::warn!("the authority's key is exported");
-    }
-    let ca_key = if with_key { state.ca_key } else { String::new() };
+    let (state, ca_key) = if with_key {
+        if let Err(denied) = caller.needs(Right::Administer) {
+            return Err(gate::deny(&parts, &caller, "ca export", "the key of the certificate authority", denied).await);
+        }
+        let state = parts.issuer.export(&caller.by).await?;
+        let key = state.ca_key.clone();
+        (state, key)
+    } else {
+        (parts.issuer.authority().state(), String::new())
+    };
     Ok(Json(CaFiles { ca_cert: state.ca_cert, ca_key, root_cert: state.root_cert, cert_chain: state.cert_chain }))
 }
 

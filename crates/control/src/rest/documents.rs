@@ -1,38 +1,82 @@
 //! Apply, delete and show resources.
 
 use api::{Kind, Problem, ResourceKey};
+use axum::Extension;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Json, Query, State};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{Answer, Parts, Refused, Shared, body, failure, query};
-use crate::patches;
+use super::{Answer, Parts, Refused, Shared, body, failure, gate, query};
+use crate::callers::{Caller, Right};
 use crate::store::{ChangeError, Done, Set, Stored};
 use crate::v1::{
     ApplyRequest, ApplyResponse, DeleteRequest, Document, Failure, Problems, ResourceQuery, ResourceView, Resources,
 };
+use crate::{patches, redact};
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-pub async fn apply(State(parts): Shared, request: Body<ApplyRequest>) -> Answer<Json<ApplyResponse>> {
-    apply_set(&parts, body(request)?).await.map(done)
+type Me = Extension<Caller>;
+
+pub async fn apply(
+    State(parts): Shared,
+    Extension(caller): Me,
+    request: Body<ApplyRequest>,
+) -> Answer<Json<ApplyResponse>> {
+    apply_set(&parts, &caller, body(request)?).await.map(done)
 }
 
 /// Reads a set and gives it to the store.
-pub async fn apply_set(parts: &Parts, request: ApplyRequest) -> Answer<Done> {
+pub async fn apply_set(parts: &Parts, caller: &Caller, request: ApplyRequest) -> Answer<Done> {
     let ApplyRequest { documents, namespace, dry_run, strict } = request;
+    if !dry_run {
+        needs_to_change(parts, caller, "apply", &documents).await?;
+    }
     let (resources, problems) = parse(documents, namespace).await?;
+    let keys: Vec<ResourceKey> = resources.iter().map(|resource| resource.key()).collect();
+    needs(parts, caller, "apply", &keys, dry_run).await?;
     if problems.iter().any(Problem::is_error) || strict && !problems.is_empty() {
         return Err(refused(problems));
     }
-    let set = Set { resources, warnings: problems, dry_run, strict };
+    let set = Set { resources, warnings: problems, dry_run, strict, by: caller.by.clone() };
     parts.store.apply(set).await.map_err(Refused::from)
 }
 
-pub async fn delete(State(parts): Shared, request: Body<DeleteRequest>) -> Answer<Json<ApplyResponse>> {
+/// A dry run only reads; but whether a Secret is as one says is for those to know who may write it.
+async fn needs(parts: &Parts, caller: &Caller, action: &str, keys: &[ResourceKey], dry_run: bool) -> Answer<()> {
+    if !dry_run {
+        return needs_to_write(parts, caller, action, keys).await;
+    }
+    let secrets: Vec<ResourceKey> = keys.iter().filter(|key| key.kind == Kind::Secret).cloned().collect();
+    if secrets.is_empty() { Ok(()) } else { needs_to_write(parts, caller, action, &secrets).await }
+}
+
+/// Who may change nothing at all is not read; the audit log has the names of the files then.
+async fn needs_to_change(parts: &Parts, caller: &Caller, action: &str, documents: &[Document]) -> Answer<()> {
+    let Err(denied) = caller.needs(Right::Write) else { return Ok(()) };
+    let name = |document: &Document| document.file.chars().filter(|c| !c.is_control()).take(100).collect::<String>();
+    let files: Vec<String> = documents.iter().take(20).map(name).collect();
+    Err(gate::deny(parts, caller, action, &files.join(", "), denied).await)
+}
+
+async fn needs_to_write(parts: &Parts, caller: &Caller, action: &str, keys: &[ResourceKey]) -> Answer<()> {
+    let allowed = caller.needs(Right::Write).and_then(|()| caller.needs_to_write(keys));
+    let Err(denied) = allowed else { return Ok(()) };
+    let what: Vec<String> = keys.iter().take(20).map(ToString::to_string).collect();
+    Err(gate::deny(parts, caller, action, &what.join(", "), denied).await)
+}
+
+pub async fn delete(
+    State(parts): Shared,
+    Extension(caller): Me,
+    request: Body<DeleteRequest>,
+) -> Answer<Json<ApplyResponse>> {
     let DeleteRequest { documents, namespace, dry_run } = body(request)?;
+    if !dry_run {
+        needs_to_change(&parts, &caller, "delete", &documents).await?;
+    }
     let (resources, mut problems) = parse(documents, namespace).await?;
     // What does not hold any more can still be deleted, as long as its name can be read.
     let mut keys: Vec<ResourceKey> = resources.iter().map(|resource| resource.key()).collect();
@@ -41,11 +85,16 @@ pub async fn delete(State(parts): Shared, request: Body<DeleteRequest>) -> Answe
     if !problems.is_empty() {
         return Err(refused(problems));
     }
-    parts.store.delete(keys, dry_run).await.map(done).map_err(Refused::from)
+    needs(&parts, &caller, "delete", &keys, dry_run).await?;
+    parts.store.delete(keys, dry_run, caller.by).await.map(done).map_err(Refused::from)
 }
 
 /// By kind and name; without a name every resource of the kind. Without a kind nothing: a slip must not empty the mesh.
-pub async fn delete_named(State(parts): Shared, asked: Asked<ResourceQuery>) -> Answer<Json<ApplyResponse>> {
+pub async fn delete_named(
+    State(parts): Shared,
+    Extension(caller): Me,
+    asked: Asked<ResourceQuery>,
+) -> Answer<Json<ApplyResponse>> {
     let asked = query(asked)?;
     let Some(kind) = kind(&asked)? else {
         return Err(failure(
@@ -54,13 +103,14 @@ pub async fn delete_named(State(parts): Shared, asked: Asked<ResourceQuery>) -> 
             "name their kind, and one of them unless all of the kind are meant",
         ));
     };
-    let keys = if asked.name.is_empty() || asked.all_namespaces {
+    let keys: Vec<ResourceKey> = if asked.name.is_empty() || asked.all_namespaces {
         parts.store.now().resources.keys().filter(|key| fits(key, Some(kind), &asked)).cloned().collect()
     } else {
         let namespace = kind.is_namespaced().then(|| namespace(&asked).to_owned());
         vec![ResourceKey { kind, namespace, name: asked.name }]
     };
-    parts.store.delete(keys, false).await.map(done).map_err(Refused::from)
+    needs_to_write(&parts, &caller, "delete", &keys).await?;
+    parts.store.delete(keys, false, caller.by).await.map(done).map_err(Refused::from)
 }
 
 pub async fn list(State(parts): Shared, asked: Asked<ResourceQuery>) -> Answer<Json<Resources>> {
@@ -162,9 +212,7 @@ fn view(key: &ResourceKey, stored: &Stored) -> ResourceView {
         metadata.insert("creationTimestamp".to_owned(), created.clone().into());
         metadata.insert("generation".to_owned(), stored.generation.into());
     }
-    if key.kind == Kind::Secret {
-        redact(&mut document);
-    }
+    redact::document(key.kind, &mut document);
     ResourceView {
         key: key.clone(),
         origin: stored.resource.origin.clone(),
@@ -172,36 +220,5 @@ fn view(key: &ResourceKey, stored: &Stored) -> ResourceView {
         created,
         generation: stored.generation,
         document,
-    }
-}
-
-/// Takes the data out of a Secret, its copy in kubectl's annotation too. The names of its parts stay.
-fn redact(document: &mut Value) {
-    for part in ["data", "stringData"] {
-        for (_, value) in document.get_mut(part).and_then(Value::as_object_mut).into_iter().flatten() {
-            let length = value.as_str().map_or(0, str::len);
-            *value = format!("(redacted, {length} characters)").into();
-        }
-    }
-    let annotations = document.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
-    if let Some(annotations) = annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_redacted() {
-        let mut document = serde_json::json!({
-            "metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "c2VjcmV0", "a": "b"}},
-            "data": {"tls.key": "c2VjcmV0"}, "stringData": {"x": "secret"},
-        });
-        redact(&mut document);
-        let text = document.to_string();
-        assert!(!text.contains("c2VjcmV0") && !text.contains(r#""secret""#), "{text}");
-        assert!(text.contains("tls.key") && text.contains(r#""a":"b""#), "{text}");
     }
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, State};
 use http::StatusCode;
 use translate::World;
-use translate::explain::caller;
+use translate::explain::caller as caller_of;
 
 use super::documents::{apply_set, stopping};
 use super::{Answer, Shared, body, failure};
+use crate::callers::Caller;
 use crate::explain::{answer, question};
 use crate::patches::Patcher;
 use crate::push::Proxies;
@@ -23,7 +25,7 @@ pub async fn explain(State(parts): Shared, request: Body<ExplainRequest>) -> Ans
     let asked = body(request)?;
     let now = parts.store.now();
     let connected = parts.proxies.node(&asked.namespace, &asked.from);
-    let Some(node) = connected.or_else(|| caller(&now.world, &asked.namespace, &asked.from)) else {
+    let Some(node) = connected.or_else(|| caller_of(&now.world, &asked.namespace, &asked.from)) else {
         let error = format!("nobody in the namespace `{}` is called `{}`", asked.namespace, asked.from);
         let hint = "expected a proxy of `halcyon status`, a workload, a service, or a gateway";
         return Err(failure(StatusCode::NOT_FOUND, error, hint));
@@ -33,10 +35,14 @@ pub async fn explain(State(parts): Shared, request: Body<ExplainRequest>) -> Ans
     tokio::task::spawn_blocking(explain).await.map(Json).map_err(stopping)
 }
 
-pub async fn plan(State(parts): Shared, request: Body<ApplyRequest>) -> Answer<Json<Plan>> {
+pub async fn plan(
+    State(parts): Shared,
+    Extension(caller): Extension<Caller>,
+    request: Body<ApplyRequest>,
+) -> Answer<Json<Plan>> {
     let asked = ApplyRequest { dry_run: true, ..body(request)? };
     let before = parts.store.now().world.clone();
-    let done = apply_set(&parts, asked).await?;
+    let done = apply_set(&parts, &caller, asked).await?;
     let proxies = parts.proxies.clone();
     let compare = move || {
         let (connected, groups) = groups(&proxies, &before, &done.world);

@@ -3,25 +3,31 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use axum::Extension;
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Json, State};
+use axum::extract::{Json, Path, State};
 use http::StatusCode;
 use translate::Starting;
 
-use super::{Answer, Parts, Refused, Shared, body, failure};
+use super::{Answer, Parts, Peer, Refused, Shared, body, failure};
+use crate::audit::Author;
 use crate::authority::{BOOTSTRAP_TTL, Refusal};
-use crate::v1::{Bootstrap, BootstrapRequest, Start, StartRequest, TokenRequest, TrustBundle};
+use crate::callers::Caller;
+use crate::v1::{Bootstrap, BootstrapRequest, JoinTokenList, Removed, Start, StartRequest, TokenRequest, TrustBundle};
 
 /// The life of a token for another machine, unless asked otherwise, and the longest.
-const TOKEN_TTL: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(7 * 24 * 3600));
+const TOKEN_TTL: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(24 * 3600));
 
 pub async fn bootstrap(
     State(parts): Shared,
+    Extension(caller): Extension<Caller>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Result<Json<BootstrapRequest>, JsonRejection>,
 ) -> Answer<Json<Bootstrap>> {
     let request = body(request)?;
-    let mut made = make(&parts, &request.namespace, &request.service_account, BOOTSTRAP_TTL).await?;
-    if parts.endpoints.tls.ip().is_unspecified() {
+    let mut made = make(&parts, &request.namespace, &request.service_account, BOOTSTRAP_TTL, &caller.by).await?;
+    if !peer.is_remote() && parts.endpoints.tls.ip().is_unspecified() {
         // Whoever came over the Unix socket is on this machine.
         made.xds_address = SocketAddr::from((Ipv4Addr::LOCALHOST, parts.endpoints.tls.port())).to_string();
     }
@@ -48,17 +54,34 @@ pub async fn start(State(parts): Shared, request: Result<Json<StartRequest>, Jso
 
 pub async fn token(
     State(parts): Shared,
+    Extension(caller): Extension<Caller>,
     request: Result<Json<TokenRequest>, JsonRejection>,
 ) -> Answer<Json<Bootstrap>> {
     let request = body(request)?;
     let ttl = request.ttl_s.map_or(TOKEN_TTL.0, Duration::from_secs);
     if ttl.is_zero() || ttl > TOKEN_TTL.1 {
-        let hint = format!("ask for 1 second to {} days", TOKEN_TTL.1.as_secs() / 86400);
+        let hint = format!("ask for 1 second to {} hours", TOKEN_TTL.1.as_secs() / 3600);
         return Err(failure(StatusCode::BAD_REQUEST, format!("a token cannot be good for {ttl:?}"), hint));
     }
-    let made = make(&parts, &request.namespace, &request.service_account, ttl).await?;
+    let made = make(&parts, &request.namespace, &request.service_account, ttl, &caller.by).await?;
     tracing::info!("made a join token for {}", made.identity);
     Ok(Json(made))
+}
+
+pub async fn tokens(State(parts): Shared) -> Json<JoinTokenList> {
+    Json(JoinTokenList { tokens: parts.issuer.join_tokens() })
+}
+
+pub async fn revoke(
+    State(parts): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer<Json<Removed>> {
+    if parts.issuer.revoke(&id, &caller.by).await? {
+        return Ok(Json(Removed { removed: format!("join token {id}") }));
+    }
+    let error = format!("there is no join token `{id}` that could still be used");
+    Err(failure(StatusCode::NOT_FOUND, error, "see `halcyon token list`"))
 }
 
 pub async fn trust_bundle(State(parts): Shared) -> Json<TrustBundle> {
@@ -66,8 +89,8 @@ pub async fn trust_bundle(State(parts): Shared) -> Json<TrustBundle> {
     Json(TrustBundle { trust_domain, pem: parts.issuer.bundle() })
 }
 
-async fn make(parts: &Parts, namespace: &str, service_account: &str, ttl: Duration) -> Answer<Bootstrap> {
-    let (identity, token, expires) = parts.issuer.token(namespace, service_account, ttl).await?;
+async fn make(parts: &Parts, namespace: &str, service_account: &str, ttl: Duration, by: &Author) -> Answer<Bootstrap> {
+    let (identity, token, expires) = parts.issuer.token(namespace, service_account, ttl, by).await?;
     Ok(Bootstrap {
         token,
         expires: crate::timestamp(expires),

@@ -1,4 +1,4 @@
-//! The file: five tables of texts to bytes, written whole or not at all.
+//! The file: tables of texts to bytes, written whole or not at all.
 //!
 //! Knows no resource. Access is for its user only, since Secrets stand in it.
 
@@ -24,10 +24,25 @@ pub enum Table {
     Tokens,
     /// Certificates that were issued, by serial number.
     Leaves,
+    /// Users by name.
+    Users,
+    /// Users' tokens (their hashes) by id.
+    UserTokens,
+    /// Entries of the audit log that may not be in its file yet, by the number of the first.
+    Audit,
 }
 
 impl Table {
-    const ALL: [Self; 5] = [Self::Meta, Self::Resources, Self::Workloads, Self::Tokens, Self::Leaves];
+    const ALL: [Self; 8] = [
+        Self::Meta,
+        Self::Resources,
+        Self::Workloads,
+        Self::Tokens,
+        Self::Leaves,
+        Self::Users,
+        Self::UserTokens,
+        Self::Audit,
+    ];
 
     fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
         TableDefinition::new(match self {
@@ -36,6 +51,9 @@ impl Table {
             Self::Workloads => "workloads",
             Self::Tokens => "tokens",
             Self::Leaves => "leaves",
+            Self::Users => "users",
+            Self::UserTokens => "user_tokens",
+            Self::Audit => "audit",
         })
     }
 }
@@ -53,6 +71,20 @@ impl Changes {
     /// Removes what is there.
     pub fn remove(&mut self, table: Table, key: impl Into<String>) {
         self.0.push((table, key.into(), None));
+    }
+
+    /// What is written to a table.
+    #[cfg(test)]
+    pub fn of(&self, table: Table) -> Vec<(String, Vec<u8>)> {
+        let of = self.0.iter().filter(|(of, ..)| *of == table);
+        of.filter_map(|(_, key, value)| Some((key.clone(), value.clone()?))).collect()
+    }
+
+    /// What is removed from a table.
+    #[cfg(test)]
+    pub fn removed(&self, table: Table) -> Vec<String> {
+        let gone = self.0.iter().filter(|(of, _, value)| *of == table && value.is_none());
+        gone.map(|(_, key, _)| key.clone()).collect()
     }
 
     /// Nothing to write.

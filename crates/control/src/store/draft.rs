@@ -9,7 +9,8 @@ use translate::Edit;
 
 use super::disk::{Changes, Table};
 use super::{Catalog, Holder, Stored, row};
-use crate::v1::{Applied, Outcome};
+use crate::audit::{self, Author};
+use crate::v1::{Applied, AuditEntry, Outcome};
 
 /// All resources as they would be, and the rows to be written for that.
 pub struct Draft {
@@ -105,6 +106,24 @@ impl Draft {
         let now = |key| self.resources.get(key).map(|stored: &Arc<Stored>| stored.resource.clone());
         let resources = self.before.iter().map(|(key, before)| (before.clone(), now(key))).collect();
         Edit { resources, ..Edit::default() }
+    }
+
+    /// What the audit log says of it: an entry for each resource that says something else than before. Of a file that is
+    /// where it comes from.
+    pub fn entries(&self, by: &Author) -> Vec<AuditEntry> {
+        let changed = |outcome| matches!(outcome, Outcome::Created | Outcome::Configured | Outcome::Deleted);
+        let of = |applied: &Applied| {
+            let before = self.before.get(&applied.key).and_then(Option::as_deref);
+            let after = self.resources.get(&applied.key).map(|stored| &*stored.resource);
+            let action = if applied.outcome == Outcome::Deleted { "delete" } else { "apply" };
+            let mut entry = AuditEntry::new(by, action, applied.key.to_string(), applied.outcome);
+            if entry.from.is_empty() {
+                entry.from = applied.origin.file.clone();
+            }
+            entry.diff = audit::diff(before, after);
+            entry
+        };
+        self.results.iter().filter(|applied| changed(applied.outcome)).map(of).collect()
     }
 
     fn is_held_by_a_file(&self, old: &Stored) -> bool {

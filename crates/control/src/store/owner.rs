@@ -20,8 +20,10 @@ use super::row;
 use super::{
     Catalog, ChangeError, Command, Done, Holder, Kept, Set, Start, Step, StoreError, Versioned, WorkloadChange,
 };
+use crate::audit::{self, Author, Journal};
 use crate::patches;
 use crate::registry::Registered;
+use crate::v1::AuditEntry;
 
 const VERSION: &str = "version";
 const VIPS: &str = "vips";
@@ -45,6 +47,7 @@ pub struct Owner {
     file_problems: Vec<Problem>,
     sender: watch::Sender<Arc<Versioned>>,
     steps: UnboundedSender<Step>,
+    journal: Journal,
     metrics: Metrics,
 }
 
@@ -105,15 +108,15 @@ impl Owner {
             }
         }
         let workloads = read_workloads(&mut disk)?;
-        let rows = disk.read(Table::Tokens)?;
-        let tokens = rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok());
+        let folder = disk.path().with_file_name(audit::FOLDER);
+        let journal = Journal::open(&folder, disk.read(Table::Audit)?, audit::head(&meta), start.shard)?;
         let (steps, received) = unbounded_channel();
-        let leaves = disk.read(Table::Leaves)?;
-        let leaves = leaves.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok());
         let kept = Kept {
             workloads: workloads.values().cloned().collect(),
-            tokens: tokens.collect(),
-            leaves: leaves.collect(),
+            tokens: read_rows(&mut disk, Table::Tokens)?,
+            leaves: read_rows(&mut disk, Table::Leaves)?,
+            users: read_rows(&mut disk, Table::Users)?,
+            user_tokens: read_rows(&mut disk, Table::UserTokens)?,
             steps: received,
         };
         let metrics = Metrics::new(start.shard).expect("declared once, alike");
@@ -133,6 +136,7 @@ impl Owner {
             file_problems: Vec::new(),
             sender,
             steps,
+            journal,
             metrics,
         };
         owner.begin(start.has_files)?;
@@ -150,7 +154,8 @@ impl Owner {
             self.publish(built);
             return Ok(());
         }
-        self.commit(draft.changes, built, |owner| owner.resources = draft.resources)
+        let entries = draft.entries(&Author::new("files", ""));
+        self.commit(draft.changes, entries, built, |owner| owner.resources = draft.resources)
     }
 
     /// Takes orders until nobody can give any, or until told to stop.
@@ -158,13 +163,21 @@ impl Owner {
         for order in orders {
             match order {
                 Command::Apply(set, reply) => drop(reply.send(self.apply(set))),
-                Command::Delete { keys, dry_run, reply } => drop(reply.send(self.delete(&keys, dry_run))),
+                Command::Delete { keys, dry_run, by, reply } => drop(reply.send(self.delete(&keys, dry_run, &by))),
                 Command::Batch(batch) => self.take_batch(batch),
                 Command::Workloads(changes, reply) => drop(reply.send(self.change_workloads(changes))),
                 Command::KeySets(sets, reply) => drop(reply.send(self.take_key_sets(sets))),
-                Command::Rows(rows, reply) => drop(reply.send(self.disk.write(&rows))),
                 Command::Trust(trust, reply) => drop(reply.send(self.change_trust(trust))),
+                Command::Keep { rows, entries, reply } => drop(reply.send(self.keep(rows, entries))),
+                Command::Note(entry, reply) => {
+                    self.journal.note(*entry, self.version, self.clock.now());
+                    let _ = reply.send(());
+                }
+                Command::AuditHead(reply) => drop(reply.send(self.journal.head())),
                 Command::Stop(reply) => {
+                    if let Err(error) = self.keep(Changes::default(), Vec::new()) {
+                        tracing::warn!("audit log: its end could not be stored: {error}");
+                    }
                     self.disk.close();
                     // Who asked may be gone already.
                     let _ = reply.send(());
@@ -181,14 +194,14 @@ impl Owner {
         }
         let mut draft = Draft::new(&self.resources, Holder::Api, self.clock.now());
         set.resources.iter().for_each(|resource| draft.apply(resource));
-        self.finish(draft, set.warnings, set.dry_run, set.strict)
+        self.finish(draft, set.warnings, set.dry_run, set.strict, &set.by)
     }
 
-    fn delete(&mut self, keys: &[ResourceKey], dry_run: bool) -> Result<Done, ChangeError> {
+    fn delete(&mut self, keys: &[ResourceKey], dry_run: bool, by: &Author) -> Result<Done, ChangeError> {
         let mut draft = Draft::new(&self.resources, Holder::Api, self.clock.now());
         let mut seen = HashSet::new();
         keys.iter().filter(|key| seen.insert(*key)).for_each(|key| draft.delete(key));
-        self.finish(draft, Vec::new(), dry_run, false)
+        self.finish(draft, Vec::new(), dry_run, false, by)
     }
 
     /// Stores a draft, unless something is wrong with it or it is only a question.
@@ -198,6 +211,7 @@ impl Owner {
         mut warnings: Vec<Problem>,
         dry_run: bool,
         strict: bool,
+        by: &Author,
     ) -> Result<Done, ChangeError> {
         if !draft.problems.is_empty() {
             warnings.extend(draft.problems);
@@ -219,7 +233,8 @@ impl Owner {
         }
         let world = built.world.clone();
         if !dry_run && !draft.changes.is_empty() {
-            self.commit(draft.changes, built, |owner| owner.resources = draft.resources)?;
+            let entries = draft.entries(by);
+            self.commit(draft.changes, entries, built, |owner| owner.resources = draft.resources)?;
         }
         Ok(Done { version: self.version, results: draft.results, problems: warnings, world })
     }
@@ -241,7 +256,9 @@ impl Owner {
         let problems_changed = self.file_problems != batch.problems;
         self.file_problems = batch.problems;
         if !draft.changes.is_empty() {
-            if let Err(error) = self.commit(draft.changes, built, |owner| owner.resources = draft.resources) {
+            let entries = draft.entries(&Author::new("files", ""));
+            let stored = self.commit(draft.changes, entries, built, |owner| owner.resources = draft.resources);
+            if let Err(error) = stored {
                 tracing::error!("files: {error}");
                 self.file_problems.push(Problem::error(format!("the watched directory could not be stored: {error}")));
                 self.publish_again();
@@ -277,15 +294,25 @@ impl Owner {
         }
         if !rows.is_empty() {
             let built = self.build(workloads_edit(&before, &workloads));
-            self.commit(rows, built, |owner| owner.workloads = workloads)?;
+            self.commit(rows, Vec::new(), built, |owner| owner.workloads = workloads)?;
         }
         Ok(self.version)
     }
 
+    fn keep(&mut self, mut rows: Changes, entries: Vec<AuditEntry>) -> Result<(), StoreError> {
+        let staged = self.journal.stage(entries, self.version, self.clock.now(), &mut rows);
+        if !rows.is_empty() {
+            self.disk.write(&rows)?;
+        }
+        self.journal.committed(staged);
+        Ok(())
+    }
+
+    /// What is trusted is the authority's change, which the audit log has already.
     fn change_trust(&mut self, trust: Arc<MeshTrust>) -> Result<u64, StoreError> {
         if self.trust != trust {
             let built = self.build(Edit { trust: Some(trust.clone()), ..Edit::default() });
-            self.commit(Changes::default(), built, |owner| owner.trust = trust)?;
+            self.commit(Changes::default(), Vec::new(), built, |owner| owner.trust = trust)?;
         }
         Ok(self.version)
     }
@@ -300,7 +327,7 @@ impl Owner {
         let mut rows = Changes::default();
         rows.put(Table::Meta, KEY_SETS, serde_json::to_vec(&had).unwrap_or_default());
         let built = self.build(Edit { key_sets: Some(sets.clone()), ..Edit::default() });
-        self.commit(rows, built, |owner| owner.key_sets = sets)
+        self.commit(rows, Vec::new(), built, |owner| owner.key_sets = sets)
     }
 
     /// The version that these resources make, from nothing.
@@ -333,12 +360,20 @@ impl Owner {
     }
 
     /// Durable first, then visible. On an error nothing is different.
-    fn commit(&mut self, mut rows: Changes, built: Built, take: impl FnOnce(&mut Self)) -> Result<(), StoreError> {
+    fn commit(
+        &mut self,
+        mut rows: Changes,
+        entries: Vec<AuditEntry>,
+        built: Built,
+        take: impl FnOnce(&mut Self),
+    ) -> Result<(), StoreError> {
+        let staged = self.journal.stage(entries, self.version + 1, self.clock.now(), &mut rows);
         rows.put(Table::Meta, VERSION, (self.version + 1).to_string().into_bytes());
         if built.world.vips != self.vips {
             rows.put(Table::Meta, VIPS, serde_json::to_vec(&*built.world.vips).unwrap_or_default());
         }
         self.disk.write(&rows).inspect_err(|_| self.metrics.failures.inc())?;
+        self.journal.committed(staged);
         self.metrics.commits.inc();
         self.version += 1;
         self.vips = built.world.vips.clone();
@@ -416,6 +451,12 @@ impl Versioned {
             source_problems: Arc::default(),
         }
     }
+}
+
+/// Users and tokens. What cannot be read is none: it opens no door.
+fn read_rows<T: serde::de::DeserializeOwned>(disk: &mut Disk, table: Table) -> Result<Vec<T>, StoreError> {
+    let rows = disk.read(table)?;
+    Ok(rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect())
 }
 
 /// Registrations that cannot be read are forgotten: their proxies come back with new ones.

@@ -1,4 +1,4 @@
-//! Rows of the file: what is kept of a resource, of a join token and of a certificate, as JSON.
+//! Rows of the file: what is kept of a resource, a user, a token and a certificate, as JSON.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::{Holder, Stored};
+use crate::v1::UserRequest;
 
 /// A resource as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -32,6 +33,54 @@ pub struct TokenRow {
     pub service_account: String,
     /// Until when, in milliseconds since 1970.
     pub expires_ms: u64,
+    /// When it was made; 0 in rows of earlier versions.
+    #[serde(default)]
+    pub created_ms: u64,
+    /// What became of it.
+    #[serde(default)]
+    pub state: TokenState,
+}
+
+/// What became of a join token, and when, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenState {
+    /// Nothing yet.
+    #[default]
+    Open,
+    /// Somebody joined with it.
+    Used(u64),
+    /// It was taken back.
+    Revoked(u64),
+}
+
+/// A user as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRow {
+    /// The name, which is the row's key.
+    pub name: String,
+    /// What the user may do, and how the user is known.
+    pub says: UserRequest,
+    /// Since when, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// A user's token as it is kept: no secret, only its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserTokenRow {
+    /// Its id, in hexadecimal, which is the row's key.
+    pub id: String,
+    /// SHA-256 of its secret.
+    pub hash: [u8; 32],
+    /// Whose it is.
+    pub user: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// Until when it is good, likewise.
+    pub expires_ms: u64,
+    /// When it was used last, likewise.
+    #[serde(default)]
+    pub used_ms: Option<u64>,
 }
 
 /// A certificate that was issued, as it is kept: not the certificate, but what is asked of it later.

@@ -112,7 +112,8 @@ async fn created_configured_unchanged_deleted() {
     let dry = Set { dry_run: true, ..set(&service("c", 80)) };
     assert_eq!(outcomes(&store.apply(dry).await.unwrap()), [("c".to_owned(), Outcome::Created)]);
     assert_eq!((store.now().version, store.now().resources.size()), (2, 2));
-    let done = store.delete(vec![key(Kind::Service, "a"), key(Kind::Service, "x")], false).await.unwrap();
+    let done =
+        store.delete(vec![key(Kind::Service, "a"), key(Kind::Service, "x")], false, Author::default()).await.unwrap();
     assert_eq!(outcomes(&done), [("a".to_owned(), Outcome::Deleted), ("x".to_owned(), Outcome::NotFound)]);
     assert_eq!(store.now().resources.size(), 1);
 }
@@ -147,7 +148,7 @@ async fn warnings_are_of_the_set_and_of_what_it_breaks() {
     assert_eq!(words(&store.apply(set(&service("b", 80))).await.unwrap()), [""; 0]);
     assert_eq!(words(&store.apply(set(&(rule("b", "b") + &service("a", 80)))).await.unwrap()), [""; 0]);
     assert!(store.now().problems.is_empty(), "it went away by itself");
-    let done = store.delete(vec![key(Kind::Service, "b")], false).await.unwrap();
+    let done = store.delete(vec![key(Kind::Service, "b")], false, Author::default()).await.unwrap();
     assert_eq!(words(&done), ["b"], "the rule of `b` leads nowhere now");
     assert!(done.problems.iter().all(|p| p.level == Level::Warning));
 }
@@ -164,9 +165,17 @@ async fn a_restart_keeps_everything() {
         namespace: "default".to_owned(),
         service_account: "a".to_owned(),
         expires_ms: 5,
+        created_ms: 1,
+        state: TokenState::Used(2),
     };
-    store.tokens(vec![token("1"), token("2")], Vec::new()).await.unwrap();
-    store.tokens(Vec::new(), vec!["1".to_owned()]).await.unwrap();
+    let mut rows = Changes::default();
+    for id in ["1", "2"] {
+        rows.put(Table::Tokens, id, serde_json::to_vec(&token(id)).unwrap());
+    }
+    store.keep(rows, Vec::new()).await.unwrap();
+    let mut rows = Changes::default();
+    rows.remove(Table::Tokens, "1");
+    store.keep(rows, Vec::new()).await.unwrap();
     let before = store.now();
     assert!(before.world.services().any(|s| &*s.host == "w.default.svc.cluster.local"));
     store.stop().await;
@@ -201,7 +210,7 @@ async fn a_file_holds_what_it_says() {
     assert_eq!((store.now().resources.size(), store.now().source_problems.len()), (3, 1));
     for refused in [
         store.apply(set(&service("a", 81))).await.unwrap_err(),
-        store.delete(vec![key(Kind::Service, "a")], false).await.unwrap_err(),
+        store.delete(vec![key(Kind::Service, "a")], false, Author::default()).await.unwrap_err(),
     ] {
         let ChangeError::Refused(problems) = refused else { panic!("{refused}") };
         assert!(problems[0].to_string().contains("held by the file /etc/mesh/a.yaml:1"), "{problems:?}");

@@ -59,7 +59,7 @@ async fn certificates_for_the_proven_only() {
     control.stop().await;
 }
 
-async fn metrics(control: &Running) -> String {
+pub async fn metrics(control: &Running) -> String {
     let stream = TcpStream::connect(control.endpoints.metrics).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);

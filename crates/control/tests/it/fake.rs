@@ -172,7 +172,13 @@ impl Joined {
     /// Asks for a certificate: chain and key, or the refusal.
     pub async fn certificate(&self, token: Option<&str>) -> Result<(String, String), tonic::Status> {
         let key = ca::Key::generate().unwrap();
-        let csr = key.csr(&self.identity).unwrap();
+        let chain = self.send(&key.csr(&self.identity).unwrap(), token).await?;
+        Ok((chain, key.secret_pem()))
+    }
+
+    /// Sends a request for a certificate: the chain, or the refusal.
+    pub async fn send(&self, csr: &str, token: Option<&str>) -> Result<String, tonic::Status> {
+        let csr = csr.to_owned();
         let mut request = tonic::Request::new(IstioCertificateRequest { csr, validity_duration: 3600, metadata: None });
         if let Some(token) = token {
             request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -181,7 +187,7 @@ impl Joined {
         let mut chain = client.create_certificate(request).await?.into_inner().cert_chain;
         assert!(chain.len() > 1, "the roots come last");
         chain.pop();
-        Ok((chain.concat(), key.secret_pem()))
+        Ok(chain.concat())
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use control::v1::{CaFiles, CaStatus};
+use control::v1::{AuditEntry, AuditPage, CaFiles, CaStatus, IssuedToken};
 use control::{Control, ControlOptions};
 use model::secret::SecretValue;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
 use crate::fake::{FakeProxy, Joined, Running, eventually, sidecar};
+use crate::remote::Remote;
 
 /// The roots that a proxy was sent.
 fn roots(config: &model::Config) -> Vec<String> {
@@ -147,4 +148,58 @@ async fn an_operators_authority() {
         let error = Control::start(options.clone(), watch).await.err().unwrap().to_string();
         assert!(error.contains(expected) && error.contains("--ca-passphrase-file"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn who_exchanged_it_and_who_took_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = ControlOptions::new(dir.path()).on_free_ports();
+    options.api = Some("127.0.0.1:0".parse().unwrap());
+    let control = Running::with(options).await;
+    let _: Value = control.post("/v1/users/eve", json!({"role": "operator"})).await;
+    let token: IssuedToken = control.post("/v1/users/eve/tokens", json!({})).await;
+    let eve = Remote::new(&control, Some(&token.token), None).await;
+    let roots = control.get::<CaStatus>("/v1/ca").await.roots;
+    let old = &roots[0].fingerprint;
+
+    for (path, body) in [("/v1/ca/rotation", json!({"step": "start"})), ("/v1/ca/import", json!({}))] {
+        assert_eq!(eve.call("POST", path, &body).await.status, 403);
+    }
+    assert_eq!(eve.get("/v1/ca/export?with_key=true").await.status, 403);
+    for of in ["start", "cancel", "start", "finish", "finish"] {
+        assert_eq!(step(&control, of, true).await.0, 200, "{of}");
+    }
+    let new = &control.get::<CaStatus>("/v1/ca").await.roots[0].fingerprint.clone();
+    let _: CaFiles = control.get("/v1/ca/export").await;
+    let _: CaFiles = control.get("/v1/ca/export?with_key=true").await;
+
+    let entries = control.get::<AuditPage>("/v1/audit?what=ca").await.entries;
+    let of_ca = |entry: &&AuditEntry| entry.action.starts_with("ca ") || entry.what.starts_with("/v1/ca/");
+    let entries: Vec<&AuditEntry> = entries.iter().filter(of_ca).collect();
+    let said: Vec<_> = entries.iter().map(|entry| (&*entry.action, &*entry.what, &*entry.outcome)).collect();
+    let (whole, forced) = ("certificate authority", "certificate authority, by force");
+    let expected = [
+        ("POST", "/v1/ca/rotation", "refused"),
+        ("POST", "/v1/ca/import", "refused"),
+        ("ca export", "the key of the certificate authority", "refused"),
+        ("ca rotate", whole, "prepared"),
+        ("ca rotate", whole, "cancelled"),
+        ("ca rotate", whole, "prepared"),
+        ("ca rotate", forced, "activated"),
+        ("ca rotate", forced, "finished"),
+        ("ca export", "the key of the certificate authority", "exported"),
+    ];
+    assert_eq!(said, expected);
+    assert!(entries[..3].iter().all(|entry| entry.who.starts_with("user eve (token ")), "{entries:?}");
+    assert!(entries[3..].iter().all(|entry| entry.who.starts_with("uid ") && entry.from == "local"), "{entries:?}");
+    let has = |entry: &AuditEntry, sign: &str, root: &str, state: &str| {
+        let (start, end) = (format!("{sign}root {root}, "), format!(": {state}"));
+        assert!(entry.diff.iter().any(|line| line.starts_with(&start) && line.ends_with(&end)), "{:?}", entry.diff);
+    };
+    has(entries[5], "+", new, "next");
+    has(entries[6], "-", old, "active");
+    has(entries[6], "+", new, "active");
+    has(entries[7], "-", old, "retiring");
+    assert_eq!(entries[8].diff, [format!(" root {new}")]);
+    control.stop().await;
 }

@@ -31,6 +31,18 @@ pub(super) fn access_log(text: &str) -> Result<AccessLog, String> {
     }
 }
 
+pub(super) fn role_of_group(text: &str) -> Result<(String, control::v1::Role), String> {
+    let (group, role) =
+        text.split_once('=').ok_or_else(|| format!("`{text}`: expected a group and a role, `ops=viewer`"))?;
+    Ok((group.to_owned(), role.parse()?))
+}
+
+pub(super) fn roots_of_domain(text: &str) -> Result<(base::TrustDomain, std::path::PathBuf), String> {
+    let wanted = || format!("`{text}`: expected a trust domain and a file, `ops.example=roots.pem`");
+    let (domain, file) = text.split_once('=').ok_or_else(wanted)?;
+    Ok((domain.parse().map_err(|e| format!("{}: {e}", wanted()))?, file.into()))
+}
+
 pub(super) fn duration(text: &str) -> Result<std::time::Duration, base::duration::DurationError> {
     base::parse_duration(text)
 }

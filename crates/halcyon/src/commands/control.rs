@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use control::{Control, ControlOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -13,6 +13,9 @@ use crate::{paths, print};
 
 /// Runs until SIGINT or SIGTERM.
 pub async fn run(place: &Place, args: ControlArgs) -> Result<ExitCode> {
+    if place.remote.server.is_some() {
+        bail!("--server names a control plane of another machine; this command starts one here");
+    }
     let filter = EnvFilter::try_from_env("HALCYON_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
@@ -23,6 +26,9 @@ pub async fn run(place: &Place, args: ControlArgs) -> Result<ExitCode> {
     let doors = control.endpoints().clone();
     print::note(&format!("control plane: xDS and certificates on {}, metrics on {}", doors.tls, doors.metrics));
     print::note(&format!("plain xDS on {}, API on {}", doors.plain, doors.socket.display()));
+    if let Some(api) = doors.api {
+        print::note(&format!("API for users with tokens on https://{api}"));
+    }
     let finished = control.finished();
     tokio::pin!(finished);
     tokio::select! {
@@ -58,6 +64,10 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
         plain_port: Some(args.plain_xds_port),
         metrics_port: Some(args.metrics_port),
         certificate_ttl: Some(args.certificate_ttl),
+        api: args.doors.api,
+        api_cert: args.doors.api_cert.zip(args.doors.api_key),
+        api_client_roots: args.doors.api_client_cas,
+        socket_group: args.doors.socket_group,
         blocked_keys: args.blocked_key_networks,
         ..ControlOptions::new(data_dir)
     })

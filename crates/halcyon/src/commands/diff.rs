@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use control::v1::ResourceQuery;
+use api::ResourceKey;
+use control::v1::{ApplyRequest, Document, Outcome, ResourceQuery};
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use super::files;
 use super::validate::print_problems;
 use crate::cli::FilesArgs;
-use crate::client::Client;
+use crate::client::{Client, Verdict};
 use crate::print::{self, Colour};
 
 /// Exit code 0 without a difference, 1 with one, as `diff` does.
@@ -33,14 +34,31 @@ pub async fn run(client: Client, args: FilesArgs) -> Result<ExitCode> {
             };
             let stored = client.resources(&query).await?.resources.pop();
             let old = stored.map(|r| api::yaml::write(&without_bookkeeping(r.document))).unwrap_or_default();
-            let new = api::yaml::write(&without_bookkeeping(resource.document().clone()));
+            let mut new = without_bookkeeping(resource.document().clone());
+            control::redact::document(key.kind, &mut new);
+            let redacted = new != without_bookkeeping(resource.document().clone());
+            let new = api::yaml::write(&new);
             if old != new {
                 differs = true;
                 show(&key.to_string(), &old, &new);
+            } else if redacted && is_changed(&client, document, &key).await? {
+                differs = true;
+                crate::print::out!("{key}: what is redacted in it differs");
             }
         }
     }
     Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Only the control plane can compare what it shows to nobody.
+async fn is_changed(client: &Client, document: &Document, key: &ResourceKey) -> Result<bool> {
+    let request = ApplyRequest { documents: vec![document.clone()], dry_run: true, ..ApplyRequest::default() };
+    match client.apply(&request).await? {
+        Verdict::Accepted(done) => {
+            Ok(done.results.iter().any(|applied| applied.key == *key && applied.outcome != Outcome::Unchanged))
+        }
+        Verdict::Refused(failure) => bail!("{}: {}", document.file, failure.error),
+    }
 }
 
 /// Without what the control plane writes by itself.

@@ -1,7 +1,7 @@
 //! What a proxy needs to meet its control plane for the first time: from the control plane of this machine, or carried
 //! over from another.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use base::SpiffeId;
 use control::v1::BootstrapRequest;
 
@@ -27,7 +27,10 @@ impl Ticket {
     /// From the control plane of this machine, which knows its caller; or from files that were carried here.
     pub async fn get(place: &Place, join: &Join, namespace: &str, account: &str, instance: &str) -> Result<Self> {
         if let Some(control) = &join.control {
-            return Self::carried(control, join, namespace, account);
+            if place.remote.server.is_some() {
+                bail!("--control and --server are two ways to join; say one of them");
+            }
+            return Self::carried(control, place, join, namespace, account);
         }
         let request = BootstrapRequest {
             namespace: namespace.to_owned(),
@@ -44,9 +47,9 @@ impl Ticket {
         })
     }
 
-    fn carried(control: &str, join: &Join, namespace: &str, account: &str) -> Result<Self> {
+    fn carried(control: &str, place: &Place, join: &Join, namespace: &str, account: &str) -> Result<Self> {
         let read = |path: &Option<std::path::PathBuf>| {
-            let path = path.as_deref().context("a file is missing")?;
+            let path = path.as_deref().context("--control needs --token-file and --trust-bundle")?;
             std::fs::read_to_string(path).with_context(|| path.display().to_string())
         };
         let trust_bundle = read(&join.trust_bundle)?;
@@ -55,7 +58,7 @@ impl Ticket {
             control: control.to_owned(),
             server: SpiffeId::workload(&domain, "halcyon-system", "control")?,
             trust_bundle,
-            token: read(&join.token_file)?.trim().to_owned(),
+            token: read(&place.remote.token_file)?.trim().to_owned(),
             identity: SpiffeId::workload(&domain, namespace, account)
                 .with_context(|| format!("namespace `{namespace}` or service account `{account}`"))?,
         })

@@ -242,9 +242,7 @@ fn written(rule: &AccessRule, field: &Field<'_>, excluded: bool) -> Option<(Stri
         Field::Principal => &["principals", "namespaces", "serviceAccounts", "trustDomains"],
         Field::DirectRemoteIp | Field::SourceIp => &["ipBlocks"],
         Field::RemoteIp => &["remoteIpBlocks"],
-        Field::Metadata { path, .. } if path.last().is_some_and(|last| last == "iss" || last == "sub") => {
-            &["requestPrincipals"]
-        }
+        Field::Metadata { path: [_, name], .. } if name == "iss" || name == "sub" => &["requestPrincipals"],
         _ => &[],
     };
     let of_operation: &[&str] = match field {

@@ -30,8 +30,8 @@ fn provider() -> BoxedStrategy<JwtProvider> {
     let whom = (text(), vec(text(), 0..3), of(string_match()), of(some_time()), keys());
     let places = (vec(token_header(), 0..3), vec(text(), 0..2), vec(text(), 0..2));
     let told = (of(header_name()), vec(claim(), 0..3), of(text()), vec(text(), 0..2), of(text()), of(text()));
-    (whom, places, told, any::<[bool; 4]>(), 1..=u32::MAX).prop_map(|(whom, places, told, flags, clock_skew)| {
-        JwtProvider {
+    (whom, places, told, any::<[bool; 4]>(), 1..=u32::MAX)
+        .prop_map(|(whom, places, told, flags, clock_skew)| JwtProvider {
             issuer: whom.0,
             audiences: whom.1,
             subjects: whom.2,
@@ -51,9 +51,8 @@ fn provider() -> BoxedStrategy<JwtProvider> {
             clock_skew,
             claims_to_headers: told.1,
             reroute: flags[3],
-        }
-    })
-    .boxed()
+        })
+        .boxed()
 }
 
 /// Requirements that ask for the providers `a` and `b`.
