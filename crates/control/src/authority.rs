@@ -3,6 +3,8 @@
 //! Owns who may have which certificate: a proven identity renews itself, a token is good for the identity it was made
 //! for. Keys and issuing are `ca`'s; the wire is `certificates`'.
 
+mod rows;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -14,14 +16,14 @@ use ca::{
     TokenBook, TokenState,
 };
 use telemetry::{Counter, Desc, Family, Gauge, Shard};
+use translate::MeshTrust;
 use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
 
-use translate::MeshTrust;
-
 use crate::audit::Author;
+use crate::authority::rows::{entry, hex, leaf, leaf_row, rows, unhex};
 use crate::doors::Shown;
 use crate::error::ControlError;
-use crate::store::{self, Changes, LeafRow, Store, StoreError, Table, TokenRow, from_millis, millis};
+use crate::store::{Changes, LeafRow, Store, StoreError, TokenRow};
 use crate::v1::{AuditEntry, JoinTokenView};
 
 /// The life of the token that a launcher gets for its proxy.
@@ -618,15 +620,6 @@ fn bearer_of(id: &str) -> String {
     format!("bearer of the join token {id}")
 }
 
-fn rows<'a>(put: impl IntoIterator<Item = &'a Entry>, gone: &[[u8; 8]]) -> Changes {
-    let mut rows = Changes::default();
-    for entry in put {
-        rows.put(Table::Tokens, hex(&entry.id), serde_json::to_vec(&row(entry)).unwrap_or_default());
-    }
-    gone.iter().for_each(|id| rows.remove(Table::Tokens, hex(id)));
-    rows
-}
-
 fn bundles(authority: &Authority) -> Result<TrustBundles, ControlError> {
     let roots = Roots::from_pem(&authority.bundle().concat());
     let roots = roots.map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
@@ -650,63 +643,4 @@ fn roots_diff(before: &Authority, after: &Authority) -> Vec<String> {
     let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("-{line}"));
     let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+{line}"));
     gone.chain(new).collect()
-}
-
-fn leaf_row(leaf: &Leaf) -> LeafRow {
-    LeafRow {
-        serial: leaf.serial.clone(),
-        identity: leaf.identity.to_string(),
-        root: leaf.root.clone(),
-        not_after_ms: millis(leaf.not_after),
-        replaced: leaf.replaced.as_ref().map(|(by, at)| (by.clone(), millis(*at))),
-    }
-}
-
-fn leaf(row: LeafRow) -> Option<Leaf> {
-    Some(Leaf {
-        serial: row.serial,
-        identity: row.identity.parse().ok()?,
-        root: row.root,
-        not_after: from_millis(row.not_after_ms),
-        replaced: row.replaced.map(|(by, at)| (by, from_millis(at))),
-    })
-}
-
-fn row(entry: &Entry) -> TokenRow {
-    TokenRow {
-        id: hex(&entry.id),
-        hash: entry.hash,
-        namespace: entry.grant.namespace.clone(),
-        service_account: entry.grant.service_account.clone(),
-        expires_ms: millis(entry.expires),
-        created_ms: millis(entry.made),
-        state: match entry.state {
-            TokenState::Open => store::TokenState::Open,
-            TokenState::Used(at) => store::TokenState::Used(millis(at)),
-            TokenState::Revoked(at) => store::TokenState::Revoked(millis(at)),
-        },
-    }
-}
-
-fn entry(row: TokenRow) -> Option<Entry> {
-    let grant = Grant { namespace: row.namespace, service_account: row.service_account, claims: Default::default() };
-    let state = match row.state {
-        store::TokenState::Open => TokenState::Open,
-        store::TokenState::Used(at) => TokenState::Used(from_millis(at)),
-        store::TokenState::Revoked(at) => TokenState::Revoked(from_millis(at)),
-    };
-    let (made, expires) = (from_millis(row.created_ms), from_millis(row.expires_ms));
-    Some(Entry { id: unhex(&row.id)?, hash: row.hash, grant, made, expires, state })
-}
-
-fn unhex(text: &str) -> Option<[u8; 8]> {
-    let mut id = [0; 8];
-    for (i, byte) in id.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    (text.len() == 16).then_some(id)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -23,7 +23,6 @@ use model::headers::{HeaderWrite, WriteAction};
 use model::http_proxy::{Codec, ForwardClientCert, HttpFilter, RouteSource};
 use model::listener::{ExpectHeader, Inspect};
 use model::matcher::{HeaderKey, HeaderMatch, QueryMatch, QueryValue, ValueMatch};
-use model::metadata::MetadataValue;
 use model::retry::{RateLimitedBackOff, ResetFormat, RetryDetails, RetryOn};
 use model::route::{
     Action, DirectResponse, FilterRules, Forward, HashCookie, HashKey, HashPolicy, HostRewrite, Mirror, PathMatch,
@@ -45,12 +44,14 @@ mod edge;
 mod filters;
 mod jwt;
 mod limits;
+mod metadata;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]
 mod resilient;
 
 use edge::http_proxy;
 use filters::{filter_rule, http_filter};
+use metadata::metadata_match;
 use resilient::{fitting, resilience};
 
 /// A name of a resource or a part of one.
@@ -180,29 +181,6 @@ fn route_match() -> impl Strategy<Value = RouteMatch> {
             metadata: metadata.into(),
             share,
         })
-}
-
-pub fn metadata_match() -> impl Strategy<Value = MetadataMatch> {
-    let value = prop_oneof![
-        Just(MetadataValue::Null),
-        (-9.5..9.5).prop_map(MetadataValue::Number),
-        (-9.5..0.0, 0.0..9.5).prop_map(|(start, end)| MetadataValue::Range { start, end }),
-        string_match().prop_map(MetadataValue::Text),
-        any::<bool>().prop_map(MetadataValue::Bool),
-        any::<bool>().prop_map(MetadataValue::Present),
-    ];
-    let value = value.prop_recursive(2, 8, 3, |inner| {
-        prop_oneof![
-            inner.clone().prop_map(|member| MetadataValue::OneOf(Box::new(member))),
-            vec(inner, 0..3).prop_map(MetadataValue::Any),
-        ]
-    });
-    (text(), vec(text(), 1..3), value, any::<bool>()).prop_map(|(filter, path, value, invert)| MetadataMatch {
-        filter,
-        path,
-        value,
-        invert,
-    })
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
