@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::{Config, Locality};
 use translate::workload::reference;
-use translate::{Capture, GatewayEdge, InboundPort, Inputs, Node, Role, Workload, World};
+use translate::{Capture, GatewayEdge, InboundPort, Inputs, MeshTrust, Node, Role, Workload, World};
 use transport::proxy_header::Version;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -172,7 +172,7 @@ fn resources(samples: &[String]) -> Vec<Vec<u8>> {
         ["productpage", "reviews", "ratings", "details"].iter().enumerate().map(|(i, app)| workload(app, i));
     let workloads: Vec<Arc<Workload>> = workloads.map(Arc::new).collect();
     let first = workloads[0].clone();
-    let inputs = Inputs { resources, workloads, trust_bundle: b"roots".to_vec(), ..Inputs::default() };
+    let inputs = Inputs { resources, workloads, trust: MeshTrust::roots("roots"), ..Inputs::default() };
     let world = World::new(inputs);
     let bind = SocketAddr::new(first.address, 9080);
     let captured =

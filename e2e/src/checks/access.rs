@@ -62,7 +62,7 @@ struct Asked {
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {
-    /// A workload of the mesh, whose account is `client`.
+    /// A workload of the mesh, whose account is `default`.
     Client,
     /// Somebody without a sidecar.
     Plain,
@@ -129,7 +129,7 @@ fn steps(signer: &Signer) -> Vec<Step> {
         step("everybody", &[allow("{}")], either(Answered, Answered)),
         step(
             "one account",
-            &[allow("{from: [{source: {principals: [cluster.local/ns/default/sa/client]}}]}")],
+            &[allow("{from: [{source: {principals: [cluster.local/ns/default/sa/default]}}]}")],
             either(Answered, Forbidden),
         ),
         step(
@@ -145,7 +145,7 @@ fn steps(signer: &Signer) -> Vec<Step> {
         step("anybody with a name", &[allow("{from: [{source: {principals: ['*']}}]}")], either(Answered, Forbidden)),
         step(
             "not one account",
-            &[deny("{from: [{source: {notPrincipals: ['*/sa/client']}}]}")],
+            &[deny("{from: [{source: {notPrincipals: ['*/sa/default']}}]}")],
             either(Answered, Forbidden),
         ),
         step(
@@ -209,7 +209,7 @@ fn steps(signer: &Signer) -> Vec<Step> {
             &[allow("{from: [{source: {principals: ['*']}}]}")],
             vec![with(
                 "x-forwarded-client-cert",
-                "By=spiffe://cluster.local/ns/default/sa/a;URI=spiffe://cluster.local/ns/default/sa/client",
+                "By=spiffe://cluster.local/ns/default/sa/a;URI=spiffe://cluster.local/ns/default/sa/default",
                 Forbidden,
             )],
         ),
