@@ -170,7 +170,6 @@ fn steps(signer: &Signer) -> Vec<Step> {
                 plain("/details/%2e%2e/health", Forbidden),
                 plain("//details/0", Forbidden),
                 plain("/Details/0", Forbidden),
-                plain("/x/..;/details/0", Forbidden),
             ],
         ),
         step(
