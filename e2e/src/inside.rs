@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Subcommand;
+use data_encoding::HEXLOWER;
 use futures_util::stream;
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
@@ -115,7 +116,7 @@ async fn upload(host: &str, bytes: u64) -> Result<()> {
     let answer = exchange(host, request).await?.collect().await?.to_bytes();
     let said: serde_json::Value = serde_json::from_slice(&answer).context("the answer is not JSON")?;
     ensure!(said["bytes"] == bytes, "{bytes} bytes were sent and {} came", said["bytes"]);
-    let expected = hex(&Noise::hash(bytes));
+    let expected = HEXLOWER.encode(&Noise::hash(bytes));
     ensure!(said["sha256"] == *expected, "SHA-256 {}; expected {expected}", said["sha256"]);
     Ok(())
 }
@@ -193,13 +194,9 @@ async fn echo(host: &str, bytes: u64) -> Result<()> {
 
 fn unharmed(bytes: u64, count: u64, hash: &[u8]) -> Result<()> {
     ensure!(count == bytes, "{bytes} bytes were sent and {count} came");
-    let (got, expected) = (hex(hash), hex(&Noise::hash(bytes)));
+    let (got, expected) = (HEXLOWER.encode(hash), HEXLOWER.encode(&Noise::hash(bytes)));
     ensure!(got == expected, "SHA-256 {got}; expected {expected}");
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const CHUNK: usize = 64 * 1024;

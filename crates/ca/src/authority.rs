@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base::{SpiffeId, TrustDomain};
+use data_encoding::HEXLOWER;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
     SanType, SerialNumber,
@@ -178,7 +179,7 @@ impl Authority {
             params.signed_by(&requested.key, &self.signer.issuer).map_err(|e| IssueError::Signing(e.to_string()))?;
         let mut chain = vec![pem(cert.der())];
         chain.extend(self.intermediates().map(pem));
-        Ok(Issued { chain, not_before, not_after, serial: hex(&serial) })
+        Ok(Issued { chain, not_before, not_after, serial: HEXLOWER.encode(&serial) })
     }
 
     /// The roots to be trusted, in PEM; the first is the one above what is issued now.
@@ -209,7 +210,7 @@ impl Authority {
 
     /// The fingerprint of the root above what is issued now.
     pub fn root(&self) -> String {
-        hex(&Sha256::digest(&self.roots[0]))
+        HEXLOWER.encode(&Sha256::digest(&self.roots[0]))
     }
 
     /// What a leaf's chain carries above the leaf.
@@ -231,7 +232,7 @@ impl Authority {
             RootState::Trusted
         };
         let not_after = validity(root)?.1;
-        let fingerprint = hex(&Sha256::digest(root));
+        let fingerprint = HEXLOWER.encode(&Sha256::digest(root));
         Some(RootView { state, subject: x509.subject().to_string(), fingerprint, not_after })
     }
 }
@@ -247,7 +248,7 @@ pub(crate) fn new_root(trust_domain: &TrustDomain, now: SystemTime) -> Result<Si
     let failed = |e: rcgen::Error| KeyError::Generate(e.to_string());
     let key = Key::generate()?.into_pair();
     let serial = serial();
-    let name = format!("{trust_domain} root {}", hex(&serial[..4]));
+    let name = format!("{trust_domain} root {}", HEXLOWER.encode(&serial[..4]));
     let cert = root(trust_domain, &name, &serial, now).and_then(|params| params.self_signed(&key)).map_err(failed)?;
     Signer::new(cert.der().clone(), key).ok_or_else(|| KeyError::Generate("the new root cannot be read".to_owned()))
 }
@@ -307,8 +308,4 @@ pub(crate) fn serial() -> [u8; 16] {
 pub(crate) fn whole_seconds(time: SystemTime) -> SystemTime {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest, Sha256};
 
 /// How long a token is remembered after its time: a week.
@@ -106,8 +108,7 @@ impl TokenBook {
     /// [`RedeemError`], as [`TokenBook::redeem`] would say.
     pub fn look(&self, text: &str, now: SystemTime) -> Result<&Entry, RedeemError> {
         let token: Token = text.parse()?;
-        let hash = token.hash();
-        let entry = self.entries.get(&token.id).filter(|entry| same(&entry.hash, &hash)).ok_or(RedeemError::Unknown)?;
+        let entry = self.entries.get(&token.id).filter(|entry| token.is(&entry.hash)).ok_or(RedeemError::Unknown)?;
         match entry.state {
             TokenState::Used(_) => Err(RedeemError::Used),
             TokenState::Revoked(_) => Err(RedeemError::Revoked),
@@ -119,7 +120,7 @@ impl TokenBook {
     /// The id of a token that was made here, whatever became of it; none for a wrong secret.
     pub fn known(&self, text: &str) -> Option<[u8; 8]> {
         let token: Token = text.parse().ok()?;
-        self.entries.get(&token.id).filter(|entry| same(&entry.hash, &token.hash())).map(|entry| entry.id)
+        self.entries.get(&token.id).filter(|entry| token.is(&entry.hash)).map(|entry| entry.id)
     }
 
     /// Uses a token up. Keep the entry before acting on its grant, so that a crash cannot make it good twice.
@@ -160,7 +161,7 @@ const PREFIX: &str = "hjt-";
 impl Token {
     /// The text to hand out. Secret.
     pub fn reveal(&self) -> String {
-        format!("{PREFIX}{}-{}", hex(&self.id), hex(&self.secret))
+        format!("{PREFIX}{}-{}", HEXLOWER.encode(&self.id), HEXLOWER.encode(&self.secret))
     }
 
     /// Names the token in logs and for [`TokenBook::revoke`]; no secret.
@@ -171,6 +172,11 @@ impl Token {
     fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.secret).into()
     }
+
+    /// Is it the one of which this was kept? Takes the same time wherever the two differ.
+    fn is(&self, kept: &[u8; 32]) -> bool {
+        verify_slices_are_equal(&self.hash(), kept).is_ok()
+    }
 }
 
 impl FromStr for Token {
@@ -178,33 +184,20 @@ impl FromStr for Token {
     fn from_str(text: &str) -> Result<Self, RedeemError> {
         let parts = text.trim().strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
         let (id, secret) = parts.ok_or(RedeemError::Malformed)?;
-        Ok(Self { id: unhex(id)?, secret: unhex(secret)? })
+        Ok(Self { id: digits(id)?, secret: digits(secret)? })
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({}, secret)", hex(&self.id))
+        write!(f, "Token({}, secret)", HEXLOWER.encode(&self.id))
     }
 }
 
-/// Takes the same time wherever the two differ.
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b));
-    std::hint::black_box(difference) == 0
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn unhex<const N: usize>(text: &str) -> Result<[u8; N], RedeemError> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Err(RedeemError::Malformed);
-    }
-    let digit = |c: u8| if c.is_ascii_digit() { c - b'0' } else { c.to_ascii_lowercase() - b'a' + 10 };
-    Ok(std::array::from_fn(|i| digit(digits[2 * i]) << 4 | digit(digits[2 * i + 1])))
+/// People may have typed them: capitals will do.
+fn digits<const N: usize>(text: &str) -> Result<[u8; N], RedeemError> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(RedeemError::Malformed)
 }
 
 #[cfg(test)]

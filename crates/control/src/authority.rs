@@ -15,12 +15,13 @@ use ca::{
     Authority, DirStore, Entry, Grant, Issued, Key, KeyStore, Leaf, Ledger, RedeemError, RootState, RotationError,
     TokenBook, TokenState,
 };
+use data_encoding::HEXLOWER;
 use telemetry::{Counter, Desc, Family, Gauge, Shard};
 use translate::MeshTrust;
 use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
 
 use crate::audit::Author;
-use crate::authority::rows::{entry, hex, leaf, leaf_row, rows, unhex};
+use crate::authority::rows::{entry, leaf, leaf_row, rows, unhex};
 use crate::doors::Shown;
 use crate::error::ControlError;
 use crate::store::{Changes, LeafRow, Store, StoreError, TokenRow};
@@ -383,7 +384,10 @@ impl Issuer {
                 ("certificate", identity.to_string(), self.renew(csr, identity, shown, asked).await)
             }
             Proof::Token(token) => {
-                let who = self.tokens().known(token).map_or_else(|| "unknown".to_owned(), |id| bearer_of(&hex(&id)));
+                let who = self
+                    .tokens()
+                    .known(token)
+                    .map_or_else(|| "unknown".to_owned(), |id| bearer_of(&HEXLOWER.encode(&id)));
                 ("token", who, self.issue_for_token(csr, token, asked, from).await)
             }
         };
@@ -439,7 +443,7 @@ impl Issuer {
             // Whoever asks in another name has stolen it: it stays good for whom it was made.
             is_for(csr, &identity)?;
             let entry = tokens.redeem(token, now).map_err(Refusal::Token)?;
-            let by = Author::new(bearer_of(&hex(&entry.id)), from);
+            let by = Author::new(bearer_of(&HEXLOWER.encode(&entry.id)), from);
             let used = AuditEntry::new(&by, "join", identity.to_string(), "joined");
             // Asked for under the lock, so that the file sees the changes in their order.
             (identity, self.0.store.keep(rows([&entry], &[]), vec![used]))
@@ -501,7 +505,11 @@ impl Issuer {
             let token = tokens.issue(grant, ttl, now);
             let new = tokens.entries().find(|entry| entry.id == token.id());
             let mut made = AuditEntry::new(by, "token create", identity.to_string(), "created");
-            made.diff.push(format!("+join token {} until {}", hex(&token.id()), crate::timestamp(now + ttl)));
+            made.diff.push(format!(
+                "+join token {} until {}",
+                HEXLOWER.encode(&token.id()),
+                crate::timestamp(now + ttl)
+            ));
             let kept = self.0.store.keep(rows(new, &old), vec![made]);
             (token, kept)
         };
@@ -516,7 +524,7 @@ impl Issuer {
         let mut entries: Vec<&Entry> = tokens.entries().collect();
         entries.sort_by_key(|entry| (entry.made, entry.id));
         let view = |entry: &Entry| JoinTokenView {
-            id: hex(&entry.id),
+            id: HEXLOWER.encode(&entry.id),
             identity: self.identity_of(entry),
             created: crate::timestamp(entry.made),
             expires: crate::timestamp(entry.expires),

@@ -29,6 +29,7 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use axum::serve::ListenerExt;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use futures_util::stream::{self, StreamExt as _};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -215,7 +216,7 @@ impl Received {
                 Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
             }
         }
-        let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = HEXLOWER.encode(&hash.finalize());
         let text = (kept.len() <= SHOWN_BODY).then(|| String::from_utf8(kept).ok()).flatten();
         Ok(Self { bytes, hash, text, trailers })
     }

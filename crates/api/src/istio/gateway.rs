@@ -438,10 +438,7 @@ const SUITES: [&str; 15] = [
 
 /// A SHA-256 hash as 64 hexadecimal digits, with colons or without.
 pub fn hex_hash(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> =
-        text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+    data_encoding::HEXLOWER_PERMISSIVE.decode(text.replace(':', "").as_bytes()).ok()?.try_into().ok()
 }
 
 /// A SHA-256 hash in base64.

@@ -1,6 +1,7 @@
 //! Leaves and join tokens as they lie in the store.
 
 use ca::{Entry, Grant, Leaf, TokenState};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
 use crate::store::{self, Changes, LeafRow, Table, TokenRow, from_millis, millis};
 
@@ -8,9 +9,9 @@ use crate::store::{self, Changes, LeafRow, Table, TokenRow, from_millis, millis}
 pub(super) fn rows<'a>(put: impl IntoIterator<Item = &'a Entry>, gone: &[[u8; 8]]) -> Changes {
     let mut rows = Changes::default();
     for entry in put {
-        rows.put(Table::Tokens, hex(&entry.id), serde_json::to_vec(&row(entry)).unwrap_or_default());
+        rows.put(Table::Tokens, HEXLOWER.encode(&entry.id), serde_json::to_vec(&row(entry)).unwrap_or_default());
     }
-    gone.iter().for_each(|id| rows.remove(Table::Tokens, hex(id)));
+    gone.iter().for_each(|id| rows.remove(Table::Tokens, HEXLOWER.encode(id)));
     rows
 }
 
@@ -38,7 +39,7 @@ pub(super) fn leaf(row: LeafRow) -> Option<Leaf> {
 
 fn row(entry: &Entry) -> TokenRow {
     TokenRow {
-        id: hex(&entry.id),
+        id: HEXLOWER.encode(&entry.id),
         hash: entry.hash,
         namespace: entry.grant.namespace.clone(),
         service_account: entry.grant.service_account.clone(),
@@ -66,14 +67,5 @@ pub(super) fn entry(row: TokenRow) -> Option<Entry> {
 
 /// The id of a join token from its digits.
 pub(super) fn unhex(text: &str) -> Option<[u8; 8]> {
-    let mut id = [0; 8];
-    for (i, byte) in id.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    (text.len() == 16).then_some(id)
-}
-
-/// Two digits for each byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }

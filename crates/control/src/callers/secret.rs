@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 const PREFIX: &str = "hlc_";
@@ -25,17 +27,17 @@ impl Bearer {
     /// Reads the text of one.
     pub fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text.trim().strip_prefix(PREFIX)?.split_once('_')?;
-        Some(Self { id: unhex(id)?, secret: unhex(secret)? })
+        Some(Self { id: digits(id)?, secret: digits(secret)? })
     }
 
     /// The text. Secret.
     pub fn reveal(&self) -> String {
-        format!("{PREFIX}{}_{}", hex(&self.id), hex(&self.secret))
+        format!("{PREFIX}{}_{}", HEXLOWER.encode(&self.id), HEXLOWER.encode(&self.secret))
     }
 
     /// Names the token; no secret.
     pub fn id(&self) -> String {
-        hex(&self.id)
+        HEXLOWER.encode(&self.id)
     }
 
     /// What is kept of it.
@@ -45,30 +47,19 @@ impl Bearer {
 
     /// Is it the one of which this was kept? Takes the same time wherever the two differ.
     pub fn is(&self, kept: &[u8; 32]) -> bool {
-        let difference = self.hash().iter().zip(kept).fold(0, |difference, (a, b)| difference | (a ^ b));
-        std::hint::black_box(difference) == 0
+        verify_slices_are_equal(&self.hash(), kept).is_ok()
     }
 }
 
 impl fmt::Debug for Bearer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bearer({}, secret)", hex(&self.id))
+        write!(f, "Bearer({}, secret)", HEXLOWER.encode(&self.id))
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
-    }
-    Some(bytes)
+/// Scanners look for small letters, so nothing else will do.
+fn digits<const N: usize>(text: &str) -> Option<[u8; N]> {
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use api::traffic::Traffic;
 use control::registration::{RegisteredCapture, RegisteredPort, RegisteredRole, RegisteredUpstream};
+use data_encoding::HEXLOWER;
 use launch::{CommandSpec, Event, Launch, LoopbackClaim, Prepared, SidecarOutput};
 
 use crate::cli::{Capture, Discovery, Place, RunArgs, Upstream};
@@ -191,7 +192,7 @@ impl Folder {
     fn new(place: &Place, workload: &str) -> Result<Self> {
         let mut random = [0u8; 4];
         std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
-        let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let suffix = HEXLOWER.encode(&random);
         let instance = format!("{workload}-{suffix}");
         let path = paths::data_dir(place.data_dir.as_deref())?.join("workloads").join(&instance);
         if path.join("sockets").as_os_str().len() > 100 {

@@ -198,8 +198,10 @@ impl fmt::Display for Field<'_> {
 pub(super) trait Told: Fact {
     /// What it looks at.
     fn field(&self) -> Field<'_>;
-    /// What it asks for: `begins with ...`; and whether it asks for the contrary.
-    fn asked(&self) -> (String, bool);
+    /// What is asked of the field: `begins with ...`.
+    fn predicate(&self) -> String;
+    /// It asks for the contrary.
+    fn is_contrary(&self) -> bool;
 }
 
 impl Told for Operation {
@@ -214,11 +216,23 @@ impl Told for Operation {
         }
     }
 
-    fn asked(&self) -> (String, bool) {
+    fn predicate(&self) -> String {
         match self {
-            Self::Header(header) => (header.value.to_string(), header.invert),
-            Self::Metadata(metadata) => (metadata.value.to_string(), metadata.invert),
-            other => (other.predicate(), false),
+            Self::Header(header) => header.value.to_string(),
+            Self::Path(text) | Self::ServerName(text) => text.to_string(),
+            Self::Template(template) => format!("is like `{}`", template.as_str()),
+            Self::DestinationIp(block) => format!("is in {block}"),
+            Self::DestinationPort(ports) if ports.start() == ports.end() => format!("is {}", ports.start()),
+            Self::DestinationPort(ports) => format!("is from {} to {}", ports.start(), ports.end()),
+            Self::Metadata(metadata) => metadata.value.to_string(),
+        }
+    }
+
+    fn is_contrary(&self) -> bool {
+        match self {
+            Self::Header(header) => header.invert,
+            Self::Metadata(metadata) => metadata.invert,
+            _ => false,
         }
     }
 }
@@ -236,11 +250,21 @@ impl Told for Source {
         }
     }
 
-    fn asked(&self) -> (String, bool) {
+    fn predicate(&self) -> String {
         match self {
-            Self::Header(header) => (header.value.to_string(), header.invert),
-            Self::Metadata(metadata) => (metadata.value.to_string(), metadata.invert),
-            other => (other.predicate(), false),
+            Self::Authenticated(None) => "came by TLS".into(),
+            Self::Authenticated(Some(text)) | Self::Path(text) => text.to_string(),
+            Self::DirectRemoteIp(block) | Self::SourceIp(block) | Self::RemoteIp(block) => format!("is in {block}"),
+            Self::Header(header) => header.value.to_string(),
+            Self::Metadata(metadata) => metadata.value.to_string(),
+        }
+    }
+
+    fn is_contrary(&self) -> bool {
+        match self {
+            Self::Header(header) => header.invert,
+            Self::Metadata(metadata) => metadata.invert,
+            _ => false,
         }
     }
 }
@@ -275,8 +299,8 @@ impl Search<'_> {
                 if fact.holds(self.call) == wanted {
                     return Some(Vec::new());
                 }
-                let (asked, contrary) = fact.asked();
-                Some(vec![Lack { field: fact.field(), asked: vec![asked], more: 0, excluded: wanted == contrary }])
+                let excluded = wanted == fact.is_contrary();
+                Some(vec![Lack { field: fact.field(), asked: vec![fact.predicate()], more: 0, excluded }])
             }
         }
     }

@@ -5,37 +5,8 @@ use std::fmt;
 use super::why::Told;
 use super::{Action, Condition, Operation, Source};
 
-impl Operation {
-    /// What is asked of the field: `begins with `/api``.
-    pub(super) fn predicate(&self) -> String {
-        match self {
-            Self::Header(header) => header.value.to_string(),
-            Self::Path(text) | Self::ServerName(text) => text.to_string(),
-            Self::Template(template) => format!("is like `{}`", template.as_str()),
-            Self::DestinationIp(block) => format!("is in {block}"),
-            Self::DestinationPort(ports) if ports.start() == ports.end() => format!("is {}", ports.start()),
-            Self::DestinationPort(ports) => format!("is from {} to {}", ports.start(), ports.end()),
-            Self::Metadata(metadata) => metadata.value.to_string(),
-        }
-    }
-}
-
-impl Source {
-    /// What is asked of the field: `is `spiffe://...``.
-    pub(super) fn predicate(&self) -> String {
-        match self {
-            Self::Authenticated(None) => "came by TLS".into(),
-            Self::Authenticated(Some(text)) | Self::Path(text) => text.to_string(),
-            Self::DirectRemoteIp(block) | Self::SourceIp(block) | Self::RemoteIp(block) => format!("is in {block}"),
-            Self::Header(header) => header.value.to_string(),
-            Self::Metadata(metadata) => metadata.value.to_string(),
-        }
-    }
-}
-
 fn told(fact: &impl Told, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let (asked, contrary) = fact.asked();
-    write!(f, "{}{} {asked}", if contrary { "not " } else { "" }, fact.field())
+    write!(f, "{}{} {}", if fact.is_contrary() { "not " } else { "" }, fact.field(), fact.predicate())
 }
 
 /// `path begins with `/api``

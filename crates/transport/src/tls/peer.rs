@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base::SpiffeId;
+use data_encoding::HEXLOWER;
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
@@ -76,8 +77,8 @@ impl Certificate {
             dns_sans,
             subject: rfc2253(x509.subject()),
             issuer: x509.issuer().to_string(),
-            serial: hex(x509.raw_serial()),
-            fingerprint: hex(&Sha256::digest(der)),
+            serial: HEXLOWER.encode(x509.raw_serial()),
+            fingerprint: HEXLOWER.encode(&Sha256::digest(der)),
             not_before: system_time(x509.validity().not_before),
             not_after: system_time(x509.validity().not_after),
         })
@@ -155,10 +156,6 @@ fn suite_name(suite: rustls::CipherSuite) -> Option<&'static str> {
         rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
         other => other.as_str()?,
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn system_time(time: ASN1Time) -> SystemTime {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use model::StringMatch;
 use model::tls::{
     AGENT, CIPHER_SUITES, CertificatePins, DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions,
@@ -258,11 +259,8 @@ fn context(value: CertificateValidationContext, at: &At<'_>) -> Decoded<Context>
 }
 
 fn hex_hash(text: String, at: &At<'_>) -> Decoded<[u8; 32]> {
-    let digits: Vec<u32> = text.chars().filter(|c| *c != ':').map_while(|c| c.to_digit(16)).collect();
-    let bytes: Vec<u8> =
-        digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect();
-    let whole = digits.len() == 64 && text.chars().filter(|c| *c != ':').count() == 64;
-    let hash = bytes.try_into().ok().filter(|_| whole);
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.replace(':', "").as_bytes()).ok();
+    let hash = bytes.and_then(|bytes| bytes.try_into().ok());
     hash.ok_or_else(|| at.error(format!("is `{text}`"), "a SHA-256 hash, 64 hexadecimal digits with or without colons"))
 }
 

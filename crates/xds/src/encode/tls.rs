@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use model::StringMatch;
 use model::tls::{
     AGENT, DownstreamTls, OWN_CERTIFICATE, SecretFiles, TlsVersion, TlsVersions, UpstreamTls, Validation,
@@ -137,7 +138,10 @@ fn validation(checks: &Validation) -> ValidationContextType {
     let pins = checks.pins.as_deref();
     let mut context = CertificateValidationContext {
         match_typed_subject_alt_names: checks.names.iter().flat_map(subject_alt_names).collect(),
-        verify_certificate_hash: pins.into_iter().flat_map(|pins| pins.certificates.iter().map(hex)).collect(),
+        verify_certificate_hash: pins
+            .into_iter()
+            .flat_map(|pins| pins.certificates.iter().map(|hash| HEXLOWER.encode(hash)))
+            .collect(),
         verify_certificate_spki: pins
             .into_iter()
             .flat_map(|pins| pins.keys.iter().map(|hash| STANDARD.encode(hash)))
@@ -164,10 +168,6 @@ fn validation(checks: &Validation) -> ValidationContextType {
         validation_context_sds_secret_config: Some(trust),
         ..CombinedCertificateValidationContext::default()
     })
-}
-
-fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The model compares URI and DNS names alike, Envoy's matchers look at one kind each: a text that can only be of one

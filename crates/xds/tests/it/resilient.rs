@@ -132,10 +132,10 @@ fn health_check() -> impl Strategy<Value = HealthCheck> {
 }
 
 /// What a cluster says of limits and of the health of its endpoints.
-pub fn resilience() -> impl Strategy<Value = Cluster> {
+pub fn resilience() -> BoxedStrategy<Cluster> {
     let checks = of(health_check());
-    (circuit_breakers(), connections(), of(outlier_detection()), of(slow_start()), 0u8..=100, checks).prop_map(
-        |(circuit_breakers, connections, outlier_detection, slow_start, panic_percent, check)| Cluster {
+    (circuit_breakers(), connections(), of(outlier_detection()), of(slow_start()), 0u8..=100, checks)
+        .prop_map(|(circuit_breakers, connections, outlier_detection, slow_start, panic_percent, check)| Cluster {
             circuit_breakers,
             connections: Some(Box::new(connections)),
             outlier_detection: outlier_detection.map(Box::new),
@@ -143,8 +143,8 @@ pub fn resilience() -> impl Strategy<Value = Cluster> {
             panic_percent,
             health_check: check.map(Box::new),
             ..Cluster::new("", Discovery::OriginalDestination)
-        },
-    )
+        })
+        .boxed()
 }
 
 /// Without what the other settings do not go together with.

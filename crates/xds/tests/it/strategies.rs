@@ -30,9 +30,6 @@ use model::route::{
 };
 use model::secret::SecretValue;
 use model::tcp_proxy::{Tunnel, WeightedTarget};
-use model::tls::{
-    CIPHER_SUITES, CertificatePins, DownstreamTls, SecretFiles, TlsVersion, TlsVersions, UpstreamTls, Validation,
-};
 use model::*;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -45,6 +42,7 @@ mod filters;
 mod jwt;
 mod limits;
 mod metadata;
+mod tls;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]
 mod resilient;
@@ -53,6 +51,7 @@ use edge::http_proxy;
 use filters::{filter_rule, http_filter};
 use metadata::metadata_match;
 use resilient::{fitting, resilience};
+use tls::{alpn, downstream_tls, upstream_tls};
 
 /// A name of a resource or a part of one.
 pub fn name() -> impl Strategy<Value = Arc<str>> {
@@ -164,7 +163,7 @@ fn query_match() -> impl Strategy<Value = QueryMatch> {
     (text(), value).prop_map(|(name, value)| QueryMatch { name, value })
 }
 
-fn route_match() -> impl Strategy<Value = RouteMatch> {
+fn route_match() -> BoxedStrategy<RouteMatch> {
     let path = prop_oneof![
         "/[a-z]{0,6}".prop_map(PathMatch::Prefix),
         "/[a-z]{1,6}".prop_map(PathMatch::SegmentPrefix),
@@ -181,6 +180,7 @@ fn route_match() -> impl Strategy<Value = RouteMatch> {
             metadata: metadata.into(),
             share,
         })
+        .boxed()
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -202,7 +202,7 @@ fn retry_details() -> impl Strategy<Value = Option<Box<RetryDetails>>> {
     )
 }
 
-fn retry() -> impl Strategy<Value = RetryPolicy> {
+fn retry() -> BoxedStrategy<RetryPolicy> {
     let conditions = subsequence(
         vec!["5xx", "gateway-error", "reset", "retriable-headers", "refused-stream", "unavailable", "cancelled"],
         0..5,
@@ -210,8 +210,8 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
     let on = (conditions, vec(400u16..600, 0..3))
         .prop_map(|(names, status_codes)| RetryOn { status_codes, ..RetryOn::parse(&names.join(",")).0 });
     let others = (1u32..9, any::<bool>(), of(1u32..9).prop_map(|every| every.and_then(NonZeroU32::new)));
-    (on, 0u32..9, of(some_time()), 1u64..99, 1u32..20, others, retry_details()).prop_map(
-        |(on, attempts, per_try_timeout, base, factor, others, more)| RetryPolicy {
+    (on, 0u32..9, of(some_time()), 1u64..99, 1u32..20, others, retry_details())
+        .prop_map(|(on, attempts, per_try_timeout, base, factor, others, more)| RetryPolicy {
             on,
             attempts,
             per_try_timeout,
@@ -221,8 +221,8 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
             avoid_previous_hosts: others.1,
             avoid_previous_priorities: others.2,
             more,
-        },
-    )
+        })
+        .boxed()
 }
 
 fn hash_policy() -> impl Strategy<Value = HashPolicy> {
@@ -238,7 +238,7 @@ fn hash_policy() -> impl Strategy<Value = HashPolicy> {
     (key, any::<bool>()).prop_map(|(key, terminal)| HashPolicy { key, terminal })
 }
 
-fn forward() -> impl Strategy<Value = Forward> {
+fn forward() -> BoxedStrategy<Forward> {
     let cluster = (name(), 1u32..100, header_changes(), header_changes()).prop_map(
         |(name, weight, request_headers, response_headers)| WeightedCluster {
             name,
@@ -267,28 +267,27 @@ fn forward() -> impl Strategy<Value = Forward> {
         vec(mirror, 0..2),
         vec(hash_policy(), 0..3),
     )
-        .prop_map(
-            |(clusters, times, (retry, hedge_on_per_try_timeout), path_rewrite, host_rewrite, mirrors, hash)| {
-                let (timeout, max_grpc_timeout, idle_timeout, grpc_timeout_offset, max_stream_duration) = times;
-                Forward {
-                    clusters,
-                    timeout,
-                    max_grpc_timeout,
-                    grpc_timeout_offset,
-                    max_stream_duration,
-                    idle_timeout,
-                    retry,
-                    hedge_on_per_try_timeout,
-                    path_rewrite,
-                    host_rewrite,
-                    mirrors,
-                    hash: hash.into(),
-                }
-            },
-        )
+        .prop_map(|(clusters, times, (retry, hedge_on_per_try_timeout), path_rewrite, host_rewrite, mirrors, hash)| {
+            let (timeout, max_grpc_timeout, idle_timeout, grpc_timeout_offset, max_stream_duration) = times;
+            Forward {
+                clusters,
+                timeout,
+                max_grpc_timeout,
+                grpc_timeout_offset,
+                max_stream_duration,
+                idle_timeout,
+                retry,
+                hedge_on_per_try_timeout,
+                path_rewrite,
+                host_rewrite,
+                mirrors,
+                hash: hash.into(),
+            }
+        })
+        .boxed()
 }
 
-fn action() -> impl Strategy<Value = Action> {
+fn action() -> BoxedStrategy<Action> {
     let path = prop_oneof!["/[a-z]{0,6}".prop_map(RedirectPath::Full), "/[a-z]{0,6}".prop_map(RedirectPath::Prefix)];
     let redirect = (
         select(vec![301u16, 302, 303, 307, 308]),
@@ -317,14 +316,15 @@ fn action() -> impl Strategy<Value = Action> {
         1 => redirect.prop_map(Action::Redirect),
         1 => respond.prop_map(Action::Respond),
     ]
+    .boxed()
 }
 
-fn cors() -> impl Strategy<Value = Cors> {
+fn cors() -> BoxedStrategy<Cors> {
     let value = || of("[A-Za-z*,-]{1,9}".prop_map(|text| HeaderValue::try_from(text).expect("a value")).boxed());
     let said = of(any::<bool>());
     let flags = (said.clone(), said.clone(), said);
-    (share(), vec(string_match(), 0..3), (value(), value(), value(), value()), flags).prop_map(
-        |(enabled, origins, (methods, headers, expose, max_age), flags)| Cors {
+    (share(), vec(string_match(), 0..3), (value(), value(), value(), value()), flags)
+        .prop_map(|(enabled, origins, (methods, headers, expose, max_age), flags)| Cors {
             enabled,
             origins,
             methods,
@@ -334,11 +334,11 @@ fn cors() -> impl Strategy<Value = Cors> {
             credentials: flags.0,
             private_network: flags.1,
             forward_unmatched: flags.2,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn filter_rules() -> impl Strategy<Value = Option<Box<FilterRules>>> {
+fn filter_rules() -> BoxedStrategy<Option<Box<FilterRules>>> {
     let said = (of(cors()), of(limits::local()), of(limits::global_route()), limits::rules(), vec(filter_rule(), 0..3));
     said.prop_map(|(cors, local, global, rate_limits, named)| {
         let (local_rate_limit, global_rate_limit) = (local.map(Arc::new), global.map(Box::new));
@@ -346,28 +346,31 @@ fn filter_rules() -> impl Strategy<Value = Option<Box<FilterRules>>> {
         FilterRules { cors, local_rate_limit, global_rate_limit, rate_limits, include_host_rate_limits: false, named }
             .boxed()
     })
+    .boxed()
 }
 
-fn one_route() -> impl Strategy<Value = Route> {
+fn one_route() -> BoxedStrategy<Route> {
     let filters = (of(fault()), filter_rules(), any::<bool>());
     let names = (name(), of(name()));
-    (names, route_match(), action(), header_changes(), header_changes(), filters).prop_map(
-        |((name, stat_prefix), matches, action, request_headers, response_headers, (fault, filters, include))| {
-            // Only what is forwarded is counted by descriptors.
-            let forwards = matches!(action, Action::Forward(_));
-            let mut rules = filters.map_or_else(FilterRules::default, |rules| *rules);
-            rules.rate_limits.retain(|_| forwards);
-            rules.include_host_rate_limits = include && forwards;
-            let filters = rules.boxed();
-            Route { name, stat_prefix, matches, action, request_headers, response_headers, fault, filters }
-        },
-    )
+    (names, route_match(), action(), header_changes(), header_changes(), filters)
+        .prop_map(
+            |((name, stat_prefix), matches, action, request_headers, response_headers, (fault, filters, include))| {
+                // Only what is forwarded is counted by descriptors.
+                let forwards = matches!(action, Action::Forward(_));
+                let mut rules = filters.map_or_else(FilterRules::default, |rules| *rules);
+                rules.rate_limits.retain(|_| forwards);
+                rules.include_host_rate_limits = include && forwards;
+                let filters = rules.boxed();
+                Route { name, stat_prefix, matches, action, request_headers, response_headers, fault, filters }
+            },
+        )
+        .boxed()
 }
 
 /// A virtual host.
-pub fn virtual_host() -> impl Strategy<Value = VirtualHost> {
-    (name(), vec(one_route(), 0..3), header_changes(), header_changes(), filter_rules(), any::<[bool; 2]>()).prop_map(
-        |(name, routes, request_headers, response_headers, filters, tries)| VirtualHost {
+pub fn virtual_host() -> BoxedStrategy<VirtualHost> {
+    (name(), vec(one_route(), 0..3), header_changes(), header_changes(), filter_rules(), any::<[bool; 2]>())
+        .prop_map(|(name, routes, request_headers, response_headers, filters, tries)| VirtualHost {
             name,
             domains: vec!["h.example.org".into()],
             routes,
@@ -376,20 +379,20 @@ pub fn virtual_host() -> impl Strategy<Value = VirtualHost> {
             filters,
             tries_to_upstream: tries[0],
             tries_to_client: tries[1],
-        },
-    )
+        })
+        .boxed()
 }
 
 /// A route configuration.
-pub fn route() -> impl Strategy<Value = RouteConfiguration> {
-    (name(), vec(virtual_host(), 0..3), any::<bool>(), any::<bool>()).prop_map(
-        |(name, mut hosts, ignore_port, on_demand)| {
+pub fn route() -> BoxedStrategy<RouteConfiguration> {
+    (name(), vec(virtual_host(), 0..3), any::<bool>(), any::<bool>())
+        .prop_map(|(name, mut hosts, ignore_port, on_demand)| {
             for (index, host) in hosts.iter_mut().enumerate() {
                 host.domains = vec![format!("h{index}.example.org"), format!("*.s{index}.example.org")];
             }
             RouteConfiguration { name, hosts, ignore_port, on_demand }
-        },
-    )
+        })
+        .boxed()
 }
 
 fn access_log() -> impl Strategy<Value = AccessLog> {
@@ -405,60 +408,6 @@ fn access_log() -> impl Strategy<Value = AccessLog> {
 
 fn access_logs() -> impl Strategy<Value = Vec<AccessLog>> {
     vec(access_log(), 0..2)
-}
-
-fn versions() -> impl Strategy<Value = TlsVersions> {
-    use TlsVersion::{V1_2, V1_3};
-    select(vec![(V1_2, V1_2), (V1_2, V1_3), (V1_3, V1_3)]).prop_map(|(min, max)| TlsVersions { min, max })
-}
-
-fn validation() -> impl Strategy<Value = Validation> {
-    let id = prop_oneof![
-        Just(StringMatch::exact("spiffe://cluster.local/ns/default/sa/reviews")),
-        Just(StringMatch::prefix("spiffe://cluster.local/")),
-        Just(StringMatch::exact("reviews.default.svc.cluster.local")),
-        string_match(),
-    ];
-    let files = prop_oneof![
-        Just(SecretFiles::SystemRoots.name()),
-        Just(SecretFiles::Roots { roots: "/ca.pem", crl: None }.name()),
-        Just(SecretFiles::Roots { roots: "/ca.pem", crl: Some("/crl.pem") }.name()),
-    ];
-    let pins = (vec(any::<[u8; 32]>(), 0..2), vec(any::<[u8; 32]>(), 0..2))
-        .prop_map(|(certificates, keys)| CertificatePins { certificates, keys })
-        .prop_filter("no pins are none", |pins| *pins != CertificatePins::default());
-    (prop_oneof![4 => name(), 1 => files], vec(id, 0..4), of(pins.prop_map(Box::new)))
-        .prop_map(|(trust, names, pins)| Validation { trust, names, pins })
-}
-
-fn alpn() -> impl Strategy<Value = Vec<String>> {
-    subsequence(vec!["istio".to_owned(), "h2".to_owned(), "http/1.1".to_owned()], 0..3)
-}
-
-/// By discovery, or in files.
-fn certificate() -> impl Strategy<Value = Arc<str>> {
-    prop_oneof![4 => name(), 1 => Just(SecretFiles::Certificate { chain: "/tls.crt", key: "/tls.key" }.name())]
-}
-
-fn downstream_tls() -> impl Strategy<Value = DownstreamTls> {
-    let suites = subsequence(CIPHER_SUITES.map(str::to_owned).to_vec(), 0..3);
-    (vec(certificate(), 1..2), of(validation()), any::<bool>(), alpn(), versions(), suites).prop_map(
-        |(certificates, validation, require_client_certificate, alpn, versions, cipher_suites)| DownstreamTls {
-            certificates,
-            validation,
-            require_client_certificate,
-            alpn,
-            versions,
-            cipher_suites,
-        },
-    )
-}
-
-fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
-    let sni = of("[a-z.]{1,20}".boxed());
-    (of(certificate()), of(validation()), sni, alpn(), versions()).prop_map(
-        |(certificate, validation, sni, alpn, versions)| UpstreamTls { certificate, validation, sni, alpn, versions },
-    )
 }
 
 fn tunnel() -> impl Strategy<Value = Tunnel> {
@@ -488,22 +437,24 @@ pub fn dns_cache() -> impl Strategy<Value = DnsCache> {
     )
 }
 
-fn tcp_proxy() -> impl Strategy<Value = TcpProxy> {
+fn tcp_proxy() -> BoxedStrategy<TcpProxy> {
     let target = (name(), 1u32..100).prop_map(|(cluster, weight)| WeightedTarget { cluster, weight });
     let by_name = (dns_cache(), port()).prop_map(|(cache, port)| ServerNameForward { cache, port });
     let flags = (of(some_time()), any::<bool>(), of(tunnel()), of(by_name));
-    (name(), vec(target, 1..3), of(some_time()), flags, access_logs()).prop_map(
-        |(stat_prefix, clusters, idle_timeout, (max_duration, hash_source, tunnel, by_name), access_logs)| TcpProxy {
-            stat_prefix,
-            clusters,
-            idle_timeout,
-            max_duration,
-            tunnel: tunnel.map(Box::new),
-            server_name_forward: by_name.map(Box::new),
-            hash_source,
-            access_logs,
-        },
-    )
+    (name(), vec(target, 1..3), of(some_time()), flags, access_logs())
+        .prop_map(|(stat_prefix, clusters, idle_timeout, (max_duration, hash_source, tunnel, by_name), access_logs)| {
+            TcpProxy {
+                stat_prefix,
+                clusters,
+                idle_timeout,
+                max_duration,
+                tunnel: tunnel.map(Box::new),
+                server_name_forward: by_name.map(Box::new),
+                hash_source,
+                access_logs,
+            }
+        })
+        .boxed()
 }
 
 fn chain_match() -> impl Strategy<Value = ChainMatch> {
@@ -523,7 +474,7 @@ fn chain_match() -> impl Strategy<Value = ChainMatch> {
     )
 }
 
-fn filter_chain() -> impl Strategy<Value = FilterChain> {
+fn filter_chain() -> BoxedStrategy<FilterChain> {
     let filter = prop_oneof![
         http_proxy().prop_map(|http| NetworkFilter::Http(Box::new(http))),
         tcp_proxy().prop_map(NetworkFilter::Tcp),
@@ -531,10 +482,11 @@ fn filter_chain() -> impl Strategy<Value = FilterChain> {
     let access = vec(access::of_connections(), 0..2);
     (name(), chain_match(), of(downstream_tls()), access, filter)
         .prop_map(|(name, matches, tls, access, filter)| FilterChain { name, matches, tls, access, filter })
+        .boxed()
 }
 
 /// A listener.
-pub fn listener() -> impl Strategy<Value = Listener> {
+pub fn listener() -> BoxedStrategy<Listener> {
     let direction = select(vec![Direction::Inbound, Direction::Outbound, Direction::Unspecified]);
     let header = select(vec![ExpectHeader::No, ExpectHeader::Required, ExpectHeader::Optional]);
     let inspect = (any::<[bool; 4]>(), of(some_time()), header).prop_map(|(flags, timeout, proxy_header)| Inspect {
@@ -547,21 +499,23 @@ pub fn listener() -> impl Strategy<Value = Listener> {
     });
     let chains = (vec(filter_chain(), 1..3), of(filter_chain()));
     let address = prop_oneof![bound_socket(), pipe()];
-    (name(), address, any::<[bool; 3]>(), direction, inspect, chains, access_logs(), of(any::<u32>())).prop_map(
-        |(name, address, flags, direction, inspect, (chains, default_chain), access_logs, buffer_limit)| Listener {
-            name,
-            address,
-            bind: flags[0],
-            use_original_destination: flags[1],
-            direction,
-            inspect,
-            chains,
-            default_chain,
-            access_logs,
-            buffer_limit,
-            ignores_common_limit: flags[2],
-        },
-    )
+    (name(), address, any::<[bool; 3]>(), direction, inspect, chains, access_logs(), of(any::<u32>()))
+        .prop_map(|(name, address, flags, direction, inspect, (chains, default_chain), access_logs, buffer_limit)| {
+            Listener {
+                name,
+                address,
+                bind: flags[0],
+                use_original_destination: flags[1],
+                direction,
+                inspect,
+                chains,
+                default_chain,
+                access_logs,
+                buffer_limit,
+                ignores_common_limit: flags[2],
+            }
+        })
+        .boxed()
 }
 
 fn endpoint(address: impl Strategy<Value = Address>) -> impl Strategy<Value = Endpoint> {
@@ -594,7 +548,7 @@ pub fn endpoints() -> impl Strategy<Value = EndpointSet> {
 }
 
 /// A cluster.
-pub fn cluster() -> impl Strategy<Value = Cluster> {
+pub fn cluster() -> BoxedStrategy<Cluster> {
     let discovery = prop_oneof![
         name().prop_map(Discovery::Eds),
         endpoints().prop_map(Discovery::Static),
@@ -644,8 +598,8 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     let times = (some_time(), of(some_time()), some_time());
     let blocks = vec(select(vec!["127.64.0.0/10", "10.1.0.0/16", "fd00::/48"]), 0..3);
     let choice = (balancing, localities, any::<bool>(), blocks);
-    (name(), discovery, choice, times, protocol, transport, resilience(), of(1u32..9), of(service)).prop_map(
-        |(name, discovery, choice, times, protocol, transport, resilience, requests, service)| {
+    (name(), discovery, choice, times, protocol, transport, resilience(), of(1u32..9), of(service))
+        .prop_map(|(name, discovery, choice, times, protocol, transport, resilience, requests, service)| {
             let (connect_timeout, idle_timeout, refresh) = times;
             let (balancing, localities, prefers_dialled, blocks) = choice;
             let by_itself = discovery.is_by_itself();
@@ -666,8 +620,8 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
                 service,
                 ..resilience
             })
-        },
-    )
+        })
+        .boxed()
 }
 
 /// A secret.

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::{COOKIE, HeaderMap, LOCATION, REFERER, SET_COOKIE};
 use axum::http::uri::PathAndQuery;
 use axum::response::{IntoResponse, Response};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 
 const LONGEST_NAME: usize = 64;
@@ -57,16 +58,14 @@ fn is_name(name: &str) -> bool {
 
 /// Hexadecimal, since a cookie cannot hold every character that a name can.
 fn encode(name: &str) -> String {
-    name.bytes().map(|b| format!("{b:02x}")).collect()
+    HEXLOWER.encode(name.as_bytes())
 }
 
 fn decode(text: &str) -> Option<String> {
-    if text.len() > 2 * LONGEST_NAME || text.len() % 2 == 1 || !text.is_ascii() {
+    if text.len() > 2 * LONGEST_NAME {
         return None;
     }
-    let bytes: Result<Vec<u8>, _> =
-        (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16)).collect();
-    String::from_utf8(bytes.ok()?).ok()
+    String::from_utf8(HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?).ok()
 }
 
 #[cfg(test)]

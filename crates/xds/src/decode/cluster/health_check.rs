@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use http::Method;
 use model::HealthCheck;
 use model::health_check::{HttpProbe, Probe};
@@ -151,18 +152,8 @@ fn bytes(value: Payload, at: &At<'_>) -> Decoded<Vec<u8>> {
     match required(value.payload, at)? {
         payload::Payload::Binary(bytes) => Ok(bytes),
         payload::Payload::Text(text) => {
-            from_hex(&text).ok_or_else(|| at.field("text").error(format!("is {text:?}"), "hexadecimal digits in pairs"))
+            let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+            bytes.map_err(|_| at.field("text").error(format!("is {text:?}"), "hexadecimal digits in pairs"))
         }
     }
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2).map(|pair| match pair {
-        [high, low] => {
-            let digit = |c: &u8| char::from(*c).to_digit(16);
-            u8::try_from(digit(high)? * 16 + digit(low)?).ok()
-        }
-        _ => None,
-    });
-    digits.collect()
 }

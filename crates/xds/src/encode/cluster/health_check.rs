@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use http::Method;
 use model::HealthCheck;
 use model::health_check::{HttpProbe, Probe};
@@ -88,6 +89,6 @@ fn method(method: &Method) -> RequestMethod {
 
 /// Hexadecimal: the binary form is newer than some who read this.
 fn bytes(block: &[u8]) -> Payload {
-    let text = block.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = HEXLOWER.encode(block);
     Payload { payload: Some(payload::Payload::Text(text)) }
 }

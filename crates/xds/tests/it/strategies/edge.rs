@@ -64,7 +64,7 @@ fn http_limits() -> impl Strategy<Value = HttpLimits> {
     )
 }
 
-pub fn http_proxy() -> impl Strategy<Value = HttpProxy> {
+pub fn http_proxy() -> BoxedStrategy<HttpProxy> {
     let routes = prop_oneof![
         name().prop_map(RouteSource::Rds),
         route().prop_map(|table| RouteSource::Inline(Arc::new(RouteConfiguration { on_demand: false, ..table }))),
@@ -87,39 +87,41 @@ pub fn http_proxy() -> impl Strategy<Value = HttpProxy> {
         "[a-z]{1,9}".prop_map(ServerHeader::IfAbsent),
     ];
     let server = (server, edge(), target_rules(), http_limits());
-    (name(), codec, routes, filters, access_logs(), times, upgrades, cert, server, flags).prop_map(
-        |(
-            stat_prefix,
-            codec,
-            routes,
-            filters,
-            access_logs,
-            times,
-            upgrades,
-            forward_client_cert,
-            (server, edge, target, limits),
-            flags,
-        )| {
-            HttpProxy {
+    (name(), codec, routes, filters, access_logs(), times, upgrades, cert, server, flags)
+        .prop_map(
+            |(
                 stat_prefix,
                 codec,
                 routes,
                 filters,
                 access_logs,
-                idle_timeout: times.0,
-                stream_idle_timeout: times.1,
-                headers_timeout: times.2,
-                drain_timeout: times.3,
+                times,
                 upgrades,
-                use_remote_address: flags[0],
                 forward_client_cert,
-                edge,
-                target,
-                limits,
-                server,
-                generate_request_id: flags[1],
-                tracing: flags[2],
-            }
-        },
-    )
+                (server, edge, target, limits),
+                flags,
+            )| {
+                HttpProxy {
+                    stat_prefix,
+                    codec,
+                    routes,
+                    filters,
+                    access_logs,
+                    idle_timeout: times.0,
+                    stream_idle_timeout: times.1,
+                    headers_timeout: times.2,
+                    drain_timeout: times.3,
+                    upgrades,
+                    use_remote_address: flags[0],
+                    forward_client_cert,
+                    edge,
+                    target,
+                    limits,
+                    server,
+                    generate_request_id: flags[1],
+                    tracing: flags[2],
+                }
+            },
+        )
+        .boxed()
 }
