@@ -203,7 +203,7 @@ impl JwtFilter {
             grpc_status: None,
             body: if strip { "".into() } else { format!("Failed JWT authentication: {problem}").into() },
             headers: HeaderMap::new(),
-            details: "jwt_authn_access_denied{Wrong_requirement_name}".into(),
+            details: format!("jwt_authn_access_denied{{{problem}}}").replace(' ', "_").into(),
             flags: ResponseFlags::NONE,
             why: None,
         }))

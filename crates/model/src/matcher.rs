@@ -1,10 +1,12 @@
 //! Matching of text and chance: strings, patterns, headers, query parameters, fractions.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A regular expression with RE2's syntax, for whole texts or (made by [`Pattern::search`]) for parts of them.
 /// Equal when its source is equal.
@@ -264,6 +266,17 @@ impl HeaderMatch {
         };
         met != self.invert
     }
+
+    /// Do the fields of this name meet the condition? Of one that comes several times each value is looked at by itself, and
+    /// one that is as asked is enough, so that nobody hides a value behind another (Envoy since 1.37, CVE-2026-26308).
+    pub fn matches_fields(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
+        let mut values = headers.get_all(name).iter();
+        let (first, Some(second)) = (values.next(), values.next()) else {
+            return self.matches(headers.get(name).map(field_text).as_deref());
+        };
+        let mut all = first.into_iter().chain([second]).chain(values);
+        all.any(|value| self.matches(Some(&field_text(value))) != self.invert) != self.invert
+    }
 }
 
 /// What is asked of a query parameter (no ranges: xDS has none here).
@@ -300,21 +313,17 @@ impl QueryMatch {
     }
 }
 
-/// A header's value for matching: one value is borrowed, several are joined by commas (RFC 9110, section 5.3).
-/// Values that are not UTF-8 count as absent.
-pub fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<std::borrow::Cow<'a, str>> {
-    let mut values = headers.get_all(name).iter().map(|v| std::str::from_utf8(v.as_bytes()));
-    let first = values.next()?.ok()?;
-    let mut rest = values.peekable();
-    if rest.peek().is_none() {
-        return Some(first.into());
-    }
-    let mut joined = first.to_owned();
-    for value in rest {
-        joined.push(',');
-        joined.push_str(value.ok()?);
-    }
-    Some(joined.into())
+/// All values of a header as one text: one value is borrowed, several are joined by commas (RFC 9110, section 5.3).
+pub fn header_text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<Cow<'_, str>> {
+    let mut values = headers.get_all(name).iter().map(field_text);
+    let first = values.next()?;
+    Some(values.fold(first, |joined, value| joined + "," + value))
+}
+
+/// A value as text: UTF-8, or else a character for each byte (ISO 8859-1), so that nothing is hidden from conditions.
+pub fn field_text(value: &HeaderValue) -> Cow<'_, str> {
+    let bytes = value.as_bytes();
+    std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().copied().map(char::from).collect(), Cow::Borrowed)
 }
 
 /// A share of something, in millionths. `Fraction::percent(12.5)`.

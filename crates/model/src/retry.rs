@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 
 use crate::StringMatch;
-use crate::matcher::{HeaderKey, HeaderMatch, ValueMatch, header_text};
+use crate::matcher::{HeaderKey, HeaderMatch, ValueMatch};
 
 /// A retry policy. Semantics are Envoy's: the route's timeout covers all tries together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl RetryPolicy {
 
 fn any(wanted: &[HeaderMatch], headers: &HeaderMap) -> bool {
     wanted.iter().any(|one| match &one.key {
-        HeaderKey::Name(name) => one.matches(header_text(headers, name).as_deref()),
+        HeaderKey::Name(name) => one.matches_fields(headers, name),
         _ => false,
     })
 }

@@ -189,15 +189,15 @@ fn escaped(digits: &[u8]) -> Option<u8> {
     Some((digit(0)? * 16 + digit(1)?) as u8)
 }
 
-/// RFC 3986, section 5.2.4.
+/// RFC 3986, section 5.2.4. A dot segment is one with parameters (`..;x`), too: some servers do not look at these.
 fn without_dots(path: &[u8]) -> Vec<u8> {
     let mut kept: Vec<&[u8]> = Vec::new();
     let mut segments = path[1..].split(|b| *b == b'/').peekable();
     while let Some(segment) = segments.next() {
-        match segment {
-            b"." => {}
-            b".." => drop(kept.pop()),
-            segment => {
+        match segment.split(|b| *b == b';').next() {
+            Some(b".") => {}
+            Some(b"..") => drop(kept.pop()),
+            _ => {
                 kept.push(segment);
                 continue;
             }
@@ -235,6 +235,10 @@ mod tests {
             ("/a/..", Some("/")),
             ("/../../a", Some("/a")),
             ("/a/.", Some("/a/")),
+            ("/a/..;/b", Some("/b")),
+            ("/a/.;x=1/%2e%2E;y/b", Some("/b")),
+            ("/a/b/..;x", Some("/a/")),
+            ("/a;x/..b;/c", None),
             ("/a//../b", Some("/a/b")),
             ("/%61%2e%2E/%2e%2e/b", Some("/b")),
             ("/a%2fb%2F", None),

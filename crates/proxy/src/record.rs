@@ -551,6 +551,7 @@ impl Record {
 
     fn response_ended(&self, end: BodyEnd) {
         let flag = match end {
+            BodyEnd::Dropped if self.method == Method::HEAD => ResponseFlags::NONE, // its body is never read
             BodyEnd::Complete => {
                 let places = std::mem::take(&mut self.facts.borrow_mut().places);
                 places.complete();
@@ -581,10 +582,9 @@ impl Record {
     }
 
     fn downstream_gone(&self) -> ResponseFlags {
-        if self.version == Version::HTTP_2 {
-            ResponseFlags::DOWNSTREAM_REMOTE_RESET
-        } else {
-            ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION
+        match self.version {
+            Version::HTTP_2 => ResponseFlags::DOWNSTREAM_REMOTE_RESET,
+            _ => ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::istio::{JwtRule, KeysAt, RequestAuthentication};
+use api::istio::{JwtRule, KeysAt, RequestAuthentication, has_keys};
 use api::{Problem, StringMatch as Written};
 use http::HeaderName;
 use model::jwt::{
@@ -26,8 +26,9 @@ use crate::world::{Document, World};
 const PAYLOAD: &str = "payload";
 /// Claims that are always lists of what stands between spaces.
 const SPACED: [&str; 2] = ["scope", "permission"];
-/// A set that no token fits, in place of keys that cannot be had.
-const NO_KEYS: &str = r#"{"keys":[]}"#;
+/// A set that no token fits, in place of keys that cannot be had. Envoy takes no set without a key, so there is one, which
+/// nobody has the private half of: its `x` is the SHA-256 of `nobody's key 0`.
+const NO_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"nobody","x":"8AT8exLx3z28FrzboLV135iF0Xt4-fYGnAzPYCG-3Eo","y":"TJpTrLn9cAY2t7XxvfasBgpZKB6JlH5GnNEg2GOV7qU"}]}"#;
 
 /// How tokens are checked at a proxy, if any document says it.
 pub fn of_node(world: &World, node: &Node) -> Option<JwtAuthentication> {
@@ -106,10 +107,11 @@ fn provider(world: &World, rule: &JwtRule, reroute: bool) -> JwtProvider {
 }
 
 fn keys(world: &World, rule: &JwtRule) -> Arc<str> {
-    match rule.fetched_from() {
-        None => rule.jwks.value.as_str().into(),
-        Some(at) => world.key_sets.get(at.uri()).and_then(|had| had.set.clone()).unwrap_or_else(|| NO_KEYS.into()),
-    }
+    let set = match rule.fetched_from() {
+        None => Some(rule.jwks.value.as_str().into()),
+        Some(at) => world.key_sets.get(at.uri()).and_then(|had| had.set.clone()),
+    };
+    set.filter(|set| has_keys(set)).unwrap_or_else(|| NO_KEYS.into())
 }
 
 impl World {

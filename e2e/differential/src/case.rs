@@ -221,8 +221,8 @@ pub fn post(path: &str, body: &str) -> Request {
 }
 
 /// Bytes that are answered once, in the form of HTTP/1.1. `{id}` stands for the header by which a request is known.
-pub fn raw(bytes: &str) -> Request {
-    Request { wire: Wire::Raw(bytes.as_bytes().to_vec(), 1), ..get("/") }
+pub fn raw(bytes: impl AsRef<[u8]>) -> Request {
+    Request { wire: Wire::Raw(bytes.as_ref().to_vec(), 1), ..get("/") }
 }
 
 /// Frames of HTTP/2 after the preface.

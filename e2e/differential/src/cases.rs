@@ -1,5 +1,6 @@
 //! All groups, one file for each subject.
 
+mod access;
 mod balancing;
 mod connections;
 mod differences;
@@ -13,6 +14,7 @@ mod protocols;
 mod retries;
 mod rewriting;
 mod routing;
+mod tokens;
 
 use crate::case::Group;
 
@@ -30,6 +32,8 @@ pub fn all() -> Vec<Group> {
         rewriting::groups(),
         routing::groups(),
         geo::groups(),
+        access::groups(),
+        tokens::groups(),
         patched::groups(),
     ];
     let mut groups: Vec<Group> = all.into_iter().flatten().collect();

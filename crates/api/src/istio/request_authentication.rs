@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::Value;
+
 use super::{LabelSelector, TargetRef};
 use crate::decode::{Spanned, object};
 use crate::meta::check_selector;
@@ -215,14 +218,42 @@ fn check_uri(text: &str, report: &mut Report) {
 }
 
 fn check_key_set(text: &str, report: &mut Report) {
-    let keys = serde_json::from_str::<serde_json::Value>(text).ok();
-    match keys.as_ref().and_then(|set| set.get("keys")).and_then(|keys| keys.as_array()) {
+    match read_key_set(text) {
         None => {
             report.error("this is no key set").expected("JSON with the list `keys` (RFC 7517)");
         }
-        Some(keys) if keys.is_empty() => {
-            report.warning("there is no key in the set, so no token is believed");
+        Some(keys) if !keys.iter().any(is_key) => {
+            report
+                .warning("there is no key in the set that can be used, so no token is believed")
+                .expected("a key of the type RSA, EC, OKP or oct, with an algorithm of that type (RFC 7518)");
         }
         Some(_) => {}
     }
+}
+
+fn read_key_set(text: &str) -> Option<Vec<Value>> {
+    match serde_json::from_str::<Value>(text).ok()?.get_mut("keys")?.take() {
+        Value::Array(keys) => Some(keys),
+        _ => None,
+    }
+}
+
+/// Is there a key in the set that a proxy can use? Envoy refuses a listener for a set without one.
+pub fn has_keys(set: &str) -> bool {
+    read_key_set(set).is_some_and(|keys| keys.iter().any(is_key))
+}
+
+fn is_key(key: &Value) -> bool {
+    let text = |name: &str| key.get(name).and_then(Value::as_str);
+    let number = |name: &str| text(name).and_then(|text| BASE64URL_NOPAD.decode(text.as_bytes()).ok());
+    let are_there = |names: &[&str]| names.iter().all(|name| number(name).is_some_and(|bytes| !bytes.is_empty()));
+    let curve = text("crv").unwrap_or_default();
+    let (algorithms, fits): (&[&str], bool) = match text("kty") {
+        Some("RSA") => (&["RS", "PS"], are_there(&["n", "e"])),
+        Some("EC") => (&["ES"], matches!(curve, "" | "P-256" | "P-384" | "P-521") && are_there(&["x", "y"])),
+        Some("OKP") => (&["EdDSA"], curve == "Ed25519" && are_there(&["x"])),
+        Some("oct") => (&["HS"], are_there(&["k"])),
+        _ => (&[], false),
+    };
+    fits && text("alg").is_none_or(|said| algorithms.iter().any(|one| said.starts_with(one)))
 }

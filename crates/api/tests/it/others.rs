@@ -253,7 +253,7 @@ fn request_authentication() {
         &["error targetRefs: `selector` and `targetRefs` exclude each other"],
     );
     check(
-        "{jwtRules: [{issuer: a, jwks: '{\"keys\":[{}]}'}, {issuer: a, jwksUri: 'https://a'}]}",
+        "{jwtRules: [{issuer: a, jwks: '{\"keys\":[{\"kty\":\"oct\",\"k\":\"AQAB\"}]}'}, {issuer: a, jwksUri: 'https://a'}]}",
         &["warning jwtRules[1].issuer: the issuer `a` is there twice"],
     );
     check(
@@ -267,9 +267,26 @@ fn request_authentication() {
     rule("jwksUri: keys.example.org", &["error jwksUri: `keys.example.org` is not where keys can be fetched"]);
     rule("jwks: secret", &["error jwks: this is no key set"]);
     rule("jwks: '{\"keys\":{}}'", &["error jwks: this is no key set"]);
-    rule("jwks: '{\"keys\":[]}'", &["warning jwks: there is no key in the set, so no token is believed"]);
     rule(
-        "jwks: '{\"keys\":[{}]}', jwksUri: 'https://k'",
+        "jwks: '{\"keys\":[]}'",
+        &["warning jwks: there is no key in the set that can be used, so no token is believed"],
+    );
+    for unusable in [
+        r#"{"kty":"X"}"#,
+        r#"{"kty":"RSA","n":"AQAB"}"#,
+        r#"{"kty":"RSA","n":"AQAB","e":"AQ!B"}"#,
+        r#"{"kty":"RSA","n":"AQAB","e":"AQAB","alg":"ES256"}"#,
+        r#"{"kty":"EC","x":"AQAB","y":"AQAB","crv":"secp256k1"}"#,
+        r#"{"kty":"OKP","x":"AQAB","crv":"X25519"}"#,
+    ] {
+        rule(
+            &format!("jwks: '{{\"keys\":[{unusable}]}}'"),
+            &["warning jwks: there is no key in the set that can be used, so no token is believed"],
+        );
+    }
+    rule(r#"jwks: '{"keys":[{"kty":"X"},{"kty":"OKP","x":"AQAB","crv":"Ed25519","alg":"EdDSA"}]}'"#, &[]);
+    rule(
+        "jwks: '{\"keys\":[{\"kty\":\"oct\",\"k\":\"AQAB\"}]}', jwksUri: 'https://k'",
         &["warning jwksUri: the keys stand in `jwks`, so nothing is fetched"],
     );
     rule("audiences: ['']", &["error audiences[0]: this is empty"]);

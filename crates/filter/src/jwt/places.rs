@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Request, Uri};
 use mesh_http::Body;
 use model::jwt::JwtProvider;
+use model::matcher::header_text;
 
 /// The places of some providers' tokens.
 #[derive(Debug, Default)]
@@ -91,10 +92,10 @@ impl Places {
     pub fn find(&self, request: &Request<Body>) -> Vec<Found<'_>> {
         let mut found = Vec::new();
         for ((name, prefix), issuers) in &self.headers {
-            for value in request.headers().get_all(name) {
-                if let Some(text) = after(&String::from_utf8_lossy(value.as_bytes()), prefix) {
-                    found.push(Found { text: text.to_owned(), issuers, place: Place::Header(name) });
-                }
+            // Fields that come several times are one text, as in Envoy: two tokens are none.
+            let all = header_text(request.headers(), name);
+            if let Some(text) = all.as_deref().and_then(|all| after(all, prefix)) {
+                found.push(Found { text: text.to_owned(), issuers, place: Place::Header(name) });
             }
         }
         for (name, issuers) in &self.params {

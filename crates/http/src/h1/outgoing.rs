@@ -148,10 +148,10 @@ pub(super) fn request_head(out: &mut Vec<u8>, request: &Request<Body>) -> Encode
     let body = request.body();
     let encoder = match body.exact_len().or_else(|| declared(headers, marks)) {
         _ if method == Method::CONNECT => Encoder::None,
-        // Without a body a length says nothing, save where a method usually has one (RFC 9110, section 8.6).
+        // Without a body a length says nothing, save where a method may have one (RFC 9110, section 8.6).
         Some(0) => {
-            let usual = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-            if usual || marks.any(Marks::CONTENT_LENGTH) {
+            let never = matches!(*method, Method::GET | Method::HEAD | Method::DELETE | Method::TRACE);
+            if !never || marks.any(Marks::CONTENT_LENGTH) {
                 out.extend_from_slice(b"content-length: 0\r\n");
             }
             Encoder::None

@@ -2,7 +2,7 @@
 //!
 //! `*` and `{name}` stand for one segment, `**` for any text with any number of segments, `{name=a/*}` for what stands behind
 //! the sign; after the last operator a text such as `.png` may follow. Operators take the characters of a path (RFC 3986,
-//! `pchar`) without `*` and `=`, which is Envoy's rule.
+//! `pchar`), as in Envoy.
 
 use std::sync::Arc;
 
@@ -118,9 +118,10 @@ impl PathTemplate {
 
 /// Only characters that operators take?
 fn is_plain(text: &str, slashes: bool) -> bool {
-    text.bytes().all(|byte| is_literal(byte) || slashes && byte == b'/')
+    text.bytes().all(|byte| is_literal(byte) || b"*=".contains(&byte) || slashes && byte == b'/')
 }
 
+/// Stands in the text of a template for itself (`pchar` of RFC 3986 without `*` and `=`).
 fn is_literal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@".contains(&byte)
 }
@@ -246,7 +247,7 @@ mod tests {
             ("/*", "/a", true),
             ("/*", "/", false),
             ("/*", "/a/b", false),
-            ("/*", "/a=b", false),
+            ("/*", "/a=b", true),
             ("/*", "/%2f", true),
             ("/a/*/c", "/a/b/c", true),
             ("/a/*/c", "/a//c", false),

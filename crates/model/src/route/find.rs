@@ -178,7 +178,10 @@ pub fn path_matches(path: &PathMatch, ignore_case: bool, request: &RequestView<'
 
 /// Does a request meet the condition?
 pub(crate) fn header_matches(matcher: &HeaderMatch, request: &RequestView<'_>) -> bool {
-    matcher.matches(header_value(&matcher.key, request).as_deref())
+    match &matcher.key {
+        HeaderKey::Name(name) => matcher.matches_fields(request.headers, name),
+        key => matcher.matches(header_value(key, request).as_deref()),
+    }
 }
 
 /// What a request has there.

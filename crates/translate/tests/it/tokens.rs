@@ -143,9 +143,11 @@ fn fetched_keys() {
         });
         keys.collect::<Vec<_>>()
     };
-    let none = r#"{"keys":[]}"#;
-    assert_eq!(of(&[]), [none, none, KEYS], "keys that cannot be had fit no token");
-    assert_eq!(of(&[(at, "one"), (discovered, "two")]), ["one", "two", KEYS]);
+    let nobodys = of(&[(at, r#"{"keys":[{"kty":"X"}]}"#)]);
+    assert!(nobodys[..2].iter().all(|set| set.contains("nobody") && api::istio::has_keys(set)), "{nobodys:?}");
+    assert_eq!(of(&[]), nobodys, "keys that cannot be had, or not be used, fit no token, and Envoy takes the set");
+    let [one, two] = ["b25l", "dHdv"].map(|key| KEYS.replace("c2VjcmV0", key));
+    assert_eq!(of(&[(at, &one), (discovered, &two)]), [&one, &two, KEYS]);
     let inputs = Inputs {
         resources: api::parse("t.yaml", &documents).resources,
         key_sets: Arc::new([(at.to_owned(), FetchedKeys { set: None, failure: Some("nobody there".into()) })].into()),

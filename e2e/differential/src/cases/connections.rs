@@ -277,7 +277,7 @@ fn told() -> Group {
     let clusters = ["V1", "V2"].map(|version| cluster(version, &["TOLD"], &header(version)));
     let table = "- {match: {prefix: /1}, route: {cluster: V1}}\n- {match: {prefix: /2}, route: {cluster: V2}}";
     let listeners = [raw_listener("SECOND", "cluster: V1"), raw_listener("THIRD", "cluster: V2")];
-    let twice = |path: &str| raw(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n{{id}}\r\n\r\n").repeat(2)).answers(2);
+    let twice = |path: &str| raw(format!("GET {path} HTTP/1.1\r\nhost: a\r\n{{id}}\r\n\r\n").repeat(2)).answers(2);
     Group::new(
         "PROXY headers to upstreams",
         routes(table).clusters(&clusters.join("\n")).listeners(&listeners.concat()).text(),

@@ -97,6 +97,13 @@ fn paths() -> Group {
             case("dots", get("/x/../a/./b")),
             case("dots above the root", get("/../../a")),
             case("dots, encoded", get("/x/%2e%2e/a")),
+            case("dots with parameters", get("/x/..;/a")),
+            case("a dot with parameters", get("/x/.;y=1/a")),
+            case("dots, encoded, with parameters", get("/x/%2e%2e;y/a")),
+            case("dots with an encoded parameter", get("/x/..%3b/a")),
+            case("dots with parameters at the end", get("/a/x/..;")),
+            case("parameters before dots", get("/x;y/../a")),
+            case("parameters elsewhere", get("/x;y/a;z=1/b;")),
             case("slashes", get("//a///b//?c=//")),
             case("backslashes", get("/a\\b")),
             case("letters, encoded", get("/%61/b")),
@@ -189,7 +196,7 @@ fn identity() -> Group {
         "connections",
         file().filter("delayed_close_timeout: 0.1s").text(),
         vec![
-            case("two requests at once", raw(&two.repeat(2)).answers(2)),
+            case("two requests at once", raw(two.repeat(2)).answers(2)),
             case("the client closes", raw("GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{id}\r\n\r\n")),
             case(
                 "the client closes, a list",
@@ -197,7 +204,7 @@ fn identity() -> Group {
             ),
             case("the origin closes", raw("GET /a HTTP/1.1\r\nhost: a\r\nx-do: toend\r\n{id}\r\n\r\n")),
             case("an answer before the body", raw("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n{id}\r\n\r\nhe")),
-            case("a line before the request", raw(&format!("\r\n{two}"))),
+            case("a line before the request", raw(format!("\r\n{two}"))),
             case(
                 "more after a body",
                 raw("POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n{id}\r\n\r\nhello there\r\n\r\n").answers(2),

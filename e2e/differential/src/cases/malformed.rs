@@ -15,9 +15,9 @@ const ROUTES: &str = "
 ";
 
 fn http1() -> Group {
-    let head = |line: &str, more: &str| raw(&format!("{line}\r\nhost: a\r\n{{id}}\r\n{more}\r\n"));
+    let head = |line: &str, more: &str| raw(format!("{line}\r\nhost: a\r\n{{id}}\r\n{more}\r\n"));
     let get = |more: &str| head("GET / HTTP/1.1", more);
-    let one = |more: &str, body: &str| raw(&format!("POST /one HTTP/1.1\r\nhost: a\r\n{{id}}\r\n{more}\r\n{body}"));
+    let one = |more: &str, body: &str| raw(format!("POST /one HTTP/1.1\r\nhost: a\r\n{{id}}\r\n{more}\r\n{body}"));
     let chunked = |body: &str| one("transfer-encoding: chunked\r\n", body);
     Group::new(
         "malformed HTTP/1.1",
