@@ -16,6 +16,7 @@ pub mod client;
 pub mod decode;
 pub mod encode;
 pub mod health;
+mod expressions;
 mod metadata;
 mod resource;
 mod runtime;

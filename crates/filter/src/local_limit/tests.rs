@@ -169,7 +169,7 @@ async fn what_the_settings_say() {
 #[tokio::test(start_paused = true)]
 async fn callers_of_grpc_are_told_in_their_own_words() {
     for (exhausted, status) in [(false, GrpcStatus::UNAVAILABLE), (true, GrpcStatus::RESOURCE_EXHAUSTED)] {
-        let local = refusal(&LocalRateLimit { resource_exhausted: exhausted, ..limits(0) });
+        let local = refusal(&LocalRateLimit { resource_exhausted: exhausted, ..limits(0) }, None);
         let response = local.into_response(true);
         assert_eq!((response.status(), GrpcStatus::from_headers(response.headers())), (StatusCode::OK, Some(status)));
     }
