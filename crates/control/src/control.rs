@@ -95,6 +95,7 @@ impl Control {
         let (sockets, endpoints) = bind(&settings)?;
         let limit_files = ratelimit::Files::open(settings.limits.files.as_deref())?;
         settings.mesh.has_limit_files = settings.limits.files.is_some();
+        settings.mesh.is_served = true;
         settings.mesh.limit_service = limit_service(&settings, endpoints.tls);
         let files = DirStore::new(&settings.ca_dir).sealed_by(settings.ca_passphrase.clone());
         let authority = authority::open(&files, &settings.ca_dir, &settings.mesh.trust_domain, started)?;

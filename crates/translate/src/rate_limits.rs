@@ -3,7 +3,7 @@
 //! A limit counts requests by a descriptor: its own name, that the request is one that it is for, and the values of its
 //! keys. A key that a request lacks is left out, so that all who lack it share a count.
 
-mod matching;
+pub(crate) mod matching;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -63,6 +63,8 @@ pub struct MeshSettings {
     pub ingress: IngressSettings,
     /// Where the control plane counts requests for all; none: nowhere that proxies reach.
     pub limit_service: Option<LimitServiceAt>,
+    /// A control plane serves this, rather than somebody who only wants to know what it would be.
+    pub is_served: bool,
     /// The control plane was started with limits in files.
     pub has_limit_files: bool,
 }
@@ -121,6 +123,7 @@ impl Default for MeshSettings {
             proxy: ProxySettings::default(),
             ingress: IngressSettings::default(),
             limit_service: None,
+            is_served: false,
             has_limit_files: false,
         }
     }

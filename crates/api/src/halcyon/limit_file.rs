@@ -174,6 +174,14 @@ fn check_descriptors(list: &[LimitDescriptor], report: &mut Report) {
                 r.error("only values that a `*` takes can be counted together").expected("a `value` that ends in `*`");
             });
         }
+        for (name, is_set) in [("detailed_metric", one.detailed_metric), ("value_to_metric", one.value_to_metric)] {
+            if is_set {
+                r.field(name, |r| {
+                    r.warning("the field is valid and has no effect here")
+                        .hint("counters are by domain and outcome: values would be without bound");
+                });
+            }
+        }
         r.opt("rate_limit", &one.rate_limit, LimitRate::check);
         check_descriptors(&one.descriptors, r);
     });
