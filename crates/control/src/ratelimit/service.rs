@@ -239,3 +239,6 @@ fn standard_headers(told: &Told) -> Vec<HeaderValue> {
         header("ratelimit-reset", told.reset.to_string()),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,3 +48,6 @@ impl Shared {
         answer.unwrap_or_else(|_| Err(redis::RedisError::from((redis::ErrorKind::Io, "no answer in time"))))
     }
 }
+
+#[cfg(test)]
+mod tests;
