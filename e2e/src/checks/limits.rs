@@ -237,8 +237,8 @@ fn away(world: &mut World) -> Outcome<'_> {
         });
         let (third, fourth) = (again.await?, ask("/details/0").await?);
         ensure!((third, fourth) == (200, 429), "of a quota of 3, 2 used up before: {third}, {fourth}");
-        mesh.wait_whole().await?;
         begin(mesh, "").await?;
+        mesh.wait_whole().await?;
         Ok("2 before, 1 after; 503 and 200 meanwhile".to_owned())
     })
 }
