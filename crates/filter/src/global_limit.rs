@@ -14,8 +14,8 @@ use crate::around::Call;
 use crate::chain::{Facts, Flow, HttpFilter};
 use crate::global_limit::message::Said;
 use crate::local::LocalResponse;
-use crate::stats::Stats;
 use crate::standard;
+use crate::stats::Stats;
 use crate::told::{append, retry_after, words};
 
 mod message;

@@ -41,7 +41,8 @@ impl Left {
 
 /// Tells a response what is left, unless it is told already of a limit of which as little is left, or less.
 pub(crate) fn tell(headers: &mut HeaderMap, left: &Left) {
-    let tighter = |told: Left| (told.remaining, std::cmp::Reverse(told.reset)) <= (left.remaining, std::cmp::Reverse(left.reset));
+    let tighter =
+        |told: Left| (told.remaining, std::cmp::Reverse(told.reset)) <= (left.remaining, std::cmp::Reverse(left.reset));
     if Left::of(headers).is_some_and(tighter) {
         return;
     }

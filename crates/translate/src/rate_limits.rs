@@ -292,7 +292,8 @@ pub fn shapes(name: &str, limit: &RateLimit) -> Vec<Shape> {
         routes.extend(asked.routes.iter().map(|route| (ROUTE.to_owned(), Some(route.value.clone()))));
     }
     let with = |route| start.iter().cloned().chain([route]).collect();
-    let mut shapes: Vec<Shape> = if routes.is_empty() { vec![start.clone()] } else { routes.into_iter().map(with).collect() };
+    let mut shapes: Vec<Shape> =
+        if routes.is_empty() { vec![start.clone()] } else { routes.into_iter().map(with).collect() };
     for key in &limit.by {
         let Some(name) = key_name(key) else { continue };
         let entry = (name, key.constant.as_ref().map(|value| value.value.clone()));

@@ -15,8 +15,8 @@
 pub mod client;
 pub mod decode;
 pub mod encode;
-pub mod health;
 mod expressions;
+pub mod health;
 mod metadata;
 mod resource;
 mod runtime;

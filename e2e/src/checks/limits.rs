@@ -36,7 +36,12 @@ pub fn checks() -> Vec<Check> {
         }),
         Check::new(GROUP, "two workloads share what the control plane counts", 120, shared),
         Check::new(GROUP, "no more pass than the limit, whoever comes at once", 120, at_once),
-        Check::new(GROUP, "a quota outlives the control plane; while it is away requests pass or not, as said", 240, away),
+        Check::new(
+            GROUP,
+            "a quota outlives the control plane; while it is away requests pass or not, as said",
+            240,
+            away,
+        ),
     ]
 }
 
@@ -83,7 +88,13 @@ pub async fn table(mesh: &Mesh, at: SocketAddr, ours: bool) -> Result<String> {
         (
             "header",
             policy("header", &format!("name: user, {one}, by: [{{header: x-user}}]")),
-            vec![user("anna", 200), user("anna", 429), user("bert", 200), plain("/details/0", 200), plain("/health", 429)],
+            vec![
+                user("anna", 200),
+                user("anna", 429),
+                user("bert", 200),
+                plain("/details/0", 200),
+                plain("/health", 429),
+            ],
         ),
         (
             "burst",
@@ -92,7 +103,10 @@ pub async fn table(mesh: &Mesh, at: SocketAddr, ours: bool) -> Result<String> {
         ),
         (
             "path",
-            policy("path", &format!("{one}, match: {{paths: ['/details/*'], notMethods: [POST]}}, by: [{{request: path}}]")),
+            policy(
+                "path",
+                &format!("{one}, match: {{paths: ['/details/*'], notMethods: [POST]}}, by: [{{request: path}}]"),
+            ),
             vec![
                 plain("/details/0?a", 200),
                 plain("/details/0?b", 429),
@@ -113,7 +127,10 @@ pub async fn table(mesh: &Mesh, at: SocketAddr, ours: bool) -> Result<String> {
         ),
         (
             "quota",
-            policy("quota", "requests: 2, unit: day, scope: global, timeout: 5s, onError: deny, by: [{header: x-user}]"),
+            policy(
+                "quota",
+                "requests: 2, unit: day, scope: global, timeout: 5s, onError: deny, by: [{header: x-user}]",
+            ),
             vec![user("anna", 200), user("anna", 200), user("anna", 429), user("bert", 200)],
         ),
     ] {
@@ -178,7 +195,8 @@ fn shared(world: &mut World) -> Outcome<'_> {
         begin(mesh, both).await?;
         let mut statuses = Vec::new();
         for turn in 0..6 {
-            let (workload, path) = if turn % 2 == 0 { ("details-v1", "/details/0") } else { ("ratings-v1", "/ratings/0") };
+            let (workload, path) =
+                if turn % 2 == 0 { ("details-v1", "/details/0") } else { ("ratings-v1", "/ratings/0") };
             let at = mesh.proxy(workload).await?.at(9080);
             let answer = Connection::open(at).await?.get(path, &[("x-user", "anna")]).await?;
             statuses.push(answer.status);

@@ -296,7 +296,9 @@ impl RateLimit {
     fn check_scope(&self, report: &mut Report) {
         let (wrong, other): (&[_], _) = match self.scope {
             LimitScope::Local => (&[("timeout", self.timeout.is_some())], "global"),
-            LimitScope::Global => (&[("burst", self.burst.is_some()), ("maxValues", self.max_values.is_some())], "local"),
+            LimitScope::Global => {
+                (&[("burst", self.burst.is_some()), ("maxValues", self.max_values.is_some())], "local")
+            }
         };
         for (name, _) in wrong.iter().filter(|(_, is_set)| *is_set) {
             report.field(name, |r| {

@@ -26,7 +26,10 @@ enum Wanted {
     Any,
     Exactly(String),
     /// Those that begin so; `together`: they have one count.
-    Beginning { text: String, together: bool },
+    Beginning {
+        text: String,
+        together: bool,
+    },
 }
 
 /// A limit.

@@ -115,7 +115,10 @@ impl RateLimitService for RateLimits {
         let domains = self.directory.now();
         let Some(domain) = domains.get(&question.domain) else {
             // As for Envoy's service: nothing is limited there.
-            tracing::debug!("{identity} asks for the rate limits of the domain `{}`, which is not there", question.domain);
+            tracing::debug!(
+                "{identity} asks for the rate limits of the domain `{}`, which is not there",
+                question.domain
+            );
             return Ok(Response::new(answer(vec![None; asked.len()], false)));
         };
         // Workloads of other meshes have namespaces of the same names.

@@ -121,8 +121,7 @@ impl Plan {
 fn limit(tree: &Tree, asked: &Asked) -> Option<(Limit, String)> {
     if let Some(rate) = asked.own {
         let parts = asked.entries.iter().map(|(key, value)| format!("|{}={}", escaped(key), escaped(value)));
-        let limit =
-            Limit { rate: Some(rate), name: String::new(), replaces: Vec::new(), shadow: false, quiet: false };
+        let limit = Limit { rate: Some(rate), name: String::new(), replaces: Vec::new(), shadow: false, quiet: false };
         return Some((limit, parts.collect()));
     }
     tree.find(&asked.entries).map(|Found { limit, key }| (limit.clone(), key))

@@ -6,7 +6,7 @@ use api::halcyon::{LimitFile, LimitScope, RateLimit, RateLimitPolicy, limit_file
 use api::yaml::Span;
 use api::{Code, Problem, Spec};
 
-use super::selection::{labels_of, pairs};
+use super::selection::{labels_of, selects_nobody};
 use crate::protocol::Protocol;
 use crate::service::{Backing, Service, selected};
 use crate::world::{Document, World};
@@ -56,19 +56,15 @@ fn route_names(world: &World) -> BTreeSet<&str> {
     rules.map(|route| route.name.as_str()).filter(|name| !name.is_empty()).collect()
 }
 
-fn check_routes(
-    policy: &Policy,
-    index: usize,
-    limit: &RateLimit,
-    known: &BTreeSet<&str>,
-    problems: &mut Vec<Problem>,
-) {
+fn check_routes(policy: &Policy, index: usize, limit: &RateLimit, known: &BTreeSet<&str>, problems: &mut Vec<Problem>) {
     let asked = limit.match_.iter().flat_map(|asked| &asked.routes).enumerate();
     for (i, name) in asked.filter(|(_, name)| !known.contains(name.value.as_str())) {
         let path = format!("spec.limits[{index}].match.routes[{i}]");
         let message = format!("no VirtualService has a route called `{}`", name.value);
         let problem = note(policy, Code::LimitNotReached, path, name.span, message);
-        problems.push(problem.hint("give a route of a gateway this `name`; requests at sidecars come by the route `default`"));
+        problems.push(
+            problem.hint("give a route of a gateway this `name`; requests at sidecars come by the route `default`"),
+        );
     }
 }
 
@@ -78,7 +74,8 @@ fn check_contradictions(policy: &Policy, index: usize, limit: &RateLimit, proble
         let excluded = |value: &api::Spanned<String>| not_values.iter().any(|not| not.value == "*" || not == value);
         if let Some(first) = values.first().filter(|_| values.iter().all(excluded)) {
             let path = format!("spec.limits[{index}].match.{name}");
-            let message = format!("whatever `{name}` asks for is excluded beside it: no request falls under this limit");
+            let message =
+                format!("whatever `{name}` asks for is excluded beside it: no request falls under this limit");
             problems.push(note(policy, Code::LimitNotReached, path, first.span, message).hint("remove one of the two"));
         }
     }
@@ -93,7 +90,8 @@ fn check_claims(world: &World, policy: &Policy, index: usize, limit: &RateLimit,
     }
     for (i, claim) in limit.by.iter().enumerate().filter_map(|(i, key)| Some((i, key.claim.as_ref()?))) {
         let path = format!("spec.limits[{index}].by[{i}].claim");
-        let message = format!("no RequestAuthentication reads the claim `{}` here: all requests share one count", claim.value);
+        let message =
+            format!("no RequestAuthentication reads the claim `{}` here: all requests share one count", claim.value);
         let problem = note(policy, Code::LimitNotReached, path, claim.span, message);
         problems.push(problem.hint("apply a RequestAuthentication with the issuer of the tokens"));
     }
@@ -101,22 +99,10 @@ fn check_claims(world: &World, policy: &Policy, index: usize, limit: &RateLimit,
 
 /// The selector takes nobody.
 fn check_selector(world: &World, policy: &Policy, whole: bool, problems: &mut Vec<Problem>) {
-    let of_root = policy.namespace() == world.settings.root_namespace;
-    let namespaces: Vec<&str> = if of_root { world.namespaces() } else { vec![policy.namespace()] };
-    let all: Vec<_> = namespaces.iter().flat_map(|name| world.described(name).chain(world.running(name))).collect();
-    let none = BTreeMap::new();
-    let labels = policy.spec().selector.as_ref().map_or(&none, |selector| &selector.match_labels);
-    // Gateways are started beside what is described; a policy for one names it by the same labels as a Gateway.
-    let of_gateway = world.gateways.iter().any(|gateway| selected(labels, &gateway.spec().selector));
-    if all.iter().any(|own| selected(labels, own)) || of_gateway || all.is_empty() && !whole {
-        return;
+    let labels = policy.spec().selector.as_ref().map(|selector| &selector.match_labels);
+    if let Some(problem) = selects_nobody(world, policy.namespace(), labels, whole) {
+        problems.push(policy.resource.problem(problem, Span::default()));
     }
-    let (message, path) = match labels.is_empty() {
-        true => (format!("there is no workload in the namespace `{}`", policy.namespace()), "metadata.namespace"),
-        false => (format!("no workload has {}", pairs(labels)), "spec.selector.matchLabels"),
-    };
-    let problem = note(policy, Code::NoMatchingWorkloadsFound, path.to_owned(), Span::default(), message);
-    problems.push(problem.hint("it has no effect until there is one"));
 }
 
 /// Limits are for requests; all that some workloads have is connections.

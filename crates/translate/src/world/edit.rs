@@ -233,7 +233,8 @@ impl<'a> Editing<'a> {
                 Document::replace(&mut world.secrets, old, new);
             }
             Spec::ConfigMap(_) => {
-                let with_limits = |resource: Option<&'_ Arc<Resource>>| resource.cloned().filter(|r| super::holds_limits(r));
+                let with_limits =
+                    |resource: Option<&'_ Arc<Resource>>| resource.cloned().filter(|r| super::holds_limits(r));
                 let (old_limits, new_limits) = (with_limits(old), with_limits(new));
                 if old_limits.is_some() || new_limits.is_some() {
                     // With the first and without the last of them the service is among everybody's clusters or not.

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::Code;
 use model::http_proxy::HttpFilter;
 use model::rate_limit::{DescriptorAction, Fill, GlobalRateLimit, LocalRateLimit, RequestFact};
 use model::{Fraction, NetworkFilter};
+use translate::explain::{Question, explain};
 use translate::{Inputs, LimitServiceAt, MeshSettings, World};
 
 use super::mesh::{BOOKINFO, config, sidecar, world};
@@ -67,12 +69,7 @@ fn limits_that_a_proxy_keeps() {
     assert_eq!(users.policy.as_deref(), Some("default/p/users"));
     assert_eq!(
         descriptors(users),
-        [
-            "limit=users header_x-user= caller=",
-            "limit=users caller=",
-            "limit=users header_x-user=",
-            "limit=users",
-        ]
+        ["limit=users header_x-user= caller=", "limit=users caller=", "limit=users header_x-user=", "limit=users",]
     );
     let fill = Fill { max: 9, per_interval: 5, interval: Duration::from_secs(60) };
     assert!(users.descriptors.iter().all(|one| one.fill == fill), "{users:?}");
@@ -89,7 +86,8 @@ fn limits_that_the_control_plane_keeps() {
     let spec = "{limits: [{name: q, scope: global, requests: 5, unit: day, by: [{claim: tenant}], onError: deny}, {name: \
                 r, scope: global, requests: 1, unit: second, timeout: 1s}]}";
     let parsed = api::parse("f.yaml", &format!("{BOOKINFO}\n{}", policy("default", "p", spec)));
-    let at = LimitServiceAt { address: SocketAddr::from(([10, 0, 0, 1], 15012)), identity: "spiffe://x/ns/a/sa/b".into() };
+    let at =
+        LimitServiceAt { address: SocketAddr::from(([10, 0, 0, 1], 15012)), identity: "spiffe://x/ns/a/sa/b".into() };
     let world = |limit_service| {
         let settings = MeshSettings { limit_service, ..MeshSettings::default() };
         World::new(Inputs { settings, resources: parsed.resources.clone(), ..Inputs::default() })
@@ -105,7 +103,10 @@ fn limits_that_the_control_plane_keeps() {
         .collect();
     let [quota, rate] = globals[..] else { panic!("{found:?}") };
     assert_eq!((&*quota.domain, &*quota.service.cluster), ("halcyon.dev/default/p", "halcyon-ratelimit"));
-    assert_eq!((quota.deny_on_error, quota.error_status, quota.timeout), (Fraction::ALL, 503, Some(Duration::from_millis(100))));
+    assert_eq!(
+        (quota.deny_on_error, quota.error_status, quota.timeout),
+        (Fraction::ALL, 503, Some(Duration::from_millis(100)))
+    );
     assert_eq!((rate.deny_on_error, rate.timeout), (Fraction::NONE, Some(Duration::from_secs(1))));
     assert!(!filters(&world(None)).1, "nobody knows where it is");
 }
@@ -114,7 +115,8 @@ fn limits_that_the_control_plane_keeps() {
 fn a_config_map_with_limits_brings_the_service() {
     let map = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: ratelimit-config}\ndata:\n  config.yaml: |\n    \
                domain: d\n    descriptors: []\n";
-    let at = LimitServiceAt { address: SocketAddr::from(([10, 0, 0, 1], 15012)), identity: "spiffe://x/ns/a/sa/b".into() };
+    let at =
+        LimitServiceAt { address: SocketAddr::from(([10, 0, 0, 1], 15012)), identity: "spiffe://x/ns/a/sa/b".into() };
     let parsed = api::parse("f.yaml", &format!("{BOOKINFO}\n{map}"));
     assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
     let settings = MeshSettings { limit_service: Some(at), ..MeshSettings::default() };
@@ -127,7 +129,8 @@ fn what_is_warned_about() {
     let warned = |documents: &str| {
         let world = world(&format!("{BOOKINFO}\n{documents}"), &["reviews/v1@3"]);
         let problems = translate::check(&world).into_iter().chain(translate::check_selection(&world));
-        let of_ours = problems.filter(|problem| problem.to_string().contains("RateLimitPolicy"));
+        let codes = [Code::LimitNotReached, Code::NoMatchingWorkloadsFound];
+        let of_ours = problems.filter(|problem| codes.contains(&problem.code));
         of_ours.map(|problem| format!("{}: {}", problem.path, problem.message)).collect::<Vec<_>>()
     };
     let one = "requests: 1, unit: second";
@@ -143,13 +146,44 @@ fn what_is_warned_about() {
         ),
         (
             format!("{{limits: [{{{one}, match: {{paths: [/a], notPaths: [/a]}}}}]}}"),
-            vec!["spec.limits[0].match.paths: whatever `paths` asks for is excluded beside it: no request falls under this limit"],
+            vec![
+                "spec.limits[0].match.paths: whatever `paths` asks for is excluded beside it: no request falls under this limit",
+            ],
         ),
         (
             format!("{{limits: [{{{one}, by: [{{claim: sub}}]}}]}}"),
-            vec!["spec.limits[0].by[0].claim: no RequestAuthentication reads the claim `sub` here: all requests share one count"],
+            vec![
+                "spec.limits[0].by[0].claim: no RequestAuthentication reads the claim `sub` here: all requests share one count",
+            ],
         ),
     ] {
         assert_eq!(warned(&policy("default", "p", &spec)), expected, "{spec}");
     }
+}
+
+#[test]
+fn what_explain_says() {
+    let spec = "{selector: {matchLabels: {app: reviews}}, limits: [{name: a, requests: 5, unit: minute, by: [{header: \
+                x-user}]}, {name: b, requests: 1, unit: day, scope: global, match: {methods: [POST]}}]}";
+    let world = world(&format!("{BOOKINFO}\n{}", policy("default", "p", spec)), &["reviews/v1@3", "productpage/v1@2"]);
+    let from = sidecar("productpage/v1@2", 9080);
+    let limits = |method: http::Method| {
+        let question = Question {
+            host: "reviews".into(),
+            port: 9080,
+            authority: None,
+            server_name: None,
+            method,
+            path: "/".into(),
+            headers: http::HeaderMap::new(),
+        };
+        let told = explain(&world, &from, &question);
+        let step = told.steps.into_iter().find(|step| step.stage == "rate limit");
+        step.map(|step| step.facts).unwrap_or_default()
+    };
+    let users = "at most 5 requests per minute for each header x-user, counted by each proxy \
+                 (RateLimitPolicy/default/p, `a`)";
+    let posts = "at most 1 requests per day, counted by the control plane (RateLimitPolicy/default/p, `b`)";
+    assert_eq!(limits(http::Method::GET), [users]);
+    assert_eq!(limits(http::Method::POST), [posts, users]);
 }

@@ -524,9 +524,9 @@ fn defaults_are_envoys() {
 
 #[test]
 fn rules_of_rate_limits() {
-    use route::rate_limit::action::{ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, MetaData};
     use proto::envoy::extensions::rate_limit_descriptors::expr::v3::Descriptor as Expression;
     use proto::envoy::extensions::rate_limit_descriptors::expr::v3::descriptor::ExprSpecifier;
+    use route::rate_limit::action::{ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, MetaData};
     use route::rate_limit::{Action, HitsAddend, Override};
     let unsupported = "is set, but this proxy does not support it; expected the field to be absent";
     let acting = |action: ActionSpecifier| route::RateLimit {
@@ -551,7 +551,8 @@ fn rules_of_rate_limits() {
         ),
         (
             acting(ActionSpecifier::Metadata(MetaData { source: 1, ..Default::default() })),
-            "actions[0].metadata.source: is not DYNAMIC; expected DYNAMIC, which filters of the request write".to_owned(),
+            "actions[0].metadata.source: is not DYNAMIC; expected DYNAMIC, which filters of the request write"
+                .to_owned(),
         ),
         (
             acting(ActionSpecifier::RemoteAddressMatch(Default::default())),

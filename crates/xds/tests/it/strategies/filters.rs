@@ -100,9 +100,8 @@ pub fn http_filter() -> BoxedStrategy<HttpFilter> {
         mutation.prop_map(|it| HttpFilter::HeaderMutation(Box::new(it))),
         buffer.prop_map(HttpFilter::Buffer),
         access::access(filter_name()).prop_map(|access| HttpFilter::Access(Box::new(access))),
-        (limits::local(), of(name())).prop_map(|(limits, policy)| {
-            HttpFilter::LocalRateLimit(Arc::new(LocalRateLimit { policy, ..limits }))
-        }),
+        (limits::local(), of(name()))
+            .prop_map(|(limits, policy)| { HttpFilter::LocalRateLimit(Arc::new(LocalRateLimit { policy, ..limits })) }),
         (limits::global(), of(name())).prop_map(|(limits, policy)| {
             HttpFilter::GlobalRateLimit(Arc::new(GlobalRateLimit { policy, ..limits }))
         }),
