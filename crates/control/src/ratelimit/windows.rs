@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use api::halcyon::Window;
+use sha2::{Digest, Sha256};
 
 use super::limits::{Found, Limit, Tree, escaped};
 
@@ -81,7 +82,7 @@ impl Plan {
             let counter = limit.rate.map(|(_, window)| {
                 let begin = now - now % window.seconds();
                 Counter {
-                    key: format!("{}{key}@{begin}+{}", escaped(domain), window.seconds()),
+                    key: format!("{}|{}@{begin}+{}", escaped(domain), digest(&key), window.seconds()),
                     hits: asked.hits,
                     ends: begin + window.seconds(),
                     window,
@@ -115,6 +116,11 @@ impl Plan {
         };
         self.0.into_iter().map(status).collect()
     }
+}
+
+/// Values may be secrets, such as keys of an API, and counts are written down: values are not.
+fn digest(key: &str) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(key.as_bytes()))
 }
 
 /// The limit of a descriptor, and under what it is counted.
@@ -221,6 +227,17 @@ mod tests {
         ] {
             assert_eq!(service.shown(question, START + at), expected, "{question} at {at}");
         }
+    }
+
+    #[test]
+    fn values_are_not_written_down() {
+        let service = Simulated::new("- {key: k, rate_limit: {unit: day, requests_per_unit: 1}}\n");
+        let key = |value: &str| {
+            let plan = Plan::new("d", &service.tree, &[asked(&format!("k={value}"))], START);
+            plan.counters().map(|counter| counter.key.clone()).collect::<String>()
+        };
+        assert!(!key("secret").contains("secret") && key("secret").starts_with("d|"), "{}", key("secret"));
+        assert_ne!(key("secret"), key("other"));
     }
 
     #[test]
