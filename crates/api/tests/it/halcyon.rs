@@ -105,7 +105,7 @@ fn limits_of_rates() {
                 ['*.example.org'], paths: ['/a/*'], methods: [GET], headers: [{name: x, values: ['*']}], routes: [r]}, \
                 response: {status: 420, headers: {x: y}}}, {requests: 0, unit: day, scope: global, onError: deny, timeout: \
                 1s, cost: 3, dryRun: true}]}";
-    assert_eq!(of_limits(good), [String::new(); 0]);
+    assert_eq!(of_limits(good), Vec::<String>::new());
     let one = "requests: 1, unit: second";
     for (spec, expected) in [
         ("{limits: []}".to_owned(), "spec.limits: the list is empty"),
@@ -146,7 +146,7 @@ fn files_of_the_rate_limit_service() {
     let one = |descriptor: &str| format!("domain: d\ndescriptors:\n- {descriptor}\n");
     let samples = "domain: echo-ratelimit\ndescriptors:\n- key: PATH\n  value: \"/\"\n  rate_limit:\n    unit: minute\n    \
                    requests_per_unit: 1\n- key: PATH\n  rate_limit:\n    unit: MINUTE\n    requests_per_unit: 100\n";
-    assert_eq!(map(samples), [String::new(); 0]);
+    assert_eq!(map(samples), Vec::<String>::new());
     for (text, expected) in [
         ("domain: ''\ndescriptors: []\n".to_owned(), "f.yaml:6:"),
         ("domain: halcyon.dev/a\ndescriptors: []\n".to_owned(), "belong to RateLimitPolicies"),
