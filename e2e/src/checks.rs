@@ -9,6 +9,7 @@ mod end;
 mod envoy;
 mod identity;
 mod input;
+mod limits;
 mod malformed;
 mod program;
 mod protocols;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Check> {
         malformed::checks(),
         protocols::checks(),
         access::checks(),
+        limits::checks(),
         resilience::checks(),
         rolling::checks(),
         clients::checks(),

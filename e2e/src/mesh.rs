@@ -420,6 +420,7 @@ impl Mesh {
             "peerauthentication",
             "authorizationpolicy",
             "requestauthentication",
+            "ratelimitpolicy",
         ])
         .await?;
         self.apply(&["gateway.yaml", "destination-rules.yaml"].map(|name| self.place.rule(name))).await

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use crate::code::Code;
 use crate::decode::{Decode, Fields, Naming, nearest, one_of, wrong_shape};
 use crate::enforced;
+use crate::halcyon;
 use crate::istio::{self, MESH_CONFIG_MAP};
 use crate::kind::{Kind, Support};
 use crate::meta::{DEFAULT_NAMESPACE, Meta, ObjectMeta, Origin, ResourceKey};
@@ -236,6 +237,7 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Kind::ProxyConfig => Spec::ProxyConfig(optional_spec_field(node, report)?),
         Kind::IstioOperator => Spec::IstioOperator(optional_spec_field(node, report)?),
         Kind::ServicePolicy => Spec::ServicePolicy(spec_field(node, report)?),
+        Kind::RateLimitPolicy => Spec::RateLimitPolicy(spec_field(node, report)?),
         Kind::GeoRoute => Spec::GeoRoute(spec_field(node, report)?),
         Kind::Service => Spec::Service(spec_field(node, report)?),
         Kind::Deployment => Spec::Deployment(spec_field(node, report)?),
@@ -269,6 +271,7 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Spec::ProxyConfig(s) => report.field("spec", |r| s.check(r)),
         Spec::IstioOperator(s) => report.field("spec", |r| s.check(r)),
         Spec::ServicePolicy(s) => report.field("spec", |r| s.check(r)),
+        Spec::RateLimitPolicy(s) => report.field("spec", |r| s.check(r)),
         Spec::GeoRoute(s) => report.field("spec", |r| s.check(meta, r)),
         Spec::Service(s) => report.field("spec", |r| s.check(r)),
         Spec::Deployment(s) => report.field("spec", |r| s.check(r)),
@@ -286,6 +289,7 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
 fn check_settings(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) {
     match kind {
         Kind::ConfigMap if meta.name == MESH_CONFIG_MAP => istio::check_config_map(node, report),
+        Kind::ConfigMap => halcyon::check_limit_files(node, report),
         Kind::Pod => istio::check_annotations(node, report),
         Kind::WorkloadGroup => {
             if let Some(group) = node.get("spec") {

@@ -62,6 +62,7 @@ kinds! {
     IstioOperator "IstioOperator" "install.istio.io" [], "istiooperators" ["iop"], true Read;
 
     ServicePolicy "ServicePolicy" "halcyon.dev" ["v1alpha1"], "servicepolicies" ["svcpol"], true Read;
+    RateLimitPolicy "RateLimitPolicy" "halcyon.dev" ["v1alpha1"], "ratelimitpolicies" ["rlp"], true Read;
     GeoRoute "GeoRoute" "halcyon.dev" ["v1alpha1"], "georoutes" ["geo"], true Read;
 
     Service "Service" "" ["v1"], "services" ["svc"], true Read;

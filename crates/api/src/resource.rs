@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value as Json;
 
 use crate::document;
-use crate::halcyon::{GeoRoute, ServicePolicy};
+use crate::halcyon::{GeoRoute, RateLimitPolicy, ServicePolicy};
 use crate::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
     RequestAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
@@ -66,6 +66,8 @@ pub enum Spec {
     IstioOperator(Box<IstioOperator>),
     /// Our own: what a service asks of its clients.
     ServicePolicy(Box<ServicePolicy>),
+    /// Our own: how many requests are taken.
+    RateLimitPolicy(Box<RateLimitPolicy>),
     /// Our own: rules by where clients are.
     GeoRoute(Box<GeoRoute>),
     /// Kubernetes' name for a set of workloads.

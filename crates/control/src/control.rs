@@ -1,8 +1,9 @@
 //! Builds the control plane from its options and runs it: who is given what stands here, and nowhere else.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use api::Source;
 use api::source::Subscription;
@@ -13,13 +14,14 @@ use base::drain::{self, Signal, Watch};
 use ca::DirStore;
 use http::header;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use telemetry::{Exposition, Registry, Shard, TextFormat};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use translate::MeshTrust;
+use translate::{LimitServiceAt, MeshTrust};
 use transport::listen;
 use transport::tls::{Accept, Certificate, ClientAuth, PeerCheck, ServerOptions, ServerTls, Versions};
 
@@ -34,6 +36,7 @@ use crate::files::Directory;
 use crate::keys;
 use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
+use crate::ratelimit::{self, CountRow, Counts, DomainDirectory, Keeper, RateLimits, Shared};
 use crate::registry::{self, Desk};
 use crate::rest;
 use crate::rotation::Rotation;
@@ -44,6 +47,8 @@ pub struct Control {
     endpoints: Endpoints,
     written: PathBuf,
     store: Store,
+    clock: Clock,
+    keeper: Keeper,
     doors: JoinSet<Result<(), ControlError>>,
     chores: JoinSet<()>,
     _files: Option<Subscription>,
@@ -80,7 +85,7 @@ impl Control {
     /// # Errors
     /// [`ControlError`], one line each; nothing runs then.
     pub async fn start(options: ControlOptions, drain: Watch) -> Result<Self, ControlError> {
-        let settings = options.resolve()?;
+        let mut settings = options.resolve()?;
         let clock = Clock::system();
         let started = clock.now();
         let metrics = Registry::new();
@@ -88,6 +93,10 @@ impl Control {
         // The lock on the data directory comes first: nothing in it is touched while another control plane uses it.
         let disk = Disk::open(&settings.data_dir)?;
         let (sockets, endpoints) = bind(&settings)?;
+        let limit_files = ratelimit::Files::open(settings.limits.files.as_deref())?;
+        settings.mesh.has_limit_files = settings.limits.files.is_some();
+        settings.mesh.is_served = true;
+        settings.mesh.limit_service = limit_service(&settings, endpoints.tls);
         let files = DirStore::new(&settings.ca_dir).sealed_by(settings.ca_passphrase.clone());
         let authority = authority::open(&files, &settings.ca_dir, &settings.mesh.trust_domain, started)?;
         let (store, kept) = Store::open(
@@ -100,7 +109,7 @@ impl Control {
                 shard: &shard,
             },
         )?;
-        let Kept { workloads, tokens, leaves, users, user_tokens, steps } = kept;
+        let Kept { workloads, tokens, leaves, users, user_tokens, counts, steps } = kept;
         let watched = match &settings.config_dir {
             Some(dir) => Some(watch_files(dir, &store).await?),
             None => None,
@@ -133,14 +142,28 @@ impl Control {
         chores.spawn(sweep(push.clone(), store.clone()));
         chores.spawn(keys::follow(store.clone(), keys::Client::new(settings.blocked_keys.clone()), keys::TIMES));
 
+        let keeper = keeper(&settings, counts, &clock)?;
+        if let Keeper::Own(counts) = &keeper {
+            chores.spawn(ratelimit::keep(counts.clone(), store.clone(), clock.clone()));
+        }
+        chores.spawn(ratelimit::follow(limit_files.clone()));
+        let limits = RateLimits::new(
+            DomainDirectory::new(store.clone(), limit_files),
+            keeper.clone(),
+            clock.clone(),
+            settings.mesh.trust_domain.clone(),
+            settings.limits.headers,
+            ratelimit::Metrics::new(&shard).expect(declared),
+        );
+
         let mut doors = JoinSet::new();
         let api_tls = match &settings.api {
             Some(door) => Some(api_doors::tls(door, &issuer, &mut chores)?),
             None => None,
         };
-        let services = Services { push: push.clone(), issuer: Some(issuer.clone()) };
+        let services = Services { push: push.clone(), issuer: Some(issuer.clone()), limits: Some(limits) };
         doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), &stopping), stopping.clone()));
-        let services = Services { push, issuer: None };
+        let services = Services { push, issuer: None, limits: None };
         doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, &stopping), stopping.clone()));
         let gate_shard = shard.clone();
         doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
@@ -153,7 +176,7 @@ impl Control {
             rotation,
             endpoints: endpoints.clone(),
             started,
-            clock,
+            clock: clock.clone(),
             attempts: Attempts::default(),
             group_role: settings.socket_group.map(|(_, role)| role),
             audit_dir: settings.data_dir.join(audit::FOLDER),
@@ -170,7 +193,7 @@ impl Control {
         let json = serde_json::to_string_pretty(&endpoints).unwrap_or_default();
         store::replace_file(&written, &json).map_err(|e| StoreError::io(&written, e))?;
         tracing::info!("xDS and certificates on {}, API on {}", endpoints.tls, endpoints.socket.display());
-        Ok(Self { endpoints, written, store, doors, chores, _files: watched, stop, drain })
+        Ok(Self { endpoints, written, store, clock, keeper, doors, chores, _files: watched, stop, drain })
     }
 
     /// Where it is reached.
@@ -197,6 +220,9 @@ impl Control {
         }
         self.doors.shutdown().await;
         self.chores.shutdown().await;
+        if let Keeper::Own(counts) = &self.keeper {
+            counts.write(&self.store, &self.clock).await;
+        }
         self.store.stop().await;
         // Nobody is to find a control plane that is not there. What cannot be removed is replaced at the next start.
         let _ = std::fs::remove_file(&self.endpoints.socket);
@@ -281,10 +307,31 @@ async fn sweep(push: Push, store: Store) {
     }
 }
 
-/// The gRPC services behind a door. Without an authority no certificates are given there.
+/// Where proxies reach the TLS door to have requests counted. All addresses at once are none that could be dialled.
+fn limit_service(settings: &Settings, listens: SocketAddr) -> Option<LimitServiceAt> {
+    let address = settings.limits.address.or_else(|| Some(listens).filter(|at| !at.ip().is_unspecified()))?;
+    Some(LimitServiceAt { address, identity: settings.identity.to_string() })
+}
+
+/// Who keeps the counts of rate limits.
+fn keeper(settings: &Settings, counts: Vec<(String, CountRow)>, clock: &Clock) -> Result<Keeper, ControlError> {
+    let Some(url) = &settings.limits.redis else {
+        let now = clock.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        return Ok(Keeper::Own(Counts::new(counts, now)));
+    };
+    let shared = Shared::new(url).map_err(|error| ControlError::Option {
+        option: "ratelimit redis",
+        reason: format!("{error}; expected a URL such as `redis://127.0.0.1:6379`"),
+    })?;
+    Ok(Keeper::Shared(shared))
+}
+
+/// The gRPC services behind a door. Without an authority no certificates are given there, and nobody is proven whose
+/// requests could be counted.
 struct Services {
     push: Push,
     issuer: Option<Issuer>,
+    limits: Option<RateLimits>,
 }
 
 impl Services {
@@ -302,6 +349,7 @@ impl Services {
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
             .add_service(discovery.max_decoding_message_size(MOST_REQUEST_BYTES))
             .add_optional_service(certificates)
+            .add_optional_service(self.limits.map(RateLimitServiceServer::new))
             .serve_with_incoming_shutdown(incoming, drain.started());
         served.await.map_err(|e| ControlError::Door { door, reason: e.to_string() })
     }

@@ -29,6 +29,7 @@ mod keys;
 mod options;
 mod patches;
 mod push;
+mod ratelimit;
 pub mod redact;
 pub mod registration;
 mod registry;

@@ -57,6 +57,14 @@ pub struct ControlOptions {
     pub api_client_roots: Vec<(TrustDomain, PathBuf)>,
     /// A group (its name or number) whose members may use the Unix socket too, and what they may do.
     pub socket_group: Option<(String, Role)>,
+    /// A file of Envoy's own rate limit service, or a directory of such files, whose limits are served too. Default none.
+    pub ratelimit_config: Option<PathBuf>,
+    /// The URL of a Redis that keeps the counts of rate limits, for several control planes. Default: the store.
+    pub ratelimit_redis: Option<String>,
+    /// Answers on all rate limits tell what is left, not only those on RateLimitPolicies.
+    pub ratelimit_headers: bool,
+    /// The address at which proxies reach the TLS door to have requests counted. Default: the one it listens on.
+    pub ratelimit_address: Option<SocketAddr>,
     /// Addresses from which no keys of tokens are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
     pub blocked_keys: Vec<IpNet>,
 }
@@ -96,10 +104,21 @@ pub(crate) struct Settings {
     pub api: Option<ApiDoor>,
     /// The group that may use the socket, and as what.
     pub socket_group: Option<(u32, Role)>,
+    /// Rate limits.
+    pub limits: LimitSettings,
     /// No keys are fetched from there.
     pub blocked_keys: Vec<IpNet>,
     /// The control plane's own identity.
     pub identity: SpiffeId,
+}
+
+/// Rate limits that are counted for all.
+#[derive(Debug, Clone)]
+pub(crate) struct LimitSettings {
+    pub files: Option<PathBuf>,
+    pub redis: Option<String>,
+    pub headers: bool,
+    pub address: Option<SocketAddr>,
 }
 
 /// The API's TLS door.
@@ -138,6 +157,10 @@ impl ControlOptions {
             api_cert: None,
             api_client_roots: Vec::new(),
             socket_group: None,
+            ratelimit_config: None,
+            ratelimit_redis: None,
+            ratelimit_headers: false,
+            ratelimit_address: None,
             blocked_keys: Vec::new(),
         }
     }
@@ -181,6 +204,12 @@ impl ControlOptions {
             certificate_ttl,
             api,
             socket_group,
+            limits: LimitSettings {
+                files: self.ratelimit_config,
+                redis: self.ratelimit_redis,
+                headers: self.ratelimit_headers,
+                address: self.ratelimit_address,
+            },
             blocked_keys: self.blocked_keys,
             identity,
         })

@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use translate::{Change, KeySets, MeshSettings, MeshTrust, World};
 
 use crate::audit::Author;
+use crate::ratelimit::CountRow;
 use crate::registry::Registered;
 use crate::v1::{Applied, AuditEntry};
 
@@ -196,6 +197,8 @@ pub(crate) struct Kept {
     pub user_tokens: Vec<UserTokenRow>,
     /// Certificates that were issued.
     pub leaves: Vec<LeafRow>,
+    /// Counts of rate limits.
+    pub counts: Vec<(String, CountRow)>,
     /// Every version from the first of this run on.
     pub steps: UnboundedReceiver<Step>,
 }

@@ -14,8 +14,9 @@ use crate::around::Call;
 use crate::chain::{Facts, Flow, HttpFilter};
 use crate::global_limit::message::Said;
 use crate::local::LocalResponse;
+use crate::standard;
 use crate::stats::Stats;
-use crate::told::append;
+use crate::told::{append, retry_after, words};
 
 mod message;
 
@@ -93,7 +94,7 @@ impl GlobalLimitFilter {
 
     /// The service has spoken.
     fn heed(&self, said: Said, cluster: &str, request: &mut Request<Body>, facts: &mut Facts<'_>) -> Flow {
-        let Said { limited, mut response_headers, request_headers, body } = said;
+        let Said { limited, mut response_headers, request_headers, wait, body } = said;
         let counter = if limited { &self.stats.global_limited } else { &self.stats.global_ok };
         counter.with(&[cluster]).inc();
         if limited && self.settings.tells_limited {
@@ -101,6 +102,9 @@ impl GlobalLimitFilter {
         }
         if limited && self.settings.enforced.takes(facts.draws.draw()) {
             self.settings.response_headers.apply(&mut response_headers);
+            if self.settings.retry_after && self.settings.status == 429 {
+                retry_after(&mut response_headers, wait);
+            }
             return Flow::Respond(Box::new(LocalResponse {
                 // Discovery has checked the range.
                 status: StatusCode::from_u16(self.settings.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
@@ -108,19 +112,24 @@ impl GlobalLimitFilter {
                 body: body.into(),
                 headers: response_headers,
                 details: "request_rate_limited".into(),
-                why: None,
+                why: self.asked(request, facts).map(|name| words(name, wait)),
                 flags: ResponseFlags::RATE_LIMITED,
             }));
         }
         append(request.headers_mut(), request_headers);
         if !response_headers.is_empty() {
-            append(&mut facts.left.get_or_insert_default().told.headers, response_headers);
+            standard::merge(&mut facts.left.get_or_insert_default().told.headers, response_headers);
         }
         Flow::Continue
     }
 
+    /// The limit of ours that this is, if anybody wants to know.
+    fn asked(&self, request: &Request<Body>, facts: &Facts<'_>) -> Option<&str> {
+        self.settings.policy.as_deref().filter(|_| facts.around.is_asked_why(request))
+    }
+
     /// The service has not spoken.
-    fn go_on_without(&self, cluster: &str, facts: &mut Facts<'_>) -> Flow {
+    fn go_on_without(&self, cluster: &str, why: &str, request: &Request<Body>, facts: &mut Facts<'_>) -> Flow {
         self.stats.global_error.with(&[cluster]).inc();
         if !self.settings.deny_on_error.takes(facts.draws.draw()) {
             self.stats.global_allowed.with(&[cluster]).inc();
@@ -132,10 +141,15 @@ impl GlobalLimitFilter {
             body: "".into(),
             headers: HeaderMap::new(),
             details: "rate_limiter_error".into(),
-            why: None,
+            why: self.asked(request, facts).map(|name| unanswered(name, why)),
             flags: ResponseFlags::RATE_LIMIT_SERVICE_ERROR,
         }))
     }
+}
+
+/// Which limit of ours nobody counted, in words.
+fn unanswered(limit: &str, why: &str) -> Box<str> {
+    format!("nobody says whether the limit `{limit}` is reached, and then it refuses (`onError: deny`): {why}").into()
 }
 
 impl HttpFilter for GlobalLimitFilter {
@@ -145,7 +159,7 @@ impl HttpFilter for GlobalLimitFilter {
         let said = Box::pin(self.ask(&question, facts)).await;
         match said {
             Ok(said) => self.heed(said, question.cluster, request, facts),
-            Err(_) => self.go_on_without(question.cluster, facts),
+            Err(why) => self.go_on_without(question.cluster, &why, request, facts),
         }
     }
 

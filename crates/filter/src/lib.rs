@@ -47,6 +47,7 @@ mod limiter;
 mod local;
 mod local_limit;
 mod mutation;
+mod standard;
 mod stats;
 mod told;
 

@@ -17,10 +17,12 @@ use model::route::{FilterRules, Route, RouteMatch, VirtualHost};
 use telemetry::{Counter, ResponseFlags};
 use tokio::time::Instant;
 
+use crate::bucket::TokenBucket;
 use crate::chain::{Facts, Flow, HttpFilter};
 use crate::limiter::{Limiter, Verdict};
 use crate::local::LocalResponse;
 use crate::stats::Stats;
+use crate::told::{ToldBucket, retry_after, words};
 
 /// The local rate limit filter.
 #[derive(Debug)]
@@ -51,9 +53,10 @@ impl HttpFilter for LocalLimitFilter {
         limits.counters.enabled.inc();
         let Verdict { allowed, bucket, told } = limits.decide(request, facts);
         if told.unwrap_or(settings.tells_limits)
-            && let Some(bucket) = bucket
+            && let Some(bucket) = &bucket
         {
-            facts.left.get_or_insert_default().told.buckets.push(bucket);
+            let standard = settings.policy.is_some();
+            facts.left.get_or_insert_default().told.buckets.push(ToldBucket { bucket: bucket.clone(), standard });
         }
         if allowed {
             limits.counters.ok.inc();
@@ -65,7 +68,12 @@ impl HttpFilter for LocalLimitFilter {
             return Flow::Continue;
         }
         limits.counters.enforced.inc();
-        Flow::Respond(Box::new(refusal(settings)))
+        let mut local = refusal(settings, bucket.as_deref());
+        if facts.around.is_asked_why(request) {
+            let wait = bucket.map(|bucket| bucket.next_token(Instant::now()));
+            local.why = settings.policy.as_deref().map(|name| words(name, wait));
+        }
+        Flow::Respond(Box::new(local))
     }
 
     async fn on_response(&self, response: &mut Response<Body>, facts: &mut Facts<'_>) {
@@ -73,9 +81,12 @@ impl HttpFilter for LocalLimitFilter {
     }
 }
 
-fn refusal(settings: &LocalRateLimit) -> LocalResponse {
+fn refusal(settings: &LocalRateLimit, bucket: Option<&TokenBucket>) -> LocalResponse {
     let mut headers = HeaderMap::new();
     settings.response_headers.apply(&mut headers);
+    if settings.retry_after && settings.status == 429 {
+        retry_after(&mut headers, bucket.map(|bucket| bucket.next_token(Instant::now())));
+    }
     LocalResponse {
         // Discovery has checked the range.
         status: StatusCode::from_u16(settings.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS),

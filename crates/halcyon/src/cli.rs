@@ -150,6 +150,28 @@ pub struct ControlArgs {
     /// RequestAuthentication says. Without it none is blocked, as in Istio.
     #[arg(long, value_name = "BLOCK", value_delimiter = ',')]
     pub blocked_key_networks: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// Rate limits that the control plane counts for all proxies.
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// A configuration file of Envoy's rate limit service (domain, descriptors), or a directory of such files: their limits
+    /// are served to proxies, as those of `RateLimitPolicy` documents with `scope: global` are. Read again when they change.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub ratelimit_config: Option<PathBuf>,
+    /// Keep the counts in a Redis, such as `redis://127.0.0.1:6379`, which several control planes may share (default: here,
+    /// written every 5 s and at the end).
+    #[arg(long, value_name = "URL")]
+    pub ratelimit_redis: Option<String>,
+    /// Responses tell what is left of limits of files and ConfigMaps, too (RateLimit-Limit, -Remaining, -Reset).
+    #[arg(long)]
+    pub ratelimit_headers: bool,
+    /// The address at which proxies reach the port of xDS over TLS to have requests counted (default: --listen with
+    /// --xds-port; needed if that is 0.0.0.0 or [::]).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub ratelimit_address: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

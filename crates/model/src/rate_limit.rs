@@ -14,12 +14,14 @@ use http::header::HeaderName;
 
 use crate::{Fraction, HeaderChanges};
 
-pub use descriptor::{Descriptor, DescriptorAction, DescriptorRule, HostLimits, Rules, Seen};
+pub use descriptor::{Descriptor, DescriptorAction, DescriptorRule, HostLimits, RequestFact, Rules, Seen};
 pub use local::{Fill, LocalDescriptor, LocalRateLimit};
 
 /// Limits that a service keeps, asked over gRPC (xDS `envoy.extensions.filters.http.ratelimit.v3.RateLimit`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct GlobalRateLimit {
+    /// The limit of ours that this is (`namespace/policy/limit`), by which answers name it; none: it is Envoy's alone.
+    pub policy: Option<Arc<str>>,
     /// The domain of its limits at the service.
     pub domain: Arc<str>,
     /// Only rules of routes with this number count.
@@ -40,6 +42,8 @@ pub struct GlobalRateLimit {
     pub resource_exhausted: bool,
     /// Responses tell what is left, in `x-ratelimit-*`.
     pub tells_limits: bool,
+    /// An answer of status 429 tells when to try again, in `retry-after`.
+    pub retry_after: bool,
     /// Answers to requests that are one too many say so, in `x-envoy-ratelimited`.
     pub tells_limited: bool,
     /// Further headers of these answers.
@@ -59,6 +63,7 @@ impl GlobalRateLimit {
     /// Envoy's defaults, asking this cluster.
     pub fn new(domain: impl Into<Arc<str>>, cluster: impl Into<Arc<str>>) -> Self {
         Self {
+            policy: None,
             domain: domain.into(),
             stage: 0,
             requests: RequestType::Both,
@@ -69,6 +74,7 @@ impl GlobalRateLimit {
             status: 429,
             resource_exhausted: false,
             tells_limits: false,
+            retry_after: false,
             tells_limited: true,
             response_headers: HeaderChanges::default(),
             enabled: Fraction::ALL,
@@ -77,6 +83,9 @@ impl GlobalRateLimit {
         }
     }
 }
+
+/// The names under which filters that are limits of ours stand in chains begin so; the limit's own follows.
+pub const OWN_FILTERS: &str = "halcyon.dev/rate-limit/";
 
 /// Whose requests are counted; internal ones have `x-envoy-internal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,8 +21,9 @@ use crate::{
     Access, Cors, Fault, Fraction, HeaderChanges, LocalRateLimit, Metadata, MetadataMatch, Pattern, RetryPolicy,
 };
 
+pub use find::header_matches;
+pub(crate) use find::header_value;
 pub use find::{Found, HostIndex, Mismatch, NotFound, find, find_host, find_in, host_name, path_matches};
-pub(crate) use find::{header_matches, header_value};
 pub use hash::{HashCookie, HashKey, HashPolicy, hash_of, hash_of_source, hash_of_text};
 pub use rewrite::{redirect_location, rewritten_path};
 

@@ -7,7 +7,7 @@
 pub mod graph;
 pub mod question;
 pub(crate) mod rule;
-mod text;
+pub(crate) mod text;
 pub(crate) mod trust;
 
 use std::collections::BTreeMap;

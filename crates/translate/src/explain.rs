@@ -4,6 +4,7 @@
 //! questions that a proxy asks of it (`model::chain::select`, `model::route`), so the two cannot disagree.
 
 mod access;
+mod limits;
 mod rules;
 mod target;
 
@@ -170,6 +171,9 @@ impl<'a> Walk<'a> {
         let tcp = matches!(chain.filter, NetworkFilter::Tcp(_));
         if let Some(reason) = self.access_here(tcp) {
             return (refused("the gateway", tcp, &reason), false);
+        }
+        if !tcp {
+            self.limits_here();
         }
         match &chain.filter {
             NetworkFilter::Tcp(tcp) => {

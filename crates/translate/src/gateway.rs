@@ -29,6 +29,7 @@ use crate::ingress;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::{Node, Role};
 use crate::outbound::{http_proxy, logs};
+use crate::rate_limits::Limits;
 use crate::raw;
 use crate::routes::{At, Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
 use crate::secrets;
@@ -53,6 +54,9 @@ pub fn add(
         add_port(config, world, node, at, &servers);
     }
     let settings = world.proxy_settings(node);
+    // Whoever is refused counts for no limit.
+    let limits = Limits::of(world, node);
+    limits.add_service(config, world);
     for listener in config.listeners.values_mut() {
         let listener = Arc::make_mut(listener);
         if edge.proxy_protocol || settings.proxy_protocol() {
@@ -64,6 +68,7 @@ pub fn add(
                 settings.for_gateway(edge, http);
             }
         }
+        limits.guard(&mut listener.chains);
         access::guard(world, node, Ports::default(), &mut listener.chains);
     }
 }

@@ -21,6 +21,7 @@ use crate::node::Node;
 use crate::outbound::logs;
 use crate::peer_authentication::Mode;
 use crate::protocol::Protocol;
+use crate::rate_limits::Limits;
 use crate::routes::inbound_retry;
 use crate::world::World;
 
@@ -42,6 +43,10 @@ pub fn add(config: &mut Config, world: &World, node: &Node, port: Served) {
     config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
     let ports = Ports::of(port.number, port.bind.socket_addr().map(|at| at.port()));
     let mut listener = listener(world, port, mode);
+    // Whoever is refused counts for no limit.
+    let limits = Limits::of(world, node);
+    limits.add_service(config, world);
+    limits.guard(&mut listener.chains);
     access::guard(world, node, ports, &mut listener.chains);
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
 }

@@ -1,5 +1,6 @@
 //! Settings of the mesh as a whole: what the control plane was started with, and over it what Istio's `MeshConfig` says.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::istio::{
@@ -60,6 +61,21 @@ pub struct MeshSettings {
     pub proxy: ProxySettings,
     /// Which Ingresses are read.
     pub ingress: IngressSettings,
+    /// Where the control plane counts requests for all; none: nowhere that proxies reach.
+    pub limit_service: Option<LimitServiceAt>,
+    /// A control plane serves this, rather than somebody who only wants to know what it would be.
+    pub is_served: bool,
+    /// The control plane was started with limits in files.
+    pub has_limit_files: bool,
+}
+
+/// Where the control plane counts requests for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitServiceAt {
+    /// The address, as proxies reach it.
+    pub address: SocketAddr,
+    /// The identity that it shows, as a SPIFFE ID.
+    pub identity: String,
 }
 
 /// Who sees what says nothing of it, as `exportTo` says it. Empty: everybody.
@@ -106,6 +122,9 @@ impl Default for MeshSettings {
             target: TargetRules { normalize: true, ..TargetRules::default() },
             proxy: ProxySettings::default(),
             ingress: IngressSettings::default(),
+            limit_service: None,
+            is_served: false,
+            has_limit_files: false,
         }
     }
 }

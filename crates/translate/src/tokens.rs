@@ -23,7 +23,7 @@ use crate::service::selected;
 use crate::world::{Document, World};
 
 /// The key under which payloads are said.
-const PAYLOAD: &str = "payload";
+pub(crate) const PAYLOAD: &str = "payload";
 /// Claims that are always lists of what stands between spaces.
 const SPACED: [&str; 2] = ["scope", "permission"];
 /// A set that no token fits, in place of keys that cannot be had. Envoy takes no set without a key, so there is one, which

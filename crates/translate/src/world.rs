@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::halcyon::ServicePolicy;
+use api::halcyon::{RateLimitPolicy, ServicePolicy, limit_files};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
     VirtualService,
@@ -120,6 +120,9 @@ pub struct World {
     pub(crate) request_authentications: Arc<Vec<Document<RequestAuthentication>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
+    pub(crate) rate_limit_policies: Arc<Vec<Document<RateLimitPolicy>>>,
+    /// ConfigMaps that hold limits in the form of Envoy's service, by namespace and name.
+    pub(crate) limit_maps: Arc<Vec<Arc<Resource>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
     /// ConfigMaps that hold roots.
     pub(crate) root_maps: Arc<Vec<Document<ConfigMap>>>,
@@ -140,6 +143,11 @@ pub struct World {
     policy_by_host: Arc<Rules>,
     /// The labels that rules ask nodes for.
     pub(crate) pairs: Arc<Pairs>,
+}
+
+/// Does a document hold limits in the form of Envoy's service?
+fn holds_limits(resource: &Resource) -> bool {
+    matches!(&resource.spec, Spec::ConfigMap(map) if limit_files(map).next().is_some())
 }
 
 impl World {
@@ -170,6 +178,8 @@ impl World {
             request_authentications: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
+            rate_limit_policies: Document::all(&resources),
+            limit_maps: of_kind(holds_limits),
             secrets: Document::all(&resources),
             root_maps: Document::all(&resources),
             ingresses: Document::all(&resources),
@@ -190,6 +200,11 @@ impl World {
         world.known = services::collect(&world);
         world.give_addresses();
         world
+    }
+
+    /// Are there limits beside policies, for which documents of users may ask the service?
+    pub(crate) fn asks_limit_service(&self) -> bool {
+        self.settings.has_limit_files || !self.limit_maps.is_empty()
     }
 
     /// All services, by host.

@@ -15,6 +15,7 @@
 pub mod client;
 pub mod decode;
 pub mod encode;
+mod expressions;
 pub mod health;
 mod metadata;
 mod resource;

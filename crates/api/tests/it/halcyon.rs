@@ -90,3 +90,79 @@ fn concurrency_limits() {
     limit("{max: 2, min: 3}", &["error concurrencyLimit.max: 2 is less than the 3 of `min`"]);
     limit("{limit: 3}", &["error concurrencyLimit.limit: the field `limit` is not known"]);
 }
+
+/// What is wrong with a policy on rates, as it is told.
+fn of_limits(spec: &str) -> Vec<String> {
+    let head = "apiVersion: halcyon.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {name: p}\n";
+    let parsed = api::parse("f.yaml", &format!("{head}spec: {spec}\n"));
+    parsed.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn limits_of_rates() {
+    let good = "{selector: {matchLabels: {app: a}}, limits: [{name: a, requests: 5, unit: minute, burst: 9, by: [{header: \
+                x-user}, {claim: '[a.b][c]'}, {remoteAddress: {ipv4Bits: 24}}, {caller: namespace}], match: {hosts: \
+                ['*.example.org'], paths: ['/a/*'], methods: [GET], headers: [{name: x, values: ['*']}], routes: [r]}, \
+                response: {status: 420, headers: {x: y}}}, {requests: 0, unit: day, scope: global, onError: deny, timeout: \
+                1s, cost: 3, dryRun: true}]}";
+    assert_eq!(of_limits(good), Vec::<String>::new());
+    let one = "requests: 1, unit: second";
+    for (spec, expected) in [
+        ("{limits: []}".to_owned(), "spec.limits: the list is empty"),
+        ("{limits: [{requests: 1}]}".to_owned(), "spec.limits[0].unit: the field `unit` is missing"),
+        ("{limits: [{requests: 1, unit: week}]}".to_owned(), "`week`"),
+        ("{limits: [{unit: second}]}".to_owned(), "spec.limits[0].requests: the field `requests` is missing"),
+        (format!("{{limits: [{{{one}}}, {{name: limit-0, {one}}}]}}"), "another limit is called `limit-0`"),
+        (format!("{{limits: [{{{one}, name: 'a b'}}]}}"), "`a b` is not a name"),
+        (format!("{{limits: [{{{one}, scope: global, burst: 2}}]}}"), "`burst` is for limits of `scope: local`"),
+        (format!("{{limits: [{{{one}, timeout: 1s}}]}}"), "`timeout` is for limits of `scope: global`"),
+        ("{limits: [{requests: 0, unit: day}]}".to_owned(), "0 lets nothing through"),
+        (format!("{{limits: [{{{one}, by: [{{}}]}}]}}"), "exactly one of `caller`"),
+        (format!("{{limits: [{{{one}, by: [{{header: a, query: b}}]}}]}}"), "exactly one of `caller`"),
+        (format!("{{limits: [{{{one}, by: [{{header: a}}, {{header: a}}]}}]}}"), "stands in the list already"),
+        (format!("{{limits: [{{{one}, by: [{{header: 'a b'}}]}}]}}"), "`a b` is not the name of a header"),
+        (format!("{{limits: [{{{one}, by: [{{claim: a..b}}]}}]}}"), "`a..b` is not the path of a claim"),
+        (format!("{{limits: [{{{one}, by: [{{remoteAddress: {{ipv4Bits: 33}}}}]}}]}}"), "an address has no 33 bits"),
+        (format!("{{limits: [{{{one}, match: {{paths: ['a']}}}}]}}"), "`a` is not a path"),
+        (format!("{{limits: [{{{one}, match: {{paths: ['/{{*}}']}}}}]}}"), "templates are not taken here"),
+        (format!("{{limits: [{{{one}, match: {{hosts: ['a*b']}}}}]}}"), "`a*b` has a `*` that is not at its one end"),
+        (format!("{{limits: [{{{one}, match: {{headers: [{{name: x}}]}}}}]}}"), "nothing is asked of the header"),
+        (format!("{{limits: [{{{one}, response: {{status: 200}}}}]}}"), "200 says of no error"),
+        (format!("{{limits: [{{{one}, burts: 2}}]}}"), "did you mean `burst`?"),
+    ] {
+        let told = of_limits(&spec);
+        assert!(told.len() == 1 && told[0].contains(expected), "{spec}: {told:?}");
+        assert!(told[0].starts_with("f.yaml:4:"), "{told:?}");
+    }
+}
+
+#[test]
+fn files_of_the_rate_limit_service() {
+    let map = |text: &str| {
+        let text: String = text.lines().map(|line| format!("    {line}\n")).collect();
+        let document = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata:\n  c.yaml: |\n{text}");
+        api::parse("f.yaml", &document).problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let one = |descriptor: &str| format!("domain: d\ndescriptors:\n- {descriptor}\n");
+    let samples = "domain: echo-ratelimit\ndescriptors:\n- key: PATH\n  value: \"/\"\n  rate_limit:\n    unit: minute\n    \
+                   requests_per_unit: 1\n- key: PATH\n  rate_limit:\n    unit: MINUTE\n    requests_per_unit: 100\n";
+    assert_eq!(map(samples), Vec::<String>::new());
+    for (text, expected) in [
+        ("domain: ''\ndescriptors: []\n".to_owned(), "f.yaml:6:"),
+        ("domain: halcyon.dev/a\ndescriptors: []\n".to_owned(), "belong to RateLimitPolicies"),
+        (one("{value: a}"), "descriptors[0].key: the field `key` is missing"),
+        (one("{key: a, rate_limit: {requests_per_unit: 1}}"), "the unit is missing (expected `second`, `minute`"),
+        (one("{key: a, rate_limit: {unit: eon, requests_per_unit: 1}}"), "`eon`"),
+        (one("{key: a, rate_limit: {unit: day, unlimited: true}}"), "what is unlimited has no unit"),
+        (one("{key: a, rate_limt: {}}"), "did you mean `rate_limit`?"),
+        (one("{key: a, quota_mode: true}"), "the field `quota_mode` is not known"),
+        (one("{key: a}\n- {key: a}"), "`a` stands in the list already"),
+        (one("{key: a, rate_limit: {unit: day, name: n, replaces: [{name: n}]}}"), "a limit cannot replace itself"),
+        (one("{key: a, value: b, share_threshold: true}"), "only values that a `*` takes"),
+        (one("{key: a, detailed_metric: true}"), "has no effect"),
+    ] {
+        let told = map(&text);
+        assert!(told.len() == 1 && told[0].contains(expected), "{text}: {told:?}");
+        assert!(told[0].starts_with("f.yaml:"), "{told:?}");
+    }
+}

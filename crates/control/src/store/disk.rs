@@ -28,12 +28,14 @@ pub enum Table {
     Users,
     /// Users' tokens (their hashes) by id.
     UserTokens,
+    /// Counts of rate limits by what they count.
+    Counts,
     /// Entries of the audit log that may not be in its file yet, by the number of the first.
     Audit,
 }
 
 impl Table {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Meta,
         Self::Resources,
         Self::Workloads,
@@ -41,6 +43,7 @@ impl Table {
         Self::Leaves,
         Self::Users,
         Self::UserTokens,
+        Self::Counts,
         Self::Audit,
     ];
 
@@ -53,6 +56,7 @@ impl Table {
             Self::Leaves => "leaves",
             Self::Users => "users",
             Self::UserTokens => "user_tokens",
+            Self::Counts => "counts",
             Self::Audit => "audit",
         })
     }

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::audit::{self, Author, Journal};
 use crate::patches;
+use crate::ratelimit::CountRow;
 use crate::registry::Registered;
 use crate::v1::AuditEntry;
 
@@ -117,6 +118,7 @@ impl Owner {
             leaves: read_rows(&mut disk, Table::Leaves)?,
             users: read_rows(&mut disk, Table::Users)?,
             user_tokens: read_rows(&mut disk, Table::UserTokens)?,
+            counts: read_counts(&mut disk)?,
             steps: received,
         };
         let metrics = Metrics::new(start.shard).expect("declared once, alike");
@@ -457,6 +459,11 @@ impl Versioned {
 fn read_rows<T: serde::de::DeserializeOwned>(disk: &mut Disk, table: Table) -> Result<Vec<T>, StoreError> {
     let rows = disk.read(table)?;
     Ok(rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect())
+}
+
+fn read_counts(disk: &mut Disk) -> Result<Vec<(String, CountRow)>, StoreError> {
+    let rows = disk.read(Table::Counts)?;
+    Ok(rows.into_iter().filter_map(|(key, row)| Some((key, serde_json::from_slice(&row).ok()?))).collect())
 }
 
 /// Registrations that cannot be read are forgotten: their proxies come back with new ones.

@@ -23,6 +23,8 @@ pub(super) struct Said {
     pub response_headers: HeaderMap,
     /// Headers for the request, if it goes on.
     pub request_headers: HeaderMap,
+    /// In how many seconds the limits that are reached are no more, if any says so.
+    pub wait: Option<u64>,
     /// The body of the answer, if it does not.
     pub body: String,
 }
@@ -48,11 +50,18 @@ pub(super) fn answer(bytes: &[u8], asked: &[Descriptor], tells: bool) -> Result<
     let mut response_headers = headers(&answer.response_headers_to_add);
     tell_limits(&answer.statuses, asked, tells, &mut response_headers);
     Ok(Said {
+        wait: wait(&answer.statuses),
         limited: answer.overall_code == Code::OverLimit as i32,
         response_headers,
         request_headers: headers(&answer.request_headers_to_add),
         body: String::from_utf8_lossy(&answer.raw_body).into_owned(),
     })
+}
+
+fn wait(statuses: &[DescriptorStatus]) -> Option<u64> {
+    let over = statuses.iter().filter(|status| status.code == Code::OverLimit as i32);
+    let seconds = |left: &proto::google::protobuf::Duration| u64::try_from(left.seconds).unwrap_or_default();
+    over.map(|status| status.duration_until_reset.as_ref().map_or(0, seconds)).max()
 }
 
 /// Headers that can be sent; others the service has made up.

@@ -9,7 +9,7 @@ use model::route::{Action, DirectResponse, FilterRules, Forward, Found, PathMatc
 use model::{Fraction, Route, VirtualHost, http_proxy};
 use prost::Message;
 use proto::envoy::config::core::v3::HeaderValue as WireHeader;
-use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use proto::envoy::service::ratelimit::v3::rate_limit_response::{Code, DescriptorStatus};
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use telemetry::{Exposition, Registry};
 
@@ -70,11 +70,18 @@ impl Around for Proxy {
             response_headers_to_add: vec![header("x-response")],
             request_headers_to_add: vec![header("x-request")],
             raw_body: b"slowly".to_vec(),
+            statuses: vec![over(3), over(77), DescriptorStatus::default()],
             ..RateLimitResponse::default()
         };
         let silent = self.silent;
         Box::pin(async move { if silent { Err("nobody".into()) } else { Ok(Bytes::from(answer.encode_to_vec())) } })
     }
+}
+
+/// A limit that is reached for so many seconds.
+fn over(seconds: i64) -> DescriptorStatus {
+    let duration_until_reset = Some(proto::google::protobuf::Duration { seconds, nanos: 0 });
+    DescriptorStatus { code: Code::OverLimit as i32, duration_until_reset, ..DescriptorStatus::default() }
 }
 
 fn rule(stage: u32, value: &str) -> DescriptorRule {
@@ -135,6 +142,34 @@ async fn what_the_service_says_is_done() {
         let found = send(settings(change), &around, &route, &Registry::new()).await;
         assert_eq!((&*found.0, &*found.1), (expected, headers), "{value}");
     }
+}
+
+#[tokio::test]
+async fn a_limit_of_ours_says_which_it_is() {
+    let chain = |change: fn(&mut GlobalRateLimit)| {
+        let ours = settings(|s| {
+            (s.policy, s.retry_after) = (Some("shop/orders/quota".into()), true);
+            change(s);
+        });
+        let filter = http_proxy::HttpFilter::GlobalRateLimit(Arc::new(ours));
+        Chain::new(&[filter], &Stats::new(&Registry::new().shard(), "in").unwrap(), None)
+    };
+    let route = route(rules(vec![rule(0, "limited")]));
+    let host = VirtualHost::default();
+    let ask = async |chain: &Chain, around: &Proxy| {
+        let mut run = chain.begin(Some(&Found { host: &host, route: &route }), 1);
+        let mut request = Request::get("/").body(Body::empty()).unwrap();
+        let Flow::Respond(local) = run.on_request(&mut request, around).await else { panic!("it goes on") };
+        (local.headers.get("retry-after").map(|value| value.to_str().unwrap().to_owned()), local.why)
+    };
+    let (after, why) = ask(&chain(|_| ()), &Proxy::default()).await;
+    let words = "the limit `quota` of the RateLimitPolicy `shop/orders` is reached; the next request passes in 77 s";
+    assert_eq!((after.as_deref(), why.as_deref()), (Some("77"), Some(words)));
+    let (after, _) = ask(&chain(|s| s.status = 503), &Proxy::default()).await;
+    assert_eq!(after, None, "with another status nobody is told when to try again");
+    let silent = Proxy { silent: true, ..Proxy::default() };
+    let (_, why) = ask(&chain(|s| s.deny_on_error = Fraction::ALL), &silent).await;
+    assert!(why.is_some_and(|why| why.contains("`shop/orders/quota`") && why.ends_with(": nobody")));
 }
 
 #[tokio::test]

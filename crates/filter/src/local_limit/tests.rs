@@ -155,6 +155,22 @@ async fn what_the_settings_say() {
             with(|l| l.tells_limits = true),
             (429, "x-ratelimit-limit: 1, x-ratelimit-remaining: 0, x-ratelimit-reset: 1"),
         ),
+        (
+            "what is left, of a limit of ours",
+            with(|l| (l.tells_limits, l.policy) = (true, Some("a/b/c".into()))),
+            (
+                429,
+                "ratelimit-limit: 1, ratelimit-remaining: 0, ratelimit-reset: 1, x-ratelimit-limit: 1, \
+                 x-ratelimit-remaining: 0, x-ratelimit-reset: 1",
+            ),
+        ),
+        ("when to try again", with(|l| l.retry_after = true), (429, "retry-after: 1")),
+        ("not with another status", with(|l| (l.retry_after, l.status) = (true, 503)), (503, "")),
+        (
+            "what is said already stays",
+            with(|l| (l.retry_after, l.response_headers) = (true, written("retry-after"))),
+            (429, "retry-after: yes"),
+        ),
         ("no limit", with(|l| l.fill = None), (200, "")),
     ] {
         let (chain, around) = (chain(limits, &stats().1, None), Proxy::default());
@@ -169,7 +185,7 @@ async fn what_the_settings_say() {
 #[tokio::test(start_paused = true)]
 async fn callers_of_grpc_are_told_in_their_own_words() {
     for (exhausted, status) in [(false, GrpcStatus::UNAVAILABLE), (true, GrpcStatus::RESOURCE_EXHAUSTED)] {
-        let local = refusal(&LocalRateLimit { resource_exhausted: exhausted, ..limits(0) });
+        let local = refusal(&LocalRateLimit { resource_exhausted: exhausted, ..limits(0) }, None);
         let response = local.into_response(true);
         assert_eq!((response.status(), GrpcStatus::from_headers(response.headers())), (StatusCode::OK, Some(status)));
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::matcher::{HeaderKey, HeaderMatch, QueryMatch};
+use crate::metadata::Value;
 use crate::route::{FilterRules, RequestView, header_matches};
 
 /// What a request is counted by.
@@ -75,6 +76,28 @@ pub enum DescriptorAction {
         /// The entry's value.
         value: String,
     },
+    /// `metadata`: a text that a filter has said of the request.
+    Metadata {
+        /// The entry's key.
+        key: String,
+        /// The filter.
+        filter: String,
+        /// Where the text stands.
+        path: Vec<String>,
+        /// The value where there is no text; empty: none.
+        default: String,
+        /// Without a value there is no entry; otherwise there is no descriptor.
+        skip_if_absent: bool,
+    },
+    /// What Envoy has an expression for (`envoy.rate_limit_descriptors.expr`).
+    Fact {
+        /// The entry's key.
+        key: String,
+        /// What it is.
+        fact: RequestFact,
+        /// Without it there is no entry; otherwise there is no descriptor.
+        skip_if_absent: bool,
+    },
     /// A value for requests whose headers meet conditions.
     HeaderMatch {
         /// The entry's key.
@@ -99,6 +122,38 @@ pub enum DescriptorAction {
     },
 }
 
+/// What is known of a request beside its headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestFact {
+    /// Who calls, as mutual TLS proves it: the first URI of the certificate.
+    Identity,
+    /// The namespace of that identity.
+    Namespace,
+    /// The path, without query.
+    Path,
+    /// The name of the route.
+    Route,
+}
+
+impl RequestFact {
+    fn of<'a>(self, seen: &Seen<'a>) -> Option<&'a str> {
+        match self {
+            Self::Identity => seen.identity,
+            Self::Namespace => seen.identity.and_then(namespace),
+            Self::Path => Some(seen.request.path),
+            Self::Route => seen.route,
+        }
+        .filter(|text| !text.is_empty())
+    }
+}
+
+/// The namespace in `spiffe://TRUST DOMAIN/ns/NAMESPACE/...`.
+fn namespace(identity: &str) -> Option<&str> {
+    let (_, path) = identity.strip_prefix("spiffe://")?.split_once('/')?;
+    let (namespace, _) = path.strip_prefix("ns/")?.split_once('/')?;
+    Some(namespace)
+}
+
 /// Do the rules of virtual hosts count? Where a route says `include_vh_rate_limits` they do in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostLimits {
@@ -117,6 +172,10 @@ pub struct Seen<'a> {
     pub request: RequestView<'a>,
     /// The client's address, as far as proxies in front of us are trusted.
     pub remote: IpAddr,
+    /// Who the client has proven to be.
+    pub identity: Option<&'a str>,
+    /// The name of its route.
+    pub route: Option<&'a str>,
     /// The service that this proxy belongs to.
     pub source_cluster: &'a str,
     /// The cluster that it goes to, if its route forwards.
@@ -212,6 +271,18 @@ impl DescriptorAction {
                 Entry::or_absent("masked_remote_address", net, false)
             }
             Self::Fixed { key, value } => Entry::Is(key, value.into()),
+            Self::Metadata { key, filter, path, default, skip_if_absent } => {
+                let said = request.metadata.and_then(|metadata| metadata.get(filter, path));
+                let text = match said {
+                    Some(Value::Text(text)) if !text.is_empty() => Some(text.as_str()),
+                    _ => None,
+                };
+                let default = (!default.is_empty()).then_some(default.as_str());
+                Entry::or_absent(key, text.or(default).map(Cow::from), *skip_if_absent)
+            }
+            Self::Fact { key, fact, skip_if_absent } => {
+                Entry::or_absent(key, fact.of(seen).map(Cow::from), *skip_if_absent)
+            }
             Self::HeaderMatch { key, value, expected, headers } => {
                 Entry::when(headers.iter().all(|one| header_matches(one, request)) == *expected, key, value)
             }
@@ -339,15 +410,59 @@ mod tests {
             (vec![query_match("id", "8", false)], "::1", Some("m=yes")),
         ] {
             let remote = remote.parse().expect("an address");
-            let seen = Seen { request, remote, source_cluster: "me", cluster: Some("c") };
+            let seen = Seen { request, remote, identity: None, route: None, source_cluster: "me", cluster: Some("c") };
             let rule = rule(actions);
             let shown = rule.descriptor(&seen).map(|descriptor| {
                 descriptor.entries.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
             });
             assert_eq!(shown.as_deref(), expected, "{rule:?}");
         }
-        let nowhere = Seen { request, remote: IpAddr::from([0; 4]), source_cluster: "", cluster: None };
+        let remote = IpAddr::from([0; 4]);
+        let nowhere = Seen { request, remote, identity: None, route: None, source_cluster: "", cluster: None };
         assert_eq!(rule(vec![DestinationCluster]).descriptor(&nowhere), None, "it is not forwarded");
+    }
+
+    #[test]
+    fn what_is_known_beside_headers() {
+        let mut said = crate::Metadata::default();
+        let fields = [("t", Value::Text("acme".into())), ("n", Value::Number(7.0)), ("e", Value::Text(String::new()))];
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        said.of("jwt").insert("p".into(), Value::Fields(fields));
+        let request = RequestView { metadata: Some(&said), ..RequestView::get("a", "/p?q") };
+        let by = |name: &str, default: &str, skip_if_absent| DescriptorAction::Metadata {
+            key: "m".into(),
+            filter: "jwt".into(),
+            path: vec!["p".into(), name.into()],
+            default: default.into(),
+            skip_if_absent,
+        };
+        let is = |fact, skip_if_absent| DescriptorAction::Fact { key: "f".into(), fact, skip_if_absent };
+        let one = Some("spiffe://cluster.local/ns/shop/sa/web");
+        use RequestFact::{Identity, Namespace, Path, Route};
+        for (action, identity, expected) in [
+            (by("t", "", false), None, Some("m=acme")),
+            (by("n", "", true), None, Some("")),
+            (by("n", "", false), None, None),
+            (by("e", "", false), None, None),
+            (by("x", "y", false), None, Some("m=y")),
+            (is(Identity, false), one, Some("f=spiffe://cluster.local/ns/shop/sa/web")),
+            (is(Namespace, false), one, Some("f=shop")),
+            (is(Namespace, true), Some("spiffe://cluster.local/shop"), Some("")),
+            (is(Namespace, false), Some("https://cluster.local/ns/shop/sa/web"), None),
+            (is(Identity, true), None, Some("")),
+            (is(Identity, false), None, None),
+            (is(Path, false), None, Some("f=/p")),
+            (is(Route, false), None, Some("f=orders")),
+        ] {
+            let remote = IpAddr::from([0; 4]);
+            let seen =
+                Seen { request, remote, identity, route: Some("orders"), source_cluster: "me", cluster: Some("c") };
+            let rule = rule(vec![action]);
+            let shown = rule.descriptor(&seen).map(|descriptor| {
+                descriptor.entries.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(shown.as_deref(), expected, "{rule:?}");
+        }
     }
 
     #[test]
@@ -362,6 +477,8 @@ mod tests {
         let seen = Seen {
             request: RequestView::get("a", "/"),
             remote: IpAddr::from([127, 0, 0, 1]),
+            identity: None,
+            route: None,
             source_cluster: "",
             cluster: None,
         };

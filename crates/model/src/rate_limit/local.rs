@@ -9,6 +9,8 @@ use crate::{Fraction, HeaderChanges};
 /// Limits that are kept in this proxy (xDS `envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LocalRateLimit {
+    /// The limit of ours that this is (`namespace/policy/limit`), by which answers name it; none: it is Envoy's alone.
+    pub policy: Option<Arc<str>>,
     /// The prefix of its statistics.
     pub stat_prefix: Arc<str>,
     /// The status of a request that is one too many.
@@ -29,6 +31,8 @@ pub struct LocalRateLimit {
     pub response_headers: HeaderChanges,
     /// Responses tell what is left, in `x-ratelimit-*`.
     pub tells_limits: bool,
+    /// An answer of status 429 tells when to try again, in `retry-after`.
+    pub retry_after: bool,
     /// gRPC callers are told `RESOURCE_EXHAUSTED`, not `UNAVAILABLE`.
     pub resource_exhausted: bool,
     /// Each downstream connection has limits of its own.
@@ -50,6 +54,7 @@ impl LocalRateLimit {
     /// Envoy's defaults: nothing is counted, and nothing enforced.
     pub fn new(stat_prefix: impl Into<Arc<str>>, fill: Option<Fill>) -> Self {
         Self {
+            policy: None,
             stat_prefix: stat_prefix.into(),
             status: 429,
             fill,
@@ -60,6 +65,7 @@ impl LocalRateLimit {
             request_headers: HeaderChanges::default(),
             response_headers: HeaderChanges::default(),
             tells_limits: false,
+            retry_after: false,
             resource_exhausted: false,
             per_connection: false,
             stage: 0,

@@ -177,7 +177,7 @@ pub fn path_matches(path: &PathMatch, ignore_case: bool, request: &RequestView<'
 }
 
 /// Does a request meet the condition?
-pub(crate) fn header_matches(matcher: &HeaderMatch, request: &RequestView<'_>) -> bool {
+pub fn header_matches(matcher: &HeaderMatch, request: &RequestView<'_>) -> bool {
     match &matcher.key {
         HeaderKey::Name(name) => matcher.matches_fields(request.headers, name),
         key => matcher.matches(header_value(key, request).as_deref()),

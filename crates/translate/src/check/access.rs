@@ -7,7 +7,7 @@ use api::istio::{AccessAction, AccessRule, AuthorizationPolicy, ConditionKey, Pa
 use api::yaml::Span;
 use api::{Code, Problem, Spanned};
 
-use super::selection::{labels_of, pairs};
+use super::selection::{labels_of, selects_nobody};
 use crate::access::{rule, trust};
 use crate::protocol::Protocol;
 use crate::service::{Target, selected};
@@ -154,25 +154,10 @@ fn check_selector(world: &World, policy: &Policy, whole: bool, problems: &mut Ve
     if spec.targets().next().is_some() {
         return;
     }
-    let of_root = policy.namespace() == world.settings.root_namespace;
-    let namespaces: Vec<&str> = if of_root { world.namespaces() } else { vec![policy.namespace()] };
-    let all: Vec<_> = namespaces.iter().flat_map(|name| world.described(name).chain(world.running(name))).collect();
-    let none = BTreeMap::new();
-    let labels = spec.selector.as_ref().map_or(&none, |selector| &selector.match_labels);
-    // Gateways are started beside what is described; a policy for one names it by the same labels as a Gateway.
-    let of_gateway = world.gateways.iter().any(|gateway| selected(labels, &gateway.spec().selector));
-    if all.iter().any(|own| selected(labels, own)) || of_gateway || all.is_empty() && !whole {
-        return;
+    let labels = spec.selector.as_ref().map(|selector| &selector.match_labels);
+    if let Some(problem) = selects_nobody(world, policy.namespace(), labels, whole) {
+        problems.push(policy.resource.problem(problem, Span::default()));
     }
-    let (message, path) = match labels.is_empty() {
-        true if whole => {
-            (format!("there is no workload in the namespace `{}`", policy.namespace()), "metadata.namespace")
-        }
-        true => return,
-        false => (format!("no workload has {}", pairs(labels)), "spec.selector.matchLabels"),
-    };
-    let problem = note(policy, Code::NoMatchingWorkloadsFound, path.to_owned(), Span::default(), message);
-    problems.push(problem.hint("it has no effect until there is one"));
 }
 
 fn check_namespaces(

@@ -121,6 +121,28 @@ fn check_sidecars(world: &World, problems: &mut Vec<Problem>) {
     }
 }
 
+/// The selector of a policy takes nobody, of those who run or are described in its namespace, or in all if that is the
+/// root's. `whole`: also if nobody is there at all.
+pub fn selects_nobody(world: &World, namespace: &str, labels: Option<&Labels>, whole: bool) -> Option<Problem> {
+    let of_root = namespace == world.settings.root_namespace;
+    let namespaces: Vec<&str> = if of_root { world.namespaces() } else { vec![namespace] };
+    let all: Vec<_> = namespaces.iter().flat_map(|name| world.described(name).chain(world.running(name))).collect();
+    let none = Labels::new();
+    let labels = labels.unwrap_or(&none);
+    // Gateways are started beside what is described; a policy for one names it by the same labels as a Gateway.
+    let of_gateway = world.gateways.iter().any(|gateway| selected(labels, &gateway.spec().selector));
+    if all.iter().any(|own| selected(labels, own)) || of_gateway || all.is_empty() && !whole {
+        return None;
+    }
+    let (message, path) = match labels.is_empty() {
+        true if whole => (format!("there is no workload in the namespace `{namespace}`"), "metadata.namespace"),
+        true => return None,
+        false => (format!("no workload has {}", pairs(labels)), "spec.selector.matchLabels"),
+    };
+    let problem = Problem::warning(message).code(Code::NoMatchingWorkloadsFound).path(path);
+    Some(problem.hint("it has no effect until there is one"))
+}
+
 /// `app=reviews, version=v9`
 pub fn pairs(labels: &Labels) -> String {
     labels.iter().map(|(key, value)| format!("`{key}={value}`")).collect::<Vec<_>>().join(", ")

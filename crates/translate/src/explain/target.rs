@@ -34,6 +34,7 @@ impl<'a> Walk<'a> {
             self.policies(service);
         }
         let refusal = self.access_there(targets);
+        self.limits_there(targets);
         match refusal {
             Some(reason) if !reached.is_empty() => {
                 (super::refused("the server", what != "the request", &reason), false)

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::halcyon::ServicePolicy;
+use api::halcyon::{RateLimitPolicy, ServicePolicy};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
     VirtualService,
@@ -32,7 +32,7 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(DestinationRule Gateway Sidecar EnvoyFilter ServicePolicy);
+of_kind!(DestinationRule Gateway Sidecar EnvoyFilter ServicePolicy RateLimitPolicy);
 of_kind!(AuthorizationPolicy PeerAuthentication RequestAuthentication);
 of_kind!(Deployment Ingress IngressClass Namespace Pod Secret ServiceAccount);
 

@@ -83,7 +83,7 @@ impl World {
     fn inputs(&self, edit: Edit) -> Inputs {
         let mut resources = BTreeMap::new();
         let mut take = |resource: &Arc<Resource>| _ = resources.insert(resource.key(), resource.clone());
-        [&self.kubernetes, &self.entries, &self.workload_entries, &self.mesh_configs]
+        [&self.kubernetes, &self.entries, &self.workload_entries, &self.mesh_configs, &self.limit_maps]
             .into_iter()
             .flat_map(|l| l.iter())
             .for_each(&mut take);
@@ -96,6 +96,7 @@ impl World {
         self.authorization_policies.iter().for_each(|d| take(&d.resource));
         self.request_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
+        self.rate_limit_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.root_maps.iter().for_each(|d| take(&d.resource));
         self.ingresses.iter().for_each(|d| take(&d.resource));
@@ -187,6 +188,11 @@ impl<'a> Editing<'a> {
                 change.problems = true;
                 return Document::replace(&mut world.service_policies, old, new);
             }
+            Spec::RateLimitPolicy(_) => {
+                change.problems = true;
+                change.note_policy(any.namespace(), &world.settings.root_namespace);
+                Document::replace(&mut world.rate_limit_policies, old, new);
+            }
             Spec::Sidecar(_) => {
                 change.everything = true;
                 return Document::replace(&mut world.sidecars, old, new);
@@ -227,6 +233,14 @@ impl<'a> Editing<'a> {
                 Document::replace(&mut world.secrets, old, new);
             }
             Spec::ConfigMap(_) => {
+                let with_limits =
+                    |resource: Option<&'_ Arc<Resource>>| resource.cloned().filter(|r| super::holds_limits(r));
+                let (old_limits, new_limits) = (with_limits(old), with_limits(new));
+                if old_limits.is_some() || new_limits.is_some() {
+                    // With the first and without the last of them the service is among everybody's clusters or not.
+                    change.everything = true;
+                    replace(&mut world.limit_maps, old_limits.as_ref(), new_limits.as_ref());
+                }
                 if Document::replace(&mut world.root_maps, old, new) {
                     change.problems = true;
                     change.secrets.insert(any.namespace().to_owned());

@@ -17,6 +17,7 @@ mod mesh_config;
 mod on_demand;
 mod outline;
 mod policies;
+mod rate_limits;
 mod resilience;
 mod rules;
 mod scope;

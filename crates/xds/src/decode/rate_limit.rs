@@ -6,21 +6,29 @@ mod local;
 use std::time::Duration;
 
 use model::rate_limit::{DescriptorAction, DescriptorRule, Fill, HostLimits};
+use proto::envoy::config::core::v3::TypedExtensionConfig;
 use proto::envoy::config::route::v3 as wire;
 use proto::envoy::config::route::v3::rate_limit::action::{
-    ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, QueryParameterValueMatch, QueryParameters,
-    RequestHeaders,
+    ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, MetaData, QueryParameterValueMatch,
+    QueryParameters, RequestHeaders, meta_data,
 };
 use proto::envoy::config::route::v3::rate_limit::{HitsAddend, XRateLimitOption};
 use proto::envoy::extensions::common::ratelimit::v3 as common;
+use proto::envoy::extensions::rate_limit_descriptors::expr::v3::Descriptor as Expression;
+use proto::envoy::extensions::rate_limit_descriptors::expr::v3::descriptor::ExprSpecifier;
+use proto::envoy::r#type::metadata::v3::MetadataKey;
+use proto::envoy::r#type::metadata::v3::metadata_key::{PathSegment, path_segment};
 use proto::envoy::r#type::v3::{HttpStatus, TokenBucket};
 use proto::google::protobuf::{BoolValue, UInt32Value};
 
-use super::{At, Decoded, duration, each, filled, matcher, required, take};
+use super::{At, Decoded, duration, each, filled, matcher, required, take, type_name, unpack};
+use crate::expressions;
 
 pub(super) use global::{GLOBAL, GLOBAL_ROUTE, global, global_route};
 pub(super) use local::{LOCAL, local, local_route};
 
+/// The one extension that makes entries of descriptors.
+const EXPRESSION: &str = "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor";
 /// Envoy's highest number of a stage.
 const LAST_STAGE: u32 = 10;
 /// Envoy's shortest interval in which a limit fills up.
@@ -90,7 +98,8 @@ fn hits(value: HitsAddend, at: &At<'_>) -> Decoded<u64> {
 
 fn action(value: wire::rate_limit::Action, at: &At<'_>) -> Decoded<DescriptorAction> {
     const EXPECTED: &str = "source_cluster, destination_cluster, request_headers, query_parameters, remote_address, \
-                            masked_remote_address, generic_key, header_value_match or query_parameter_value_match";
+                            masked_remote_address, generic_key, header_value_match, query_parameter_value_match, metadata or \
+                            extension";
     match required(value.action_specifier, at)? {
         ActionSpecifier::SourceCluster(_) => Ok(DescriptorAction::SourceCluster),
         ActionSpecifier::DestinationCluster(_) => Ok(DescriptorAction::DestinationCluster),
@@ -103,10 +112,10 @@ fn action(value: wire::rate_limit::Action, at: &At<'_>) -> Decoded<DescriptorAct
         ActionSpecifier::QueryParameterValueMatch(value) => {
             query_match(value, &at.field("query_parameter_value_match"))
         }
-        ActionSpecifier::Metadata(_) => Err(at.field("metadata").unsupported(EXPECTED)),
+        ActionSpecifier::Metadata(value) => metadata(value, &at.field("metadata")),
         #[allow(deprecated)]
         ActionSpecifier::DynamicMetadata(_) => Err(at.field("dynamic_metadata").unsupported(EXPECTED)),
-        ActionSpecifier::Extension(_) => Err(at.field("extension").unsupported(EXPECTED)),
+        ActionSpecifier::Extension(value) => extension(value, &at.field("extension")),
         ActionSpecifier::RemoteAddressMatch(_) => Err(at.field("remote_address_match").unsupported(EXPECTED)),
     }
 }
@@ -157,6 +166,57 @@ fn fixed(value: GenericKey, at: &At<'_>) -> Decoded<DescriptorAction> {
     Ok(DescriptorAction::Fixed {
         key: or_default(descriptor_key, "generic_key"),
         value: not_empty(descriptor_value, &at.field("descriptor_value"))?,
+    })
+}
+
+/// Only what filters have said of the request.
+fn metadata(value: MetaData, at: &At<'_>) -> Decoded<DescriptorAction> {
+    take!(value, at, MetaData {
+        used { descriptor_key, metadata_key, default_value, source, skip_if_absent }
+        harmless {}
+        refused {}
+    });
+    if source != meta_data::Source::Dynamic as i32 {
+        return Err(at.field("source").error("is not DYNAMIC", "DYNAMIC, which filters of the request write"));
+    }
+    let at_key = at.field("metadata_key");
+    let MetadataKey { key: filter, path } = required(metadata_key, &at_key)?;
+    let segment = |one: PathSegment, at: &At<'_>| match one.segment {
+        Some(path_segment::Segment::Key(name)) => not_empty(name, &at.field("key")),
+        Some(path_segment::Segment::Index(_)) => Err(at.field("index").unsupported("a `key`")),
+        None => Err(at.error("is empty", "a key")),
+    };
+    Ok(DescriptorAction::Metadata {
+        key: not_empty(descriptor_key, &at.field("descriptor_key"))?,
+        filter: not_empty(filter, &at_key.field("key"))?,
+        path: each(filled(path, &at_key.field("path"))?, &at_key.field("path"), segment)?,
+        default: default_value,
+        skip_if_absent,
+    })
+}
+
+/// Of Envoy's expressions those that stand for what is known here.
+fn extension(value: TypedExtensionConfig, at: &At<'_>) -> Decoded<DescriptorAction> {
+    let at_config = at.field("typed_config");
+    let any = required(value.typed_config, &at_config)?;
+    if type_name(&any.type_url) != EXPRESSION {
+        let problem = format!("is of type `{}`", any.type_url);
+        return Err(at_config.error(problem, format!("`{EXPRESSION}`")));
+    }
+    take!(unpack::<Expression>(&any, &at_config)?, at_config, Expression {
+        used { descriptor_key, skip_if_error, expr_specifier }
+        harmless {}
+        refused {}
+    });
+    let fact = match expr_specifier {
+        Some(ExprSpecifier::Text(text)) => expressions::fact_of(&text)
+            .ok_or_else(|| at_config.field("text").error(format!("is `{text}`"), expressions::known()))?,
+        _ => return Err(at_config.field("text").error("is missing", expressions::known())),
+    };
+    Ok(DescriptorAction::Fact {
+        key: not_empty(descriptor_key, &at_config.field("descriptor_key"))?,
+        fact,
+        skip_if_absent: skip_if_error,
     })
 }
 

@@ -1,10 +1,12 @@
 //! The HTTP filter of a chain and the HTTP filters within it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::edge::ClientCertDetails;
 use model::fault::{Abort, AbortAnswer, Delay};
 use model::http_proxy::{Codec, ForwardClientCert, HttpFilter, RouteSource};
+use model::rate_limit::OWN_FILTERS;
 use model::target::StripPort;
 use model::{Fault, HttpProxy};
 use proto::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay::FaultDelaySecifier};
@@ -99,8 +101,8 @@ fn filters(filters: &[HttpFilter], suppress_envoy_headers: bool) -> Vec<wire::Ht
     let ours = filters.iter().map(|filter| match filter {
         HttpFilter::Fault(fault) => named(FAULT_FILTER, pack(&fault.as_ref().map(http_fault).unwrap_or_default())),
         HttpFilter::Cors => named(CORS_FILTER, pack(&Cors {})),
-        HttpFilter::LocalRateLimit(limits) => named(LOCAL_FILTER, local(limits)),
-        HttpFilter::GlobalRateLimit(limits) => named(GLOBAL_FILTER, global(limits)),
+        HttpFilter::LocalRateLimit(limits) => named(&limit_name(&limits.policy, LOCAL_FILTER), local(limits)),
+        HttpFilter::GlobalRateLimit(limits) => named(&limit_name(&limits.policy, GLOBAL_FILTER), global(limits)),
         HttpFilter::Geo(settings) => named("envoy.filters.http.geoip", geo::geo(settings)),
         HttpFilter::Compressor(it) => named(&it.name, pack(&compressor::compressor(it))),
         HttpFilter::DynamicForward(cache) => {
@@ -117,6 +119,11 @@ fn filters(filters: &[HttpFilter], suppress_envoy_headers: bool) -> Vec<wire::Ht
     });
     let router = Router { suppress_envoy_headers, ..Router::default() };
     ours.chain([named("envoy.filters.http.router", pack(&router))]).collect()
+}
+
+/// A limit of ours is known by its filter's name, which Envoy takes whatever it is.
+fn limit_name(policy: &Option<Arc<str>>, otherwise: &str) -> String {
+    policy.as_ref().map_or_else(|| otherwise.to_owned(), |name| format!("{OWN_FILTERS}{name}"))
 }
 
 pub(super) fn http_fault(fault: &Fault) -> HttpFault {

@@ -1,16 +1,19 @@
 //! What requests are counted by, and what both filters of rate limits share.
 
+mod expression;
 mod global;
 mod local;
 
 use model::rate_limit::{DescriptorAction, DescriptorRule, Fill, HostLimits};
 use proto::envoy::config::route::v3 as wire;
 use proto::envoy::config::route::v3::rate_limit::action::{
-    ActionSpecifier, DestinationCluster, GenericKey, HeaderValueMatch, MaskedRemoteAddress, QueryParameterValueMatch,
-    QueryParameters, RemoteAddress, RequestHeaders, SourceCluster,
+    ActionSpecifier, DestinationCluster, GenericKey, HeaderValueMatch, MaskedRemoteAddress, MetaData,
+    QueryParameterValueMatch, QueryParameters, RemoteAddress, RequestHeaders, SourceCluster, meta_data,
 };
 use proto::envoy::config::route::v3::rate_limit::{Action, HitsAddend, XRateLimitOption};
 use proto::envoy::extensions::common::ratelimit::v3::{VhRateLimitsOptions, XRateLimitHeadersRfcVersion};
+use proto::envoy::r#type::metadata::v3::MetadataKey;
+use proto::envoy::r#type::metadata::v3::metadata_key::{PathSegment, path_segment};
 use proto::envoy::r#type::v3::{HttpStatus, TokenBucket};
 use proto::google::protobuf::{BoolValue, UInt64Value};
 
@@ -62,6 +65,19 @@ fn action(action: &DescriptorAction) -> ActionSpecifier {
             descriptor_key: key.clone(),
             ..GenericKey::default()
         }),
+        DescriptorAction::Metadata { key, filter, path, default, skip_if_absent } => {
+            let segment = |name: &String| PathSegment { segment: Some(path_segment::Segment::Key(name.clone())) };
+            ActionSpecifier::Metadata(MetaData {
+                descriptor_key: key.clone(),
+                metadata_key: Some(MetadataKey { key: filter.clone(), path: path.iter().map(segment).collect() }),
+                default_value: default.clone(),
+                source: meta_data::Source::Dynamic as i32,
+                skip_if_absent: *skip_if_absent,
+            })
+        }
+        DescriptorAction::Fact { key, fact, skip_if_absent } => {
+            ActionSpecifier::Extension(expression::extension(key, *fact, *skip_if_absent))
+        }
         DescriptorAction::HeaderMatch { key, value, expected, headers } => {
             ActionSpecifier::HeaderValueMatch(HeaderValueMatch {
                 descriptor_value: value.clone(),

@@ -524,6 +524,8 @@ fn defaults_are_envoys() {
 
 #[test]
 fn rules_of_rate_limits() {
+    use proto::envoy::extensions::rate_limit_descriptors::expr::v3::Descriptor as Expression;
+    use proto::envoy::extensions::rate_limit_descriptors::expr::v3::descriptor::ExprSpecifier;
     use route::rate_limit::action::{ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, MetaData};
     use route::rate_limit::{Action, HitsAddend, Override};
     let unsupported = "is set, but this proxy does not support it; expected the field to be absent";
@@ -545,9 +547,32 @@ fn rules_of_rate_limits() {
         ),
         (
             acting(ActionSpecifier::Metadata(MetaData::default())),
-            "actions[0].metadata: is set, but this proxy does not support it; expected source_cluster, \
+            "actions[0].metadata.metadata_key: is missing; expected a value".to_owned(),
+        ),
+        (
+            acting(ActionSpecifier::Metadata(MetaData { source: 1, ..Default::default() })),
+            "actions[0].metadata.source: is not DYNAMIC; expected DYNAMIC, which filters of the request write"
+                .to_owned(),
+        ),
+        (
+            acting(ActionSpecifier::RemoteAddressMatch(Default::default())),
+            "actions[0].remote_address_match: is set, but this proxy does not support it; expected source_cluster, \
              destination_cluster, request_headers, query_parameters, remote_address, masked_remote_address, \
-             generic_key, header_value_match or query_parameter_value_match"
+             generic_key, header_value_match, query_parameter_value_match, metadata or extension"
+                .to_owned(),
+        ),
+        (
+            acting(ActionSpecifier::Extension(core::TypedExtensionConfig {
+                name: "envoy.rate_limit_descriptors.expr".into(),
+                typed_config: Some(pack(&Expression {
+                    descriptor_key: "k".into(),
+                    expr_specifier: Some(ExprSpecifier::Text("request.id".into())),
+                    ..Default::default()
+                })),
+            })),
+            "actions[0].extension.typed_config.text: is `request.id`; expected `connection.uri_san_peer_certificate`, \
+             `re.extract(connection.uri_san_peer_certificate, '^spiffe://[^/]+/ns/([^/]+)/.*$', '\\\\1')`, \
+             `request.url_path`, `xds.route_name`"
                 .to_owned(),
         ),
         (

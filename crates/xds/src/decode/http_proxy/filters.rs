@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::Fault;
 use model::http_proxy::HttpFilter;
+use model::rate_limit::{GlobalRateLimit, LocalRateLimit, OWN_FILTERS};
 use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use proto::google::protobuf::Any;
@@ -59,10 +60,12 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
             CORS => filters.push(HttpFilter::Cors),
             LOCAL => {
                 let limits = local(unpack(&any, &at_config)?, &at_config)?;
+                let limits = LocalRateLimit { policy: limit_name(&name), ..limits };
                 filters.push(HttpFilter::LocalRateLimit(Arc::new(limits)));
             }
             GLOBAL => {
                 let limits = global(unpack(&any, &at_config)?, &at_config)?;
+                let limits = GlobalRateLimit { policy: limit_name(&name), ..limits };
                 filters.push(HttpFilter::GlobalRateLimit(Arc::new(limits)));
             }
             GEOIP => filters.push(HttpFilter::Geo(Box::new(geo(&any, &at_config)?))),
@@ -94,6 +97,11 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
         Some(suppress_own_headers) => Ok(Filters { list: filters, suppress_own_headers }),
         None => Err(at.error("has no router", "the router at the end")),
     }
+}
+
+/// The limit of ours that a filter of this name is.
+fn limit_name(name: &str) -> Option<Arc<str>> {
+    name.strip_prefix(OWN_FILTERS).map(Arc::from)
 }
 
 /// A filter without faults of its own only serves the routes'.

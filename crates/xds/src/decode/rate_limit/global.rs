@@ -25,10 +25,10 @@ pub(in crate::decode) fn global(value: wire::RateLimit, at: &At<'_>) -> Decoded<
             domain, stage, request_type, timeout, failure_mode_deny, rate_limited_as_resource_exhausted,
             rate_limit_service, enable_x_ratelimit_headers, disable_x_envoy_ratelimited_header, rate_limited_status,
             response_headers_to_add, status_on_error, filter_enabled, filter_enforced, failure_mode_deny_percent,
-            rate_limits,
+            rate_limits, enable_retry_after_header,
         }
         harmless { stat_prefix, metadata_namespace }
-        refused { enable_retry_after_header }
+        refused {}
     });
     let at_service = at.field("rate_limit_service");
     let at_headers = "response_headers_to_add";
@@ -38,6 +38,7 @@ pub(in crate::decode) fn global(value: wire::RateLimit, at: &At<'_>) -> Decoded<
     let deny = if failure_mode_deny { Fraction::ALL } else { Fraction::NONE };
     let written: HeaderChanges = headers::changes(response_headers_to_add, Vec::new(), at, [at_headers, ""])?;
     Ok(GlobalRateLimit {
+        policy: None,
         domain: not_empty(domain, &at.field("domain"))?.into(),
         stage: stage_number(stage, at)?,
         requests: request_kind(&request_type, &at.field("request_type"))?,
@@ -48,6 +49,7 @@ pub(in crate::decode) fn global(value: wire::RateLimit, at: &At<'_>) -> Decoded<
         status: limited_status(rate_limited_status, &at.field("rate_limited_status"))?,
         resource_exhausted: rate_limited_as_resource_exhausted,
         tells_limits: tells_limits(enable_x_ratelimit_headers, &at.field("enable_x_ratelimit_headers"))?,
+        retry_after: enable_retry_after_header,
         tells_limited: !disable_x_envoy_ratelimited_header,
         response_headers: written,
         enabled: share(filter_enabled, Fraction::ALL, "filter_enabled")?,

@@ -27,10 +27,10 @@ pub(in crate::decode) fn local(value: wire::LocalRateLimit, at: &At<'_>) -> Deco
             request_headers_to_add_when_not_enforced, response_headers_to_add, descriptors, stage,
             local_rate_limit_per_downstream_connection, enable_x_ratelimit_headers, vh_rate_limits,
             always_consume_default_token_bucket, rate_limited_as_resource_exhausted, rate_limits,
-            max_dynamic_descriptors,
+            max_dynamic_descriptors, enable_retry_after_header,
         }
         harmless {}
-        refused { local_cluster_rate_limit, enable_retry_after_header }
+        refused { local_cluster_rate_limit }
     });
     if stat_prefix.is_empty() {
         return Err(at.field("stat_prefix").error("is missing", "a prefix"));
@@ -39,6 +39,7 @@ pub(in crate::decode) fn local(value: wire::LocalRateLimit, at: &At<'_>) -> Deco
     let at_values = at.field("max_dynamic_descriptors");
     let written = |list, name| -> Decoded<HeaderChanges> { headers::changes(list, Vec::new(), at, [name, ""]) };
     Ok(LocalRateLimit {
+        policy: None,
         stat_prefix: stat_prefix.into(),
         status: limited_status(status, &at.field("status"))?,
         fill: token_bucket.map(|value| fill(value, &at_bucket)).transpose()?,
@@ -49,6 +50,7 @@ pub(in crate::decode) fn local(value: wire::LocalRateLimit, at: &At<'_>) -> Deco
         request_headers: written(request_headers_to_add_when_not_enforced, "request_headers_to_add_when_not_enforced")?,
         response_headers: written(response_headers_to_add, "response_headers_to_add")?,
         tells_limits: tells_limits(enable_x_ratelimit_headers, &at.field("enable_x_ratelimit_headers"))?,
+        retry_after: enable_retry_after_header,
         resource_exhausted: rate_limited_as_resource_exhausted,
         per_connection: local_rate_limit_per_downstream_connection,
         stage: stage_number(stage, at)?,

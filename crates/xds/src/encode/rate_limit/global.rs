@@ -33,6 +33,7 @@ pub(in crate::encode) fn global(limit: &GlobalRateLimit) -> Any {
             .then(|| matcher::runtime_percent(deny)),
         rate_limited_as_resource_exhausted: limit.resource_exhausted,
         rate_limit_service: Some(service(&limit.service)),
+        enable_retry_after_header: limit.retry_after,
         enable_x_ratelimit_headers: tells_limits(limit.tells_limits),
         disable_x_envoy_ratelimited_header: !limit.tells_limited,
         rate_limited_status: status(limit.status, 429),

@@ -27,6 +27,7 @@ pub(in crate::encode) fn local(limit: &LocalRateLimit) -> Any {
         descriptors: limit.descriptors.iter().map(descriptor).collect(),
         stage: limit.stage,
         local_rate_limit_per_downstream_connection: limit.per_connection,
+        enable_retry_after_header: limit.retry_after,
         enable_x_ratelimit_headers: tells_limits(limit.tells_limits),
         vh_rate_limits: host_limits(limit.host_limits),
         always_consume_default_token_bucket: unless_true(limit.always_counts),

@@ -100,8 +100,11 @@ pub fn http_filter() -> BoxedStrategy<HttpFilter> {
         mutation.prop_map(|it| HttpFilter::HeaderMutation(Box::new(it))),
         buffer.prop_map(HttpFilter::Buffer),
         access::access(filter_name()).prop_map(|access| HttpFilter::Access(Box::new(access))),
-        limits::local().prop_map(|limits| HttpFilter::LocalRateLimit(Arc::new(limits))),
-        limits::global().prop_map(|limits| HttpFilter::GlobalRateLimit(Arc::new(limits))),
+        (limits::local(), of(name()))
+            .prop_map(|(limits, policy)| { HttpFilter::LocalRateLimit(Arc::new(LocalRateLimit { policy, ..limits })) }),
+        (limits::global(), of(name())).prop_map(|(limits, policy)| {
+            HttpFilter::GlobalRateLimit(Arc::new(GlobalRateLimit { policy, ..limits }))
+        }),
         jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))).boxed(),
         limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]

@@ -4,7 +4,7 @@ use model::ConnectionLimits;
 use model::concurrency::{Baseline, Measuring};
 use model::rate_limit::{
     DescriptorAction, DescriptorRule, Fill, GlobalRateLimitRoute, HostLimits, LimitService, LocalDescriptor,
-    RequestType,
+    RequestFact, RequestType,
 };
 
 use super::*;
@@ -27,6 +27,20 @@ fn action() -> impl Strategy<Value = DescriptorAction> {
             skip_if_absent
         }),
         (text(), text()).prop_map(|(key, value)| DescriptorAction::Fixed { key, value }),
+        (text(), text(), vec(text(), 1..3), of(text()), any::<bool>()).prop_map(
+            |(key, filter, path, default, skip_if_absent)| DescriptorAction::Metadata {
+                key,
+                filter,
+                path,
+                default: default.unwrap_or_default(),
+                skip_if_absent
+            }
+        ),
+        (text(), fact(), any::<bool>()).prop_map(|(key, fact, skip_if_absent)| DescriptorAction::Fact {
+            key,
+            fact,
+            skip_if_absent
+        }),
         (expected(), vec(header_match(), 1..3)).prop_map(|((key, value, expected), headers)| {
             DescriptorAction::HeaderMatch { key, value, expected, headers }
         }),
@@ -34,6 +48,11 @@ fn action() -> impl Strategy<Value = DescriptorAction> {
             DescriptorAction::QueryMatch { key, value, expected, parameters }
         }),
     ]
+}
+
+fn fact() -> impl Strategy<Value = RequestFact> {
+    use RequestFact::{Identity, Namespace, Path, Route};
+    select(vec![Identity, Namespace, Path, Route])
 }
 
 fn rule() -> impl Strategy<Value = DescriptorRule> {
@@ -87,8 +106,9 @@ pub fn local() -> impl Strategy<Value = LocalRateLimit> {
     });
     let basic = (name(), 400u16..600, fill(), descriptors);
     let numbers = (0u32..=10, host_limits(), 1u32..99);
-    (basic, (share(), share()), (written(), written()), any::<[bool; 4]>(), numbers, own_rules()).prop_map(
+    (basic, (share(), share()), (written(), written()), any::<[bool; 5]>(), numbers, own_rules()).prop_map(
         |((stat_prefix, status, fill, descriptors), shares, headers, flags, numbers, rules)| LocalRateLimit {
+            policy: None,
             stat_prefix,
             status,
             fill: Some(fill),
@@ -101,6 +121,7 @@ pub fn local() -> impl Strategy<Value = LocalRateLimit> {
             tells_limits: flags[1],
             resource_exhausted: flags[2],
             per_connection: flags[3],
+            retry_after: flags[4],
             stage: numbers.0,
             host_limits: numbers.1,
             rules,
@@ -117,9 +138,10 @@ pub fn global() -> impl Strategy<Value = GlobalRateLimit> {
     let requests = select(vec![RequestType::Both, RequestType::Internal, RequestType::External]);
     let basic = (name(), 0u32..=10, requests, service, of(some_time()));
     let shares = (share(), share(), share());
-    (basic, shares, (200u16..600, 400u16..600), any::<[bool; 3]>(), written(), own_rules()).prop_map(
+    (basic, shares, (200u16..600, 400u16..600), any::<[bool; 4]>(), written(), own_rules()).prop_map(
         |((domain, stage, requests, service, timeout), shares, statuses, flags, response_headers, rules)| {
             GlobalRateLimit {
+                policy: None,
                 domain,
                 stage,
                 requests,
@@ -131,6 +153,7 @@ pub fn global() -> impl Strategy<Value = GlobalRateLimit> {
                 resource_exhausted: flags[0],
                 tells_limits: flags[1],
                 tells_limited: flags[2],
+                retry_after: flags[3],
                 response_headers,
                 enabled: shares.1,
                 enforced: shares.2,
