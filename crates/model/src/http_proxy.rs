@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, Fault, Geo, GlobalRateLimit,
+    Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, ExtAuthz, Fault, Geo, GlobalRateLimit,
     HeaderMutation, HttpLimits, JwtAuthentication, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
 };
 
@@ -138,6 +138,8 @@ pub enum HttpFilter {
     DynamicForward(DnsCache),
     /// Checks tokens.
     Jwt(Arc<JwtAuthentication>),
+    /// Asks a service whether requests may pass.
+    ExtAuthz(Arc<ExtAuthz>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).
