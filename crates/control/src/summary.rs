@@ -3,7 +3,7 @@
 use model::cluster::{Discovery, Localities, Transport, UpstreamProtocol};
 use model::endpoint::Health;
 use model::http_proxy::{HttpFilter, RouteSource};
-use model::listener::{Direction, FilterChain, NetworkFilter};
+use model::listener::{Direction, FilterChain, Guard, NetworkFilter};
 use model::route::{Action, Route};
 use model::secret::SecretValue;
 use model::{

@@ -207,7 +207,7 @@ impl ExtAuthzFilter {
             }
             let values = request.headers().get_all(name).iter();
             if self.settings.raw_headers {
-                values.for_each(|value| drop(headers.append(name, value.clone())));
+                headers.extend(values.map(|value| (name.clone(), value.clone())).map(|(name, value)| (Some(name), value)));
                 continue;
             }
             let joined = values.map(|value| clean(value.as_bytes())).collect::<Vec<_>>().join(",");

@@ -84,7 +84,11 @@ impl HttpProxy {
             HttpFilter::Jwt(tokens) => Some(tokens.clusters()),
             _ => None,
         });
-        limits.chain(keys.flatten())
+        let authorizers = self.filters.iter().filter_map(|filter| match filter {
+            HttpFilter::ExtAuthz(asks) => Some(asks.service.cluster()),
+            _ => None,
+        });
+        limits.chain(keys.flatten()).chain(authorizers)
     }
 }
 

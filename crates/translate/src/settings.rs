@@ -11,6 +11,7 @@ use model::access_log::LogFormat;
 use model::target::EscapedSlashes;
 use model::{AccessLog, TargetRules};
 
+use crate::access::custom::{self, Providers};
 use crate::edge::ProxySettings;
 use crate::ingress::IngressSettings;
 
@@ -60,6 +61,8 @@ pub struct MeshSettings {
     pub proxy: ProxySettings,
     /// Which Ingresses are read.
     pub ingress: IngressSettings,
+    /// Services that decide on requests, by the names that policies call them.
+    pub providers: Providers,
 }
 
 /// Who sees what says nothing of it, as `exportTo` says it. Empty: everybody.
@@ -106,6 +109,7 @@ impl Default for MeshSettings {
             target: TargetRules { normalize: true, ..TargetRules::default() },
             proxy: ProxySettings::default(),
             ingress: IngressSettings::default(),
+            providers: Providers::default(),
         }
     }
 }
@@ -137,6 +141,7 @@ impl MeshSettings {
         now.dns_refresh = config.dns_refresh_rate.unwrap_or(now.dns_refresh);
         now.auto_mtls = config.enable_auto_mtls.unwrap_or(now.auto_mtls);
         now.ingress = self.ingress.with(config);
+        now.providers = custom::providers(&config.extension_providers);
         now.h2_upgrade = config.h2_upgrade_policy == MeshH2UpgradePolicy::Upgrade;
         let list = |written: &[api::Spanned<String>]| written.iter().map(|to| to.value.clone()).collect();
         now.export_to = ExportTo {

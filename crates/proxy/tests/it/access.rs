@@ -14,7 +14,7 @@ use model::http_proxy::HttpFilter;
 use model::listener::{ExpectHeader, Inspect};
 use model::matcher::{HeaderKey, HeaderMatch};
 use model::tls::{DownstreamTls, TlsVersions};
-use model::{AccessLog, Config, FilterChain, HttpProxy, Listener, StringMatch};
+use model::{AccessLog, Config, FilterChain, Guard, HttpProxy, Listener, StringMatch};
 use testkit::TestCa;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
