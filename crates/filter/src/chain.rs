@@ -249,7 +249,9 @@ impl Chain {
             })
         });
         let filters: Box<[Builtin]> = built.collect();
-        let waits = filters.iter().any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_) | Builtin::ExtAuthz(_)));
+        let waits = filters
+            .iter()
+            .any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_) | Builtin::ExtAuthz(_)));
         Self { filters, waits }
     }
 

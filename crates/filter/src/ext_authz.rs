@@ -158,13 +158,7 @@ impl ExtAuthzFilter {
     }
 
     /// The request, as a service of gRPC is told it.
-    fn http(
-        &self,
-        request: &Request<Body>,
-        piece: Option<&Piece>,
-        raw: bool,
-        facts: &mut Facts<'_>,
-    ) -> HttpRequest {
+    fn http(&self, request: &Request<Body>, piece: Option<&Piece>, raw: bool, facts: &mut Facts<'_>) -> HttpRequest {
         let view = facts.around.view(request);
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let pseudo = [
@@ -207,7 +201,8 @@ impl ExtAuthzFilter {
             }
             let values = request.headers().get_all(name).iter();
             if self.settings.raw_headers {
-                headers.extend(values.map(|value| (name.clone(), value.clone())).map(|(name, value)| (Some(name), value)));
+                headers
+                    .extend(values.map(|value| (name.clone(), value.clone())).map(|(name, value)| (Some(name), value)));
                 continue;
             }
             let joined = values.map(|value| clean(value.as_bytes())).collect::<Vec<_>>().join(",");
@@ -319,6 +314,3 @@ impl HttpFilter for ExtAuthzFilter {
         std::mem::take(&mut left.writes).iter().for_each(|write| write.apply(response.headers_mut()));
     }
 }
-
-#[cfg(test)]
-mod tests;

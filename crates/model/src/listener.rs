@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::ConnectionAccess;
-use crate::ext_authz::ConnectionExtAuthz;
 use crate::chain::ChainMatch;
+use crate::ext_authz::ConnectionExtAuthz;
 use crate::tls::DownstreamTls;
 use crate::{AccessLog, Address, HttpProxy, TcpProxy};
 

@@ -78,7 +78,8 @@ impl Shared {
 /// The parts of a node's metadata that hold texts by name.
 fn labels(node: &Node) -> BTreeMap<String, BTreeMap<String, String>> {
     let of = |(key, value): (&String, &serde_json::Value)| {
-        let texts = value.as_object()?.iter().filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
+        let texts =
+            value.as_object()?.iter().filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
         Some((key.clone(), texts.collect()))
     };
     node.metadata.iter().filter_map(of).collect()

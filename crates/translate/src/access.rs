@@ -172,7 +172,12 @@ fn of_requests(world: &World, node: &Node, layers: Vec<Layer>) -> Vec<HttpFilter
     let tokens = tokens::of_node(world, node).map(|tokens| HttpFilter::Jwt(Arc::new(tokens)));
     let (before, after): (Vec<_>, Vec<_>) = layers.into_iter().partition(|layer| layer.action == AccessAction::Custom);
     let filter = |layer| HttpFilter::Access(Box::new(of_request(layer)));
-    before.into_iter().flat_map(|layer| custom::of_requests(world, layer)).chain(tokens).chain(after.into_iter().map(filter)).collect()
+    before
+        .into_iter()
+        .flat_map(|layer| custom::of_requests(world, layer))
+        .chain(tokens)
+        .chain(after.into_iter().map(filter))
+        .collect()
 }
 
 fn of_request(layer: Layer) -> Access {

@@ -184,3 +184,60 @@ fn with_query(target: &str, changes: &Changes) -> String {
     let query = all.collect::<Vec<_>>().join("&");
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(change: impl FnOnce(&mut Changes)) -> Changes {
+        let mut changes = Changes::default();
+        change(&mut changes);
+        changes
+    }
+
+    #[test]
+    fn queries_are_written_anew() {
+        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        for (target, set, remove, expected) in [
+            ("/p", vec![set("a", "1")], vec![], "/p?a=1"),
+            ("/p?b=2&a=0&a=3", vec![set("a", "1")], vec![], "/p?a=1&b=2"),
+            ("/p?a=1", vec![], vec!["a"], "/p"),
+            ("/p?z&a=1", vec![], vec!["x"], "/p?a=1&z="),
+        ] {
+            let changes = changes(|it| {
+                it.set_query = set;
+                it.remove_query = remove.into_iter().map(str::to_owned).collect();
+            });
+            assert_eq!(with_query(target, &changes), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn heads_are_changed() {
+        let overwrite = RawAction::Write(WriteAction::Overwrite);
+        let request = Request::get("/old?q=1").header("host", "old").header("x-a", "1").header("x-b", "1");
+        let mut request = request.body(Body::empty()).unwrap();
+        let changes = changes(|it| {
+            it.headers = vec![
+                RawHeader::new(":path", "/new", overwrite),
+                RawHeader::new("host", "new", overwrite),
+                RawHeader::new(":method", "PUT", overwrite),
+                RawHeader::new("x-a", "2", RawAction::Join),
+                RawHeader::new("x-none", "2", RawAction::Join),
+                RawHeader::new("no name", "2", overwrite),
+            ];
+            it.remove = vec!["x-b".into(), "Host".into(), ":path".into()];
+        });
+        assert!(changes.concern_routes() && !changes.are_valid());
+        change(&mut request, &changes);
+        assert_eq!((request.method().as_str(), request.uri().path()), ("PUT", "/new"));
+        let all: Vec<_> =
+            request.headers().iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+        assert_eq!(all, ["host=new", "x-a=1,2"]);
+    }
+
+    #[test]
+    fn what_belongs_to_no_character() {
+        assert_eq!(clean(b"a\xff\xfeb"), "a!!b");
+    }
+}

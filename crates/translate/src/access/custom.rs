@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::istio::{AuthorizerBody, AuthorizerProvider, ExtensionProvider, GrpcAuthorizerProvider, HttpAuthorizerProvider};
+use api::istio::{
+    AuthorizerBody, AuthorizerProvider, ExtensionProvider, GrpcAuthorizerProvider, HttpAuthorizerProvider,
+};
 use http::{HeaderName, HeaderValue};
 use model::ext_authz::{
     AskedBody, AskedPath, Authorizer, ConnectionExtAuthz, ExtAuthz, GrpcAuthorizer, HttpAuthorizer,

@@ -76,10 +76,9 @@ impl Walk<'_> {
             return None;
         }
         let word = |answer: &Answer| if answer.allowed { "allowed" } else { "refused" };
-        let facts =
-            answers.iter().map(|(of, answer)| {
-                format!("{of}{}{}: {}{}", word(answer), asked(answer), answer.because, lacks(answer))
-            });
+        let facts = answers
+            .iter()
+            .map(|(of, answer)| format!("{of}{}{}: {}{}", word(answer), asked(answer), answer.because, lacks(answer)));
         self.steps.push(facts.fold(Step::new("access", place), Step::fact));
         let refused = answers.iter().all(|(_, answer)| !answer.allowed);
         answers.first().filter(|_| refused).map(|(_, answer)| answer.because.to_string())

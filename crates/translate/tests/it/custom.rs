@@ -105,7 +105,10 @@ fn a_service_of_http_is_asked_as_it_is_written() {
     let cluster = "outbound|8000||authz.tools.svc.cluster.local";
     assert_eq!(
         words,
-        ["rules - shadow DENY istio-ext-authz-by-http-ns[default]-policy[p]-rule[0]".to_owned(), format!("asks {cluster}")]
+        [
+            "rules - shadow DENY istio-ext-authz-by-http-ns[default]-policy[p]-rule[0]".to_owned(),
+            format!("asks {cluster}")
+        ]
     );
     assert!(made.clusters.contains_key(cluster));
     let asks = asks.unwrap();
@@ -118,7 +121,8 @@ fn a_service_of_http_is_asked_as_it_is_written() {
     let Authorizer::Http(http) = &asks.service else { panic!("{asks:?}") };
     assert_eq!((http.timeout.as_secs(), &http.path), (2, &AskedPath::Prefixed("/check".into())));
     assert_eq!((http.headers[0].0.as_str(), http.headers[0].1.to_str().unwrap()), ("x-from", "mesh"));
-    for (list, name) in [(&http.upstream, "x-subject"), (&http.client, "x-reason"), (&http.client_on_success, "x-told")] {
+    for (list, name) in [(&http.upstream, "x-subject"), (&http.client, "x-reason"), (&http.client_on_success, "x-told")]
+    {
         assert!(list.len() == 1 && list[0].matches(name), "{name}");
     }
     // Connections are not told of by HTTP: nobody is asked, as in Istio.
@@ -139,7 +143,10 @@ fn a_service_of_grpc_is_asked_about_connections_too() {
     assert_eq!(rules(&access.shadow), "DENY istio-ext-authz-by-grpc-ns[default]-policy[p]-rule[0]");
     assert!(access.rules.is_none());
     let condition = asks.enabled_by.as_ref().unwrap();
-    assert_eq!((&*condition.filter, &*condition.path[0]), ("envoy.filters.network.rbac", "istio_ext_authz_shadow_effective_policy_id"));
+    assert_eq!(
+        (&*condition.filter, &*condition.path[0]),
+        ("envoy.filters.network.rbac", "istio_ext_authz_shadow_effective_policy_id")
+    );
 }
 
 #[test]
@@ -162,10 +169,16 @@ fn what_is_said_of_providers() {
         (policy("p", "unknown", "[{}]"), vec!["the settings of the mesh name no such provider that decides"]),
         (policy("p", "nowhere", "[{}]"), vec!["its service `nobody.tools.svc.cluster.local` is not known"]),
         (policy("p", "no-port", "[{}]"), vec!["has no port 9001"]),
-        (policy("p", "mute", "[{}]"), vec!["port 8000 of `authz.tools.svc.cluster.local` is declared to speak HTTP/1.1"]),
+        (
+            policy("p", "mute", "[{}]"),
+            vec!["port 8000 of `authz.tools.svc.cluster.local` is declared to speak HTTP/1.1"],
+        ),
         (
             policy("p", "by-http", "[{}]") + &policy("q", "by-grpc", "[{}]"),
-            vec!["asks the provider `by-grpc` at the same workloads", "asks the provider `by-http` at the same workloads"],
+            vec![
+                "asks the provider `by-grpc` at the same workloads",
+                "asks the provider `by-http` at the same workloads",
+            ],
         ),
     ] {
         let world = world(&format!("{BOOKINFO}{SERVICE}{}{policies}", settings()), &["reviews/v1@3"]);

@@ -12,7 +12,9 @@ use proto::google::protobuf::Any;
 
 use super::fault::{HTTP_FAULT, fault};
 use super::rate_limit::{GLOBAL_ROUTE, LOCAL, global_route, local_route};
-use super::{At, Decoded, access, buffer, compressor, each, ext_authz, jwt, matcher, mutation, take, type_name, unpack};
+use super::{
+    At, Decoded, access, buffer, compressor, each, ext_authz, jwt, matcher, mutation, take, type_name, unpack,
+};
 
 /// The CORS filter itself, and its rules.
 pub(super) const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";

@@ -14,8 +14,8 @@ use proto::google::protobuf::Any;
 
 use super::access_log::access_logs;
 use super::{
-    At, DecodeError, Decoded, access, dynamic_forward, each, ext_authz, flag, http_proxy, limit, off, open, port, required, take,
-    tcp_proxy, tls, type_name, unpack,
+    At, DecodeError, Decoded, access, dynamic_forward, each, ext_authz, flag, http_proxy, limit, off, open, port,
+    required, take, tcp_proxy, tls, type_name, unpack,
 };
 
 /// Envoy's default for the first bytes.

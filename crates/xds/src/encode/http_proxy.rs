@@ -24,8 +24,8 @@ use super::listener::range;
 use super::ordered::{HttpTail, joined};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global, local};
 use super::{
-    access, access_log::access_logs, ads, buffer, compressor, concurrency, duration, dynamic_forward, ext_authz,
-    flag, geo, jwt, limit, limits, matcher, mutation, number, pack, packed, route,
+    access, access_log::access_logs, ads, buffer, compressor, concurrency, duration, dynamic_forward, ext_authz, flag,
+    geo, jwt, limit, limits, matcher, mutation, number, pack, packed, route,
 };
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.

@@ -15,7 +15,8 @@ use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector
 use proto::google::protobuf::{Any, BoolValue};
 
 use super::{
-    access, access_log::access_logs, address, dynamic_forward, ext_authz, flag, http_proxy, limit, number, pack, tcp_proxy, tls,
+    access, access_log::access_logs, address, dynamic_forward, ext_authz, flag, http_proxy, limit, number, pack,
+    tcp_proxy, tls,
 };
 
 /// Envoy's default for the first bytes.

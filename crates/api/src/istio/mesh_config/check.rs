@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AccessLogEncoding, AuthorizerBody, ConnectionSettings, ExtensionProvider, MESH_CONFIG_KEY, MeshConfig, MeshProxyConfig, PROXY_CONFIG, ProxyHeaders,
+    AccessLogEncoding, AuthorizerBody, ConnectionSettings, ExtensionProvider, MESH_CONFIG_KEY, MeshConfig,
+    MeshProxyConfig, PROXY_CONFIG, ProxyHeaders,
 };
 use crate::decode::Decode;
 use crate::enforced;
@@ -210,7 +211,8 @@ impl ExtensionProvider {
             check_answers(http.timeout, &http.status_on_error, http.include_request_body_in_check.as_ref(), r);
             if !http.path_prefix.is_empty() && !http.path_prefix.starts_with('/') {
                 r.field("pathPrefix", |r| {
-                    r.error(format!("{} is no path", quoted(&http.path_prefix))).expected("a path that begins with `/`");
+                    r.error(format!("{} is no path", quoted(&http.path_prefix)))
+                        .expected("a path that begins with `/`");
                 });
             }
         });

@@ -13,16 +13,12 @@ fn headers() -> impl Strategy<Value = Vec<(HeaderName, HeaderValue)>> {
 }
 
 fn grpc() -> impl Strategy<Value = GrpcAuthorizer> {
-    (name(), of(name()), headers(), of(some_time())).prop_map(|(cluster, authority, metadata, timeout)| {
-        GrpcAuthorizer { cluster, authority, metadata, timeout }
-    })
+    (name(), of(name()), headers(), of(some_time()))
+        .prop_map(|(cluster, authority, metadata, timeout)| GrpcAuthorizer { cluster, authority, metadata, timeout })
 }
 
 fn http() -> impl Strategy<Value = HttpAuthorizer> {
-    let path = prop_oneof![
-        "(/[a-z]{1,4})?".prop_map(AskedPath::Prefixed),
-        "/[a-z]{1,4}".prop_map(AskedPath::Fixed),
-    ];
+    let path = prop_oneof!["(/[a-z]{1,4})?".prop_map(AskedPath::Prefixed), "/[a-z]{1,4}".prop_map(AskedPath::Fixed),];
     let names = || vec(string_match(), 0..2);
     let answer = (names(), names(), names(), names(), names());
     (name(), some_time(), path, headers(), answer).prop_map(|(cluster, timeout, path, headers, answer)| {
@@ -49,10 +45,8 @@ fn body() -> impl Strategy<Value = AskedBody> {
 
 /// The filter.
 pub fn ext_authz() -> BoxedStrategy<ExtAuthz> {
-    let service = prop_oneof![
-        grpc().prop_map(Authorizer::Grpc),
-        http().prop_map(|http| Authorizer::Http(Box::new(http))),
-    ];
+    let service =
+        prop_oneof![grpc().prop_map(Authorizer::Grpc), http().prop_map(|http| Authorizer::Http(Box::new(http))),];
     let basic = (filters::filter_name(), name(), service, 200u16..600, of(body()));
     let when = (share(), of(metadata_match()), vec(name(), 0..2), name());
     let told = (of(vec(string_match(), 1..3)), vec(string_match(), 0..2), any::<u32>());
@@ -87,10 +81,7 @@ pub fn ext_authz() -> BoxedStrategy<ExtAuthz> {
 pub fn route_rule() -> impl Strategy<Value = ExtAuthzRule> {
     let body = prop_oneof![Just(BodyRule::Same), Just(BodyRule::Off), body().prop_map(BodyRule::Own)];
     let told = (btree_map(text(), text(), 0..3), body);
-    prop_oneof![
-        Just(ExtAuthzRule::Off),
-        told.prop_map(|(extensions, body)| ExtAuthzRule::Told { extensions, body }),
-    ]
+    prop_oneof![Just(ExtAuthzRule::Off), told.prop_map(|(extensions, body)| ExtAuthzRule::Told { extensions, body }),]
 }
 
 /// The filter of connections.
