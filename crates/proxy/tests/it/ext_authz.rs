@@ -139,7 +139,10 @@ fn asking(path: &str, may: &str, body: &'static str) -> Request<Body> {
 async fn telling() -> SocketAddr {
     origin(|request: Request<Body>| async move {
         let (head, body) = request.into_parts();
-        let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
+        let text = |name: &str| {
+            let all = head.headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>().join("+");
+            if all.is_empty() { "-".to_owned() } else { all }
+        };
         let names = ["x-user", "x-list", "x-none", "x-secret", "x-envoy-auth-failure-mode-allowed"].map(text).join(" ");
         let data = body.collect(1000).await.unwrap().data;
         Response::new(Body::from(format!("{} {names} {}", head.uri, String::from_utf8_lossy(&data))))
@@ -164,7 +167,7 @@ fn a_service_of_grpc_decides() {
         };
         let proxy = proxy("a", filtered(at, asks, rules, vec![cluster("c", &[origin]), service])).await;
         let answer = send(at, asking("/p?gone=1&z=2", "yes", "123456")).await;
-        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, "/p?by=authz&z=2 anna a,b - - - 123456"));
+        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, "/p?by=authz&z=2 anna a+b - - - 123456"));
         assert_eq!(answer.headers["x-told"], "1");
         let answer = send(at, asking("/", "no", "")).await;
         assert_eq!((answer.status, &*answer.body), (StatusCode::UNAUTHORIZED, "who are you?"));
@@ -267,7 +270,7 @@ fn a_service_of_http_decides() {
         let clusters = vec![cluster("c", &[origin]), cluster("authz", &[authz])];
         let _proxy = proxy("a", filtered(at, asks, FilterRules::default(), clusters)).await;
         let answer = send(at, asking("/yes?a=b", "?", "123")).await;
-        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, "/yes?a=b anna a,b - - - 123"));
+        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, "/yes?a=b anna a+b - - - 123"));
         assert_eq!(answer.headers["x-told"], "t");
         let question = asked.lock().unwrap()[0].clone();
         assert!(question.starts_with("POST /check/yes?a=b "), "{question}");
