@@ -199,7 +199,7 @@ fn providers_that_come_later_are_asked() {
     let made = |world: &World| asked(&config(world, &sidecar("reviews/v1@3", 9080))).0.len();
     assert_eq!(made(&before), 1);
     let service = api::parse("s.yaml", SERVICE).resources.remove(0);
-    let edit = Edit { resources: vec![(None, Some(service.into()))], ..Edit::default() };
+    let edit = Edit { resources: vec![(None, Some(service))], ..Edit::default() };
     let (after, change) = before.next(edit);
     assert!(change.is_everything());
     assert_eq!(made(&after), 2);
