@@ -85,6 +85,7 @@ codes! {
     PolicyLocksOut "HAL0008" Warning "an AuthorizationPolicy of the root namespace refuses everybody everywhere";
     PolicyNeverMet "HAL0009" Warning "a rule of an AuthorizationPolicy can never be met";
     PolicyAsksForHttp "HAL0010" Warning "an AuthorizationPolicy asks for what connections of raw TCP do not have";
+    ProviderNotAsked "HAL0014" Warning "a CUSTOM AuthorizationPolicy names a provider that cannot be asked";
     LimitNotReached "HAL0015" Warning "a limit of a RateLimitPolicy is reached by nothing, or counts otherwise than it says";
 }
 

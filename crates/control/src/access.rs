@@ -189,7 +189,12 @@ fn one(world: &World, called: &Called, identity: Option<&str>, written: &Written
     AccessAnswer {
         workload: called.title(),
         decision: decision(found.allowed),
-        reason: found.because.to_string(),
+        reason: match &found.asked {
+            None => found.because.to_string(),
+            Some((provider, by)) => {
+                format!("the provider `{provider}` decides first, which {by} asks; then {}", found.because)
+            }
+        },
         by,
         nearest,
         audited: found.audited.iter().map(rule).collect(),

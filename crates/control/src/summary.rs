@@ -3,7 +3,7 @@
 use model::cluster::{Discovery, Localities, Transport, UpstreamProtocol};
 use model::endpoint::Health;
 use model::http_proxy::{HttpFilter, RouteSource};
-use model::listener::{Direction, FilterChain, NetworkFilter};
+use model::listener::{Direction, FilterChain, Guard, NetworkFilter};
 use model::route::{Action, Route};
 use model::secret::SecretValue;
 use model::{
@@ -168,11 +168,17 @@ fn chain(chain: &FilterChain) -> String {
             format!("TCP to {}{}", to.join(", "), tunnel.unwrap_or_default())
         }
     };
-    let asked = match chain.access.len() {
+    let rules = chain.access.iter().filter(|guard| matches!(guard, Guard::Rules(_))).count();
+    let mut asked = match rules {
         0 => String::new(),
         1 => " asks rules of access,".to_owned(),
         count => format!(" asks {count} sets of rules of access,"),
     };
+    for guard in &chain.access {
+        if let Guard::Service(asks) = guard {
+            asked += &format!(" asks {},", asks.service.cluster);
+        }
+    }
     format!("{when}:{tls}{asked} {to}")
 }
 
@@ -184,6 +190,7 @@ fn limits(filters: &[HttpFilter]) -> String {
             let rules = rules.rules();
             format!(", {} by {} rules of access", rules.action, rules.policies.len())
         }),
+        HttpFilter::ExtAuthz(asks) => Some(format!(", asked of {}", asks.service.cluster())),
         HttpFilter::Jwt(tokens) => {
             let issuers: Vec<&str> = tokens.providers.values().map(|provider| provider.issuer.as_str()).collect();
             Some(format!(", tokens of {}", issuers.join(" and ")))

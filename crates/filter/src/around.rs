@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use mesh_http::{Body, head};
 use model::access;
 use model::jwt::RemoteKeys;
 use model::route::{RequestView, Route, VirtualHost};
 
+use crate::ext_authz::Ends;
 use crate::local_limit::{ConnectionLimits, Limits};
 
 /// The proxy around a chain, for one exchange.
@@ -35,6 +36,23 @@ pub trait Around: fmt::Debug {
     fn connection_limits(&self) -> &ConnectionLimits;
     /// Calls a service of gRPC in one of the proxy's clusters.
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c>;
+    /// Sends a request to one of the proxy's clusters. Whatever the status, it is an answer.
+    fn exchange<'c>(&'c self, exchange: Exchange<'c>) -> WholeAnswer<'c> {
+        Box::pin(async move { Err(format!("there is no cluster {}", exchange.cluster)) })
+    }
+    /// The ends of the connection; with the labels of our node under this key, if there are any.
+    fn ends(&self, _labels_key: &str) -> Ends<'_> {
+        let nobody = (Ipv4Addr::LOCALHOST, 0).into();
+        Ends {
+            source: nobody,
+            destination: nobody,
+            peer: None,
+            own: None,
+            certificate: None,
+            server_name: None,
+            labels: None,
+        }
+    }
     /// Gets what stands at a URI, from one of the proxy's clusters.
     fn get(&self, get: Get) -> Answer<'_>;
     /// The same beside the exchange, which does not wait for it.
@@ -43,6 +61,20 @@ pub trait Around: fmt::Debug {
 
 /// The answer to a [`Call`], or why there is none.
 pub type Answer<'c> = Pin<Box<dyn Future<Output = Result<Bytes, String>> + 'c>>;
+
+/// The answer to an [`Exchange`], or why there is none.
+pub type WholeAnswer<'c> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, String>> + 'c>>;
+
+/// A request to a service, and its whole answer.
+#[derive(Debug)]
+pub struct Exchange<'c> {
+    /// The cluster that the service is in.
+    pub cluster: &'c str,
+    /// The request, with a `Host`.
+    pub request: Request<Bytes>,
+    /// How long it may take in all; none: as long as it likes.
+    pub timeout: Option<Duration>,
+}
 
 /// A unary call of gRPC.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response};
 use mesh_http::{Body, BodyErrorKind};
+use model::headers::HeaderWrite;
 use model::rate_limit::Seen;
 use model::route::{Action, FilterRule, FilterRules, Found};
 use model::{Route, VirtualHost, http_proxy};
@@ -16,6 +17,7 @@ use crate::compressor::{CompressorFilter, Encodings};
 use crate::concurrency::{ConcurrencyFilter, Controller, Controllers, Places};
 use crate::cors::CorsFilter;
 use crate::draw::Draws;
+use crate::ext_authz::ExtAuthzFilter;
 use crate::fault::FaultFilter;
 use crate::global_limit::GlobalLimitFilter;
 use crate::grpc_web::{GrpcWebFilter, WebCall};
@@ -81,6 +83,8 @@ pub(crate) struct Left {
     pub web_call: Option<WebCall>,
     /// The places that it has under limits.
     pub places: Places,
+    /// What a service that authorized the request writes to the response.
+    pub writes: Vec<HeaderWrite>,
 }
 
 impl<'a> Facts<'a> {
@@ -161,6 +165,7 @@ enum Builtin {
     Access(Box<AccessFilter>),
     Concurrency(ConcurrencyFilter),
     Jwt(JwtFilter),
+    ExtAuthz(ExtAuthzFilter),
 }
 
 impl HttpFilter for Builtin {
@@ -177,6 +182,7 @@ impl HttpFilter for Builtin {
             Self::Access(filter) => filter.on_request(request, facts).await,
             Self::Concurrency(filter) => filter.on_request(request, facts).await,
             Self::Jwt(filter) => filter.on_request(request, facts).await,
+            Self::ExtAuthz(filter) => filter.on_request(request, facts).await,
         }
     }
 
@@ -194,6 +200,7 @@ impl HttpFilter for Builtin {
             Self::Access(_) => {}
             Self::Concurrency(filter) => filter.on_response(response, facts).await,
             Self::Jwt(filter) => filter.on_response(response, facts).await,
+            Self::ExtAuthz(filter) => filter.on_response(response, facts).await,
         }
     }
 }
@@ -245,12 +252,17 @@ impl Chain {
                     let tokens = tokens.unwrap_or_else(|| Arc::new(Tokens::new(settings.clone())));
                     Builtin::Jwt(JwtFilter::new(tokens, stats.clone()))
                 }
+                http_proxy::HttpFilter::ExtAuthz(settings) => {
+                    Builtin::ExtAuthz(ExtAuthzFilter::new(settings.clone(), stats.clone()))
+                }
                 // Done before a route is chosen.
                 http_proxy::HttpFilter::Geo(_) | http_proxy::HttpFilter::DynamicForward(_) => return None,
             })
         });
         let filters: Box<[Builtin]> = built.collect();
-        let waits = filters.iter().any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_)));
+        let waits = filters
+            .iter()
+            .any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_) | Builtin::ExtAuthz(_)));
         Self { filters, waits }
     }
 

@@ -30,6 +30,11 @@ pub struct LocalResponse {
 impl LocalResponse {
     /// The response for a downstream that speaks gRPC (a trailers-only answer), or for one that does not.
     pub fn into_response(self, grpc: bool) -> Response<Body> {
+        let mut headers = self.headers;
+        if grpc {
+            // It has none but the message in its head.
+            headers.remove(CONTENT_TYPE);
+        }
         let mut response = if grpc {
             grpc_response(self.grpc_status.unwrap_or_else(|| GrpcStatus::from_http(self.status)), &*self.body)
         } else {
@@ -44,7 +49,7 @@ impl LocalResponse {
             }
             response
         };
-        response.headers_mut().extend(self.headers);
+        response.headers_mut().extend(headers);
         response
     }
 }

@@ -1,11 +1,18 @@
 //! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*`,
 //! `envoy_http_rbac_*`, `envoy_http_jwt_authn_*` and `envoy_http_adaptive_concurrency_*` with the label
 //! `envoy_http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and
-//! `envoy_cluster_ratelimit_*` with `cluster_name`.
+//! `envoy_cluster_ratelimit_*` with `cluster_name`. `envoy_http_ext_authz_*` have `envoy_ext_authz_prefix` too, and
+//! `envoy_cluster_ext_authz_*` `cluster_name`.
 
 use std::fmt;
 
 use telemetry::{Counter, DeclareError, Desc, Family, Gauge, Shard};
+
+const AUTHZ_OK: &str = "Requests that the service let pass.";
+const AUTHZ_DENIED: &str = "Requests that the service refused.";
+const AUTHZ_ERROR: &str = "Requests that the service could not be asked about.";
+const AUTHZ_ALLOWED: &str = "Requests that passed though the service could not be asked.";
+const AUTHZ_INVALID: &str = "Requests that the service wanted to be changed as HTTP does not allow.";
 
 /// Where the filters of one HTTP proxy count. What they count is rare, so that workers may share it.
 #[derive(Clone)]
@@ -48,6 +55,19 @@ pub struct Stats {
     pub(crate) access_denied: Family<Counter>,
     pub(crate) access_shadow_allowed: Family<Counter>,
     pub(crate) access_shadow_denied: Family<Counter>,
+    /// Of services that authorize requests, by the prefix that they are given.
+    pub(crate) authz_ok: Family<Counter>,
+    pub(crate) authz_denied: Family<Counter>,
+    pub(crate) authz_error: Family<Counter>,
+    pub(crate) authz_failure_allowed: Family<Counter>,
+    pub(crate) authz_disabled: Family<Counter>,
+    pub(crate) authz_invalid: Family<Counter>,
+    /// The same by the cluster that requests go to.
+    pub(crate) authz_cluster_ok: Family<Counter>,
+    pub(crate) authz_cluster_denied: Family<Counter>,
+    pub(crate) authz_cluster_error: Family<Counter>,
+    pub(crate) authz_cluster_failure_allowed: Family<Counter>,
+    pub(crate) authz_cluster_invalid: Family<Counter>,
     /// The same, policy by policy.
     pub(crate) policy_allowed: Family<Counter>,
     pub(crate) policy_denied: Family<Counter>,
@@ -79,6 +99,13 @@ impl Stats {
         let access = |name: &str, help: &str| {
             let labels = ["envoy_http_conn_manager_prefix", "envoy_rbac_prefix"];
             Desc::new(&format!("envoy_http_rbac_{name}"), help).labels(&labels)
+        };
+        let authz = |name: &str, help: &str| {
+            let labels = ["envoy_http_conn_manager_prefix", "envoy_ext_authz_prefix"];
+            Desc::new(&format!("envoy_http_ext_authz_{name}"), help).labels(&labels)
+        };
+        let authz_cluster = |name: &str, help: &str| {
+            Desc::new(&format!("envoy_cluster_ext_authz_{name}"), help).labels(&["cluster_name"])
         };
         let policy = |name: &str, help: &str| {
             let labels = ["envoy_http_conn_manager_prefix", "envoy_rbac_prefix", "envoy_rbac_policy_name"];
@@ -127,6 +154,17 @@ impl Stats {
                 .counters(access("shadow_allowed", "Requests that shadow rules would let pass."))?,
             access_shadow_denied: shard
                 .counters(access("shadow_denied", "Requests that shadow rules would refuse."))?,
+            authz_ok: shard.counters(authz("ok", AUTHZ_OK))?,
+            authz_denied: shard.counters(authz("denied", AUTHZ_DENIED))?,
+            authz_error: shard.counters(authz("error", AUTHZ_ERROR))?,
+            authz_failure_allowed: shard.counters(authz("failure_mode_allowed", AUTHZ_ALLOWED))?,
+            authz_disabled: shard.counters(authz("disabled", "Requests that the service is not asked about."))?,
+            authz_invalid: shard.counters(authz("invalid", AUTHZ_INVALID))?,
+            authz_cluster_ok: shard.counters(authz_cluster("ok", AUTHZ_OK))?,
+            authz_cluster_denied: shard.counters(authz_cluster("denied", AUTHZ_DENIED))?,
+            authz_cluster_error: shard.counters(authz_cluster("error", AUTHZ_ERROR))?,
+            authz_cluster_failure_allowed: shard.counters(authz_cluster("failure_mode_allowed", AUTHZ_ALLOWED))?,
+            authz_cluster_invalid: shard.counters(authz_cluster("invalid", AUTHZ_INVALID))?,
             policy_allowed: shard.counters(policy("allowed", "Requests that the policy let pass."))?,
             policy_denied: shard.counters(policy("denied", "Requests that the policy refused."))?,
             policy_shadow_allowed: shard

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, Fault, Geo, GlobalRateLimit,
+    Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, ExtAuthz, Fault, Geo, GlobalRateLimit,
     HeaderMutation, HttpLimits, JwtAuthentication, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
 };
 
@@ -84,7 +84,11 @@ impl HttpProxy {
             HttpFilter::Jwt(tokens) => Some(tokens.clusters()),
             _ => None,
         });
-        limits.chain(keys.flatten())
+        let authorizers = self.filters.iter().filter_map(|filter| match filter {
+            HttpFilter::ExtAuthz(asks) => Some(asks.service.cluster()),
+            _ => None,
+        });
+        limits.chain(keys.flatten()).chain(authorizers)
     }
 }
 
@@ -138,6 +142,8 @@ pub enum HttpFilter {
     DynamicForward(DnsCache),
     /// Checks tokens.
     Jwt(Arc<JwtAuthentication>),
+    /// Asks a service whether requests may pass.
+    ExtAuthz(Arc<ExtAuthz>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

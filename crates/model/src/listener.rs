@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::access::ConnectionAccess;
 use crate::chain::ChainMatch;
+use crate::ext_authz::ConnectionExtAuthz;
 use crate::tls::DownstreamTls;
 use crate::{AccessLog, Address, HttpProxy, TcpProxy};
 
@@ -112,9 +113,18 @@ pub struct FilterChain {
     /// TLS, if it is ended here.
     pub tls: Option<DownstreamTls>,
     /// Who may have connections here, asked one after the other before the last filter sees anything.
-    pub access: Vec<ConnectionAccess>,
+    pub access: Vec<Guard>,
     /// The last filter.
     pub filter: NetworkFilter,
+}
+
+/// Who says whether a connection may stand.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Guard {
+    /// Rules.
+    Rules(ConnectionAccess),
+    /// A service.
+    Service(Box<ConnectionExtAuthz>),
 }
 
 /// The filter at the end of a chain.

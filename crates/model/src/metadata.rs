@@ -105,11 +105,15 @@ impl Metadata {
         &mut self.said[at].1
     }
 
+    /// All that a filter has said, if anything.
+    pub fn said(&self, filter: &str) -> Option<&Fields> {
+        self.said.iter().find(|(name, _)| *name == filter).map(|(_, fields)| fields)
+    }
+
     /// The value at a path within what a filter has said. An empty path leads to nothing.
     pub fn get(&self, filter: &str, path: &[impl AsRef<str>]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;
-        let (_, fields) = self.said.iter().find(|(name, _)| *name == filter)?;
-        fields.get(first.as_ref())?.at(rest)
+        self.said(filter)?.get(first.as_ref())?.at(rest)
     }
 }
 

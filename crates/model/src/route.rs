@@ -13,6 +13,7 @@ use http::{HeaderMap, Method};
 
 use crate::buffer::BufferRule;
 use crate::compression::CompressorRule;
+use crate::ext_authz::ExtAuthzRule;
 use crate::jwt::JwtRouteRule;
 use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::mutation::Mutations;
@@ -136,6 +137,8 @@ pub enum FilterRule {
     Access(Option<Arc<Access>>),
     /// To a filter that checks tokens.
     Jwt(JwtRouteRule),
+    /// To a filter that asks a service whether requests may pass.
+    ExtAuthz(ExtAuthzRule),
 }
 
 impl FilterRules {

@@ -1,15 +1,21 @@
-//! Rules of access: what they are told of a connection, and the connections that they refuse (Envoy's network filter
-//! `envoy.filters.network.rbac`).
+//! Rules of access, and services that decide in their place: what they are told of a connection, and the connections that
+//! they refuse (Envoy's network filters `envoy.filters.network.rbac` and `envoy.filters.network.ext_authz`).
 //!
-//! All that rules for connections look at is known when the connection stands, so they are asked then, and nothing of the
+//! All that is looked at of connections is known when the connection stands, so it is asked then, and nothing of the
 //! upstream is ever shown to whom they refuse. Envoy asks when the client first sends something; as it does, the connection
 //! is closed when the client has, so that the client reads an end and not a reset.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use filter::Ends;
 use model::access::{Call, Compiled, ConnectionAccess, Names, details};
+use model::ext_authz::ConnectionExtAuthz;
+use model::metadata::Value;
 use model::route::RequestView;
+use model::{Guard, Metadata};
+use telemetry::ResponseFlags;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 use transport::Stream;
@@ -18,7 +24,12 @@ use transport::peek;
 use crate::connection::Downstream;
 use crate::live::{Chain, Filter};
 use crate::log::{AccessLogs, Denied};
+use crate::series::Asked;
 use crate::worker::Worker;
+use crate::{edge, unary};
+
+/// Under which rules say what they decided.
+const RULES: &str = "envoy.filters.network.rbac";
 
 /// How long a refused client may take to say something.
 const FIRST_BYTE: Duration = Duration::from_secs(1);
@@ -43,58 +54,139 @@ pub(crate) fn call<'a>(downstream: &'a Downstream, request: Option<RequestView<'
     }
 }
 
-/// The stream of a connection, unless rules of its chain refuse it.
-pub(crate) async fn passes(worker: &Worker, chain: &Chain, stream: Stream, downstream: &Downstream) -> Option<Stream> {
-    if chain.config.access.is_empty() {
-        return Some(stream);
-    }
-    let call = call(downstream, None, downstream.source.ip());
-    let refuses = |access: &&ConnectionAccess| !allows(worker, access, &call);
-    let Some(access) = chain.config.access.iter().find(refuses) else { return Some(stream) };
-    // Boxed: few are refused.
-    Box::pin(close(worker, chain, access, stream, downstream, &call)).await;
-    None
+/// The ends of a connection, as services are told them.
+pub(crate) fn ends<'a>(
+    downstream: &'a Downstream,
+    certificate: Option<&'a str>,
+    labels: Option<&'a BTreeMap<String, String>>,
+) -> Ends<'a> {
+    let Call { peer, server_name, destination, .. } = call(downstream, None, downstream.source.ip());
+    let own = downstream.local_principal.as_deref();
+    Ends { source: downstream.source, destination, peer, own, certificate, server_name, labels }
 }
 
-/// Asks and counts.
-fn allows(worker: &Worker, access: &ConnectionAccess, call: &Call<'_>) -> bool {
-    let ask = |rules: &Compiled, is_shadow| {
-        let allowed = rules.decide(call).allowed;
-        worker.series.access(access, is_shadow, allowed);
-        allowed
+/// Why a connection is refused.
+struct Refusal {
+    details: String,
+    /// In words, where a log tells them.
+    reason: Option<String>,
+    flags: ResponseFlags,
+    delay: Option<Duration>,
+}
+
+/// The stream of a connection, unless somebody refuses it who guards its chain.
+pub(crate) async fn passes(worker: &Worker, chain: &Chain, stream: Stream, downstream: &Downstream) -> Option<Stream> {
+    let mut said = Metadata::default();
+    for guard in &chain.config.access {
+        let refusal = match guard {
+            Guard::Rules(rules) => by_rules(worker, chain, rules, downstream, &mut said),
+            // Boxed, as what follows: few are asked about, and few refused.
+            Guard::Service(asks) => Box::pin(by_service(worker, asks, &stream, downstream, &said)).await,
+        };
+        if let Some(refusal) = refusal {
+            Box::pin(close(worker, chain, refusal, stream, downstream)).await;
+            return None;
+        }
+    }
+    Some(stream)
+}
+
+/// Asks rules, counts, and says what they said.
+fn by_rules(
+    worker: &Worker,
+    chain: &Chain,
+    access: &ConnectionAccess,
+    downstream: &Downstream,
+    said: &mut Metadata,
+) -> Option<Refusal> {
+    let call = call(downstream, None, downstream.source.ip());
+    let mut ask = |rules: &Compiled, is_shadow: bool| {
+        let decision = rules.decide(&call);
+        worker.series.access(access, is_shadow, decision.allowed);
+        let kind = if is_shadow { format!("{}shadow", access.shadow_prefix) } else { "enforced".to_owned() };
+        let result = if decision.allowed { "allowed" } else { "denied" };
+        let said = said.of(RULES);
+        said.insert(format!("{kind}_engine_result"), Value::Text(result.to_owned()));
+        if let Some(policy) = decision.policy {
+            said.insert(format!("{kind}_effective_policy_id"), Value::Text(policy.to_string()));
+        }
+        (!decision.allowed).then(|| details(decision.policy.map(|name| &**name)))
     };
     if let Some(shadow) = &access.shadow {
         ask(shadow, true);
     }
-    access.rules.as_ref().is_none_or(|rules| ask(rules, false))
+    let rules = access.rules.as_ref()?;
+    let details = ask(rules, false)?;
+    let why = Some(rules).filter(|_| logs(chain).tell_reasons()).and_then(|rules| rules.why(&call));
+    let reason = why.map(|why| why.in_words(&call, &|field| field.to_string()));
+    Some(Refusal { details, reason, flags: ResponseFlags::NONE, delay: access.delay })
 }
 
-async fn close(
+/// Asks a service, and counts.
+async fn by_service(
     worker: &Worker,
-    chain: &Chain,
-    access: &ConnectionAccess,
-    mut stream: Stream,
+    asks: &ConnectionExtAuthz,
+    stream: &Stream,
     downstream: &Downstream,
-    call: &Call<'_>,
-) {
+    said: &Metadata,
+) -> Option<Refusal> {
+    let count = |what| worker.series.authorization(asks, what);
+    if asks.enabled_by.as_ref().is_some_and(|condition| !condition.matches(Some(said))) {
+        count(Asked::Disabled);
+        return None;
+    }
+    count(Asked::Total);
+    let certificate = asks.peer_certificate.then(|| edge::peer_certificate(stream)).flatten();
+    let ends = ends(downstream, certificate.as_deref(), worker.shared.labels.get(&*asks.labels_key));
+    let service = &asks.service;
+    let asked = filter::Call {
+        cluster: &service.cluster,
+        authority: service.authority.as_deref().unwrap_or(&service.cluster),
+        path: filter::AUTHORIZATION_METHOD,
+        metadata: &service.metadata,
+        message: filter::connection_question(asks, &ends, said),
+        timeout: service.timeout,
+    };
+    let answer = unary::call(&worker.view(), asked).await;
+    let details = match answer.and_then(|answer| filter::connection_allowed(&answer)) {
+        Ok(true) => {
+            count(Asked::Ok);
+            return None;
+        }
+        Ok(false) => {
+            count(Asked::Denied);
+            "ext_authz_denied"
+        }
+        Err(problem) => {
+            count(Asked::Error);
+            tracing::debug!("{} cannot be asked about {}: {problem}", service.cluster, downstream.source);
+            if asks.fail_open {
+                count(Asked::FailureAllowed);
+                return None;
+            }
+            "ext_authz_error"
+        }
+    };
+    count(Asked::Closed);
+    let (details, flags) = (details.to_owned(), ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE);
+    Some(Refusal { details, reason: None, flags, delay: None })
+}
+
+async fn close(worker: &Worker, chain: &Chain, refusal: Refusal, mut stream: Stream, downstream: &Downstream) {
     let begun_at = SystemTime::now();
     let any = |bytes: &[u8]| (!bytes.is_empty()).then_some(());
     // Whatever it says, it is closed.
     let _said = peek::until(&mut stream, 1, Some(FIRST_BYTE), any).await;
-    if let Some(delay) = access.delay {
+    if let Some(delay) = refusal.delay {
         sleep(delay).await;
     }
     // With the goodbye of TLS, if it has one; who does not take it is not waited for.
     let _gone = timeout(FIRST_BYTE, stream.shutdown()).await;
     drop(stream);
-    let logs = logs(chain);
-    let rules = access.rules.as_ref();
-    let policy = rules.and_then(|rules| rules.decide(call).policy);
-    let details = details(policy.map(|name| &**name));
-    let why = rules.filter(|_| logs.tell_reasons()).and_then(|rules| rules.why(call));
-    let reason = why.map(|why| why.in_words(call, &|field| field.to_string()));
+    let Refusal { details, reason, flags, .. } = &refusal;
     tracing::debug!("{} to {} closed: {details}", downstream.source, downstream.destination);
-    logs.denied(&worker.writers, &Denied { downstream, begun_at, details: &details, reason: reason.as_deref() });
+    let denied = Denied { downstream, begun_at, details, reason: reason.as_deref(), flags: *flags };
+    logs(chain).denied(&worker.writers, &denied);
 }
 
 fn logs(chain: &Chain) -> &AccessLogs {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ::http::{HeaderMap, Request};
 use bytes::Bytes;
-use filter::{Answer, Around, Call, ConnectionLimits, Get, Limits};
+use filter::{Answer, Around, Call, ConnectionLimits, Ends, Exchange, Get, Limits, WholeAnswer};
 use mesh_http::Body;
 use model::VirtualHost;
 use model::route::{RequestView, Route};
@@ -69,6 +69,15 @@ impl Around for Surroundings<'_> {
 
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         Box::pin(unary::call(self.view, call))
+    }
+
+    fn exchange<'c>(&'c self, exchange: Exchange<'c>) -> WholeAnswer<'c> {
+        Box::pin(unary::exchange(self.view, exchange))
+    }
+
+    fn ends(&self, labels_key: &str) -> Ends<'_> {
+        let certificate = self.conn.certificate.as_deref();
+        access::ends(&self.conn.downstream, certificate, self.conn.worker.shared.labels.get(labels_key))
     }
 
     fn get(&self, get: Get) -> Answer<'_> {

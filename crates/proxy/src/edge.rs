@@ -86,6 +86,11 @@ pub(crate) fn certificate(
     certificate::element(peer, &chain, ours, details)
 }
 
+/// The peer's certificate as services are told it: PEM, URL-encoded.
+pub(crate) fn peer_certificate(stream: &Stream) -> Option<String> {
+    Some(certificate::encoded(stream.peer_certificates()?.first()?))
+}
+
 /// Cleans and completes a request's head as it comes in (Envoy's `mutateRequestHeaders`).
 pub(crate) fn receive(headers: &mut HeaderMap, marks: Marks, proxy: &HttpProxy, caller: &Caller) {
     let edge = &proxy.edge;

@@ -31,6 +31,8 @@ pub(crate) struct HttpConnection {
     pub downstream: Downstream,
     /// The peer as headers name it.
     pub caller: Caller,
+    /// The peer's certificate, as services are told it that ask for it.
+    pub certificate: Option<Box<str>>,
     /// The workload that the peer said it is.
     pub peer: LastPeer,
     /// Limits of its own; most have none.
@@ -81,7 +83,9 @@ pub(crate) fn serve(
 ) -> impl Future<Output = ()> {
     let peer = downstream.tls.as_deref();
     let certificate = edge::certificate(&stream, peer, chain.certificate.as_ref(), &plan.proxy);
+    let told = plan.tells_certificates().then(|| edge::peer_certificate(&stream)).flatten();
     let conn = Rc::new(HttpConnection {
+        certificate: told.map(String::into_boxed_str),
         caller: Caller::new(downstream.source, downstream.destination, peer, certificate),
         lifetime: Lifetime::new(&plan.proxy.limits),
         peer: LastPeer::default(),

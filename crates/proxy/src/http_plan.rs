@@ -40,6 +40,11 @@ pub(crate) struct HttpPlan {
 }
 
 impl HttpPlan {
+    /// Does a filter tell a service the certificates of clients?
+    pub(crate) fn tells_certificates(&self) -> bool {
+        self.proxy.filters.iter().any(|filter| matches!(filter, HttpFilter::ExtAuthz(asks) if asks.peer_certificate))
+    }
+
     /// Compiles the settings.
     /// What was counted of limits in a plan `before` lives on.
     pub(crate) fn new(

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use base::drain;
-use model::{Config, Direction, FilterChain, Listener, NameTables, TcpProxy};
+use model::{Config, Direction, FilterChain, Guard, Listener, NameTables, TcpProxy};
 use transport::tls::{LiveCert, ServerTls};
 use upstream::{Cluster, ClusterPools};
 
@@ -109,7 +109,11 @@ impl Chain {
         config
             .access
             .iter()
-            .flat_map(|access| access.rules.iter().chain(&access.shadow))
+            .filter_map(|guard| match guard {
+                Guard::Rules(access) => Some(access.rules.iter().chain(&access.shadow)),
+                Guard::Service(_) => None,
+            })
+            .flatten()
             .for_each(|rules| rules.prepare());
         let (drain, watch) = drain::channel();
         Self { config, direction, tls, certificate, filter, drain, watch }

@@ -318,7 +318,7 @@ impl Fields for Raw<'_> {
     }
 }
 
-/// A connection that rules of access refused.
+/// A connection that rules of access refused, or a service.
 pub(crate) struct Denied<'a> {
     /// The connection.
     pub downstream: &'a Downstream,
@@ -328,6 +328,8 @@ pub(crate) struct Denied<'a> {
     pub details: &'a str,
     /// Why, in words; only where a log tells it.
     pub reason: Option<&'a str>,
+    /// What is recorded of it.
+    pub flags: ResponseFlags,
 }
 
 impl Fields for Denied<'_> {
@@ -338,7 +340,7 @@ impl Fields for Denied<'_> {
             Operator::Duration => slot.millis(self.begun_at.elapsed().unwrap_or_default()),
             Operator::ResponseCode | Operator::BytesReceived | Operator::BytesSent => slot.number(0),
             Operator::ConnectionTerminationDetails | Operator::ResponseCodeDetails => slot.text(self.details),
-            Operator::ResponseFlags | Operator::ResponseFlagsLong => slot.flags(operator, ResponseFlags::NONE),
+            Operator::ResponseFlags | Operator::ResponseFlagsLong => slot.flags(operator, self.flags),
             operator if is_reason(operator) => slot.text(self.reason.unwrap_or_default()),
             other => self.downstream.put(other, slot),
         }

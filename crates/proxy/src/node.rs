@@ -1,5 +1,6 @@
 //! What all workers share and never changes while the proxy runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use model::{AccessLog, Locality, WorkloadRef};
 use telemetry::Registry;
 use transport::Netns;
 
-use crate::bootstrap::{Bootstrap, OnDemand};
+use crate::bootstrap::{Bootstrap, Node, OnDemand};
 use crate::log::Sinks;
 use crate::peer::{self, Card};
 use crate::room::Room;
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub card: Card,
     /// Its own workload, for its side of the labels.
     pub workload: Arc<WorkloadRef>,
+    /// What its node is labelled with, by the keys in its metadata.
+    pub labels: BTreeMap<String, BTreeMap<String, String>>,
     /// The service that it belongs to, as the bootstrap names it.
     pub service_cluster: Arc<str>,
     /// Its own identity, if the bootstrap names one.
@@ -51,6 +54,7 @@ impl Shared {
             registry,
             sinks: Sinks::default(),
             principal: bootstrap.identity.as_ref().map(|id| id.as_str().into()),
+            labels: labels(&bootstrap.node),
             service_cluster: bootstrap.node.cluster.as_str().into(),
             card: Card::of(&bootstrap.node),
             workload: Arc::new(peer::workload_of(&bootstrap.node)),
@@ -69,4 +73,14 @@ impl Shared {
     pub(crate) fn dialer(&self) -> upstream::Dialer {
         upstream::Dialer::new(self.netns.clone())
     }
+}
+
+/// The parts of a node's metadata that hold texts by name.
+fn labels(node: &Node) -> BTreeMap<String, BTreeMap<String, String>> {
+    let of = |(key, value): (&String, &serde_json::Value)| {
+        let texts =
+            value.as_object()?.iter().filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
+        Some((key.clone(), texts.collect()))
+    };
+    node.metadata.iter().filter_map(of).collect()
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use base::SpiffeId;
 use model::access::ConnectionAccess;
+use model::ext_authz::ConnectionExtAuthz;
 use model::{Cluster, Direction, Listener, WorkloadRef};
 use telemetry::{Counter, DeclareError, Desc, Family, Gauge, Histogram, ResponseFlags, Shard};
 use transport::copy::Counters;
@@ -75,7 +76,28 @@ struct Families {
     overflow_common: Family<Counter>,
     /// Allowed and denied, by rules and by shadow rules.
     access: [Family<Counter>; 4],
+    /// By [`Asked`].
+    authorization: [Family<Counter>; 7],
     http: HttpFamilies,
+}
+
+/// What became of a connection that a service was to be asked about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asked {
+    /// It was asked.
+    Total,
+    /// It let the connection stand.
+    Ok,
+    /// It did not.
+    Denied,
+    /// It could not be asked.
+    Error,
+    /// It could not be asked, and the connection stands.
+    FailureAllowed,
+    /// The connection was closed.
+    Closed,
+    /// It is not asked.
+    Disabled,
 }
 
 struct HttpFamilies {
@@ -175,6 +197,11 @@ impl Series {
         let family = &families[2 * usize::from(is_shadow) + usize::from(!allowed)];
         let prefix = if is_shadow { &*rules.shadow_prefix } else { "" };
         family.with(&[rules.stat_prefix.trim_end_matches('.'), prefix]).inc();
+    }
+
+    /// A service was to be asked about a connection.
+    pub(crate) fn authorization(&self, asks: &ConnectionExtAuthz, what: Asked) {
+        self.families.authorization[what as usize].with(&[asks.stat_prefix.trim_end_matches('.')]).inc();
     }
 
     /// A connection was closed since it was one too many.
@@ -451,6 +478,10 @@ impl Families {
             let name = format!("envoy_tcp_rbac_{name}");
             shard.counters(Desc::new(&name, help).labels(&["envoy_tcp_prefix", "envoy_rbac_prefix"]))
         };
+        let asked = |name: &str, help| {
+            let name = format!("envoy_ext_authz_{name}");
+            shard.counters(Desc::new(&name, help).labels(&["envoy_ext_authz_prefix"]))
+        };
         let histogram = |name, help| shard.histograms(Desc::new(name, help).labels(&http));
         Ok(Self {
             requests: counter("istio_requests_total", "Requests.", &http)?,
@@ -481,6 +512,15 @@ impl Families {
                 access("denied", "Connections that rules of access refused.")?,
                 access("shadow_allowed", "Connections that shadow rules would let pass.")?,
                 access("shadow_denied", "Connections that shadow rules would refuse.")?,
+            ],
+            authorization: [
+                asked("total", "Connections that a service was asked about.")?,
+                asked("ok", "Connections that a service let stand.")?,
+                asked("denied", "Connections that a service refused.")?,
+                asked("error", "Connections that a service could not be asked about.")?,
+                asked("failure_mode_allowed", "Connections that stand though the service could not be asked.")?,
+                asked("cx_closed", "Connections that were closed.")?,
+                asked("disabled", "Connections that the service is not asked about.")?,
             ],
             http: HttpFamilies::declare(shard)?,
         })

@@ -1,9 +1,10 @@
-//! One message to a service of gRPC and one back (gRPC's `PROTOCOL-HTTP2.md`), and one GET, over the proxy's own pools.
+//! One message to a service of gRPC and one back (gRPC's `PROTOCOL-HTTP2.md`), and one request of HTTP with its whole answer,
+//! over the proxy's own pools.
 
 use ::http::uri::Authority;
-use ::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
+use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use bytes::Bytes;
-use filter::{Call, Get};
+use filter::{Call, Exchange, Get};
 use mesh_http::Body;
 use mesh_http::grpc::{self, GrpcStatus, PREFIX};
 use tokio::time::timeout;
@@ -43,24 +44,39 @@ pub(crate) async fn call(view: &View, call: Call<'_>) -> Result<Bytes, String> {
 /// # Errors
 /// There is no answer of status 200 in time; the text says why.
 pub(crate) async fn get(view: &View, get: &Get) -> Result<Bytes, String> {
-    let pools = view.pools(&get.cluster).ok_or_else(|| format!("there is no cluster {}", get.cluster))?;
     let uri: Uri = get.uri.parse().map_err(|error| format!("{}: {error}", get.uri))?;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let host = uri.authority().map(Authority::as_str).unwrap_or_default();
     let request = Request::get(target).header(header::HOST, host).header(header::ACCEPT, "application/json");
-    let mut request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+    let request = request.body(Bytes::new()).map_err(|error| error.to_string())?;
+    let answer = exchange(view, Exchange { cluster: &get.cluster, request, timeout: Some(get.timeout) }).await?;
+    match answer.status() {
+        StatusCode::OK => Ok(answer.into_body()),
+        other => Err(format!("the answer has status {other}")),
+    }
+}
+
+/// Sends a request, and waits for the whole answer.
+///
+/// # Errors
+/// There is none in time; the text says why.
+pub(crate) async fn exchange(view: &View, exchange: Exchange<'_>) -> Result<Response<Bytes>, String> {
+    let Exchange { cluster, request, timeout: limit } = exchange;
+    let pools = view.pools(cluster).ok_or_else(|| format!("there is no cluster {cluster}"))?;
+    let mut request = request.map(Body::full);
     let exchange = async {
         let sent = pools.send(&mut request, &Pick::new(rand::random())).await.map_err(|failure| failure.to_string())?;
         let (head, body) = sent.response.into_parts();
-        if head.status != StatusCode::OK {
-            return Err(format!("the answer has status {}", head.status));
-        }
-        Ok(body.collect(LARGEST).await.map_err(|error| error.to_string())?.data)
+        let whole = body.collect(LARGEST).await.map_err(|error| error.to_string())?;
+        Ok(Response::from_parts(head, whole.data))
     };
-    timeout(get.timeout, exchange).await.unwrap_or_else(|_| {
-        pools.stats().count(Event::RequestTimeout);
-        Err(format!("no answer within {:?}", get.timeout))
-    })
+    match limit {
+        None => exchange.await,
+        Some(limit) => timeout(limit, exchange).await.unwrap_or_else(|_| {
+            pools.stats().count(Event::RequestTimeout);
+            Err(format!("no answer within {limit:?}"))
+        }),
+    }
 }
 
 fn request_of(call: &Call<'_>) -> Result<Request<Body>, String> {

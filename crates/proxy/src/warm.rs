@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::cluster::{Discovery, LOCAL_CLUSTER, Localities, Transport};
 use model::http_proxy::RouteSource;
 use model::tls::SecretFiles;
-use model::{Cluster, Config, FilterChain, Listener, NetworkFilter, ResourceKind};
+use model::{Cluster, Config, FilterChain, Guard, Listener, NetworkFilter, ResourceKind};
 use tokio::time::Instant;
 
 /// How long a resource is waited for (xDS `initial_fetch_timeout`).
@@ -142,7 +142,11 @@ fn listener_clusters(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
         });
         let tcp = tcp.into_iter().flat_map(|tcp| tcp.clusters.iter().map(|to| &to.cluster));
         let asked = http.into_iter().flat_map(|http| http.asked_clusters());
-        inline.into_iter().flat_map(|table| table.clusters()).chain(tcp).chain(asked)
+        let guards = chain.access.iter().filter_map(|guard| match guard {
+            Guard::Rules(_) => None,
+            Guard::Service(asks) => Some(&asks.service.cluster),
+        });
+        inline.into_iter().flat_map(|table| table.clusters()).chain(tcp).chain(asked).chain(guards)
     })
 }
 

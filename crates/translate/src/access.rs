@@ -1,9 +1,10 @@
 //! Who may do what at a proxy: the AuthorizationPolicies that concern it, as filters of its incoming side.
 //!
-//! The filters stand in Istio's order: policies whose provider is not known refuse whom they take, before tokens are read;
-//! then those of AUDIT, of DENY and of ALLOW are asked. A policy in the root namespace is for all namespaces, and none takes
+//! The filters stand in Istio's order: policies of which a provider decides ask it, or refuse whom they take where it is not
+//! known, before tokens are read; then those of AUDIT, of DENY and of ALLOW are asked. A policy in the root namespace is for all namespaces, and none takes
 //! the place of another.
 
+pub mod custom;
 pub mod graph;
 pub mod question;
 pub(crate) mod rule;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use api::istio::{AccessAction, AuthorizationPolicy, TargetRef};
 use model::access::{Access, Action, Compiled, Condition, ConnectionAccess, Policy, Rules};
 use model::http_proxy::HttpFilter;
-use model::{FilterChain, NetworkFilter};
+use model::{FilterChain, Guard, NetworkFilter};
 
 use crate::node::{Node, Role};
 use crate::service::selected;
@@ -48,6 +49,18 @@ pub struct Layer {
     pub rules: Option<Arc<Rules>>,
     /// What is only tried.
     pub shadow: Option<Arc<Rules>>,
+    /// Who decides on what the rules take (CUSTOM); none: it is refused.
+    pub provider: Option<Arc<str>>,
+}
+
+impl Layer {
+    /// Where somebody else decides on what the rules take, these are only asked.
+    fn only_asked(self) -> Self {
+        match self.provider {
+            Some(_) => Self { rules: None, shadow: self.rules, ..self },
+            None => self,
+        }
+    }
 }
 
 /// Who is asked for, of whom policies speak.
@@ -86,9 +99,18 @@ impl World {
         let policies: Vec<_> = self.access_policies(subject).collect();
         let of_action = |action| {
             let of_action: Vec<_> = policies.iter().copied().filter(|policy| policy.spec().action == action).collect();
-            layer(action, &of_action, |document| self.reading(document, tcp, ports))
+            let provider = if action == AccessAction::Custom { self.provider(&of_action) } else { None };
+            layer(action, provider, &of_action, |document| self.reading(document, tcp, ports))
         };
         ORDER.into_iter().filter_map(of_action).collect()
+    }
+
+    /// The one provider of these policies, if it can be asked.
+    fn provider(&self, policies: &[&Document<AuthorizationPolicy>]) -> Option<Arc<str>> {
+        let mut names = policies.iter().filter_map(|policy| Some(policy.spec().provider.as_ref()?.name.as_str()));
+        let first = names.next()?;
+        let is_one = names.all(|name| name == first);
+        (is_one && self.authorizer(first).is_ok()).then(|| first.into())
     }
 
     /// How the rules of a policy are read.
@@ -132,9 +154,9 @@ pub fn guard(world: &World, node: &Node, ports: Ports, chains: &mut [FilterChain
     let layers = |tcp| world.access_layers(Subject::of(node), tcp, ports);
     let is_http = |chain: &FilterChain| matches!(chain.filter, NetworkFilter::Http(_));
     let http = if chains.iter().any(is_http) { of_requests(world, node, layers(false)) } else { Vec::new() };
-    let raw: Vec<ConnectionAccess> = match chains.iter().all(is_http) {
+    let raw: Vec<Guard> = match chains.iter().all(is_http) {
         true => Vec::new(),
-        false => layers(true).into_iter().map(of_connections).collect(),
+        false => layers(true).into_iter().flat_map(|layer| custom::of_raw(world, layer)).collect(),
     };
     for chain in chains {
         match &mut chain.filter {
@@ -144,16 +166,22 @@ pub fn guard(world: &World, node: &Node, ports: Ports, chains: &mut [FilterChain
     }
 }
 
-/// In Istio's order: who is not known to decide about requests, then their tokens, then the rules that may ask for what tokens
+/// In Istio's order: who decides about requests instead, then their tokens, then the rules that may ask for what tokens
 /// say.
 fn of_requests(world: &World, node: &Node, layers: Vec<Layer>) -> Vec<HttpFilter> {
     let tokens = tokens::of_node(world, node).map(|tokens| HttpFilter::Jwt(Arc::new(tokens)));
     let (before, after): (Vec<_>, Vec<_>) = layers.into_iter().partition(|layer| layer.action == AccessAction::Custom);
     let filter = |layer| HttpFilter::Access(Box::new(of_request(layer)));
-    before.into_iter().map(filter).chain(tokens).chain(after.into_iter().map(filter)).collect()
+    before
+        .into_iter()
+        .flat_map(|layer| custom::of_requests(world, layer))
+        .chain(tokens)
+        .chain(after.into_iter().map(filter))
+        .collect()
 }
 
 fn of_request(layer: Layer) -> Access {
+    let layer = layer.only_asked();
     Access {
         name: HTTP_NAME.into(),
         shadow_prefix: shadow_prefix(&layer).into(),
@@ -164,6 +192,7 @@ fn of_request(layer: Layer) -> Access {
 }
 
 fn of_connections(layer: Layer) -> ConnectionAccess {
+    let layer = layer.only_asked();
     ConnectionAccess {
         stat_prefix: TCP_PREFIX.into(),
         shadow_prefix: shadow_prefix(&layer).into(),
@@ -179,6 +208,7 @@ fn compiled(rules: Arc<Rules>) -> Arc<Compiled> {
 
 fn shadow_prefix(layer: &Layer) -> &'static str {
     match (&layer.shadow, layer.action) {
+        (Some(_), AccessAction::Custom) => custom::PREFIX,
         (Some(_), AccessAction::Allow) => DRY_RUN_ALLOW,
         (Some(_), AccessAction::Deny) => DRY_RUN_DENY,
         _ => "",
@@ -189,20 +219,23 @@ fn shadow_prefix(layer: &Layer) -> &'static str {
 /// refused, even if nothing is left of their rules.
 fn layer<'a>(
     action: AccessAction,
+    provider: Option<Arc<str>>,
     policies: &[&'a Document<AuthorizationPolicy>],
     reading: impl Fn(&'a Document<AuthorizationPolicy>) -> Reading<'a>,
 ) -> Option<Layer> {
     let (tried, enforced): (Vec<_>, Vec<_>) =
         policies.iter().copied().partition(|policy| AuthorizationPolicy::is_dry_run(&policy.resource.meta));
     let rules = |documents: Vec<&'a Document<AuthorizationPolicy>>| {
-        let made = documents.iter().flat_map(|document| policies_of(document, &reading(document)));
+        let is_asked = provider.is_some();
+        let made = documents.iter().flat_map(|document| policies_of(document, &reading(document), is_asked));
         let mut policies: Vec<(Arc<str>, Policy)> = made.collect();
         policies.sort_by(|a, b| a.0.cmp(&b.0));
         (!documents.is_empty()).then(|| Arc::new(Rules { action: meaning(action), policies }))
     };
     // Nobody is asked, so there is nothing to try.
     let tried = if action == AccessAction::Custom { Vec::new() } else { tried };
-    let layer = Layer { action, rules: rules(enforced), shadow: rules(tried) };
+    let (rules, shadow) = (rules(enforced), rules(tried));
+    let layer = Layer { action, rules, shadow, provider };
     (layer.rules.is_some() || layer.shadow.is_some()).then_some(layer)
 }
 
@@ -216,9 +249,13 @@ fn meaning(action: AccessAction) -> Action {
 }
 
 /// The policies of the model that a document stands for: one for each rule that is left.
-fn policies_of(document: &Document<AuthorizationPolicy>, reading: &Reading<'_>) -> Vec<(Arc<str>, Policy)> {
+fn policies_of(
+    document: &Document<AuthorizationPolicy>,
+    reading: &Reading<'_>,
+    is_asked: bool,
+) -> Vec<(Arc<str>, Policy)> {
     let spec = document.spec();
-    let name = |index| name(document, index);
+    let name = |index| name(document, index, is_asked);
     if spec.rules.is_empty() {
         return vec![(name(0), never())];
     }
@@ -226,12 +263,13 @@ fn policies_of(document: &Document<AuthorizationPolicy>, reading: &Reading<'_>) 
     rules.filter_map(|(index, rule)| Some((name(index), rule::policy(&rule.value, reading)?))).collect()
 }
 
-/// The name by which a rule is known to proxies, and which access logs tell (Istio's form).
-pub fn name(document: &Document<AuthorizationPolicy>, index: usize) -> Arc<str> {
+/// The name by which a rule is known to proxies, and which access logs tell (Istio's form). `is_asked`: its provider is.
+pub fn name(document: &Document<AuthorizationPolicy>, index: usize, is_asked: bool) -> Arc<str> {
     let of_rule = format!("ns[{}]-policy[{}]-rule[{index}]", document.namespace(), document.name());
     match &document.spec().provider {
         Some(provider) if document.spec().action == AccessAction::Custom => {
-            format!("istio-ext-authz-{}-{of_rule}-deny-due-to-bad-CUSTOM-action", provider.name).into()
+            let bad = if is_asked { "" } else { "-deny-due-to-bad-CUSTOM-action" };
+            format!("istio-ext-authz-{}-{of_rule}{bad}", provider.name).into()
         }
         _ => of_rule.into(),
     }

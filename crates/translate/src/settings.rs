@@ -12,6 +12,7 @@ use model::access_log::LogFormat;
 use model::target::EscapedSlashes;
 use model::{AccessLog, TargetRules};
 
+use crate::access::custom::{self, Providers};
 use crate::edge::ProxySettings;
 use crate::ingress::IngressSettings;
 
@@ -61,6 +62,8 @@ pub struct MeshSettings {
     pub proxy: ProxySettings,
     /// Which Ingresses are read.
     pub ingress: IngressSettings,
+    /// Services that decide on requests, by the names that policies call them.
+    pub providers: Providers,
     /// Where the control plane counts requests for all; none: nowhere that proxies reach.
     pub limit_service: Option<LimitServiceAt>,
     /// A control plane serves this, rather than somebody who only wants to know what it would be.
@@ -122,6 +125,7 @@ impl Default for MeshSettings {
             target: TargetRules { normalize: true, ..TargetRules::default() },
             proxy: ProxySettings::default(),
             ingress: IngressSettings::default(),
+            providers: Providers::default(),
             limit_service: None,
             is_served: false,
             has_limit_files: false,
@@ -156,6 +160,7 @@ impl MeshSettings {
         now.dns_refresh = config.dns_refresh_rate.unwrap_or(now.dns_refresh);
         now.auto_mtls = config.enable_auto_mtls.unwrap_or(now.auto_mtls);
         now.ingress = self.ingress.with(config);
+        now.providers = custom::providers(&config.extension_providers);
         now.h2_upgrade = config.h2_upgrade_policy == MeshH2UpgradePolicy::Upgrade;
         let list = |written: &[api::Spanned<String>]| written.iter().map(|to| to.value.clone()).collect();
         now.export_to = ExportTo {

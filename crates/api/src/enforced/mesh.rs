@@ -6,7 +6,7 @@ use super::table::of_agent;
 const PORTS: &str = "the ports are those that a workload is started with";
 const NO_SPANS: &str = "no spans are sent; trace headers are continued and begun all the same";
 const NO_LOG_SERVICE: &str = "access logs go to files only";
-const NO_PROVIDER: &str = "no provider is asked or told anything";
+const NO_PROVIDER: &str = "only providers that decide on requests are asked; others are told nothing";
 const AUTHORITY: &str = "the authority is the one that the control plane was started with";
 const TLS: &str = "proxies speak TLS 1.2 and 1.3 with the suites and curves of their defaults";
 const NO_TRIES: &str = "there is one program to ask: only `attempts`, `retryOn` and `backoff` count";
@@ -37,7 +37,19 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ("enablePrometheusMerge", "a proxy tells its own metrics; those of its program are asked for there"),
     ("verifyCertificateAtClient", "servers outside are checked as their DestinationRule says"),
     ("ca{}", AUTHORITY),
-    ("extensionProviders", NO_PROVIDER),
+    ("extensionProviders[].zipkin{}", NO_PROVIDER),
+    ("extensionProviders[].lightstep{}", NO_PROVIDER),
+    ("extensionProviders[].datadog{}", NO_PROVIDER),
+    ("extensionProviders[].stackdriver{}", NO_PROVIDER),
+    ("extensionProviders[].opencensus{}", NO_PROVIDER),
+    ("extensionProviders[].skywalking{}", NO_PROVIDER),
+    ("extensionProviders[].opentelemetry{}", NO_PROVIDER),
+    ("extensionProviders[].prometheus{}", NO_PROVIDER),
+    ("extensionProviders[].envoyFileAccessLog{}", NO_PROVIDER),
+    ("extensionProviders[].envoyHttpAls{}", NO_PROVIDER),
+    ("extensionProviders[].envoyTcpAls{}", NO_PROVIDER),
+    ("extensionProviders[].envoyOtelAls{}", NO_PROVIDER),
+    ("extensionProviders[].sds{}", NO_PROVIDER),
     ("defaultProviders{}", NO_PROVIDER),
     ("discoverySelectors", "documents of all namespaces are read"),
     ("meshMTLS{}", TLS),

@@ -116,10 +116,8 @@ const SIDECAR: &[NotEnforced] =
     &[("spec.ingress[].port.protocol=UDP", NOT_CARRIED), ("spec.egress[].port.protocol=UDP", NOT_CARRIED)];
 
 const NO_WAYPOINT: &str = "such targets belong to waypoints, which there are none of: the policy concerns nobody";
-const NOBODY_DECIDES: &str = "no provider is asked: what the policy takes is refused, as for one that is not known";
 
 const AUTHORIZATION_POLICY: &[NotEnforced] = &[
-    ("spec.action=CUSTOM", NOBODY_DECIDES),
     ("spec.targetRef.kind=Service", NO_WAYPOINT),
     ("spec.targetRef.kind=ServiceEntry", NO_WAYPOINT),
     ("spec.targetRef.kind=GatewayClass", NO_WAYPOINT),

@@ -322,7 +322,7 @@ serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {a: b}}}]
 enablePrometheusMerge: true
 verifyCertificateAtClient: true
 ca: {address: 'a:1', requestTimeout: 1s, istiodSide: true}
-extensionProviders: [{name: a, prometheus: {}}]
+extensionProviders: [{name: p0, zipkin: {}}, {name: p1, lightstep: {}}, {name: p2, datadog: {}}, {name: p3, stackdriver: {}}, {name: p4, opencensus: {}}, {name: p5, skywalking: {}}, {name: p6, opentelemetry: {}}, {name: p7, prometheus: {}}, {name: p8, envoyFileAccessLog: {}}, {name: p9, envoyHttpAls: {}}, {name: p10, envoyTcpAls: {}}, {name: p11, envoyOtelAls: {}}, {name: p12, sds: {}}]
 defaultProviders: {metrics: [a]}
 discoverySelectors: [{matchExpressions: [{key: a, operator: In, values: [b]}]}]
 meshMTLS: {minProtocolVersion: TLSV1_3}

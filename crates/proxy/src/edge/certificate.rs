@@ -19,7 +19,7 @@ pub(super) fn element(
     parts.extend(by.iter().map(|uri| format!("By={uri}")));
     parts.push(format!("Hash={}", theirs.fingerprint));
     if let (true, Some(leaf)) = (details.cert, chain.first()) {
-        parts.push(format!("Cert=\"{}\"", url_encoded(&pem(leaf))));
+        parts.push(format!("Cert=\"{}\"", encoded(leaf)));
     }
     if details.chain && !chain.is_empty() {
         let all: String = chain.iter().map(|der| pem(der)).collect();
@@ -36,6 +36,11 @@ pub(super) fn element(
         parts.extend(theirs.dns_sans.iter().map(|name| format!("DNS={name}")));
     }
     HeaderValue::from_str(&parts.join(";")).ok()
+}
+
+/// A certificate as Envoy tells it.
+pub(super) fn encoded(der: &[u8]) -> String {
+    url_encoded(&pem(der))
 }
 
 fn pem(der: &[u8]) -> String {

@@ -14,7 +14,7 @@ use model::http_proxy::HttpFilter;
 use model::listener::{ExpectHeader, Inspect};
 use model::matcher::{HeaderKey, HeaderMatch};
 use model::tls::{DownstreamTls, TlsVersions};
-use model::{AccessLog, Config, FilterChain, HttpProxy, Listener, StringMatch};
+use model::{AccessLog, Config, FilterChain, Guard, HttpProxy, Listener, StringMatch};
 use testkit::TestCa;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -43,8 +43,8 @@ fn asking(rules: Option<Arc<model::access::Compiled>>) -> HttpProxy {
     HttpProxy { filters: vec![HttpFilter::Access(Box::new(access))], ..http(vec![route("/", to("ok"))]) }
 }
 
-fn connections(rules: Option<Arc<model::access::Compiled>>) -> Vec<ConnectionAccess> {
-    vec![ConnectionAccess { stat_prefix: "tcp.".into(), rules, ..ConnectionAccess::default() }]
+fn connections(rules: Option<Arc<model::access::Compiled>>) -> Vec<Guard> {
+    vec![Guard::Rules(ConnectionAccess { stat_prefix: "tcp.".into(), rules, ..ConnectionAccess::default() })]
 }
 
 /// A log with these operators, and the file in which it is.
@@ -242,9 +242,8 @@ fn connections_are_refused_before_anything_is_shown() {
             ),
             one("web", web, http_chain(http(vec![route("/", to("ok"))])), connections(from("10.0.0.0/8"))),
             one("shadow", shadow, tcp_chain("ok"), {
-                let [mut access] = <[_; 1]>::try_from(connections(None)).unwrap();
-                access.shadow = from("10.0.0.0/8");
-                vec![access]
+                let shadow = from("10.0.0.0/8");
+                vec![Guard::Rules(ConnectionAccess { stat_prefix: "tcp.".into(), shadow, ..Default::default() })]
             }),
         ];
         let proxy = proxy("a", ok(listeners).await).await;

@@ -5,6 +5,7 @@ mod concurrency;
 mod control;
 mod dialled;
 mod edge;
+mod ext_authz;
 mod files;
 mod filters;
 mod hedge;

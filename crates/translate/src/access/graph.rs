@@ -96,6 +96,9 @@ impl Asked<'_> {
             let (taken, names) = self.takes(rules);
             match layer.action {
                 AccessAction::Audit => {}
+                // A provider that is asked may say either.
+                AccessAction::Custom if layer.provider.is_some() && taken != May::Nothing => may = may.min(May::Some),
+                AccessAction::Custom if layer.provider.is_some() => {}
                 AccessAction::Custom | AccessAction::Deny => may = may.min(opposite(taken)),
                 AccessAction::Allow => {
                     may = may.min(taken);

@@ -49,6 +49,8 @@ pub struct Answer {
     pub because: Because,
     /// The policies that concern the workload, the oldest first.
     pub policies: Vec<Arc<Resource>>,
+    /// The provider that decides before all others, and the rule by which it is asked. `allowed` holds if it lets it pass.
+    pub asked: Option<(Arc<str>, Place)>,
     /// Rules that note it down.
     pub audited: Vec<Place>,
     /// What would become of it if policies that are only tried were enforced: actions with the rule that would decide.
@@ -140,13 +142,15 @@ pub fn answer(world: &World, question: &Question<'_>) -> Answer {
         allowed: !matches!(because, Because::Refused(_) | Because::NotAllowed(_)),
         because,
         policies: world.access_policies(question.subject).map(|policy| policy.resource.clone()).collect(),
+        asked: layers.iter().find_map(|layer| rules.asked(layer, &call)),
         audited: layers.iter().filter_map(|layer| rules.audited(layer, &call)).collect(),
         tried: layers.iter().filter_map(|layer| rules.tried(layer, &call)).collect(),
     }
 }
 
 fn decide(layers: &[Layer], rules: &Index<'_>, call: &Call<'_>) -> Because {
-    let enforced = || layers.iter().filter_map(|layer| Some((layer.action, layer.rules.as_ref()?)));
+    let own = layers.iter().filter(|layer| layer.provider.is_none());
+    let enforced = || own.clone().filter_map(|layer| Some((layer.action, layer.rules.as_ref()?)));
     for (_, of_action) in enforced().filter(|(action, _)| matches!(action, AccessAction::Custom | AccessAction::Deny)) {
         if let Some(place) = of_action.decide(call).policy.and_then(|name| rules.place(name)) {
             return Because::Refused(place);
@@ -168,7 +172,8 @@ struct Index<'w>(HashMap<Arc<str>, (&'w Document<AuthorizationPolicy>, usize)>);
 impl<'w> Index<'w> {
     fn of(world: &'w World, subject: Subject<'w>) -> Self {
         let rules = world.access_policies(subject).flat_map(|policy| {
-            (0..policy.spec().rules.len().max(1)).map(move |index| (name(policy, index), (policy, index)))
+            let both = move |index| [true, false].map(move |is_asked| (name(policy, index, is_asked), (policy, index)));
+            (0..policy.spec().rules.len().max(1)).flat_map(both)
         });
         Self(rules.collect())
     }
@@ -177,6 +182,12 @@ impl<'w> Index<'w> {
         let (policy, rule) = *self.0.get(name)?;
         let at = policy.spec().rules.get(rule).map_or(Span::default(), |written| written.span);
         Some(Place { policy: policy.resource.clone(), rule, at: line(&policy.resource, at) })
+    }
+
+    fn asked(&self, layer: &Layer, call: &Call<'_>) -> Option<(Arc<str>, Place)> {
+        let (provider, rules) = (layer.provider.as_ref()?, layer.rules.as_ref()?);
+        let place = rules.decide(call).policy.and_then(|name| self.place(name))?;
+        Some((provider.clone(), place))
     }
 
     fn audited(&self, layer: &Layer, call: &Call<'_>) -> Option<Place> {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::istio::{AccessAction, AccessRule, AuthorizationPolicy, ConditionKey, Pair};
+use api::istio::{AccessAction, AccessRule, AuthorizationPolicy, AuthorizerProvider, ConditionKey, Pair};
 use api::yaml::Span;
 use api::{Code, Problem, Spanned};
 
@@ -15,10 +15,15 @@ use crate::world::{Document, World};
 
 type Policy = Document<AuthorizationPolicy>;
 
+/// How a provider comes to be known.
+const HOW: &str = "name it in `extensionProviders` of the mesh's settings, with `envoyExtAuthzHttp` or `envoyExtAuthzGrpc` and \
+                   a service of the mesh or of a ServiceEntry";
+
 /// What the policies say by themselves.
 pub fn check(world: &World, problems: &mut Vec<Problem>) {
     for policy in world.authorization_policies.iter() {
         check_lockout(world, policy, problems);
+        check_provider(world, policy, problems);
         for (i, rule) in policy.spec().rules.iter().enumerate() {
             check_contradictions(policy, i, rule, problems);
             check_trust_domains(world, policy, i, rule, problems);
@@ -69,6 +74,47 @@ fn check_lockout(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
     };
     let problem = note(policy, Code::PolicyLocksOut, "spec".to_owned(), Span::default(), message.to_owned());
     problems.push(problem.hint(hint));
+}
+
+/// Who is to decide cannot be asked, or others are to decide at the same workloads.
+fn check_provider(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
+    const REFUSED: &str = "what the policy takes is refused until then";
+    let spec = policy.spec();
+    let Some(provider) = spec.provider.as_ref().filter(|_| spec.action == AccessAction::Custom) else { return };
+    let mut warn = |message: String, hint: &str| {
+        let path = "spec.provider.name".to_owned();
+        problems.push(note(policy, Code::ProviderNotAsked, path, Span::default(), message).hint(hint.to_owned()));
+    };
+    match world.authorizer(&provider.name) {
+        Err(unable) => warn(format!("the provider `{}` cannot be asked: {unable}; {REFUSED}", provider.name), HOW),
+        Ok((of, service, port)) => {
+            let is_grpc = matches!(of.authorizer(), Some(AuthorizerProvider::Grpc(_)));
+            let speaks = service.port(port).map(|port| port.protocol);
+            if is_grpc && speaks.is_some_and(|protocol| protocol.is_http() && !protocol.is_http2()) {
+                let message = format!(
+                    "the provider `{}` is asked over gRPC, but port {port} of `{}` is declared to speak HTTP/1.1",
+                    provider.name, service.host,
+                );
+                warn(message, "name the port `grpc-...`, or declare `appProtocol: grpc`");
+            }
+        }
+    }
+    let root = &world.settings.root_namespace;
+    let others = world.authorization_policies.iter().filter(|other| {
+        let near = other.namespace() == policy.namespace() || [other, &policy].iter().any(|it| it.namespace() == root);
+        let same = other.spec().selector == spec.selector
+            || [other.spec(), spec].iter().any(|it| it.selector.is_none() && it.targets().next().is_none());
+        let named = other.spec().provider.as_ref().filter(|_| other.spec().action == AccessAction::Custom);
+        near && same && named.is_some_and(|named| named.name != provider.name)
+    });
+    for other in others {
+        let theirs = other.spec().provider.as_ref().map_or("", |named| named.name.as_str());
+        let message = format!(
+            "`{}` asks the provider `{theirs}` at the same workloads; with more than one, what these policies take is refused",
+            other.resource.key(),
+        );
+        warn(message, "let one provider decide at a workload");
+    }
 }
 
 /// Every list of a rule, with its path within the document, and the key that its values are of.

@@ -76,12 +76,19 @@ impl Walk<'_> {
             return None;
         }
         let word = |answer: &Answer| if answer.allowed { "allowed" } else { "refused" };
-        let facts =
-            answers.iter().map(|(of, answer)| format!("{of}{}: {}{}", word(answer), answer.because, lacks(answer)));
+        let facts = answers
+            .iter()
+            .map(|(of, answer)| format!("{of}{}{}: {}{}", word(answer), asked(answer), answer.because, lacks(answer)));
         self.steps.push(facts.fold(Step::new("access", place), Step::fact));
         let refused = answers.iter().all(|(_, answer)| !answer.allowed);
         answers.first().filter(|_| refused).map(|(_, answer)| answer.because.to_string())
     }
+}
+
+/// Who else has a say.
+fn asked(answer: &Answer) -> String {
+    let Some((provider, by)) = &answer.asked else { return String::new() };
+    format!(" if the provider `{provider}` lets it pass, which {by} asks first")
 }
 
 /// What the rule that came nearest asked for in vain.

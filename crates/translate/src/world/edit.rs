@@ -13,6 +13,7 @@ use super::change::{Change, Ruled};
 use super::rules::policies;
 use super::services::{self, Known};
 use super::{Document, Inputs, KeySets, MeshTrust, World, mesh};
+use crate::access::custom;
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
 use crate::names::complete_host;
@@ -72,6 +73,9 @@ impl World {
         editing.services();
         editing.rules(&edit.resources);
         let change = &mut editing.change;
+        // Whoever asks it has other filters if it comes, goes or has another port.
+        let is_asked = |host: &str| editing.new.settings.providers.values().any(|it| custom::is_at(it, host));
+        change.everything |= change.hosts.iter().any(|host| is_asked(host));
         // Such a gateway has a chain for each service that it sees.
         if !(change.gateways || change.hosts.is_empty() && change.patterns.is_empty()) {
             change.gateways = editing.new.gateways.iter().any(|gateway| opens_all_services(gateway.spec()));

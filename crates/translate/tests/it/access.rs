@@ -264,7 +264,11 @@ fn asked_at(config: &model::Config, listener: impl Fn(&model::Listener) -> bool)
         None => "nothing".to_owned(),
     };
     let of_chain = |chain: &model::FilterChain| {
-        let connections: Vec<String> = chain.access.iter().map(|access| word(&access.rules)).collect();
+        let guard = |guard: &model::Guard| match guard {
+            model::Guard::Rules(access) => word(&access.rules),
+            model::Guard::Service(asks) => format!("asks {}", asks.service.cluster),
+        };
+        let connections: Vec<String> = chain.access.iter().map(guard).collect();
         let requests: Vec<String> = match &chain.filter {
             model::NetworkFilter::Tcp(_) => Vec::new(),
             model::NetworkFilter::Http(http) => http

@@ -4,6 +4,7 @@ mod access;
 mod analysis;
 mod balancing;
 mod connections;
+mod custom;
 mod delegates;
 mod direct;
 mod explain;

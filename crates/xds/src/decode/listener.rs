@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::access::ConnectionAccess;
 use model::chain::{ChainMatch, TransportKind};
 use model::listener::{ExpectHeader, Inspect};
-use model::{ApiListener, Direction, FilterChain, Listener, NetworkFilter, ResourceKind};
+use model::{ApiListener, Direction, FilterChain, Guard, Listener, NetworkFilter, ResourceKind};
 use proto::envoy::config::core::v3::{CidrRange, TrafficDirection, transport_socket};
 use proto::envoy::config::listener::v3 as wire;
 use proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
@@ -15,8 +14,8 @@ use proto::google::protobuf::Any;
 
 use super::access_log::access_logs;
 use super::{
-    At, DecodeError, Decoded, access, dynamic_forward, each, flag, http_proxy, limit, off, open, port, required, take,
-    tcp_proxy, tls, type_name, unpack,
+    At, DecodeError, Decoded, access, dynamic_forward, each, ext_authz, flag, http_proxy, limit, off, open, port,
+    required, take, tcp_proxy, tls, type_name, unpack,
 };
 
 /// Envoy's default for the first bytes.
@@ -207,15 +206,20 @@ pub(super) fn range(value: CidrRange, at: &At<'_>) -> Decoded<IpNet> {
         .ok_or_else(|| at.error(format!("is {}/{length}", value.address_prefix), "an IP address and a prefix length"))
 }
 
-/// Rules of access, and one filter, before which a connection to a host that it names may say so.
-fn network_filters(filters: Vec<wire::Filter>, at: &At<'_>) -> Decoded<(Vec<ConnectionAccess>, NetworkFilter)> {
-    const EXPECTED: &str = "one of http_connection_manager and tcp_proxy, after any number of rbac";
+/// Who says whether connections may stand, and one filter, before which a connection to a host that it names may say so.
+fn network_filters(filters: Vec<wire::Filter>, at: &At<'_>) -> Decoded<(Vec<Guard>, NetworkFilter)> {
+    const EXPECTED: &str = "one of http_connection_manager and tcp_proxy, after any number of rbac and ext_authz";
     let mut filters = filters.into_iter().enumerate().peekable();
     let mut access = Vec::new();
-    while let Some((index, rules)) = filters.next_if(|(_, filter)| type_of(filter) == access::NETWORK_ACCESS) {
+    let guards = [access::NETWORK_ACCESS, ext_authz::NETWORK_EXT_AUTHZ];
+    while let Some((index, guard)) = filters.next_if(|(_, filter)| guards.contains(&type_of(filter))) {
         let at = at.index(index);
         let at = at.field("typed_config");
-        access.push(access::of_connections(unpack(&settings(rules, &at, EXPECTED)?, &at)?, &at)?);
+        let any = settings(guard, &at, EXPECTED)?;
+        access.push(match type_name(&any.type_url) {
+            access::NETWORK_ACCESS => Guard::Rules(access::of_connections(unpack(&any, &at)?, &at)?),
+            _ => Guard::Service(Box::new(ext_authz::of_connections(unpack(&any, &at)?, &at)?)),
+        });
     }
     let by_name = filters.peek().is_some_and(|(_, first)| type_of(first) == dynamic_forward::NETWORK_FILTER);
     let first = if by_name { filters.next() } else { None };

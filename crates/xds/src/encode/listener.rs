@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::chain::{ChainMatch, TransportKind};
 use model::listener::{ExpectHeader, Inspect};
-use model::{ApiListener, Direction, FilterChain, Listener, NetworkFilter};
+use model::{ApiListener, Direction, FilterChain, Guard, Listener, NetworkFilter};
 use proto::envoy::config::core::v3::{CidrRange, TrafficDirection};
 use proto::envoy::config::listener::v3 as wire;
 use proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
@@ -15,7 +15,8 @@ use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector
 use proto::google::protobuf::{Any, BoolValue};
 
 use super::{
-    access, access_log::access_logs, address, dynamic_forward, flag, http_proxy, limit, number, pack, tcp_proxy, tls,
+    access, access_log::access_logs, address, dynamic_forward, ext_authz, flag, http_proxy, limit, number, pack,
+    tcp_proxy, tls,
 };
 
 /// Envoy's default for the first bytes.
@@ -80,7 +81,10 @@ fn listener_filters(inspect: &Inspect) -> Vec<wire::ListenerFilter> {
 }
 
 fn filter_chain(chain: &FilterChain) -> wire::FilterChain {
-    let access = chain.access.iter().map(|access| ("envoy.filters.network.rbac", access::of_connections(access)));
+    let access = chain.access.iter().map(|guard| match guard {
+        Guard::Rules(rules) => ("envoy.filters.network.rbac", access::of_connections(rules)),
+        Guard::Service(asks) => ("envoy.filters.network.ext_authz", ext_authz::of_connections(asks)),
+    });
     let mut filters: Vec<_> = access.collect();
     match &chain.filter {
         NetworkFilter::Http(http) => {

@@ -10,6 +10,7 @@ mod compressor;
 mod concurrency;
 mod dynamic_forward;
 mod endpoint;
+mod ext_authz;
 mod filter_rules;
 mod geo;
 mod hash;

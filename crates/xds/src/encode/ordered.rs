@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use prost::{Message, Oneof};
 use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint, rbac::v3 as rbac};
-use proto::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
+use proto::envoy::extensions::filters::http::{ext_authz::v3 as ext_authz, jwt_authn::v3 as jwt_authn};
 use proto::google::protobuf::{Any, Duration, UInt32Value};
 
 /// `google.protobuf.Struct`
@@ -145,6 +145,33 @@ pub struct JwtTail {
     pub providers: BTreeMap<String, jwt_authn::JwtProvider>,
     #[prost(btree_map = "string, message", tag = "5")]
     pub requirement_map: BTreeMap<String, jwt_authn::JwtRequirement>,
+}
+
+/// `envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute`
+#[derive(Clone, PartialEq, Message)]
+pub struct ExtAuthzPerRoute {
+    #[prost(oneof = "Override", tags = "1, 2")]
+    pub said: Option<Override>,
+}
+
+/// What it says.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Override {
+    #[prost(bool, tag = "1")]
+    Disabled(bool),
+    #[prost(message, tag = "2")]
+    CheckSettings(CheckSettings),
+}
+
+/// `envoy.extensions.filters.http.ext_authz.v3.CheckSettings`
+#[derive(Clone, PartialEq, Message)]
+pub struct CheckSettings {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub context_extensions: BTreeMap<String, String>,
+    #[prost(bool, tag = "2")]
+    pub disable_request_body_buffering: bool,
+    #[prost(message, optional, tag = "3")]
+    pub with_request_body: Option<ext_authz::BufferSettings>,
 }
 
 /// The bytes of a message whose other fields stand in `tail`: protobuf reads both as one.

@@ -38,6 +38,7 @@ use proptest::sample::{select, subsequence};
 
 mod access;
 mod edge;
+mod ext_authz;
 mod filters;
 mod jwt;
 mod limits;
@@ -479,7 +480,11 @@ fn filter_chain() -> BoxedStrategy<FilterChain> {
         http_proxy().prop_map(|http| NetworkFilter::Http(Box::new(http))),
         tcp_proxy().prop_map(NetworkFilter::Tcp),
     ];
-    let access = vec(access::of_connections(), 0..2);
+    let guard = prop_oneof![
+        access::of_connections().prop_map(Guard::Rules),
+        ext_authz::of_connections().prop_map(|asks| Guard::Service(Box::new(asks))),
+    ];
+    let access = vec(guard, 0..2);
     (name(), chain_match(), of(downstream_tls()), access, filter)
         .prop_map(|(name, matches, tls, access, filter)| FilterChain { name, matches, tls, access, filter })
         .boxed()

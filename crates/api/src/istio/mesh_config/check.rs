@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AccessLogEncoding, ConnectionSettings, MESH_CONFIG_KEY, MeshConfig, MeshProxyConfig, PROXY_CONFIG, ProxyHeaders,
+    AccessLogEncoding, AuthorizerBody, ConnectionSettings, ExtensionProvider, MESH_CONFIG_KEY, MeshConfig,
+    MeshProxyConfig, PROXY_CONFIG, ProxyHeaders,
 };
 use crate::decode::Decode;
 use crate::enforced;
@@ -112,6 +113,7 @@ impl MeshConfig {
             r.opt("outlierDetection", &policy.outlier_detection, |outlier, r| outlier.check(r));
         });
         report.opt("defaultConfig", &self.default_config, MeshProxyConfig::check);
+        report.each("extensionProviders", &self.extension_providers, ExtensionProvider::check);
     }
 
     fn check_access_log(&self, report: &mut Report) {
@@ -199,5 +201,52 @@ impl ConnectionSettings {
                 });
             }
         }
+    }
+}
+
+impl ExtensionProvider {
+    fn check(&self, report: &mut Report) {
+        report.opt("envoyExtAuthzHttp", &self.envoy_ext_authz_http, |http, r| {
+            check_service(&http.service, http.port, r);
+            check_answers(http.timeout, &http.status_on_error, http.include_request_body_in_check.as_ref(), r);
+            if !http.path_prefix.is_empty() && !http.path_prefix.starts_with('/') {
+                r.field("pathPrefix", |r| {
+                    r.error(format!("{} is no path", quoted(&http.path_prefix)))
+                        .expected("a path that begins with `/`");
+                });
+            }
+        });
+        report.opt("envoyExtAuthzGrpc", &self.envoy_ext_authz_grpc, |grpc, r| {
+            check_service(&grpc.service, grpc.port, r);
+            check_answers(grpc.timeout, &grpc.status_on_error, grpc.include_request_body_in_check.as_ref(), r);
+        });
+    }
+}
+
+/// The service that a provider stands for.
+fn check_service(service: &str, port: u32, report: &mut Report) {
+    let host = service.split_once('/').map_or(service, |(_, host)| host);
+    if host.is_empty() || host.contains('*') {
+        report.field("service", |r| {
+            r.error(format!("{} is no service", quoted(service))).expected("`host` or `namespace/host`, without `*`");
+        });
+    }
+    report.field("port", |r| check_port(port, r));
+}
+
+/// How a provider that decides answers.
+fn check_answers(timeout: Option<Duration>, status: &str, body: Option<&AuthorizerBody>, report: &mut Report) {
+    check_duration("timeout", timeout, report);
+    if !(status.is_empty() || status.parse().is_ok_and(|status: u16| (200..600).contains(&status))) {
+        report.field("statusOnError", |r| {
+            r.error(format!("{} is no status of HTTP", quoted(status))).expected("a number from 200 to 599, as a text");
+        });
+    }
+    if body.is_some_and(|body| body.max_request_bytes == 0) {
+        report.field("includeRequestBodyInCheck", |r| {
+            r.field("maxRequestBytes", |r| {
+                r.error("the service is sent nothing of a body").expected("one byte or more");
+            });
+        });
     }
 }

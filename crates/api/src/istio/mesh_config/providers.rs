@@ -1,6 +1,8 @@
 //! The parts of MeshConfig that have no effect here. Their fields are known by name down to where a part belongs to one
 //! provider only.
 
+use std::collections::BTreeMap;
+
 use super::MeshLabelSelector;
 use crate::decode::{Unread, choice, object};
 use crate::istio::ClientTlsSettings;
@@ -101,9 +103,9 @@ object! {
         /// Its name, to which policies refer.
         name "name" (required): String,
         /// Decides on requests, over HTTP.
-        envoy_ext_authz_http "envoyExtAuthzHttp": Unread,
+        envoy_ext_authz_http "envoyExtAuthzHttp": Option<HttpAuthorizerProvider>,
         /// Decides on requests, over gRPC.
-        envoy_ext_authz_grpc "envoyExtAuthzGrpc": Unread,
+        envoy_ext_authz_grpc "envoyExtAuthzGrpc": Option<GrpcAuthorizerProvider>,
         /// Takes spans.
         zipkin "zipkin": Unread,
         /// Takes spans.
@@ -130,6 +132,89 @@ object! {
         envoy_otel_als "envoyOtelAls": Unread,
         /// Gives secrets.
         sds "sds": Unread,
+    }
+}
+
+/// How a provider that decides on requests is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AuthorizerProvider<'a> {
+    /// Over HTTP.
+    Http(&'a HttpAuthorizerProvider),
+    /// Over gRPC.
+    Grpc(&'a GrpcAuthorizerProvider),
+}
+
+impl ExtensionProvider {
+    /// Does it decide on requests, and how is it asked?
+    pub fn authorizer(&self) -> Option<AuthorizerProvider<'_>> {
+        let grpc = self.envoy_ext_authz_grpc.as_ref().map(AuthorizerProvider::Grpc);
+        self.envoy_ext_authz_http.as_ref().map(AuthorizerProvider::Http).or(grpc)
+    }
+}
+
+object! {
+    /// A service of HTTP that decides on requests.
+    Istio struct HttpAuthorizerProvider {
+        /// `[namespace/]host`
+        service "service": String,
+        /// Its port.
+        port "port": u32,
+        /// How long it may take; none means 600 s.
+        timeout "timeout": Option<std::time::Duration>,
+        /// What stands before the paths that it is asked for.
+        path_prefix "pathPrefix": String,
+        /// Requests pass if it cannot be asked.
+        fail_open "failOpen": bool,
+        /// A route is chosen anew if it changes a request.
+        clear_route_cache "clearRouteCache": bool,
+        /// The status of requests that are refused since it cannot be asked; empty means 403.
+        status_on_error "statusOnError": String,
+        /// An older name of `includeRequestHeadersInCheck`.
+        include_headers_in_check "includeHeadersInCheck": Vec<String>,
+        /// Headers of the request that it is told, beside those that it always is.
+        include_request_headers_in_check "includeRequestHeadersInCheck": Vec<String>,
+        /// Headers that it is told beside.
+        include_additional_headers_in_check "includeAdditionalHeadersInCheck": BTreeMap<String, String>,
+        /// What it is told of bodies.
+        include_request_body_in_check "includeRequestBodyInCheck": Option<AuthorizerBody>,
+        /// Headers of its answer that requests get that may pass.
+        headers_to_upstream_on_allow "headersToUpstreamOnAllow": Vec<String>,
+        /// Headers of its answer that refused clients get; none means all.
+        headers_to_downstream_on_deny "headersToDownstreamOnDeny": Vec<String>,
+        /// Headers of its answer that clients get whose requests may pass.
+        headers_to_downstream_on_allow "headersToDownstreamOnAllow": Vec<String>,
+    }
+}
+
+object! {
+    /// A service of gRPC that decides on requests and connections.
+    Istio struct GrpcAuthorizerProvider {
+        /// `[namespace/]host`
+        service "service": String,
+        /// Its port.
+        port "port": u32,
+        /// How long it may take; none means 600 s.
+        timeout "timeout": Option<std::time::Duration>,
+        /// Requests pass if it cannot be asked.
+        fail_open "failOpen": bool,
+        /// A route is chosen anew if it changes a request.
+        clear_route_cache "clearRouteCache": bool,
+        /// The status of requests that are refused since it cannot be asked; empty means 403.
+        status_on_error "statusOnError": String,
+        /// What it is told of bodies.
+        include_request_body_in_check "includeRequestBodyInCheck": Option<AuthorizerBody>,
+    }
+}
+
+object! {
+    /// What a service that decides is told of bodies.
+    Istio struct AuthorizerBody {
+        /// At most so many bytes.
+        max_request_bytes "maxRequestBytes": u32,
+        /// Of a longer body it is told the begin; otherwise the request is refused.
+        allow_partial_message "allowPartialMessage": bool,
+        /// As bytes, not as text.
+        pack_as_bytes "packAsBytes": bool,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::decode::buffer::{BUFFER, buffer};
 use crate::decode::compressor::{COMPRESSOR, compressor};
 use crate::decode::concurrency::{ADAPTIVE_CONCURRENCY, adaptive_concurrency};
 use crate::decode::dynamic_forward::{HTTP_FILTER, http_filter};
+use crate::decode::ext_authz::{EXT_AUTHZ, ext_authz};
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
 use crate::decode::geo::{GEOIP, geo};
@@ -86,6 +87,10 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
                 filters.push(HttpFilter::AdaptiveConcurrency(Arc::new(limit)));
             }
             JWT => filters.push(HttpFilter::Jwt(Arc::new(jwt(unpack(&any, &at_config)?, &name, &at_config)?))),
+            EXT_AUTHZ => {
+                let asks = ext_authz(unpack(&any, &at_config)?, &name, &at_config)?;
+                filters.push(HttpFilter::ExtAuthz(Arc::new(asks)));
+            }
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);

@@ -75,6 +75,7 @@ pub fn filter_rule() -> BoxedStrategy<(Arc<str>, FilterRule)> {
         buffer.prop_map(FilterRule::Buffer),
         Just(FilterRule::Access(None)),
         jwt::route_rule().prop_map(FilterRule::Jwt).boxed(),
+        ext_authz::route_rule().prop_map(FilterRule::ExtAuthz).boxed(),
     ];
     // Rules of access have the name under which they are said.
     let access = access::access(filter_name())
@@ -106,6 +107,7 @@ pub fn http_filter() -> BoxedStrategy<HttpFilter> {
             HttpFilter::GlobalRateLimit(Arc::new(GlobalRateLimit { policy, ..limits }))
         }),
         jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))).boxed(),
+        ext_authz::ext_authz().prop_map(|it| HttpFilter::ExtAuthz(Arc::new(it))).boxed(),
         limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]
     .boxed()
