@@ -133,7 +133,7 @@ impl Rotation {
     /// Who is waited for.
     pub fn waiting(&self) -> Waiting {
         let authority = self.0.issuer.authority();
-        let holdings = self.0.proxies.holdings(&self.0.issuer.mesh_trust().roots);
+        let holdings = self.0.proxies.holdings(&self.0.issuer.mesh_trust());
         let (root, now) = (authority.root(), self.0.issuer.now());
         let mut waiting = Waiting::default();
         if authority.phase() == Phase::Prepared {

@@ -124,7 +124,7 @@ fn trust(places: &[&Place<'_>]) -> Option<SecretValue> {
             (None, roots) => (roots?, second.1, first.1),
         };
         let crl = crl.or(other).unwrap_or_default().to_vec();
-        Some(SecretValue::Trust { roots: roots.to_vec(), by_domain: Vec::new(), crl })
+        Some(SecretValue::Trust { roots: roots.to_vec(), by_domain: Vec::new(), crl, leaf_only: false })
     })
 }
 

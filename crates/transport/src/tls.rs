@@ -14,6 +14,7 @@ mod peer;
 mod pins;
 mod resume;
 mod server;
+mod standing;
 mod trust;
 mod verify;
 
@@ -27,6 +28,7 @@ pub use client::{ClientOptions, ClientTls, ServerCheck};
 pub use error::{TlsError, TlsFailure};
 pub use peer::{Certificate, Peer};
 pub use pins::Pins;
+pub(crate) use standing::Standing;
 pub use server::{ClientAuth, ServerCerts, ServerOptions, ServerTls};
 pub use trust::{Crls, LiveTrust, Roots, RootsError, TrustBundles};
 pub use verify::{Accept, PeerCheck, SanKind, SanMatch, TextMatch};
