@@ -174,6 +174,7 @@ impl Rotation {
 
     async fn look(&self) -> Result<(), RotateError> {
         let (issuer, itself) = (&self.0.issuer, Author::new("control plane", ""));
+        issuer.renew_lists().await?;
         issuer.publish().await?;
         let is_known = self.0.started.elapsed() >= BACK;
         match issuer.authority().phase() {

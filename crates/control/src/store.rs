@@ -196,6 +196,8 @@ pub(crate) struct Kept {
     pub user_tokens: Vec<UserTokenRow>,
     /// Certificates that were issued.
     pub leaves: Vec<LeafRow>,
+    /// What is revoked.
+    pub revoked: Option<Vec<u8>>,
     /// Every version from the first of this run on.
     pub steps: UnboundedReceiver<Step>,
 }

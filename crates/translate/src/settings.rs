@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use api::istio::{
-    AccessLogEncoding, CertificateData, ConnectionPoolSettings, HttpRetry, LocalityLbSetting, MeshConfig, MeshH2UpgradePolicy,
-    MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
+    AccessLogEncoding, CertificateData, ConnectionPoolSettings, HttpRetry, LocalityLbSetting, MeshConfig,
+    MeshH2UpgradePolicy, MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
 };
 use base::TrustDomain;
 use model::access_log::LogFormat;

@@ -28,8 +28,8 @@ pub use client::{ClientOptions, ClientTls, ServerCheck};
 pub use error::{TlsError, TlsFailure};
 pub use peer::{Certificate, Peer};
 pub use pins::Pins;
-pub(crate) use standing::Standing;
 pub use server::{ClientAuth, ServerCerts, ServerOptions, ServerTls};
+pub(crate) use standing::Standing;
 pub use trust::{Crls, LiveTrust, Roots, RootsError, TrustBundles};
 pub use verify::{Accept, PeerCheck, SanKind, SanMatch, TextMatch};
 

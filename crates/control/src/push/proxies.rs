@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use model::cluster::workload_of;
 use model::{Config, ResourceKind};
-use translate::{Node, Role, TRUST_BUNDLE};
+use translate::{MeshTrust, Node, Role, TRUST_BUNDLE};
 use xds::health::Health;
 use xds::server::{Snapshot, SubscriptionStatus, Taken};
 

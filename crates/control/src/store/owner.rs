@@ -117,6 +117,7 @@ impl Owner {
             leaves: read_rows(&mut disk, Table::Leaves)?,
             users: read_rows(&mut disk, Table::Users)?,
             user_tokens: read_rows(&mut disk, Table::UserTokens)?,
+            revoked: meta.get(crate::authority::REVOKED).cloned(),
             steps: received,
         };
         let metrics = Metrics::new(start.shard).expect("declared once, alike");

@@ -9,9 +9,9 @@ use api::{Code, Problem, Spanned};
 
 use super::selection::{labels_of, pairs};
 use crate::access::{rule, trust};
-use crate::trust::believed;
 use crate::protocol::Protocol;
 use crate::service::{Target, selected};
+use crate::trust::believed;
 use crate::world::{Document, World};
 
 type Policy = Document<AuthorizationPolicy>;

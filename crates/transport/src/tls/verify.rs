@@ -214,17 +214,35 @@ impl Rule {
                     let reason = format!("the peer is of trust domain `{}`, which we do not trust", id.trust_domain());
                     TlsError::new(TlsFailure::WrongTrustDomain, reason).into_rustls()
                 })?;
-                chain_to(roots, (&bundles.revoked, UnknownStatusPolicy::Allow), (leaf, intermediates), peer.usage(), now)?;
+                chain_to(
+                    roots,
+                    (&bundles.revoked, UnknownStatusPolicy::Allow),
+                    (leaf, intermediates),
+                    peer.usage(),
+                    now,
+                )?;
                 accepted(leaf, accept)
             }
             Self::Peer(PeerCheck::Roots { trust, accept }, _) => {
                 let bundles = trust.load();
-                chain_to(&bundles.plain, (&bundles.revoked, UnknownStatusPolicy::Deny), (leaf, intermediates), peer.usage(), now)?;
+                chain_to(
+                    &bundles.plain,
+                    (&bundles.revoked, UnknownStatusPolicy::Deny),
+                    (leaf, intermediates),
+                    peer.usage(),
+                    now,
+                )?;
                 accepted(leaf, accept)
             }
             Self::Hostname(trust) => {
                 let bundles = trust.load();
-                chain_to(&bundles.plain, (&bundles.revoked, UnknownStatusPolicy::Deny), (leaf, intermediates), peer.usage(), now)?;
+                chain_to(
+                    &bundles.plain,
+                    (&bundles.revoked, UnknownStatusPolicy::Deny),
+                    (leaf, intermediates),
+                    peer.usage(),
+                    now,
+                )?;
                 match peer {
                     PeerIs::Server(name) => valid_for(leaf, name),
                     PeerIs::Client => Err(CertificateError::ApplicationVerificationFailure.into()),

@@ -130,6 +130,37 @@ async fn clients_that_are_refused() {
     }
 }
 
+/// Who has a certificate of the mesh cannot issue others with it, and an intermediate no more than it is allowed to.
+#[tokio::test]
+async fn authorities_that_are_none() {
+    use rcgen::{BasicConstraints, IsCa};
+    let ca = Authority::new("cluster.local");
+    let end = || IsCa::Ca(BasicConstraints::Constrained(0));
+    let any = || IsCa::Ca(BasicConstraints::Unconstrained);
+    use TlsFailure::*;
+    for (links, expected) in [
+        (Some(vec![]), Ok(())),
+        (Some(vec![end()]), Ok(())),
+        (Some(vec![any(), end()]), Ok(())),
+        (None, Err(UnknownRoot)),
+        (Some(vec![IsCa::ExplicitNoCa]), Err(BadCertificate)),
+        (Some(vec![end(), IsCa::ExplicitNoCa]), Err(BadCertificate)),
+        (Some(vec![end(), end()]), Err(BadCertificate)),
+        (Some(vec![end(), any()]), Err(BadCertificate)),
+    ] {
+        let cert = ca.issue_below(links.as_deref(), Leaf::spiffe("spiffe://cluster.local/ns/default/sa/forged"));
+        for check in [
+            spiffe(&ca.trust(), Accept::Any),
+            PeerCheck::Roots { trust: LiveTrust::new(TrustBundles::plain(ca.roots())), accept: Accept::Any },
+        ] {
+            let accepting = server(&ca.workload("reviews"), ClientAuth::Required(check));
+            let connecting = client(PeerCheck::Unchecked, Some(&cert));
+            let (at_server, _) = views(accepting, connecting, None).await;
+            assert_eq!(at_server.map(drop).map_err(|error| error.kind), expected, "{links:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn servers_that_are_refused() {
     let ca = Authority::new("cluster.local");
@@ -392,12 +423,14 @@ async fn clients_whose_certificate_was_revoked() {
 #[tokio::test]
 async fn peers_that_are_revoked_while_they_are_connected() {
     let ca = Authority::new("cluster.local");
-    let leaf = |name: &str, serial| ca.issue(Leaf::spiffe(&format!("spiffe://cluster.local/ns/a/sa/{name}")).serial(serial));
+    let leaf =
+        |name: &str, serial| ca.issue(Leaf::spiffe(&format!("spiffe://cluster.local/ns/a/sa/{name}")).serial(serial));
     let with = |serials: &[u8]| TrustBundles {
         revoked: Crls::from_pem(&ca.revoke(serials, 24)).unwrap().of_leaves(true),
         ..ca.bundles()
     };
-    for (serials, server_stops, client_stops) in [(&[9][..], false, false), (&[7], true, false), (&[8, 9], false, true)] {
+    for (serials, server_stops, client_stops) in [(&[9][..], false, false), (&[7], true, false), (&[8, 9], false, true)]
+    {
         let (at_server, at_client) = (LiveTrust::new(ca.bundles()), LiveTrust::new(ca.bundles()));
         let accepting = server(&leaf("server", 8), ClientAuth::Required(spiffe(&at_server, Accept::Any)));
         let connecting = client(spiffe(&at_client, Accept::Any), Some(&leaf("client", 7)));
@@ -423,7 +456,11 @@ async fn peers_that_are_revoked_while_they_are_connected() {
         };
         let (server, client, ()) = tokio::join!(reader(a), reader(b), change);
         let revoked = Some(Some(TlsFailure::Revoked));
-        assert_eq!((server == revoked, client == revoked), (server_stops, client_stops), "{serials:?}: {server:?} {client:?}");
+        assert_eq!(
+            (server == revoked, client == revoked),
+            (server_stops, client_stops),
+            "{serials:?}: {server:?} {client:?}"
+        );
         tokio::time::resume();
     }
 }
@@ -444,7 +481,8 @@ async fn lists_are_of_their_own_domain() {
         (of(&ca, "other.example"), Err(TlsFailure::UnknownRoot)),
     ] {
         let accepting = server(&ca.workload("server"), ClientAuth::Required(spiffe(&trust, Accept::Any)));
-        let connecting = ClientOptions { cert: Some(cert), ..ClientOptions::new(ServerCheck::Peer(PeerCheck::Unchecked)) };
+        let connecting =
+            ClientOptions { cert: Some(cert), ..ClientOptions::new(ServerCheck::Peer(PeerCheck::Unchecked)) };
         let (at_server, _) = views(accepting, connecting, None).await;
         assert_eq!(at_server.map(drop).map_err(|error| error.kind), expected);
     }

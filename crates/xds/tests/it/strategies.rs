@@ -681,7 +681,12 @@ pub fn secret() -> impl Strategy<Value = Secret> {
             prop_oneof![Just(Vec::new()), bytes()],
             any::<bool>()
         )
-            .prop_map(|(roots, by_domain, crl, leaf_only)| SecretValue::Trust { roots, by_domain, crl, leaf_only }),
+            .prop_map(|(roots, by_domain, crl, leaf_only)| SecretValue::Trust {
+                roots,
+                by_domain,
+                crl,
+                leaf_only
+            }),
     ];
     (name(), value).prop_map(|(name, value)| Secret { name, value })
 }

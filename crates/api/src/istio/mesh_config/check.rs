@@ -91,7 +91,9 @@ fn check_certificates(pem: &str, report: &mut Report) {
     };
     let blocks: Vec<_> = pem.split(BLOCK[0]).skip(1).map(block).collect();
     if blocks.is_empty() || blocks.contains(&None) {
-        report.error("there is no readable certificate in it").expected(format!("PEM blocks that begin with `{}`", BLOCK[0]));
+        report
+            .error("there is no readable certificate in it")
+            .expected(format!("PEM blocks that begin with `{}`", BLOCK[0]));
     }
 }
 
