@@ -206,6 +206,11 @@ impl Issuer {
         identities.chain(revoked.all.leaves.values().map(view)).collect()
     }
 
+    /// The serial numbers of the certificates that are revoked.
+    pub fn revoked_serials(&self) -> BTreeSet<String> {
+        self.revoked().all.leaves.keys().cloned().collect()
+    }
+
     /// Forgets what is out of date, and signs the lists anew in time.
     ///
     /// # Errors

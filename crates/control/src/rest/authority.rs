@@ -99,7 +99,7 @@ impl From<RotateError> for Refused {
     fn from(error: RotateError) -> Self {
         let words = error.to_string();
         match error {
-            RotateError::Step(StepError::Rotation(_)) => {
+            RotateError::Step(StepError::Rotation(_) | StepError::Lists(_)) => {
                 failure(StatusCode::CONFLICT, words, "see `halcyon ca status`")
             }
             RotateError::Step(_) => failure(StatusCode::SERVICE_UNAVAILABLE, words, "see `halcyon ca status`"),
