@@ -96,7 +96,7 @@ impl Authority {
             if !matches!(is_ca, IsCa::ExplicitNoCa) {
                 params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
             }
-            params.is_ca = is_ca.clone();
+            params.is_ca = *is_ca;
             let key = KeyPair::generate().unwrap();
             let cert = params.signed_by(&key, above.as_ref().unwrap_or(&self.issuer)).unwrap();
             chain.insert(0, cert.pem());
