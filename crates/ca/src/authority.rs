@@ -16,7 +16,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::key::{Key, KeyError};
 use crate::request::{self, CsrError};
-use crate::state::{CaState, Loaded, NextState, Retiring, RetiringState, Signer, StateError, Successor, pem, validity};
+use crate::state::{
+    CaState, FormerState, Loaded, NextState, Retiring, RetiringState, Signer, StateError, Successor, pem, validity,
+};
 use crate::validity::BACK_DATE;
 
 /// The longest life of a leaf unless set otherwise: 90 days, as in Istio.
@@ -33,6 +35,8 @@ pub struct Authority {
     pub(crate) signer: Arc<Signer>,
     pub(crate) next: Option<Arc<Successor>>,
     pub(crate) retiring: Option<Arc<Retiring>>,
+    /// Who signed before, as long as that may be in use: they sign no more than lists of what is revoked.
+    pub(crate) former: Vec<Arc<Signer>>,
     max_ttl: Duration,
 }
 
@@ -110,7 +114,15 @@ impl Authority {
     pub fn create(trust_domain: TrustDomain, now: SystemTime) -> Result<Self, KeyError> {
         let signer = new_root(&trust_domain, now)?;
         let roots = vec![signer.cert.clone()];
-        Ok(Self { trust_domain, roots, signer: Arc::new(signer), next: None, retiring: None, max_ttl: MAX_TTL })
+        Ok(Self {
+            trust_domain,
+            roots,
+            signer: Arc::new(signer),
+            next: None,
+            retiring: None,
+            former: Vec::new(),
+            max_ttl: MAX_TTL,
+        })
     }
 
     /// The authority of a state at rest, made here or by the operator.
@@ -118,8 +130,8 @@ impl Authority {
     /// # Errors
     /// [`StateError`], with the file that is wrong.
     pub fn load(trust_domain: TrustDomain, state: &CaState, now: SystemTime) -> Result<Self, StateError> {
-        let Loaded { roots, signer, next, retiring } = state.check(now)?;
-        Ok(Self { trust_domain, roots, signer, next, retiring, max_ttl: MAX_TTL })
+        let Loaded { roots, signer, next, retiring, former } = state.check(now)?;
+        Ok(Self { trust_domain, roots, signer, next, retiring, former, max_ttl: MAX_TTL })
     }
 
     /// The state to be kept. Holds the private keys.
@@ -139,6 +151,11 @@ impl Authority {
                 root_cert: retiring.roots.iter().map(pem).collect(),
                 cert_chain: retiring.bridge.iter().map(pem).collect(),
             }),
+            former: self
+                .former
+                .iter()
+                .map(|former| FormerState { ca_cert: pem(&former.cert), ca_key: former.issuer.key().serialize_pem() })
+                .collect(),
         }
     }
 

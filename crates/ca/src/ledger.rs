@@ -22,6 +22,8 @@ pub struct Leaf {
     pub not_after: SystemTime,
     /// The serial number of the leaf that replaced it, and since when.
     pub replaced: Option<(String, SystemTime)>,
+    /// The serial number of the leaf that was shown for it; none: it was had for a token, or is of an earlier version.
+    pub shown: Option<String>,
 }
 
 impl Leaf {
@@ -43,7 +45,8 @@ impl Ledger {
 
     /// A leaf is issued to who showed another one, if any: its serial number and end. One that is not known was issued
     /// before there was a ledger. Gives what is to be kept.
-    pub fn issued(&mut self, leaf: Leaf, shown: Option<(&str, SystemTime)>, now: SystemTime) -> Vec<Leaf> {
+    pub fn issued(&mut self, mut leaf: Leaf, shown: Option<(&str, SystemTime)>, now: SystemTime) -> Vec<Leaf> {
+        leaf.shown = shown.map(|(serial, _)| serial.to_owned());
         let mut kept = vec![leaf.clone()];
         if let Some((serial, not_after)) = shown {
             let old = self.0.entry(serial.to_owned()).or_insert_with(|| Leaf {
@@ -52,6 +55,7 @@ impl Ledger {
                 root: String::new(),
                 not_after,
                 replaced: None,
+                shown: None,
             });
             old.replaced = Some((leaf.serial.clone(), now));
             kept.push(old.clone());
@@ -71,6 +75,23 @@ impl Ledger {
             }
         }
         Some(leaf)
+    }
+
+    /// Every leaf that came of the same token as this one, by renewals; none if it is not known.
+    pub fn lineage(&self, serial: &str) -> Vec<&Leaf> {
+        let mut all: Vec<&Leaf> = self.0.get(serial).into_iter().collect();
+        let mut at = 0;
+        while let Some(leaf) = all.get(at).copied() {
+            let before = leaf.shown.as_ref().and_then(|shown| self.0.get(shown));
+            let after = self.0.values().filter(|other| other.shown.as_ref() == Some(&leaf.serial));
+            for other in before.into_iter().chain(after) {
+                if !all.iter().any(|known| known.serial == other.serial) {
+                    all.push(other);
+                }
+            }
+            at += 1;
+        }
+        all
     }
 
     /// The leaves of other roots than this that somebody may still use.
@@ -106,6 +127,7 @@ mod tests {
             root: root.to_owned(),
             not_after: at(to),
             replaced: None,
+            shown: None,
         };
         let mut ledger = Ledger::default();
         ledger.issued(leaf("1", "a", "old", 1000), None, at(0));
@@ -128,6 +150,11 @@ mod tests {
         ledger.issued(leaf("4", "a", "new", 2000), Some(("1", at(1000))), at(140));
         assert_eq!(ledger_at(&ledger, 150), ["1", "2"]);
         assert_eq!(ledger.newest("1").unwrap().serial, "4");
+        let line = |serial: &str| ledger.lineage(serial).iter().map(|leaf| leaf.serial.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (line("4"), line("2"), line("7").len()),
+            (vec!["4".to_owned(), "1".into(), "3".into()], vec!["2".into()], 0)
+        );
         assert_eq!(ledger.expire(at(1001)), ["1", "2", "9"]);
         assert_eq!((ledger_at(&ledger, 1001).len(), ledger.0.len()), (0, 3));
         let a = "spiffe://d/ns/n/sa/a".parse().unwrap();

@@ -108,6 +108,7 @@ impl Authority {
         after.roots.extend(new);
         if next.roots[0] == self.roots[0] {
             after.signer = next.signer;
+            after.forgo(&self.signer);
         } else {
             after.next = Some(Arc::new(next));
         }
@@ -141,6 +142,7 @@ impl Authority {
         let mut after = self.clone();
         after.next = None;
         after.signer = next.signer.clone();
+        after.forgo(&self.signer);
         after.roots.retain(|root| !next.roots.contains(root));
         after.roots.splice(0..0, next.roots.iter().cloned());
         let retires = !next.roots.contains(&old);
@@ -166,9 +168,21 @@ impl Authority {
         let mut after = self.clone();
         after.roots.retain(|root| !retiring.roots.contains(root));
         after.retiring = None;
+        // Nobody believes what they signed.
+        let gone = |former: &Signer| retiring.roots.iter().any(|root| former.cert == *root || former.is_below(root));
+        after.former.retain(|former| !gone(former));
         Ok(after)
     }
+
+    /// A signer signs no leaves from now on. Of those that did, the last few are kept: what others signed is out of date.
+    fn forgo(&mut self, signer: &Arc<Signer>) {
+        self.former.insert(0, signer.clone());
+        self.former.truncate(FORMER);
+    }
 }
+
+/// How many former signers are kept.
+const FORMER: usize = 8;
 
 /// Does a chain of certificates (PEM, the leaf first) lead to this root (PEM)? Times are not looked at.
 pub fn leads_to(chain: &str, root: &str) -> bool {

@@ -29,6 +29,23 @@ pub struct CaState {
     pub next: Option<NextState>,
     /// What is still trusted of the predecessor, until a rotation is finished.
     pub retiring: Option<RetiringState>,
+    /// Who signed before, for lists of what is revoked.
+    pub former: Vec<FormerState>,
+}
+
+/// A certificate that signed before, and its key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FormerState {
+    /// In `former-ca-cert.pem`: the certificate.
+    pub ca_cert: String,
+    /// In `former-ca-key.pem`, at the same place: its key.
+    pub ca_key: String,
+}
+
+impl fmt::Debug for FormerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FormerState(secret)")
+    }
 }
 
 /// A successor at rest.
@@ -164,6 +181,7 @@ const NEXT: Files = Files {
     chain: "next-cert-chain.pem",
     roots: "next-root-cert.pem",
 };
+const FORMER: Files = Files { cert: "former-ca-cert.pem", key: "former-ca-key.pem", chain: "", roots: "" };
 const RETIRING: Files = Files { cert: "", key: "", chain: "retiring-cert-chain.pem", roots: "retiring-root-cert.pem" };
 
 /// A state that holds together.
@@ -173,6 +191,7 @@ pub(crate) struct Loaded {
     pub(crate) signer: Arc<Signer>,
     pub(crate) next: Option<Arc<Successor>>,
     pub(crate) retiring: Option<Arc<Retiring>>,
+    pub(crate) former: Vec<Arc<Signer>>,
 }
 
 impl CaState {
@@ -196,7 +215,9 @@ impl CaState {
                 bridge: maybe_certificates(&retiring.cert_chain, RETIRING.chain)?,
             })),
         };
-        Ok(Loaded { roots, signer, next, retiring })
+        let former = self.former.iter().map(|former| Signer::former(former).map(Arc::new));
+        let former = former.collect::<Result<_, _>>()?;
+        Ok(Loaded { roots, signer, next, retiring, former })
     }
 
     /// The signer and roots of files that an operator gives, checked in full: every certificate on the way to the root is
@@ -236,6 +257,23 @@ impl Signer {
         let (not_before, not_after) = validity(&cert)?;
         let issuer = Issuer::from_ca_cert_der(&cert, key).ok()?;
         Some(Self { cert, chain: Vec::new(), issuer, not_before, not_after })
+    }
+
+    /// Does it lead to this root, by what is known of its chain?
+    pub(crate) fn is_below(&self, root: &CertificateDer<'static>) -> bool {
+        is_signed(&self.cert, root) || self.chain.iter().any(|cert| is_signed(cert, root))
+    }
+
+    /// It may be out of date: then nobody uses what it signed.
+    fn former(state: &FormerState) -> Result<Self, StateError> {
+        let (cert_file, key_file) = (FORMER.cert, FORMER.key);
+        let cert = certificates(&state.ca_cert, cert_file)?.swap_remove(0);
+        let key = Key::from_pem(&state.ca_key).map_err(|e| StateError::Key(key_file, e))?;
+        let (_, x509) = X509Certificate::from_der(&cert).map_err(|_| StateError::Unreadable(cert_file))?;
+        if x509.public_key().raw != key.pair().subject_public_key_info() {
+            return Err(StateError::Mismatch { key: key_file, cert: cert_file });
+        }
+        Self::new(cert.clone(), key.into_pair()).ok_or(StateError::Unreadable(cert_file))
     }
 
     fn load(cert: &str, key: &str, files: &Files, now: SystemTime) -> Result<Self, StateError> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::sealed::{self, Passphrase, SealError, is_sealed};
-use crate::state::{CaState, NextState, RetiringState};
+use crate::state::{CaState, FormerState, NextState, RetiringState};
 
 /// Why a state cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ const CA_KEY: &str = "ca-key.pem";
 const CERT_CHAIN: &str = "cert-chain.pem";
 const NEXT: [&str; 4] = ["next-ca-cert.pem", "next-ca-key.pem", "next-cert-chain.pem", "next-root-cert.pem"];
 const RETIRING: [&str; 2] = ["retiring-root-cert.pem", "retiring-cert-chain.pem"];
+const FORMER: [&str; 2] = ["former-ca-cert.pem", "former-ca-key.pem"];
 const DATA: &str = "..data";
 
 impl DirStore {
@@ -97,6 +98,16 @@ impl DirStore {
         sealed::open(key, self.passphrase.as_ref()).map_err(sealed)
     }
 
+    fn former(
+        &self,
+        read: impl Fn(&str) -> Result<Option<String>, StoreError>,
+    ) -> Result<Vec<FormerState>, StoreError> {
+        let [certs, keys] = FORMER;
+        let (certs, keys) = (read(certs)?.unwrap_or_default(), read(keys)?.unwrap_or_default());
+        let pairs = blocks(&certs).into_iter().zip(blocks(&keys));
+        pairs.map(|(cert, key)| Ok(FormerState { ca_cert: cert, ca_key: self.open(FORMER[1], &key)? })).collect()
+    }
+
     /// The same state with its keys as they are kept.
     fn close(&self, state: &CaState) -> Result<CaState, StoreError> {
         let Some(passphrase) = &self.passphrase else { return Ok(state.clone()) };
@@ -109,6 +120,9 @@ impl DirStore {
         close(CA_KEY, &mut state.ca_key)?;
         if let Some(next) = &mut state.next {
             close(NEXT[1], &mut next.ca_key)?;
+        }
+        for former in &mut state.former {
+            close(FORMER[1], &mut former.ca_key)?;
         }
         Ok(state)
     }
@@ -130,7 +144,11 @@ impl DirStore {
     }
 
     fn fill_and_turn(&self, state: &CaState, name: &str, folder: &Path) -> io::Result<()> {
-        let files = files(state);
+        let [certs, keys] = former_texts(state);
+        let mut files = files(state);
+        if !certs.is_empty() {
+            files.extend(FORMER.into_iter().zip([&*certs, &*keys]));
+        }
         for (file, text) in &files {
             let path = folder.join(file);
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -143,7 +161,9 @@ impl DirStore {
         for (file, _) in &files {
             turn(&Path::new(DATA).join(file), &self.dir.join(file))?;
         }
-        for gone in NEXT.into_iter().chain(RETIRING).filter(|gone| files.iter().all(|(file, _)| file != gone)) {
+        for gone in
+            NEXT.into_iter().chain(RETIRING).chain(FORMER).filter(|gone| files.iter().all(|(file, _)| file != gone))
+        {
             match fs::remove_file(self.dir.join(gone)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -172,6 +192,7 @@ impl KeyStore for DirStore {
                     None => None,
                 },
                 retiring: retiring(read)?,
+                former: self.former(read)?,
             })),
             (root, cert, key) => {
                 let there = [root.is_some(), cert.is_some(), key.is_some()];
@@ -201,6 +222,20 @@ fn files(state: &CaState) -> Vec<(&'static str, &str)> {
         files.extend(RETIRING.into_iter().zip([&*retiring.root_cert, &retiring.cert_chain]));
     }
     files
+}
+
+/// Former certificates, and their keys in the same order.
+fn former_texts(state: &CaState) -> [String; 2] {
+    let joined = |of: fn(&FormerState) -> &str| {
+        state.former.iter().map(|former| of(former).trim_end().to_owned() + "\n").collect::<String>()
+    };
+    [joined(|former| &former.ca_cert), joined(|former| &former.ca_key)]
+}
+
+/// The blocks of a PEM text, each by itself.
+fn blocks(text: &str) -> Vec<String> {
+    const BEGIN: &str = "-----BEGIN ";
+    text.split(BEGIN).skip(1).map(|block| format!("{BEGIN}{block}")).collect()
 }
 
 fn next(read: impl Fn(&str) -> Result<Option<String>, StoreError>) -> Result<Option<NextState>, StoreError> {
@@ -259,6 +294,7 @@ mod tests {
                 root_cert: text("next root"),
             }),
             retiring: next.then(|| RetiringState { root_cert: text("old root"), cert_chain: text("bridge") }),
+            former: Vec::new(),
         }
     }
 
@@ -289,6 +325,8 @@ mod tests {
         let key = || crate::Key::generate().unwrap().secret_pem();
         let mut saved = state("1", true);
         (saved.ca_key, saved.next.as_mut().unwrap().ca_key) = (key(), key());
+        let block = |mark: &str| format!("-----BEGIN CERTIFICATE-----\n{mark}\n-----END CERTIFICATE-----\n");
+        saved.former = ["a", "b"].map(|mark| FormerState { ca_cert: block(mark), ca_key: key() }).to_vec();
         plain.save(&saved).unwrap();
         // A store that was kept without is read, and encrypted when it is saved.
         let word = |text: &str| Some(Passphrase::new(text.as_bytes()).unwrap());
@@ -297,7 +335,7 @@ mod tests {
         assert_eq!(sealed.load().unwrap().unwrap(), saved);
         sealed.save(&saved).unwrap();
         assert_eq!((plain.is_kept_so().unwrap(), sealed.is_kept_so().unwrap()), (false, true));
-        for file in [CA_KEY, NEXT[1]] {
+        for file in [CA_KEY, NEXT[1], FORMER[1]] {
             let text = fs::read_to_string(tmp.path().join(file)).unwrap();
             assert!(text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{file}: {text}");
         }

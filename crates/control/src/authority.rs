@@ -3,6 +3,7 @@
 //! Owns who may have which certificate: a proven identity renews itself, a token is good for the identity it was made
 //! for. Keys and issuing are `ca`'s; the wire is `certificates`'.
 
+mod revocation;
 mod rows;
 
 use std::collections::HashMap;
@@ -18,14 +19,17 @@ use ca::{
 use data_encoding::HEXLOWER;
 use telemetry::{Counter, Desc, Family, Gauge, Shard};
 use translate::MeshTrust;
-use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
+use transport::tls::{Crls, LiveCert, LiveTrust, Roots, TrustBundles};
 
 use crate::audit::Author;
+use crate::authority::revocation::Revoked;
 use crate::authority::rows::{entry, leaf, leaf_row, rows, unhex};
 use crate::doors::Shown;
 use crate::error::ControlError;
 use crate::store::{Changes, LeafRow, Store, StoreError, TokenRow};
 use crate::v1::{AuditEntry, JoinTokenView};
+
+pub use revocation::{REVOKED, RevokeError, Subject};
 
 /// The life of the token that a launcher gets for its proxy.
 pub const BOOTSTRAP_TTL: Duration = Duration::from_secs(600);
@@ -39,6 +43,7 @@ struct Inner {
     files: DirStore,
     tokens: Mutex<TokenBook>,
     ledger: Mutex<Ledger>,
+    revoked: Mutex<Revoked>,
     own: Own,
     /// Doors that believe others besides the mesh.
     wider: Mutex<Vec<Wider>>,
@@ -77,6 +82,8 @@ pub struct Beginning {
     pub tokens: Vec<TokenRow>,
     /// Certificates that were issued.
     pub leaves: Vec<LeafRow>,
+    /// What is revoked, as it was kept.
+    pub revoked: Option<Vec<u8>>,
 }
 
 /// Why a step of a rotation was not taken.
@@ -94,6 +101,9 @@ pub enum StepError {
     /// It is kept, and could not be told to proxies yet: that is tried again.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nobody could be told what is revoked. Nothing changed.
+    #[error(transparent)]
+    Lists(#[from] ca::ListError),
     /// The control plane has no certificate of the new authority.
     #[error(transparent)]
     Own(#[from] ControlError),
@@ -155,6 +165,14 @@ pub enum Refusal {
         /// By token or certificate.
         proven: SpiffeId,
     },
+    /// It was revoked.
+    #[error("`{identity}` is revoked since {since}: `halcyon ca restore` makes it good again")]
+    Revoked {
+        /// Whose certificate it would be.
+        identity: SpiffeId,
+        /// Since when.
+        since: String,
+    },
     /// The token names no possible identity.
     #[error("the token is for an identity that cannot be: {0}; make a new one")]
     Identity(#[from] base::spiffe::SpiffeError),
@@ -178,6 +196,7 @@ impl Refusal {
             Self::Token(RedeemError::Revoked) => "token_revoked",
             Self::Token(RedeemError::Expired) => "token_expired",
             Self::OtherIdentity { .. } => "other_identity",
+            Self::Revoked { .. } => "revoked",
             Self::Issue(_) => "request",
             Self::Store(_) => "store",
             Self::Identity(_) => "identity",
@@ -227,13 +246,17 @@ impl Issuer {
         (ttl, identity): (Duration, SpiffeId),
         metrics: Metrics,
     ) -> Result<Self, ControlError> {
-        let Beginning { authority, files, tokens, leaves } = begin;
-        let trust = LiveTrust::new(bundles(&authority)?);
+        let Beginning { authority, files, tokens, leaves, revoked } = begin;
+        let unreadable = || ControlError::Revoked("what was kept of it cannot be read".to_owned());
+        let revoked =
+            revoked.map_or(Some(Default::default()), |kept| revocation::read(&kept)).ok_or_else(unreadable)?;
+        let trust = LiveTrust::new(bundles(&authority, "")?);
         let inner = Inner {
             authority: RwLock::new(Arc::new(authority)),
             files,
             tokens: Mutex::new(TokenBook::new(tokens.into_iter().filter_map(entry))),
             ledger: Mutex::new(Ledger::new(leaves.into_iter().filter_map(leaf))),
+            revoked: Mutex::new(Revoked { all: revoked, lists: Default::default() }),
             own: Own { identity, cert: LiveCert::empty(), trust },
             wider: Mutex::default(),
             stepping: tokio::sync::Mutex::new(()),
@@ -243,6 +266,9 @@ impl Issuer {
             metrics,
         };
         let issuer = Self(Arc::new(inner));
+        let lists = issuer.sign_lists(&issuer.authority(), &issuer.revoked().all);
+        issuer.revoked().lists = lists.map_err(|e| ControlError::Revoked(e.to_string()))?;
+        issuer.believe(bundles(&issuer.authority(), &issuer.lists())?);
         issuer.renew_own()?;
         issuer.count_expiry();
         Ok(issuer)
@@ -291,6 +317,7 @@ impl Issuer {
         let before = self.authority();
         let after = step(&before, self.now())?;
         entry.diff = roots_diff(&before, &after);
+        let lists = self.sign_lists(&after, &self.revoked().all)?;
         // The files of the authority and the log are apart: a step may be written down that a crash then prevents, but none
         // is taken that is not written down.
         self.0.store.keep(Changes::default(), vec![entry.clone()]).await.map_err(StepError::Audit)?;
@@ -301,7 +328,8 @@ impl Issuer {
             return Err(error);
         }
         // Who comes with a leaf of either root is let in before anybody hears of it.
-        self.believe(bundles(&after)?);
+        self.believe(bundles(&after, &lists.text)?);
+        self.revoked().lists = lists;
         *self.0.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         self.count_expiry();
         if self.authority().root() != before.root() {
@@ -343,7 +371,7 @@ impl Issuer {
 
     /// Whom the mesh trusts.
     pub fn mesh_trust(&self) -> Arc<MeshTrust> {
-        MeshTrust::roots(self.bundle().into_bytes())
+        Arc::new(MeshTrust { roots: self.bundle().into_bytes(), crl: self.lists().into_bytes() })
     }
 
     /// Asks the leaves that were issued.
@@ -424,6 +452,7 @@ impl Issuer {
         shown: Option<&Shown>,
         asked: Option<Duration>,
     ) -> Result<(SpiffeId, Issued), Refusal> {
+        self.check_revoked(identity, shown.map(|shown| &*shown.serial))?;
         is_for(csr, identity)?;
         self.sign(csr, identity, shown, asked).await
     }
@@ -440,6 +469,7 @@ impl Issuer {
             let mut tokens = self.tokens();
             let grant = &tokens.look(token, now).map_err(Refusal::Token)?.grant;
             let identity = SpiffeId::workload(&self.trust_domain(), &grant.namespace, &grant.service_account)?;
+            self.check_revoked(&identity, None)?;
             // Whoever asks in another name has stolen it: it stays good for whom it was made.
             is_for(csr, &identity)?;
             let entry = tokens.redeem(token, now).map_err(Refusal::Token)?;
@@ -469,6 +499,7 @@ impl Issuer {
             root: authority.root(),
             not_after: issued.not_after,
             replaced: None,
+            shown: None,
         };
         let shown = shown.map(|shown| (&*shown.serial, shown.not_after));
         let kept = {
@@ -478,6 +509,8 @@ impl Issuer {
         };
         // A leaf that nobody remembers could outlive its root.
         kept.await?;
+        // Who was revoked meanwhile is in no list yet, and gets nothing.
+        self.check_revoked(identity, shown.map(|(serial, _)| serial))?;
         Ok((identity.clone(), issued))
     }
 
@@ -493,6 +526,7 @@ impl Issuer {
         by: &Author,
     ) -> Result<(SpiffeId, String, SystemTime), Refusal> {
         let identity = SpiffeId::workload(&self.trust_domain(), namespace, service_account)?;
+        self.check_revoked(&identity, None)?;
         let now = self.0.clock.now();
         let (token, kept) = {
             let mut tokens = self.tokens();
@@ -595,6 +629,10 @@ impl Issuer {
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn revoked(&self) -> MutexGuard<'_, Revoked> {
+        self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wider(&self) -> MutexGuard<'_, Vec<Wider>> {
         self.0.wider.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -628,10 +666,12 @@ fn bearer_of(id: &str) -> String {
     format!("bearer of the join token {id}")
 }
 
-fn bundles(authority: &Authority) -> Result<TrustBundles, ControlError> {
+/// Whom the mesh believes, but for these lists.
+fn bundles(authority: &Authority, lists: &str) -> Result<TrustBundles, ControlError> {
     let roots = Roots::from_pem(&authority.bundle().concat());
     let roots = roots.map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
-    Ok(TrustBundles::domain(authority.trust_domain().clone(), roots))
+    let revoked = Crls::from_pem(lists).map_err(|e| ControlError::Revoked(e.to_string()))?.of_leaves(true);
+    Ok(TrustBundles { revoked, ..TrustBundles::domain(authority.trust_domain().clone(), roots) })
 }
 
 fn with(mesh: &TrustBundles, others: &HashMap<TrustDomain, Roots>) -> TrustBundles {

@@ -84,9 +84,10 @@ fn status(refusal: Refusal) -> Status {
     match refusal {
         Refusal::Token(_) => Status::unauthenticated(words),
         Refusal::Issue(ca::IssueError::Request(_) | ca::IssueError::Ttl { .. }) => Status::invalid_argument(words),
-        Refusal::Issue(ca::IssueError::Identity(..)) | Refusal::Identity(_) | Refusal::OtherIdentity { .. } => {
-            Status::permission_denied(words)
-        }
+        Refusal::Issue(ca::IssueError::Identity(..))
+        | Refusal::Identity(_)
+        | Refusal::OtherIdentity { .. }
+        | Refusal::Revoked { .. } => Status::permission_denied(words),
         Refusal::Issue(_) => Status::internal(words),
         Refusal::Store(_) => Status::unavailable(words),
     }

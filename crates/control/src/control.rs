@@ -109,16 +109,18 @@ impl Control {
                 shard: &shard,
             },
         )?;
-        let Kept { workloads, tokens, leaves, users, user_tokens, counts, steps } = kept;
+        let Kept { workloads, tokens, leaves, revoked, users, user_tokens, counts, steps } = kept;
         let watched = match &settings.config_dir {
             Some(dir) => Some(watch_files(dir, &store).await?),
             None => None,
         };
         let declared = "declared once, alike";
         let counters = authority::Metrics::new(&shard).expect(declared);
-        let begin = Beginning { authority, files, tokens, leaves };
+        let begin = Beginning { authority, files, tokens, leaves, revoked };
         let own = (settings.certificate_ttl, settings.identity.clone());
         let issuer = Issuer::new(begin, store.clone(), clock.clone(), own, counters)?;
+        // Nobody is told of roots without what is revoked.
+        issuer.publish().await.map_err(|e| ControlError::Revoked(e.to_string()))?;
         let tls = server_tls(&issuer)?;
 
         let (stop, stopping) = drain::channel();

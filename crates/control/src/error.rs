@@ -33,6 +33,9 @@ pub enum ControlError {
     /// The control plane's own key or certificate cannot be made.
     #[error("the control plane's own certificate: {0}")]
     OwnCertificate(String),
+    /// What is revoked is not known, or cannot be told.
+    #[error("what the certificate authority revoked: {0}")]
+    Revoked(String),
     /// A port or socket is not to be had.
     #[error(transparent)]
     Bind(#[from] transport::listen::BindError),

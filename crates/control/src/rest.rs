@@ -10,6 +10,7 @@ mod documents;
 mod explain;
 mod gate;
 mod join;
+mod revocation;
 mod routes;
 mod status;
 mod users;

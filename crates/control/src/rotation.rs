@@ -133,7 +133,7 @@ impl Rotation {
     /// Who is waited for.
     pub fn waiting(&self) -> Waiting {
         let authority = self.0.issuer.authority();
-        let holdings = self.0.proxies.holdings(&self.0.issuer.mesh_trust().roots);
+        let holdings = self.0.proxies.holdings(&self.0.issuer.mesh_trust());
         let (root, now) = (authority.root(), self.0.issuer.now());
         let mut waiting = Waiting::default();
         if authority.phase() == Phase::Prepared {
@@ -141,11 +141,13 @@ impl Rotation {
             waiting.without_roots = late.collect();
         }
         if authority.phase() == Phase::Retiring {
+            let revoked = self.0.issuer.revoked_serials();
             self.0.issuer.leaves(|ledger| {
                 let (users, unknown) = users(ledger, &holdings);
                 waiting.unknown = unknown;
                 // Who is connected shows what it uses; a leaf that was replaced is in use only by who is away.
-                let old = ledger.of_other_roots(&root, now);
+                // Nobody renews what is revoked, and nobody is to be locked out by its end.
+                let old = ledger.of_other_roots(&root, now).filter(|leaf| !revoked.contains(&leaf.serial));
                 waiting.old_leaves =
                     old.map(|leaf| (leaf.clone(), users.get(&leaf.serial).cloned().unwrap_or_default())).collect();
             });
@@ -174,6 +176,7 @@ impl Rotation {
 
     async fn look(&self) -> Result<(), RotateError> {
         let (issuer, itself) = (&self.0.issuer, Author::new("control plane", ""));
+        issuer.renew_lists().await?;
         issuer.publish().await?;
         let is_known = self.0.started.elapsed() >= BACK;
         match issuer.authority().phase() {

@@ -199,6 +199,8 @@ pub(crate) struct Kept {
     pub leaves: Vec<LeafRow>,
     /// Counts of rate limits.
     pub counts: Vec<(String, CountRow)>,
+    /// What is revoked.
+    pub revoked: Option<Vec<u8>>,
     /// Every version from the first of this run on.
     pub steps: UnboundedReceiver<Step>,
 }

@@ -55,7 +55,10 @@ pub use access::{
     AccessRequest, AccessRule, AccessSource, AccessTry,
 };
 pub use audit::{AuditEntry, AuditPage, AuditQuery, AuditVerdict};
-pub use authority::{CaFiles, CaStatus, ExportQuery, OldLeaf, RotationRequest, RotationStep, WaitedFor};
+pub use authority::{
+    CaFiles, CaStatus, ExportQuery, OldLeaf, RevocationRequest, Revoked, RevokedView, RotationRequest, RotationStep,
+    WaitedFor,
+};
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
 pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use start::{Start, StartRequest};

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use control::v1::{
     AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, AuditPage, AuditQuery, AuditVerdict,
     Bootstrap, BootstrapRequest, CaFiles, CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure,
-    IssuedToken, JoinTokenList, Plan, ProxyConfig, Removed, ResourceQuery, Resources, RotationRequest, Start,
-    StartRequest, Status, TokenRequest, TrustBundle, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView,
-    Version, Whoami,
+    IssuedToken, JoinTokenList, Plan, ProxyConfig, Removed, ResourceQuery, Resources, RevocationRequest, Revoked,
+    RotationRequest, Start, StartRequest, Status, TokenRequest, TrustBundle, UserList, UserRequest, UserTokenList,
+    UserTokenRequest, UserView, Version, Whoami,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -243,7 +243,12 @@ impl Client {
         self.call(Method::POST, "/v1/ca/import", Some(files)).await
     }
 
-    /// The authority's files.
+    /// Revokes what the authority issued, or makes it good again.
+    pub async fn ca_revoke(&self, request: &RevocationRequest) -> Result<Revoked> {
+        self.call(Method::POST, "/v1/ca/revocations", Some(request)).await
+    }
+
+    /// The authority's files; the key only if it is wanted.
     pub async fn ca_export(&self, with_key: bool) -> Result<CaFiles> {
         self.call(Method::GET, &format!("/v1/ca/export?with_key={with_key}"), None::<&()>).await
     }

@@ -30,6 +30,8 @@ pub enum SecretValue {
         by_domain: Vec<(String, Vec<u8>)>,
         /// PEM lists of what is revoked; empty: none. Where there are some, every authority of a chain must have one.
         crl: Vec<u8>,
+        /// The lists concern leaves alone: only the authority that issued one must have a list.
+        leaf_only: bool,
     },
 }
 

@@ -118,7 +118,7 @@ fn read(files: SecretFiles<'_>, name: &Arc<str>, secrets: &Secrets) -> Result<bo
         }
         SecretFiles::Roots { roots, crl } => {
             let crl = crl.map(file).transpose()?.unwrap_or_default();
-            SecretValue::Trust { roots: file(roots)?, by_domain: Vec::new(), crl }
+            SecretValue::Trust { roots: file(roots)?, by_domain: Vec::new(), crl, leaf_only: false }
         }
         SecretFiles::SystemRoots => {
             secrets.set_system_roots(name).map_err(|e| format!("secret `{name}`: {e}"))?;

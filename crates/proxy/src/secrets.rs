@@ -76,10 +76,11 @@ impl Secrets {
                 // Which certificate is shown for which name is laid down when a TLS end is built.
                 Ok(names(&cert) != before)
             }
-            SecretValue::Trust { roots, by_domain, crl } => {
+            SecretValue::Trust { roots, by_domain, crl, leaf_only } => {
                 let mut bundles = bundles(&name, roots, by_domain)?;
                 bundles.revoked = Crls::from_pem(&String::from_utf8_lossy(crl))
-                    .map_err(|source| SecretError::Roots { name: name.clone(), source })?;
+                    .map_err(|source| SecretError::Roots { name: name.clone(), source })?
+                    .of_leaves(*leaf_only);
                 Ok(self.trusts(name, bundles))
             }
         }

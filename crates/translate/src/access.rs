@@ -131,7 +131,10 @@ impl World {
 
     /// The trust domain of the mesh, and others that stand for the same.
     pub(crate) fn trust_domains(&self) -> Vec<&str> {
-        vec![self.settings.trust_domain.as_str()]
+        std::iter::once(&self.settings.trust_domain)
+            .chain(&self.settings.trust_domain_aliases)
+            .map(|td| td.as_str())
+            .collect()
     }
 }
 

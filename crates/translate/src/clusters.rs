@@ -145,7 +145,7 @@ fn protocol(node: &Node, port: &ServicePort, policy: &Policy, external: bool) ->
 }
 
 fn transport(world: &World, service: &Service, alpn: &[&str], policy: &Policy, cluster: &str) -> Transport {
-    let mesh_tls = || mesh_tls(world.identities(service), alpn, Some(cluster));
+    let mesh_tls = || mesh_tls(world.with_aliases(world.identities(service)), alpn, Some(cluster));
     match &policy.tls {
         None if service.external || !world.settings.auto_mtls => Transport::Plain,
         None => Transport::MeshTls(mesh_tls()),

@@ -60,7 +60,7 @@ fn of_address(world: &World, at: SocketAddr) -> Option<Cluster> {
     };
     let identities = found.iter().filter_map(|(w, _)| world.identity(&w.namespace, &w.service_account)).collect();
     let sni = served.map(|(service, port)| names::outbound(port.number, "", &service.host));
-    let tls = mesh_tls(identities, mesh_alpn(protocol, spoken), sni.as_deref());
+    let tls = mesh_tls(world.with_aliases(identities), mesh_alpn(protocol, spoken), sni.as_deref());
     let workload = Some(workload.reference.clone());
     let endpoint = Endpoint { mesh_tls: true, workload, ..Endpoint::plain(at) };
     let name = cluster::of_workload(at);

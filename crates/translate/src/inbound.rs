@@ -8,14 +8,14 @@ use model::chain::{ChainMatch, TransportKind};
 use model::http_proxy::{ForwardClientCert, HttpFilter, RouteSource};
 use model::listener::Inspect;
 use model::route::{Action, Forward, PathMatch};
-use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersions, Validation};
+use model::tls::{DownstreamTls, OWN_CERTIFICATE, TlsVersions};
 use model::{
     Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
     TcpProxy, VirtualHost,
 };
 
 use crate::access::{self, Ports};
-use crate::clusters::{TRUST_BUNDLE, to_program};
+use crate::clusters::to_program;
 use crate::names;
 use crate::node::Node;
 use crate::outbound::logs;
@@ -23,6 +23,7 @@ use crate::peer_authentication::Mode;
 use crate::protocol::Protocol;
 use crate::rate_limits::Limits;
 use crate::routes::inbound_retry;
+use crate::trust;
 use crate::world::World;
 
 pub use served::{Served, served};
@@ -109,7 +110,7 @@ fn mesh_chains(world: &World, port: &Served, mode: Mode) -> Vec<FilterChain> {
             application_protocols: protocols.iter().map(|p| p.to_string()).collect(),
             ..ChainMatch::default()
         },
-        tls: Some(server_tls(if http { &["h2", "http/1.1"] } else { &["istio"] })),
+        tls: Some(server_tls(world, if http { &["h2", "http/1.1"] } else { &["istio"] })),
         access: Vec::new(),
         filter: filter(world, port, http),
     };
@@ -144,10 +145,10 @@ fn plain_chains(world: &World, port: &Served) -> Vec<FilterChain> {
 }
 
 /// Mutual TLS in which the client must have a certificate of the mesh.
-fn server_tls(alpn: &[&str]) -> DownstreamTls {
+fn server_tls(world: &World, alpn: &[&str]) -> DownstreamTls {
     DownstreamTls {
         certificates: vec![OWN_CERTIFICATE.into()],
-        validation: Some(Validation::by(TRUST_BUNDLE)),
+        validation: Some(trust::of_peers(world)),
         require_client_certificate: true,
         alpn: alpn.iter().map(|p| p.to_string()).collect(),
         versions: TlsVersions::default(),

@@ -36,6 +36,7 @@ pub mod service;
 mod settings;
 mod start;
 mod tokens;
+mod trust;
 pub mod vips;
 pub mod workload;
 mod world;

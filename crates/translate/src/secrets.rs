@@ -38,9 +38,7 @@ fn asked(written: &str) -> String {
 
 /// Adds the trust bundle, and every held secret that the listeners and clusters of `config`, or `others`, name.
 pub fn add(config: &mut Config, world: &World, node: &Node, others: &[Arc<str>]) {
-    let bundle =
-        SecretValue::Trust { roots: world.trust.roots.clone(), by_domain: Vec::new(), crl: world.trust.crl.clone() };
-    let mut secrets = vec![Secret { name: TRUST_BUNDLE.into(), value: bundle }];
+    let mut secrets = vec![Secret { name: TRUST_BUNDLE.into(), value: crate::trust::bundle(world) }];
     for name in named(config).into_iter().chain(others.iter().cloned()) {
         if let Some(value) = find(world, &node.namespace, &name) {
             secrets.push(Secret { name, value });
@@ -124,7 +122,7 @@ fn trust(places: &[&Place<'_>]) -> Option<SecretValue> {
             (None, roots) => (roots?, second.1, first.1),
         };
         let crl = crl.or(other).unwrap_or_default().to_vec();
-        Some(SecretValue::Trust { roots: roots.to_vec(), by_domain: Vec::new(), crl })
+        Some(SecretValue::Trust { roots: roots.to_vec(), by_domain: Vec::new(), crl, leaf_only: false })
     })
 }
 

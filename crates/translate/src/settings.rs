@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::istio::{
-    AccessLogEncoding, ConnectionPoolSettings, HttpRetry, LocalityLbSetting, MeshConfig, MeshH2UpgradePolicy,
-    MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
+    AccessLogEncoding, CertificateData, ConnectionPoolSettings, HttpRetry, LocalityLbSetting, MeshConfig,
+    MeshH2UpgradePolicy, MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
 };
 use base::TrustDomain;
 use model::access_log::LogFormat;
@@ -21,6 +21,10 @@ use crate::ingress::IngressSettings;
 pub struct MeshSettings {
     /// The trust domain of its workloads.
     pub trust_domain: TrustDomain,
+    /// Trust domains that stand for the same: their members are believed, and policies for one are for all.
+    pub trust_domain_aliases: Vec<TrustDomain>,
+    /// Roots beside those of the mesh.
+    pub anchors: Vec<Anchor>,
     /// The suffix of service names: `svc.<domain>`.
     pub dns_domain: String,
     /// The namespace whose rules concern all others.
@@ -81,6 +85,15 @@ pub struct LimitServiceAt {
     pub identity: String,
 }
 
+/// Roots beside those of the mesh (Istio `caCertificates`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchor {
+    /// PEM.
+    pub roots: String,
+    /// The trust domains that they vouch for; none: all.
+    pub trust_domains: Vec<String>,
+}
+
 /// Who sees what says nothing of it, as `exportTo` says it. Empty: everybody.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExportTo {
@@ -105,6 +118,8 @@ impl Default for MeshSettings {
     fn default() -> Self {
         Self {
             trust_domain: TrustDomain::default(),
+            trust_domain_aliases: Vec::new(),
+            anchors: Vec::new(),
             dns_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
             outbound_policy: OutboundPolicy::AllowAny,
@@ -138,6 +153,8 @@ impl MeshSettings {
     /// stand on them, and a control plane is told them at its start.
     pub fn with(&self, config: &MeshConfig) -> Self {
         let mut now = self.clone();
+        now.trust_domain_aliases = aliases(&self.trust_domain, &config.trust_domain_aliases);
+        now.anchors = config.ca_certificates.iter().filter_map(anchor).collect();
         now.access_log = access_log(self.access_log.as_ref(), config);
         match config.outbound_traffic_policy.as_ref().and_then(|policy| policy.mode) {
             Some(MeshOutboundMode::RegistryOnly) => now.outbound_policy = OutboundPolicy::RegistryOnly,
@@ -178,6 +195,22 @@ impl MeshSettings {
         }
         now
     }
+}
+
+fn aliases(own: &TrustDomain, written: &[api::Spanned<String>]) -> Vec<TrustDomain> {
+    // What is no trust domain was refused when it came in.
+    let mut all: Vec<TrustDomain> = written.iter().filter_map(|name| name.parse().ok()).collect();
+    all.retain(|alias| alias != own);
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Those that a URL leads to, or a signer of Kubernetes has, are not had: it is warned about them.
+fn anchor(written: &CertificateData) -> Option<Anchor> {
+    let domains = written.trust_domains.iter().map(|domain| domain.value.clone()).collect();
+    let here = !written.pem.value.trim().is_empty() && written.cert_signers.is_empty();
+    here.then(|| Anchor { roots: written.pem.value.trim().to_owned() + "\n", trust_domains: domains })
 }
 
 /// The rules of Istio's normal forms of paths.

@@ -325,6 +325,18 @@ impl World {
         SpiffeId::workload(&self.settings.trust_domain, namespace, account).ok().map(|id| id.to_string())
     }
 
+    /// These names, and those that members of the aliases of our trust domain have in their place.
+    pub(crate) fn with_aliases(&self, names: BTreeSet<String>) -> BTreeSet<String> {
+        let own = format!("spiffe://{}/", self.settings.trust_domain);
+        let alias = |name: &String| -> Vec<String> {
+            let path = name.strip_prefix(&own);
+            let aliases = &self.settings.trust_domain_aliases;
+            path.into_iter().flat_map(|path| aliases.iter().map(move |td| format!("spiffe://{td}/{path}"))).collect()
+        };
+        let more: Vec<String> = names.iter().flat_map(alias).collect();
+        names.into_iter().chain(more).collect()
+    }
+
     fn identities_of(&self, known: &Known) -> BTreeSet<String> {
         let (service, members) = (&known.service, &known.members);
         let identity = |namespace: &str, account: &str| self.identity(namespace, account);

@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::address::Address;
 use crate::original_dst::unmapped;
+use crate::tls::Standing;
 
 /// Bytes both ways. Small: what is large stands behind a box.
 pub struct Stream {
@@ -28,10 +29,16 @@ pub struct Stream {
 enum Io {
     Tcp(TcpStream),
     Unix(UnixStream),
-    TlsServer(Box<tokio_rustls::server::TlsStream<Stream>>),
-    TlsClient(Box<tokio_rustls::client::TlsStream<Stream>>),
+    TlsServer(Box<Tls<tokio_rustls::server::TlsStream<Stream>>>),
+    TlsClient(Box<Tls<tokio_rustls::client::TlsStream<Stream>>>),
     Duplex(Box<Duplex>),
     Other(Box<dyn Bytes>),
+}
+
+/// TLS, and what its peer is believed by, if it proved anything.
+struct Tls<S> {
+    io: S,
+    standing: Option<Box<Standing>>,
 }
 
 struct Ahead {
@@ -86,6 +93,14 @@ impl Stream {
         Self::new(Io::Other(Box::new(io)))
     }
 
+    pub(crate) fn tls_server(io: tokio_rustls::server::TlsStream<Self>, standing: Option<Box<Standing>>) -> Self {
+        Self::new(Io::TlsServer(Box::new(Tls { io, standing })))
+    }
+
+    pub(crate) fn tls_client(io: tokio_rustls::client::TlsStream<Self>, standing: Option<Box<Standing>>) -> Self {
+        Self::new(Io::TlsClient(Box::new(Tls { io, standing })))
+    }
+
     fn new(io: Io) -> Self {
         Self { io, ahead: None }
     }
@@ -98,8 +113,8 @@ impl Stream {
         match &self.io {
             Io::Tcp(io) => Ok(unmapped(io.local_addr()?).into()),
             Io::Unix(io) => Ok(Address::Unix(io.local_addr()?.as_pathname().map(Into::into))),
-            Io::TlsServer(io) => io.get_ref().0.local_addr(),
-            Io::TlsClient(io) => io.get_ref().0.local_addr(),
+            Io::TlsServer(tls) => tls.io.get_ref().0.local_addr(),
+            Io::TlsClient(tls) => tls.io.get_ref().0.local_addr(),
             Io::Duplex(io) => Ok(io.local.clone()),
             Io::Other(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -113,8 +128,8 @@ impl Stream {
         match &self.io {
             Io::Tcp(io) => Ok(unmapped(io.peer_addr()?).into()),
             Io::Unix(io) => Ok(Address::Unix(io.peer_addr()?.as_pathname().map(Into::into))),
-            Io::TlsServer(io) => io.get_ref().0.peer_addr(),
-            Io::TlsClient(io) => io.get_ref().0.peer_addr(),
+            Io::TlsServer(tls) => tls.io.get_ref().0.peer_addr(),
+            Io::TlsClient(tls) => tls.io.get_ref().0.peer_addr(),
             Io::Duplex(io) => Ok(io.peer.clone()),
             Io::Other(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -124,8 +139,8 @@ impl Stream {
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.io {
             Io::Tcp(io) => Some(io),
-            Io::TlsServer(io) => io.get_ref().0.tcp(),
-            Io::TlsClient(io) => io.get_ref().0.tcp(),
+            Io::TlsServer(tls) => tls.io.get_ref().0.tcp(),
+            Io::TlsClient(tls) => tls.io.get_ref().0.tcp(),
             Io::Unix(_) | Io::Duplex(_) | Io::Other(_) => None,
         }
     }
@@ -152,8 +167,8 @@ impl Stream {
     /// The peer's certificates, leaf first, if this is TLS and it sent any.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         match &self.io {
-            Io::TlsServer(io) => io.get_ref().1.peer_certificates(),
-            Io::TlsClient(io) => io.get_ref().1.peer_certificates(),
+            Io::TlsServer(tls) => tls.io.get_ref().1.peer_certificates(),
+            Io::TlsClient(tls) => tls.io.get_ref().1.peer_certificates(),
             _ => None,
         }
     }
@@ -218,7 +233,7 @@ impl Stream {
         let mut buffer = [0; 2048];
         let room = buffer.len().min(limit - held);
         let mut buffer = ReadBuf::new(&mut buffer[..room]);
-        ready!(self.io.pin().poll_read(cx, &mut buffer))?;
+        ready!(self.io.poll_read(cx, &mut buffer))?;
         let fresh = buffer.filled();
         if !fresh.is_empty() {
             self.ahead
@@ -242,18 +257,6 @@ impl From<UnixStream> for Stream {
     }
 }
 
-impl From<tokio_rustls::server::TlsStream<Stream>> for Stream {
-    fn from(io: tokio_rustls::server::TlsStream<Stream>) -> Self {
-        Self::new(Io::TlsServer(Box::new(io)))
-    }
-}
-
-impl From<tokio_rustls::client::TlsStream<Stream>> for Stream {
-    fn from(io: tokio_rustls::client::TlsStream<Stream>) -> Self {
-        Self::new(Io::TlsClient(Box::new(io)))
-    }
-}
-
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -265,13 +268,14 @@ impl AsyncRead for Stream {
         }
         match &mut this.io {
             Io::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            io => io.pin().poll_read(cx, buf),
+            io => io.poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.io.check_peer()?;
         self.io.pin().poll_write(cx, buf)
     }
 
@@ -280,6 +284,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.io.check_peer()?;
         self.io.pin().poll_write_vectored(cx, bufs)
     }
 
@@ -287,8 +292,8 @@ impl AsyncWrite for Stream {
         match &self.io {
             Io::Tcp(io) => io.is_write_vectored(),
             Io::Unix(io) => io.is_write_vectored(),
-            Io::TlsServer(io) => io.is_write_vectored(),
-            Io::TlsClient(io) => io.is_write_vectored(),
+            Io::TlsServer(tls) => tls.io.is_write_vectored(),
+            Io::TlsClient(tls) => tls.io.is_write_vectored(),
             Io::Duplex(io) => io.io.is_write_vectored(),
             Io::Other(io) => io.is_write_vectored(),
         }
@@ -304,14 +309,49 @@ impl AsyncWrite for Stream {
 }
 
 impl Io {
+    /// A peer that is revoked is heard no more, and woken for when that becomes known.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(standing) = self.standing() {
+            // First asked to be woken, then looked: nothing falls in between.
+            standing.wait(cx);
+        }
+        self.check_peer()?;
+        self.pin().poll_read(cx, buf)
+    }
+
+    fn check_peer(&mut self) -> io::Result<()> {
+        match self {
+            Self::TlsServer(tls) => tls.check(|io| io.get_ref().1.peer_certificates()),
+            Self::TlsClient(tls) => tls.check(|io| io.get_ref().1.peer_certificates()),
+            _ => Ok(()),
+        }
+    }
+
+    fn standing(&self) -> Option<&Standing> {
+        match self {
+            Self::TlsServer(tls) => tls.standing.as_deref(),
+            Self::TlsClient(tls) => tls.standing.as_deref(),
+            _ => None,
+        }
+    }
+
     fn pin(&mut self) -> Pin<&mut dyn Bytes> {
         match self {
             Self::Tcp(io) => Pin::new(io),
             Self::Unix(io) => Pin::new(io),
-            Self::TlsServer(io) => Pin::new(&mut **io),
-            Self::TlsClient(io) => Pin::new(&mut **io),
+            Self::TlsServer(tls) => Pin::new(&mut tls.io),
+            Self::TlsClient(tls) => Pin::new(&mut tls.io),
             Self::Duplex(io) => Pin::new(&mut io.io),
             Self::Other(io) => Pin::new(&mut **io),
+        }
+    }
+}
+
+impl<S> Tls<S> {
+    fn check<'a>(&'a mut self, chain: impl FnOnce(&'a S) -> Option<&'a [CertificateDer<'static>]>) -> io::Result<()> {
+        match &mut self.standing {
+            Some(standing) => standing.check(|| chain(&self.io)),
+            None => Ok(()),
         }
     }
 }

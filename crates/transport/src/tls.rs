@@ -14,6 +14,7 @@ mod peer;
 mod pins;
 mod resume;
 mod server;
+mod standing;
 mod trust;
 mod verify;
 
@@ -28,6 +29,7 @@ pub use error::{TlsError, TlsFailure};
 pub use peer::{Certificate, Peer};
 pub use pins::Pins;
 pub use server::{ClientAuth, ServerCerts, ServerOptions, ServerTls};
+pub(crate) use standing::Standing;
 pub use trust::{Crls, LiveTrust, Roots, RootsError, TrustBundles};
 pub use verify::{Accept, PeerCheck, SanKind, SanMatch, TextMatch};
 

@@ -76,7 +76,7 @@ object! {
         /// The trust domain.
         trust_domain "trustDomain": Spanned<String>,
         /// Trust domains that count as the same.
-        trust_domain_aliases "trustDomainAliases": Vec<String>,
+        trust_domain_aliases "trustDomainAliases": Vec<Spanned<String>>,
         /// Further authorities.
         ca_certificates "caCertificates": Vec<CertificateData>,
         /// Who sees services that do not say it.

@@ -38,6 +38,16 @@ fn what_is_wrong_is_said_where_it_stands() {
                 "8 error: data.mesh.defaultConfig.connectionSettings.httpMaxConcurrentStreams: 0 lets nobody in",
             ],
         ),
+        (
+            "trustDomainAliases: [old.example, A]\ncaCertificates:\n- {pem: x}\n- {trustDomains: [a]}\n- {pem: x, spiffeBundleUrl: b}\n",
+            &[
+                "6 error: data.mesh.trustDomainAliases[1]: `A` is no trust domain",
+                "8 error: data.mesh.caCertificates[0].pem: there is no readable certificate in it",
+                "9 error: data.mesh.caCertificates[1]: nothing says what is trusted",
+                "10 error: data.mesh.caCertificates[2]: `pem` and `spiffeBundleUrl` exclude each other",
+                "10 warning: data.mesh.caCertificates[2].spiffeBundleUrl: this is not enforced yet: its roots are not fetched: write them in `pem`",
+            ],
+        ),
         ("- a\n", &["6 error: data.mesh: a list stands here"]),
     ] {
         assert_eq!(crate::problems(&config_map(settings)), expected, "{settings}");

@@ -1,5 +1,6 @@
 //! The authority as proxies see it: what it issues is verified by webpki, as TLS does.
 
+mod revocation;
 mod rotation;
 
 use std::time::{Duration, SystemTime};
@@ -157,6 +158,7 @@ fn own(now: SystemTime) -> CaState {
         ca_key: key.serialize_pem(),
         next: None,
         retiring: None,
+        former: Vec::new(),
     }
 }
 

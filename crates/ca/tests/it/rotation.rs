@@ -176,7 +176,7 @@ fn cacerts(now: SystemTime, lengths: &[Option<u8>], life: Duration) -> CaState {
         (above, key) = (next, next_key);
     }
     let (ca_key, cert_chain) = (key.serialize_pem(), chain.concat());
-    CaState { root_cert: root, ca_cert, ca_key, cert_chain, next: None, retiring: None }
+    CaState { root_cert: root, ca_cert, ca_key, cert_chain, next: None, retiring: None, former: Vec::new() }
 }
 
 #[test]
@@ -229,7 +229,15 @@ fn another_intermediate_of_the_same_root_signs_at_once() {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let ca_cert = params.signed_by(&key, &issuer).unwrap().pem();
         let (root_cert, ca_key) = (root_pem.clone(), key.serialize_pem());
-        CaState { root_cert, ca_cert, ca_key, cert_chain: String::new(), next: None, retiring: None }
+        CaState {
+            root_cert,
+            ca_cert,
+            ca_key,
+            cert_chain: String::new(),
+            next: None,
+            retiring: None,
+            former: Vec::new(),
+        }
     };
     let first = Authority::load("cluster.local".parse().unwrap(), &under("a"), now).unwrap();
     let second = first.prepare(Some(Import::check(&under("b"), now).unwrap()), now).unwrap();

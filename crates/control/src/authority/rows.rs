@@ -23,6 +23,7 @@ pub(super) fn leaf_row(leaf: &Leaf) -> LeafRow {
         root: leaf.root.clone(),
         not_after_ms: millis(leaf.not_after),
         replaced: leaf.replaced.as_ref().map(|(by, at)| (by.clone(), millis(*at))),
+        shown: leaf.shown.clone(),
     }
 }
 
@@ -34,6 +35,7 @@ pub(super) fn leaf(row: LeafRow) -> Option<Leaf> {
         root: row.root,
         not_after: from_millis(row.not_after_ms),
         replaced: row.replaced.map(|(by, at)| (by, from_millis(at))),
+        shown: row.shown,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use model::cluster::workload_of;
 use model::{Config, ResourceKind};
-use translate::{Node, Role, TRUST_BUNDLE};
+use translate::{MeshTrust, Node, Role, TRUST_BUNDLE};
 use xds::health::Health;
 use xds::server::{Snapshot, SubscriptionStatus, Taken};
 
@@ -160,10 +160,10 @@ impl Proxies {
         all
     }
 
-    /// Who has these roots (PEM) and who does not yet.
-    pub fn holdings(&self, roots: &[u8]) -> Vec<Holding> {
+    /// Who has this trust and who does not yet.
+    pub fn holdings(&self, trust: &MeshTrust) -> Vec<Holding> {
         let table = self.lock();
-        let offered = table.versioned.as_ref().is_some_and(|versioned| versioned.world.trust.roots == roots);
+        let offered = table.versioned.as_ref().is_some_and(|versioned| *versioned.world.trust == *trust);
         table.connected.values().map(|connected| connected.holding(offered)).collect()
     }
 

@@ -36,7 +36,7 @@ pub async fn import(
     files: Result<Json<CaFiles>, JsonRejection>,
 ) -> Answer<Json<CaStatus>> {
     let CaFiles { ca_cert, ca_key, root_cert, cert_chain } = body(files)?;
-    let state = CaState { root_cert, ca_cert, ca_key, cert_chain, next: None, retiring: None };
+    let state = CaState { root_cert, ca_cert, ca_key, cert_chain, next: None, retiring: None, former: Vec::new() };
     let import = Import::check(&state, parts.clock.now()).map_err(|error| {
         failure(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), "nothing was changed; correct the files")
     })?;
@@ -89,6 +89,7 @@ fn view(parts: &Parts) -> CaStatus {
         roots: status::roots(&authority),
         self_signed: authority.is_self_signed(),
         not_after: crate::timestamp(authority.not_after()),
+        revoked: parts.issuer.revocations(),
         waiting_for: without_roots.into_iter().map(|(node, reason)| WaitedFor { node, reason }).collect(),
         old_leaves: known.chain(unknown).collect(),
     }
@@ -98,7 +99,7 @@ impl From<RotateError> for Refused {
     fn from(error: RotateError) -> Self {
         let words = error.to_string();
         match error {
-            RotateError::Step(StepError::Rotation(_)) => {
+            RotateError::Step(StepError::Rotation(_) | StepError::Lists(_)) => {
                 failure(StatusCode::CONFLICT, words, "see `halcyon ca status`")
             }
             RotateError::Step(_) => failure(StatusCode::SERVICE_UNAVAILABLE, words, "see `halcyon ca status`"),

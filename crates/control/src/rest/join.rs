@@ -120,6 +120,7 @@ impl From<Refusal> for Refused {
                 error.to_string(),
                 "give a namespace and a service account of letters, digits and `-`",
             ),
+            Refusal::Revoked { .. } => failure(StatusCode::CONFLICT, refusal.to_string(), "see `halcyon ca status`"),
             Refusal::Store(error) => error.into(),
             other => failure(StatusCode::INTERNAL_SERVER_ERROR, other.to_string(), "look at the control plane's log"),
         }

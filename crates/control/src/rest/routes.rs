@@ -8,7 +8,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
-use super::{Parts, access, audit, authority, documents, explain, gate, join, status, users};
+use super::{Parts, access, audit, authority, documents, explain, gate, join, revocation, status, users};
 use crate::callers::Right;
 
 /// A call.
@@ -46,6 +46,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/version", Read, || get(status::version)),
     route(Method::GET, "/v1/ca", Read, || get(authority::status)),
     route(Method::POST, "/v1/ca/rotation", Administer, || post(authority::rotate)),
+    route(Method::POST, "/v1/ca/revocations", Administer, || post(revocation::change)),
     route(Method::POST, "/v1/ca/import", Administer, || post(authority::import)),
     // `Read`, since without the key it gives what everybody may know; the handler asks for more if the key is wanted.
     route(Method::GET, "/v1/ca/export", Read, || get(authority::export)),

@@ -119,6 +119,7 @@ impl Owner {
             users: read_rows(&mut disk, Table::Users)?,
             user_tokens: read_rows(&mut disk, Table::UserTokens)?,
             counts: read_counts(&mut disk)?,
+            revoked: meta.get(crate::authority::REVOKED).cloned(),
             steps: received,
         };
         let metrics = Metrics::new(start.shard).expect("declared once, alike");

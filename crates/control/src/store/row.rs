@@ -97,6 +97,9 @@ pub struct LeafRow {
     /// The serial number of the one that replaced it, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<(String, u64)>,
+    /// The serial number of the one that was shown for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<String>,
 }
 
 /// Milliseconds since 1970.

@@ -24,6 +24,44 @@ pub struct CaStatus {
     /// Certificates of the old root that may still be in use, while it retires.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub old_leaves: Vec<OldLeaf>,
+    /// What is revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<RevokedView>,
+}
+
+/// An identity or a certificate that is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedView {
+    /// Whose it is.
+    pub identity: String,
+    /// The serial number of the certificate in hexadecimal; empty where the identity as such is revoked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub serial: String,
+    /// Since when.
+    pub since: String,
+    /// The end of the certificate, at which it leaves the list.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub not_after: String,
+}
+
+/// What is to be revoked, or made good again: an identity (`spiffe://…`, or `namespace/account`), the serial number of a
+/// certificate in hexadecimal, or the node id of a connected proxy or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationRequest {
+    /// Which.
+    pub what: String,
+    /// It is made good again.
+    #[serde(default)]
+    pub restore: bool,
+}
+
+/// What is revoked by a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// What was found by what was asked for.
+    pub what: String,
+    /// Certificates.
+    pub certificates: Vec<RevokedView>,
 }
 
 /// A proxy that is waited for.

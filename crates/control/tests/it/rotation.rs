@@ -203,3 +203,82 @@ async fn who_exchanged_it_and_who_took_the_key() {
     assert_eq!(entries[8].diff, [format!(" root {new}")]);
     control.stop().await;
 }
+
+/// The lists that a proxy was sent.
+fn lists(config: &model::Config) -> usize {
+    let Some(secret) = config.secrets.get("ROOTCA") else { return 0 };
+    let SecretValue::Trust { crl, leaf_only: true, .. } = &secret.value else { return 0 };
+    String::from_utf8_lossy(crl).matches("BEGIN X509 CRL").count()
+}
+
+async fn revoke(control: &Running, what: &str, restore: bool) -> (u16, Value) {
+    control.call("POST", "/v1/ca/revocations", &json!({"what": what, "restore": restore})).await
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_refused_and_told() {
+    LocalSet::new().run_until(revoked()).await;
+}
+
+async fn revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Running::start(dir.path()).await;
+    let (good, bad) = (control.join("good").await, control.join("bad").await);
+    let mut proxy = FakeProxy::connect_trusting(good.channel().await, sidecar("good-v1", "good", "127.64.4.1"));
+    proxy.until(|config| roots(config).len() == 1 && lists(config) == 0).await;
+    let mut bad_proxy = FakeProxy::connect_trusting(bad.channel().await, sidecar("bad-v1", "bad", "127.64.4.2"));
+    bad_proxy.until(|config| roots(config).len() == 1).await;
+    for (what, status, words) in [
+        ("spiffe://other/ns/a/sa/b", 400, "no identity of the trust domain"),
+        ("spiffe://cluster.local/ns/halcyon-system/sa/control", 400, "own identity"),
+        ("0123456789abcdef0123456789abcdef", 404, "no certificate in date"),
+        ("nobody", 400, "no connected proxy is called `nobody`"),
+    ] {
+        let (found, answer) = revoke(&control, what, false).await;
+        assert!(found == status && answer.to_string().contains(words), "{what}: {found} {answer}");
+    }
+
+    // The identity: its token ends, its certificate is on a list, it is let in by no way.
+    let bootstrap = control.bootstrap("bad").await;
+    let (status, answer) = revoke(&control, "default/bad", false).await;
+    assert_eq!((status, answer["certificates"].as_array().map(Vec::len)), (200, Some(1)), "{answer}");
+    proxy.until(|config| lists(config) == 1).await;
+    assert!(bad.certificate(None).await.is_err(), "the door takes no revoked certificate");
+    bad_proxy.ended().await;
+    let fresh = Joined::new(&bootstrap);
+    let error = fresh.certificate(Some(&bootstrap.token)).await.unwrap_err();
+    assert!(error.message().contains("the join token is refused"), "{error}");
+    let again = json!({"namespace": "default", "service_account": "bad", "instance": "bad"});
+    let (status, answer) = control.call("POST", "/v1/bootstrap", &again).await;
+    assert!(status == 409 && answer.to_string().contains("is revoked since"), "{status} {answer}");
+    assert!(good.certificate(None).await.is_ok(), "others go on");
+
+    // It is kept, over an exchange of the root too.
+    control.stop().await;
+    let control = Running::start(dir.path()).await;
+    assert_eq!(step(&control, "start", false).await.0, 200);
+    let status: CaStatus = control.get("/v1/ca").await;
+    let of: Vec<_> = status.revoked.iter().map(|it| (it.identity.ends_with("/sa/bad"), it.serial.is_empty())).collect();
+    assert_eq!(of, [(true, true), (true, false)]);
+    let mut proxy = FakeProxy::connect_trusting(
+        good.channel_to(control.endpoints.tls).await,
+        sidecar("good-v1", "good", "127.64.4.1"),
+    );
+    proxy.until(|config| roots(config).len() == 2 && lists(config) == 2).await;
+
+    // And taken back.
+    let (status, answer) = revoke(&control, "default/bad", true).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(revoke(&control, "default/bad", true).await.0, 404);
+    proxy.until(|config| lists(config) == 0).await;
+    assert_eq!(control.call("POST", "/v1/bootstrap", &again).await.0, 200);
+
+    // A workload: its certificate alone.
+    let (status, answer) = revoke(&control, "good-v1-1.default", false).await;
+    assert!(status == 200 && answer["what"].as_str().unwrap().starts_with("certificate "), "{answer}");
+    let page: AuditPage = control.get("/v1/audit?limit=1000").await;
+    let said =
+        |action: &str| page.entries.iter().filter(|entry| entry.action == action && entry.outcome != "refused").count();
+    assert_eq!((said("ca revoke"), said("ca restore")), (2, 1));
+    control.stop().await;
+}

@@ -17,6 +17,23 @@ pub enum CaCommand {
     Rotate(RotateArgs),
     /// Exchange the authority for one of your own, in the files of Istio's `cacerts`, in the same way.
     Import(ImportArgs),
+    /// Revoke an identity, or the certificate of a workload: it is refused when it is renewed, and by its peers, whose
+    /// connections with it are closed. `halcyon ca status` shows what is revoked.
+    ///
+    /// An identity gets no certificate any more, and its join tokens end. A certificate takes those with it that came of the
+    /// same join token by renewals; its workload may join again with a new token.
+    Revoke {
+        /// An identity (`spiffe://...`, or `namespace/account`), the serial number of a certificate, or a connected proxy by
+        /// its name in `halcyon status`.
+        #[arg(value_name = "WHAT")]
+        what: String,
+    },
+    /// Take back what `halcyon ca revoke` did: certificates that are in date are good again. Join tokens that ended stay so.
+    Restore {
+        /// As it was revoked.
+        #[arg(value_name = "WHAT")]
+        what: String,
+    },
     /// Print the roots that are trusted; or write the authority with its key.
     Export {
         /// Write the authority into this new folder: ca-cert.pem, ca-key.pem (mode 0600), root-cert.pem, cert-chain.pem.

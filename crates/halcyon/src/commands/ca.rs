@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ca::Passphrase;
-use control::v1::{CaFiles, CaStatus, RotationRequest, RotationStep};
+use control::v1::{CaFiles, CaStatus, RevocationRequest, RotationRequest, RotationStep};
 
 use crate::cli::{CaCommand, RotateArgs};
 use crate::client::Client;
@@ -28,6 +28,11 @@ pub async fn run(client: Client, command: CaCommand) -> Result<ExitCode> {
             let status = client.ca_import(&files).await?;
             print::note("the files are good:");
             told(&status);
+        }
+        CaCommand::Revoke { what } => revoke(&client, what).await?,
+        CaCommand::Restore { what } => {
+            let done = client.ca_revoke(&RevocationRequest { what, restore: true }).await?;
+            print::note(&format!("{} is good again, as soon as the proxies know it", done.what));
         }
         CaCommand::Export { with_key: None, .. } => out!("{}", client.ca_export(false).await?.root_cert.trim_end()),
         CaCommand::Export { with_key: Some(folder), passphrase_file } => {
@@ -50,6 +55,14 @@ async fn rotate(client: &Client, args: &RotateArgs) -> Result<()> {
         _ => RotationStep::Start,
     };
     told(&client.ca_rotate(&RotationRequest { step, force: args.force }).await?);
+    Ok(())
+}
+
+async fn revoke(client: &Client, what: String) -> Result<()> {
+    let done = client.ca_revoke(&RevocationRequest { what, restore: false }).await?;
+    let rows = done.certificates.iter().map(|it| [it.identity.clone(), it.serial.clone(), it.not_after.clone()]);
+    out!("{}", print::table(["REVOKED CERTIFICATE OF", "SERIAL", "ON THE LIST UNTIL"], rows));
+    print::note(&format!("{} is revoked: proxies are told, and close connections with it", done.what));
     Ok(())
 }
 
@@ -84,6 +97,13 @@ fn show(status: &CaStatus) {
         .iter()
         .map(|root| [root.state.clone(), root.subject.clone(), root.not_after.clone(), root.fingerprint.clone()]);
     out!("\n{}", print::table(["ROOT", "SUBJECT", "GOOD UNTIL", "SHA-256"], roots));
+    if !status.revoked.is_empty() {
+        let rows = status.revoked.iter().map(|it| {
+            let serial = if it.serial.is_empty() { "every one".to_owned() } else { it.serial.clone() };
+            [it.identity.clone(), serial, it.since.clone()]
+        });
+        out!("\n{}", print::table(["REVOKED", "SERIAL", "SINCE"], rows));
+    }
     if !status.waiting_for.is_empty() {
         let rows = status.waiting_for.iter().map(|it| [it.node.clone(), it.reason.clone()]);
         out!("\n{}", print::table(["WAITED FOR", "BECAUSE"], rows));

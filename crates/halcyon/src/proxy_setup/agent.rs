@@ -178,7 +178,12 @@ impl Agent {
 
 impl Secrets {
     fn new(roots: &str) -> Self {
-        let trust = SecretValue::Trust { roots: roots.as_bytes().to_vec(), by_domain: Vec::new(), crl: Vec::new() };
+        let trust = SecretValue::Trust {
+            roots: roots.as_bytes().to_vec(),
+            by_domain: Vec::new(),
+            crl: Vec::new(),
+            leaf_only: false,
+        };
         let none = SecretValue::Certificate { chain: Vec::new(), private_key: Vec::new() };
         let secret = |name: &str, value| Secret { name: name.into(), value };
         let all = [secret(OWN_CERTIFICATE, none), secret(MESH_ROOTS, trust)];

@@ -29,7 +29,7 @@ pub fn secrets(config: &mut Config, ca: &TestCa, name: &str) {
     let (chain, key) = ca.pem(&ca.id(name));
     let cert = SecretValue::Certificate { chain: chain.into_bytes(), private_key: key.into_bytes() };
     let by_domain = vec![("cluster.local".to_owned(), ca.bundle_pem().into_bytes())];
-    let trust = SecretValue::Trust { roots: Vec::new(), by_domain, crl: Vec::new() };
+    let trust = SecretValue::Trust { roots: Vec::new(), by_domain, crl: Vec::new(), leaf_only: false };
     for (name, value) in [("default", cert), ("ROOTCA", trust)] {
         config.secrets.insert(name.into(), Arc::new(Secret { name: name.into(), value }));
     }

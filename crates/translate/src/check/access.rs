@@ -11,6 +11,7 @@ use super::selection::{labels_of, selects_nobody};
 use crate::access::{rule, trust};
 use crate::protocol::Protocol;
 use crate::service::{Target, selected};
+use crate::trust::believed;
 use crate::world::{Document, World};
 
 type Policy = Document<AuthorizationPolicy>;
@@ -182,15 +183,16 @@ fn parts(principal: &str) -> Option<(&str, &str, &str)> {
 /// Identities of a trust domain that is not the mesh's.
 fn check_trust_domains(world: &World, policy: &Policy, index: usize, rule: &AccessRule, problems: &mut Vec<Problem>) {
     let own = world.trust_domains();
+    let believed = believed(world);
     for (path, value) in named(index, rule, "principals") {
         let Some((domain, ..)) = parts(value).filter(|(domain, ..)| !domain.contains('*')) else { continue };
         let meant = trust::principals(value, &own);
-        if meant.iter().any(|one| own.iter().any(|own| one.split('/').next() == Some(own))) {
+        if meant.iter().any(|one| believed.iter().any(|known| one.split('/').next() == Some(known))) {
             continue;
         }
         let message = format!("nobody in the mesh has an identity of the trust domain `{domain}`");
         let problem = note(policy, Code::PolicyNeverMet, path, value.span, message);
-        problems.push(problem.expected(format!("`{}`", own.join("` or `"))));
+        problems.push(problem.expected(format!("`{}`", believed.join("` or `"))));
     }
 }
 

@@ -7,8 +7,9 @@ use model::cluster::{Localities, Transport, UpstreamProtocol, ZoneRouting};
 use model::http_proxy::ForwardClientCert;
 use model::limits::TcpKeepalive;
 use model::listener::ExpectHeader;
+use model::secret::SecretValue;
 use model::target::EscapedSlashes;
-use model::{Cluster, Config, HttpProxy, NetworkFilter, RetryPolicy};
+use model::{Cluster, Config, HttpProxy, NetworkFilter, RetryPolicy, StringMatch};
 use translate::{Edit, Inputs, Starting, World};
 
 use crate::mesh::{BOOKINFO, config, gateway, sidecar, world};
@@ -414,4 +415,64 @@ spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: ht
     let edge = mesh("defaultConfig:\n  connectionSettings: {profile: EDGE}", gateway_document);
     assert_eq!(config(&edge, &gateway()).listeners["127.0.0.1_8080"].buffer_limit, Some(32 << 10));
     assert_eq!(config(&edge, &gateway()).limits["connections"].common, None);
+}
+
+/// The trust bundle, and the names that clients at `REVIEWS` and servers at productpage take.
+fn believed(world: &World) -> (SecretValue, Vec<String>, Vec<String>) {
+    let config = productpage(world);
+    let Transport::MeshTls(tls) = &config.clusters[REVIEWS].transport else { panic!("no TLS") };
+    let names = |names: &[StringMatch]| names.iter().map(text).collect();
+    let servers = names(&tls.validation.as_ref().unwrap().names);
+    let chains = config.listeners.values().flat_map(|listener| &listener.chains);
+    let mut checks = chains.filter_map(|chain| chain.tls.as_ref()?.validation.as_ref());
+    let clients = names(&checks.next().expect("mutual TLS").names);
+    assert!(checks.all(|check| names(&check.names) == clients), "all chains alike");
+    (config.secrets["ROOTCA"].value.clone(), servers, clients)
+}
+
+fn text(name: &StringMatch) -> String {
+    match name {
+        StringMatch::Exact { value, .. } => value.clone(),
+        StringMatch::Prefix { value, .. } => format!("{value}*"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn trust_domains_that_stand_for_the_same() {
+    let (_, servers, clients) = believed(&mesh("{}", ""));
+    let reviews = |domain: &str| format!("spiffe://{domain}/ns/default/sa/bookinfo-reviews");
+    assert_eq!((servers, clients), (vec![reviews("cluster.local")], vec!["spiffe://cluster.local/*".to_owned()]));
+    let (_, servers, clients) = believed(&mesh("trustDomainAliases: [old, cluster.local, old]", ""));
+    assert_eq!(servers, [reviews("cluster.local"), reviews("old")]);
+    assert_eq!(clients, ["spiffe://cluster.local/*", "spiffe://old/*"]);
+    let policy = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\nspec: {rules: [{from: [{source: {principals: [old/ns/a/sa/b]}}]}]}\n";
+    let rules = |text: &str| format!("{:?}", productpage(&mesh(text, policy)).listeners);
+    assert!(!rules("{}").contains("cluster.local/ns/a/sa/b") && rules("{}").contains("old/ns/a/sa/b"));
+    let both = rules("trustDomainAliases: [old]");
+    assert!(both.contains("cluster.local/ns/a/sa/b") && both.contains("old/ns/a/sa/b"), "{both}");
+}
+
+#[test]
+fn roots_beside_those_of_the_mesh() {
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIEA\n-----END CERTIFICATE-----";
+    let pem = |after: &str| format!("- pem: |\n    {}\n{after}", PEM.replace('\n', "\n    "));
+    let bundle = |text: &str| {
+        let (value, _, clients) = believed(&mesh(text, ""));
+        let SecretValue::Trust { roots, by_domain, leaf_only: true, .. } = value else { panic!("no trust") };
+        let read = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(PEM, "PEM");
+        let by_domain: Vec<_> = by_domain.into_iter().map(|(domain, roots)| (domain, read(roots))).collect();
+        (read(roots), by_domain, clients.len())
+    };
+    let (own, both) = ("-- roots --", "-- roots --\nPEM\n".to_owned());
+    assert_eq!(bundle("{}"), (own.to_owned(), vec![], 1));
+    assert_eq!(bundle(&format!("caCertificates:\n{}", pem(""))), (both.clone(), vec![], 1), "of all");
+    let alias = format!("trustDomainAliases: [old]\ncaCertificates:\n{}", pem("  trustDomains: [old]\n"));
+    assert_eq!(bundle(&alias), (both, vec![], 2), "a trust domain of the mesh");
+    let of_signers = format!("caCertificates:\n{}", pem("  certSigners: [a]\n"));
+    assert_eq!(bundle(&of_signers), (own.to_owned(), vec![], 1), "signers of Kubernetes are not here");
+    let foreign = format!("caCertificates:\n{}", pem("  trustDomains: [b.example]\n"));
+    let domains = [("b.example", "PEM\n"), ("cluster.local", own)];
+    let domains = domains.map(|(domain, roots)| (domain.to_owned(), roots.to_owned())).to_vec();
+    assert_eq!(bundle(&foreign), (own.to_owned(), domains, 2), "each for its own alone");
 }

@@ -15,8 +15,9 @@ use super::error::{TlsError, TlsFailure};
 use super::peer::Peer;
 use super::pins::Pins;
 use super::resume::{Basis, Sessions};
+use super::standing::Standing;
 use super::trust::LiveTrust;
-use super::verify::{PeerCheck, PeerIs, Rule, Verifier};
+use super::verify::{End, PeerCheck, PeerIs, Rule, Verifier};
 use super::{ConfigError, Versions, checked_alpn, provider};
 use crate::stream::Stream;
 
@@ -119,6 +120,7 @@ impl ClientTls {
             None => ServerName::IpAddress(peer_ip(&stream).into()),
         };
         let handshake = async {
+            let seen = self.rule.trust().map_or(0, LiveTrust::revocations);
             let tls = self.connector.connect(name.clone(), stream).await.map_err(|e| TlsError::from_handshake(&e))?;
             let session = tls.get_ref().1;
             if session.handshake_kind() == Some(HandshakeKind::Resumed) {
@@ -128,7 +130,8 @@ impl ClientTls {
             }
             let sent = server_name.filter(|_| matches!(name, ServerName::DnsName(_))).map(str::to_owned);
             let peer = Peer::of(session, sent, self.rule.proves());
-            Ok((Stream::from(tls), peer))
+            let standing = Standing::new(&self.rule, End::Server, seen).filter(|_| peer.verified);
+            Ok((Stream::tls_client(tls, standing), peer))
         };
         let late = || TlsError::new(TlsFailure::Timeout, format_args!("no handshake within {timeout:?}"));
         tokio::time::timeout(timeout, handshake).await.unwrap_or_else(|_| Err(late()))

@@ -25,6 +25,8 @@ pub enum TlsFailure {
     NoCertificate,
     /// The certificate breaks a rule of X.509 or SPIFFE.
     BadCertificate,
+    /// The peer's certificate was revoked by its authority.
+    Revoked,
     /// We have no certificate yet.
     NotReady,
     /// The peer refused us with an alert.
@@ -48,6 +50,7 @@ impl TlsFailure {
             Self::NameMismatch => "name_mismatch",
             Self::NoCertificate => "no_certificate",
             Self::BadCertificate => "bad_certificate",
+            Self::Revoked => "revoked",
             Self::NotReady => "not_ready",
             Self::RefusedByPeer => "refused_by_peer",
             Self::Protocol => "protocol",
@@ -147,7 +150,7 @@ impl TlsError {
                 ),
             ),
             C::NotValidForName => Self::new(NameMismatch, "the peer's certificate is for another name"),
-            C::Revoked => Self::new(BadCertificate, "the peer's certificate was revoked"),
+            C::Revoked => Self::new(Revoked, "the peer's certificate was revoked"),
             C::UnknownRevocationStatus => Self::new(
                 BadCertificate,
                 "no revocation list of an authority in the peer's chain is known, which is asked for where there are any",

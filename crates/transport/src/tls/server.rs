@@ -16,7 +16,9 @@ use super::error::{TlsError, TlsFailure};
 use super::peer::Peer;
 use super::pins::Pins;
 use super::resume::{Basis, Tickets};
-use super::verify::{PeerCheck, PeerIs, Rule, Verifier};
+use super::standing::Standing;
+use super::trust::LiveTrust;
+use super::verify::{End, PeerCheck, PeerIs, Rule, Verifier};
 use super::{ConfigError, Versions, checked_alpn, provider_with};
 use crate::stream::Stream;
 
@@ -133,6 +135,7 @@ impl ServerTls {
     /// [`TlsError`]; an alert was sent where the protocol has one, and the stream is closed.
     pub async fn accept(&self, stream: Stream, timeout: Duration) -> Result<(Stream, Peer), TlsError> {
         let handshake = async {
+            let seen = self.rule.as_ref().and_then(|rule| rule.trust()).map_or(0, LiveTrust::revocations);
             let failed = |e: std::io::Error| TlsError::from_handshake(&e);
             let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(failed)?;
             let config = self.config_for(&start.client_hello());
@@ -146,7 +149,9 @@ impl ServerTls {
             }
             let name = session.server_name().map(str::to_owned);
             let peer = Peer::of(session, name, rule.is_some_and(Rule::proves));
-            Ok((Stream::from(tls), peer))
+            let rule = self.rule.as_ref().filter(|_| peer.verified);
+            let standing = rule.and_then(|rule| Standing::new(rule, End::Client, seen));
+            Ok((Stream::tls_server(tls, standing), peer))
         };
         let late = || TlsError::new(TlsFailure::Timeout, format_args!("no handshake within {timeout:?}"));
         tokio::time::timeout(timeout, handshake).await.unwrap_or_else(|_| Err(late()))

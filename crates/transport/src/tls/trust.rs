@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use base::TrustDomain;
+use futures_util::task::AtomicWaker;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
-use webpki::{CertRevocationList, OwnedCertRevocationList};
+use webpki::{CertRevocationList, OwnedCertRevocationList, RevocationCheckDepth};
 
 /// Why roots cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +143,12 @@ impl fmt::Debug for Roots {
 
 /// Certificates that are revoked, as their authorities tell. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Crls(Arc<[CertRevocationList<'static>]>);
+pub struct Crls {
+    lists: Arc<[CertRevocationList<'static>]>,
+    /// As they were given: two are the same if this is.
+    text: Arc<str>,
+    leaf_only: bool,
+}
 
 impl Crls {
     /// All lists of a PEM text; an empty text has none.
@@ -161,17 +167,31 @@ impl Crls {
         if lists.is_empty() && !text.trim().is_empty() {
             return Err(RootsError::BadList { number: 1 });
         }
-        Ok(Self(lists.into()))
+        Ok(Self { lists: lists.into(), text: text.into(), leaf_only: false })
+    }
+
+    /// Asks the lists about leaves alone, not about the authorities above them.
+    pub fn of_leaves(mut self, leaf_only: bool) -> Self {
+        self.leaf_only = leaf_only;
+        self
     }
 
     pub(super) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
-        self.0.iter().collect()
+        self.lists.iter().collect()
+    }
+
+    pub(super) fn depth(&self) -> RevocationCheckDepth {
+        if self.leaf_only { RevocationCheckDepth::EndEntity } else { RevocationCheckDepth::Chain }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.text == other.text
     }
 }
 
 impl fmt::Debug for Crls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Crls({})", self.0.len())
+        write!(f, "Crls({})", self.lists.len())
     }
 }
 
@@ -182,7 +202,8 @@ pub struct TrustBundles {
     pub domains: HashMap<TrustDomain, Roots>,
     /// Roots for peers that are checked without regard to trust domains.
     pub plain: Roots,
-    /// What is not believed any more. Where there are lists, each authority of a chain must have one.
+    /// What is not believed any more. Where there are lists, each authority of a chain must have one; with roots per trust
+    /// domain only those that have one are asked, since other domains need not give any.
     pub revoked: Crls,
 }
 
@@ -206,18 +227,57 @@ pub struct LiveTrust(Arc<Inner>);
 struct Inner {
     bundles: ArcSwap<TrustBundles>,
     generation: AtomicU64,
+    /// Grows when other certificates are revoked.
+    revocations: AtomicU64,
+    /// Connections that live by this trust.
+    standing: Mutex<Vec<Weak<AtomicWaker>>>,
 }
+
+/// Lists of connections are cleaned when they have grown to twice what was alive then, and not below this.
+const CLEAN: usize = 64;
 
 impl LiveTrust {
     /// Begins with `bundles`; empty ones believe nobody.
     pub fn new(bundles: TrustBundles) -> Self {
-        Self(Arc::new(Inner { bundles: ArcSwap::from_pointee(bundles), generation: AtomicU64::new(0) }))
+        Self(Arc::new(Inner {
+            bundles: ArcSwap::from_pointee(bundles),
+            generation: AtomicU64::new(0),
+            revocations: AtomicU64::new(0),
+            standing: Mutex::default(),
+        }))
     }
 
-    /// Swaps everything. Sessions from before cannot be resumed any more.
+    /// Swaps everything. Sessions from before cannot be resumed any more, and connections whose peer is revoked now end.
     pub fn set(&self, bundles: TrustBundles) {
-        self.0.bundles.store(Arc::new(bundles));
+        let revoked = bundles.revoked.clone();
+        let before = self.0.bundles.swap(Arc::new(bundles));
         self.0.generation.fetch_add(1, Ordering::Release);
+        if !before.revoked.is(&revoked) {
+            self.0.revocations.fetch_add(1, Ordering::Release);
+            self.standing().iter().filter_map(Weak::upgrade).for_each(|waker| waker.wake());
+        }
+    }
+
+    /// Grows when other certificates are revoked.
+    pub(super) fn revocations(&self) -> u64 {
+        self.0.revocations.load(Ordering::Acquire)
+    }
+
+    /// The waker that is woken when other certificates are revoked, for as long as it is held.
+    pub(super) fn stand(&self) -> Arc<AtomicWaker> {
+        let waker = Arc::new(AtomicWaker::new());
+        let mut all = self.standing();
+        if all.len() >= CLEAN && all.len() == all.capacity() {
+            all.retain(|waker| waker.strong_count() > 0);
+            let room = all.len().max(CLEAN);
+            all.reserve_exact(room);
+        }
+        all.push(Arc::downgrade(&waker));
+        waker
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Vec<Weak<AtomicWaker>>> {
+        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is believed now.

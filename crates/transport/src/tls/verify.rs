@@ -10,7 +10,7 @@ use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder};
+use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, UnknownStatusPolicy};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -142,6 +142,13 @@ impl PeerIs<'_> {
     }
 }
 
+/// The same without its name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    Client,
+    Server,
+}
+
 /// What the verifier does; [`PeerCheck`], and the check that only a client can make.
 #[derive(Debug, Clone)]
 pub(super) enum Rule {
@@ -162,6 +169,20 @@ impl Rule {
     /// Does passing the check prove the peer?
     pub(super) fn proves(&self) -> bool {
         self.trust().is_some()
+    }
+
+    /// Is a chain revoked that was good at `then`? What else has changed since is not looked at.
+    pub(super) fn is_revoked(&self, chain: &[CertificateDer<'_>], of: End, then: UnixTime) -> bool {
+        let (Some(trust), Some((leaf, rest))) = (self.trust(), chain.split_first()) else { return false };
+        let bundles = trust.load();
+        let usage = || match of {
+            End::Client => KeyUsage::client_auth(),
+            End::Server => KeyUsage::server_auth(),
+        };
+        let lists = || (&bundles.revoked, UnknownStatusPolicy::Allow);
+        let mut all = bundles.domains.values().chain([&bundles.plain]);
+        let revoked = Error::from(CertificateError::Revoked);
+        all.any(|roots| chain_to(roots, lists(), (leaf, rest), usage(), then).is_err_and(|error| error == revoked))
     }
 
     /// Checks a chain, leaf first.
@@ -193,17 +214,35 @@ impl Rule {
                     let reason = format!("the peer is of trust domain `{}`, which we do not trust", id.trust_domain());
                     TlsError::new(TlsFailure::WrongTrustDomain, reason).into_rustls()
                 })?;
-                chain_to(roots, &bundles.revoked, (leaf, intermediates), peer, now)?;
+                chain_to(
+                    roots,
+                    (&bundles.revoked, UnknownStatusPolicy::Allow),
+                    (leaf, intermediates),
+                    peer.usage(),
+                    now,
+                )?;
                 accepted(leaf, accept)
             }
             Self::Peer(PeerCheck::Roots { trust, accept }, _) => {
                 let bundles = trust.load();
-                chain_to(&bundles.plain, &bundles.revoked, (leaf, intermediates), peer, now)?;
+                chain_to(
+                    &bundles.plain,
+                    (&bundles.revoked, UnknownStatusPolicy::Deny),
+                    (leaf, intermediates),
+                    peer.usage(),
+                    now,
+                )?;
                 accepted(leaf, accept)
             }
             Self::Hostname(trust) => {
                 let bundles = trust.load();
-                chain_to(&bundles.plain, &bundles.revoked, (leaf, intermediates), peer, now)?;
+                chain_to(
+                    &bundles.plain,
+                    (&bundles.revoked, UnknownStatusPolicy::Deny),
+                    (leaf, intermediates),
+                    peer.usage(),
+                    now,
+                )?;
                 match peer {
                     PeerIs::Server(name) => valid_for(leaf, name),
                     PeerIs::Client => Err(CertificateError::ApplicationVerificationFailure.into()),
@@ -215,19 +254,20 @@ impl Rule {
 
 fn chain_to(
     roots: &Roots,
-    revoked: &Crls,
+    (revoked, unknown): (&Crls, UnknownStatusPolicy),
     (leaf, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
-    peer: PeerIs<'_>,
+    usage: KeyUsage,
     now: UnixTime,
 ) -> Result<(), Error> {
     let lists = revoked.lists();
-    // Where there are lists, each authority of the chain must have one that is in date, as with OpenSSL.
+    // Where there are lists, each authority that is asked about must have one that is in date, as with OpenSSL.
     let revocation = RevocationOptionsBuilder::new(&lists)
         .ok()
-        .map(|all| all.with_expiration_policy(ExpirationPolicy::Enforce).build());
+        .map(|all| all.with_expiration_policy(ExpirationPolicy::Enforce).with_depth(revoked.depth()))
+        .map(|all| all.with_status_policy(unknown).build());
     let algorithms = provider().signature_verification_algorithms.all;
     let cert = EndEntityCert::try_from(leaf).map_err(translate)?;
-    cert.verify_for_usage(algorithms, roots.anchors(), intermediates, now, peer.usage(), revocation, None)
+    cert.verify_for_usage(algorithms, roots.anchors(), intermediates, now, usage, revocation, None)
         .map(drop)
         .map_err(translate)
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
@@ -30,7 +30,7 @@ impl Authority {
     pub fn new(domain: &'static str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(rcgen::DnType::OrganizationName, domain);
+        params.distinguished_name.push(DnType::OrganizationName, domain);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key).unwrap().pem();
@@ -79,6 +79,31 @@ impl Authority {
     pub fn issue(&self, leaf: Leaf) -> LiveCert {
         let (chain, key) = self.issue_pem(leaf);
         LiveCert::from_pem(&chain, &key).unwrap()
+    }
+
+    /// A leaf below a chain of certificates that claim to be of authorities, or do not; the first is signed by this one. No
+    /// authority at all: it signs itself.
+    pub fn issue_below(&self, links: Option<&[IsCa]>, leaf: Leaf) -> LiveCert {
+        let key = KeyPair::generate().unwrap();
+        let Some(links) = links else {
+            let cert = leaf.params.self_signed(&key).unwrap();
+            return LiveCert::from_pem(&cert.pem(), &key.serialize_pem()).unwrap();
+        };
+        let (mut above, mut chain) = (None, Vec::new());
+        for (number, is_ca) in links.iter().enumerate() {
+            let mut params = Leaf::spiffe(&format!("spiffe://{}/ns/a/sa/link{number}", self.domain)).params;
+            params.distinguished_name.push(DnType::CommonName, format!("link {number}"));
+            if !matches!(is_ca, IsCa::ExplicitNoCa) {
+                params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            }
+            params.is_ca = *is_ca;
+            let key = KeyPair::generate().unwrap();
+            let cert = params.signed_by(&key, above.as_ref().unwrap_or(&self.issuer)).unwrap();
+            chain.insert(0, cert.pem());
+            above = Some(Issuer::new(params, key));
+        }
+        let cert = leaf.params.signed_by(&key, above.as_ref().unwrap_or(&self.issuer)).unwrap();
+        LiveCert::from_pem(&(cert.pem() + &chain.concat()), &key.serialize_pem()).unwrap()
     }
 
     /// A workload of this trust domain.

@@ -130,6 +130,37 @@ async fn clients_that_are_refused() {
     }
 }
 
+/// Who has a certificate of the mesh cannot issue others with it, and an intermediate no more than it is allowed to.
+#[tokio::test]
+async fn authorities_that_are_none() {
+    use rcgen::{BasicConstraints, IsCa};
+    let ca = Authority::new("cluster.local");
+    let end = || IsCa::Ca(BasicConstraints::Constrained(0));
+    let any = || IsCa::Ca(BasicConstraints::Unconstrained);
+    use TlsFailure::*;
+    for (links, expected) in [
+        (Some(vec![]), Ok(())),
+        (Some(vec![end()]), Ok(())),
+        (Some(vec![any(), end()]), Ok(())),
+        (None, Err(UnknownRoot)),
+        (Some(vec![IsCa::ExplicitNoCa]), Err(BadCertificate)),
+        (Some(vec![end(), IsCa::ExplicitNoCa]), Err(BadCertificate)),
+        (Some(vec![end(), end()]), Err(BadCertificate)),
+        (Some(vec![end(), any()]), Err(BadCertificate)),
+    ] {
+        let cert = ca.issue_below(links.as_deref(), Leaf::spiffe("spiffe://cluster.local/ns/default/sa/forged"));
+        for check in [
+            spiffe(&ca.trust(), Accept::Any),
+            PeerCheck::Roots { trust: LiveTrust::new(TrustBundles::plain(ca.roots())), accept: Accept::Any },
+        ] {
+            let accepting = server(&ca.workload("reviews"), ClientAuth::Required(check));
+            let connecting = client(PeerCheck::Unchecked, Some(&cert));
+            let (at_server, _) = views(accepting, connecting, None).await;
+            assert_eq!(at_server.map(drop).map_err(|error| error.kind), expected, "{links:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn servers_that_are_refused() {
     let ca = Authority::new("cluster.local");
@@ -386,6 +417,75 @@ async fn clients_whose_certificate_was_revoked() {
         }
     }
     assert!(Crls::from_pem("junk").is_err());
+}
+
+/// Who speaks with a peer that is revoked meanwhile stops, whichever side it is, and also where nothing is said.
+#[tokio::test]
+async fn peers_that_are_revoked_while_they_are_connected() {
+    let ca = Authority::new("cluster.local");
+    let leaf =
+        |name: &str, serial| ca.issue(Leaf::spiffe(&format!("spiffe://cluster.local/ns/a/sa/{name}")).serial(serial));
+    let with = |serials: &[u8]| TrustBundles {
+        revoked: Crls::from_pem(&ca.revoke(serials, 24)).unwrap().of_leaves(true),
+        ..ca.bundles()
+    };
+    for (serials, server_stops, client_stops) in [(&[9][..], false, false), (&[7], true, false), (&[8, 9], false, true)]
+    {
+        let (at_server, at_client) = (LiveTrust::new(ca.bundles()), LiveTrust::new(ca.bundles()));
+        let accepting = server(&leaf("server", 8), ClientAuth::Required(spiffe(&at_server, Accept::Any)));
+        let connecting = client(spiffe(&at_client, Accept::Any), Some(&leaf("client", 7)));
+        let (a, b) = pair();
+        let (accepting, connecting) = (ServerTls::new(accepting).unwrap(), ClientTls::new(connecting).unwrap());
+        let (a, b) = tokio::join!(accepting.accept(a, PATIENCE), connecting.connect(b, None, PATIENCE));
+        let (mut a, mut b) = (a.unwrap().0, b.unwrap().0);
+        a.write_all(b"before").await.unwrap();
+        b.read_exact(&mut [0; 6]).await.unwrap();
+        // Nobody says anything more: the lists alone wake the readers.
+        let reader = async |mut stream: Stream| {
+            let mut buffer = [0; 1];
+            match tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut buffer)).await {
+                Err(_) => None,
+                Ok(result) => Some(TlsError::from_stream_error(&result.unwrap_err()).map(|error| error.kind)),
+            }
+        };
+        tokio::time::pause();
+        let change = async {
+            tokio::task::yield_now().await;
+            at_server.set(with(serials));
+            at_client.set(with(serials));
+        };
+        let (server, client, ()) = tokio::join!(reader(a), reader(b), change);
+        let revoked = Some(Some(TlsFailure::Revoked));
+        assert_eq!(
+            (server == revoked, client == revoked),
+            (server_stops, client_stops),
+            "{serials:?}: {server:?} {client:?}"
+        );
+        tokio::time::resume();
+    }
+}
+
+/// Lists of one domain say nothing of another, which may have none.
+#[tokio::test]
+async fn lists_are_of_their_own_domain() {
+    let (ca, other) = (Authority::new("cluster.local"), Authority::new("other.example"));
+    let mut bundles = ca.bundles();
+    bundles.domains.extend(other.bundles().domains);
+    bundles.revoked = Crls::from_pem(&ca.revoke(&[7], 24)).unwrap().of_leaves(true);
+    let trust = LiveTrust::new(bundles);
+    let of = |ca: &Authority, domain: &str| ca.issue(Leaf::spiffe(&format!("spiffe://{domain}/ns/a/sa/b")).serial(7));
+    for (cert, expected) in [
+        (of(&ca, "cluster.local"), Err(TlsFailure::Revoked)),
+        (of(&other, "other.example"), Ok(())),
+        (of(&other, "cluster.local"), Err(TlsFailure::UnknownRoot)),
+        (of(&ca, "other.example"), Err(TlsFailure::UnknownRoot)),
+    ] {
+        let accepting = server(&ca.workload("server"), ClientAuth::Required(spiffe(&trust, Accept::Any)));
+        let connecting =
+            ClientOptions { cert: Some(cert), ..ClientOptions::new(ServerCheck::Peer(PeerCheck::Unchecked)) };
+        let (at_server, _) = views(accepting, connecting, None).await;
+        assert_eq!(at_server.map(drop).map_err(|error| error.kind), expected);
+    }
 }
 
 #[tokio::test]

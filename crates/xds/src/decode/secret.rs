@@ -43,13 +43,13 @@ fn certificate_value(value: TlsCertificate, at: &At<'_>) -> Decoded<SecretValue>
 
 fn trust(value: CertificateValidationContext, at: &At<'_>) -> Decoded<SecretValue> {
     take!(value, at, CertificateValidationContext {
-        used { trusted_ca, custom_validator_config, crl }
+        used { trusted_ca, custom_validator_config, crl, only_verify_leaf_cert_crl }
         harmless { suppress_client_ca_list }
         refused {
             ca_certificate_provider_instance, system_root_certs, watched_directory, verify_certificate_spki,
             verify_certificate_hash, match_typed_subject_alt_names, match_subject_alt_names,
             require_signed_certificate_timestamp, allow_expired_certificate, trust_chain_verification,
-            only_verify_leaf_cert_crl, max_verify_depth,
+            max_verify_depth,
         }
     });
     let roots = match trusted_ca {
@@ -61,7 +61,7 @@ fn trust(value: CertificateValidationContext, at: &At<'_>) -> Decoded<SecretValu
         Some(validator) => spiffe(validator, &at.field("custom_validator_config"))?,
     };
     let crl = crl.map_or(Ok(Vec::new()), |crl| inline(Some(crl), &at.field("crl")))?;
-    Ok(SecretValue::Trust { roots, by_domain, crl })
+    Ok(SecretValue::Trust { roots, by_domain, crl, leaf_only: only_verify_leaf_cert_crl })
 }
 
 fn spiffe(value: TypedExtensionConfig, at: &At<'_>) -> Decoded<Vec<(String, Vec<u8>)>> {

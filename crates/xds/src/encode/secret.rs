@@ -19,12 +19,15 @@ pub fn secret(secret: &Secret) -> Any {
             private_key: inline(private_key),
             ..TlsCertificate::default()
         }),
-        SecretValue::Trust { roots, by_domain, crl } => Type::ValidationContext(CertificateValidationContext {
-            trusted_ca: if roots.is_empty() { None } else { inline(roots) },
-            custom_validator_config: spiffe(by_domain),
-            crl: if crl.is_empty() { None } else { inline(crl) },
-            ..CertificateValidationContext::default()
-        }),
+        SecretValue::Trust { roots, by_domain, crl, leaf_only } => {
+            Type::ValidationContext(CertificateValidationContext {
+                trusted_ca: if roots.is_empty() { None } else { inline(roots) },
+                custom_validator_config: spiffe(by_domain),
+                crl: if crl.is_empty() { None } else { inline(crl) },
+                only_verify_leaf_cert_crl: *leaf_only,
+                ..CertificateValidationContext::default()
+            })
+        }
     };
     pack(&wire::Secret { name: secret.name.to_string(), r#type: Some(value) })
 }

@@ -102,7 +102,12 @@ pub fn content(kind: ResourceKind, name: &str, number: u8) -> Resource {
         }
         ResourceKind::VirtualHost => Resource::VirtualHost(name.clone(), virtual_host(&name, number).into()),
         _ => {
-            let value = SecretValue::Trust { roots: vec![b'a' + number], by_domain: Vec::new(), crl: Vec::new() };
+            let value = SecretValue::Trust {
+                roots: vec![b'a' + number],
+                by_domain: Vec::new(),
+                crl: Vec::new(),
+                leaf_only: false,
+            };
             Resource::Secret(Secret { name, value }.into())
         }
     }

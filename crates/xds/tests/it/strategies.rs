@@ -637,9 +637,15 @@ pub fn secret() -> impl Strategy<Value = Secret> {
         (
             prop_oneof![Just(Vec::new()), bytes()],
             vec(("[a-z.]{1,9}", bytes()), 0..3),
-            prop_oneof![Just(Vec::new()), bytes()]
+            prop_oneof![Just(Vec::new()), bytes()],
+            any::<bool>()
         )
-            .prop_map(|(roots, by_domain, crl)| SecretValue::Trust { roots, by_domain, crl }),
+            .prop_map(|(roots, by_domain, crl, leaf_only)| SecretValue::Trust {
+                roots,
+                by_domain,
+                crl,
+                leaf_only
+            }),
     ];
     (name(), value).prop_map(|(name, value)| Secret { name, value })
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+
 use super::{
     AccessLogEncoding, AuthorizerBody, ConnectionSettings, ExtensionProvider, MESH_CONFIG_KEY, MeshConfig,
     MeshProxyConfig, PROXY_CONFIG, ProxyHeaders,
 };
+use crate::Spanned;
 use crate::decode::Decode;
 use crate::enforced;
 use crate::istio::destination_rule::check_failover;
@@ -71,6 +74,39 @@ fn check_text<T: Decode>(node: &Node, report: &mut Report, check: impl FnOnce(&T
     }
 }
 
+fn check_trust_domains(name: &'static str, domains: &[Spanned<String>], report: &mut Report) {
+    report.each(name, domains, |domain, r| {
+        if domain.parse::<base::TrustDomain>().is_err() {
+            r.error(format!("{} is no trust domain", quoted(domain)))
+                .expected("1 to 255 of a-z, 0-9, `.`, `-`, `_`, such as `cluster.local`");
+        }
+    });
+}
+
+/// Blocks of PEM, each with one value of DER. What is in them is seen by who uses them.
+fn check_certificates(pem: &str, report: &mut Report) {
+    const BLOCK: [&str; 2] = ["-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"];
+    let block = |text: &str| {
+        let packed: String = text.split_once(BLOCK[1])?.0.split_whitespace().collect();
+        base64::engine::general_purpose::STANDARD.decode(packed).ok().filter(|der| is_one_value(der))
+    };
+    let blocks: Vec<_> = pem.split(BLOCK[0]).skip(1).map(block).collect();
+    if blocks.is_empty() || blocks.contains(&None) {
+        report
+            .error("there is no readable certificate in it")
+            .expected(format!("PEM blocks that begin with `{}`", BLOCK[0]));
+    }
+}
+
+/// A sequence of DER that fills these bytes.
+fn is_one_value(der: &[u8]) -> bool {
+    match der {
+        [0x30, 0x82, a, b, rest @ ..] => rest.len() == usize::from(*a) << 8 | usize::from(*b),
+        [0x30, 0x81, a, rest @ ..] => rest.len() == usize::from(*a),
+        _ => false,
+    }
+}
+
 impl MeshConfig {
     pub(crate) fn check(&self, report: &mut Report) {
         if let Some(limit) = self.connect_timeout
@@ -93,6 +129,16 @@ impl MeshConfig {
             check_duration("interval", keepalive.interval, r);
         });
         self.check_access_log(report);
+        check_trust_domains("trustDomainAliases", &self.trust_domain_aliases, report);
+        report.each("caCertificates", &self.ca_certificates, |anchor, r| {
+            check_trust_domains("trustDomains", &anchor.trust_domains, r);
+            match (anchor.pem.trim(), anchor.spiffe_bundle_url.as_str()) {
+                ("", "") => _ = r.error("nothing says what is trusted").expected("roots in `pem`"),
+                ("", _) => {}
+                (pem, "") => r.field("pem", |r| check_certificates(pem, r)),
+                _ => _ = r.error("`pem` and `spiffeBundleUrl` exclude each other").expected("one of them"),
+            }
+        });
         for (name, list, of_services) in [
             ("defaultServiceExportTo", &self.default_service_export_to, true),
             ("defaultVirtualServiceExportTo", &self.default_virtual_service_export_to, false),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::MeshLabelSelector;
+use crate::Spanned;
 use crate::decode::{Unread, choice, object};
 use crate::istio::ClientTlsSettings;
 
@@ -23,13 +24,13 @@ object! {
     /// A further authority.
     Istio struct CertificateData {
         /// Its certificate.
-        pem "pem": String,
+        pem "pem": Spanned<String>,
         /// Where its bundle is fetched.
         spiffe_bundle_url "spiffeBundleUrl": String,
         /// Signers of Kubernetes that it vouches for.
         cert_signers "certSigners": Vec<String>,
         /// Trust domains that it vouches for.
-        trust_domains "trustDomains": Vec<String>,
+        trust_domains "trustDomains": Vec<Spanned<String>>,
     }
 }
 
