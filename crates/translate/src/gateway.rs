@@ -64,7 +64,7 @@ pub fn add(
                 settings.for_gateway(edge, http);
             }
         }
-        access::guard(world, node, Ports::default(), &mut listener.chains);
+        access::guard(world, node, None, Ports::default(), &mut listener.chains);
     }
 }
 
