@@ -4,6 +4,7 @@
 //! then those of AUDIT, of DENY and of ALLOW are asked. A policy in the root namespace is for all namespaces, and none takes
 //! the place of another. What other kinds of documents say is asked after them ([`other`]).
 
+pub mod convert;
 pub mod graph;
 pub mod other;
 pub mod question;
