@@ -179,7 +179,8 @@ impl IntentionHeader {
         }
         if self.ignore_case && (self.present || !self.regex.is_empty()) {
             report.field("ignoreCase", |r| {
-                r.error("this has no meaning with `present` and `regex`").expected("`exact`, `prefix`, `suffix` or `contains`");
+                r.error("this has no meaning with `present` and `regex`")
+                    .expected("`exact`, `prefix`, `suffix` or `contains`");
             });
         }
         if !self.regex.is_empty() {
@@ -214,7 +215,8 @@ impl ServiceIntentions {
             let first = self.sources.iter().find(same);
             if first.is_some_and(|first| !std::ptr::eq(first, source)) {
                 r.field("name", |r| {
-                    r.error(format!("the source {} is named twice", quoted(&source.name))).expected("one entry for each");
+                    r.error(format!("the source {} is named twice", quoted(&source.name)))
+                        .expected("one entry for each");
                 });
             }
         });
@@ -236,7 +238,9 @@ impl IntentionSource {
         }
         match (&self.action, self.permissions.is_empty()) {
             (Some(_), true) | (None, false) => {}
-            (None, true) => _ = report.error("nothing is said of what becomes of it").expected("`action` or `permissions`"),
+            (None, true) => {
+                _ = report.error("nothing is said of what becomes of it").expected("`action` or `permissions`")
+            }
             (Some(_), false) => {
                 report.error("`action` and `permissions` exclude each other").expected("one of them");
             }
@@ -250,11 +254,8 @@ impl IntentionSource {
 
 impl IntentionHttp {
     fn check(&self, report: &mut Report) {
-        let paths = [
-            ("pathExact", &self.path_exact),
-            ("pathPrefix", &self.path_prefix),
-            ("pathRegex", &self.path_regex),
-        ];
+        let paths =
+            [("pathExact", &self.path_exact), ("pathPrefix", &self.path_prefix), ("pathRegex", &self.path_regex)];
         let said: Vec<&str> = paths.iter().filter(|(_, text)| !text.is_empty()).map(|(name, _)| *name).collect();
         if let [first, second, ..] = said[..] {
             report.error(format!("`{first}` and `{second}` exclude each other")).expected("one of them");
@@ -284,7 +285,9 @@ impl IntentionHttp {
 fn check_names(name: &Spanned<String>, namespace: &Spanned<String>, report: &mut Report) {
     for (field, text) in [("name", name), ("namespace", namespace)] {
         if text.value != ANY && !text.is_empty() && !is_dns_label(text) {
-            report.field(field, |r| _ = r.error(format!("{} is not a name", quoted(text))).expected("a name, or `*` alone"));
+            report.field(field, |r| {
+                _ = r.error(format!("{} is not a name", quoted(text))).expected("a name, or `*` alone")
+            });
         }
     }
     if namespace.value == ANY && name.value != ANY {
@@ -297,7 +300,8 @@ fn check_names(name: &Spanned<String>, namespace: &Spanned<String>, report: &mut
 fn check_partition(partition: &Spanned<String>, report: &mut Report) {
     if !partition.is_empty() && partition.value != OWN_PARTITION {
         report.field("partition", |r| {
-            r.error(format!("there is no partition {} here", quoted(partition))).expected(format!("`{OWN_PARTITION}`, or none"));
+            r.error(format!("there is no partition {} here", quoted(partition)))
+                .expected(format!("`{OWN_PARTITION}`, or none"));
         });
     }
 }
@@ -312,7 +316,9 @@ fn refuse_tokens(jwt: &Option<IntentionJwt>, report: &mut Report) {
 
 fn check_header_name(name: &Spanned<String>, report: &mut Report) {
     if !is_header_name(name.strip_prefix(':').unwrap_or(name)) {
-        report.field("name", |r| _ = r.error(format!("{} is not a header", quoted(name))).expected("the name of a header"));
+        report.field("name", |r| {
+            _ = r.error(format!("{} is not a header", quoted(name))).expected("the name of a header")
+        });
     }
 }
 

@@ -364,7 +364,8 @@ fn has_spec(node: &Node) -> bool {
 /// What a namespace says of access where no rule does.
 fn access_defaults(meta: &Meta, report: &mut Report) {
     let said = meta.annotations.iter().filter(|(key, _)| DEFAULTS_OF_ACCESS.contains(&key.as_str()));
-    let wrong: Vec<(&String, &String)> = said.filter(|(_, value)| !["allow", "deny"].contains(&value.as_str())).collect();
+    let wrong: Vec<(&String, &String)> =
+        said.filter(|(_, value)| !["allow", "deny"].contains(&value.as_str())).collect();
     report.field("metadata", |r| {
         r.entries("annotations", wrong, |_, value, r| {
             r.error(format!("{} is no default", quoted(value))).expected("`allow` or `deny`");

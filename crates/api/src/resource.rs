@@ -9,9 +9,9 @@ use crate::consul::ServiceIntentions;
 use crate::document;
 use crate::halcyon::{GeoRoute, ServicePolicy};
 use crate::istio::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig, RbacConfig,
-    RequestAuthentication, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService, WorkloadEntry,
-    WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
+    RbacConfig, RequestAuthentication, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
+    WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{

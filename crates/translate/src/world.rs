@@ -268,8 +268,12 @@ impl World {
     }
 
     /// The same, each with its account.
-    pub(crate) fn described_accounts<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a BTreeMap<String, String>, &'a str)> {
-        let deployments = self.deployments.iter().filter(move |d| d.namespace() == namespace).map(|d| &d.spec().template);
+    pub(crate) fn described_accounts<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, &'a str)> {
+        let deployments =
+            self.deployments.iter().filter(move |d| d.namespace() == namespace).map(|d| &d.spec().template);
         let pods = self.pods.iter().filter(move |pod| pod.namespace() == namespace);
         let of_deployments = deployments.map(|template| (&template.metadata.labels, template.spec.service_account()));
         of_deployments.chain(pods.map(|pod| (&pod.resource.meta.labels, pod.spec().service_account())))

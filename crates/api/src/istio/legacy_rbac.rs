@@ -170,7 +170,8 @@ pub const ALL_AUTHENTICATED_USERS: &str = "allAuthenticatedUsers";
 impl RbacTarget {
     /// Is a service one of those that are named?
     pub fn has(&self, host: &str, namespace: &str) -> bool {
-        self.namespaces.iter().any(|name| name.value == namespace) || self.services.iter().any(|name| name.value == host)
+        self.namespaces.iter().any(|name| name.value == namespace)
+            || self.services.iter().any(|name| name.value == host)
     }
 }
 

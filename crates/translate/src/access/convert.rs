@@ -54,7 +54,10 @@ pub fn convert(world: &World) -> Converted {
     let mut converted = Converted::default();
     let is_on = world.rbac_config().is_some_and(|config| config.spec().mode != api::istio::RbacMode::Off);
     let first = |problem: &str, document: &api::Resource| {
-        document.problem(Problem::error(problem).hint("convert the files of one kind at a time"), api::yaml::Span::default())
+        document.problem(
+            Problem::error(problem).hint("convert the files of one kind at a time"),
+            api::yaml::Span::default(),
+        )
     };
     const TOGETHER: &str = "roles and intentions have to allow a call both, which policies that allow cannot say";
     match (is_on, world.other_access.intentions.first()) {

@@ -67,7 +67,8 @@ fn edge(world: &World, from: Option<(&str, &str)>, service: &Service, port: &Ser
         let identity = from.filter(|_| mode != Mode::Disable);
         let identity = identity.and_then(|(namespace, account)| world.identity(namespace, account));
         let services = services_at(world, service, labels, target);
-        let subject = Subject { namespace: &service.namespace, labels, is_gateway: false, account, services: &services };
+        let subject =
+            Subject { namespace: &service.namespace, labels, is_gateway: false, account, services: &services };
         let raw = !port.protocol.is_http() && port.protocol != Protocol::Auto;
         let layers = world.access_layers(subject, raw, Ports::default());
         Asked { identity: identity.as_deref(), port: target }.of(&layers, &mut by)

@@ -116,9 +116,8 @@ fn of_mesh(world: &World) -> Principal {
 
 /// Who has an identity of the mesh that begins so, or is so.
 fn named(world: &World, rest: &str, text: fn(String) -> StringMatch) -> Principal {
-    let of_domain = |domain: &str| {
-        Condition::Is(Source::Authenticated(Some(text(format!("spiffe://{domain}/{rest}")))))
-    };
+    let of_domain =
+        |domain: &str| Condition::Is(Source::Authenticated(Some(text(format!("spiffe://{domain}/{rest}")))));
     either(world.trust_domains().into_iter().map(of_domain).collect())
 }
 

@@ -240,7 +240,11 @@ impl<'w> Index<'w> {
             Known::Other(_) => nearest
                 .lacks
                 .iter()
-                .map(|lack| Miss { field: String::new(), at: place.at.clone(), words: lack.in_words(call, &field_name) })
+                .map(|lack| Miss {
+                    field: String::new(),
+                    at: place.at.clone(),
+                    words: lack.in_words(call, &field_name),
+                })
                 .collect(),
         };
         Some(Missed { rule: place, lacks })

@@ -6,8 +6,8 @@ use api::smi::{HTTP_ROUTE_GROUP, TCP_ROUTE, TargetRule, TrafficTarget};
 use api::yaml::Span;
 use api::{Code, Problem, Resource};
 
-use crate::access::other::legacy;
 use crate::access::Subject;
+use crate::access::other::legacy;
 use crate::check::members_of;
 use crate::names::complete_host;
 use crate::world::{Document, World};
@@ -49,7 +49,8 @@ fn check_switch(world: &World, problems: &mut Vec<Problem>) {
     let is_off = counts.is_none_or(|config| config.spec().mode == RbacMode::Off);
     for binding in world.other_access.bindings.iter().filter(|_| is_off) {
         let message = "roles are not asked for: no ClusterRbacConfig says where".to_owned();
-        let hint = "everything may pass that nothing else refuses; apply a ClusterRbacConfig with a mode other than OFF";
+        let hint =
+            "everything may pass that nothing else refuses; apply a ClusterRbacConfig with a mode other than OFF";
         problems.push(note(&binding.resource, Code::PolicyNeverMet, "kind", Span::default(), message, hint));
     }
     let Some(config) = counts else { return };
@@ -58,7 +59,13 @@ fn check_switch(world: &World, problems: &mut Vec<Problem>) {
         for (i, host) in target.services.iter().enumerate().filter(|(_, host)| world.service(host).is_none()) {
             let message = format!("no service has the host `{}`", host.value);
             let path = format!("spec.{name}.services[{i}]");
-            problems.push(missing(&config.resource, &path, host.span, message, "services are named by their whole hosts"));
+            problems.push(missing(
+                &config.resource,
+                &path,
+                host.span,
+                message,
+                "services are named by their whole hosts",
+            ));
         }
     }
 }
@@ -107,7 +114,8 @@ fn check_bindings(world: &World, problems: &mut Vec<Problem>) {
             Some(role) => ("spec.roleRef.name", role.name.span),
             None => ("spec.role", spec.role.span),
         };
-        let message = format!("there is no ServiceRole `{name}` in the namespace `{namespace}`: the binding allows nothing");
+        let message =
+            format!("there is no ServiceRole `{name}` in the namespace `{namespace}`: the binding allows nothing");
         problems.push(missing(&binding.resource, path, span, message, "a role and its binding are of one namespace"));
     }
 }
@@ -123,7 +131,13 @@ fn check_routes(world: &World, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_route(world: &World, target: &Document<TrafficTarget>, rule: &TargetRule, path: &str, problems: &mut Vec<Problem>) {
+fn check_route(
+    world: &World,
+    target: &Document<TrafficTarget>,
+    rule: &TargetRule,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) {
     let (namespace, name) = (target.namespace(), rule.name.as_str());
     const HINT: &str = "the rule allows nothing";
     let absent = || format!("there is no {} `{name}` in the namespace `{namespace}`", rule.kind.value);
@@ -186,7 +200,8 @@ fn check_superseded(world: &World, problems: &mut Vec<Problem>) {
         });
         let mut taken = subjects.filter(|subject| world.is_superseded(*subject));
         let Some(policy) = taken.find_map(|subject| world.access_policies(subject).next()) else { continue };
-        let message = format!("no role is asked for at `{}`: {} takes their place", service.host, policy.resource.key());
+        let message =
+            format!("no role is asked for at `{}`: {} takes their place", service.host, policy.resource.key());
         let hint = "one AuthorizationPolicy turns roles off for its workloads; `halcyon convert` writes them as such";
         problems.push(note(&config.resource, Code::PolicyNeverMet, "spec.mode", Span::default(), message, hint));
     }
@@ -218,7 +233,13 @@ fn check_accounts(world: &World, problems: &mut Vec<Problem>) {
             let namespace = namespace_or(&account.namespace, target.namespace());
             if unknown(namespace, &account.name) {
                 let message = message(namespace, &account.name);
-                problems.push(missing(&target.resource, &path, account.name.span, message, "it is for nobody until then"));
+                problems.push(missing(
+                    &target.resource,
+                    &path,
+                    account.name.span,
+                    message,
+                    "it is for nobody until then",
+                ));
             }
         }
     }

@@ -272,7 +272,11 @@ impl<'a> Editing<'a> {
                 Document::replace(&mut world.namespaces, old, new);
             }
             // Kinds that no configuration is made of.
-            Spec::IstioOperator(_) | Spec::ProxyConfig(_) | Spec::WorkloadGroup(_) | Spec::SmiUdpRoute(_) | Spec::Opaque => {}
+            Spec::IstioOperator(_)
+            | Spec::ProxyConfig(_)
+            | Spec::WorkloadGroup(_)
+            | Spec::SmiUdpRoute(_)
+            | Spec::Opaque => {}
         }
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);

@@ -70,7 +70,11 @@ pub fn steps() -> Vec<Step> {
             &[switch, role, binding("user: '*'"), allow_posts],
             vec![ask(Plain, "GET", "/details/0", Forbidden), ask(Plain, "POST", "/details/0", Answered)],
         ),
-        step("an intention against an account", &[intentions("{name: default, action: deny}")], either(Forbidden, Forbidden)),
+        step(
+            "an intention against an account",
+            &[intentions("{name: default, action: deny}")],
+            either(Forbidden, Forbidden),
+        ),
         step("an intention against another", &[intentions("{name: other, action: deny}")], either(Answered, Forbidden)),
         step(
             "permissions of an intention",

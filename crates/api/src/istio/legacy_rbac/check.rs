@@ -3,8 +3,8 @@
 
 use super::keys::PROPERTY_FORMS;
 use super::{
-    ALL_USERS, ConstraintKey, RBAC_CONFIG_NAME, RbacConfig, RbacMode, RbacTarget, RoleConstraint, RoleRule, RoleSubject,
-    ServiceRole, ServiceRoleBinding, is_property_key,
+    ALL_USERS, ConstraintKey, RBAC_CONFIG_NAME, RbacConfig, RbacMode, RbacTarget, RoleConstraint, RoleRule,
+    RoleSubject, ServiceRole, ServiceRoleBinding, is_property_key,
 };
 use crate::decode::Spanned;
 use crate::problem::quoted;
@@ -48,7 +48,8 @@ impl RbacTarget {
     fn check(&self, report: &mut Report) {
         report.each("namespaces", &self.namespaces, |name, r| {
             if !is_dns_label(name) {
-                r.error(format!("{} is not the name of a namespace", quoted(name))).expected("a name, without wildcards");
+                r.error(format!("{} is not the name of a namespace", quoted(name)))
+                    .expected("a name, without wildcards");
             }
         });
         report.each("services", &self.services, |host, r| {
@@ -119,7 +120,8 @@ impl RoleRule {
             let first = self.constraints.iter().find(same);
             if first.is_some_and(|first| !std::ptr::eq(first, constraint)) {
                 r.field("key", |r| {
-                    let message = format!("{} is asked for twice, and only one of them would count", quoted(&constraint.key));
+                    let message =
+                        format!("{} is asked for twice, and only one of them would count", quoted(&constraint.key));
                     r.error(message).hint("keep one of the two");
                 });
             }
@@ -179,7 +181,9 @@ impl ServiceRoleBinding {
         }
         report.opt("roleRef", &self.role_ref, |role, r| {
             if role.kind != "ServiceRole" {
-                r.field("kind", |r| _ = r.error(format!("{} cannot be bound", quoted(&role.kind))).expected("`ServiceRole`"));
+                r.field("kind", |r| {
+                    _ = r.error(format!("{} cannot be bound", quoted(&role.kind))).expected("`ServiceRole`")
+                });
             }
             if role.name.is_empty() {
                 r.field("name", |r| _ = r.error("the role has no name").expected("the name of a ServiceRole"));

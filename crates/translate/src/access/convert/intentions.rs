@@ -35,7 +35,11 @@ pub fn convert(world: &World, into: &mut Converted) {
             selector: labels.clone(),
             action: if refuses { AccessAction::Allow } else { AccessAction::Deny },
             dry_run: false,
-            comment: format!("Who may call {}; whoever is not named {}.", service.host, if refuses { "may not" } else { "may" }),
+            comment: format!(
+                "Who may call {}; whoever is not named {}.",
+                service.host,
+                if refuses { "may not" } else { "may" }
+            ),
             rules: rules(world, &intentions, refuses, &numbers, into),
         };
         into.policies.push(policy);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use api::istio::{
-    AccessAction, AccessRule, AccessTo, AccessOperation, ConstraintKey, EnforcementMode, RbacConfig, RbacMode, RoleConstraint,
-    RoleSubject,
+    AccessAction, AccessOperation, AccessRule, AccessTo, ConstraintKey, EnforcementMode, RbacConfig, RbacMode,
+    RoleConstraint, RoleSubject,
 };
 use api::{Problem, Spanned};
 
@@ -23,7 +23,8 @@ pub fn convert(world: &World, into: &mut Converted) {
     }
     let mut work = Work { world, config: config.spec(), into };
     work.defaults(&format!("{} ({})", config.resource.key(), config.resource.origin));
-    let services: Vec<&Service> = world.services().map(|service| &**service).filter(|s| selector(s).is_some()).collect();
+    let services: Vec<&Service> =
+        world.services().map(|service| &**service).filter(|s| selector(s).is_some()).collect();
     for service in &services {
         if is_on(config.spec(), service) { work.on(service) } else { work.off(service, &services) }
     }
@@ -54,7 +55,8 @@ impl<'w> Work<'w> {
 
     /// Nobody may do anything where the switch is on.
     fn defaults(&mut self, switch: &str) {
-        const MORE: &str = "It also refuses what comes to gateways and workloads that no Service leads to: allow that by policies.";
+        const MORE: &str =
+            "It also refuses what comes to gateways and workloads that no Service leads to: allow that by policies.";
         let of_mode = self.config.mode.as_str();
         let comment = format!("{of_mode} of {switch}: nobody may do anything who is not allowed to.\n{MORE}");
         let none = Vec::new();
@@ -114,8 +116,12 @@ impl<'w> Work<'w> {
     fn on(&mut self, service: &'w Service) {
         if beside(self.world, service).next().is_some() {
             let Some(config) = self.world.rbac_config() else { return };
-            let message = format!("AuthorizationPolicies take the place of roles at `{}`: nothing is written for it", service.host);
-            let problem = Problem::warning(message).path("spec.mode").hint("where they refuse only, allow the rest by a policy");
+            let message = format!(
+                "AuthorizationPolicies take the place of roles at `{}`: nothing is written for it",
+                service.host
+            );
+            let problem =
+                Problem::warning(message).path("spec.mode").hint("where they refuse only, allow the rest by a policy");
             self.into.losses.push(config.resource.problem(problem, Default::default()));
             return;
         }
@@ -175,13 +181,15 @@ impl<'w> Work<'w> {
         let of_requests = subject.properties.contains_key("source.user");
         let (numbers, names) = ports(service, of_requests);
         for name in names {
-            let message = format!("each workload numbers the port `{name}` of `{}` for itself: the rule is not written for it", service.host);
+            let message = format!(
+                "each workload numbers the port `{name}` of `{}` for itself: the rule is not written for it",
+                service.host
+            );
             self.lose(grant, "", message);
         }
         let is_one = |list: &[Spanned<u32>], number: u16| list.iter().any(|port| port.value == u32::from(number));
-        let meant = |number: &u16| {
-            (rule.ports.is_empty() || is_one(&rule.ports, *number)) && !is_one(&rule.not_ports, *number)
-        };
+        let meant =
+            |number: &u16| (rule.ports.is_empty() || is_one(&rule.ports, *number)) && !is_one(&rule.not_ports, *number);
         let numbers: Vec<u16> = numbers.into_iter().filter(meant).collect();
         (!numbers.is_empty()).then_some(numbers)
     }
@@ -200,7 +208,9 @@ impl<'w> Work<'w> {
                     }
                     None => self.lose_constraint(grant, index, "a selector has no wildcards"),
                 },
-                Some(ConstraintKey::User) => self.lose_constraint(grant, index, "policies do not know accounts of workloads"),
+                Some(ConstraintKey::User) => {
+                    self.lose_constraint(grant, index, "policies do not know accounts of workloads")
+                }
                 Some(ConstraintKey::Condition(_)) => true,
                 None => false,
             };
@@ -212,7 +222,8 @@ impl<'w> Work<'w> {
     }
 
     fn lose_constraint(&mut self, grant: &Grant<'_>, index: usize, why: &str) -> bool {
-        let message = format!("`{}` cannot be kept: {why}; the rule is left out", grant.rule.constraints[index].key.value);
+        let message =
+            format!("`{}` cannot be kept: {why}; the rule is left out", grant.rule.constraints[index].key.value);
         self.lose(grant, &format!(".constraints[{index}].key"), message);
         false
     }

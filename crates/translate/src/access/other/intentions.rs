@@ -6,12 +6,13 @@
 use std::cmp::Reverse;
 
 use api::INTENTION_DEFAULT;
+use api::Spanned;
 use api::consul::{
-    ANY, IntentionAction, IntentionHeader, IntentionHttp, IntentionPermission, IntentionSource, ServiceIntentions, namespace_or,
+    ANY, IntentionAction, IntentionHeader, IntentionHttp, IntentionPermission, IntentionSource, ServiceIntentions,
+    namespace_or,
 };
 use api::istio::AccessAction;
 use api::yaml::Span;
-use api::Spanned;
 use model::StringMatch;
 use model::access::{Condition, Operation, Permission, Policy, Principal};
 use model::matcher::{HeaderKey, HeaderMatch, ValueMatch};
@@ -143,7 +144,8 @@ fn of_source(
             let permissions = &one.source.permissions;
             let of_action = permissions.iter().enumerate().filter(|(_, permission)| permission.action == wanted);
             let rule = |(index, permission): (usize, &Spanned<IntentionPermission>)| {
-                let fits = all([requests(&permission.http)?].into_iter().chain(earlier(&permissions[..index])?).collect());
+                let fits =
+                    all([requests(&permission.http)?].into_iter().chain(earlier(&permissions[..index])?).collect());
                 Some(made(format!("{name}-permission[{index}]"), permission.span, fits))
             };
             of_action.filter_map(rule).collect()
@@ -223,4 +225,3 @@ fn value(asked: &IntentionHeader) -> Option<ValueMatch> {
     let said = texts.into_iter().find(|(text, _)| !text.is_empty()).map(|(_, text)| text);
     said.or_else(|| pattern(&asked.regex)).map(ValueMatch::Text)
 }
-

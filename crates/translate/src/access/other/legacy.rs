@@ -7,7 +7,8 @@ mod lower;
 use std::sync::Arc;
 
 use api::istio::{
-    AccessAction, AuthorizationPolicy, BoundRole, EnforcementMode, RbacConfig, RoleRule, RoleSubject, ServiceRoleBinding,
+    AccessAction, AuthorizationPolicy, BoundRole, EnforcementMode, RbacConfig, RoleRule, RoleSubject,
+    ServiceRoleBinding,
 };
 use api::{Resource, Spanned};
 
@@ -103,7 +104,8 @@ pub fn layer(world: &World, subject: Subject<'_>, tcp: bool, ports: Ports) -> Op
         let into = if is_tried { &mut tried } else { &mut enforced };
         into.extend(made(world, grant, tcp, ports));
     }
-    let documents = once([&config.resource].into_iter().chain(grants.iter().flat_map(|g| [g.role, &g.binding.resource])));
+    let documents =
+        once([&config.resource].into_iter().chain(grants.iter().flat_map(|g| [g.role, &g.binding.resource])));
     let places: Vec<_> = tried.iter().map(|made: &Made| (made.name.clone(), made.whence.clone())).collect();
     let shadow = (permissive || !tried.is_empty()).then(|| rules(AccessAction::Allow, tried));
     let mut layer = layer_of(AccessAction::Allow, enforced, documents);

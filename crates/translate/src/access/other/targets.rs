@@ -88,7 +88,8 @@ fn requests(world: &World, target: &Target, rule: &TargetRule) -> Vec<Permission
     let groups = &world.other_access.groups;
     let found = groups.iter().find(|g| g.namespace() == target.namespace() && g.name() == rule.name.value);
     let matches = found.into_iter().flat_map(|group| &group.spec().matches);
-    let named = matches.filter(|one| rule.matches.is_empty() || rule.matches.iter().any(|name| name.value == one.name.value));
+    let named =
+        matches.filter(|one| rule.matches.is_empty() || rule.matches.iter().any(|name| name.value == one.name.value));
     named.filter_map(|one| request(one)).collect()
 }
 

@@ -17,7 +17,9 @@ fn intentions(name: &str, destination: &str, sources: &str) -> String {
 }
 
 fn default(of: &str) -> String {
-    format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: default, annotations: {{halcyon.dev/intention-default: {of}}}}}\n")
+    format!(
+        "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: default, annotations: {{halcyon.dev/intention-default: {of}}}}}\n"
+    )
 }
 
 const OF: Asked<'_> = Asked { labels: &[("app", "web")], account: "web", services: &["web"] };

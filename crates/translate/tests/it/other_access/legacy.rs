@@ -44,7 +44,8 @@ fn fields(chance: &mut Chance, of: &[(&str, &[&str])], most: usize) -> Vec<Strin
             Some(rest) => rest.to_lowercase(),
             None => format!("not{}{}", name[..1].to_uppercase(), &name[1..]),
         };
-        let said = |field: &String| field.starts_with(&format!("{name}:")) || field.starts_with(&format!("{opposite}:"));
+        let said =
+            |field: &String| field.starts_with(&format!("{name}:")) || field.starts_with(&format!("{opposite}:"));
         if !fields.iter().any(said) {
             fields.push(format!("{name}: {}", list(chance, values)));
         }
@@ -287,4 +288,43 @@ spec: {subjects: [{user: '*'}], roleRef: {kind: ServiceRole, name: gone}}
     let problems = translate::check(&read(text));
     let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(told.join("\n"));
+}
+
+/// The answer names role and binding, and what the nearest rule lacked.
+#[test]
+fn who_decided() {
+    use model::route::RequestView;
+    use translate::access::Subject;
+    use translate::access::question::{Because, Question, answer};
+    let text = "
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: a}
+spec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a, version: v1}}, spec: {serviceAccountName: a}}}
+";
+    let world = read(&format!("{SERVICES}{SIMPLE}{text}"));
+    let called = translate::access::question::called(&world, "default", "a", Some(80)).unwrap();
+    let [called] = &called[..] else { panic!("{called:?}") };
+    let subject: Subject<'_> = called.subject();
+    assert_eq!((subject.account, subject.services.len()), (Some("a"), 1));
+    let told = |path: &str| {
+        let asked = Question {
+            subject,
+            identity: Some("spiffe://cluster.local/ns/default/sa/x"),
+            source: "10.1.2.3".parse().unwrap(),
+            remote: "10.1.2.3".parse().unwrap(),
+            destination: "10.0.0.1:8080".parse().unwrap(),
+            request: Some(RequestView::get("a", path)),
+            server_name: None,
+        };
+        let found = answer(&world, &asked);
+        let lacks = match &found.because {
+            Because::NotAllowed(Some(missed)) => missed.lacks.iter().map(|lack| lack.words.clone()).collect(),
+            _ => Vec::new(),
+        };
+        assert_eq!(found.policies.len(), 3, "switch, role and binding");
+        (found.because.to_string(), lacks)
+    };
+    insta::assert_debug_snapshot!([told("/x/1"), told("/y")]);
 }

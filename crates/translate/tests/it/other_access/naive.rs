@@ -88,7 +88,8 @@ fn is(subject: &RoleSubject, ask: &Ask) -> bool {
     let namespace = ask.from.map(|(namespace, _)| namespace);
     let block = |list: &[Spanned<String>]| {
         let ip: std::net::IpAddr = ask.source.parse().unwrap();
-        list.iter().any(|block| block.parse::<ipnet::IpNet>().map_or(block.value == ask.source, |block| block.contains(&ip)))
+        list.iter()
+            .any(|block| block.parse::<ipnet::IpNet>().map_or(block.value == ask.source, |block| block.contains(&ip)))
     };
     let properties = subject.properties.iter().all(|(key, value)| match key.as_str() {
         "source.principal" if value.value == "*" => identity.is_some(),

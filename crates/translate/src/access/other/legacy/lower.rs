@@ -6,8 +6,8 @@
 
 use api::Spanned;
 use api::istio::{
-    ALL_AUTHENTICATED_USERS, ALL_USERS, AccessCondition, AccessFrom, AccessOperation, AccessRule, AccessSource, AccessTo,
-    ConstraintKey, RoleRule, RoleSubject, is_path_template,
+    ALL_AUTHENTICATED_USERS, ALL_USERS, AccessCondition, AccessFrom, AccessOperation, AccessRule, AccessSource,
+    AccessTo, ConstraintKey, RoleRule, RoleSubject, is_path_template,
 };
 
 use crate::access::Subject;
@@ -64,7 +64,9 @@ fn operation(rule: &RoleRule, when: &mut Vec<AccessCondition>) -> AccessOperatio
             // Any server name, also none.
             Some(ConstraintKey::Condition(api::istio::ConditionKey::ServerName))
                 if constraint.values.iter().any(|value| value.value == "*") => {}
-            Some(ConstraintKey::Condition(_)) => condition(when, &constraint.key, constraint.values.clone(), Vec::new()),
+            Some(ConstraintKey::Condition(_)) => {
+                condition(when, &constraint.key, constraint.values.clone(), Vec::new())
+            }
             _ => {}
         }
     }
