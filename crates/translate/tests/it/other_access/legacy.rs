@@ -301,7 +301,7 @@ fn who_decided() {
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: a}
-spec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a, version: v1}}, spec: {serviceAccountName: a}}}
+spec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a, version: v1}}, spec: {serviceAccountName: a, containers: [{name: a, image: a}]}}}
 ";
     let world = read(&format!("{SERVICES}{SIMPLE}{text}"));
     let called = translate::access::question::called(&world, "default", "a", Some(80)).unwrap();
