@@ -99,7 +99,7 @@ impl<'w> Work<'w> {
         };
         let of_namespace = self.config.exclusion.as_ref().is_some_and(|target| target.has("", &service.namespace));
         let covered = self.config.mode == RbacMode::OnWithExclusion && !of_namespace;
-        if !covered && !services.iter().any(|other| shares(other)) {
+        if !covered && !services.iter().any(shares) {
             return;
         }
         let (numbers, _) = ports(service, false);
