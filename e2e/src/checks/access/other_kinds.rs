@@ -52,7 +52,7 @@ pub fn steps() -> Vec<Step> {
     let allow_posts = policy("a", "action: ALLOW, rules: [{to: [{operation: {methods: [POST]}}]}]");
     let permissions = "{name: default, permissions: [{action: deny, http: {methods: [POST]}}]}";
     vec![
-        step("a switch without roles", &[switch.clone()], either(Forbidden, Forbidden)),
+        step("a switch without roles", std::slice::from_ref(&switch), either(Forbidden, Forbidden)),
         step("roles without a switch", &[role.clone(), binding("user: nobody")], either(Answered, Answered)),
         step(
             "a role for an account",
