@@ -92,7 +92,7 @@ impl fmt::Display for Place {
         }
         write!(f, "`{}` ({})", self.policy.key(), self.at)?;
         match &self.by {
-            Some(by) => write!(f, ", bound by `{}` ({}),", by.key(), by.origin),
+            Some(by) => write!(f, " by `{}` ({})", by.key(), by.origin),
             None => Ok(()),
         }
     }

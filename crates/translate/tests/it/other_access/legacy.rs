@@ -327,11 +327,9 @@ spec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a,
         (found.because.to_string(), lacks)
     };
     let (why, _) = told("/x/1");
-    for part in [
-        "rule 0 of `ServiceRole/default/reader` (o.yaml:",
-        "bound by `ServiceRoleBinding/default/readers`",
-        "allows it",
-    ] {
+    for part in
+        ["rule 0 of `ServiceRole/default/reader` (o.yaml:", " by `ServiceRoleBinding/default/readers`", "allows it"]
+    {
         assert!(why.contains(part), "{part}: {why}");
     }
     let (why, lacks) = told("/y");
