@@ -280,6 +280,11 @@ fn secrets(identity: &Identity, roots: &str) -> [Resource; 2] {
         chain: identity.chain.clone().into_bytes(),
         private_key: identity.key.clone().into_bytes(),
     };
-    let trust = SecretValue::Trust { roots: roots.as_bytes().to_vec(), by_domain: Vec::new(), crl: Vec::new() };
+    let trust = SecretValue::Trust {
+        roots: roots.as_bytes().to_vec(),
+        by_domain: Vec::new(),
+        crl: Vec::new(),
+        leaf_only: false,
+    };
     [secret(CERTIFICATE, certificate), secret(TRUST, trust)]
 }

@@ -48,6 +48,11 @@ pub(crate) enum Naming {
 /// The parts that every document has.
 const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
+/// Is it one of them?
+pub(crate) fn is_of_every_document(name: &str) -> bool {
+    ENVELOPE.contains(&name)
+}
+
 /// Valid names are listed in a message up to this many.
 const SHORT_LIST: usize = 16;
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use crate::code::Code;
-use crate::decode::{Decode, Fields, Naming, nearest, one_of, wrong_shape};
+use crate::decode::{Decode, Fields, Naming, is_of_every_document, nearest, one_of, wrong_shape};
 use crate::enforced;
 use crate::halcyon;
 use crate::istio::{self, MESH_CONFIG_MAP};
 use crate::kind::{Kind, Support};
-use crate::meta::{DEFAULT_NAMESPACE, Meta, ObjectMeta, Origin, ResourceKey};
+use crate::meta::{DEFAULT_NAMESPACE, DEFAULTS_OF_ACCESS, Meta, ObjectMeta, Origin, ResourceKey};
 use crate::problem::{Problem, quoted};
 use crate::report::{Report, Step, find};
 use crate::resource::{Resource, Spec};
@@ -232,6 +232,15 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Kind::PeerAuthentication => Spec::PeerAuthentication(optional_spec_field(node, report)?),
         Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(optional_spec_field(node, report)?),
         Kind::RequestAuthentication => Spec::RequestAuthentication(optional_spec_field(node, report)?),
+        Kind::ClusterRbacConfig => Spec::ClusterRbacConfig(spec_field(node, report)?),
+        Kind::RbacConfig => Spec::RbacConfig(spec_field(node, report)?),
+        Kind::ServiceRole => Spec::ServiceRole(spec_field(node, report)?),
+        Kind::ServiceRoleBinding => Spec::ServiceRoleBinding(spec_field(node, report)?),
+        Kind::ServiceIntentions => Spec::ServiceIntentions(spec_field(node, report)?),
+        Kind::TrafficTarget => Spec::TrafficTarget(spec_or_whole(node, report)?),
+        Kind::HttpRouteGroup => Spec::HttpRouteGroup(spec_or_whole(node, report)?),
+        Kind::SmiTcpRoute => Spec::SmiTcpRoute(spec_or_whole(node, report)?),
+        Kind::SmiUdpRoute => Spec::SmiUdpRoute(spec_or_whole(node, report)?),
         Kind::EnvoyFilter => Spec::EnvoyFilter(spec_field(node, report)?),
         Kind::WorkloadGroup => Spec::WorkloadGroup(spec_field(node, report)?),
         Kind::ProxyConfig => Spec::ProxyConfig(optional_spec_field(node, report)?),
@@ -266,6 +275,15 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
             report.field("spec", |r| s.check(meta.namespace.as_deref().unwrap_or_default(), r));
         }
         Spec::RequestAuthentication(s) => report.field("spec", |r| s.check(r)),
+        Spec::ClusterRbacConfig(s) | Spec::RbacConfig(s) => {
+            report.field("metadata", |r| istio::RbacConfig::check_name(&meta.name, r));
+            report.field("spec", |r| s.check(r));
+        }
+        Spec::ServiceRole(s) => report.field("spec", |r| s.check(r)),
+        Spec::ServiceRoleBinding(s) => report.field("spec", |r| s.check(r)),
+        Spec::ServiceIntentions(s) => report.field("spec", |r| s.check(r)),
+        Spec::TrafficTarget(s) => in_spec_or_whole(node, report, |r| s.check(r)),
+        Spec::HttpRouteGroup(s) => in_spec_or_whole(node, report, |r| s.check(r)),
         Spec::EnvoyFilter(s) => report.field("spec", |r| s.check(r)),
         Spec::WorkloadGroup(s) => report.field("spec", |r| s.check(r)),
         Spec::ProxyConfig(s) => report.field("spec", |r| s.check(r)),
@@ -278,7 +296,9 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Spec::Pod(s) => report.field("spec", |r| s.check(r)),
         Spec::Secret(s) => s.check(report),
         Spec::Ingress(s) => report.field("spec", |r| s.check(r)),
-        Spec::IngressClass(_) | Spec::ServiceAccount(_) | Spec::Namespace(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
+        Spec::Namespace(_) => access_defaults(meta, report),
+        Spec::SmiTcpRoute(_) | Spec::SmiUdpRoute(_) => {}
+        Spec::IngressClass(_) | Spec::ServiceAccount(_) | Spec::ConfigMap(_) | Spec::Opaque => {}
     }
     check_settings(node, kind, meta, report);
     enforced::warn(enforced::not_enforced(kind), node, report);
@@ -324,6 +344,37 @@ fn spec_field<T: Decode + Default>(node: &Node, report: &mut Report) -> Option<B
 fn optional_spec_field<T: Decode + Default>(node: &Node, report: &mut Report) -> Option<Box<T>> {
     let fields = Fields::open(node, &["spec"], Naming::Document, report)?;
     Some(Box::new(fields.take("spec", report)))
+}
+
+/// Reads `spec`, or where there is none what early versions had beside the parts that every document has.
+fn spec_or_whole<T: Decode + Default>(node: &Node, report: &mut Report) -> Option<Box<T>> {
+    let Value::Mapping(entries) = &node.value else { return None };
+    if has_spec(node) {
+        return spec_field(node, report);
+    }
+    let own = entries.iter().filter(|entry| !is_of_every_document(&entry.key) && entry.key != "spec");
+    let own = Node { value: Value::Mapping(own.cloned().collect()), ..node.clone() };
+    T::decode(&own, report).map(Box::new)
+}
+
+fn in_spec_or_whole(node: &Node, report: &mut Report, check: impl FnOnce(&mut Report)) {
+    if has_spec(node) { report.field("spec", check) } else { check(report) }
+}
+
+fn has_spec(node: &Node) -> bool {
+    node.get("spec").is_some_and(|spec| !spec.is_null())
+}
+
+/// What a namespace says of access where no rule does.
+fn access_defaults(meta: &Meta, report: &mut Report) {
+    let said = meta.annotations.iter().filter(|(key, _)| DEFAULTS_OF_ACCESS.contains(&key.as_str()));
+    let wrong: Vec<(&String, &String)> =
+        said.filter(|(_, value)| !["allow", "deny"].contains(&value.as_str())).collect();
+    report.field("metadata", |r| {
+        r.entries("annotations", wrong, |_, value, r| {
+            r.error(format!("{} is no default", quoted(value))).expected("`allow` or `deny`");
+        });
+    });
 }
 
 fn opaque(kind: Kind, report: &mut Report) {

@@ -58,6 +58,13 @@ kinds! {
 
     WorkloadGroup "WorkloadGroup" "networking.istio.io" ["v1", "v1beta1", "v1alpha3"], "workloadgroups" ["wg"], true Read;
     AuthorizationPolicy "AuthorizationPolicy" "security.istio.io" ["v1", "v1beta1"], "authorizationpolicies" ["ap"], true Read;
+    ClusterRbacConfig "ClusterRbacConfig" "rbac.istio.io" ["v1alpha1"], "clusterrbacconfigs" [], false Read;
+    RbacConfig "RbacConfig" "rbac.istio.io" ["v1alpha1"], "rbacconfigs" [], true Read;
+    ServiceRole "ServiceRole" "rbac.istio.io" ["v1alpha1"], "serviceroles" [], true Read;
+    ServiceRoleBinding "ServiceRoleBinding" "rbac.istio.io" ["v1alpha1"], "servicerolebindings" [], true Read;
+    ServiceIntentions "ServiceIntentions" "consul.hashicorp.com" ["v1alpha1"], "serviceintentions" ["service-intentions"], true Read;
+    TrafficTarget "TrafficTarget" "access.smi-spec.io" ["v1alpha3", "v1alpha2", "v1alpha1"], "traffictargets" ["tt"], true Read;
+    HttpRouteGroup "HTTPRouteGroup" "specs.smi-spec.io" ["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"], "httproutegroups" ["htr"], true Read;
     ProxyConfig "ProxyConfig" "networking.istio.io" ["v1beta1", "v1"], "proxyconfigs" [], true Read;
     IstioOperator "IstioOperator" "install.istio.io" [], "istiooperators" ["iop"], true Read;
 
@@ -97,10 +104,8 @@ kinds! {
     ServiceImport "ServiceImport" "multicluster.x-k8s.io" [], "serviceimports" [], true NotEnforced;
 
     TrafficSplit "TrafficSplit" "split.smi-spec.io" [], "trafficsplits" ["ts"], true NotEnforced;
-    TrafficTarget "TrafficTarget" "access.smi-spec.io" [], "traffictargets" ["tt"], true NotEnforced;
-    HttpRouteGroup "HTTPRouteGroup" "specs.smi-spec.io" [], "httproutegroups" ["htr"], true NotEnforced;
-    SmiTcpRoute "TCPRoute" "specs.smi-spec.io" [], "tcproutes" ["tr"], true NotEnforced;
-    SmiUdpRoute "UDPRoute" "specs.smi-spec.io" [], "udproutes" ["ur"], true NotEnforced;
+    SmiTcpRoute "TCPRoute" "specs.smi-spec.io" ["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"], "tcproutes" ["tr"], true Read;
+    SmiUdpRoute "UDPRoute" "specs.smi-spec.io" ["v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"], "udproutes" ["ur"], true Read;
     TrafficMetrics "TrafficMetrics" "metrics.smi-spec.io" [], "trafficmetrics" ["tm"], true NotEnforced;
 
     Endpoints "Endpoints" "" [], "endpoints" ["ep"], true NotRead;

@@ -23,6 +23,7 @@
 //! ```
 
 mod code;
+pub mod consul;
 mod decode;
 mod document;
 pub mod enforced;
@@ -34,6 +35,7 @@ mod meta;
 mod problem;
 mod report;
 mod resource;
+pub mod smi;
 pub mod source;
 mod syntax;
 pub mod traffic;
@@ -43,7 +45,7 @@ pub use code::Code;
 pub use decode::{Bytes, IntOrString, Spanned, StringMatch, Tree, Unread, nearest};
 pub use document::{Parsed, check_set, parse, parse_in};
 pub use kind::{Kind, Support};
-pub use meta::{DEFAULT_NAMESPACE, Meta, Origin, ResourceKey};
+pub use meta::{DEFAULT_NAMESPACE, INTENTION_DEFAULT, Meta, Origin, ResourceKey, TRAFFIC_TARGET_DEFAULT};
 pub use problem::{Level, Problem};
 pub use resource::{Resource, Spec};
 pub use source::{Source, StatusSink};

@@ -23,6 +23,16 @@ const OPERATOR_NAME: &str = "installed-state";
 /// Kubernetes' limit on all annotations of an object together, in bytes.
 const MOST_ANNOTATIONS: usize = 256 << 10;
 
+/// The annotation of a Namespace that says what becomes of calls of which no intention says anything: `allow` or `deny`. At
+/// the root namespace it is for the mesh.
+pub const INTENTION_DEFAULT: &str = "halcyon.dev/intention-default";
+
+/// The same for workloads whose account no TrafficTarget names.
+pub const TRAFFIC_TARGET_DEFAULT: &str = "halcyon.dev/traffic-target-default";
+
+/// Both.
+pub(crate) const DEFAULTS_OF_ACCESS: [&str; 2] = [INTENTION_DEFAULT, TRAFFIC_TARGET_DEFAULT];
+
 /// A resource's metadata.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Meta {

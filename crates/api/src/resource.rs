@@ -5,11 +5,13 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
+use crate::consul::ServiceIntentions;
 use crate::document;
 use crate::halcyon::{GeoRoute, RateLimitPolicy, ServicePolicy};
 use crate::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
-    RequestAuthentication, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    RbacConfig, RequestAuthentication, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
+    WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{
@@ -17,6 +19,7 @@ use crate::kubernetes::{
 };
 use crate::meta::{Meta, Origin, ResourceKey};
 use crate::problem::Problem;
+use crate::smi::{HttpRouteGroup, PortRoute, TrafficTarget};
 use crate::yaml::{self, Node};
 
 /// A resource that was read and checked without an error.
@@ -62,6 +65,24 @@ pub enum Spec {
     ProxyConfig(Box<ProxyConfig>),
     /// Istio's rules on who may do what.
     AuthorizationPolicy(Box<AuthorizationPolicy>),
+    /// Where Istio's old roles are asked for, of the whole mesh.
+    ClusterRbacConfig(Box<RbacConfig>),
+    /// The same, as it was called before.
+    RbacConfig(Box<RbacConfig>),
+    /// Istio's old rules on what may be done.
+    ServiceRole(Box<ServiceRole>),
+    /// Who has one of them.
+    ServiceRoleBinding(Box<ServiceRoleBinding>),
+    /// Consul's rules on who may call a service.
+    ServiceIntentions(Box<ServiceIntentions>),
+    /// SMI's rules on who may do what.
+    TrafficTarget(Box<TrafficTarget>),
+    /// SMI's requests by name.
+    HttpRouteGroup(Box<HttpRouteGroup>),
+    /// SMI's connections by port.
+    SmiTcpRoute(Box<PortRoute>),
+    /// The same for datagrams, which do not pass through proxies.
+    SmiUdpRoute(Box<PortRoute>),
     /// What is to be installed, with settings of the mesh.
     IstioOperator(Box<IstioOperator>),
     /// Our own: what a service asks of its clients.

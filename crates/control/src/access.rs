@@ -9,7 +9,7 @@ use model::metadata::{Metadata, Value};
 use model::route::RequestView;
 use serde_json::Value as Json;
 use translate::World;
-use translate::access::Subject;
+use translate::access::Standing;
 use translate::access::graph::{self, May};
 use translate::access::question::{self, Because, Called, Place, Question};
 
@@ -92,6 +92,10 @@ fn called(world: &World, asked: &AccessRequest) -> Result<Vec<Called>, String> {
             namespace: written.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
             labels: written.labels.clone(),
             is_gateway: written.gateway,
+            standing: Standing {
+                account: written.account.clone(),
+                services: written.services.iter().map(|host| host.as_str().into()).collect(),
+            },
             port: written.port.ok_or("the destination has no port; expected the port of its program")?,
             tcp,
             takes_identities: true,
@@ -167,7 +171,7 @@ fn one(world: &World, called: &Called, identity: Option<&str>, written: &Written
         ..RequestView::get(&written.host, &written.path)
     };
     let question = Question {
-        subject: Subject { namespace: &called.namespace, labels: &called.labels, is_gateway: called.is_gateway },
+        subject: called.subject(),
         identity: identity.filter(|_| called.takes_identities),
         source: written.source,
         remote: written.remote,

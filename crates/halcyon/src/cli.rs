@@ -71,6 +71,10 @@ pub enum Command {
     /// Who may do what, by AuthorizationPolicies: one request judged, or all callers and services.
     #[command(subcommand)]
     Authz(AuthzCommand),
+    /// Write Istio's old roles (`rbac.istio.io`) and Consul's intentions as AuthorizationPolicies that mean the same, with where
+    /// each rule comes from. What cannot be kept is told with its place, and lets less pass, never more. The Services are needed
+    /// too, since roles are for services and policies for workloads.
+    Convert(ConvertArgs),
     /// What applying files would do to routes and proxies. Nothing is changed.
     Plan(PlanArgs),
     /// Every proxy: what it runs, and what it refused.
@@ -474,6 +478,16 @@ pub struct AnalyzeArgs {
     /// The form of the answer.
     #[arg(long, short, value_enum, default_value_t = Form::Text)]
     pub output: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Files to convert, with the Services that they name, without a control plane; otherwise all that is applied.
+    #[arg(long = "filename", short = 'f', value_name = "FILE|DIR|-")]
+    pub files: Vec<PathBuf>,
+    /// The namespace of documents that name none.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
 }
 
 #[derive(Debug, Args)]

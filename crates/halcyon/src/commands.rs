@@ -6,6 +6,7 @@ mod audit;
 mod authz;
 mod ca;
 mod control;
+mod convert;
 mod delete;
 mod diff;
 mod explain;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Analyze(args) => wait(analyze::run(place, args)),
         Command::Explain(args) => wait(explain::run(place, args)),
         Command::Authz(command) => wait(authz::run(place, command)),
+        Command::Convert(args) => wait(convert::run(place, args)),
         Command::Plan(args) => wait(plan::run(client(place)?, args)),
         Command::Status(args) => wait(status::run(client(place)?, args)),
         Command::ProxyConfig(args) => wait(proxy_config::run(client(place)?, args)),

@@ -1,11 +1,13 @@
 //! Who may do what at a proxy: the AuthorizationPolicies that concern it, as filters of its incoming side.
 //!
 //! The filters stand in Istio's order: policies of which a provider decides ask it, or refuse whom they take where it is not
-//! known, before tokens are read; then those of AUDIT, of DENY and of ALLOW are asked. A policy in the root namespace is for all namespaces, and none takes
-//! the place of another.
+//! known, before tokens are read; then those of AUDIT, of DENY and of ALLOW are asked. A policy in the root namespace is for
+//! all namespaces, and none takes the place of another. What other kinds of documents say is asked after them ([`other`]).
 
+pub mod convert;
 pub mod custom;
 pub mod graph;
+pub mod other;
 pub mod question;
 pub(crate) mod rule;
 pub(crate) mod text;
@@ -24,6 +26,7 @@ use crate::service::selected;
 use crate::tokens;
 use crate::world::{Document, World};
 
+pub use other::Standing;
 pub use rule::Ports;
 use rule::Reading;
 
@@ -72,13 +75,22 @@ pub struct Subject<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// It is a gateway.
     pub is_gateway: bool,
+    /// Its account, as far as it is known.
+    pub account: Option<&'a str>,
+    /// The hosts of the services that lead to the port that is called.
+    pub services: &'a [Arc<str>],
 }
 
 impl<'a> Subject<'a> {
     /// The workload that a proxy stands beside, or the gateway that it is.
     pub fn of(node: &'a Node) -> Self {
         let is_gateway = matches!(node.role, Role::Gateway { .. });
-        Self { namespace: &node.namespace, labels: &node.labels, is_gateway }
+        Self { namespace: &node.namespace, labels: &node.labels, is_gateway, account: None, services: &[] }
+    }
+
+    /// The same with what other kinds than AuthorizationPolicies ask for.
+    pub fn at(self, standing: &'a Standing) -> Self {
+        Self { account: standing.account.as_deref(), services: &standing.services, ..self }
     }
 }
 
@@ -102,7 +114,8 @@ impl World {
             let provider = if action == AccessAction::Custom { self.provider(&of_action) } else { None };
             layer(action, provider, &of_action, |document| self.reading(document, tcp, ports))
         };
-        ORDER.into_iter().filter_map(of_action).collect()
+        let own = ORDER.into_iter().filter_map(of_action);
+        own.chain(other::layers(self, subject, tcp, ports).into_iter().map(|other| other.layer)).collect()
     }
 
     /// The one provider of these policies, if it can be asked.
@@ -153,8 +166,10 @@ pub fn concerns(policy: &AuthorizationPolicy, namespace: &str, root: &str, subje
 
 /// Puts what is asked at a proxy into chains of its incoming side: before all filters of requests, since whoever is refused is
 /// to reach none of them, and before the last filter of connections.
-pub fn guard(world: &World, node: &Node, ports: Ports, chains: &mut [FilterChain]) {
-    let layers = |tcp| world.access_layers(Subject::of(node), tcp, ports);
+/// `port` is that of the program; a gateway has none.
+pub fn guard(world: &World, node: &Node, port: Option<u16>, ports: Ports, chains: &mut [FilterChain]) {
+    let standing = Standing::of(world, node, port);
+    let layers = |tcp| world.access_layers(Subject::of(node).at(&standing), tcp, ports);
     let is_http = |chain: &FilterChain| matches!(chain.filter, NetworkFilter::Http(_));
     let http = if chains.iter().any(is_http) { of_requests(world, node, layers(false)) } else { Vec::new() };
     let raw: Vec<Guard> = match chains.iter().all(is_http) {

@@ -7,6 +7,7 @@ mod credentials;
 mod hosts;
 mod ingresses;
 mod mesh;
+mod other_access;
 mod rate_limits;
 mod references;
 mod selection;
@@ -22,7 +23,7 @@ use crate::tokens::check_keys;
 use crate::world::World;
 
 pub(crate) use references::nearest_host;
-pub(crate) use selection::{labels_of, pairs};
+pub(crate) use selection::{members_of, pairs, services_at};
 
 /// Every reference that leads nowhere and every contradiction, with the place where it was written and what traffic gets
 /// that meets it. It does not depend on which workloads run.
@@ -41,6 +42,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     ingresses::check(world, &mut problems);
     access::check(world, &mut problems);
     rate_limits::check(world, &mut problems);
+    other_access::check(world, &mut problems);
     check_keys(world, &mut problems);
     problems
 }
@@ -51,6 +53,7 @@ pub fn check_selection(world: &World) -> Vec<Problem> {
     selection::check(world, false, &mut problems);
     access::check_selection(world, false, &mut problems);
     rate_limits::check_selection(world, false, &mut problems);
+    other_access::check_selection(world, &mut problems);
     problems
 }
 
@@ -61,6 +64,7 @@ pub fn analyze(world: &World, resources: &[Arc<Resource>]) -> Vec<Problem> {
     selection::check(world, true, &mut problems);
     access::check_selection(world, true, &mut problems);
     rate_limits::check_selection(world, true, &mut problems);
+    other_access::check_selection(world, &mut problems);
     services::check(world, resources, &mut problems);
     unread::check(world, resources, &mut problems);
     problems.into_iter().map(by_code).collect()

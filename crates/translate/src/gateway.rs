@@ -69,7 +69,7 @@ pub fn add(
             }
         }
         limits.guard(&mut listener.chains);
-        access::guard(world, node, Ports::default(), &mut listener.chains);
+        access::guard(world, node, None, Ports::default(), &mut listener.chains);
     }
 }
 

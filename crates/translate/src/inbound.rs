@@ -43,12 +43,13 @@ pub fn add(config: &mut Config, world: &World, node: &Node, port: Served) {
     }
     config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
     let ports = Ports::of(port.number, port.bind.socket_addr().map(|at| at.port()));
+    let number = port.number;
     let mut listener = listener(world, port, mode);
     // Whoever is refused counts for no limit.
     let limits = Limits::of(world, node);
     limits.add_service(config, world);
     limits.guard(&mut listener.chains);
-    access::guard(world, node, ports, &mut listener.chains);
+    access::guard(world, node, Some(number), ports, &mut listener.chains);
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
 }
 

@@ -1,6 +1,7 @@
 //! Everything at one version, with the indexes that translation asks. A version is made from nothing ([`World::new`]) or,
 //! at the cost of what is different, from the one before ([`World::next`]); both give the same.
 
+pub(crate) mod access;
 mod accounts;
 mod change;
 mod document;
@@ -117,6 +118,7 @@ pub struct World {
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
     pub(crate) authorization_policies: Arc<Vec<Document<AuthorizationPolicy>>>,
+    pub(crate) other_access: access::OtherAccess,
     pub(crate) request_authentications: Arc<Vec<Document<RequestAuthentication>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
@@ -135,7 +137,7 @@ pub struct World {
     deployments: Arc<Vec<Document<Deployment>>>,
     pods: Arc<Vec<Document<Pod>>>,
     /// Namespaces and accounts that are written down.
-    namespaces: Arc<Vec<Document<Namespace>>>,
+    pub(crate) namespaces: Arc<Vec<Document<Namespace>>>,
     accounts: Arc<Vec<Document<ServiceAccount>>>,
     /// Rules by the hosts that they are for.
     virtual_by_host: Arc<Rules>,
@@ -175,6 +177,7 @@ impl World {
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
             authorization_policies: Document::all(&resources),
+            other_access: access::OtherAccess::all(&resources),
             request_authentications: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
@@ -277,6 +280,18 @@ impl World {
         let deployments = self.deployments.iter().filter(move |d| d.namespace() == namespace);
         let pods = self.pods.iter().filter(move |pod| pod.namespace() == namespace);
         deployments.map(|d| &d.spec().template.metadata.labels).chain(pods.map(|pod| &pod.resource.meta.labels))
+    }
+
+    /// The same, each with its account.
+    pub(crate) fn described_accounts<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, &'a str)> {
+        let deployments =
+            self.deployments.iter().filter(move |d| d.namespace() == namespace).map(|d| &d.spec().template);
+        let pods = self.pods.iter().filter(move |pod| pod.namespace() == namespace);
+        let of_deployments = deployments.map(|template| (&template.metadata.labels, template.spec.service_account()));
+        of_deployments.chain(pods.map(|pod| (&pod.resource.meta.labels, pod.spec().service_account())))
     }
 
     /// The labels of a caller by its name, and where it runs: a workload, a Deployment, a Pod, or what a service selects.
@@ -406,7 +421,7 @@ impl World {
     }
 
     /// The services that a program at this address, of this namespace, is an instance of by this port.
-    fn inbound_services<'a>(
+    pub(crate) fn inbound_services<'a>(
         &'a self,
         address: IpAddr,
         namespace: &str,

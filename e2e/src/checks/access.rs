@@ -1,5 +1,7 @@
 //! Rules of access: one table of policies, callers and outcomes, for our own sidecar and for a stock Envoy.
 
+mod other_kinds;
+
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
@@ -20,7 +22,7 @@ const ISSUER: &str = "https://issuer.example";
 
 /// The checks.
 pub fn checks() -> Vec<Check> {
-    vec![Check::new(GROUP, "who passes and who does not", 240, |world| {
+    vec![Check::new(GROUP, "who passes and who does not", 360, |world| {
         Box::pin(async {
             let mesh = world.demo().await?;
             mesh.clear().await?;
@@ -34,11 +36,12 @@ pub fn checks() -> Vec<Check> {
 pub async fn table(mesh: &Mesh, at: SocketAddr) -> Result<String> {
     let signer = Signer::rsa("key-1");
     let mut asked = 0;
-    let steps = steps(&signer);
+    let steps: Vec<Step> = steps(&signer).into_iter().chain(other_kinds::steps()).collect();
     let count = steps.len();
     for step in steps {
         asked += step.run(mesh, at).await.with_context(|| format!("under `{}`", step.name))?;
     }
+    mesh.delete_all(&other_kinds::KINDS).await?;
     mesh.clear().await?;
     Ok(format!("{asked} requests under {count} sets of policies"))
 }
@@ -261,6 +264,7 @@ impl Step {
     /// Applies the policies in place of others, and asks.
     async fn run(&self, mesh: &Mesh, at: SocketAddr) -> Result<usize> {
         mesh.delete_all(&["authorizationpolicy", "requestauthentication"]).await?;
+        mesh.delete_all(&other_kinds::KINDS).await?;
         mesh.apply_text("access.yaml", &self.rules).await?;
         let (clients, others): (Vec<_>, Vec<_>) = self.requests.iter().partition(|asked| asked.caller == Client);
         if !clients.is_empty() {

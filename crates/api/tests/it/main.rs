@@ -9,6 +9,7 @@ mod hostile;
 mod kinds;
 mod kubernetes;
 mod mesh_config;
+mod other_access;
 mod others;
 mod samples;
 mod virtual_service;

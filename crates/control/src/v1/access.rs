@@ -38,7 +38,7 @@ pub struct AccessQuestion {
     /// The method; `GET` if none is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The path; `/` if none is said. A query is not looked at.
+    /// The path; `/` if none is said. A query is looked at by roles of `rbac.istio.io` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// `Host`.
@@ -95,6 +95,12 @@ pub struct AccessDestination {
     /// It is a gateway.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gateway: bool,
+    /// The account of the workload, by which TrafficTargets mean it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The whole hosts of the services that lead to the port, by which roles and intentions mean it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
 }
 
 /// What becomes of a request or connection: one answer for each kind of workload that it may reach.

@@ -1,14 +1,14 @@
 //! Who may call whom, as policies say it: every account that there is, and callers without an identity, towards every port of
 //! every service. No request is needed: conditions on what only requests have are taken for ones that may hold or not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use api::istio::AccessAction;
 use model::access::{Condition, Operation, Policy, Rules, Source};
 
 use super::{Layer, Ports, Subject};
-use crate::check::labels_of;
+use crate::check::{members_of, services_at};
 use crate::peer_authentication::Mode;
 use crate::protocol::Protocol;
 use crate::service::{Service, ServicePort, Target};
@@ -59,15 +59,16 @@ pub fn graph(world: &World) -> Vec<Edge> {
 fn edge(world: &World, from: Option<(&str, &str)>, service: &Service, port: &ServicePort) -> Option<Edge> {
     let Target::Number(target) = port.target else { return None };
     let mut by = BTreeSet::new();
-    let kinds: BTreeSet<&BTreeMap<String, String>> = labels_of(world, service).into_iter().collect();
-    let each = kinds.into_iter().map(|labels| {
+    let each = members_of(world, service).into_iter().map(|(labels, account)| {
         let mode = world.mutual_tls_of(&service.namespace, labels, target);
         if from.is_none() && mode == Mode::Strict {
             return May::Nothing;
         }
         let identity = from.filter(|_| mode != Mode::Disable);
         let identity = identity.and_then(|(namespace, account)| world.identity(namespace, account));
-        let subject = Subject { namespace: &service.namespace, labels, is_gateway: false };
+        let services = services_at(world, service, labels, target);
+        let subject =
+            Subject { namespace: &service.namespace, labels, is_gateway: false, account, services: &services };
         let raw = !port.protocol.is_http() && port.protocol != Protocol::Auto;
         let layers = world.access_layers(subject, raw, Ports::default());
         Asked { identity: identity.as_deref(), port: target }.of(&layers, &mut by)
@@ -169,5 +170,6 @@ fn holds<T>(condition: &Condition<T>, fact: &dyn Fn(&T) -> May) -> May {
 /// `namespace/name` of a policy, from the name of its rule.
 fn policy_name(rule: &str) -> String {
     let within = |after: &str| Some(rule.split_once(after)?.1.split_once(']')?.0);
-    format!("{}/{}", within("ns[").unwrap_or_default(), within("policy[").unwrap_or_default())
+    let name = ["policy[", "role[", "binding[", "intentions[", "target["].into_iter().find_map(within);
+    format!("{}/{}", within("ns[").unwrap_or_default(), name.unwrap_or_default())
 }

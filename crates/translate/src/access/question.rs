@@ -1,7 +1,7 @@
 //! What becomes of one request or connection at a workload, which rule decided, and what the nearest rule that allows
 //! something asked for in vain.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use model::access::{Call, Field, Names, Nearest, Refusal, Rules};
 use model::matcher::HeaderKey;
 use model::route::RequestView;
 
-use super::{Layer, Ports, Subject, name};
-use crate::check::labels_of;
+use super::other::{self, OtherLayer, Whence};
+use super::{Layer, Ports, Standing, Subject, name};
+use crate::check::{members_of, services_at};
 use crate::names::complete_host;
 use crate::peer_authentication::Mode;
 use crate::protocol::Protocol;
@@ -88,7 +89,14 @@ impl fmt::Display for Because {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rule {} of `{}` ({})", self.rule, self.policy.key(), self.at)
+        if !self.part.is_empty() {
+            write!(f, "{} {} of ", self.part, self.rule)?;
+        }
+        write!(f, "`{}` ({})", self.policy.key(), self.at)?;
+        match &self.by {
+            Some(by) => write!(f, " by `{}` ({})", by.key(), by.origin),
+            None => Ok(()),
+        }
     }
 }
 
@@ -97,8 +105,12 @@ impl fmt::Display for Place {
 pub struct Place {
     /// The policy.
     pub policy: Arc<Resource>,
+    /// What it is within the policy: `rule`, `source`, `action`; empty if it is the document as a whole.
+    pub part: &'static str,
     /// The number of its rule.
     pub rule: usize,
+    /// The document by which it is for somebody, if that is another.
+    pub by: Option<Arc<Resource>>,
     /// `file:line`, as far as that is known.
     pub at: String,
 }
@@ -126,7 +138,8 @@ pub struct Miss {
 /// Judges a request or connection.
 pub fn answer(world: &World, question: &Question<'_>) -> Answer {
     let layers = world.access_layers(question.subject, question.request.is_none(), Ports::default());
-    let rules = Index::of(world, question.subject);
+    let others = other::layers(world, question.subject, question.request.is_none(), Ports::default());
+    let rules = Index::of(world, question.subject, &others);
     let uris: Vec<String> = question.identity.iter().map(|id| (*id).to_owned()).collect();
     let call = Call {
         request: question.request,
@@ -141,7 +154,7 @@ pub fn answer(world: &World, question: &Question<'_>) -> Answer {
     Answer {
         allowed: !matches!(because, Because::Refused(_) | Because::NotAllowed(_)),
         because,
-        policies: world.access_policies(question.subject).map(|policy| policy.resource.clone()).collect(),
+        policies: documents(world, question.subject, &others),
         asked: layers.iter().find_map(|layer| rules.asked(layer, &call)),
         audited: layers.iter().filter_map(|layer| rules.audited(layer, &call)).collect(),
         tried: layers.iter().filter_map(|layer| rules.tried(layer, &call)).collect(),
@@ -156,32 +169,64 @@ fn decide(layers: &[Layer], rules: &Index<'_>, call: &Call<'_>) -> Because {
             return Because::Refused(place);
         }
     }
-    match enforced().find(|(action, _)| *action == AccessAction::Allow) {
-        Some((_, allowing)) => match allowing.decide(call).policy.and_then(|name| rules.place(name)) {
-            Some(place) => Because::Allowed(place),
-            None => Because::NotAllowed(rules.nearest(allowing, call)),
-        },
+    let mut allowed = None;
+    for (_, allowing) in enforced().filter(|(action, _)| *action == AccessAction::Allow) {
+        match allowing.decide(call).policy.and_then(|name| rules.place(name)) {
+            Some(place) => allowed = allowed.or(Some(place)),
+            None => return Because::NotAllowed(rules.nearest(allowing, call)),
+        }
+    }
+    match allowed {
+        Some(place) => Because::Allowed(place),
         None if enforced().next().is_some() => Because::NotRefused,
         None => Because::NoPolicy,
     }
 }
 
+/// The documents that concern a workload.
+fn documents(world: &World, subject: Subject<'_>, others: &[OtherLayer]) -> Vec<Arc<Resource>> {
+    let own = world.access_policies(subject).map(|policy| &policy.resource);
+    own.chain(others.iter().flat_map(|other| &other.documents)).cloned().collect()
+}
+
 /// Rules by the names that proxies know them by.
-struct Index<'w>(HashMap<Arc<str>, (&'w Document<AuthorizationPolicy>, usize)>);
+struct Index<'w>(HashMap<Arc<str>, Known<'w>>);
+
+/// A rule.
+enum Known<'w> {
+    /// Of an AuthorizationPolicy, with its number.
+    Own(&'w Document<AuthorizationPolicy>, usize),
+    /// Of another kind.
+    Other(Whence),
+}
 
 impl<'w> Index<'w> {
-    fn of(world: &'w World, subject: Subject<'w>) -> Self {
-        let rules = world.access_policies(subject).flat_map(|policy| {
-            let both = move |index| [true, false].map(move |is_asked| (name(policy, index, is_asked), (policy, index)));
+    fn of(world: &'w World, subject: Subject<'w>, others: &[OtherLayer]) -> Self {
+        let own = world.access_policies(subject).flat_map(|policy| {
+            let both = move |index| {
+                [true, false].map(move |is_asked| (name(policy, index, is_asked), Known::Own(policy, index)))
+            };
             (0..policy.spec().rules.len().max(1)).flat_map(both)
         });
-        Self(rules.collect())
+        let others = others.iter().flat_map(|other| &other.places);
+        Self(own.chain(others.map(|(name, whence)| (name.clone(), Known::Other(whence.clone())))).collect())
     }
 
     fn place(&self, name: &Arc<str>) -> Option<Place> {
-        let (policy, rule) = *self.0.get(name)?;
-        let at = policy.spec().rules.get(rule).map_or(Span::default(), |written| written.span);
-        Some(Place { policy: policy.resource.clone(), rule, at: line(&policy.resource, at) })
+        Some(match self.0.get(name)? {
+            Known::Own(policy, rule) => {
+                let at = policy.spec().rules.get(*rule).map_or(Span::default(), |written| written.span);
+                let at = line(&policy.resource, at);
+                Place { policy: policy.resource.clone(), part: "rule", rule: *rule, by: None, at }
+            }
+            Known::Other(whence) => Place {
+                policy: whence.document.clone(),
+                part: whence.part,
+                rule: whence.index,
+                by: whence.by.clone(),
+                at: line(&whence.document, whence.span),
+            },
+        })
     }
 
     fn asked(&self, layer: &Layer, call: &Call<'_>) -> Option<(Arc<str>, Place)> {
@@ -202,9 +247,20 @@ impl<'w> Index<'w> {
 
     fn nearest(&self, rules: &Rules, call: &Call<'_>) -> Option<Missed> {
         let Some(Refusal::NotAllowed(Some(nearest))) = rules.why(call) else { return None };
-        let (policy, index) = *self.0.get(nearest.policy)?;
-        let rule = policy.spec().rules.get(index)?;
-        Some(Missed { rule: self.place(nearest.policy)?, lacks: misses(policy, index, rule, &nearest, call) })
+        let place = self.place(nearest.policy)?;
+        let lacks = match self.0.get(nearest.policy)? {
+            Known::Own(policy, index) => misses(policy, *index, policy.spec().rules.get(*index)?, &nearest, call),
+            Known::Other(_) => nearest
+                .lacks
+                .iter()
+                .map(|lack| Miss {
+                    field: String::new(),
+                    at: place.at.clone(),
+                    words: lack.in_words(call, &field_name),
+                })
+                .collect(),
+        };
+        Some(Missed { rule: place, lacks })
     }
 }
 
@@ -329,6 +385,8 @@ pub struct Called {
     pub labels: BTreeMap<String, String>,
     /// It is a gateway.
     pub is_gateway: bool,
+    /// Its account, and the services that lead to the port.
+    pub standing: Standing,
     /// The port of its program.
     pub port: u16,
     /// Raw TCP is spoken there.
@@ -338,6 +396,12 @@ pub struct Called {
 }
 
 impl Called {
+    /// Who is asked for.
+    pub fn subject(&self) -> Subject<'_> {
+        let Self { namespace, labels, is_gateway, standing, .. } = self;
+        Subject { namespace, labels, is_gateway: *is_gateway, account: None, services: &[] }.at(standing)
+    }
+
     /// `default: app=reviews, version=v1`
     pub fn title(&self) -> String {
         let labels: Vec<String> = self.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -370,11 +434,14 @@ pub fn called(world: &World, namespace: &str, host: &str, port: Option<u16>) -> 
             port.number
         ));
     };
-    let kinds: BTreeSet<&BTreeMap<String, String>> = labels_of(world, service).into_iter().collect();
-    let called = kinds.into_iter().map(|labels| Called {
+    let called = members_of(world, service).into_iter().map(|(labels, account)| Called {
         namespace: service.namespace.clone(),
         labels: labels.clone(),
         is_gateway: false,
+        standing: Standing {
+            account: account.map(str::to_owned),
+            services: services_at(world, service, labels, number),
+        },
         port: number,
         tcp: !port.protocol.is_http() && port.protocol != Protocol::Auto,
         takes_identities: world.mutual_tls_of(&service.namespace, labels, number) != Mode::Disable,

@@ -43,7 +43,7 @@ impl Ports {
     }
 
     /// The condition on the port that a policy means by this number.
-    fn condition(self, port: u16) -> Permission {
+    pub(super) fn condition(self, port: u16) -> Permission {
         let is = |port| Condition::Is(Operation::DestinationPort(port..=port));
         match self.0 {
             Some((program, listener)) if port == program => is(listener),

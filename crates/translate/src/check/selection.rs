@@ -2,12 +2,13 @@
 //! describe.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::istio::Sidecar;
 use api::{Code, Problem};
 
 use crate::names::complete_host;
-use crate::service::{Backing, Service, selected};
+use crate::service::{Backing, Service, Target, selected};
 use crate::world::{Document, World};
 
 type Labels = BTreeMap<String, String>;
@@ -72,6 +73,36 @@ pub fn labels_of<'a>(world: &'a World, service: &'a Service) -> Vec<&'a Labels> 
         }
         Backing::Passthrough | Backing::Named => Vec::new(),
     }
+}
+
+/// The workloads of a service, running or described, by their labels and accounts, each kind once.
+pub fn members_of<'a>(world: &'a World, service: &'a Service) -> BTreeSet<(&'a Labels, Option<&'a str>)> {
+    match &service.backing {
+        Backing::Workloads(selector) => {
+            let of_service = |(labels, _): &(&Labels, &str)| !selector.is_empty() && selected(selector, labels);
+            let running = world.workloads_of(service).map(|w| (&w.labels, w.service_account.as_str()));
+            let described = world.described_accounts(&service.namespace).filter(of_service);
+            running.chain(described).map(|(labels, account)| (labels, Some(account))).collect()
+        }
+        Backing::Fixed(endpoints) | Backing::Dns(endpoints, _) => {
+            let described = endpoints.iter().filter(|endpoint| !endpoint.labels.is_empty());
+            described.map(|endpoint| (&endpoint.labels, endpoint.service_account.as_deref())).collect()
+        }
+        Backing::Passthrough | Backing::Named => BTreeSet::new(),
+    }
+}
+
+/// The hosts of the services that lead to a port of workloads that a service has, by name.
+pub fn services_at(world: &World, service: &Service, labels: &Labels, port: u16) -> Vec<Arc<str>> {
+    let leads = |other: &&Arc<Service>| {
+        let selects = match &other.backing {
+            Backing::Workloads(selector) => !selector.is_empty() && selected(selector, labels),
+            _ => false,
+        };
+        let is_there = other.ports.iter().any(|at| at.target == Target::Number(port));
+        other.host == service.host || other.namespace == service.namespace && selects && is_there
+    };
+    world.services().filter(leads).map(|service| service.host.clone()).collect()
 }
 
 /// What the labels that a subset asks for look like on the workloads that there are.

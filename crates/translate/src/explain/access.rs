@@ -6,8 +6,8 @@ use std::sync::Arc;
 use model::route::RequestView;
 
 use super::{Step, Walk};
-use crate::access::Subject;
 use crate::access::question::{self, Answer, Because, Question};
+use crate::access::{Standing, Subject};
 use crate::names;
 use crate::node::Role;
 
@@ -16,7 +16,8 @@ impl Walk<'_> {
     pub(super) fn access_here(&mut self, tcp: bool) -> Option<String> {
         let Role::Gateway { ports, .. } = &self.node.role else { return None };
         let port = ports.get(&self.question.port).copied().unwrap_or(self.question.port);
-        let answer = self.judge(Subject::of(self.node), None, port, tcp);
+        let standing = Standing::of(self.world, self.node, None);
+        let answer = self.judge(Subject::of(self.node).at(&standing), None, port, tcp);
         self.tell("at the gateway", &[(String::new(), answer)])
     }
 
@@ -30,8 +31,7 @@ impl Walk<'_> {
             }
             for called in question::called(self.world, &self.node.namespace, host, Some(port)).unwrap_or_default() {
                 let identity = self.caller_identity().filter(|_| called.takes_identities);
-                let subject = Subject { namespace: &called.namespace, labels: &called.labels, is_gateway: false };
-                let answer = self.judge(subject, identity.as_deref(), called.port, called.tcp);
+                let answer = self.judge(called.subject(), identity.as_deref(), called.port, called.tcp);
                 answers.push((format!("{}: ", called.title()), answer));
             }
         }

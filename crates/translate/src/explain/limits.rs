@@ -30,7 +30,13 @@ impl Walk<'_> {
         }
         let subjects: Vec<Subject<'_>> = called
             .iter()
-            .map(|one| Subject { namespace: &one.namespace, labels: &one.labels, is_gateway: false })
+            .map(|one| Subject {
+                namespace: &one.namespace,
+                labels: &one.labels,
+                is_gateway: false,
+                account: None,
+                services: &[],
+            })
             .collect();
         self.tell_limits("at the server", &subjects);
     }

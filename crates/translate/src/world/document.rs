@@ -4,12 +4,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use api::consul::ServiceIntentions;
 use api::halcyon::{RateLimitPolicy, ServicePolicy};
 use api::istio::{
-    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
-    VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RbacConfig, RequestAuthentication,
+    ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
 };
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
+use api::smi::{HttpRouteGroup, PortRoute, TrafficTarget};
 use api::{Resource, Spec};
 
 use crate::secrets::holds_roots;
@@ -34,6 +36,7 @@ macro_rules! of_kind {
 }
 of_kind!(DestinationRule Gateway Sidecar EnvoyFilter ServicePolicy RateLimitPolicy);
 of_kind!(AuthorizationPolicy PeerAuthentication RequestAuthentication);
+of_kind!(ServiceRole ServiceRoleBinding ServiceIntentions TrafficTarget HttpRouteGroup);
 of_kind!(Deployment Ingress IngressClass Namespace Pod Secret ServiceAccount);
 
 /// Those that hold roots: nothing else is asked of them one by one.
@@ -41,6 +44,26 @@ impl OfKind for ConfigMap {
     fn of(spec: &Spec) -> Option<&Self> {
         match spec {
             Spec::ConfigMap(map) if holds_roots(&map.data) => Some(map),
+            _ => None,
+        }
+    }
+}
+
+/// The switch has had two names.
+impl OfKind for RbacConfig {
+    fn of(spec: &Spec) -> Option<&Self> {
+        match spec {
+            Spec::ClusterRbacConfig(fields) | Spec::RbacConfig(fields) => Some(fields),
+            _ => None,
+        }
+    }
+}
+
+/// Connections only: datagrams do not pass through proxies.
+impl OfKind for PortRoute {
+    fn of(spec: &Spec) -> Option<&Self> {
+        match spec {
+            Spec::SmiTcpRoute(fields) => Some(fields),
             _ => None,
         }
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
 use api::istio::{Destination, DestinationRule, JwtRule, LoadBalancerSettings, RequestAuthentication, VirtualService};
-use api::{Resource, Spec};
+use api::{INTENTION_DEFAULT, Resource, Spec, TRAFFIC_TARGET_DEFAULT};
 use base::HostPattern;
 
 use super::change::{Change, Ruled};
 use super::rules::policies;
 use super::services::{self, Known};
-use super::{Document, Inputs, KeySets, MeshTrust, World, mesh};
+use super::{Document, Inputs, KeySets, MeshTrust, World, access, mesh};
 use crate::access::custom;
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
@@ -76,6 +76,8 @@ impl World {
         // Whoever asks it has other filters if it comes, goes or has another port.
         let is_asked = |host: &str| editing.new.settings.providers.values().any(|it| custom::is_at(it, host));
         change.everything |= change.hosts.iter().any(|host| is_asked(host));
+        // Old roles are asked for at a gateway that a service leads to.
+        change.gateways |= !change.hosts.is_empty() && !editing.new.other_access.configs.is_empty();
         // Such a gateway has a chain for each service that it sees.
         if !(change.gateways || change.hosts.is_empty() && change.patterns.is_empty()) {
             change.gateways = editing.new.gateways.iter().any(|gateway| opens_all_services(gateway.spec()));
@@ -98,6 +100,7 @@ impl World {
         self.envoy_filters.iter().for_each(|d| take(&d.resource));
         self.peer_authentications.iter().for_each(|d| take(&d.resource));
         self.authorization_policies.iter().for_each(|d| take(&d.resource));
+        self.other_access.resources().for_each(&mut take);
         self.request_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.rate_limit_policies.iter().for_each(|d| take(&d.resource));
@@ -129,6 +132,12 @@ impl World {
             key_sets: edit.key_sets.unwrap_or_else(|| self.key_sets.clone()),
         }
     }
+}
+
+/// What a namespace says of access where no rule does.
+fn defaults(namespace: Option<&Arc<Resource>>) -> [Option<&String>; 2] {
+    let of = |key| namespace.and_then(|namespace| namespace.meta.annotations.get(key));
+    [of(INTENTION_DEFAULT), of(TRAFFIC_TARGET_DEFAULT)]
 }
 
 /// Orders resources of one kind.
@@ -226,6 +235,18 @@ impl<'a> Editing<'a> {
                 change.policies.extend(old.into_iter().chain(new).map(|policy| Ruled::by(world, policy)));
                 Document::replace(&mut world.authorization_policies, old, new);
             }
+            Spec::ClusterRbacConfig(_)
+            | Spec::RbacConfig(_)
+            | Spec::ServiceRole(_)
+            | Spec::ServiceRoleBinding(_)
+            | Spec::ServiceIntentions(_)
+            | Spec::TrafficTarget(_)
+            | Spec::HttpRouteGroup(_)
+            | Spec::SmiTcpRoute(_) => {
+                let root = &world.settings.root_namespace;
+                old.into_iter().chain(new).for_each(|document| access::note(document, root, change));
+                world.other_access.replace(old, new);
+            }
             Spec::RequestAuthentication(_) => {
                 change.problems = true;
                 change.note_policy(any.namespace(), &world.settings.root_namespace);
@@ -264,9 +285,16 @@ impl<'a> Editing<'a> {
             }
             // Policies on access name them.
             Spec::ServiceAccount(_) => _ = Document::replace(&mut world.accounts, old, new),
-            Spec::Namespace(_) => _ = Document::replace(&mut world.namespaces, old, new),
+            Spec::Namespace(_) => {
+                change.everything |= defaults(old) != defaults(new);
+                Document::replace(&mut world.namespaces, old, new);
+            }
             // Kinds that no configuration is made of.
-            Spec::IstioOperator(_) | Spec::ProxyConfig(_) | Spec::WorkloadGroup(_) | Spec::Opaque => {}
+            Spec::IstioOperator(_)
+            | Spec::ProxyConfig(_)
+            | Spec::WorkloadGroup(_)
+            | Spec::SmiUdpRoute(_)
+            | Spec::Opaque => {}
         }
         let defined = old.into_iter().chain(new).flat_map(|resource| services::hosts(resource, &self.new.settings));
         self.redefined.extend(defined);

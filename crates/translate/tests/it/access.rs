@@ -95,7 +95,8 @@ fn read(policies: &[Written]) -> (Vec<api::istio::AuthorizationPolicy>, [Vec<Lay
         Spec::AuthorizationPolicy(policy) => Some((**policy).clone()),
         _ => None,
     });
-    let subject = Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false };
+    let subject =
+        Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false, account: None, services: &[] };
     (written.collect(), [false, true].map(|tcp| world.access_layers(subject, tcp, Ports::default())))
 }
 
@@ -179,7 +180,7 @@ fn whom_a_policy_concerns() {
         ("default", &gateway, false, &["own", "others", "root"]),
     ] {
         let labels = labels(own);
-        let subject = Subject { namespace, labels: &labels, is_gateway };
+        let subject = Subject { namespace, labels: &labels, is_gateway, account: None, services: &[] };
         let mut found = policies(&world, subject);
         let mut expected: Vec<String> = expected.iter().map(|name| (*name).to_owned()).collect();
         found.sort();
@@ -198,7 +199,8 @@ fn policies(world: &World, subject: Subject<'_>) -> Vec<String> {
 /// The layers of one policy, in Rust's words.
 fn outline(spec: &str, tcp: bool) -> String {
     let world = world(&policy("p", "default", spec), "td");
-    let subject = Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false };
+    let subject =
+        Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false, account: None, services: &[] };
     format!("{:#?}", world.access_layers(subject, tcp, Ports::of(80, Some(8080))))
 }
 
@@ -230,7 +232,8 @@ fn fields_of_http_on_connections() {
     insta::assert_snapshot!("access-of-connections", text);
     // Nothing is left of the rules, and still nobody is allowed.
     let world = world(&policy("p", "default", "{rules: [{to: [{operation: {methods: [GET]}}]}]}"), "td");
-    let subject = Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false };
+    let subject =
+        Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false, account: None, services: &[] };
     let layers = world.access_layers(subject, true, Ports::default());
     assert_eq!(layers[0].rules.as_ref().map(|rules| rules.policies.len()), Some(0));
 }
@@ -247,7 +250,8 @@ fn what_is_only_tried() {
     let text =
         format!("{}{}{}", dry("a", "ALLOW"), dry("d", "DENY"), policy("e", "default", "{action: DENY, rules: [{}]}"));
     let world = world(&text, "td");
-    let subject = Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false };
+    let subject =
+        Subject { namespace: "default", labels: &BTreeMap::new(), is_gateway: false, account: None, services: &[] };
     let layers = world.access_layers(subject, false, Ports::default());
     let count = |rules: &Option<std::sync::Arc<model::access::Rules>>| rules.as_ref().map(|rules| rules.policies.len());
     let found: Vec<_> =

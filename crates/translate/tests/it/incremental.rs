@@ -106,7 +106,33 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a2, namespace: istio-system}, spec: {selector: {matchLabels: {istio: ingressgateway}}, action: CUSTOM, provider: {name: p}, rules: [{}]}}",
         "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a2, namespace: other}, spec: {rules: [{}]}}",
     ],
-    &["{kind: Namespace, apiVersion: v1, metadata: {name: third}}"],
+    &[
+        "{kind: ClusterRbacConfig, apiVersion: rbac.istio.io/v1alpha1, metadata: {name: default}, spec: {mode: 'ON'}}",
+        "{kind: ClusterRbacConfig, apiVersion: rbac.istio.io/v1alpha1, metadata: {name: default}, spec: {mode: ON_WITH_INCLUSION, inclusion: {namespaces: [default]}, enforcement_mode: PERMISSIVE}}",
+    ],
+    &[
+        "{kind: ServiceRole, apiVersion: rbac.istio.io/v1alpha1, metadata: {name: r1}, spec: {rules: [{services: ['reviews*'], methods: [GET]}]}}",
+        "{kind: ServiceRole, apiVersion: rbac.istio.io/v1alpha1, metadata: {name: r1, namespace: istio-system}, spec: {rules: [{constraints: [{key: 'destination.labels[version]', values: [v1]}]}]}}",
+    ],
+    &[
+        "{kind: ServiceRoleBinding, apiVersion: rbac.istio.io/v1alpha1, metadata: {name: b1}, spec: {subjects: [{user: '*'}], role: r1}}",
+        "{kind: ServiceRoleBinding, apiVersion: rbac.istio.io/v1alpha1, metadata: {name: b1}, spec: {subjects: [{namespaces: [other]}], role: /r1}}",
+    ],
+    &[
+        "{kind: ServiceIntentions, apiVersion: consul.hashicorp.com/v1alpha1, metadata: {name: i1}, spec: {destination: {name: reviews}, sources: [{name: a, action: deny}]}}",
+        "{kind: ServiceIntentions, apiVersion: consul.hashicorp.com/v1alpha1, metadata: {name: i1}, spec: {destination: {name: '*', namespace: '*'}, sources: [{name: '*', action: allow}]}}",
+    ],
+    &[
+        "{kind: TrafficTarget, apiVersion: access.smi-spec.io/v1alpha3, metadata: {name: t1}, spec: {destination: {name: default}, sources: [{name: a}], rules: [{kind: HTTPRouteGroup, name: g1}]}}",
+    ],
+    &[
+        "{kind: HTTPRouteGroup, apiVersion: specs.smi-spec.io/v1alpha4, metadata: {name: g1}, spec: {matches: [{name: m, methods: [GET]}]}}",
+    ],
+    &[
+        "{kind: Namespace, apiVersion: v1, metadata: {name: third}}",
+        "{kind: Namespace, apiVersion: v1, metadata: {name: default, annotations: {halcyon.dev/intention-default: deny}}}",
+        "{kind: Namespace, apiVersion: v1, metadata: {name: default, annotations: {halcyon.dev/traffic-target-default: deny}}}",
+    ],
     &["{kind: ServiceAccount, apiVersion: v1, metadata: {name: s}}"],
     &[
         "{kind: Sidecar, spec: {egress: [{hosts: ['./*']}]}}",

@@ -16,6 +16,7 @@ mod localities;
 mod mesh;
 mod mesh_config;
 mod on_demand;
+mod other_access;
 mod outline;
 mod policies;
 mod rate_limits;

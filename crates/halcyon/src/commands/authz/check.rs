@@ -60,7 +60,8 @@ fn show(answers: &AccessAnswers) {
 fn lines(answer: &AccessAnswer) -> Vec<String> {
     let mut lines = vec![answer.reason.clone()];
     for failed in answer.nearest.iter().flat_map(|nearest| &nearest.failed) {
-        lines.push(format!("  {}: {} ({})", failed.at, failed.reason, failed.field));
+        let field = if failed.field.is_empty() { String::new() } else { format!(" ({})", failed.field) };
+        lines.push(format!("  {}: {}{field}", failed.at, failed.reason));
     }
     for rule in &answer.audited {
         lines.push(format!("noted down by rule {} of {} ({})", rule.rule, rule.policy, rule.at));

@@ -17,7 +17,7 @@ fn ask(world: &World, app: &str, identity: Option<&str>, method: &str, path: &st
     let labels = labels(&[("app", app)]);
     let method = method.parse().unwrap();
     let question = Question {
-        subject: Subject { namespace: "default", labels: &labels, is_gateway: false },
+        subject: Subject { namespace: "default", labels: &labels, is_gateway: false, account: None, services: &[] },
         identity,
         source: "10.0.0.9".parse().unwrap(),
         remote: "10.0.0.9".parse().unwrap(),
@@ -140,7 +140,7 @@ fn who_may_call_whom() {
 #[test]
 fn of_a_workload_without_labels() {
     let none = BTreeMap::new();
-    let subject = Subject { namespace: "default", labels: &none, is_gateway: false };
+    let subject = Subject { namespace: "default", labels: &none, is_gateway: false, account: None, services: &[] };
     let question = Question {
         subject,
         identity: None,
