@@ -96,19 +96,15 @@ impl<'a> Subject<'a> {
 
 impl World {
     /// The policies that concern a workload, the oldest first.
-    pub(crate) fn access_policies<'a>(
-        &'a self,
-        subject: Subject<'a>,
-    ) -> impl Iterator<Item = &'a Document<AuthorizationPolicy>> {
+    pub(crate) fn access_policies(&self, subject: Subject<'_>) -> Vec<&Document<AuthorizationPolicy>> {
         let root = self.settings.root_namespace.as_str();
-        self.authorization_policies
-            .iter()
-            .filter(move |policy| concerns(policy.spec(), policy.namespace(), root, subject))
+        let wanted = |policy: &Document<_>| concerns(policy.spec(), policy.namespace(), root, subject);
+        self.authorization_policies.of([root, subject.namespace], wanted)
     }
 
     /// What is asked at a workload, by action and in the order in which it is asked. Actions without policies are left out.
     pub fn access_layers(&self, subject: Subject<'_>, tcp: bool, ports: Ports) -> Vec<Layer> {
-        let policies: Vec<_> = self.access_policies(subject).collect();
+        let policies = self.access_policies(subject);
         let of_action = |action| {
             let of_action: Vec<_> = policies.iter().copied().filter(|policy| policy.spec().action == action).collect();
             let provider = if action == AccessAction::Custom { self.provider(&of_action) } else { None };

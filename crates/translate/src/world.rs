@@ -3,6 +3,7 @@
 
 pub(crate) mod access;
 mod accounts;
+mod by_namespace;
 mod change;
 mod document;
 mod edit;
@@ -35,6 +36,7 @@ use crate::settings::MeshSettings;
 use crate::vips::Vips;
 use crate::workload::Workload;
 
+use by_namespace::ByNamespace;
 pub use change::Change;
 use document::OfKind;
 pub(crate) use document::{Document, age};
@@ -117,7 +119,7 @@ pub struct World {
     pub(crate) gateways: Arc<Vec<Document<Gateway>>>,
     pub(crate) sidecars: Arc<Vec<Document<Sidecar>>>,
     pub(crate) peer_authentications: Arc<Vec<Document<PeerAuthentication>>>,
-    pub(crate) authorization_policies: Arc<Vec<Document<AuthorizationPolicy>>>,
+    pub(crate) authorization_policies: ByNamespace<AuthorizationPolicy>,
     pub(crate) other_access: access::OtherAccess,
     pub(crate) request_authentications: Arc<Vec<Document<RequestAuthentication>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
@@ -176,7 +178,7 @@ impl World {
             gateways: Document::all(&resources),
             sidecars: Document::all(&resources),
             peer_authentications: Document::all(&resources),
-            authorization_policies: Document::all(&resources),
+            authorization_policies: ByNamespace::all(&resources),
             other_access: access::OtherAccess::all(&resources),
             request_authentications: Document::all(&resources),
             envoy_filters: Document::all(&resources),

@@ -11,7 +11,7 @@ use api::istio::{AccessAction, AccessOperation, AccessRule, AccessTo, Authorizat
 use api::{Problem, Spanned};
 
 use crate::service::{Backing, Service, Target};
-use crate::world::World;
+use crate::world::{Document, World};
 
 /// What became of the documents.
 #[derive(Debug, Default)]
@@ -104,17 +104,15 @@ fn compatible(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) 
 /// AuthorizationPolicies that decide something, and may be for workloads of a service.
 fn beside<'w>(world: &'w World, service: &Service) -> impl Iterator<Item = &'w AuthorizationPolicy> {
     let root = &world.settings.root_namespace;
-    let namespace = service.namespace.clone();
     let labels = selector(service).cloned().unwrap_or_default();
-    let near = move |policy: &&crate::world::Document<AuthorizationPolicy>| {
-        let is_near = policy.namespace() == root || policy.namespace() == namespace;
+    let near = |policy: &Document<AuthorizationPolicy>| {
         let selector = policy.spec().selector.as_ref();
         let decides = policy.spec().action != AccessAction::Audit
             && !AuthorizationPolicy::is_dry_run(&policy.resource.meta)
             && policy.spec().targets().next().is_none();
-        is_near && decides && selector.is_none_or(|selector| compatible(&selector.match_labels, &labels))
+        decides && selector.is_none_or(|selector| compatible(&selector.match_labels, &labels))
     };
-    world.authorization_policies.iter().filter(near).map(|policy| policy.spec())
+    world.authorization_policies.of([root, &service.namespace], near).into_iter().map(|policy| policy.spec())
 }
 
 /// A rule for these ports, whatever is done there.

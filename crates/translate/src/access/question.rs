@@ -185,7 +185,7 @@ fn decide(layers: &[Layer], rules: &Index<'_>, call: &Call<'_>) -> Because {
 
 /// The documents that concern a workload.
 fn documents(world: &World, subject: Subject<'_>, others: &[OtherLayer]) -> Vec<Arc<Resource>> {
-    let own = world.access_policies(subject).map(|policy| &policy.resource);
+    let own = world.access_policies(subject).into_iter().map(|policy| &policy.resource);
     own.chain(others.iter().flat_map(|other| &other.documents)).cloned().collect()
 }
 
@@ -202,7 +202,7 @@ enum Known<'w> {
 
 impl<'w> Index<'w> {
     fn of(world: &'w World, subject: Subject<'w>, others: &[OtherLayer]) -> Self {
-        let own = world.access_policies(subject).flat_map(|policy| {
+        let own = world.access_policies(subject).into_iter().flat_map(|policy| {
             let both = move |index| {
                 [true, false].map(move |is_asked| (name(policy, index, is_asked), Known::Own(policy, index)))
             };

@@ -199,7 +199,9 @@ fn check_superseded(world: &World, problems: &mut Vec<Problem>) {
             services: &[],
         });
         let mut taken = subjects.filter(|subject| world.is_superseded(*subject));
-        let Some(policy) = taken.find_map(|subject| world.access_policies(subject).next()) else { continue };
+        let Some(policy) = taken.find_map(|subject| world.access_policies(subject).into_iter().next()) else {
+            continue;
+        };
         let message =
             format!("no role is asked for at `{}`: {} takes their place", service.host, policy.resource.key());
         let hint = "one AuthorizationPolicy turns roles off for its workloads; `halcyon convert` writes them as such";

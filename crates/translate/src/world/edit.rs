@@ -233,7 +233,7 @@ impl<'a> Editing<'a> {
             Spec::AuthorizationPolicy(_) => {
                 change.problems = true;
                 change.policies.extend(old.into_iter().chain(new).map(|policy| Ruled::by(world, policy)));
-                Document::replace(&mut world.authorization_policies, old, new);
+                world.authorization_policies.replace(old, new);
             }
             Spec::ClusterRbacConfig(_)
             | Spec::RbacConfig(_)

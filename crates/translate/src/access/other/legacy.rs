@@ -73,7 +73,7 @@ impl World {
 
     /// Does an AuthorizationPolicy that decides something take the place of the old kinds at a workload (Istio 1.4)?
     pub(crate) fn is_superseded(&self, subject: Subject<'_>) -> bool {
-        self.access_policies(subject).any(|policy| {
+        self.access_policies(subject).into_iter().any(|policy| {
             let is_tried = AuthorizationPolicy::is_dry_run(&policy.resource.meta);
             policy.spec().action != AccessAction::Audit && !is_tried
         })
