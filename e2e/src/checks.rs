@@ -4,6 +4,7 @@ mod access;
 mod authority;
 mod basic;
 mod clients;
+mod deciders;
 mod disk;
 mod end;
 mod envoy;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Check> {
         malformed::checks(),
         protocols::checks(),
         access::checks(),
+        deciders::checks(),
         limits::checks(),
         resilience::checks(),
         rolling::checks(),

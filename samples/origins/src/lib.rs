@@ -5,6 +5,7 @@
 //! Knows nothing of the mesh. Every server takes a bound listener and runs until it is dropped or its end signal
 //! completes, so that a test can start it in its own process on port 0.
 
+pub mod authz;
 pub mod grpc;
 pub mod http_echo;
 pub mod listen;

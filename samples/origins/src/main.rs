@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use origins::listen::{Listen, stop_signal};
 use origins::load::{LoadOptions, Plan};
-use origins::{grpc, http_echo, load, tcp, udp, ws};
+use origins::{authz, grpc, http_echo, load, tcp, udp, ws};
 use tonic::transport::Endpoint;
 
 /// Below the 30 s after which Kubernetes kills.
@@ -69,6 +69,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Decide on requests for proxies, over HTTP: the header `x-authz` says what (allow, hang, mistake; else they are denied).
+    HttpAuthz(Listen),
+    /// The same over gRPC (envoy.service.auth.v3.Authorization).
+    GrpcAuthz(Listen),
     /// Constant-rate HTTP load with honest latencies.
     Load(LoadOptions),
 }
@@ -118,6 +122,8 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::HttpEcho(listen) => http_echo::serve(announced(&listen).await?, listen.name(), stop).await?,
         Command::WsEcho(listen) => ws::serve(announced(&listen).await?, stop).await?,
         Command::GrpcEcho(listen) => grpc::serve(announced(&listen).await?, listen.name(), stop).await?,
+        Command::HttpAuthz(listen) => authz::serve_http(announced(&listen).await?, stop).await?,
+        Command::GrpcAuthz(listen) => authz::serve_grpc(announced(&listen).await?, stop).await?,
         Command::TcpEcho { listen, greet } => tokio::select! {
             ended = tcp::serve(announced(&listen).await?, greet) => ended?,
             () = stop => {}
