@@ -478,7 +478,7 @@ async fn places() {
         (
             "a good one, and a bad one in the same header",
             sent(get("/").header("x-token", format!("T {good}")).header("x-token", "T x.y.z")),
-            Some("Jwt header is an invalid Base64url encoded"),
+            Some("Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"),
         ),
     ] {
         let outcome = run(&elsewhere, request).await;
