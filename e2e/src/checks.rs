@@ -15,6 +15,7 @@ mod malformed;
 mod program;
 mod protocols;
 mod resilience;
+mod revocation;
 mod rolling;
 mod routing;
 
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Check> {
         protocols::checks(),
         access::checks(),
         deciders::checks(),
+        revocation::checks(),
         limits::checks(),
         resilience::checks(),
         rolling::checks(),

@@ -1,5 +1,6 @@
 //! The root of the mesh is exchanged while it works. Nothing of it may cost a request, though each request is a handshake.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +9,7 @@ use serde_json::Value;
 use super::identity;
 use crate::load::{all_good, load};
 use crate::mesh::Mesh;
+use crate::place::Place;
 use crate::poll;
 use crate::runner::{Check, Outcome};
 use crate::world::{Wanted, World};
@@ -29,10 +31,8 @@ pub fn checks() -> Vec<Check> {
 fn exchanged(world: &mut World) -> Outcome<'_> {
     Box::pin(async {
         let strict = world.place.rule("strict-mtls.yaml");
-        let rules = std::fs::read_to_string(world.place.rule("destination-rules.yaml"))?;
         // Connections would outlive all of it; a new one for each request shows every certificate.
-        let once = "  trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}\n  subsets:\n";
-        let rules = world.place.write("once.yaml", &rules.replace("  subsets:\n", once))?;
+        let rules = one_request_each(&world.place)?;
         let mesh = world.mesh(Wanted::Envoy("details-v1")).await?;
         mesh.apply(&[strict, rules]).await?;
         let gateway = mesh.gateway;
@@ -55,6 +55,13 @@ fn exchanged(world: &mut World) -> Outcome<'_> {
         }
         Ok(format!("{} requests", samples.len()))
     })
+}
+
+/// The rules of Bookinfo, with a connection for each request.
+pub fn one_request_each(place: &Place) -> Result<PathBuf> {
+    let rules = std::fs::read_to_string(place.rule("destination-rules.yaml"))?;
+    let once = "  trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}\n  subsets:\n";
+    place.write("once.yaml", &rules.replace("  subsets:\n", once))
 }
 
 /// Exchanges the root, and gives the fingerprint of the new one.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use testkit::TestCa;
 
-use super::{access, basic, deciders, identity, limits};
+use super::{access, authority, basic, deciders, identity, limits, revocation};
 use crate::bookinfo::{Seen, Visitor};
 use crate::mesh::Mesh;
 use crate::process;
@@ -23,6 +23,7 @@ pub fn checks() -> Vec<Check> {
         Check::new(GROUP, "details behind Envoy 1.40: mutual TLS from ours to Envoy", 60, to_envoy),
         Check::new(GROUP, "details behind Envoy 1.40: who passes and who does not", 240, of_access),
         Check::new(GROUP, "details behind Envoy 1.40: services decide", 180, of_deciders),
+        Check::new(GROUP, "details behind Envoy 1.40: a caller that is revoked", 120, of_revocation),
         Check::new(GROUP, "details behind Envoy 1.40: rate limits", 240, of_limits),
         Check::new(GROUP, "reviews-v2 behind Envoy 1.40: the page is whole", 120, |w| page(w, "reviews-v2")),
         Check::new(GROUP, "reviews-v2 behind Envoy 1.40: all three versions of reviews", 60, |w| {
@@ -82,6 +83,17 @@ fn of_deciders(world: &mut World) -> Outcome<'_> {
         mesh.clear().await?;
         let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
         deciders::table(mesh, at).await
+    })
+}
+
+fn of_revocation(world: &mut World) -> Outcome<'_> {
+    Box::pin(async {
+        // Envoy looks at the list when a connection begins.
+        let once = authority::one_request_each(&world.place)?;
+        let mesh = mesh(world, "details-v1").await?;
+        mesh.clear().await?;
+        mesh.apply(&[once]).await?;
+        revocation::peers_refuse(mesh).await
     })
 }
 
