@@ -60,6 +60,14 @@ async fn rotate(client: &Client, args: &RotateArgs) -> Result<()> {
 
 async fn revoke(client: &Client, what: String) -> Result<()> {
     let done = client.ca_revoke(&RevocationRequest { what, restore: false }).await?;
+    if done.certificates.is_empty() {
+        print::note(&format!(
+            "{} is revoked, and has no certificate that is in date; if that surprises you, compare it with `halcyon status`, and \
+             take it back with `halcyon ca restore`",
+            done.what
+        ));
+        return Ok(());
+    }
     let rows = done.certificates.iter().map(|it| [it.identity.clone(), it.serial.clone(), it.not_after.clone()]);
     out!("{}", print::table(["REVOKED CERTIFICATE OF", "SERIAL", "ON THE LIST UNTIL"], rows));
     print::note(&format!("{} is revoked: proxies are told, and close connections with it", done.what));
