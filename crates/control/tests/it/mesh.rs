@@ -149,9 +149,13 @@ async fn dialled() {
         let identity = model::StringMatch::exact("spiffe://cluster.local/ns/default/sa/bookinfo-reviews");
         assert_eq!(tls.validation.as_ref().unwrap().names, [identity]);
     }
-    let made: ProxyConfig = control.get("/v1/proxies/productpage-v1-1/config").await;
-    let clusters = made.kinds.iter().find(|kind| kind.kind == "CDS").unwrap();
-    assert!(clusters.resources.iter().any(|resource| resource.name == reviews_at), "{clusters:?}");
+    // What is shown follows what was sent.
+    eventually(|| async {
+        let made: ProxyConfig = control.get("/v1/proxies/productpage-v1-1/config").await;
+        let clusters = made.kinds.iter().find(|kind| kind.kind == "CDS")?;
+        clusters.resources.iter().any(|resource| resource.name == reviews_at).then_some(())
+    })
+    .await;
 
     reviews_proxy.leave().await;
     proxy.until(|config| names(config) == ["PassthroughCluster"]).await;
