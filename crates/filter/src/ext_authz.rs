@@ -48,6 +48,8 @@ pub(crate) struct ExtAuthzFilter {
 /// What the service is sent of a body.
 struct Piece {
     data: Bytes,
+    /// Bytes that were read for it.
+    read: usize,
     /// There is more.
     partial: bool,
 }
@@ -117,7 +119,8 @@ impl ExtAuthzFilter {
                     Ok(asked) => {
                         let timeout = Some(service.timeout);
                         let exchange = Exchange { cluster: &service.cluster, request: asked, timeout };
-                        facts.around.exchange(exchange).await.map(|answer| over_http::verdict(service, answer))
+                        let answer = facts.around.exchange(exchange).await;
+                        answer.map(|answer| over_http::verdict(service, answer, began.elapsed()))
                     }
                     Err(problem) => Err(problem),
                 }
@@ -183,7 +186,7 @@ impl ExtAuthzFilter {
             path: path.to_owned(),
             host: view.authority.to_owned(),
             scheme: view.scheme.to_owned(),
-            size: data.len() as i64,
+            size: piece.map_or(0, |piece| piece.read as i64),
             protocol: protocol(request.version()).to_owned(),
             body: if raw { String::new() } else { clean(data) },
             raw_body: if raw { data.to_vec() } else { Vec::new() },
@@ -201,8 +204,7 @@ impl ExtAuthzFilter {
             }
             let values = request.headers().get_all(name).iter();
             if self.settings.raw_headers {
-                headers
-                    .extend(values.map(|value| (name.clone(), value.clone())).map(|(name, value)| (Some(name), value)));
+                headers.extend(values.map(|value| (name.clone(), value.clone())));
                 continue;
             }
             let joined = values.map(|value| clean(value.as_bytes())).collect::<Vec<_>>().join(",");
@@ -274,7 +276,7 @@ async fn piece(request: &mut Request<Body>, asked: AskedBody) -> Result<Piece, B
         let whole = body.collect(most).await.map_err(|error| error.kind)?;
         let data = whole.data.clone();
         *request.body_mut() = whole.into();
-        return Ok(Piece { data, partial: false });
+        return Ok(Piece { read: data.len(), data, partial: false });
     }
     let mut read = BytesMut::new();
     while read.len() < most {
@@ -285,13 +287,14 @@ async fn piece(request: &mut Request<Body>, asked: AskedBody) -> Result<Piece, B
                 let data = read.freeze();
                 let whole = Collected { data: data.clone(), trailers: frame.into_trailers().ok() };
                 *request.body_mut() = whole.into();
-                return Ok(Piece { data, partial: false });
+                return Ok(Piece { read: data.len(), data, partial: false });
             }
         }
     }
     let first = read.freeze();
     *request.body_mut() = Body::resumed(first.clone(), body);
-    Ok(Piece { data: first.slice(..first.len().min(most)), partial: first.len() > most })
+    let data = first.slice(..first.len().min(most));
+    Ok(Piece { read: first.len(), data, partial: first.len() > most })
 }
 
 impl HttpFilter for ExtAuthzFilter {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, ExtAuthz, Fault, Geo, GlobalRateLimit,
-    HeaderMutation, HttpLimits, JwtAuthentication, LocalRateLimit, RouteConfiguration, ServerHeader, TargetRules,
+    HeaderMutation, HttpLimits, JwtAuthentication, LocalRateLimit, OAuth2, RouteConfiguration, ServerHeader, TargetRules,
 };
 
 /// How HTTP is read from downstream, filtered and routed.
@@ -88,7 +88,16 @@ impl HttpProxy {
             HttpFilter::ExtAuthz(asks) => Some(asks.service.cluster()),
             _ => None,
         });
-        limits.chain(keys.flatten()).chain(authorizers)
+        let providers = self.logins().map(|login| &login.token_endpoint.cluster);
+        limits.chain(keys.flatten()).chain(authorizers).chain(providers)
+    }
+
+    /// The filters by which people log in.
+    pub fn logins(&self) -> impl Iterator<Item = &Arc<OAuth2>> {
+        self.filters.iter().filter_map(|filter| match filter {
+            HttpFilter::OAuth2(login) => Some(login),
+            _ => None,
+        })
     }
 }
 
@@ -144,6 +153,8 @@ pub enum HttpFilter {
     Jwt(Arc<JwtAuthentication>),
     /// Asks a service whether requests may pass.
     ExtAuthz(Arc<ExtAuthz>),
+    /// Lets only those pass who have logged in.
+    OAuth2(Arc<OAuth2>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

@@ -1,4 +1,4 @@
-//! Certificates, keys and trust bundles as they are delivered by secret discovery.
+//! Certificates, keys, trust bundles and passwords as they are delivered by secret discovery.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub enum SecretValue {
         /// The lists concern leaves alone: only the authority that issued one must have a list.
         leaf_only: bool,
     },
+    /// Something that only who has it knows, such as a password.
+    Generic(Vec<u8>),
 }
 
 impl fmt::Debug for SecretValue {
@@ -40,6 +42,7 @@ impl fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Certificate { .. } => f.write_str("Certificate(..)"),
+            Self::Generic(_) => f.write_str("Generic(..)"),
             Self::Trust { by_domain, .. } => {
                 let domains: Vec<_> = by_domain.iter().map(|(domain, _)| domain).collect();
                 write!(f, "Trust({domains:?})")

@@ -1,8 +1,10 @@
 //! One message to a service of gRPC and one back (gRPC's `PROTOCOL-HTTP2.md`), and one request of HTTP with its whole answer,
 //! over the proxy's own pools.
 
+use std::time::Duration;
+
 use ::http::uri::Authority;
-use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use bytes::Bytes;
 use filter::{Call, Exchange, Get};
 use mesh_http::Body;
@@ -11,6 +13,9 @@ use tokio::time::timeout;
 use upstream::{Event, Pick};
 
 use crate::live::View;
+
+const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
+const EXPECTED: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// The largest answer that is read, in bytes (gRPC's usual bound).
 const LARGEST: usize = 4 << 20;
@@ -64,6 +69,7 @@ pub(crate) async fn exchange(view: &View, exchange: Exchange<'_>) -> Result<Resp
     let Exchange { cluster, request, timeout: limit } = exchange;
     let pools = view.pools(cluster).ok_or_else(|| format!("there is no cluster {cluster}"))?;
     let mut request = request.map(Body::full);
+    tell_own(request.headers_mut(), limit);
     let exchange = async {
         let sent = pools.send(&mut request, &Pick::new(rand::random())).await.map_err(|failure| failure.to_string())?;
         let (head, body) = sent.response.into_parts();
@@ -76,6 +82,15 @@ pub(crate) async fn exchange(view: &View, exchange: Exchange<'_>) -> Result<Resp
             pools.stats().count(Event::RequestTimeout);
             Err(format!("no answer within {limit:?}"))
         }),
+    }
+}
+
+/// What Envoy says of requests of its own: that they come from within, and how long an answer is waited for.
+fn tell_own(headers: &mut HeaderMap, limit: Option<Duration>) {
+    headers.insert(INTERNAL, HeaderValue::from_static("true"));
+    if let Some(limit) = limit {
+        let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(EXPECTED, HeaderValue::from(milliseconds));
     }
 }
 

@@ -1,6 +1,7 @@
 //! All groups, one file for each subject.
 
 mod access;
+mod authz;
 mod balancing;
 mod connections;
 mod differences;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Group> {
         geo::groups(),
         access::groups(),
         tokens::groups(),
+        authz::groups(),
         patched::groups(),
     ];
     let mut groups: Vec<Group> = all.into_iter().flatten().collect();

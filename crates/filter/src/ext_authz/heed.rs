@@ -126,7 +126,7 @@ fn write(request: &mut Request<Body>, raw: &RawHeader) {
             let Some((name, value)) = raw.read() else { return };
             let headers = request.headers_mut();
             match raw.action {
-                RawAction::Write(_) => {
+                RawAction::Write(_) | RawAction::Unknown => {
                     if let Some(write) = raw.write() {
                         write.apply(headers);
                     }

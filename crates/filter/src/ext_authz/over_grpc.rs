@@ -63,16 +63,16 @@ fn older(ok: &OkHttpResponse) -> Option<model::metadata::Fields> {
 
 fn changes(ok: OkHttpResponse) -> Changes {
     Changes {
-        headers: ok.headers.into_iter().filter_map(|option| header(option, of_request)).collect(),
+        headers: ok.headers.into_iter().filter_map(header).collect(),
         remove: ok.headers_to_remove,
-        response: ok.response_headers_to_add.into_iter().filter_map(|option| header(option, of_response)).collect(),
+        response: ok.response_headers_to_add.into_iter().filter_map(header).collect(),
         set_query: ok.query_parameters_to_set.into_iter().map(|parameter| (parameter.key, parameter.value)).collect(),
         remove_query: ok.query_parameters_to_remove,
     }
 }
 
 fn answer(status: Option<StatusCode>, headers: Vec<HeaderValueOption>, body: String) -> Answer {
-    let headers = headers.into_iter().filter_map(|option| header(option, of_response)).collect();
+    let headers = headers.into_iter().filter_map(header).collect();
     Answer { status, headers, body: body.into() }
 }
 
@@ -80,31 +80,23 @@ fn status(status: Option<HttpStatus>) -> Option<StatusCode> {
     status.filter(|status| status.code > 0).and_then(|status| StatusCode::from_u16(status.code as u16).ok())
 }
 
-fn header(option: HeaderValueOption, action: impl Fn(&HeaderValueOption) -> RawAction) -> Option<RawHeader> {
+fn header(option: HeaderValueOption) -> Option<RawHeader> {
     let action = action(&option);
     let header = option.header?;
-    let value = if header.value.is_empty() { header.raw_value } else { header.value.into_bytes() };
-    Some(RawHeader::new(header.key, value, action))
+    Some(RawHeader::new(header.key, header.value, action))
 }
 
-/// Unsaid it overwrites, other than elsewhere.
+/// What is to be done where a header of this name is there already, and where there is none. The older field counts if
+/// it is set, even where the newer one says something else.
 #[allow(deprecated)]
-fn of_request(option: &HeaderValueOption) -> RawAction {
-    match &option.append {
-        Some(append) if append.value => RawAction::Join,
-        Some(_) => RawAction::Write(WriteAction::Overwrite),
-        None => RawAction::Write(WriteAction::Overwrite),
+fn action(option: &HeaderValueOption) -> RawAction {
+    match (&option.append, HeaderAppendAction::try_from(option.append_action)) {
+        (Some(append), _) if append.value => RawAction::Join,
+        (Some(_), _) => RawAction::Write(WriteAction::Overwrite),
+        (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => RawAction::Write(WriteAction::Append),
+        (None, Ok(HeaderAppendAction::AddIfAbsent)) => RawAction::Write(WriteAction::AddIfAbsent),
+        (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => RawAction::Write(WriteAction::Overwrite),
+        (None, Ok(HeaderAppendAction::OverwriteIfExists)) => RawAction::Write(WriteAction::OverwriteIfThere),
+        (None, Err(_)) => RawAction::Unknown,
     }
-}
-
-#[allow(deprecated)]
-fn of_response(option: &HeaderValueOption) -> RawAction {
-    RawAction::Write(match (&option.append, HeaderAppendAction::try_from(option.append_action)) {
-        (Some(append), _) if append.value => WriteAction::Append,
-        (Some(_), _) => WriteAction::Overwrite,
-        (None, Ok(HeaderAppendAction::AddIfAbsent)) => WriteAction::AddIfAbsent,
-        (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => WriteAction::Overwrite,
-        (None, Ok(HeaderAppendAction::OverwriteIfExists)) => WriteAction::OverwriteIfThere,
-        (None, _) => WriteAction::Append,
-    })
 }

@@ -1,5 +1,7 @@
 //! A service of HTTP: the question, which is a request like the client's, and the answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -11,6 +13,7 @@ use model::metadata::{Fields, Value};
 use super::question::clean;
 use super::verdict::{Answer, Changes, RawAction, RawHeader, Verdict};
 
+const TOOK: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 const REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 /// What answers to refused clients always have of the service's, where it is listed what they have.
 const ALWAYS: [HeaderName; 3] = [header::CONTENT_LENGTH, header::WWW_AUTHENTICATE, header::LOCATION];
@@ -45,9 +48,12 @@ pub(super) fn question(
     Ok(question)
 }
 
-/// Reads the answer, and what it says of the request.
-pub(super) fn verdict(service: &HttpAuthorizer, answer: Response<Bytes>) -> (Verdict, Fields) {
+/// Reads the answer, which took so long, and what it says of the request.
+pub(super) fn verdict(service: &HttpAuthorizer, answer: Response<Bytes>, took: Duration) -> (Verdict, Fields) {
     let (mut head, body) = answer.into_parts();
+    // As of every answer of an upstream; a refused client that is told all headers is told this one too.
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    head.headers.insert(TOOK, HeaderValue::from(milliseconds));
     if head.status.is_server_error() {
         return (Verdict::Error(None), Fields::new());
     }
@@ -63,7 +69,7 @@ pub(super) fn verdict(service: &HttpAuthorizer, answer: Response<Bytes>) -> (Ver
     }
     let overwrite = RawAction::Write(WriteAction::Overwrite);
     let mut headers = of_headers(&head.headers, &service.upstream, overwrite);
-    headers.extend(of_headers(&head.headers, &service.upstream_append, RawAction::Join));
+    headers.extend(of_headers(&head.headers, &service.upstream_append, RawAction::Write(WriteAction::Append)));
     let response = of_headers(&head.headers, &service.client_on_success, RawAction::Write(WriteAction::Append));
     (Verdict::Allow(Box::new(Changes { headers, remove, response, ..Changes::default() })), said)
 }

@@ -40,6 +40,8 @@ pub(super) enum RawAction {
     Write(WriteAction),
     /// Added to what is there, if anything is.
     Join,
+    /// Something that we do not know: replaces what is there, where mistakes are not refused.
+    Unknown,
 }
 
 impl RawHeader {
@@ -59,12 +61,16 @@ impl RawHeader {
         let action = match self.action {
             RawAction::Write(action) => action,
             RawAction::Join => WriteAction::Append,
+            RawAction::Unknown => WriteAction::Overwrite,
         };
         Some(HeaderWrite { name, value, action })
     }
 
-    /// Does HTTP have such a header? Pseudo-headers count.
+    /// Does HTTP have such a header, and is it known what to do with it? Pseudo-headers count.
     pub fn is_valid(&self) -> bool {
+        if self.action == RawAction::Unknown {
+            return false;
+        }
         let name = self.name.strip_prefix(':').unwrap_or(&self.name);
         HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_bytes(&self.value).is_ok()
     }

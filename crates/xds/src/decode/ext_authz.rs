@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
 use model::ext_authz::{
     AskedBody, AskedPath, Authorizer, BodyRule, ConnectionExtAuthz, ExtAuthz, ExtAuthzRule, GrpcAuthorizer,
     HttpAuthorizer,
 };
 use model::{Fraction, MetadataMatch, StringMatch};
 use proto::envoy::config::core::v3 as core;
-use proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
 use proto::envoy::extensions::filters::http::ext_authz::v3 as wire;
 use proto::envoy::extensions::filters::http::ext_authz::v3::ext_authz::Services;
@@ -18,7 +16,8 @@ use proto::envoy::extensions::filters::network::ext_authz::v3 as network;
 use proto::envoy::r#type::matcher::v3::{ListStringMatcher, MetadataMatcher};
 use proto::envoy::r#type::v3::HttpStatus;
 
-use super::{At, Decoded, duration, each, enabled, filled, headers, limit, matcher, required, take};
+use super::grpc_service::{GrpcService, cluster, grpc_service, header};
+use super::{At, Decoded, duration, each, enabled, filled, limit, matcher, required, take};
 
 /// The filter.
 pub(super) const EXT_AUTHZ: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
@@ -51,7 +50,7 @@ pub(super) fn ext_authz(value: wire::ExtAuthz, name: &str, at: &At<'_>) -> Decod
     let share = |it| matcher::runtime_percent(it, &at.field("filter_enabled"));
     let at_services = at.field("http_service");
     let (service, older) = match required(services, &at.field("grpc_service"))? {
-        Services::GrpcService(grpc) => (Authorizer::Grpc(grpc_service(grpc, &at.field("grpc_service"))?), None),
+        Services::GrpcService(grpc) => (Authorizer::Grpc(authorizer(grpc, &at.field("grpc_service"))?), None),
         Services::HttpService(http) => {
             let (http, older) = http_service(http, &at_services)?;
             (Authorizer::Http(Box::new(http)), older)
@@ -127,7 +126,7 @@ pub(super) fn of_connections(value: network::ExtAuthz, at: &At<'_>) -> Decoded<C
     let at_service = at.field("grpc_service");
     Ok(ConnectionExtAuthz {
         stat_prefix: stat_prefix.into(),
-        service: self::grpc_service(required(grpc_service, &at_service)?, &at_service)?,
+        service: authorizer(required(grpc_service, &at_service)?, &at_service)?,
         fail_open: failure_mode_allow,
         enabled_by: condition(filter_enabled_metadata, at)?,
         peer_certificate: include_peer_certificate,
@@ -174,32 +173,11 @@ fn list(value: Option<ListStringMatcher>, at: &At<'_>) -> Decoded<Option<Vec<Str
     value.map(|list| each(filled(list.patterns, &at)?, &at, matcher::string)).transpose()
 }
 
-fn grpc_service(value: core::GrpcService, at: &At<'_>) -> Decoded<GrpcAuthorizer> {
-    take!(value, at, core::GrpcService {
-        used { initial_metadata, target_specifier, timeout }
-        harmless {}
-        refused { retry_policy }
-    });
-    let metadata = each(initial_metadata, &at.field("initial_metadata"), header)?;
-    let envoy_grpc = match target_specifier {
-        Some(TargetSpecifier::EnvoyGrpc(grpc)) => grpc,
-        Some(TargetSpecifier::GoogleGrpc(_)) => return Err(at.field("google_grpc").unsupported("`envoy_grpc`")),
-        None => return Err(at.field("envoy_grpc").error("is missing", "a cluster")),
-    };
+/// With Envoy's own limit of time where none is said.
+fn authorizer(value: core::GrpcService, at: &At<'_>) -> Decoded<GrpcAuthorizer> {
+    let GrpcService { cluster, authority, metadata, timeout } = grpc_service(value, at)?;
     let timeout = limit(timeout, Some(GrpcAuthorizer::TIMEOUT), &at.field("timeout"))?;
-    let at = at.field("envoy_grpc");
-    // Headers of Envoy's own are not sent anyway.
-    take!(envoy_grpc, at, EnvoyGrpc {
-        used { cluster_name, authority }
-        harmless { skip_envoy_headers }
-        refused { retry_policy, max_receive_message_length }
-    });
-    let authority = (!authority.is_empty()).then(|| authority.into());
-    Ok(GrpcAuthorizer { cluster: cluster(cluster_name, &at.field("cluster_name"))?, authority, metadata, timeout })
-}
-
-fn cluster(name: String, at: &At<'_>) -> Decoded<Arc<str>> {
-    if name.is_empty() { Err(at.error("is empty", "a cluster")) } else { Ok(name.into()) }
+    Ok(GrpcAuthorizer { cluster, authority, metadata, timeout })
 }
 
 /// Beside it the headers that it is told, which Envoy takes at an older place too.
@@ -251,17 +229,4 @@ fn path(prefix: String, fixed: String, at: &At<'_>) -> Decoded<AskedPath> {
         (true, false) => Ok(AskedPath::Fixed(fixed)),
         (false, false) => Err(at.field("path_override").error("is set", "it or `path_prefix`, not both")),
     }
-}
-
-fn header(value: core::HeaderValue, at: &At<'_>) -> Decoded<(HeaderName, HeaderValue)> {
-    take!(value, at, core::HeaderValue {
-        used { key, value }
-        harmless {}
-        refused { raw_value }
-    });
-    let at_value = at.field("value");
-    let literal = headers::literal(value.as_bytes(), &at_value)?;
-    let value =
-        HeaderValue::from_bytes(&literal).map_err(|_| at_value.error("has a control character", "a header's value"))?;
-    Ok((headers::name(&key, &at.field("key"))?, value))
 }

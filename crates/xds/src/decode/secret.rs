@@ -5,7 +5,7 @@ use model::{ResourceKind, Secret};
 use proto::envoy::config::core::v3::{DataSource, TypedExtensionConfig, data_source::Specifier};
 use proto::envoy::extensions::transport_sockets::tls::v3::spiffe_cert_validator_config::TrustDomain;
 use proto::envoy::extensions::transport_sockets::tls::v3::{
-    self as wire, CertificateValidationContext, SpiffeCertValidatorConfig, TlsCertificate, secret::Type,
+    self as wire, CertificateValidationContext, GenericSecret, SpiffeCertValidatorConfig, TlsCertificate, secret::Type,
 };
 use proto::google::protobuf::Any;
 
@@ -19,12 +19,21 @@ pub fn secret(any: &Any) -> Result<Secret, DecodeError> {
         Type::TlsCertificate(certificate) => certificate_value(certificate, &at.field("tls_certificate"))?,
         Type::ValidationContext(context) => trust(context, &at.field("validation_context"))?,
         Type::SessionTicketKeys(_) => return Err(at.field("session_ticket_keys").unsupported(EXPECTED)),
-        Type::GenericSecret(_) => return Err(at.field("generic_secret").unsupported(EXPECTED)),
+        Type::GenericSecret(secret) => generic(secret, &at.field("generic_secret"))?,
     };
     Ok(Secret { name: value.name.as_str().into(), value: held })
 }
 
-const EXPECTED: &str = "a certificate or a validation context";
+const EXPECTED: &str = "a certificate, a validation context or a generic secret";
+
+fn generic(value: GenericSecret, at: &At<'_>) -> Decoded<SecretValue> {
+    take!(value, at, GenericSecret {
+        used { secret }
+        harmless {}
+        refused { secrets }
+    });
+    Ok(SecretValue::Generic(inline(secret, &at.field("secret"))?))
+}
 
 fn certificate_value(value: TlsCertificate, at: &At<'_>) -> Decoded<SecretValue> {
     take!(value, at, TlsCertificate {

@@ -139,7 +139,7 @@ fn file(value: Option<DataSource>, at: &At<'_>) -> Decoded<String> {
 }
 
 /// The workload's own certificate is the proxy's: it comes from the agent, as Istio has it, or stands there already.
-fn by_discovery(value: SdsSecretConfig, at: &At<'_>) -> Decoded<Arc<str>> {
+pub(super) fn by_discovery(value: SdsSecretConfig, at: &At<'_>) -> Decoded<Arc<str>> {
     let is_own = value.name == OWN_CERTIFICATE && value.sds_config.as_ref().is_none_or(by_agent);
     if !is_own {
         ads(value.sds_config, &at.field("sds_config"))?;

@@ -27,7 +27,7 @@ use super::ordered::{HttpTail, joined};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global, local};
 use super::{
     access, access_log::access_logs, ads, buffer, compressor, concurrency, duration, dynamic_forward, ext_authz, flag,
-    geo, jwt, limit, limits, matcher, mutation, number, pack, packed, route,
+    geo, jwt, limit, limits, matcher, mutation, number, oauth2, pack, packed, route,
 };
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
@@ -114,6 +114,7 @@ fn filters(filters: &[HttpFilter], suppress_envoy_headers: bool) -> Vec<wire::Ht
         HttpFilter::Buffer(it) => named(&it.name, pack(&buffer::buffer(it))),
         HttpFilter::Jwt(it) => named(&it.name, jwt::jwt(it)),
         HttpFilter::ExtAuthz(it) => named(&it.name, ext_authz::ext_authz(it)),
+        HttpFilter::OAuth2(it) => named(&it.name, oauth2::oauth2(it)),
         HttpFilter::AdaptiveConcurrency(it) => {
             named("envoy.filters.http.adaptive_concurrency", pack(&concurrency::adaptive_concurrency(it)))
         }

@@ -22,6 +22,7 @@ mod listener;
 mod matcher;
 mod mutation;
 mod names;
+mod oauth2;
 mod ordered;
 mod rate_limit;
 mod retry;

@@ -5,7 +5,7 @@ use model::secret::SecretValue;
 use proto::envoy::config::core::v3::{DataSource, TypedExtensionConfig, data_source::Specifier};
 use proto::envoy::extensions::transport_sockets::tls::v3::spiffe_cert_validator_config::TrustDomain;
 use proto::envoy::extensions::transport_sockets::tls::v3::{
-    self as wire, CertificateValidationContext, SpiffeCertValidatorConfig, TlsCertificate, secret::Type,
+    self as wire, CertificateValidationContext, GenericSecret, SpiffeCertValidatorConfig, TlsCertificate, secret::Type,
 };
 use proto::google::protobuf::Any;
 
@@ -19,6 +19,9 @@ pub fn secret(secret: &Secret) -> Any {
             private_key: inline(private_key),
             ..TlsCertificate::default()
         }),
+        SecretValue::Generic(bytes) => {
+            Type::GenericSecret(GenericSecret { secret: inline(bytes), ..GenericSecret::default() })
+        }
         SecretValue::Trust { roots, by_domain, crl, leaf_only } => {
             Type::ValidationContext(CertificateValidationContext {
                 trusted_ca: if roots.is_empty() { None } else { inline(roots) },

@@ -101,7 +101,7 @@ fn version(version: TlsVersion) -> TlsProtocol {
 
 /// The workload's own certificate comes from the agent beside the proxy, as in Istio: Envoy takes another one only from a
 /// source that it follows.
-fn by_discovery(name: &str) -> SdsSecretConfig {
+pub(super) fn by_discovery(name: &str) -> SdsSecretConfig {
     let source = if name == OWN_CERTIFICATE { agent() } else { ads() };
     SdsSecretConfig { name: name.to_owned(), sds_config: source }
 }

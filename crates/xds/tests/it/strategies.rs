@@ -43,6 +43,7 @@ mod filters;
 mod jwt;
 mod limits;
 mod metadata;
+mod oauth2;
 mod tls;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]
@@ -634,6 +635,7 @@ pub fn secret() -> impl Strategy<Value = Secret> {
     let bytes = || vec(any::<u8>(), 1..20);
     let value = prop_oneof![
         (bytes(), bytes()).prop_map(|(chain, private_key)| SecretValue::Certificate { chain, private_key }),
+        bytes().prop_map(SecretValue::Generic),
         (
             prop_oneof![Just(Vec::new()), bytes()],
             vec(("[a-z.]{1,9}", bytes()), 0..3),

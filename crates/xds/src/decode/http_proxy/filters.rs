@@ -20,6 +20,7 @@ use crate::decode::filter_rules::CORS;
 use crate::decode::geo::{GEOIP, geo};
 use crate::decode::jwt::{JWT, jwt};
 use crate::decode::mutation::{HEADER_MUTATION, header_mutation};
+use crate::decode::oauth2::{OAUTH2, oauth2};
 use crate::decode::rate_limit::{GLOBAL, LOCAL, global, local};
 use crate::decode::{At, Decoded, take, type_name, unpack};
 
@@ -91,6 +92,7 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
                 let asks = ext_authz(unpack(&any, &at_config)?, &name, &at_config)?;
                 filters.push(HttpFilter::ExtAuthz(Arc::new(asks)));
             }
+            OAUTH2 => filters.push(HttpFilter::OAuth2(Arc::new(oauth2(unpack(&any, &at_config)?, &name, &at_config)?))),
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);

@@ -1,17 +1,16 @@
 //! Limits that a service keeps.
 
-use http::{HeaderName, HeaderValue};
 use model::rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, LimitService, RequestType};
 use model::{Fraction, HeaderChanges};
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::core::v3::RuntimeFractionalPercent;
-use proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use proto::envoy::config::ratelimit::v3::RateLimitServiceConfig;
 use proto::envoy::extensions::filters::http::ratelimit::v3 as wire;
 use proto::envoy::r#type::v3::HttpStatus;
 
 use super::{filter_rules, host_limits, limited_status, not_empty, stage_number, tells_limits};
-use crate::decode::{At, Decoded, each, headers, limit, matcher, required, take};
+use crate::decode::grpc_service::{self, GrpcService};
+use crate::decode::{At, Decoded, headers, limit, matcher, required, take};
 
 /// The filter.
 pub(in crate::decode) const GLOBAL: &str = "envoy.extensions.filters.http.ratelimit.v3.RateLimit";
@@ -87,42 +86,8 @@ fn service(value: RateLimitServiceConfig, at: &At<'_>) -> Decoded<LimitService> 
     }
     let at = at.field("grpc_service");
     // The filter has a timeout of its own, which is the one that Envoy takes.
-    take!(required(grpc_service, &at)?, at, core::GrpcService {
-        used { initial_metadata, target_specifier }
-        harmless { timeout }
-        refused { retry_policy }
-    });
-    let metadata = each(initial_metadata, &at.field("initial_metadata"), metadata)?;
-    let envoy_grpc = match target_specifier {
-        Some(TargetSpecifier::EnvoyGrpc(grpc)) => grpc,
-        Some(TargetSpecifier::GoogleGrpc(_)) => return Err(at.field("google_grpc").unsupported("`envoy_grpc`")),
-        None => return Err(at.field("envoy_grpc").error("is missing", "a cluster")),
-    };
-    let at = at.field("envoy_grpc");
-    // Headers of Envoy's own are not sent anyway.
-    take!(envoy_grpc, at, EnvoyGrpc {
-        used { cluster_name, authority }
-        harmless { skip_envoy_headers }
-        refused { retry_policy, max_receive_message_length }
-    });
-    Ok(LimitService {
-        cluster: not_empty(cluster_name, &at.field("cluster_name"))?.into(),
-        authority: (!authority.is_empty()).then(|| authority.into()),
-        metadata,
-    })
-}
-
-fn metadata(value: core::HeaderValue, at: &At<'_>) -> Decoded<(HeaderName, HeaderValue)> {
-    take!(value, at, core::HeaderValue {
-        used { key, value }
-        harmless {}
-        refused { raw_value }
-    });
-    let at_value = at.field("value");
-    let literal = headers::literal(value.as_bytes(), &at_value)?;
-    let value =
-        HeaderValue::from_bytes(&literal).map_err(|_| at_value.error("has a control character", "a header's value"))?;
-    Ok((headers::name(&key, &at.field("key"))?, value))
+    let GrpcService { cluster, authority, metadata, timeout: _ } = grpc_service::grpc_service(required(grpc_service, &at)?, &at)?;
+    Ok(LimitService { cluster, authority, metadata })
 }
 
 pub(in crate::decode) fn global_route(value: wire::RateLimitPerRoute, at: &At<'_>) -> Decoded<GlobalRateLimitRoute> {

@@ -108,6 +108,7 @@ pub fn http_filter() -> BoxedStrategy<HttpFilter> {
         }),
         jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))).boxed(),
         ext_authz::ext_authz().prop_map(|it| HttpFilter::ExtAuthz(Arc::new(it))).boxed(),
+        oauth2::oauth2().prop_map(|it| HttpFilter::OAuth2(Arc::new(it))).boxed(),
         limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]
     .boxed()
