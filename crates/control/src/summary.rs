@@ -190,6 +190,7 @@ fn limits(filters: &[HttpFilter]) -> String {
             let rules = rules.rules();
             format!(", {} by {} rules of access", rules.action, rules.policies.len())
         }),
+        HttpFilter::OAuth2(login) => Some(format!(", after login at {}", login.authorization_endpoint)),
         HttpFilter::ExtAuthz(asks) => Some(format!(", asked of {}", asks.service.cluster())),
         HttpFilter::Jwt(tokens) => {
             let issuers: Vec<&str> = tokens.providers.values().map(|provider| provider.issuer.as_str()).collect();
@@ -251,6 +252,7 @@ fn route(route: &Route) -> String {
 fn secret(secret: &Secret) -> Vec<String> {
     match &secret.value {
         SecretValue::Certificate { .. } => vec!["certificate and key (not shown)".to_owned()],
+        SecretValue::Generic(_) => vec!["a secret (not shown)".to_owned()],
         SecretValue::Trust { by_domain, .. } => {
             let mut lines = vec!["roots of trust".to_owned()];
             lines.extend(by_domain.iter().map(|(domain, _)| format!("and those of {domain}")));

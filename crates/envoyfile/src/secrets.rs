@@ -29,6 +29,7 @@ pub fn fill_in(message: &mut wire::Bootstrap) -> Checked {
                 ("validation_context.trusted_ca", &mut context.trusted_ca),
                 ("validation_context.crl", &mut context.crl),
             ],
+            Some(Type::GenericSecret(secret)) => vec![("generic_secret.secret", &mut secret.secret)],
             _ => continue,
         };
         for (name, source) in sources {
@@ -46,6 +47,7 @@ pub fn fill_in(message: &mut wire::Bootstrap) -> Checked {
 /// A secret that is given as a whole.
 pub fn inline(secret: &Secret, path: &str) -> Checked {
     match &secret.value {
+        SecretValue::Generic(_) => Ok(()),
         SecretValue::Certificate { chain, private_key } => pair(chain, private_key, &format!("{path}.tls_certificate")),
         SecretValue::Trust { roots, crl, .. } => {
             let path = format!("{path}.validation_context");

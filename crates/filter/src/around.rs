@@ -53,6 +53,10 @@ pub trait Around: fmt::Debug {
             labels: None,
         }
     }
+    /// What a secret of this name holds that is no certificate; none: it is not there, or not yet.
+    fn secret(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
     /// Gets what stands at a URI, from one of the proxy's clusters.
     fn get(&self, get: Get) -> Answer<'_>;
     /// The same beside the exchange, which does not wait for it.

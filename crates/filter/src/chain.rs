@@ -25,6 +25,7 @@ use crate::jwt::{JwtFilter, Tokens};
 use crate::local::LocalResponse;
 use crate::local_limit::{Limits, LocalLimitFilter};
 use crate::mutation::MutationFilter;
+use crate::oauth2::OAuth2Filter;
 use crate::stats::Stats;
 use crate::told::Told;
 
@@ -85,6 +86,8 @@ pub(crate) struct Left {
     pub places: Places,
     /// What a service that authorized the request writes to the response.
     pub writes: Vec<HeaderWrite>,
+    /// Cookies that somebody whose login was renewed is given.
+    pub cookies: Vec<HeaderValue>,
 }
 
 impl<'a> Facts<'a> {
@@ -166,6 +169,7 @@ enum Builtin {
     Concurrency(ConcurrencyFilter),
     Jwt(JwtFilter),
     ExtAuthz(ExtAuthzFilter),
+    OAuth2(OAuth2Filter),
 }
 
 impl HttpFilter for Builtin {
@@ -183,6 +187,7 @@ impl HttpFilter for Builtin {
             Self::Concurrency(filter) => filter.on_request(request, facts).await,
             Self::Jwt(filter) => filter.on_request(request, facts).await,
             Self::ExtAuthz(filter) => filter.on_request(request, facts).await,
+            Self::OAuth2(filter) => filter.on_request(request, facts).await,
         }
     }
 
@@ -201,6 +206,7 @@ impl HttpFilter for Builtin {
             Self::Concurrency(filter) => filter.on_response(response, facts).await,
             Self::Jwt(filter) => filter.on_response(response, facts).await,
             Self::ExtAuthz(filter) => filter.on_response(response, facts).await,
+            Self::OAuth2(filter) => filter.on_response(response, facts).await,
         }
     }
 }
@@ -254,6 +260,9 @@ impl Chain {
                 }
                 http_proxy::HttpFilter::ExtAuthz(settings) => {
                     Builtin::ExtAuthz(ExtAuthzFilter::new(settings.clone(), stats.clone()))
+                }
+                http_proxy::HttpFilter::OAuth2(settings) => {
+                    Builtin::OAuth2(OAuth2Filter::new(settings.clone(), stats.clone()))
                 }
                 // Done before a route is chosen.
                 http_proxy::HttpFilter::Geo(_) | http_proxy::HttpFilter::DynamicForward(_) => return None,

@@ -48,6 +48,7 @@ mod limiter;
 mod local;
 mod local_limit;
 mod mutation;
+mod oauth2;
 mod standard;
 mod stats;
 mod told;

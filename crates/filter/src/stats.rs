@@ -1,7 +1,8 @@
 //! The statistics of filters by Envoy's names: `envoy_http_fault_*`, `envoy_http_cors_*`, `envoy_http_compressor_*`,
 //! `envoy_http_rbac_*`, `envoy_http_jwt_authn_*` and `envoy_http_adaptive_concurrency_*` with the label
 //! `envoy_http_conn_manager_prefix`, `envoy_http_local_rate_limit_*` with `local_http_ratelimit_prefix`, and
-//! `envoy_cluster_ratelimit_*` with `cluster_name`. `envoy_http_ext_authz_*` have `envoy_ext_authz_prefix` too, and
+//! `envoy_cluster_ratelimit_*` with `cluster_name`. `envoy_http_ext_authz_*` have `envoy_ext_authz_prefix` too,
+//! `envoy_http_oauth_*` `envoy_oauth_prefix`, and
 //! `envoy_cluster_ext_authz_*` `cluster_name`.
 
 use std::fmt;
@@ -68,7 +69,15 @@ pub struct Stats {
     pub(crate) authz_cluster_error: Family<Counter>,
     pub(crate) authz_cluster_failure_allowed: Family<Counter>,
     pub(crate) authz_cluster_invalid: Family<Counter>,
-    /// The same, policy by policy.
+    /// Of logins, by the prefix that they are given.
+    pub(crate) login_begun: Family<Counter>,
+    pub(crate) login_success: Family<Counter>,
+    pub(crate) login_failure: Family<Counter>,
+    pub(crate) login_passed: Family<Counter>,
+    pub(crate) login_refreshed: Family<Counter>,
+    pub(crate) login_not_refreshed: Family<Counter>,
+    pub(crate) login_failure_allowed: Family<Counter>,
+    /// Of rules of access, policy by policy.
     pub(crate) policy_allowed: Family<Counter>,
     pub(crate) policy_denied: Family<Counter>,
     pub(crate) policy_shadow_allowed: Family<Counter>,
@@ -106,6 +115,10 @@ impl Stats {
         };
         let authz_cluster = |name: &str, help: &str| {
             Desc::new(&format!("envoy_cluster_ext_authz_{name}"), help).labels(&["cluster_name"])
+        };
+        let login = |name: &str, help: &str| {
+            let labels = ["envoy_http_conn_manager_prefix", "envoy_oauth_prefix"];
+            Desc::new(&format!("envoy_http_oauth_{name}"), help).labels(&labels)
         };
         let policy = |name: &str, help: &str| {
             let labels = ["envoy_http_conn_manager_prefix", "envoy_rbac_prefix", "envoy_rbac_policy_name"];
@@ -165,6 +178,15 @@ impl Stats {
             authz_cluster_error: shard.counters(authz_cluster("error", AUTHZ_ERROR))?,
             authz_cluster_failure_allowed: shard.counters(authz_cluster("failure_mode_allowed", AUTHZ_ALLOWED))?,
             authz_cluster_invalid: shard.counters(authz_cluster("invalid", AUTHZ_INVALID))?,
+            login_begun: shard.counters(login("unauthorized_rq", "Requests that were sent to log in."))?,
+            login_success: shard.counters(login("success", "Requests of people who have logged in."))?,
+            login_failure: shard.counters(login("failure", "Requests that were refused."))?,
+            login_passed: shard.counters(login("passthrough", "Requests that need no login."))?,
+            login_refreshed: shard.counters(login("refreshtoken_success", "Tokens that were refreshed."))?,
+            login_not_refreshed: shard
+                .counters(login("refreshtoken_failure", "Tokens that could not be refreshed."))?,
+            login_failure_allowed: shard
+                .counters(login("allow_failed_passthrough", "Requests that passed though nobody has logged in."))?,
             policy_allowed: shard.counters(policy("allowed", "Requests that the policy let pass."))?,
             policy_denied: shard.counters(policy("denied", "Requests that the policy refused."))?,
             policy_shadow_allowed: shard

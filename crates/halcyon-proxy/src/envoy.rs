@@ -185,7 +185,7 @@ fn roots(cluster: &str, name: &str, resources: &[Resource]) -> Result<Vec<u8>> {
     let given = resources.iter().find_map(|resource| match resource {
         Resource::Secret(secret) if *secret.name == *name => match &secret.value {
             SecretValue::Trust { roots, .. } => Some(roots.clone()),
-            SecretValue::Certificate { .. } => None,
+            SecretValue::Certificate { .. } | SecretValue::Generic(_) => None,
         },
         _ => None,
     });

@@ -1,14 +1,15 @@
 //! People who log in at a gateway (Envoy's `envoy.filters.http.oauth2`; RFC 6749, RFC 7636 and OpenID Connect): where they
 //! are sent for it, how the answer is exchanged for tokens, and in which cookies these live.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 
 use crate::StringMatch;
-use crate::matcher::{HeaderKey, HeaderMatch, header_text};
-use crate::route::RequestView;
+use crate::matcher::{HeaderKey, HeaderMatch};
+use crate::route::{RequestView, header_value};
 
 /// A filter that lets only those pass who have logged in.
 #[derive(Debug, Clone, PartialEq)]
@@ -296,8 +297,8 @@ impl UriTemplate {
         let value = |part: &Part| match part {
             Part::Text(text) => text.clone(),
             Part::Header { key, or, most } => {
-                let value = key_value(request, key).or_else(|| key_value(request, or.as_ref()?));
-                let value = value.unwrap_or_else(|| "-".to_owned());
+                let value = header_value(key, request).or_else(|| header_value(or.as_ref()?, request));
+                let value = value.map_or_else(|| "-".to_owned(), Cow::into_owned);
                 most.map_or_else(|| value.clone(), |most| value.chars().take(most).collect())
             }
         };
@@ -318,19 +319,6 @@ fn header(operator: &str) -> Option<Part> {
         None => None,
     };
     Some(Part::Header { key: HeaderKey::parse(first)?, or, most })
-}
-
-fn key_value(request: &RequestView<'_>, key: &HeaderKey) -> Option<String> {
-    Some(match key {
-        HeaderKey::Method => request.method.to_string(),
-        HeaderKey::Authority => request.authority.to_owned(),
-        HeaderKey::Scheme => request.scheme.to_owned(),
-        HeaderKey::Path => match request.query {
-            Some(query) => format!("{}?{query}", request.path),
-            None => request.path.to_owned(),
-        },
-        HeaderKey::Name(name) => header_text(request.headers, name)?.into_owned(),
-    })
 }
 
 #[cfg(test)]

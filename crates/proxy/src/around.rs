@@ -9,6 +9,7 @@ use filter::{Answer, Around, Call, ConnectionLimits, Ends, Exchange, Get, Limits
 use mesh_http::Body;
 use model::VirtualHost;
 use model::route::{RequestView, Route};
+use model::secret::SecretValue;
 
 use crate::http::{HttpConnection, view_of};
 use crate::live::View;
@@ -78,6 +79,13 @@ impl Around for Surroundings<'_> {
     fn ends(&self, labels_key: &str) -> Ends<'_> {
         let certificate = self.conn.certificate.as_deref();
         access::ends(&self.conn.downstream, certificate, self.conn.worker.shared.labels.get(labels_key))
+    }
+
+    fn secret(&self, name: &str) -> Option<&[u8]> {
+        match &self.view.snapshot.config.secrets.get(name)?.value {
+            SecretValue::Generic(bytes) => Some(bytes),
+            SecretValue::Certificate { .. } | SecretValue::Trust { .. } => None,
+        }
     }
 
     fn get(&self, get: Get) -> Answer<'_> {

@@ -37,7 +37,7 @@ pub(crate) fn roots_of(resource: &Resource) -> Option<Arc<str>> {
     match resource {
         Resource::Secret(secret) if &*secret.name == MESH_ROOTS => match &secret.value {
             SecretValue::Trust { roots, .. } => Some(String::from_utf8_lossy(roots).into()),
-            SecretValue::Certificate { .. } => None,
+            SecretValue::Certificate { .. } | SecretValue::Generic(_) => None,
         },
         _ => None,
     }

@@ -3,7 +3,7 @@
 //! A secret changes under running TLS ends; only a setting that names another secret needs a new end.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::TrustDomain;
@@ -20,6 +20,8 @@ use transport::tls::{
 pub(crate) struct Secrets {
     certs: RefCell<BTreeMap<Arc<str>, LiveCert>>,
     trust: RefCell<BTreeMap<Arc<str>, Trust>>,
+    /// Those that hold something else. What it is stands in the configuration alone.
+    others: RefCell<BTreeSet<Arc<str>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +78,10 @@ impl Secrets {
                 // Which certificate is shown for which name is laid down when a TLS end is built.
                 Ok(names(&cert) != before)
             }
+            SecretValue::Generic(_) => {
+                self.others.borrow_mut().insert(name);
+                Ok(false)
+            }
             SecretValue::Trust { roots, by_domain, crl, leaf_only } => {
                 let mut bundles = bundles(&name, roots, by_domain)?;
                 bundles.revoked = Crls::from_pem(&String::from_utf8_lossy(crl))
@@ -108,6 +114,7 @@ impl Secrets {
     pub(crate) fn has(&self, name: &str) -> bool {
         self.certs.borrow().get(name).is_some_and(LiveCert::is_set)
             || self.trust.borrow().get(name).is_some_and(|t| t.known)
+            || self.others.borrow().contains(name)
     }
 
     /// The certificate of this name, empty until it is known.

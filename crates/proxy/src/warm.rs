@@ -157,6 +157,10 @@ fn chain_needs(chain: &FilterChain) -> Vec<Need> {
     {
         needs.push((ResourceKind::Route, name.clone()));
     }
+    if let NetworkFilter::Http(http) = &chain.filter {
+        let secrets = http.logins().flat_map(|login| login.secrets());
+        needs.extend(secrets.map(|name| (ResourceKind::Secret, name.clone())));
+    }
     if let Some(tls) = &chain.tls {
         let trust = tls.validation.as_ref().map(|v| &v.trust);
         needs.extend(tls.certificates.iter().chain(trust).map(|name| (ResourceKind::Secret, name.clone())));

@@ -9,6 +9,7 @@ mod edge;
 mod filters;
 mod geo;
 mod limits;
+mod login;
 mod malformed;
 mod patched;
 mod protocols;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Group> {
         access::groups(),
         tokens::groups(),
         authz::groups(),
+        login::groups(),
         patched::groups(),
     ];
     let mut groups: Vec<Group> = all.into_iter().flatten().collect();

@@ -424,10 +424,10 @@ fn only_ours(mut config: Config, node: &Node) -> Config {
     config
 }
 
-/// Private keys go over TLS only.
+/// Private keys and passwords go over TLS only.
 fn for_door(mut config: Config, is_tls: bool) -> Config {
     if !is_tls {
-        config.secrets.retain(|_, secret| !matches!(secret.value, SecretValue::Certificate { .. }));
+        config.secrets.retain(|_, secret| matches!(secret.value, SecretValue::Trust { .. }));
     }
     config
 }

@@ -112,7 +112,7 @@ fn credentials_of(value: wire::OAuth2Credentials, auth_type: i32, at_config: &At
     });
     let secret = |value: Option<SdsSecretConfig>| {
         let at = at.field("token_secret");
-        tls::by_discovery(required(value, &at)?, &at)
+        secret_name(required(value, &at)?, &at)
     };
     let at_type = at_config.field("auth_type");
     let client_auth = match AuthType::try_from(auth_type) {
@@ -131,10 +131,18 @@ fn credentials_of(value: wire::OAuth2Credentials, auth_type: i32, at_config: &At
     Ok(Credentials {
         client_id: not_empty(client_id, &at.field("client_id"))?,
         client_auth,
-        hmac_secret: tls::by_discovery(hmac, &at_hmac)?,
+        hmac_secret: secret_name(hmac, &at_hmac)?,
         cookie_domain,
         cookie_names: cookie_names.unwrap_or_default(),
     })
+}
+
+/// Without a source it stands in the bootstrap file.
+fn secret_name(value: SdsSecretConfig, at: &At<'_>) -> Decoded<Arc<str>> {
+    if value.sds_config.is_some() {
+        return tls::by_discovery(value, at);
+    }
+    Ok(not_empty(value.name, &at.field("name"))?.into())
 }
 
 fn cookies(names: CookieNames, how: wire::CookieConfigs, set: [bool; 3], at: &At<'_>) -> Decoded<Cookies> {
