@@ -12,7 +12,7 @@ use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use proto::envoy::service::auth::v3::attribute_context::HttpRequest;
 use proto::envoy::service::auth::v3::check_response::HttpResponse;
 use proto::envoy::service::auth::v3::{
-    AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, ErrorHttpResponse, OkHttpResponse,
+    AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
 };
 use proto::envoy::r#type::v3::HttpStatus;
 use proto::google::protobuf::{BoolValue, ListValue, Struct, Value as WireValue, value::Kind};
@@ -139,7 +139,7 @@ fn response(value: &Value) -> CheckResponse {
         Some(HttpResponse::DeniedResponse(DeniedHttpResponse { status, headers, body }))
     } else if let Some(error) = value.get("error_response") {
         let (status, headers, body) = denied(error);
-        Some(HttpResponse::ErrorResponse(ErrorHttpResponse { status, headers, body }))
+        Some(HttpResponse::ErrorResponse(DeniedHttpResponse { status, headers, body }))
     } else {
         None
     };
