@@ -75,7 +75,12 @@ impl OAuth2Filter {
         }
         let Some((hmac, secret)) = self.secrets(facts) else {
             self.count(&self.stats.login_failure);
-            return local(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable", "OAuth2 secrets are not ready", HeaderMap::new());
+            return local(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Service Unavailable",
+                "OAuth2 secrets are not ready",
+                HeaderMap::new(),
+            );
         };
         let visit = Visit::new(settings, Seal(hmac), secret, request, facts);
         if settings.forward != ForwardTokens::Preserve {
@@ -135,7 +140,13 @@ impl OAuth2Filter {
     }
 
     /// Passes as nobody, is refused, or is sent to log in. `why` and `rest` stand around what is done.
-    fn not_logged_in(&self, visit: &Visit<'_>, request: &mut Request<Body>, facts: &Facts<'_>, [why, rest]: [&str; 2]) -> Flow {
+    fn not_logged_in(
+        &self,
+        visit: &Visit<'_>,
+        request: &mut Request<Body>,
+        facts: &Facts<'_>,
+        [why, rest]: [&str; 2],
+    ) -> Flow {
         if is_one_of(&visit.settings.allow_failed, request, facts) {
             let reason = format!("{why}, and forwarding as unauthorized because OAuth failure is allowed{rest}");
             return self.pass_as_nobody(visit, request, &reason);
@@ -214,7 +225,14 @@ impl OAuth2Filter {
     }
 
     /// The provider gives no tokens.
-    fn failed(&self, visit: &Visit<'_>, request: &mut Request<Body>, facts: &Facts<'_>, failure: &Failure, flow: &str) -> Flow {
+    fn failed(
+        &self,
+        visit: &Visit<'_>,
+        request: &mut Request<Body>,
+        facts: &Facts<'_>,
+        failure: &Failure,
+        flow: &str,
+    ) -> Flow {
         let is_back = visit.settings.redirect_path.matches(url::path(&visit.target));
         if !is_back && is_one_of(&visit.settings.allow_failed, request, facts) {
             return self.pass_as_nobody(visit, request, failure.reason);
@@ -239,7 +257,13 @@ impl OAuth2Filter {
 
 impl<'v> Visit<'v> {
     /// The tokens in the cookies of the request are then in plain text, for us and for the upstream.
-    fn new(settings: &'v OAuth2, seal: Seal<'v>, secret: &'v [u8], request: &mut Request<Body>, facts: &Facts<'_>) -> Self {
+    fn new(
+        settings: &'v OAuth2,
+        seal: Seal<'v>,
+        secret: &'v [u8],
+        request: &mut Request<Body>,
+        facts: &Facts<'_>,
+    ) -> Self {
         let view = facts.around.view(request);
         let (host, scheme) = (view.authority.to_owned(), view.scheme.to_owned());
         let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
@@ -396,7 +420,8 @@ impl<'v> Visit<'v> {
         let sealed = self.seal.encrypt(&verifier).ok_or_else(no_chance)?;
         let mut headers = HeaderMap::new();
         let lives = [settings.lifetimes.nonce, settings.lifetimes.verifier];
-        for ((cookie, value), lives) in [(&cookies.nonce, &nonce), (&cookies.verifier, &sealed)].into_iter().zip(lives) {
+        for ((cookie, value), lives) in [(&cookies.nonce, &nonce), (&cookies.verifier, &sealed)].into_iter().zip(lives)
+        {
             // Under the older name too, for gateways that know no other.
             for name in [format!("{}.{flow}", cookie.name), cookie.name.clone()] {
                 put_cookies(&mut headers, jar::set(cookies, cookie, &name, value, lives.as_secs()));
@@ -430,7 +455,8 @@ impl<'v> Visit<'v> {
                     AfterLogout::To(template) => Some(template.fill(&facts.around.view(request))),
                     AfterLogout::Unsaid => None,
                 };
-                to += &then.map(|then| format!("&post_logout_redirect_uri={}", url::escaped(&then))).unwrap_or_default();
+                to +=
+                    &then.map(|then| format!("&post_logout_redirect_uri={}", url::escaped(&then))).unwrap_or_default();
                 to
             }
         };

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::{
     Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, ExtAuthz, Fault, Geo, GlobalRateLimit,
-    HeaderMutation, HttpLimits, JwtAuthentication, LocalRateLimit, OAuth2, RouteConfiguration, ServerHeader, TargetRules,
+    HeaderMutation, HttpLimits, JwtAuthentication, LocalRateLimit, OAuth2, RouteConfiguration, ServerHeader,
+    TargetRules,
 };
 
 /// How HTTP is read from downstream, filtered and routed.

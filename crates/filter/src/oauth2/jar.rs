@@ -131,7 +131,10 @@ mod tests {
     fn reading_and_writing() {
         let mut cookies = jar(&["a=1; b=\"2\";c ; d==", "a=3;e="]);
         assert_eq!(line(&cookies), "a=1; b=2; d==; e=");
-        assert_eq!((cookies.get("a"), cookies.get("e"), cookies.filled("e"), cookies.get("c")), (Some("1"), Some(""), None, None));
+        assert_eq!(
+            (cookies.get("a"), cookies.get("e"), cookies.filled("e"), cookies.get("c")),
+            (Some("1"), Some(""), None, None)
+        );
         cookies.set("a", "x".into());
         cookies.set("n", "y".into());
         assert_eq!(line(&cookies), "a=x; b=2; d==; e=; n=y");
@@ -140,7 +143,10 @@ mod tests {
 
     #[test]
     fn stripping() {
-        let lines = ["OauthHMAC=1; BearerToken=2; OauthNonce=3; OauthNonce.0f=4; OauthNonces=5", "IdToken=6; RefreshToken=7; x=8"];
+        let lines = [
+            "OauthHMAC=1; BearerToken=2; OauthNonce=3; OauthNonce.0f=4; OauthNonces=5",
+            "IdToken=6; RefreshToken=7; x=8",
+        ];
         let mut cookies = jar(&lines);
         assert_eq!(cookies.flows("OauthNonce").collect::<Vec<_>>(), ["OauthNonce", "OauthNonce.0f"]);
         assert_eq!((cookies.of_flow("OauthNonce", "0f"), cookies.of_flow("OauthNonce", "1")), (Some("4"), Some("3")));
@@ -154,14 +160,18 @@ mod tests {
     fn what_browsers_keep() {
         let plain = Cookies::default();
         let with = Cookies { domain: Some("a.example".into()), ..Cookies::default() };
-        let strict = Cookie { path: "/p".into(), same_site: Some(SameSite::Strict), partitioned: true, ..Cookie::new("C") };
+        let strict =
+            Cookie { path: "/p".into(), same_site: Some(SameSite::Strict), partitioned: true, ..Cookie::new("C") };
         let text = |value: Option<HeaderValue>| value.unwrap().to_str().unwrap().to_owned();
         assert_eq!(text(set(&plain, &Cookie::new("C"), "C", "v", 5)), "C=v;path=/;Max-Age=5;secure;HttpOnly");
         assert_eq!(
             text(set(&with, &strict, "C.1", "v", 0)),
             "C.1=v;domain=a.example;path=/p;Max-Age=0;secure;HttpOnly;SameSite=Strict;Partitioned"
         );
-        assert_eq!(text(delete(&plain, &strict, "__Host-C")), "__Host-C=deleted; path=/p; expires=Thu, 01 Jan 1970 00:00:00 GMT; Secure");
+        assert_eq!(
+            text(delete(&plain, &strict, "__Host-C")),
+            "__Host-C=deleted; path=/p; expires=Thu, 01 Jan 1970 00:00:00 GMT; Secure"
+        );
         assert_eq!(set(&plain, &strict, "C", "a\nb", 1), None);
     }
 }

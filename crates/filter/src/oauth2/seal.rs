@@ -124,7 +124,10 @@ mod tests {
         assert!(!seal.has_made(&NONCE.replace("0123", "1123")) && !seal.has_made("0123456789abcdef"));
         assert!(!Seal(b"another").has_made(NONCE));
         // RFC 7636, appendix B.
-        assert_eq!(challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        assert_eq!(
+            challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+        );
     }
 
     const SEALED: &str = "AAECAwQFBgcICQoLDA0ODyEJ3eWVQHaJjVwH-eS_nt8";

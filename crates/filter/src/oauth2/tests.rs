@@ -133,7 +133,9 @@ impl Outcome {
     /// The value of a cookie that is set.
     fn set(&self, name: &str) -> Option<String> {
         let all = self.headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap());
-        all.filter_map(|line| line.split(';').next()?.split_once('=')).find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+        all.filter_map(|line| line.split(';').next()?.split_once('='))
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.to_owned())
     }
 
     /// All cookies as the browser sends them back.
@@ -172,10 +174,14 @@ async fn send(settings: &OAuth2, provider: &Provider, path: &str, headers: &[(&s
 
 fn parameter<'u>(url: &'u str, name: &str) -> &'u str {
     let query = url.split_once('?').unwrap().1;
-    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).unwrap_or_else(|| panic!("{name} in {url}"))
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        .unwrap_or_else(|| panic!("{name} in {url}"))
 }
 
-const GRANTED: &str = r#"{"access_token":"acc","id_token":"e30.eyJleHAiOjQxMDI0NDQ4MDB9.x","refresh_token":"ref","expires_in":60}"#;
+const GRANTED: &str =
+    r#"{"access_token":"acc","id_token":"e30.eyJleHAiOjQxMDI0NDQ4MDB9.x","refresh_token":"ref","expires_in":60}"#;
 
 /// Somebody who is sent to log in: their cookies, and the target that they come back with.
 async fn begun(settings: &OAuth2, provider: &Provider) -> (String, String) {
@@ -220,7 +226,9 @@ async fn a_login_ends_and_is_known() {
     let asked = provider.asked.borrow()[0].clone();
     assert!(asked.starts_with("/token grant_type=authorization_code&code=c%2F1&client_id=shop&client_secret=the%20client%27s%20secret&redirect_uri=https%3A%2F%2Fshop.example%2Fcallback&code_verifier="), "{asked}");
     assert!(!cookies.contains("acc") && !cookies.contains("ref;"), "tokens are encrypted: {cookies}");
-    let seen = send(&settings, &provider, "/page", &[("cookie", &format!("{cookies}; own=1")), ("authorization", "mine")]).await;
+    let seen =
+        send(&settings, &provider, "/page", &[("cookie", &format!("{cookies}; own=1")), ("authorization", "mine")])
+            .await;
     let head = seen.went_on.expect("it goes on");
     assert_eq!(head["authorization"], "Bearer acc");
     assert_eq!(head["cookie"], "BearerToken=acc; IdToken=e30.eyJleHAiOjQxMDI0NDQ4MDB9.x; own=1");
@@ -238,7 +246,13 @@ async fn what_is_not_ours_is_not_believed() {
         // Otherwise it would be refreshed.
         changed.filter(|pair| !pair.starts_with("RefreshToken")).collect::<Vec<_>>().join("; ")
     };
-    for forged in [with("BearerToken", "other"), with("OauthExpires", "4102444800"), with("OauthHMAC", "AAAA"), with("IdToken", ""), with("", "")] {
+    for forged in [
+        with("BearerToken", "other"),
+        with("OauthExpires", "4102444800"),
+        with("OauthHMAC", "AAAA"),
+        with("IdToken", ""),
+        with("", ""),
+    ] {
         let seen = send(&settings, &provider, "/page", &[("cookie", &forged)]).await;
         assert_eq!(seen.status, 302, "{forged}");
     }
@@ -257,7 +271,11 @@ async fn who_comes_back_with_something_else() {
     for (target, cookies, details) in [
         (back.as_str(), "", "CSRF_token_validation_failed"),
         (&back, &others, "CSRF_token_validation_failed"),
-        (&*format!("/callback?code=c&state={forged}"), "OauthNonce=0123456789abcdef.AAAA", "CSRF_token_validation_failed"),
+        (
+            &*format!("/callback?code=c&state={forged}"),
+            "OauthNonce=0123456789abcdef.AAAA",
+            "CSRF_token_validation_failed",
+        ),
         (&of_another, &cookies, "State_query_param_is_not_a_valid_JSON:"),
         ("/callback?code=c", &cookies, "Code_or_state_query_param_does_not_exist:_?code=c"),
         ("/callback?error=access_denied", &cookies, "OAuth_server_returned_an_error:_?error=access_denied"),
@@ -277,7 +295,10 @@ async fn who_comes_back_with_something_else() {
 async fn a_provider_that_gives_nothing() {
     let (settings, provider) = (settings(), Provider::default());
     for (answer, details) in [
-        (Some((400, r#"{"error":"invalid_grant"}"#)), r#"Failed_to_get_access_token:_response_code:_400,_response_body:_{"error":"invalid_grant"}"#),
+        (
+            Some((400, r#"{"error":"invalid_grant"}"#)),
+            r#"Failed_to_get_access_token:_response_code:_400,_response_body:_{"error":"invalid_grant"}"#,
+        ),
         (Some((200, "garbage")), "Failed_to_parse_oauth_response_body"),
         (None, "Failed_to_get_access_token_due_to_HTTP_request_failure"),
     ] {
@@ -312,8 +333,17 @@ async fn who_is_not_sent_to_log_in() {
     let seen = send(&settings, &provider, "/public/a", &[("authorization", "mine")]).await;
     assert_eq!(seen.went_on.expect("it passes")["authorization"], "mine");
     let seen = send(&settings, &provider, "/api", &[("x-requested-with", "XMLHttpRequest")]).await;
-    assert_eq!((seen.status, seen.details.as_str()), (401, "Unauthorized,_and_redirecting_to_OAuth_server_is_not_allowed:_/api"));
-    let head = send(&settings, &provider, "/", &[("x-lax", "1"), ("cookie", "BearerToken=forged; own=1"), ("x-envoy-oauth-status", "mine")]).await;
+    assert_eq!(
+        (seen.status, seen.details.as_str()),
+        (401, "Unauthorized,_and_redirecting_to_OAuth_server_is_not_allowed:_/api")
+    );
+    let head = send(
+        &settings,
+        &provider,
+        "/",
+        &[("x-lax", "1"), ("cookie", "BearerToken=forged; own=1"), ("x-envoy-oauth-status", "mine")],
+    )
+    .await;
     let head = head.went_on.expect("it passes as nobody");
     assert_eq!((head["x-envoy-oauth-status"].as_bytes(), head["cookie"].as_bytes()), (&b"failed"[..], &b"own=1"[..]));
     let without = Provider { without_secrets: true, ..Provider::default() };

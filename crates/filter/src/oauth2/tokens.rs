@@ -106,8 +106,7 @@ fn read(answer: &Response<Bytes>, lifetimes: &Lifetimes) -> Result<Tokens, Failu
     }
     // What came may hold tokens, so no log gets it.
     let unusable = |reason| Failure { reason, details: String::new(), refused: false };
-    let parsed: Value =
-        serde_json::from_str(&body).map_err(|_| unusable("Failed to parse oauth response body"))?;
+    let parsed: Value = serde_json::from_str(&body).map_err(|_| unusable("Failed to parse oauth response body"))?;
     let text = |name: &str| parsed[name].as_str().unwrap_or_default().to_owned();
     if parsed["access_token"].as_str().is_none() {
         return Err(unusable("No access token found in the token exchange response"));
@@ -145,12 +144,21 @@ mod tests {
     #[test]
     fn answers() {
         let lifetimes = Lifetimes { access: Duration::from_secs(7), ..Lifetimes::default() };
-        let good = |refresh: &str, seconds| Tokens { access: "a".into(), identity: "i".into(), refresh: refresh.into(), seconds };
+        let good = |refresh: &str, seconds| Tokens {
+            access: "a".into(),
+            identity: "i".into(),
+            refresh: refresh.into(),
+            seconds,
+        };
         for (status, body, expected) in [
             (200, r#"{"access_token":"a","id_token":"i","refresh_token":"r","expires_in":9}"#, Ok(good("r", 9))),
             (200, r#"{"access_token":"a","id_token":"i","expires_in":"9"}"#, Ok(good("", 9))),
             (200, r#"{"access_token":"a","id_token":"i"}"#, Ok(good("", 7))),
-            (200, r#"{"access_token":"a","expires_in":0}"#, Err("No default or explicit access token expiration found in the token exchange response")),
+            (
+                200,
+                r#"{"access_token":"a","expires_in":0}"#,
+                Err("No default or explicit access token expiration found in the token exchange response"),
+            ),
             (200, r#"{"id_token":"i"}"#, Err("No access token found in the token exchange response")),
             (200, "access_token=a", Err("Failed to parse oauth response body")),
             (201, r#"{"access_token":"a"}"#, Err("Failed to get access token")),

@@ -9,8 +9,8 @@ use http::uri::PathAndQuery;
 use model::oauth2::OAuth2;
 use serde_json::Value;
 
-use super::seal::{Seal, challenge, is_same};
 use super::jar::Jar;
+use super::seal::{Seal, challenge, is_same};
 
 /// A text as it may stand in a query or in a form: all but the unreserved characters of RFC 3986 escaped.
 pub(super) fn escaped(text: &str) -> String {
@@ -128,7 +128,9 @@ pub(super) fn may_go(settings: &OAuth2, url: &str) -> bool {
     let Some(host) = uri.host().filter(|_| uri.scheme().is_some()) else { return false };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
     settings.allowed_domains.iter().any(|domain| match domain.strip_prefix('*') {
-        Some(suffix) if suffix.starts_with('.') => host.len() > suffix.len() && host.ends_with(&suffix.to_ascii_lowercase()),
+        Some(suffix) if suffix.starts_with('.') => {
+            host.len() > suffix.len() && host.ends_with(&suffix.to_ascii_lowercase())
+        }
         _ => host.eq_ignore_ascii_case(domain),
     })
 }

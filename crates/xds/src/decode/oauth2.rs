@@ -53,8 +53,7 @@ pub(super) fn oauth2(value: wire::OAuth2, name: &str, at: &At<'_>) -> Decoded<OA
         refreshes,
         ..cookies(credentials.cookie_names, cookie_configs.unwrap_or_default(), set, &at.field("cookie_configs"))?
     };
-    let forward =
-        forwarded(forward_bearer_token, forward_id_token, preserve_authorization_header, &at)?;
+    let forward = forwarded(forward_bearer_token, forward_id_token, preserve_authorization_header, &at)?;
     let or = Lifetimes::default();
     let seconds = |value: Option<protobuf::Duration>, or: Duration, field: &str| {
         value.map_or(Ok(or), |value| duration(value, &at.field(field)))
@@ -170,13 +169,35 @@ fn cookies(names: CookieNames, how: wire::CookieConfigs, set: [bool; 3], at: &At
         Ok(TokenCookie { cookie: cookie(name, how, or.cookie, field)?, is_set })
     };
     Ok(Cookies {
-        access: token(names.bearer_token, how.bearer_token_cookie_config, or.access, set[0], "bearer_token_cookie_config")?,
+        access: token(
+            names.bearer_token,
+            how.bearer_token_cookie_config,
+            or.access,
+            set[0],
+            "bearer_token_cookie_config",
+        )?,
         identity: token(names.id_token, how.id_token_cookie_config, or.identity, set[1], "id_token_cookie_config")?,
-        refresh: token(names.refresh_token, how.refresh_token_cookie_config, or.refresh, set[2], "refresh_token_cookie_config")?,
+        refresh: token(
+            names.refresh_token,
+            how.refresh_token_cookie_config,
+            or.refresh,
+            set[2],
+            "refresh_token_cookie_config",
+        )?,
         hmac: cookie(names.oauth_hmac, how.oauth_hmac_cookie_config, or.hmac, "oauth_hmac_cookie_config")?,
-        expires: cookie(names.oauth_expires, how.oauth_expires_cookie_config, or.expires, "oauth_expires_cookie_config")?,
+        expires: cookie(
+            names.oauth_expires,
+            how.oauth_expires_cookie_config,
+            or.expires,
+            "oauth_expires_cookie_config",
+        )?,
         nonce: cookie(names.oauth_nonce, how.oauth_nonce_cookie_config, or.nonce, "oauth_nonce_cookie_config")?,
-        verifier: cookie(names.code_verifier, how.code_verifier_cookie_config, or.verifier, "code_verifier_cookie_config")?,
+        verifier: cookie(
+            names.code_verifier,
+            how.code_verifier_cookie_config,
+            or.verifier,
+            "code_verifier_cookie_config",
+        )?,
         ..or
     })
 }
@@ -268,5 +289,9 @@ fn not_empty(text: String, at: &At<'_>) -> Decoded<String> {
 
 fn url(text: String, at: &At<'_>) -> Decoded<String> {
     let is_url = text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
-    if is_url { Ok(text) } else { Err(at.error(format!("is {text:?}"), "a URL such as `https://login.example.org/path`")) }
+    if is_url {
+        Ok(text)
+    } else {
+        Err(at.error(format!("is {text:?}"), "a URL such as `https://login.example.org/path`"))
+    }
 }

@@ -86,7 +86,8 @@ fn service(value: RateLimitServiceConfig, at: &At<'_>) -> Decoded<LimitService> 
     }
     let at = at.field("grpc_service");
     // The filter has a timeout of its own, which is the one that Envoy takes.
-    let GrpcService { cluster, authority, metadata, timeout: _ } = grpc_service::grpc_service(required(grpc_service, &at)?, &at)?;
+    let GrpcService { cluster, authority, metadata, timeout: _ } =
+        grpc_service::grpc_service(required(grpc_service, &at)?, &at)?;
     Ok(LimitService { cluster, authority, metadata })
 }
 

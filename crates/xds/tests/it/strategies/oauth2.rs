@@ -63,15 +63,19 @@ fn end_session() -> impl Strategy<Value = EndSession> {
 
 /// The filter.
 pub fn oauth2() -> BoxedStrategy<OAuth2> {
-    let client_auth =
-        prop_oneof![name().prop_map(ClientAuth::Body), name().prop_map(ClientAuth::Basic), Just(ClientAuth::Certificate)];
+    let client_auth = prop_oneof![
+        name().prop_map(ClientAuth::Body),
+        name().prop_map(ClientAuth::Basic),
+        Just(ClientAuth::Certificate)
+    ];
     let forward = prop_oneof![
         Just(ForwardTokens::Nothing),
         Just(ForwardTokens::Access),
         Just(ForwardTokens::Preserve),
         header_name().prop_map(ForwardTokens::Identity),
     ];
-    let endpoint = (url(), name(), some_time()).prop_map(|(uri, cluster, timeout)| TokenEndpoint { uri, cluster, timeout });
+    let endpoint =
+        (url(), name(), some_time()).prop_map(|(uri, cluster, timeout)| TokenEndpoint { uri, cluster, timeout });
     let headers = || vec(header_match(), 0..2);
     let basic = (filters::filter_name(), name(), endpoint, url(), of(end_session()), text(), client_auth, name());
     let back = (template(), string_match(), string_match(), forward, of(template()), vec("(\\*\\.)?[a-z]{1,5}", 0..2));
