@@ -195,7 +195,7 @@ impl Default for Cookies {
             hmac: Cookie::new("OauthHMAC"),
             expires: Cookie::new("OauthExpires"),
             nonce: Cookie::new("OauthNonce"),
-            verifier: Cookie::new("OauthCodeVerifier"),
+            verifier: Cookie::new("CodeVerifier"),
         }
     }
 }

@@ -63,16 +63,16 @@ fn older(ok: &OkHttpResponse) -> Option<model::metadata::Fields> {
 
 fn changes(ok: OkHttpResponse) -> Changes {
     Changes {
-        headers: ok.headers.into_iter().filter_map(header).collect(),
+        headers: ok.headers.into_iter().filter_map(|option| header(option, of_request)).collect(),
         remove: ok.headers_to_remove,
-        response: ok.response_headers_to_add.into_iter().filter_map(header).collect(),
+        response: ok.response_headers_to_add.into_iter().filter_map(|option| header(option, of_response)).collect(),
         set_query: ok.query_parameters_to_set.into_iter().map(|parameter| (parameter.key, parameter.value)).collect(),
         remove_query: ok.query_parameters_to_remove,
     }
 }
 
 fn answer(status: Option<StatusCode>, headers: Vec<HeaderValueOption>, body: String) -> Answer {
-    let headers = headers.into_iter().filter_map(header).collect();
+    let headers = headers.into_iter().filter_map(|option| header(option, of_response)).collect();
     Answer { status, headers, body: body.into() }
 }
 
@@ -80,18 +80,27 @@ fn status(status: Option<HttpStatus>) -> Option<StatusCode> {
     status.filter(|status| status.code > 0).and_then(|status| StatusCode::from_u16(status.code as u16).ok())
 }
 
-fn header(option: HeaderValueOption) -> Option<RawHeader> {
+fn header(option: HeaderValueOption, action: impl Fn(&HeaderValueOption) -> RawAction) -> Option<RawHeader> {
     let action = action(&option);
     let header = option.header?;
     Some(RawHeader::new(header.key, header.value, action))
 }
 
-/// What is to be done where a header of this name is there already, and where there is none. The older field counts if
-/// it is set, even where the newer one says something else.
+/// Of requests Envoy 1.40 reads the older field alone: without it a header overwrites, whatever `append_action` says, so that
+/// no client's value is left beside that of the service.
 #[allow(deprecated)]
-fn action(option: &HeaderValueOption) -> RawAction {
+fn of_request(option: &HeaderValueOption) -> RawAction {
+    match &option.append {
+        Some(append) if append.value => RawAction::Join,
+        _ => RawAction::Write(WriteAction::Overwrite),
+    }
+}
+
+/// Of responses the older field counts if it is set, even where the newer one says something else.
+#[allow(deprecated)]
+fn of_response(option: &HeaderValueOption) -> RawAction {
     match (&option.append, HeaderAppendAction::try_from(option.append_action)) {
-        (Some(append), _) if append.value => RawAction::Join,
+        (Some(append), _) if append.value => RawAction::Write(WriteAction::Append),
         (Some(_), _) => RawAction::Write(WriteAction::Overwrite),
         (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => RawAction::Write(WriteAction::Append),
         (None, Ok(HeaderAppendAction::AddIfAbsent)) => RawAction::Write(WriteAction::AddIfAbsent),

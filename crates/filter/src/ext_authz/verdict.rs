@@ -40,7 +40,7 @@ pub(super) enum RawAction {
     Write(WriteAction),
     /// Added to what is there, if anything is.
     Join,
-    /// Something that we do not know: replaces what is there, where mistakes are not refused.
+    /// Something that we do not know: nothing is done, where mistakes are not refused.
     Unknown,
 }
 
@@ -61,7 +61,7 @@ impl RawHeader {
         let action = match self.action {
             RawAction::Write(action) => action,
             RawAction::Join => WriteAction::Append,
-            RawAction::Unknown => WriteAction::Overwrite,
+            RawAction::Unknown => return None,
         };
         Some(HeaderWrite { name, value, action })
     }

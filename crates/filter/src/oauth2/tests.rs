@@ -214,7 +214,7 @@ async fn a_login_begins() {
     let flow = state["flow_id"].as_str().unwrap();
     assert_eq!(sent.set(&format!("OauthNonce.{flow}")).as_deref(), state["csrf_token"].as_str());
     let seal = Seal(b"the hmac secret");
-    let verifier = seal.decrypt(&sent.set(&format!("OauthCodeVerifier.{flow}")).unwrap()).unwrap();
+    let verifier = seal.decrypt(&sent.set(&format!("CodeVerifier.{flow}")).unwrap()).unwrap();
     assert_eq!(parameter(to, "code_challenge"), seal::challenge(&verifier));
     assert!(!to.contains(&verifier));
 }

@@ -80,7 +80,7 @@ pub(super) fn back(settings: &OAuth2, seal: Seal<'_>, jar: &Jar, target: &str) -
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let parameters = || query.split('&').filter_map(|parameter| parameter.split_once('='));
     let of = |wanted: &str| parameters().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-    let shown = || format!("?{query}");
+    let shown = || if query.is_empty() { String::new() } else { format!("?{query}") };
     let state = of("state");
     if of("error").is_some() {
         let flow = state.map(|state| read(settings, seal, jar, state).flow).unwrap_or_default();
