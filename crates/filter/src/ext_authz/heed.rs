@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use mesh_http::Body;
+use model::headers::WriteAction;
 use telemetry::ResponseFlags;
 
 use super::ExtAuthzFilter;
@@ -101,7 +102,10 @@ impl ExtAuthzFilter {
 
 /// Makes the changes to a request; those that HTTP does not allow are left out.
 fn change(request: &mut Request<Body>, changes: &Changes) {
-    changes.headers.iter().for_each(|header| write(request, header));
+    // As Envoy has it: what overwrites comes first, wherever it stands.
+    let of = |action: fn(RawAction) -> bool| changes.headers.iter().filter(move |header| action(header.action));
+    of(|action| matches!(action, RawAction::Write(WriteAction::Overwrite))).for_each(|it| write(request, it));
+    of(|action| !matches!(action, RawAction::Write(WriteAction::Overwrite))).for_each(|it| write(request, it));
     for name in &changes.remove {
         let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| *name != header::HOST);
         name.map(|name| request.headers_mut().remove(name));
@@ -179,8 +183,6 @@ fn with_query(target: &str, changes: &Changes) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::headers::WriteAction;
-
     use super::*;
 
     fn changes(change: impl FnOnce(&mut Changes)) -> Changes {
