@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use super::{
     AccessLogEncoding, AuthorizerBody, ConnectionSettings, ExtensionProvider, MESH_CONFIG_KEY, MeshConfig,
@@ -85,16 +86,12 @@ fn check_trust_domains(name: &'static str, domains: &[Spanned<String>], report: 
 
 /// Blocks of PEM, each with one value of DER. What is in them is seen by who uses them.
 fn check_certificates(pem: &str, report: &mut Report) {
-    const BLOCK: [&str; 2] = ["-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"];
-    let block = |text: &str| {
-        let packed: String = text.split_once(BLOCK[1])?.0.split_whitespace().collect();
-        base64::engine::general_purpose::STANDARD.decode(packed).ok().filter(|der| is_one_value(der))
-    };
-    let blocks: Vec<_> = pem.split(BLOCK[0]).skip(1).map(block).collect();
-    if blocks.is_empty() || blocks.contains(&None) {
+    let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).peekable();
+    let is_there = certificates.peek().is_some();
+    if !is_there || certificates.any(|it| !it.is_ok_and(|der| is_one_value(&der))) {
         report
             .error("there is no readable certificate in it")
-            .expected(format!("PEM blocks that begin with `{}`", BLOCK[0]));
+            .expected("PEM blocks that begin with `-----BEGIN CERTIFICATE-----`");
     }
 }
 
