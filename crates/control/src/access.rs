@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use api::DEFAULT_NAMESPACE;
+use base::SpiffeId;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use model::metadata::{Metadata, Value};
 use model::route::RequestView;
@@ -59,8 +60,9 @@ fn identity(world: &World, asked: &AccessRequest) -> Result<Option<String>, Stri
         (None, None, None) => Ok(None),
         (Some(principal), namespace, account) => {
             let whole = principal.strip_prefix("spiffe://").unwrap_or(principal);
-            let parts: Vec<&str> = whole.split('/').collect();
-            let [_, "ns", of, "sa", name] = parts[..] else {
+            let id = format!("spiffe://{whole}").parse::<SpiffeId>().ok();
+            let Some((id, of, name)) = id.as_ref().and_then(|id| Some((id, id.namespace()?, id.service_account()?)))
+            else {
                 return Err(format!("`{principal}` is no identity; expected `TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT`"));
             };
             for (what, said, is) in [("namespace", namespace, of), ("account", account, name)] {
@@ -68,7 +70,7 @@ fn identity(world: &World, asked: &AccessRequest) -> Result<Option<String>, Stri
                     return Err(format!("the source's principal and its {what} do not agree; leave one of them out"));
                 }
             }
-            Ok(Some(format!("spiffe://{whole}")))
+            Ok(Some(id.to_string()))
         }
         (None, Some(namespace), account) => {
             let account = account.as_deref().unwrap_or("default");

@@ -24,6 +24,8 @@ pub trait Around: fmt::Debug {
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr;
     /// What rules of access ask of a request and its connection.
     fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c>;
+    /// Who the client has proven to be: the first URI of its certificate.
+    fn identity(&self) -> Option<&str>;
     /// Does anybody want to know why a request is refused?
     fn is_asked_why(&self, request: &Request<Body>) -> bool;
     /// The service that this proxy belongs to.
@@ -145,6 +147,10 @@ impl Around for Alone {
             destination: (local, 0).into(),
             server_name: None,
         }
+    }
+
+    fn identity(&self) -> Option<&str> {
+        None
     }
 
     fn is_asked_why(&self, _request: &Request<Body>) -> bool {
