@@ -1,6 +1,7 @@
 //! The list itself, a file for each of its parts.
 
 mod access;
+mod attacks;
 mod authority;
 mod basic;
 mod clients;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Check> {
         malformed::checks(),
         protocols::checks(),
         access::checks(),
+        attacks::checks(),
         deciders::checks(),
         revocation::checks(),
         limits::checks(),

@@ -18,6 +18,9 @@ use crate::error::ControlError;
 use crate::options::ApiDoor;
 use crate::rest::Peer;
 
+/// Connections that one address may have at the TLS door at once.
+pub(crate) const CONNECTIONS: usize = 256;
+
 /// The socket for a group: its members may pass through the data directory, and see nothing else in it.
 pub(crate) fn open_to_group(dir: &Path, socket: &Path, group: u32) -> Result<UnixListener, ControlError> {
     // Closed until the group is set.

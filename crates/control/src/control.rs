@@ -30,7 +30,7 @@ use crate::audit;
 use crate::authority::{self, Beginning, Issuer};
 use crate::callers::{Attempts, Users};
 use crate::certificates::CertificateService;
-use crate::doors::{self, ApiListener, Incoming, KEEPALIVE};
+use crate::doors::{self, ApiListener, Incoming, KEEPALIVE, Places};
 use crate::error::ControlError;
 use crate::files::Directory;
 use crate::keys;
@@ -164,9 +164,9 @@ impl Control {
             None => None,
         };
         let services = Services { push: push.clone(), issuer: Some(issuer.clone()), limits: Some(limits) };
-        doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), &stopping), stopping.clone()));
+        doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), None, &stopping), stopping.clone()));
         let services = Services { push, issuer: None, limits: None };
-        doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, &stopping), stopping.clone()));
+        doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, None, &stopping), stopping.clone()));
         let gate_shard = shard.clone();
         doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
         let parts = rest::Parts {
@@ -187,7 +187,8 @@ impl Control {
         let routes = rest::router(parts);
         doors.spawn(api_doors::serve_local(sockets.api, routes.clone(), stopping.clone()));
         if let (Some(listener), Some(tls), Some(address)) = (sockets.remote_api, api_tls, endpoints.api) {
-            let listener = ApiListener::new(doors::incoming(listener, Some(tls), &stopping), address);
+            let places = Places::new(api_doors::CONNECTIONS);
+            let listener = ApiListener::new(doors::incoming(listener, Some(tls), Some(places), &stopping), address);
             doors.spawn(api_doors::serve_remote(listener, routes, stopping));
         }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base::Backoff;
 use ca::{Import, Leaf, Phase};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,8 +23,8 @@ const BACK: Duration = Duration::from_secs(20);
 /// How often it is looked at while a rotation is under way, and while none is.
 const BETWEEN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3600));
 
-/// How long after a fault it is looked at again.
-const AFTER_FAULT: Duration = Duration::from_secs(5);
+/// How long after a fault it is looked at again, at first and at most: each try has its entries in the audit log.
+const AFTER_FAULT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 
 /// Exchanges the authority. Cheap to clone.
 #[derive(Clone)]
@@ -157,16 +158,21 @@ impl Rotation {
 
     /// Takes the steps that become due, for as long as the control plane runs.
     pub async fn follow(self) {
+        let mut faults = Backoff::new(AFTER_FAULT.0, AFTER_FAULT.1);
         loop {
             let looked = self.look().await;
             let pause = match (&looked, self.0.issuer.authority().phase()) {
                 (Err(error), _) => {
-                    tracing::error!("rotation of the root: {error}; it is tried again in {AFTER_FAULT:?}");
-                    AFTER_FAULT
+                    let pause = faults.next_delay();
+                    tracing::error!("rotation of the root: {error}; it is tried again in {} s", pause.as_secs());
+                    pause
                 }
                 (Ok(()), Phase::Idle) => BETWEEN.1,
                 (Ok(()), Phase::Prepared | Phase::Retiring) => BETWEEN.0,
             };
+            if looked.is_ok() {
+                faults.reset();
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.0.stepped.notified() => {}

@@ -320,16 +320,20 @@ impl World {
 
     /// The namespaces in which a workload runs or is described.
     pub(crate) fn namespaces(&self) -> Vec<&str> {
-        let running = self.workloads.iter().map(|workload| workload.namespace.as_str());
-        let described =
-            self.deployments.iter().map(Document::namespace).chain(self.pods.iter().map(Document::namespace));
-        let all: BTreeSet<&str> = running.chain(described).collect();
+        let all: BTreeSet<&str> = self.inhabitants().map(|(namespace, _)| namespace).collect();
         all.into_iter().collect()
     }
 
     /// The labels of the workloads that run in a namespace.
     pub(crate) fn running<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a BTreeMap<String, String>> {
         self.workloads.iter().filter(move |workload| workload.namespace == namespace).map(|workload| &workload.labels)
+    }
+
+    /// The namespaces and labels of all that runs, and of what Deployments and Pods describe.
+    pub(crate) fn inhabitants(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
+        let running = self.workloads.iter().map(|workload| (workload.namespace.as_str(), &workload.labels));
+        let deployments = self.deployments.iter().map(|d| (d.namespace(), &d.spec().template.metadata.labels));
+        running.chain(deployments).chain(self.pods.iter().map(|pod| (pod.namespace(), &pod.resource.meta.labels)))
     }
 
     /// The identities that a server of this service may have: those of its workloads, running or described.

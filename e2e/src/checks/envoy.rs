@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use testkit::TestCa;
 
-use super::{access, authority, basic, deciders, identity, limits, revocation};
+use super::{access, attacks, authority, basic, deciders, identity, limits, revocation};
 use crate::bookinfo::{Seen, Visitor};
 use crate::mesh::Mesh;
 use crate::process;
@@ -22,6 +22,12 @@ pub fn checks() -> Vec<Check> {
         }),
         Check::new(GROUP, "details behind Envoy 1.40: mutual TLS from ours to Envoy", 60, to_envoy),
         Check::new(GROUP, "details behind Envoy 1.40: who passes and who does not", 240, of_access),
+        Check::new(
+            GROUP,
+            "details behind Envoy 1.40: forged certificates, and tricks to come past a policy",
+            120,
+            of_attacks,
+        ),
         Check::new(GROUP, "details behind Envoy 1.40: services decide", 180, of_deciders),
         Check::new(GROUP, "details behind Envoy 1.40: a caller that is revoked", 120, of_revocation),
         Check::new(GROUP, "details behind Envoy 1.40: rate limits", 240, of_limits),
@@ -74,6 +80,16 @@ fn of_access(world: &mut World) -> Outcome<'_> {
         mesh.clear().await?;
         let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
         access::table(mesh, at).await
+    })
+}
+
+fn of_attacks(world: &mut World) -> Outcome<'_> {
+    Box::pin(async {
+        let place = world.place.clone();
+        let mesh = mesh(world, "details-v1").await?;
+        let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
+        let forged = attacks::forged_are_refused(mesh, &place, at, false, async |_| Ok(())).await?;
+        Ok(format!("{forged}, {}", attacks::policies_are_kept(mesh, at).await?))
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use testkit::TestCa;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use transport::tls::{
     Accept, ClientOptions, ClientTls, LiveCert, LiveTrust, Peer, PeerCheck, Roots, ServerCheck, TrustBundles,
 };
@@ -171,6 +172,8 @@ async fn is_refused_everywhere(mesh: &Mesh, cert: impl Fn() -> Option<LiveCert>)
 
 /// In TLS 1.3 the client learns of its refusal with the first bytes that it reads.
 pub async fn is_refused(mesh: &Mesh, at: SocketAddr, path: &str, cert: Option<LiveCert>) -> Result<String> {
+    // Where nobody listens nobody refuses.
+    drop(TcpStream::connect(at).await.with_context(|| format!("nobody listens at {at}"))?);
     let mut stream = match handshake(mesh, at, cert).await {
         Ok((stream, _)) => stream,
         Err(error) => return Ok(format!("{error:#}")),
