@@ -18,6 +18,7 @@ mod resilience;
 mod revocation;
 mod rolling;
 mod routing;
+mod spiffe;
 
 use crate::runner::Check;
 
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Check> {
         clients::checks(),
         envoy::checks(),
         authority::checks(),
+        spiffe::checks(),
         program::checks(),
         end::checks(),
     ]
