@@ -7,6 +7,7 @@ mod endpoint;
 mod service;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,10 +19,12 @@ use serde_json::json;
 use svid::{Bundle, JwtKey};
 use telemetry::{Counter, Desc, Family, Shard};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use translate::World;
 
 use crate::audit::Author;
 use crate::authority::{Issuer, Refusal};
+use crate::callers::Attempts;
 use crate::doors::Shown;
 use crate::error::ControlError;
 use crate::store::Store;
@@ -47,6 +50,8 @@ struct Inner {
     clock: Clock,
     refresh: Duration,
     told: watch::Sender<Arc<Told>>,
+    /// How often callers were refused, by address.
+    attempts: Attempts,
     metrics: Metrics,
 }
 
@@ -117,7 +122,8 @@ impl Svids {
         let told = told(&store.now().world, &keys, refresh, first_sequence(clock.now()));
         let told = watch::Sender::new(Arc::new(told));
         let keys = RwLock::new(Arc::new(keys));
-        Ok(Self(Arc::new(Inner { keys, files, issuer, store, clock, refresh, told, metrics })))
+        let attempts = Attempts::default();
+        Ok(Self(Arc::new(Inner { keys, files, issuer, store, clock, refresh, told, attempts, metrics })))
     }
 
     /// What is told, and everything that will be.
@@ -134,13 +140,18 @@ impl Svids {
         identity: &SpiffeId,
         shown: Option<&Shown>,
         audience: &[String],
-        from: &str,
+        address: Option<SocketAddr>,
     ) -> Result<String, MintError> {
         let minted = self.try_mint(identity, shown, audience);
         self.0.metrics.0.with(&[if minted.is_ok() { "minted" } else { "refused" }]).inc();
         if let Err(MintError::Refused(refusal)) = &minted {
+            let from = address.map(|address| address.to_string()).unwrap_or_default();
             tracing::warn!("refused a token to {identity} from {from}: {refusal}");
-            let by = Author::new(identity.to_string(), from);
+            // Nobody fills the disk by asking.
+            if address.is_some_and(|address| !self.0.attempts.failed(address.ip(), Instant::now())) {
+                return minted;
+            }
+            let by = Author::new(identity.to_string(), &from);
             self.0.issuer.note(AuditEntry::refused(&by, "token", "revoked", refusal.to_string())).await;
         }
         minted

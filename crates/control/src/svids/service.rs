@@ -33,9 +33,8 @@ impl WorkloadIdentity for SvidService {
     async fn mint_jwt(&self, request: Request<MintJwtRequest>) -> Result<Response<MintJwtResponse>, Status> {
         let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
         let (identity, shown) = proven(&caller)?;
-        let from = caller.address.map(|address| address.to_string()).unwrap_or_default();
         let audience = request.into_inner().audience;
-        let minted = self.svids.mint(identity, shown, &audience, &from).await;
+        let minted = self.svids.mint(identity, shown, &audience, caller.address).await;
         Ok(Response::new(MintJwtResponse { token: minted.map_err(status)? }))
     }
 
