@@ -72,7 +72,7 @@ impl SpiffeWorkloadApi for Api {
         _: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
         let message = |_: Option<&X509Svid>, known: &Bundles| {
-            Some(X509BundlesResponse { crl: known.crl.clone(), bundles: by_id(known, Bundle::x509_concatenated) })
+            Some(X509BundlesResponse { crl: known.crl.clone(), bundles: roots(known) })
         };
         Ok(Response::new(self.follow(message).await?))
     }
@@ -98,7 +98,8 @@ impl SpiffeWorkloadApi for Api {
         _: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         let message = |_: Option<&X509Svid>, known: &Bundles| {
-            Some(JwtBundlesResponse { bundles: by_id(known, |bundle| bundle.jwks().into_bytes()) })
+            let keys = |bundle: &Bundle| (!bundle.jwt.is_empty()).then(|| bundle.jwks().into_bytes());
+            Some(JwtBundlesResponse { bundles: by_id(known, keys) })
         };
         Ok(Response::new(self.follow(message).await?))
     }
@@ -172,7 +173,7 @@ async fn known<T>(of: &mut watch::Receiver<Option<Arc<T>>>, what: &str) -> Resul
 fn svids(identity: Option<&X509Svid>, known: &Bundles) -> Option<X509svidResponse> {
     let svid = identity?;
     let own = known.all.get(&known.own)?;
-    let mut federated_bundles = by_id(known, Bundle::x509_concatenated);
+    let mut federated_bundles = roots(known);
     federated_bundles.remove(&format!("spiffe://{}", known.own));
     Some(X509svidResponse {
         svids: vec![X509svid {
@@ -187,9 +188,13 @@ fn svids(identity: Option<&X509Svid>, known: &Bundles) -> Option<X509svidRespons
     })
 }
 
-/// What there is of each trust domain, by its SPIFFE ID.
-fn by_id(known: &Bundles, of: impl Fn(&Bundle) -> Vec<u8>) -> HashMap<String, Vec<u8>> {
-    known.all.iter().map(|(domain, bundle)| (format!("spiffe://{domain}"), of(bundle))).collect()
+fn roots(known: &Bundles) -> HashMap<String, Vec<u8>> {
+    by_id(known, |bundle| (!bundle.x509.is_empty()).then(|| bundle.x509_concatenated()))
+}
+
+/// What there is of each trust domain, by its SPIFFE ID. One without keys is not there: its members are not believed.
+fn by_id(known: &Bundles, of: impl Fn(&Bundle) -> Option<Vec<u8>>) -> HashMap<String, Vec<u8>> {
+    known.all.iter().filter_map(|(domain, bundle)| Some((format!("spiffe://{domain}"), of(bundle)?))).collect()
 }
 
 fn claim(value: serde_json::Value) -> Value {
