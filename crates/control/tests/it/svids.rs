@@ -12,13 +12,13 @@ use tonic::{Code, Status, Streaming};
 
 use crate::fake::{Joined, PATIENCE, Running, channel};
 
-async fn mint(joined: &Joined, audience: &[&str]) -> Result<String, Status> {
+pub async fn mint(joined: &Joined, audience: &[&str]) -> Result<String, Status> {
     let audience = audience.iter().map(|one| (*one).to_owned()).collect();
     let answer = WorkloadIdentityClient::new(joined.channel().await).mint_jwt(MintJwtRequest { audience }).await?;
     Ok(answer.into_inner().token)
 }
 
-async fn watch(joined: &Joined) -> Streaming<Wire> {
+pub async fn watch(joined: &Joined) -> Streaming<Wire> {
     let mut client = WorkloadIdentityClient::new(joined.channel().await);
     client.watch_bundles(WatchBundlesRequest {}).await.unwrap().into_inner()
 }
