@@ -82,7 +82,8 @@ async fn tokens_are_for_whom_the_connection_proves_and_no_other() {
     let (status, answer) = control.call("POST", "/v1/ca/revocations", &json!({"what": "default/bad", "restore": false})).await;
     assert_eq!(status, 200, "{answer}");
     let refused = connected.mint_jwt(request).await.unwrap_err();
-    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    // Its connection is closed, too; whichever comes first.
+    assert!(format!("{refused:?}").to_lowercase().contains("revoked"), "{refused:?}");
     control.stop().await;
 
     // The keys outlive the process, and nobody else may read them.
