@@ -82,7 +82,9 @@ pub(crate) async fn follow_cert(door: &'static str, cert: LiveCert, files: (Path
         }
         match read_cert(&cert, &files) {
             Ok(()) => seen = now,
-            Err(error) => tracing::error!("{door}: {error}; the certificate before it stays; trying again in {EVERY:?}"),
+            Err(error) => {
+                tracing::error!("{door}: {error}; the certificate before it stays; trying again in {EVERY:?}")
+            }
         }
     }
 }

@@ -157,12 +157,7 @@ impl Svids {
         minted
     }
 
-    fn try_mint(
-        &self,
-        identity: &SpiffeId,
-        shown: Option<&Shown>,
-        audience: &[String],
-    ) -> Result<String, MintError> {
+    fn try_mint(&self, identity: &SpiffeId, shown: Option<&Shown>, audience: &[String]) -> Result<String, MintError> {
         let (most, bytes) = MOST_AUDIENCES;
         let fits = (1..=most).contains(&audience.len()) && audience.iter().map(String::len).sum::<usize>() <= bytes;
         if !fits || audience.iter().any(String::is_empty) {

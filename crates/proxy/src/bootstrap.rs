@@ -377,7 +377,8 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
     }
     let workload_api = file.workload_api.map(|api| api.path);
     if workload_api.is_some() && (file.identity.is_none() || file.control_plane.is_none()) {
-        let problem = "stands without `identity` or `control_plane`: expected both, since it gives what they bring".to_owned();
+        let problem =
+            "stands without `identity` or `control_plane`: expected both, since it gives what they bring".to_owned();
         return Err(bad("workload_api", problem));
     }
     let locality = file.node.locality;

@@ -135,9 +135,8 @@ pub(crate) fn of_certificate(der: &[u8]) -> Option<Map<String, Value>> {
 fn elliptic(curve: &str, length: usize, point: &[u8]) -> Option<Map<String, Value>> {
     let (4, numbers) = (*point.first()?, &point[1..]) else { return None };
     let (x, y) = numbers.split_at_checked(length)?;
-    (y.len() == length).then(|| {
-        members([("kty", "EC".to_owned()), ("crv", curve.to_owned()), ("x", encode(x)), ("y", encode(y))])
-    })
+    (y.len() == length)
+        .then(|| members([("kty", "EC".to_owned()), ("crv", curve.to_owned()), ("x", encode(x)), ("y", encode(y))]))
 }
 
 fn members<const N: usize>(of: [(&str, String); N]) -> Map<String, Value> {

@@ -56,10 +56,7 @@ type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl SpiffeWorkloadApi for Api {
     type FetchX509SVIDStream = Messages<X509svidResponse>;
 
-    async fn fetch_x509svid(
-        &self,
-        _: Request<X509svidRequest>,
-    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+    async fn fetch_x509svid(&self, _: Request<X509svidRequest>) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         let mut identity = self.0.identity();
         known(&mut identity, "certificate").await?;
         Ok(Response::new(self.follow(svids).await?))

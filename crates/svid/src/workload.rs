@@ -62,9 +62,11 @@ impl X509Svid {
             return Err(X509SvidError::Chain);
         }
         match PrivateKeyDer::from_pem_slice(key.as_bytes()) {
-            Ok(PrivateKeyDer::Pkcs8(key)) => {
-                Ok(Self { id, chain: chain.iter().flat_map(|one| one.iter().copied()).collect(), key: key.secret_pkcs8_der().to_vec() })
-            }
+            Ok(PrivateKeyDer::Pkcs8(key)) => Ok(Self {
+                id,
+                chain: chain.iter().flat_map(|one| one.iter().copied()).collect(),
+                key: key.secret_pkcs8_der().to_vec(),
+            }),
             _ => Err(X509SvidError::Key),
         }
     }

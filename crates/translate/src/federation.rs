@@ -77,7 +77,9 @@ impl World {
     pub fn federated(&self) -> BTreeMap<String, (Vec<u8>, Vec<Arc<str>>)> {
         let own = self.settings.trust_domain.as_str();
         let others = trust::believed(self).into_iter().filter(|domain| *domain != own);
-        let of = |domain: &str| (trust::roots_of(self, domain), self.fetched(domain).map(|had| had.document.clone()).collect());
+        let of = |domain: &str| {
+            (trust::roots_of(self, domain), self.fetched(domain).map(|had| had.document.clone()).collect())
+        };
         others.map(|domain| (domain.to_owned(), of(domain))).collect()
     }
 
@@ -89,7 +91,8 @@ impl World {
 
     fn bundle_server(&self, entry: &Federation) -> Result<BundleServer, String> {
         if let Some((_, id)) = entry.url.split_once('#') {
-            let id: SpiffeId = id.parse().map_err(|_| format!("`{id}` is no SPIFFE ID: expected one behind the `#`"))?;
+            let id: SpiffeId =
+                id.parse().map_err(|_| format!("`{id}` is no SPIFFE ID: expected one behind the `#`"))?;
             let roots = trust::roots_of(self, id.trust_domain());
             if roots.is_empty() {
                 let domain = id.trust_domain();

@@ -1,6 +1,7 @@
 //! SPIFFE for programs and for other trust domains: the Workload API as a library of others reads it, and two control planes
 //! whose workloads call each other.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -27,7 +28,8 @@ const GROUP: &str = "spiffe";
 const PATIENCE: Duration = Duration::from_secs(60);
 const COMMAND: Duration = Duration::from_secs(60);
 const LEAVE: Duration = Duration::from_secs(40);
-const (A, B): (&str, &str) = ("a.example", "b.example");
+const A: &str = "a.example";
+const B: &str = "b.example";
 /// Where the workload that is called stands.
 const CALLED: &str = "127.99.7.1";
 const HOST: &str = "details.b.example";
@@ -64,7 +66,7 @@ impl Domain {
         }
         let own = ["--trust-domain", name, "--bundle-endpoint", &bundle.to_string(), "--bundle-refresh-hint", "1s"];
         arguments.extend(own.map(str::to_owned));
-        let arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
         let log = log_path(&logs, "control");
         let control = Process::start(place, "control", &place.program("halcyon"), &arguments, &[], &log)?;
         let socket = data.join("control.sock");
@@ -121,8 +123,9 @@ impl Domain {
     }
 
     /// A certificate that this authority's key signed for an identity of any trust domain.
-    async fn signed(&self, domain: &str, account: &str) -> Result<LiveCert> {
-        let read = |name: &str| std::fs::read_to_string(self.data.join("ca").join(name)).with_context(|| name.to_owned());
+    fn signed(&self, domain: &str, account: &str) -> Result<LiveCert> {
+        let read =
+            |name: &str| std::fs::read_to_string(self.data.join("ca").join(name)).with_context(|| name.to_owned());
         let state = CaState {
             root_cert: read("root-cert.pem")?,
             ca_cert: read("ca-cert.pem")?,
@@ -167,13 +170,9 @@ fn beside_envoy(world: &mut World) -> Outcome<'_> {
 async fn is_served(domain: &Domain, more: &[&str]) -> Result<String> {
     let id = "spiffe://a.example/ns/default/sa/default";
     let said = domain.client(more, &["database"]).await?;
-    for (field, expected) in [
-        ("id", id),
-        ("subject", id),
-        ("good", id),
-        ("unmarked", "INVALID_ARGUMENT"),
-        ("mode", "0o600"),
-    ] {
+    for (field, expected) in
+        [("id", id), ("subject", id), ("good", id), ("unmarked", "INVALID_ARGUMENT"), ("mode", "0o600")]
+    {
         ensure!(said[field] == expected, "{field}: {said}; expected {expected}");
     }
     ensure!(said["leads"] == true && said["fits"] == true, "its certificate: {said}");
@@ -220,8 +219,8 @@ async fn across(a: &Domain, b: &mut Domain) -> Result<String> {
     poll::until("certificates of either trust domain by its own roots alone", PATIENCE, async || {
         // Both authorities sign for a name of A; only A's own is believed.
         let roots = b.roots().await?;
-        identity::answers(&roots, B, at, a.signed(A, "default").await?).await.context("A for A")?;
-        let forged = identity::answers(&roots, B, at, b.signed(A, "default").await?).await;
+        identity::answers(&roots, B, at, a.signed(A, "default")?).await.context("A for A")?;
+        let forged = identity::answers(&roots, B, at, b.signed(A, "default")?).await;
         ensure!(forged.is_err(), "a certificate of {B} for a name of {A} is believed: {forged:?}");
         Ok(())
     })
@@ -245,7 +244,7 @@ fn serve(b: &mut Domain) -> Result<()> {
     let (data, log) = (b.data.display().to_string(), log_path(&b.logs, "details-sidecar").display().to_string());
     let run = ["--data-dir", &data, "run", "--service", "details", "--port", "9080:http", "--address", CALLED];
     let program = ["--sidecar-log", &log, "--", &bookinfo, "--role", "details", "--port", "9080", "--bind", "0.0.0.0"];
-    let arguments: Vec<_> = run.into_iter().chain(program).map(Into::into).collect();
+    let arguments: Vec<OsString> = run.into_iter().chain(program).map(Into::into).collect();
     let halcyon = b.place.program("halcyon");
     b.others.push(Process::start(&b.place, "details", &halcyon, &arguments, &[], &log_path(&b.logs, "details"))?);
     Ok(())

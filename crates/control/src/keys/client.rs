@@ -16,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use transport::Stream;
 use translate::BundleServer;
+use transport::Stream;
 use transport::tls::{Accept, ClientOptions, ClientTls, LiveTrust, PeerCheck, Roots, ServerCheck, TrustBundles};
 
 /// Bytes of an answer that are read.

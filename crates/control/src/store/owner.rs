@@ -21,8 +21,8 @@ use super::{
     Catalog, ChangeError, Command, Done, Holder, Kept, Set, Start, Step, StoreError, Versioned, WorkloadChange,
 };
 use crate::audit::{self, Author, Journal};
-use crate::patches;
 use crate::federation;
+use crate::patches;
 use crate::ratelimit::CountRow;
 use crate::registry::Registered;
 use crate::v1::AuditEntry;

@@ -50,9 +50,7 @@ pub(crate) async fn serve(
     served.map_err(|e| ControlError::Door { door: "bundle endpoint", reason: e.to_string() })
 }
 
-async fn document(
-    State(told): State<watch::Receiver<Arc<Told>>>,
-) -> ([(header::HeaderName, &'static str); 1], String) {
+async fn document(State(told): State<watch::Receiver<Arc<Told>>>) -> ([(header::HeaderName, &'static str); 1], String) {
     let text = told.borrow().own_document().to_owned();
     ([(header::CONTENT_TYPE, "application/json")], text)
 }

@@ -79,7 +79,8 @@ async fn tokens_are_for_whom_the_connection_proves_and_no_other() {
     // Who is connected already gets none, either, once it is revoked.
     let mut connected = WorkloadIdentityClient::new(bad.channel().await);
     connected.mint_jwt(request.clone()).await.unwrap();
-    let (status, answer) = control.call("POST", "/v1/ca/revocations", &json!({"what": "default/bad", "restore": false})).await;
+    let (status, answer) =
+        control.call("POST", "/v1/ca/revocations", &json!({"what": "default/bad", "restore": false})).await;
     assert_eq!(status, 200, "{answer}");
     let refused = connected.mint_jwt(request).await.unwrap_err();
     // Its connection is closed, too; whichever comes first.

@@ -1,3 +1,5 @@
+//! The Workload API as a client of tonic meets it: the mark, streams that follow what changes, and tokens.
+
 use std::future::Future;
 use std::task::{Context, Poll};
 
@@ -97,7 +99,10 @@ async fn requests_without_the_mark_are_refused() {
     let mut rig = rig().await;
     rig.fake.identity.send_replace(svid(b"leaf"));
     let code = |status: Status| status.code();
-    assert_eq!(rig.client.fetch_x509svid(X509svidRequest {}).await.map(|_| ()).map_err(code), Err(Code::InvalidArgument));
+    assert_eq!(
+        rig.client.fetch_x509svid(X509svidRequest {}).await.map(|_| ()).map_err(code),
+        Err(Code::InvalidArgument)
+    );
     let ask = JwtsvidRequest { audience: vec!["db".into()], spiffe_id: String::new() };
     assert_eq!(rig.client.fetch_jwtsvid(ask.clone()).await.map(|_| ()).map_err(code), Err(Code::InvalidArgument));
     let mut wrong = Request::new(ask);

@@ -14,7 +14,8 @@ const URL: &str = "https://b.example:8443/";
 
 fn mesh(entries: &[String]) -> World {
     let text: String = entries.concat().lines().map(|line| format!("    {line}\n")).collect();
-    let map = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |\n";
+    let map =
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |\n";
     world(&format!("{BOOKINFO}\n{map}    caCertificates:\n{text}"), &["productpage/v1@4#us/z1", "reviews/v1@2#us/z1"])
 }
 
@@ -72,7 +73,10 @@ fn roots_that_were_fetched_are_for_their_own_trust_domain() {
     let own = told(&world)["cluster.local"].clone();
     // They take the place of those that are written, and none of the mesh's own is among them.
     let fetched = with(&world, had("-- fetched --\n"));
-    assert_eq!(told(&fetched), [("b.example", "-- fetched --\n"), ("cluster.local", &own)].map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+    assert_eq!(
+        told(&fetched),
+        [("b.example", "-- fetched --\n"), ("cluster.local", &own)].map(|(a, b)| (a.to_owned(), b.to_owned())).into()
+    );
     // A bundle without roots: nobody is believed any more.
     assert_eq!(told(&with(&world, had(""))).keys().collect::<Vec<_>>(), ["cluster.local"]);
     // Before it is there nobody is believed by the roots of another.
