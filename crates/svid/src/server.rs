@@ -16,14 +16,16 @@ use proto::spiffe::{
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
+use self::authority::Plain;
 use crate::bundle::{Bundle, Bundles};
 use crate::token::verify;
 use crate::workload::{Workload, X509Svid};
 
+mod authority;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The socket is of no use any more.
 pub async fn serve(listener: UnixListener, workload: Arc<dyn Workload>) -> Result<(), tonic::transport::Error> {
     let service = SpiffeWorkloadApiServer::with_interceptor(Api(workload), marked);
-    let incoming = UnixListenerStream::new(listener);
+    let incoming = UnixListenerStream::new(listener).map(|accepted| accepted.map(Plain::new));
     tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await
 }
 

@@ -60,7 +60,7 @@ impl Service<Uri> for Dial {
 struct Rig {
     fake: Arc<Fake>,
     client: SpiffeWorkloadApiClient<Channel>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn with_x509(point: &[u8], roots: &[(&str, &[u8])]) -> Arc<Bundles> {
@@ -85,7 +85,7 @@ async fn rig() -> Rig {
     let fake = Arc::new(Fake { identity: watch::Sender::new(None), bundles: watch::Sender::new(Some(known)), key });
     tokio::spawn(serve(listener, fake.clone()));
     let channel = Endpoint::from_static("http://workload").connect_with_connector(Dial(path)).await.unwrap();
-    Rig { fake, client: SpiffeWorkloadApiClient::new(channel), _folder: folder }
+    Rig { fake, client: SpiffeWorkloadApiClient::new(channel), folder }
 }
 
 fn request<T>(message: T) -> Request<T> {
@@ -172,4 +172,42 @@ async fn tokens_are_given_and_checked() {
     let sets = keys.message().await.unwrap().unwrap().bundles;
     let own: serde_json::Value = serde_json::from_slice(&sets["spiffe://a.example"]).unwrap();
     assert_eq!((&own["keys"][0]["kid"], &own["keys"][0]["use"]), (&json!("k"), &json!("jwt-svid")));
+}
+
+/// The frames of HTTP/2 until one that answers the first request: its type.
+async fn answer_to(path: &std::path::Path, authority: &[u8]) -> u8 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let literal = |first: &[u8], value: &[u8]| [first, &[value.len() as u8], value].concat();
+    let block = [
+        vec![0x83, 0x86],
+        literal(&[0x44], b"/SpiffeWorkloadAPI/FetchX509Bundles"),
+        literal(&[0x41], authority),
+        literal(&[0x5f], b"application/grpc"),
+        literal(&[0x40, 2, b't', b'e'], b"trailers"),
+    ]
+    .concat();
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let head = [0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1];
+    let all = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings[..], &head, &block].concat();
+    stream.write_all(&all).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[8] == 1 {
+            return head[3];
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_may_name_the_socket_as_authority() {
+    let rig = rig().await;
+    let path = rig.folder.path().join("spiffe.sock");
+    const HEADERS: u8 = 1;
+    for authority in [&b"localhost"[..], b"%2Ftmp%2Fspiffe.sock"] {
+        assert_eq!(answer_to(&path, authority).await, HEADERS, "{}", String::from_utf8_lossy(authority));
+    }
 }
