@@ -19,6 +19,7 @@ mod resilience;
 mod revocation;
 mod rolling;
 mod routing;
+mod spiffe;
 
 use crate::runner::Check;
 
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Check> {
         clients::checks(),
         envoy::checks(),
         authority::checks(),
+        spiffe::checks(),
         program::checks(),
         end::checks(),
     ]

@@ -15,6 +15,7 @@ use ca::DirStore;
 use http::header;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use proto::halcyon::identity::v1::workload_identity_server::WorkloadIdentityServer;
 use proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use telemetry::{Exposition, Registry, Shard, TextFormat};
 use tokio::net::{TcpListener, UnixListener};
@@ -32,6 +33,7 @@ use crate::callers::{Attempts, Users};
 use crate::certificates::CertificateService;
 use crate::doors::{self, ApiListener, Incoming, KEEPALIVE, Places};
 use crate::error::ControlError;
+use crate::federation;
 use crate::files::Directory;
 use crate::keys;
 use crate::options::{ControlOptions, Endpoints, Settings};
@@ -41,6 +43,7 @@ use crate::registry::{self, Desk};
 use crate::rest;
 use crate::rotation::Rotation;
 use crate::store::{self, Disk, Kept, Start, Store, StoreError};
+use crate::svids::{self, SvidService, Svids};
 
 /// A control plane that runs.
 pub struct Control {
@@ -77,6 +80,7 @@ struct Sockets {
     metrics: TcpListener,
     api: UnixListener,
     remote_api: Option<TcpListener>,
+    bundle: Option<TcpListener>,
 }
 
 impl Control {
@@ -116,12 +120,21 @@ impl Control {
         };
         let declared = "declared once, alike";
         let counters = authority::Metrics::new(&shard).expect(declared);
+        let token_files = files.clone();
         let begin = Beginning { authority, files, tokens, leaves, revoked };
         let own = (settings.certificate_ttl, settings.identity.clone());
         let issuer = Issuer::new(begin, store.clone(), clock.clone(), own, counters)?;
         // Nobody is told of roots without what is revoked.
         issuer.publish().await.map_err(|e| ControlError::Revoked(e.to_string()))?;
         let tls = server_tls(&issuer)?;
+        let svids = Svids::open(
+            token_files,
+            issuer.clone(),
+            store.clone(),
+            clock.clone(),
+            settings.bundle_refresh,
+            svids::Metrics::new(&shard).expect(declared),
+        )?;
 
         let (stop, stopping) = drain::channel();
         let desk = Desk::open(store.clone(), workloads, registry::Metrics::new(&shard).expect(declared));
@@ -137,12 +150,17 @@ impl Control {
             push::Metrics::new(&shard).expect(declared),
         );
         let mut chores = JoinSet::new();
-        let rotation = Rotation::new(issuer.clone(), proxies.clone());
+        // Others have looked some times before a root signs (SPIFFE_Federation.md, section 4.1).
+        let known_before = settings.bundle.as_ref().map_or(Duration::ZERO, |_| 3 * settings.bundle_refresh);
+        let rotation = Rotation::new(issuer.clone(), proxies.clone(), known_before);
         chores.spawn(renew(issuer.clone(), clock.clone()));
         chores.spawn(rotation.clone().follow());
         chores.spawn(push.clone().follow());
         chores.spawn(sweep(push.clone(), store.clone()));
-        chores.spawn(keys::follow(store.clone(), keys::Client::new(settings.blocked_keys.clone()), keys::TIMES));
+        let client = keys::Client::new(settings.blocked_keys.clone());
+        chores.spawn(keys::follow(store.clone(), client.clone(), keys::TIMES));
+        chores.spawn(federation::follow(store.clone(), client));
+        chores.spawn(svids.clone().follow());
 
         let keeper = keeper(&settings, counts, &clock)?;
         if let Keeper::Own(counts) = &keeper {
@@ -163,9 +181,19 @@ impl Control {
             Some(door) => Some(api_doors::tls(door, &issuer, &mut chores)?),
             None => None,
         };
-        let services = Services { push: push.clone(), issuer: Some(issuer.clone()), limits: Some(limits) };
+        let bundle_tls = match &settings.bundle {
+            Some(door) => Some(svids::tls(door, &issuer, &mut chores)?),
+            None => None,
+        };
+        if let (Some(listener), Some(tls), Some(address)) = (sockets.bundle, bundle_tls, endpoints.bundle) {
+            let listener = ApiListener::new(doors::incoming(listener, Some(tls), Some(Places::new(api_doors::CONNECTIONS)), &stopping), address);
+            doors.spawn(svids::serve(listener, svids.told(), stopping.clone()));
+        }
+        let svids = SvidService::new(svids, stopping.clone());
+        let services =
+            Services { push: push.clone(), issuer: Some(issuer.clone()), limits: Some(limits), svids: Some(svids) };
         doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), None, &stopping), stopping.clone()));
-        let services = Services { push, issuer: None, limits: None };
+        let services = Services { push, issuer: None, limits: None, svids: None };
         doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, None, &stopping), stopping.clone()));
         let gate_shard = shard.clone();
         doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
@@ -247,16 +275,21 @@ fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
         Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
         None => (None, None),
     };
+    let (bundle, bundle_addr) = match &settings.bundle {
+        Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
+        None => (None, None),
+    };
     let endpoints = Endpoints {
         tls: tls_addr,
         plain: plain_addr,
         metrics: metrics_addr,
         socket,
         api: remote_addr,
+        bundle: bundle_addr,
         identity: settings.identity.to_string(),
         pid: std::process::id(),
     };
-    Ok((Sockets { tls, plain, metrics, api, remote_api }, endpoints))
+    Ok((Sockets { tls, plain, metrics, api, remote_api, bundle }, endpoints))
 }
 
 /// Watches the directory; what it holds now is in the store when this completes.
@@ -335,6 +368,7 @@ struct Services {
     push: Push,
     issuer: Option<Issuer>,
     limits: Option<RateLimits>,
+    svids: Option<SvidService>,
 }
 
 impl Services {
@@ -353,6 +387,7 @@ impl Services {
             .add_service(discovery.max_decoding_message_size(MOST_REQUEST_BYTES))
             .add_optional_service(certificates)
             .add_optional_service(self.limits.map(RateLimitServiceServer::new))
+            .add_optional_service(self.svids.map(WorkloadIdentityServer::new))
             .serve_with_incoming_shutdown(incoming, drain.started());
         served.await.map_err(|e| ControlError::Door { door, reason: e.to_string() })
     }

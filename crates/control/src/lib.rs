@@ -24,6 +24,7 @@ mod control;
 mod doors;
 mod error;
 pub mod explain;
+mod federation;
 mod files;
 mod keys;
 mod options;
@@ -37,6 +38,7 @@ mod rest;
 mod rotation;
 mod store;
 mod summary;
+mod svids;
 pub mod v1;
 
 use std::time::SystemTime;

@@ -2,6 +2,7 @@
 
 mod access;
 mod authz;
+mod bundle;
 mod ca;
 mod traffic;
 mod values;
@@ -16,6 +17,7 @@ use control::registration::{RegisteredClientCert, RegisteredCompression, Registe
 
 pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokensCommand};
 pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
+pub use bundle::BundleArgs;
 pub use ca::{CaCommand, RotateArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
@@ -150,8 +152,10 @@ pub struct ControlArgs {
     pub certificate_ttl: std::time::Duration,
     #[command(flatten)]
     pub doors: ApiArgs,
-    /// Blocks of addresses from which no keys of tokens are fetched, such as `10.0.0.0/8,127.0.0.0/8`, whatever a
-    /// RequestAuthentication says. Without it none is blocked, as in Istio.
+    #[command(flatten)]
+    pub bundle: BundleArgs,
+    /// Blocks of addresses from which no keys of tokens and no bundles of trust domains are fetched, such as
+    /// `10.0.0.0/8,127.0.0.0/8`, whatever a RequestAuthentication or the mesh's settings say. Without it none is blocked, as in Istio.
     #[arg(long, value_name = "BLOCK", value_delimiter = ',')]
     pub blocked_key_networks: Vec<ipnet::IpNet>,
     #[command(flatten)]

@@ -41,8 +41,15 @@ pub struct File {
     program_ready: Option<ReadyFile>,
     static_resources: Option<PathBuf>,
     on_demand: Option<OnDemandFile>,
+    workload_api: Option<WorkloadApiFile>,
     #[serde(default)]
     explain: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkloadApiFile {
+    path: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +170,8 @@ pub struct Bootstrap {
     pub static_resources: Option<StaticResources>,
     /// How virtual hosts are found when they are needed.
     pub on_demand: OnDemand,
+    /// The Unix socket at which the program finds the SPIFFE Workload API.
+    pub workload_api: Option<PathBuf>,
     /// Whoever asks by the header `x-halcyon-explain` is told why a request was not answered by whom it was for. Peers that
     /// have proven who they are, are told in any case.
     pub explain: bool,
@@ -337,6 +346,7 @@ impl Bootstrap {
             program_ready: None,
             static_resources: None,
             on_demand: OnDemand::default(),
+            workload_api: None,
             explain: false,
         }
     }
@@ -365,6 +375,12 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         let problem = "stands beside the mode `sotw`: expected the mode `delta`, the only one that has it".to_owned();
         return Err(bad("on_demand", problem));
     }
+    let workload_api = file.workload_api.map(|api| api.path);
+    if workload_api.is_some() && (file.identity.is_none() || file.control_plane.is_none()) {
+        let problem =
+            "stands without `identity` or `control_plane`: expected both, since it gives what they bring".to_owned();
+        return Err(bad("workload_api", problem));
+    }
     let locality = file.node.locality;
     Ok(Bootstrap {
         node: Node {
@@ -387,6 +403,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         program_ready: file.program_ready.map(|ready| ready.resolve(path)).transpose()?,
         static_resources: file.static_resources.map(StaticResources::File),
         on_demand: file.on_demand.map(|on_demand| on_demand.resolve(path)).transpose()?.unwrap_or_default(),
+        workload_api,
         explain: file.explain,
     })
 }

@@ -85,6 +85,7 @@ mod waiting;
 mod warm;
 mod wishes;
 mod worker;
+mod workload_api;
 
 pub use run::{Handle, LogLevel, Options, Proxy, StartError};
 pub use state::ResourcesError;

@@ -32,7 +32,7 @@ use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
 use crate::status::{CONNECTED, State, Status};
 use crate::worker::{self, Threads, WorkerLink};
-use crate::{ads, demand, dns, drain, identity, program};
+use crate::{ads, demand, dns, drain, identity, program, workload_api};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
@@ -303,7 +303,11 @@ impl Side {
             ads::Plan { node: bootstrap.node.clone(), mode: plane.mode, names: bootstrap.dns.is_some(), own: None };
         if let Some(id) = &bootstrap.identity {
             plan.own = Some((identity::DEFAULT, cert.clone()));
-            tokio::task::spawn_local(identity::keep(self.clone(), links.clone(), id.clone(), cert));
+            let member = match &bootstrap.workload_api {
+                Some(path) => Some(workload_api::start(path, &links)?),
+                None => None,
+            };
+            tokio::task::spawn_local(identity::keep(self.clone(), links.clone(), id.clone(), cert, member));
         }
         let (session, orders) = mpsc::channel(ads::ORDERS);
         let teller = self.program.get_or_init(|| Teller::new(session.clone()));

@@ -14,6 +14,7 @@ use model::{AccessLog, TargetRules};
 
 use crate::access::custom::{self, Providers};
 use crate::edge::ProxySettings;
+use crate::federation::{Federation, federation};
 use crate::ingress::IngressSettings;
 
 /// Settings of the mesh.
@@ -25,6 +26,8 @@ pub struct MeshSettings {
     pub trust_domain_aliases: Vec<TrustDomain>,
     /// Roots beside those of the mesh.
     pub anchors: Vec<Anchor>,
+    /// Trust domains whose roots are fetched.
+    pub federations: Vec<Federation>,
     /// The suffix of service names: `svc.<domain>`.
     pub dns_domain: String,
     /// The namespace whose rules concern all others.
@@ -120,6 +123,7 @@ impl Default for MeshSettings {
             trust_domain: TrustDomain::default(),
             trust_domain_aliases: Vec::new(),
             anchors: Vec::new(),
+            federations: Vec::new(),
             dns_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
             outbound_policy: OutboundPolicy::AllowAny,
@@ -155,6 +159,7 @@ impl MeshSettings {
         let mut now = self.clone();
         now.trust_domain_aliases = aliases(&self.trust_domain, &config.trust_domain_aliases);
         now.anchors = config.ca_certificates.iter().filter_map(anchor).collect();
+        now.federations = config.ca_certificates.iter().filter_map(federation).collect();
         now.access_log = access_log(self.access_log.as_ref(), config);
         match config.outbound_traffic_policy.as_ref().and_then(|policy| policy.mode) {
             Some(MeshOutboundMode::RegistryOnly) => now.outbound_policy = OutboundPolicy::RegistryOnly,
@@ -206,7 +211,7 @@ fn aliases(own: &TrustDomain, written: &[api::Spanned<String>]) -> Vec<TrustDoma
     all
 }
 
-/// Those that a URL leads to, or a signer of Kubernetes has, are not had: it is warned about them.
+/// Those that a signer of Kubernetes has are not had: it is warned about them. Those that a URL leads to are fetched.
 fn anchor(written: &CertificateData) -> Option<Anchor> {
     let domains = written.trust_domains.iter().map(|domain| domain.value.clone()).collect();
     let here = !written.pem.value.trim().is_empty() && written.cert_signers.is_empty();

@@ -27,6 +27,7 @@ use ipnet::IpNet;
 use model::Locality;
 
 use crate::direct;
+use crate::federation::FetchedBundles;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::peer_authentication::Mode;
@@ -62,6 +63,8 @@ pub struct Inputs {
     pub trust: Arc<MeshTrust>,
     /// Key sets that were fetched, by the URIs that documents ask for.
     pub key_sets: KeySets,
+    /// Bundles of other trust domains that were fetched, by their URLs.
+    pub bundles: FetchedBundles,
 }
 
 /// Whom the mesh trusts.
@@ -101,6 +104,8 @@ pub struct World {
     pub trust: Arc<MeshTrust>,
     /// What came of fetching key sets.
     pub key_sets: KeySets,
+    /// What came of fetching bundles of other trust domains.
+    pub bundles: FetchedBundles,
     /// The addresses that are given now, to be handed to the next version.
     pub vips: Arc<Vips>,
     /// By host.
@@ -157,7 +162,7 @@ fn holds_limits(resource: &Resource) -> bool {
 impl World {
     /// Indexes the inputs.
     pub fn new(inputs: Inputs) -> Self {
-        let Inputs { settings, resources, mut workloads, not_ready, vips, trust, key_sets } = inputs;
+        let Inputs { settings, resources, mut workloads, not_ready, vips, trust, key_sets, bundles } = inputs;
         workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         let of_kind = |wanted: fn(&Resource) -> bool| {
             let mut found: Vec<_> = resources.iter().filter(|resource| wanted(resource)).cloned().collect();
@@ -198,6 +203,7 @@ impl World {
             mesh_configs,
             trust,
             key_sets,
+            bundles,
             vips: Arc::new(vips),
             ..Self::default()
         };

@@ -9,3 +9,4 @@ mod mesh;
 mod remote;
 mod rotation;
 mod samples;
+mod svids;

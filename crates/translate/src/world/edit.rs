@@ -14,6 +14,7 @@ use super::rules::policies;
 use super::services::{self, Known};
 use super::{Document, Inputs, KeySets, MeshTrust, World, access, mesh};
 use crate::access::custom;
+use crate::federation::FetchedBundles;
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
 use crate::names::complete_host;
@@ -33,6 +34,8 @@ pub struct Edit {
     pub not_ready: Option<Arc<BTreeSet<SocketAddr>>>,
     /// The key sets that were fetched, if they are others.
     pub key_sets: Option<KeySets>,
+    /// The bundles of other trust domains that were fetched, if they are others.
+    pub bundles: Option<FetchedBundles>,
     /// Whom the mesh trusts now, if that is different.
     pub trust: Option<Arc<MeshTrust>>,
 }
@@ -65,6 +68,10 @@ impl World {
         }
         if let Some(key_sets) = edit.key_sets {
             editing.key_sets(key_sets);
+        }
+        if let Some(bundles) = edit.bundles {
+            editing.new.bundles = bundles;
+            (editing.change.trust, editing.change.problems) = (true, true);
         }
         if ruled {
             editing.new.index_rules();
@@ -130,6 +137,7 @@ impl World {
             vips: (*self.vips).clone(),
             trust: edit.trust.unwrap_or_else(|| self.trust.clone()),
             key_sets: edit.key_sets.unwrap_or_else(|| self.key_sets.clone()),
+            bundles: edit.bundles.unwrap_or_else(|| self.bundles.clone()),
         }
     }
 }

@@ -8,6 +8,7 @@ mod custom;
 mod delegates;
 mod direct;
 mod explain;
+mod federation;
 mod gateways;
 mod headless;
 mod incremental;

@@ -84,6 +84,21 @@ fn check_trust_domains(name: &'static str, domains: &[Spanned<String>], report: 
     });
 }
 
+/// Bundles of SPIFFE are had by TLS only, and nobody says a password in their URLs (SPIFFE_Federation.md, section 5.2).
+fn check_bundle_url(url: &str, report: &mut Report) {
+    let authority = url.strip_prefix("https://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    match authority {
+        None | Some("") => {
+            let error = report.error(format!("{} is no place of a SPIFFE bundle", quoted(url)));
+            error.expected("a URL that begins with `https://` and names a host");
+        }
+        Some(authority) if authority.contains('@') => {
+            report.error("the URL names a user").expected("a host, with a port or without");
+        }
+        Some(_) => {}
+    }
+}
+
 /// Blocks of PEM, each with one value of DER. What is in them is seen by who uses them.
 fn check_certificates(pem: &str, report: &mut Report) {
     let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).peekable();
@@ -130,8 +145,10 @@ impl MeshConfig {
         report.each("caCertificates", &self.ca_certificates, |anchor, r| {
             check_trust_domains("trustDomains", &anchor.trust_domains, r);
             match (anchor.pem.trim(), anchor.spiffe_bundle_url.as_str()) {
-                ("", "") => _ = r.error("nothing says what is trusted").expected("roots in `pem`"),
-                ("", _) => {}
+                ("", "") => {
+                    r.error("nothing says what is trusted").expected("roots in `pem`, or `spiffeBundleUrl`");
+                }
+                ("", url) => r.field("spiffeBundleUrl", |r| check_bundle_url(url, r)),
                 (pem, "") => r.field("pem", |r| check_certificates(pem, r)),
                 _ => _ = r.error("`pem` and `spiffeBundleUrl` exclude each other").expected("one of them"),
             }
