@@ -103,7 +103,7 @@ fn check_gathering(
     let exported = world.services().filter(|service| service.visible.includes(sidecar.namespace()));
     let services: Vec<_> = exported.filter(|service| gathering.reaches(sidecar.namespace(), service)).collect();
     let raw: Vec<_> =
-        candidates(&services).map(|(service, port)| format!("`{}:{}`", service.host, port.number)).collect();
+        candidates(services.iter().copied()).map(|(service, port)| format!("`{}:{}`", service.host, port.number)).collect();
     if let Place::Pipe(path) = gathering.place()
         && !gathering.protocol().is_http()
         && raw.len() > 1

@@ -652,5 +652,5 @@ pub fn secret() -> impl Strategy<Value = Secret> {
 
 /// The name table.
 pub fn names() -> impl Strategy<Value = NameTable> {
-    btree_map("[a-z*][a-z.]{0,8}[a-z]", vec(ip(), 0..3), 0..4).prop_map(|names| NameTable { names })
+    btree_map("[a-z*][a-z.]{0,8}[a-z]", vec(ip(), 0..3), 0..4).prop_map(|names| NameTable { names, limit: None })
 }
