@@ -22,7 +22,7 @@ use crate::world::{Document, World};
 
 pub use chains::{add, add_to_capture};
 pub use places::is_by_name;
-pub use refusal::{add_cluster, filter, host, policies_of};
+pub use refusal::{add_cluster, filter, guard_port, host, policies_of};
 
 /// The policies that select a workload.
 #[derive(Debug, Clone)]

@@ -137,9 +137,11 @@ impl EgressPort {
             }
             _ => {}
         });
-        if self.target_port.is_some() && rule.hosts.is_empty() {
+        let by_request = wild.is_some() && class == Some(ProtocolClass::Http);
+        if self.target_port.is_some() && (rule.hosts.is_empty() || by_request) {
+            let what = if by_request { "that requests name" } else { "that are known by their addresses" };
             report.field("targetPort", |r| {
-                r.error("places that are known by their addresses are called as they are").hint("remove it");
+                r.error(format!("places {what} are called as they are")).hint("remove it");
             });
         }
     }

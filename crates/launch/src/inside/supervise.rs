@@ -54,6 +54,7 @@ fn run(program: OsString, args: Vec<OsString>) -> io::Result<()> {
     // The signals are blocked before the first thread starts, so that every thread has them blocked.
     let (signals, blocked) = block_signals()?;
     let socket_server = namespace.as_ref().and_then(|order| order.socket_server.clone());
+    let confined = namespace.is_some();
     match prepare(namespace) {
         Ok((sockets, names_beside_dns)) => {
             let (specs, fds): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
@@ -69,6 +70,7 @@ fn run(program: OsString, args: Vec<OsString>) -> io::Result<()> {
         link,
         signals,
         blocked,
+        confined,
         parent,
         program,
         args,
@@ -142,6 +144,8 @@ struct Inner {
     signals: SignalFd,
     /// What the program must not find blocked.
     blocked: Vec<i32>,
+    /// The program is in a namespace that it must not leave.
+    confined: bool,
     parent: Option<Pid>,
     program: OsString,
     args: Vec<OsString>,
@@ -237,7 +241,7 @@ impl Inner {
     }
 
     fn start(&mut self, env: Vec<(String, String)>) -> io::Result<()> {
-        let mut command = tied_to(std::process::id(), &self.blocked, &self.program, &self.args);
+        let mut command = tied_to(std::process::id(), &self.blocked, self.confined, &self.program, &self.args);
         command.envs(env.iter().cloned()).stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from));
         self.env = env;
         let report = match command.spawn() {
@@ -254,7 +258,7 @@ impl Inner {
     fn command(&mut self, number: u64, command: Vec<String>) -> io::Result<()> {
         let mut words = command.into_iter().map(OsString::from);
         let Some(program) = words.next() else { return Ok(()) };
-        let mut command = tied_to(std::process::id(), &self.blocked, &program, &words.collect::<Vec<_>>());
+        let mut command = tied_to(std::process::id(), &self.blocked, self.confined, &program, &words.collect::<Vec<_>>());
         command.envs(self.env.iter().cloned()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match command.spawn().ok().and_then(|child| Pid::from_raw(child.id() as i32)) {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::access::{Access, Action as Meaning, Compiled, Condition, Policy, Rules};
+use model::access::{Access, Action as Meaning, Compiled, Condition, Operation, Permission, Policy, Rules};
 use model::cluster::Discovery;
 use model::http_proxy::HttpFilter;
 use model::route::{Action, DirectResponse, FilterRule, FilterRules, PathMatch};
-use model::{Cluster, Config, EndpointSet, Route, VirtualHost};
+use model::matcher::{HeaderKey, HeaderMatch};
+use model::{Cluster, Config, EndpointSet, Pattern, Route, StringMatch, VirtualHost};
 
 use super::Egress;
 
@@ -60,7 +61,7 @@ pub fn host(egress: &Egress<'_>) -> VirtualHost {
     let action = Action::Respond(DirectResponse { status: 403, body: body.into() });
     let name = format!("{ROUTE}[{}]", egress.names());
     let rules = FilterRules {
-        named: BTreeMap::from([(FILTER.into(), FilterRule::Access(Some(Arc::new(refuse(egress)))))]),
+        named: BTreeMap::from([(FILTER.into(), FilterRule::Access(Some(Arc::new(refuse(egress, Condition::Any)))))]),
         ..FilterRules::default()
     };
     VirtualHost {
@@ -72,9 +73,23 @@ pub fn host(egress: &Egress<'_>) -> VirtualHost {
     }
 }
 
-/// Rules that take every request, under a name that says whose they are.
-fn refuse(egress: &Egress<'_>) -> Access {
-    let everything = Policy { permissions: vec![Condition::Any], principals: vec![Condition::Any] };
+/// Has a virtual host of a wildcard take only requests that name its port: the port that a request names beside the host is
+/// the one that the proxy dials there.
+pub fn guard_port(egress: &Egress<'_>, port: u16, host: &mut VirtualHost) {
+    let named = if port == HTTP { format!("[^:]+(:{port})?") } else { format!("[^:]+:{port}") };
+    let Ok(pattern) = Pattern::new(&named) else { return };
+    let authority = HeaderMatch::text(HeaderKey::Authority, StringMatch::Regex(pattern));
+    let other = Condition::Not(Box::new(Condition::Is(Operation::Header(authority))));
+    let rule = FilterRule::Access(Some(Arc::new(refuse(egress, other))));
+    host.filters.get_or_insert_default().named.insert(FILTER.into(), rule);
+}
+
+/// The port that a request means that names none.
+const HTTP: u16 = 80;
+
+/// Rules that take such requests, under a name that says whose they are.
+fn refuse(egress: &Egress<'_>, requests: Permission) -> Access {
+    let everything = Policy { permissions: vec![requests], principals: vec![Condition::Any] };
     let policies = vec![(format!("egress-policy[{}]", egress.names()).into(), everything)];
     let rules = Rules { action: Meaning::Deny, policies };
     Access {

@@ -7,6 +7,7 @@ use model::endpoint::Health;
 use model::{Cluster, EndpointSet, ResourceKind};
 
 use super::{Step, Walk};
+use crate::egress;
 use crate::names::{BLACK_HOLE, PASSTHROUGH};
 use crate::peer_authentication::Mode;
 use crate::policy::concurrency_limit;
@@ -95,6 +96,11 @@ impl<'a> Walk<'a> {
             let who = endpoint.workload.as_ref().map_or_else(String::new, |w| format!(" {}.{}", w.name, w.namespace));
             let tls = if endpoint.mesh_tls { ", takes the mesh's TLS" } else { "" };
             step = step.fact(format!("{}{who}{tls}{health}", endpoint.address));
+        }
+        if let Some(policies) = egress::policies_of(&set.name) {
+            let refused = format!("refused by the EgressPolicy {policies}: no rule of it allows this place");
+            self.steps.push(Step::new("egress policy", policies).fact(refused));
+            return None;
         }
         if able == 0 {
             step = step.fact("none can take a request: answered 503 (flag UH)");
