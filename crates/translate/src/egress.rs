@@ -22,7 +22,7 @@ use crate::world::{Document, World};
 
 pub use chains::{add, add_to_capture};
 pub use places::is_by_name;
-pub use refusal::{add_cluster, filter, guard_port, host, policies_of};
+pub use refusal::{add_cluster, denied_by, filter, guard_port, host, policies_of};
 
 /// The policies that select a workload.
 #[derive(Debug, Clone)]
@@ -105,11 +105,6 @@ impl<'a> Egress<'a> {
     pub fn names(&self) -> String {
         let names = self.policies.iter().map(|policy| format!("{}/{}", policy.namespace(), policy.name()));
         names.collect::<Vec<_>>().join(",")
-    }
-
-    /// The documents, the oldest first.
-    pub fn policies(&self) -> &[&'a Document<EgressPolicy>] {
-        &self.policies
     }
 
     /// Every port of every host that is allowed; of those for the same port of a host the first counts.

@@ -26,6 +26,11 @@ pub fn policies_of(cluster: &str) -> Option<&str> {
     cluster.strip_prefix(DENIED)
 }
 
+/// The policies that have refused what a route of this name takes, if it is such a one.
+pub fn denied_by(route: &str) -> Option<&str> {
+    route.strip_prefix(ROUTE)?.strip_prefix('[')?.strip_suffix(']')
+}
+
 impl Egress<'_> {
     /// The cluster to which refused connections lead.
     pub fn denied(&self) -> Arc<str> {

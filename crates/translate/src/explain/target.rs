@@ -22,6 +22,11 @@ impl<'a> Walk<'a> {
         service: Option<&'a Arc<Service>>,
         what: &str,
     ) -> (String, bool) {
+        if let Some(policies) = targets.iter().find_map(|(name, _)| egress::policies_of(name)) {
+            let closes = super::egress::verdict(what, policies, "closes the connection");
+            self.steps.push(Step::new("egress policy", policies));
+            return (closes, false);
+        }
         let total: u64 = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let mut reached = Vec::new();
         for (name, weight) in targets {
@@ -96,11 +101,6 @@ impl<'a> Walk<'a> {
             let who = endpoint.workload.as_ref().map_or_else(String::new, |w| format!(" {}.{}", w.name, w.namespace));
             let tls = if endpoint.mesh_tls { ", takes the mesh's TLS" } else { "" };
             step = step.fact(format!("{}{who}{tls}{health}", endpoint.address));
-        }
-        if let Some(policies) = egress::policies_of(&set.name) {
-            let refused = format!("refused by the EgressPolicy {policies}: no rule of it allows this place");
-            self.steps.push(Step::new("egress policy", policies).fact(refused));
-            return None;
         }
         if able == 0 {
             step = step.fact("none can take a request: answered 503 (flag UH)");

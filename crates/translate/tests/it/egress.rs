@@ -4,6 +4,7 @@ use base::SpiffeId;
 use model::Config;
 use model::cluster::{Discovery, Transport};
 use translate::Node;
+use translate::explain::{Question, explain};
 
 use super::mesh::{BOOKINFO, config, gateway, sidecar, sidecar_with_upstream, world};
 use super::outline;
@@ -175,4 +176,87 @@ fn programs_that_are_not_captured() {
     assert!(of(""));
     assert!(!of(&policy("p", "{}")));
     assert!(of(&policy("p", "{rules: [{hosts: ['*.example.com']}]}")));
+}
+
+fn explained(documents: &str, host: &str, port: u16, server_name: Option<&str>) -> (String, bool) {
+    let world = world(&format!("{BOOKINFO}\n{documents}"), &["reviews/v1@3"]);
+    let question = Question {
+        host: host.into(),
+        port,
+        authority: None,
+        server_name: server_name.map(str::to_owned),
+        method: http::Method::GET,
+        path: "/".into(),
+        headers: http::HeaderMap::new(),
+    };
+    let explanation = explain(&world, &sidecar("productpage/v1@2", 9080), &question);
+    (explanation.verdict, explanation.served)
+}
+
+#[test]
+fn who_refuses_is_explained() {
+    let documents = policy("p", "{rules: [{hosts: [api.example.com]}, {hosts: [db.example.com], ports: [{number: 5432, protocol: TCP}]}]}");
+    for (host, port, name, expected) in [
+        ("api.example.com", 80, None, "goes to `outbound|80||api.example.com`"),
+        ("api.example.com", 443, None, "goes to `outbound|443||api.example.com`"),
+        ("db.example.com", 5432, None, "goes to `outbound|5432||db.example.com`"),
+        ("reviews", 9080, None, "goes to `outbound|9080||reviews.default.svc.cluster.local`"),
+        ("api.example.com", 443, Some("evil.test"), "closes the connection, since no rule of the EgressPolicy default/p"),
+        ("evil.test", 80, None, "answers 403, since no rule of the EgressPolicy default/p allows"),
+        ("evil.test", 8080, None, "closes the connection, since no rule of the EgressPolicy default/p"),
+    ] {
+        let (verdict, served) = explained(&documents, host, port, name);
+        assert!(verdict.contains(expected), "{host}:{port} {name:?}: {verdict}");
+        assert_eq!(served, expected.starts_with("goes"), "{verdict}");
+    }
+}
+
+#[test]
+fn ports_that_requests_name_are_checked_under_wildcards() {
+    let config = told(&policy("p", "{rules: [{hosts: ['*.example.org']}]}"));
+    let host = config.routes["80"].hosts.iter().find(|host| host.domains == ["*.example.org"]).unwrap();
+    let rules = host.filters.as_ref().and_then(|rules| rules.named.get("halcyon.egress")).unwrap();
+    let text = format!("{rules:?}");
+    assert!(text.contains("[^:]+(:80)?") && text.contains("egress-policy[default/p]"), "{text}");
+}
+
+#[test]
+fn what_analysis_finds() {
+    let outside = entry("out", "{hosts: [api.example.com, cdn.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}");
+    let found = |documents: &str| -> Vec<String> {
+        let world = world(&format!("{BOOKINFO}\n{documents}"), &["reviews/v1@3"]);
+        let mut problems = translate::check(&world);
+        problems.extend(translate::check_selection(&world));
+        let ours = problems.into_iter().filter(|problem| problem.to_string().contains("EgressPolicy"));
+        ours.map(|problem| format!("{} {problem}", problem.code)).collect()
+    };
+    for (documents, expected) in [
+        (policy("p", "{rules: [{hosts: [api.example.com]}]}"), None),
+        (policy("p", "{selector: {matchLabels: {app: nobody}}}"), Some(("IST0127", "no workload has `app=nobody`"))),
+        (policy("p", "{accounts: [bookinfo-reviews]}"), None),
+        (policy("p", "{accounts: [ghost]}"), Some(("HAL0021", "no service account `ghost`"))),
+        (policy("p", "{accounts: [other/bookinfo-reviews]}"), Some(("HAL0021", "is not for workloads of `other`"))),
+        (
+            policy("p", "{rules: [{hosts: [reviews.default.svc.cluster.local]}]}"),
+            Some(("HAL0020", "lies in the mesh")),
+        ),
+        (
+            policy("p", "{rules: [{hosts: [a.test]}, {hosts: [a.test], ports: [{number: 443, protocol: TCP}]}]}"),
+            Some(("HAL0020", "a.test speaks TLS on port 443, which counts")),
+        ),
+        (outside.clone() + &policy("p", "{rules: [{hosts: ['*.example.com']}]}"), None),
+        (
+            outside.clone() + &policy("p", "{rules: [{hosts: [api.example.com]}]}"),
+            Some(("HAL0022", "no rule allows `cdn.example.com` (`default`)")),
+        ),
+        (outside + &policy("p", "{selector: {matchLabels: {app: reviews}}}"), None),
+    ] {
+        let told = found(&documents);
+        match expected {
+            None => assert_eq!(told, Vec::<String>::new(), "{documents}"),
+            Some((code, text)) => {
+                assert!(told.len() == 1 && told[0].starts_with(code) && told[0].contains(text), "{documents}: {told:?}");
+            }
+        }
+    }
 }
