@@ -245,6 +245,8 @@ fn host_namespace() -> Result<String> {
             Err(error) => refused.push(error),
         }
     }
+    // Processes end while they are looked at.
+    refused.retain(|word| word != "NOENT" && word != "SRCH");
     refused.sort();
     refused.dedup();
     Ok(refused.join(" or "))

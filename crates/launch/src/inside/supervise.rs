@@ -29,6 +29,8 @@ use crate::wire::{self, NamespaceOrder, Order, Report};
 
 /// How long what the program left running may take to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often it is looked whether packets were refused.
+const LOOK: Duration = Duration::from_secs(10);
 /// For how long after a signal from the terminal the supervisor's copy of the same signal is taken for the same event.
 const SAME_EVENT: Duration = Duration::from_millis(500);
 /// `si_code` of a signal that the kernel sent, such as the terminal's to the whole foreground process group.
@@ -77,6 +79,7 @@ fn run(program: OsString, args: Vec<OsString>) -> io::Result<()> {
         stdin,
         socket_server,
         running: None,
+        refused: 0,
         env: Vec::new(),
         commands: HashMap::new(),
         terminal: Vec::new(),
@@ -152,6 +155,8 @@ struct Inner {
     stdin: Option<OwnedFd>,
     socket_server: Option<PathBuf>,
     running: Option<Pid>,
+    /// How many refused packets were told of.
+    refused: u64,
     /// The variables that it was given, for commands beside it.
     env: Vec<(String, String)>,
     /// Commands that run, by their numbers.
@@ -184,7 +189,8 @@ impl Inner {
 
     fn serve(&mut self) -> io::Result<Over> {
         loop {
-            let ready = readable(&[self.signals.as_fd(), self.link.as_fd()], None)?;
+            let ready = readable(&[self.signals.as_fd(), self.link.as_fd()], self.confined.then_some(LOOK))?;
+            self.look_at_refusals()?;
             // Signals first: a signal from the terminal must be known before the supervisor's copy of it.
             if self.take_signals()? {
                 return Ok(Over::Lost);
@@ -216,6 +222,20 @@ impl Inner {
             }
         }
         Ok(false)
+    }
+
+    /// Says so if the program has sent what does not leave. That nothing can be asked is no reason to end it.
+    fn look_at_refusals(&mut self) -> io::Result<()> {
+        if !self.confined || self.running.is_none() {
+            return Ok(());
+        }
+        match nftables::refused() {
+            Ok(packets) if packets > self.refused => {
+                self.refused = packets;
+                wire::send(&self.link, &Report::PacketsRefused(packets), &[])
+            }
+            _ => Ok(()),
+        }
     }
 
     fn reap(&mut self) -> io::Result<()> {

@@ -73,6 +73,8 @@ fn nothing_else_leaves() {
             let output = rig.run("namespace", &[&rig.probe(), "udp", address]);
             assert_eq!(text(&output.stdout), expected, "{address}");
         }
+        let told = rig.events();
+        assert_eq!(told.matches("packets refused so far: 1").count(), 1, "{told}");
     }
 }
 
