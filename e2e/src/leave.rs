@@ -5,7 +5,6 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -64,16 +63,11 @@ fn attempt(kind: &str, to: &str, more: &str) -> Result<String> {
     }
 }
 
-/// The kernel's word for an error, else its text.
+/// The kind of an error, else its text.
 fn words(error: &anyhow::Error) -> String {
-    let io = error.downcast_ref::<std::io::Error>();
-    let raw = io.and_then(std::io::Error::raw_os_error).map(Errno::from_raw_os_error);
-    let raw = raw.or_else(|| error.downcast_ref::<Errno>().copied());
-    match (raw, io.map(std::io::Error::kind)) {
-        (Some(errno), _) => format!("{errno:?}"),
-        (None, Some(kind)) => format!("{kind:?}"),
-        _ => format!("{error:#}"),
-    }
+    let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let kind = io.or_else(|| error.downcast_ref::<Errno>().map(|errno| std::io::Error::from(*errno).kind()));
+    kind.map_or_else(|| format!("{error:#}"), |kind| format!("{kind:?}"))
 }
 
 /// What comes back, up to the first line's end; or that the connection is closed.
@@ -152,7 +146,7 @@ fn detached(to: &str, step: &str) -> Result<String> {
     if step.is_empty() {
         let mut command = Command::new(std::env::current_exe()?);
         let again = serde_json::to_string(&[["detached", to, "setsid"]])?;
-        command.args(["inside", "attempt", &again]).process_group(0);
+        command.args(["inside", "attempt", &again]);
         let output = command.stdin(Stdio::null()).output()?;
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
@@ -246,7 +240,7 @@ fn host_namespace() -> Result<String> {
         }
     }
     // Processes end while they are looked at.
-    refused.retain(|word| word != "NOENT" && word != "SRCH");
+    refused.retain(|word| word != "NotFound" && word != "Uncategorized");
     refused.sort();
     refused.dedup();
     Ok(refused.join(" or "))
@@ -254,9 +248,9 @@ fn host_namespace() -> Result<String> {
 
 fn enter(path: &Path) -> Result<(), String> {
     let open = || std::fs::File::open(path).map(OwnedFd::from);
-    let moved = open().map_err(anyhow::Error::from).and_then(|fd| {
-        Ok(move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Network))?)
-    });
+    let moved = open()
+        .map_err(anyhow::Error::from)
+        .and_then(|fd| Ok(move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Network))?));
     moved.map_err(|error| words(&error))
 }
 

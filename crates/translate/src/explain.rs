@@ -380,9 +380,12 @@ impl<'a> Walk<'a> {
                 self.clusters(&targets, service, "the request")
             }
             Action::Redirect(redirect) => (format!("answered with a redirect, {}", redirect.status), true),
-            Action::Respond(_) if egress::has_refused(route).is_some() => {
-                (egress::has_refused(route).map(|by| egress::verdict("the request", by, "answers 403")).unwrap_or_default(), false)
-            }
+            Action::Respond(_) if egress::has_refused(route).is_some() => (
+                egress::has_refused(route)
+                    .map(|by| egress::verdict("the request", by, "answers 403"))
+                    .unwrap_or_default(),
+                false,
+            ),
             Action::Respond(respond) => (format!("answered here, {}", respond.status), true),
         }
     }

@@ -26,11 +26,7 @@ pub fn is_named(service: &Service, port: &ServicePort) -> bool {
 }
 
 /// What tells raw connections to these clusters where they go, if one of them is a port of such a service.
-pub fn by_server_name(
-    world: &World,
-    node: &Node,
-    clusters: &[WeightedTarget],
-) -> Option<Box<ServerNameForward>> {
+pub fn by_server_name(world: &World, node: &Node, clusters: &[WeightedTarget]) -> Option<Box<ServerNameForward>> {
     let egress = world.egress(node);
     let port = clusters.iter().find_map(|target| {
         let (number, _, host) = names::parts(&target.cluster)?;

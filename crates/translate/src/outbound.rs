@@ -266,7 +266,8 @@ fn add_by_address(config: &mut Config, world: &World, node: &Node, service: &Ser
     for address in dialled_addresses(world, service) {
         let name: Arc<str> = format!("{address}_{}", port.number).into();
         let (chains, default_chain) = chains(world, node, service, port, &routes, At::In(address.into()));
-        let default_chain = default_chain.or_else(|| asks_name(world, node, service, port).then(|| unknown_chain(world, node)));
+        let default_chain =
+            default_chain.or_else(|| asks_name(world, node, service, port).then(|| unknown_chain(world, node)));
         let at = Address::socket(SocketAddr::new(address, port.number));
         add(config, listener(world, name, (at, false), inspect(world, port.protocol), chains, default_chain));
     }

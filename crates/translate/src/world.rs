@@ -244,7 +244,8 @@ impl World {
     /// Is there a service whose hosts are those that requests name?
     pub(crate) fn has_named_hosts(&self) -> bool {
         let by_rule = || self.egress_policies.iter().flat_map(|policy| &policy.spec().rules);
-        by_rule().any(|rule| rule.hosts.iter().any(|host| host.starts_with('*'))) || self.wildcards().iter().any(|known| known.service.backing == Backing::Named)
+        by_rule().any(|rule| rule.hosts.iter().any(|host| host.starts_with('*')))
+            || self.wildcards().iter().any(|known| known.service.backing == Backing::Named)
     }
 
     /// The services whose hosts begin with `*`, which stand together.

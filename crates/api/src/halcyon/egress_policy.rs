@@ -80,7 +80,8 @@ impl EgressRule {
         let mut before = Vec::new();
         report.each("ports", &self.ports, |port, r| {
             if before.contains(&port.number.value) {
-                r.error(format!("the port {} stands in the list already", port.number.value)).expected("each port once");
+                r.error(format!("the port {} stands in the list already", port.number.value))
+                    .expected("each port once");
             }
             before.push(port.number.value);
             port.check(self, r);
@@ -178,8 +179,6 @@ fn check_place(host: &Spanned<String>, report: &mut Report) {
 fn check_account(account: &str, report: &mut Report) {
     let (namespace, name) = account.split_once('/').unwrap_or(("default", account));
     if !is_dns_subdomain(name) || !is_dns_subdomain(namespace) {
-        report
-            .error(format!("{} is not a service account", quoted(account)))
-            .expected("`name`, or `namespace/name`");
+        report.error(format!("{} is not a service account", quoted(account))).expected("`name`, or `namespace/name`");
     }
 }

@@ -184,7 +184,7 @@ fn egress_policies() {
         &[
             "error rules[0].hosts[0]: `*` names no place",
             "error rules[0].hosts[1]: `a_b!` is not a host",
-            "error rules[0].hosts[2]: `localhost` has no dot",
+            "error rules[0].hosts[2]: `localhost` has no dot: it would be a service of the mesh",
             "error rules[0].hosts[3]: `192.0.2.1` is an address",
             "error rules[0].cidrs[0]: `10.0.0.0/40` is not a block of addresses",
         ],
@@ -208,5 +208,8 @@ fn egress_policies() {
             "error rules[0].tls: the proxy speaks TLS where the program speaks plain text",
         ],
     );
-    check("{accounts: [a/b/c], rule: []}", &["error accounts[0]: `a/b/c` is not a service account", "error rule: the field `rule` is not known"]);
+    check(
+        "{accounts: [a/b/c], rule: []}",
+        &["error accounts[0]: `a/b/c` is not a service account", "error rule: the field `rule` is not known"],
+    );
 }

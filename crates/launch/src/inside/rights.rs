@@ -45,10 +45,7 @@ pub(super) fn give_up() -> io::Result<()> {
     let taken = TAKEN.into_iter().collect::<CapabilitySet>();
     let CapabilitySets { effective, permitted, inheritable } = capabilities(None)?;
     let left = |set: CapabilitySet| set.difference(taken);
-    let sets = CapabilitySets {
-        effective: left(effective),
-        permitted: left(permitted),
-        inheritable: left(inheritable),
-    };
+    let sets =
+        CapabilitySets { effective: left(effective), permitted: left(permitted), inheritable: left(inheritable) };
     Ok(set_capabilities(None, sets)?)
 }

@@ -278,7 +278,8 @@ impl Inner {
     fn command(&mut self, number: u64, command: Vec<String>) -> io::Result<()> {
         let mut words = command.into_iter().map(OsString::from);
         let Some(program) = words.next() else { return Ok(()) };
-        let mut command = tied_to(std::process::id(), &self.blocked, self.confined, &program, &words.collect::<Vec<_>>());
+        let mut command =
+            tied_to(std::process::id(), &self.blocked, self.confined, &program, &words.collect::<Vec<_>>());
         command.envs(self.env.iter().cloned()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match command.spawn().ok().and_then(|child| Pid::from_raw(child.id() as i32)) {

@@ -87,7 +87,8 @@ fn nobody_has_the_right_to_leave() {
         let script = "grep -E '^(Cap|NoNewPrivs)' /proc/self/status";
         let said = text(&rig.run("namespace", &["sh", "-c", script]).stdout);
         let of = |name: &str| {
-            let line = said.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {said}"));
+            let line =
+                said.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {said}"));
             u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
         };
         for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {

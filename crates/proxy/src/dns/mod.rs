@@ -52,7 +52,12 @@ impl Server {
     ///
     /// # Errors
     /// A socket could not be had.
-    pub(crate) fn start(dns: &Dns, netns: Option<&Netns>, names: Arc<ArcSwap<NameTables>>, refused: Family<Counter>) -> Result<(), BindError> {
+    pub(crate) fn start(
+        dns: &Dns,
+        netns: Option<&Netns>,
+        names: Arc<ArcSwap<NameTables>>,
+        refused: Family<Counter>,
+    ) -> Result<(), BindError> {
         let resolvers = dns.resolvers.clone().map_or_else(Resolvers::of_this_host, Resolvers::new);
         let server = Rc::new(Self { names, resolvers, waiting: Cell::new(0), connections: Cell::new(0), refused });
         for addr in &dns.udp {

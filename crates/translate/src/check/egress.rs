@@ -53,7 +53,8 @@ fn check_hosts(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
             let inside = world.service_named(&bare).is_some_and(|service| !service.external);
             if inside || bare.ends_with(&domain) {
                 let path = format!("spec.rules[{i}].hosts[{j}]");
-                let message = format!("`{bare}` lies in the mesh: this allows nothing, and calls there are not asked about");
+                let message =
+                    format!("`{bare}` lies in the mesh: this allows nothing, and calls there are not asked about");
                 let problem = note(policy, Code::EgressRuleNotMet, path, host.span, message);
                 problems.push(problem.hint("an AuthorizationPolicy at the server says who may call it"));
             }
@@ -74,7 +75,9 @@ fn check_protocols(policy: &Policy, problems: &mut Vec<Problem>) {
                 "an earlier rule says that {host} speaks {first} on port {}, which counts, and not {}",
                 allowed.number, allowed.protocol
             );
-            problems.push(note(policy, Code::EgressRuleNotMet, path, Span::default(), message).hint("remove one of the two"));
+            problems.push(
+                note(policy, Code::EgressRuleNotMet, path, Span::default(), message).hint("remove one of the two"),
+            );
         }
     }
 }
@@ -89,9 +92,10 @@ fn check_locked_out(world: &World, policy: &Policy, problems: &mut Vec<Problem>)
     let near = |namespace: &str| policy.namespace() == root || policy.namespace() == namespace;
     let mut locked: BTreeSet<(Arc<str>, &str)> = BTreeSet::new();
     for (service, namespace) in led_to(world).into_iter().filter(|(_, namespace)| near(namespace)) {
-        let others = world.egress_policies.iter().filter(|other| {
-            is_for_all(other) && (other.namespace() == root || other.namespace() == namespace)
-        });
+        let others = world
+            .egress_policies
+            .iter()
+            .filter(|other| is_for_all(other) && (other.namespace() == root || other.namespace() == namespace));
         if !others.into_iter().any(|other| Egress::of(other).narrowed(service).is_some()) {
             locked.insert((service.host.clone(), namespace));
         }
@@ -118,7 +122,8 @@ fn is_for_all(policy: &Policy) -> bool {
 
 /// Services outside of the mesh, each with a namespace in which a document defines it or leads to it.
 fn led_to(world: &World) -> Vec<(&Arc<Service>, &str)> {
-    let defined = world.services().filter(|service| service.external).map(|service| (service, service.namespace.as_str()));
+    let defined =
+        world.services().filter(|service| service.external).map(|service| (service, service.namespace.as_str()));
     let routed = world.virtual_services.iter().filter(|rule| rule.spec().is_for_mesh()).flat_map(|rule| {
         let spec = rule.spec();
         let http = spec.http.iter().flat_map(|http| &http.route).map(|to| &to.destination.host.value);

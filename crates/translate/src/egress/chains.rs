@@ -8,9 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::chain::ChainMatch;
 use model::route::{Action, Forward, PathMatch};
-use model::{
-    Config, FilterChain, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy, VirtualHost,
-};
+use model::{Config, FilterChain, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy, VirtualHost};
 
 use super::Egress;
 use crate::names::PASSTHROUGH;
@@ -34,7 +32,11 @@ pub fn add(
         let at = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);
         let mut listener = outbound::any_listener(config, world, node, at);
         outbound::look_for_http(world, &mut listener);
-        listener.chains.push(chain(format!("egress {at}"), found(), outbound::to_routes(world, node, port.to_string().into())));
+        listener.chains.push(chain(
+            format!("egress {at}"),
+            found(),
+            outbound::to_routes(world, node, port.to_string().into()),
+        ));
         config.listeners.insert(listener.name.clone(), Arc::new(listener));
     }
     let blocks = egress.blocks();

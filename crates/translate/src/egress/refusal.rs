@@ -6,8 +6,8 @@ use std::sync::Arc;
 use model::access::{Access, Action as Meaning, Compiled, Condition, Operation, Permission, Policy, Rules};
 use model::cluster::Discovery;
 use model::http_proxy::HttpFilter;
-use model::route::{Action, DirectResponse, FilterRule, FilterRules, PathMatch};
 use model::matcher::{HeaderKey, HeaderMatch};
+use model::route::{Action, DirectResponse, FilterRule, FilterRules, PathMatch};
 use model::{Cluster, Config, EndpointSet, Pattern, Route, StringMatch, VirtualHost};
 
 use super::Egress;

@@ -43,7 +43,9 @@ impl Walk<'_> {
                 step.fact(format!("outside of the mesh; allowed by the {by} ({})", allowed.policy.resource.origin))
                     .fact(format!("the port speaks {}", allowed.protocol))
             }
-            None => step.fact("no service has this host, and no rule of an EgressPolicy that selects the caller allows it"),
+            None => {
+                step.fact("no service has this host, and no rule of an EgressPolicy that selects the caller allows it")
+            }
         }
     }
 
@@ -52,7 +54,9 @@ impl Walk<'_> {
         let egress = self.world.egress(self.node).filter(|_| service.external)?;
         let seen = egress.narrowed(service).and_then(|seen| seen.port(self.question.port).cloned());
         let names = egress.names();
-        seen.is_none().then(|| format!("it lies outside of the mesh, and no rule of the EgressPolicy {names} allows this port of it"))
+        seen.is_none().then(|| {
+            format!("it lies outside of the mesh, and no rule of the EgressPolicy {names} allows this port of it")
+        })
     }
 
     /// The address by which a host is dialled that only rules name.

@@ -76,7 +76,9 @@ fn at_pipe(
 }
 
 /// The ports to which a socket could lead that cannot tell services apart; it leads to the first.
-pub(crate) fn candidates<'a>(services: impl IntoIterator<Item = &'a Arc<Service>>) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
+pub(crate) fn candidates<'a>(
+    services: impl IntoIterator<Item = &'a Arc<Service>>,
+) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
     let ports = |service: &'a Arc<Service>| service.ports.iter().map(move |port| (&**service, port));
     services.into_iter().flat_map(ports).filter(|(_, port)| port.protocol != Protocol::Udp)
 }

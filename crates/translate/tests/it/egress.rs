@@ -70,7 +70,8 @@ fn accounts_are_those_that_are_proven() {
 
 #[test]
 fn nothing_outside() {
-    let outside = entry("out", "{hosts: [api.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}");
+    let outside =
+        entry("out", "{hosts: [api.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}");
     let config = told(&(outside + &policy("none", "{}")));
     assert!(!config.clusters.keys().any(|name| name.contains("example.com")));
     let listeners = outline::listeners(&config);
@@ -107,10 +108,12 @@ fn hosts_blocks_and_ports() {
 fn entries_are_narrowed() {
     let ports = "ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}, {number: 9000, name: tcp, protocol: TCP}]";
     let entries = entry("a", &format!("{{hosts: [a.example.com], {ports}, resolution: NONE}}"))
-        + &entry("b", &format!("{{hosts: [b.example.com], {ports}, resolution: STATIC, endpoints: [{{address: 192.0.2.1}}]}}"))
+        + &entry(
+            "b",
+            &format!("{{hosts: [b.example.com], {ports}, resolution: STATIC, endpoints: [{{address: 192.0.2.1}}]}}"),
+        )
         + &entry("w", "{hosts: ['*.example.net'], ports: [{number: 443, name: tls, protocol: TLS}], resolution: NONE}");
-    let config = told(&(entries
-        + &policy("p", "{rules: [{hosts: [a.example.com, b.example.com, x.example.net]}]}")));
+    let config = told(&(entries + &policy("p", "{rules: [{hosts: [a.example.com, b.example.com, x.example.net]}]}")));
     let mut clusters: Vec<_> = config.clusters.keys().filter(|name| name.contains("example")).collect();
     clusters.sort();
     assert_eq!(
@@ -127,7 +130,10 @@ fn entries_are_narrowed() {
     // What a program dialled is not believed where only a name was allowed.
     assert!(matches!(config.clusters["outbound|443||a.example.com"].discovery, Discovery::StrictDns(_)));
     let listeners = outline::listeners(&config);
-    assert!(listeners.contains("tcp b.example.com: sni b.example.com -> tcp to outbound|443||b.example.com x1"), "{listeners}");
+    assert!(
+        listeners.contains("tcp b.example.com: sni b.example.com -> tcp to outbound|443||b.example.com x1"),
+        "{listeners}"
+    );
     // A name that TLS does not ask for leads nowhere, at the address of the host too.
     for listener in config.listeners.values().filter(|listener| listener.name.ends_with("_443")) {
         let nameless = listener.chains.iter().find(|chain| chain.matches.server_names.is_empty());
@@ -161,13 +167,17 @@ fn tls_that_the_proxy_begins() {
     // A DestinationRule says it for its clients, together with a policy too.
     let ruled = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec: {host: \
                  plain.example.com, trafficPolicy: {tls: {mode: SIMPLE}}}\n";
-    let config = told(&format!("{ruled}{}", policy("p", "{rules: [{hosts: [plain.example.com], ports: [{number: 80, protocol: HTTP, targetPort: 443}]}]}")));
+    let config = told(&format!(
+        "{ruled}{}",
+        policy("p", "{rules: [{hosts: [plain.example.com], ports: [{number: 80, protocol: HTTP, targetPort: 443}]}]}")
+    ));
     assert!(tls(&config, "outbound|80||plain.example.com").starts_with("plain.example.com file-root:system "));
 }
 
 #[test]
 fn programs_that_are_not_captured() {
-    let outside = entry("out", "{hosts: [api.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}");
+    let outside =
+        entry("out", "{hosts: [api.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}");
     let node = sidecar_with_upstream("reviews/v1@3", "api.example.com", 80);
     let of = |documents: &str| {
         let config = config(&world(&format!("{BOOKINFO}\n{outside}{documents}"), &[]), &node);
@@ -195,13 +205,21 @@ fn explained(documents: &str, host: &str, port: u16, server_name: Option<&str>) 
 
 #[test]
 fn who_refuses_is_explained() {
-    let documents = policy("p", "{rules: [{hosts: [api.example.com]}, {hosts: [db.example.com], ports: [{number: 5432, protocol: TCP}]}]}");
+    let documents = policy(
+        "p",
+        "{rules: [{hosts: [api.example.com]}, {hosts: [db.example.com], ports: [{number: 5432, protocol: TCP}]}]}",
+    );
     for (host, port, name, expected) in [
         ("api.example.com", 80, None, "goes to `outbound|80||api.example.com`"),
         ("api.example.com", 443, None, "goes to `outbound|443||api.example.com`"),
         ("db.example.com", 5432, None, "goes to `outbound|5432||db.example.com`"),
         ("reviews", 9080, None, "goes to `outbound|9080||reviews.default.svc.cluster.local`"),
-        ("api.example.com", 443, Some("evil.test"), "closes the connection, since no rule of the EgressPolicy default/p"),
+        (
+            "api.example.com",
+            443,
+            Some("evil.test"),
+            "closes the connection, since no rule of the EgressPolicy default/p",
+        ),
         ("evil.test", 80, None, "answers 403, since no rule of the EgressPolicy default/p allows"),
         ("evil.test", 8080, None, "closes the connection, since no rule of the EgressPolicy default/p"),
     ] {
@@ -222,7 +240,10 @@ fn ports_that_requests_name_are_checked_under_wildcards() {
 
 #[test]
 fn what_analysis_finds() {
-    let outside = entry("out", "{hosts: [api.example.com, cdn.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}");
+    let outside = entry(
+        "out",
+        "{hosts: [api.example.com, cdn.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}",
+    );
     let found = |documents: &str| -> Vec<String> {
         let world = world(&format!("{BOOKINFO}\n{documents}"), &["reviews/v1@3"]);
         let mut problems = translate::check(&world);
@@ -236,10 +257,7 @@ fn what_analysis_finds() {
         (policy("p", "{accounts: [bookinfo-reviews]}"), None),
         (policy("p", "{accounts: [ghost]}"), Some(("HAL0021", "no service account `ghost`"))),
         (policy("p", "{accounts: [other/bookinfo-reviews]}"), Some(("HAL0021", "is not for workloads of `other`"))),
-        (
-            policy("p", "{rules: [{hosts: [reviews.default.svc.cluster.local]}]}"),
-            Some(("HAL0020", "lies in the mesh")),
-        ),
+        (policy("p", "{rules: [{hosts: [reviews.default.svc.cluster.local]}]}"), Some(("HAL0020", "lies in the mesh"))),
         (
             policy("p", "{rules: [{hosts: [a.test]}, {hosts: [a.test], ports: [{number: 443, protocol: TCP}]}]}"),
             Some(("HAL0020", "a.test speaks TLS on port 443, which counts")),
@@ -255,7 +273,10 @@ fn what_analysis_finds() {
         match expected {
             None => assert_eq!(told, Vec::<String>::new(), "{documents}"),
             Some((code, text)) => {
-                assert!(told.len() == 1 && told[0].starts_with(code) && told[0].contains(text), "{documents}: {told:?}");
+                assert!(
+                    told.len() == 1 && told[0].starts_with(code) && told[0].contains(text),
+                    "{documents}: {told:?}"
+                );
             }
         }
     }
