@@ -67,7 +67,12 @@ fn attempt(kind: &str, to: &str, more: &str) -> Result<String> {
 fn words(error: &anyhow::Error) -> String {
     let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     let kind = io.or_else(|| error.downcast_ref::<Errno>().map(|errno| std::io::Error::from(*errno).kind()));
-    kind.map_or_else(|| format!("{error:#}"), |kind| format!("{kind:?}"))
+    match kind {
+        // A connection that was made may be refused before the program knows of it.
+        Some(ErrorKind::ConnectionReset) => "closed".to_owned(),
+        Some(kind) => format!("{kind:?}"),
+        None => format!("{error:#}"),
+    }
 }
 
 /// What comes back, up to the first line's end; or that the connection is closed.
@@ -239,8 +244,8 @@ fn host_namespace() -> Result<String> {
             Err(error) => refused.push(error),
         }
     }
-    // Processes end while they are looked at.
-    refused.retain(|word| word != "NotFound" && word != "Uncategorized");
+    // Processes end while they are looked at, and not all that is there is a process.
+    refused.retain(|word| !["NotFound", "Uncategorized", "NotADirectory"].contains(&word.as_str()));
     refused.sort();
     refused.dedup();
     Ok(refused.join(" or "))
