@@ -7,6 +7,7 @@ mod basic;
 mod clients;
 mod deciders;
 mod disk;
+mod egress;
 mod end;
 mod envoy;
 mod identity;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Check> {
         deciders::checks(),
         revocation::checks(),
         limits::checks(),
+        egress::checks(),
         resilience::checks(),
         rolling::checks(),
         clients::checks(),

@@ -82,7 +82,7 @@ pub use listener::{ApiListener, Direction, FilterChain, Guard, Listener, Network
 pub use matcher::{Fraction, Pattern, StringMatch};
 pub use metadata::{Metadata, MetadataMatch};
 pub use mutation::HeaderMutation;
-pub use names::{NameTable, NameTables};
+pub use names::{NameLimit, NameTable, NameTables};
 pub use outlier::OutlierDetection;
 pub use rate_limit::{GlobalRateLimit, LocalRateLimit};
 pub use retry::RetryPolicy;

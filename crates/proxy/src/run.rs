@@ -260,7 +260,8 @@ impl Side {
             roots: watch::Sender::default(),
         });
         if let Some(dns) = &bootstrap.dns {
-            dns::Server::start(dns, bootstrap.netns.as_ref(), live.names.clone())?;
+            let refused = dns::refused(&shared.registry.shard())?;
+            dns::Server::start(dns, bootstrap.netns.as_ref(), live.names.clone(), refused)?;
         }
         let shown = bootstrap.control_plane.as_ref().and_then(|plane| plane.tls.as_ref()?.certificate.clone());
         let cert = secrets.cert(&shown.unwrap_or_else(|| identity::DEFAULT.into()));

@@ -11,6 +11,7 @@ mod check;
 mod clusters;
 mod direct;
 mod edge;
+mod egress;
 pub mod explain;
 mod federation;
 mod gateway;
@@ -98,6 +99,10 @@ pub fn common(world: &World, node: &Node) -> Common {
         Role::Program => program::adapt(&mut config, world, node, &visible),
         _ => clusters::add_unknown(&mut config, world, node),
     }
+    if let Some(egress) = world.egress(node) {
+        egress.originate(&mut config);
+        egress::add_cluster(&mut config, &egress);
+    }
     if let Role::Sidecar { capture: Capture::Redirect { netns, outbound }, .. } = &node.role {
         outbound::add_captured(&mut config, world, node, &visible, netns, outbound);
         add_names(&mut config, world, node, &visible);
@@ -172,5 +177,6 @@ fn add_names(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Ser
             }
         }
     }
+    table.limit = world.egress(node).map(|egress| egress.limit());
     config.names.insert(NameTable::RESOURCE.into(), Arc::new(table));
 }

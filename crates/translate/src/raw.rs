@@ -31,7 +31,7 @@ pub fn to_clusters(world: &World, node: &Node, stat_prefix: Arc<str>, clusters: 
         idle_timeout: pool.as_ref().map_or(base.idle_timeout, |pool| pool.tcp_idle_timeout),
         tunnel: tunnel.map(Box::new),
         max_duration: pool.and_then(|pool| pool.connections.max_duration),
-        server_name_forward: named::by_server_name(world, &clusters),
+        server_name_forward: named::by_server_name(world, node, &clusters),
         hash_source: hashes_source(world, node, &clusters),
         clusters,
         access_logs: logs(world),

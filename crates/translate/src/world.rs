@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::halcyon::{RateLimitPolicy, ServicePolicy, limit_files};
+use api::halcyon::{EgressPolicy, RateLimitPolicy, ServicePolicy, limit_files};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
     VirtualService,
@@ -130,6 +130,7 @@ pub struct World {
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) rate_limit_policies: Arc<Vec<Document<RateLimitPolicy>>>,
+    pub(crate) egress_policies: Arc<Vec<Document<EgressPolicy>>>,
     /// ConfigMaps that hold limits in the form of Envoy's service, by namespace and name.
     pub(crate) limit_maps: Arc<Vec<Arc<Resource>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
@@ -189,6 +190,7 @@ impl World {
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             rate_limit_policies: Document::all(&resources),
+            egress_policies: Document::all(&resources),
             limit_maps: of_kind(holds_limits),
             secrets: Document::all(&resources),
             root_maps: Document::all(&resources),
@@ -247,7 +249,9 @@ impl World {
 
     /// Is there a service whose hosts are those that requests name?
     pub(crate) fn has_named_hosts(&self) -> bool {
-        self.wildcards().iter().any(|known| known.service.backing == Backing::Named)
+        let by_rule = || self.egress_policies.iter().flat_map(|policy| &policy.spec().rules);
+        by_rule().any(|rule| rule.hosts.iter().any(|host| host.starts_with('*')))
+            || self.wildcards().iter().any(|known| known.service.backing == Backing::Named)
     }
 
     /// The services whose hosts begin with `*`, which stand together.

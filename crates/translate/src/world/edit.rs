@@ -111,6 +111,7 @@ impl World {
         self.request_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.rate_limit_policies.iter().for_each(|d| take(&d.resource));
+        self.egress_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.root_maps.iter().for_each(|d| take(&d.resource));
         self.ingresses.iter().for_each(|d| take(&d.resource));
@@ -169,11 +170,14 @@ struct Editing<'a> {
     redefined: BTreeSet<Arc<str>>,
     /// Hosts whose endpoints may be others.
     touched: BTreeSet<Arc<str>>,
+    /// Other hosts are to have addresses.
+    readdress: bool,
 }
 
 impl<'a> Editing<'a> {
     fn begin(old: &'a World) -> Self {
-        Self { old, new: old.clone(), change: Change::default(), redefined: BTreeSet::new(), touched: BTreeSet::new() }
+        let (redefined, touched) = Default::default();
+        Self { old, new: old.clone(), change: Change::default(), redefined, touched, readdress: false }
     }
 
     /// Takes one resource. Says whether the indexes of rules have to be made anew.
@@ -213,6 +217,11 @@ impl<'a> Editing<'a> {
                 change.problems = true;
                 change.note_policy(any.namespace(), &world.settings.root_namespace);
                 Document::replace(&mut world.rate_limit_policies, old, new);
+            }
+            Spec::EgressPolicy(_) => {
+                change.everything = true;
+                self.readdress = true;
+                return Document::replace(&mut world.egress_policies, old, new);
             }
             Spec::Sidecar(_) => {
                 change.everything = true;
@@ -409,7 +418,7 @@ impl<'a> Editing<'a> {
 
     /// Makes the services anew that may be others, and says how they are.
     fn services(&mut self) {
-        let mut readdress = false;
+        let mut readdress = self.readdress;
         let hosts: Vec<Arc<str>> = self.redefined.union(&self.touched).cloned().collect();
         for host in hosts {
             let old = self.old.known(&host);

@@ -7,6 +7,7 @@ mod connections;
 mod custom;
 mod delegates;
 mod direct;
+mod egress;
 mod explain;
 mod federation;
 mod gateways;

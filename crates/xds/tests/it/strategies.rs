@@ -652,5 +652,8 @@ pub fn secret() -> impl Strategy<Value = Secret> {
 
 /// The name table.
 pub fn names() -> impl Strategy<Value = NameTable> {
-    btree_map("[a-z*][a-z.]{0,8}[a-z]", vec(ip(), 0..3), 0..4).prop_map(|names| NameTable { names })
+    let limit = (vec("[*a-z][a-z.]{0,8}[a-z]", 0..3), "[a-z/,]{0,8}");
+    let limit = limit.prop_map(|(names, policies)| NameLimit { names, policies: policies.into() });
+    let names = btree_map("[a-z*][a-z.]{0,8}[a-z]", vec(ip(), 0..3), 0..4);
+    (names, of(limit)).prop_map(|(names, limit)| NameTable { names, limit })
 }
