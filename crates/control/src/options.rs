@@ -7,8 +7,7 @@ use std::time::Duration;
 use base::{SpiffeId, TrustDomain};
 use ca::Passphrase;
 use ipnet::IpNet;
-use model::AccessLog;
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogFormat};
 use serde::{Deserialize, Serialize};
 use translate::{MeshSettings, OutboundPolicy};
 
@@ -233,7 +232,7 @@ impl ControlOptions {
         Passphrase::new(&content).map(Some).map_err(|e| bad(&e))
     }
 
-    fn access_log(&self) -> Result<Option<AccessLog>, ControlError> {
+    fn access_log(&self) -> Result<Option<FileLog>, ControlError> {
         let format = match self.access_log_encoding.as_deref() {
             None | Some("TEXT") => LogFormat::Default,
             Some("JSON") => translate::istio_json(),
@@ -242,7 +241,7 @@ impl ControlOptions {
                 return Err(ControlError::Option { option: "access log encoding", reason });
             }
         };
-        Ok(self.access_log.clone().map(|path| AccessLog { path, format }))
+        Ok(self.access_log.clone().map(|path| FileLog { path, format }))
     }
 
     fn mesh(&self, trust_domain: TrustDomain) -> Result<MeshSettings, ControlError> {

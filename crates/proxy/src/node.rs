@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AccessLog, Locality, WorkloadRef};
+use model::access_log::FileLog;
+use model::{Locality, WorkloadRef};
 use telemetry::Registry;
 use transport::Netns;
 
@@ -30,7 +31,7 @@ pub(crate) struct Shared {
     /// Its own identity, if the bootstrap names one.
     pub principal: Option<Arc<str>>,
     /// The log of listeners that name none.
-    pub access_log: Option<AccessLog>,
+    pub access_log: Option<FileLog>,
     /// How long old work may go on in a drain.
     pub drain: Duration,
     /// How virtual hosts are found when they are needed.

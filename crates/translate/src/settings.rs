@@ -8,9 +8,9 @@ use api::istio::{
     MeshH2UpgradePolicy, MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
 };
 use base::TrustDomain;
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogFormat};
 use model::target::EscapedSlashes;
-use model::{AccessLog, TargetRules};
+use model::TargetRules;
 
 use crate::access::custom::{self, Providers};
 use crate::edge::ProxySettings;
@@ -32,7 +32,7 @@ pub struct MeshSettings {
     /// What happens to destinations that nobody knows.
     pub outbound_policy: OutboundPolicy,
     /// Where access logs go, such as `/dev/stdout`; none: they are off.
-    pub access_log: Option<AccessLog>,
+    pub access_log: Option<FileLog>,
     /// Limit for making a connection.
     pub connect_timeout: Duration,
     /// TCP keep-alive towards upstreams, for what a rule leaves unsaid.
@@ -229,7 +229,7 @@ fn target(form: NormalizationType) -> TargetRules {
 
 /// The access log: the file and the form each as said in the settings, else as it was. An empty name turns it off. A form
 /// that cannot be read is left out, and [`check`](crate::check) says so.
-fn access_log(before: Option<&AccessLog>, config: &MeshConfig) -> Option<AccessLog> {
+fn access_log(before: Option<&FileLog>, config: &MeshConfig) -> Option<FileLog> {
     let path = match &config.access_log_file {
         Some(path) => path.clone(),
         None => before?.path.clone(),
@@ -237,7 +237,7 @@ fn access_log(before: Option<&AccessLog>, config: &MeshConfig) -> Option<AccessL
     let said = config.access_log_encoding.is_some() || !config.access_log_format.is_empty();
     let as_before = || before.map_or(LogFormat::Default, |log| log.format.clone());
     let format = if said { log_format(config).unwrap_or_else(|_| as_before()) } else { as_before() };
-    (!path.is_empty()).then_some(AccessLog { path, format })
+    (!path.is_empty()).then_some(FileLog { path, format })
 }
 
 /// The form of a line that the settings say, or why it cannot be read.
@@ -272,8 +272,8 @@ mod tests {
 
     #[test]
     fn access_logs() {
-        let before = AccessLog { path: "/a".into(), format: istio_json() };
-        let log = |path: &str, format| Some(AccessLog { path: path.into(), format });
+        let before = FileLog { path: "/a".into(), format: istio_json() };
+        let log = |path: &str, format| Some(FileLog { path: path.into(), format });
         let text = |text: &str| LogFormat::Text(text.to_owned());
         for (before, config, expected) in [
             (None, "{}", None),
