@@ -31,6 +31,7 @@ mod patches;
 mod push;
 mod ratelimit;
 pub mod redact;
+mod refusals;
 pub mod registration;
 mod registry;
 mod rest;

@@ -64,9 +64,15 @@ pub struct ControlOptions {
     pub ratelimit_headers: bool,
     /// The address at which proxies reach the TLS door to have requests counted. Default: the one it listens on.
     pub ratelimit_address: Option<SocketAddr>,
+    /// How many refusals and failures of proxies are kept for `halcyon why`; 0: none, and proxies do not tell of them.
+    /// Default 10 000.
+    pub refusals: Option<usize>,
     /// Addresses from which no keys of tokens are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
     pub blocked_keys: Vec<IpNet>,
 }
+
+/// How many refusals are kept where nothing is said.
+const REFUSALS: usize = 10_000;
 
 /// Where the control plane is reached. Written to `<data_dir>/endpoints.json` too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +111,8 @@ pub(crate) struct Settings {
     pub socket_group: Option<(u32, Role)>,
     /// Rate limits.
     pub limits: LimitSettings,
+    /// How many refusals are kept.
+    pub refusals: usize,
     /// No keys are fetched from there.
     pub blocked_keys: Vec<IpNet>,
     /// The control plane's own identity.
@@ -160,6 +168,7 @@ impl ControlOptions {
             ratelimit_redis: None,
             ratelimit_headers: false,
             ratelimit_address: None,
+            refusals: None,
             blocked_keys: Vec::new(),
         }
     }
@@ -209,6 +218,7 @@ impl ControlOptions {
                 headers: self.ratelimit_headers,
                 address: self.ratelimit_address,
             },
+            refusals: self.refusals.unwrap_or(REFUSALS),
             blocked_keys: self.blocked_keys,
             identity,
         })

@@ -13,6 +13,7 @@
 //! | `POST /v1/explain` | [`ExplainRequest`] | [`Explanation`] |
 //! | `POST /v1/access` | [`AccessRequest`] | [`AccessAnswers`] |
 //! | `GET /v1/access/graph` | | [`AccessGraph`] |
+//! | `GET /v1/refusals` | [`RefusalQuery`] | [`RefusalPage`] |
 //! | `POST /v1/bootstrap` | [`BootstrapRequest`] | [`Bootstrap`] |
 //! | `POST /v1/start` | [`StartRequest`] | [`Start`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`Bootstrap`] |
@@ -41,6 +42,7 @@ mod audit;
 mod authority;
 mod explain;
 mod plan;
+mod refusals;
 mod start;
 mod users;
 
@@ -61,6 +63,7 @@ pub use authority::{
 };
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
 pub use plan::{ConfigChange, Plan, PlanGroup};
+pub use refusals::{DecidingDocument, Refusal, RefusalPage, RefusalQuery};
 pub use start::{Start, StartRequest};
 pub use users::{
     IssuedToken, JoinTokenList, JoinTokenView, Removed, Role, UserList, UserRequest, UserTokenList, UserTokenRequest,

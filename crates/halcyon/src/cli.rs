@@ -5,6 +5,7 @@ mod authz;
 mod ca;
 mod traffic;
 mod values;
+mod why;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ pub use ca::{CaCommand, RotateArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
+pub use why::WhyArgs;
 
 /// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.
 #[derive(Debug, Parser)]
@@ -92,6 +94,9 @@ pub enum Command {
     User(UserCommand),
     /// Who changed what, and who was refused.
     Audit(AuditArgs),
+    /// Why a request was refused or failed: who said so, which rule of which document decided, and what to do. Without an id
+    /// the newest refusals. Exit code 1 if nothing is known of the request.
+    Why(WhyArgs),
     /// Completion for a shell, to be sourced.
     Completion {
         /// The shell.
@@ -154,6 +159,10 @@ pub struct ControlArgs {
     /// RequestAuthentication says. Without it none is blocked, as in Istio.
     #[arg(long, value_name = "BLOCK", value_delimiter = ',')]
     pub blocked_key_networks: Vec<ipnet::IpNet>,
+    /// How many refusals and failures, told by the proxies, are kept in memory for `halcyon why` (and at most 16 MiB of them);
+    /// 0: none, and proxies do not tell of them.
+    #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
+    pub refusals: usize,
     #[command(flatten)]
     pub limits: LimitArgs,
 }

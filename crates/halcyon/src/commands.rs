@@ -20,6 +20,7 @@ mod status;
 mod token;
 mod user;
 mod validate;
+mod why;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Token(args) => wait(token::run(client(place)?, args)),
         Command::User(args) => wait(user::run(place, args)),
         Command::Audit(args) => wait(audit::run(place, args)),
+        Command::Why(args) => wait(why::run(client(place)?, args)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "halcyon", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ use transport::Netns;
 
 use crate::bootstrap::{Bootstrap, Node, OnDemand};
 use crate::log::Sinks;
+use crate::log::service::Services;
 use crate::peer::{self, Card};
 use crate::room::Room;
 
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub registry: Registry,
     /// The open access logs.
     pub sinks: Sinks,
+    /// The logs that services take.
+    pub log_services: Services,
     /// What it tells its peers of itself.
     pub card: Card,
     /// Its own workload, for its side of the labels.
@@ -54,6 +57,7 @@ impl Shared {
         Self {
             registry,
             sinks: Sinks::default(),
+            log_services: Services::new(&bootstrap.node),
             principal: bootstrap.identity.as_ref().map(|id| id.as_str().into()),
             labels: labels(&bootstrap.node),
             service_cluster: bootstrap.node.cluster.as_str().into(),

@@ -32,7 +32,7 @@ use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
 use crate::status::{CONNECTED, State, Status};
 use crate::worker::{self, Threads, WorkerLink};
-use crate::{ads, demand, dns, drain, identity, program};
+use crate::{ads, demand, dns, drain, identity, log, program};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
@@ -268,6 +268,7 @@ impl Side {
             Rc::new(Admin { live, shared, secrets, status, commands: commands.clone(), options: options.clone() });
         let at = bootstrap.admin.map(|addr| admin.start(addr, Offer::Everything)).transpose()?;
         bootstrap.readiness.map(|addr| admin.start(addr, Offer::Probes)).transpose()?;
+        log::service::follow(&side.shared, &side.live)?;
         side.first_configuration(&bootstrap)?;
         side.control(&bootstrap, cert, asked)?;
         watch_outside(&options, &commands);

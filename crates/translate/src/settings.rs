@@ -8,9 +8,9 @@ use api::istio::{
     MeshH2UpgradePolicy, MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
 };
 use base::TrustDomain;
+use model::TargetRules;
 use model::access_log::{FileLog, LogFormat};
 use model::target::EscapedSlashes;
-use model::TargetRules;
 
 use crate::access::custom::{self, Providers};
 use crate::edge::ProxySettings;
@@ -70,6 +70,8 @@ pub struct MeshSettings {
     pub providers: Providers,
     /// Where the control plane counts requests for all; none: nowhere that proxies reach.
     pub limit_service: Option<LimitServiceAt>,
+    /// Proxies tell the control plane, where it counts requests too, of what they refuse and of what fails.
+    pub tells_refusals: bool,
     /// A control plane serves this, rather than somebody who only wants to know what it would be.
     pub is_served: bool,
     /// The control plane was started with limits in files.
@@ -142,6 +144,7 @@ impl Default for MeshSettings {
             ingress: IngressSettings::default(),
             providers: Providers::default(),
             limit_service: None,
+            tells_refusals: false,
             is_served: false,
             has_limit_files: false,
         }
@@ -149,6 +152,11 @@ impl Default for MeshSettings {
 }
 
 impl MeshSettings {
+    /// Is the control plane told of refusals, and can it be reached?
+    pub(crate) fn is_told_of_refusals(&self) -> bool {
+        self.tells_refusals && self.limit_service.is_some()
+    }
+
     /// These settings, where `config` says nothing else. Trust domain and root namespace stay: certificates and rules
     /// stand on them, and a control plane is told them at its start.
     pub fn with(&self, config: &MeshConfig) -> Self {

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 
+use model::Config;
 use model::Direction::Inbound;
 use model::access_log::{FileLog, LogFormat};
-use model::Config;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };

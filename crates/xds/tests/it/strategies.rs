@@ -397,8 +397,6 @@ pub fn route() -> BoxedStrategy<RouteConfiguration> {
         .boxed()
 }
 
-
-
 fn tunnel() -> impl Strategy<Value = Tunnel> {
     let target = select(vec!["a.example.org:443", "[::1]:80", "host"]);
     let headers = header_changes().prop_map(|changes| HeaderChanges::new(Vec::new(), changes.write().to_vec()));

@@ -38,7 +38,9 @@ pub(super) fn filter(value: AccessLogFilter, at: &At<'_>) -> Decoded<LogFilter> 
 }
 
 fn unsupported(at: &At<'_>, field: &str) -> crate::decode::DecodeError {
-    at.field(field).unsupported("status_code_filter, duration_filter, response_flag_filter, grpc_status_filter, and_filter, or_filter")
+    at.field(field).unsupported(
+        "status_code_filter, duration_filter, response_flag_filter, grpc_status_filter, and_filter, or_filter",
+    )
 }
 
 fn several(filters: Vec<AccessLogFilter>, at: &At<'_>) -> Decoded<Vec<LogFilter>> {
@@ -95,6 +97,8 @@ fn expression(value: ExtensionFilter, at: &At<'_>) -> Decoded<LogFilter> {
     match expression.as_str() {
         OWN_ANSWER => Ok(LogFilter::OwnAnswer),
         TERMINATED => Ok(LogFilter::Terminated),
-        other => Err(at.field("expression").error(format!("is `{other}`"), format!("`{OWN_ANSWER}` or `{TERMINATED}`"))),
+        other => {
+            Err(at.field("expression").error(format!("is `{other}`"), format!("`{OWN_ANSWER}` or `{TERMINATED}`")))
+        }
     }
 }

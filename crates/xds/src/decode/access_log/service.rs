@@ -23,14 +23,8 @@ pub(super) fn http(value: HttpGrpcAccessLogConfig, at: &At<'_>) -> Decoded<LogTa
         refused { additional_response_trailers_to_log }
     });
     let entries = LogEntries::Http {
-        request_headers: names(
-            additional_request_headers_to_log,
-            &at.field("additional_request_headers_to_log"),
-        )?,
-        response_headers: names(
-            additional_response_headers_to_log,
-            &at.field("additional_response_headers_to_log"),
-        )?,
+        request_headers: names(additional_request_headers_to_log, &at.field("additional_request_headers_to_log"))?,
+        response_headers: names(additional_response_headers_to_log, &at.field("additional_response_headers_to_log"))?,
     };
     log(entries, common_config, at)
 }

@@ -26,9 +26,9 @@ pub(super) fn filter(filter: &LogFilter) -> AccessLogFilter {
         LogFilter::Duration(with) => {
             FilterSpecifier::DurationFilter(DurationFilter { comparison: Some(comparison(*with)) })
         }
-        LogFilter::Flags(flags) => {
-            FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter { flags: flags.iter().map(|f| (**f).to_owned()).collect() })
-        }
+        LogFilter::Flags(flags) => FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter {
+            flags: flags.iter().map(|f| (**f).to_owned()).collect(),
+        }),
         LogFilter::GrpcStatus { codes, exclude } => FilterSpecifier::GrpcStatusFilter(GrpcStatusFilter {
             statuses: codes.iter().map(|code| *code as i32).collect(),
             exclude: *exclude,

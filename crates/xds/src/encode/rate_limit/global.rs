@@ -47,10 +47,7 @@ pub(in crate::encode) fn global(limit: &GlobalRateLimit) -> Any {
 }
 
 fn service(service: &LimitService) -> RateLimitServiceConfig {
-    RateLimitServiceConfig {
-        grpc_service: Some(grpc(service)),
-        transport_api_version: core::ApiVersion::V3 as i32,
-    }
+    RateLimitServiceConfig { grpc_service: Some(grpc(service)), transport_api_version: core::ApiVersion::V3 as i32 }
 }
 
 /// A service of gRPC.

@@ -40,16 +40,12 @@ fn filter() -> impl Strategy<Value = LogFilter> {
         comparison.clone().prop_map(LogFilter::Status),
         comparison.prop_map(LogFilter::Duration),
         flags.prop_map(|flags| LogFilter::Flags(flags.into_iter().map(Into::into).collect())),
-        (vec(0u32..=16, 0..3), any::<bool>())
-            .prop_map(|(codes, exclude)| LogFilter::GrpcStatus { codes, exclude }),
+        (vec(0u32..=16, 0..3), any::<bool>()).prop_map(|(codes, exclude)| LogFilter::GrpcStatus { codes, exclude }),
         Just(LogFilter::OwnAnswer),
         Just(LogFilter::Terminated),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 2..4).prop_map(LogFilter::And),
-            vec(inner, 2..4).prop_map(LogFilter::Or),
-        ]
+        prop_oneof![vec(inner.clone(), 2..4).prop_map(LogFilter::And), vec(inner, 2..4).prop_map(LogFilter::Or),]
     })
 }
 

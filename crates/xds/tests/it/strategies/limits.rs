@@ -133,8 +133,11 @@ pub fn local() -> impl Strategy<Value = LocalRateLimit> {
 /// A service of gRPC.
 pub fn service() -> impl Strategy<Value = LimitService> {
     let value = "[a-z%]{1,5}".prop_map(|text| HeaderValue::try_from(text).expect("a value"));
-    (name(), of(name()), vec((header_name(), value), 0..2))
-        .prop_map(|(cluster, authority, metadata)| LimitService { cluster, authority, metadata })
+    (name(), of(name()), vec((header_name(), value), 0..2)).prop_map(|(cluster, authority, metadata)| LimitService {
+        cluster,
+        authority,
+        metadata,
+    })
 }
 
 /// Limits that a service keeps.
