@@ -12,12 +12,14 @@ mod identity;
 mod input;
 mod limits;
 mod malformed;
+mod mtls;
 mod program;
 mod protocols;
 mod resilience;
 mod revocation;
 mod rolling;
 mod routing;
+mod why;
 
 use crate::runner::Check;
 
@@ -33,6 +35,8 @@ pub fn all() -> Vec<Check> {
         protocols::checks(),
         access::checks(),
         deciders::checks(),
+        why::checks(),
+        mtls::checks(),
         revocation::checks(),
         limits::checks(),
         resilience::checks(),

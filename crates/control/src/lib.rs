@@ -26,6 +26,7 @@ mod error;
 pub mod explain;
 mod files;
 mod keys;
+mod mtls;
 mod options;
 mod patches;
 mod push;

@@ -10,6 +10,7 @@ mod documents;
 mod explain;
 mod gate;
 mod join;
+mod mtls;
 mod refusals;
 mod revocation;
 mod routes;

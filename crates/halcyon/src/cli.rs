@@ -3,6 +3,7 @@
 mod access;
 mod authz;
 mod ca;
+mod mtls;
 mod traffic;
 mod values;
 mod why;
@@ -21,6 +22,7 @@ pub use ca::{CaCommand, RotateArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
+pub use mtls::{MtlsCommand, MtlsPlanArgs};
 pub use why::WhyArgs;
 
 /// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.
@@ -94,6 +96,9 @@ pub enum Command {
     User(UserCommand),
     /// Who changed what, and who was refused.
     Audit(AuditArgs),
+    /// The way to mutual TLS: who still sends plain text, and the steps after which nobody may.
+    #[command(subcommand)]
+    Mtls(MtlsCommand),
     /// Why a request was refused or failed: who said so, which rule of which document decided, and what to do. Without an id
     /// the newest refusals. Exit code 1 if nothing is known of the request.
     Why(WhyArgs),

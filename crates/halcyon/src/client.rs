@@ -12,7 +12,7 @@ use bytes::Bytes;
 use control::v1::{
     AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, AuditPage, AuditQuery, AuditVerdict,
     Bootstrap, BootstrapRequest, CaFiles, CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure,
-    IssuedToken, JoinTokenList, Plan, ProxyConfig, RefusalPage, RefusalQuery, Removed, ResourceQuery, Resources,
+    IssuedToken, JoinTokenList, MutualTlsPlan, MutualTlsQuery, Plan, ProxyConfig, RefusalPage, RefusalQuery, Removed, ResourceQuery, Resources,
     RevocationRequest, Revoked, RotationRequest, Start, StartRequest, Status, TokenRequest, TrustBundle, UserList,
     UserRequest, UserTokenList, UserTokenRequest, UserView, Version, Whoami,
 };
@@ -207,6 +207,14 @@ impl Client {
     /// Takes a user's token back.
     pub async fn revoke_user_token(&self, id: &str) -> Result<Removed> {
         self.call(Method::DELETE, &format!("/v1/user-tokens/{}", escape(id)), None::<&()>).await
+    }
+
+    /// The way to mutual TLS.
+    pub async fn mutual_tls(&self, query: &MutualTlsQuery) -> Result<MutualTlsPlan> {
+        let pairs = [("namespace", &query.namespace), ("workload", &query.workload)];
+        let said = pairs.iter().filter(|(_, value)| !value.is_empty());
+        let query: Vec<String> = said.map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        self.call(Method::GET, &format!("/v1/mtls?{}", query.join("&")), None::<&()>).await
     }
 
     /// What proxies refused, and what failed at them.

@@ -13,6 +13,7 @@ mod explain;
 mod files;
 mod gateway;
 mod get;
+mod mtls;
 mod plan;
 mod proxy_config;
 mod run;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Token(args) => wait(token::run(client(place)?, args)),
         Command::User(args) => wait(user::run(place, args)),
         Command::Audit(args) => wait(audit::run(place, args)),
+        Command::Mtls(command) => wait(mtls::run(client(place)?, command)),
         Command::Why(args) => wait(why::run(client(place)?, args)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "halcyon", &mut std::io::stdout());

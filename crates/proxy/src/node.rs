@@ -13,6 +13,7 @@ use crate::bootstrap::{Bootstrap, Node, OnDemand};
 use crate::log::Sinks;
 use crate::log::service::Services;
 use crate::peer::{self, Card};
+use crate::plain::Plain;
 use crate::room::Room;
 
 /// Who this proxy is and how it works, for every thread of it.
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     /// The cluster that it is itself an endpoint of, as an Envoy bootstrap names it. Then localities count by it wherever
     /// nothing else is said of them, as in Envoy; else where they are said to.
     pub local_cluster: Option<Arc<str>>,
+    /// Who speaks plain text to its program.
+    pub plain: Arc<Plain>,
     /// Room for the connections to all listeners.
     pub room: Arc<Room>,
     netns: Option<Netns>,
@@ -69,6 +72,7 @@ impl Shared {
             explain: bootstrap.explain,
             locality: bootstrap.node.locality.clone(),
             local_cluster: bootstrap.local_cluster.clone(),
+            plain: Arc::default(),
             room: Arc::default(),
             netns: bootstrap.netns.clone(),
         }

@@ -383,6 +383,7 @@ impl Side {
             }
         }
         drain::stop(&self.workers);
+        self.shared.log_services.finish().await;
         // Nothing else runs here any more, so waiting blocks nobody.
         self.threads.take().into_iter().for_each(Threads::join);
         self.shared.sinks.flush();

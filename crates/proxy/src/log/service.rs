@@ -5,12 +5,16 @@
 
 mod send;
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use model::access_log::ServiceLog;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::data::accesslog::v3::{HttpAccessLogEntry, TcpAccessLogEntry};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
 
 use crate::bootstrap::Node;
 
@@ -18,6 +22,9 @@ pub(crate) use send::follow;
 
 /// So many entries wait at most, for each log.
 const QUEUE: usize = 1000;
+
+/// How long the end of the process waits for what is still to be told.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What is told of one exchange or connection.
 pub(crate) enum Message {
@@ -32,7 +39,16 @@ pub(crate) struct Sink {
     /// Its settings.
     pub log: Arc<ServiceLog>,
     queue: mpsc::Sender<Message>,
-    dropped: Arc<std::sync::atomic::AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// Of one log.
+#[derive(Default)]
+struct Counts {
+    /// Entries that found no room and are not counted elsewhere yet.
+    dropped: AtomicU64,
+    /// Entries that are under way.
+    under_way: AtomicU64,
 }
 
 impl Sink {
@@ -44,9 +60,12 @@ impl Sink {
     /// Leaves what `message` makes, which is not asked if there is no room.
     pub(super) fn tell(&self, message: impl FnOnce() -> Message) {
         match self.queue.try_reserve() {
-            Ok(place) => place.send(message()),
+            Ok(place) => {
+                self.counts.under_way.fetch_add(1, Relaxed);
+                place.send(message());
+            }
             Err(_) => {
-                self.dropped.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.counts.dropped.fetch_add(1, Relaxed);
             }
         }
     }
@@ -56,7 +75,8 @@ impl Sink {
 pub(crate) struct Opened {
     log: Arc<ServiceLog>,
     queue: mpsc::Receiver<Message>,
-    dropped: Arc<std::sync::atomic::AtomicU64>,
+    counts: Arc<Counts>,
+    ending: watch::Receiver<bool>,
 }
 
 /// All logs of the process that services take.
@@ -66,6 +86,7 @@ pub(crate) struct Services {
     sinks: Mutex<Vec<Weak<Sink>>>,
     opens: mpsc::UnboundedSender<Opened>,
     opened: Mutex<Option<mpsc::UnboundedReceiver<Opened>>>,
+    ending: watch::Sender<bool>,
 }
 
 impl Services {
@@ -73,7 +94,7 @@ impl Services {
     pub(crate) fn new(node: &Node) -> Self {
         let (opens, opened) = mpsc::unbounded_channel();
         let node = core::Node { id: node.id.clone(), cluster: node.cluster.clone(), ..core::Node::default() };
-        Self { node, sinks: Mutex::default(), opens, opened: Mutex::new(Some(opened)) }
+        Self { node, sinks: Mutex::default(), opens, opened: Mutex::new(Some(opened)), ending: watch::Sender::new(false) }
     }
 
     /// The sink of a log: one for all who have the same settings.
@@ -83,13 +104,32 @@ impl Services {
         let known = sinks.iter().filter_map(Weak::upgrade).find(|sink| *sink.log == **log);
         known.unwrap_or_else(|| {
             let (queue, entries) = mpsc::channel(QUEUE);
-            let dropped = Arc::default();
+            let counts = Arc::<Counts>::default();
+            let opened = Opened {
+                log: log.clone(),
+                queue: entries,
+                counts: counts.clone(),
+                ending: self.ending.subscribe(),
+            };
             // Who follows is there as long as the process.
-            let _ = self.opens.send(Opened { log: log.clone(), queue: entries, dropped: Arc::clone(&dropped) });
-            let sink = Arc::new(Sink { log: log.clone(), queue, dropped });
+            let _ = self.opens.send(opened);
+            let sink = Arc::new(Sink { log: log.clone(), queue, counts });
             sinks.push(Arc::downgrade(&sink));
             sink
         })
+    }
+
+    /// The process ends: what waits goes out at once. Gives up after a time.
+    pub(crate) async fn finish(&self) {
+        self.ending.send_replace(true);
+        let sinks: Vec<_> = {
+            let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+            sinks.iter().filter_map(Weak::upgrade).collect()
+        };
+        let end = Instant::now() + FAREWELL;
+        while sinks.iter().any(|sink| sink.counts.under_way.load(Relaxed) > 0) && Instant::now() < end {
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
@@ -120,6 +160,6 @@ mod tests {
         }
         assert!(!sink.has_room());
         sink.tell(|| unreachable!("nothing is made for a full queue"));
-        assert_eq!(sink.dropped.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(sink.counts.dropped.load(Relaxed), 1);
     }
 }

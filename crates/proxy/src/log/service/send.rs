@@ -15,7 +15,7 @@ use proto::envoy::service::accesslog::v3::stream_access_logs_message::{
     HttpAccessLogEntries, Identifier, LogEntries, TcpAccessLogEntries,
 };
 use telemetry::{Counter, DeclareError, Desc, Family, Shard};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Message, Opened};
@@ -92,10 +92,10 @@ pub(crate) fn follow(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), Decla
 
 /// Carries entries until nobody leaves any more.
 async fn serve(way: Rc<Way>, opened: Opened, counters: Counters) {
-    let Opened { log, mut queue, dropped } = opened;
+    let Opened { log, mut queue, counts, mut ending } = opened;
     while let Some(first) = queue.recv().await {
         let begun = Instant::now();
-        let batch = gather(&mut queue, first, &log, begun + log.flush_interval).await;
+        let batch = gather((&mut queue, &mut ending), first, &log, begun + log.flush_interval).await;
         let count = batch.len() as u64;
         match way.bring(&log, batch).await {
             Ok(()) => counters.written.add(count),
@@ -104,13 +104,14 @@ async fn serve(way: Rc<Way>, opened: Opened, counters: Counters) {
                 counters.dropped.add(count);
             }
         }
-        counters.dropped.add(taken(&dropped));
+        counters.dropped.add(taken(&counts.dropped));
+        counts.under_way.fetch_sub(count, Relaxed);
         // A full batch was gathered in no time.
-        if count >= AT_ONCE as u64 {
+        if count >= AT_ONCE as u64 && !*ending.borrow() {
             sleep_until(begun + log.flush_interval).await;
         }
     }
-    counters.dropped.add(taken(&dropped));
+    counters.dropped.add(taken(&counts.dropped));
 }
 
 fn taken(count: &AtomicU64) -> u64 {
@@ -118,11 +119,24 @@ fn taken(count: &AtomicU64) -> u64 {
 }
 
 /// What goes at once: until `end`, or until it is as much as the log says.
-async fn gather(queue: &mut mpsc::Receiver<Message>, first: Message, log: &ServiceLog, end: Instant) -> Vec<Message> {
+async fn gather(
+    (queue, ending): (&mut mpsc::Receiver<Message>, &mut watch::Receiver<bool>),
+    first: Message,
+    log: &ServiceLog,
+    end: Instant,
+) -> Vec<Message> {
     let mut bytes = size(&first);
     let mut batch = vec![first];
     while bytes < log.buffer_bytes as usize && batch.len() < AT_ONCE {
-        let Ok(Some(next)) = timeout_at(end, queue.recv()).await else { break };
+        let next = async {
+            tokio::select! {
+                biased;
+                next = queue.recv() => next,
+                // Whoever ends waits for nothing more.
+                _ = ending.wait_for(|is_ending| *is_ending) => None,
+            }
+        };
+        let Ok(Some(next)) = timeout_at(end, next).await else { break };
         bytes += size(&next);
         batch.push(next);
     }
