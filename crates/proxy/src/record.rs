@@ -441,6 +441,9 @@ impl Record {
             Some(why) => Cow::Owned(why.into()),
             None => reason::of_filter(&local.details),
         });
+        if local.status.as_u16() >= 400 {
+            self.conn.worker.series.refusal(&local.details);
+        }
         facts.details = std::mem::take(&mut local.details);
         drop(facts);
         local.into_response(self.grpc)
