@@ -97,7 +97,7 @@ type Rules = BTreeMap<ResourceKey, (Arc<Resource>, String)>;
 
 fn rules(world: &World, targets: &[&Node]) -> Rules {
     let services = targets.iter().flat_map(|node| {
-        ports(node).flat_map(|port| question::standing(world, node, port).services)
+        ports(node).flat_map(move |port| question::standing(world, node, port).services)
     });
     let hosts: BTreeSet<Arc<str>> = services.collect();
     let of_host = |host: &Arc<str>| -> Vec<_> {
