@@ -52,8 +52,7 @@ pub(crate) fn plan(
 
 fn is_meant(node: &Node, query: &MutualTlsQuery) -> bool {
     let of_namespace = query.namespace.is_empty() || query.namespace == node.namespace;
-    let of_workload =
-        query.workload.is_empty() || query.workload == *node.workload.name || query.workload == *node.id;
+    let of_workload = query.workload.is_empty() || query.workload == *node.workload.name || query.workload == *node.id;
     matches!(&node.role, Role::Sidecar { ports, .. } if !ports.is_empty()) && of_namespace && of_workload
 }
 
@@ -96,9 +95,9 @@ fn ports(node: &Node) -> impl Iterator<Item = u16> + '_ {
 type Rules = BTreeMap<ResourceKey, (Arc<Resource>, String)>;
 
 fn rules(world: &World, targets: &[&Node]) -> Rules {
-    let services = targets.iter().flat_map(|node| {
-        ports(node).flat_map(move |port| question::standing(world, node, port).services)
-    });
+    let services = targets
+        .iter()
+        .flat_map(|node| ports(node).flat_map(move |port| question::standing(world, node, port).services));
     let hosts: BTreeSet<Arc<str>> = services.collect();
     let of_host = |host: &Arc<str>| -> Vec<_> {
         let all = deciding::on_connections(world, host).into_iter();
@@ -187,7 +186,8 @@ fn selector(resource: &Resource) -> Option<&BTreeMap<String, String>> {
 
 fn selects(resource: &Resource, node: &Node) -> bool {
     let own = resource.meta.namespace.as_deref() == Some(&*node.namespace);
-    own && selector(resource).is_some_and(|labels| labels.iter().all(|(key, value)| node.labels.get(key) == Some(value)))
+    own && selector(resource)
+        .is_some_and(|labels| labels.iter().all(|(key, value)| node.labels.get(key) == Some(value)))
 }
 
 /// The documents that turn mutual TLS off at these servers, with PERMISSIVE in place of that.
@@ -222,19 +222,24 @@ fn strict(
     let is_other = |mode: MutualTlsMode| !matches!(mode, MutualTlsMode::Strict | MutualTlsMode::Unset);
     for it in peers.iter().filter(|it| open.iter().any(|node| selects(it, node))) {
         if !query.workload.is_empty() {
-            notes.push(format!("{} ({}) is for all workloads that it selects, not for this one alone", it.key(), it.origin));
+            notes.push(format!(
+                "{} ({}) is for all workloads that it selects, not for this one alone",
+                it.key(),
+                it.origin
+            ));
         }
         with_modes(it, is_other, "STRICT").into_iter().for_each(&mut add);
     }
     for node in &open {
-        let of_namespace = |it: &&&Arc<Resource>| {
-            it.meta.namespace.as_deref() == Some(&*node.namespace) && selector(it).is_none()
-        };
+        let of_namespace =
+            |it: &&&Arc<Resource>| it.meta.namespace.as_deref() == Some(&*node.namespace) && selector(it).is_none();
         if !query.workload.is_empty() {
             if !peers.iter().any(|it| selects(it, node)) {
                 add(of_workload(node));
             }
-        } else if let Some(wide) = peers.iter().filter(of_namespace).min_by_key(|it| (it.meta.created, it.meta.name.clone())) {
+        } else if let Some(wide) =
+            peers.iter().filter(of_namespace).min_by_key(|it| (it.meta.created, it.meta.name.clone()))
+        {
             add(with_modes(wide, is_other, "STRICT").unwrap_or_else(|| said(wide)));
         } else {
             add(document(&node.namespace, "default", None));

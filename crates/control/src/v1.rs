@@ -64,9 +64,7 @@ pub use authority::{
     WaitedFor,
 };
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
-pub use mtls::{
-    MutualTlsClient, MutualTlsPlan, MutualTlsPort, MutualTlsQuery, MutualTlsServer, MutualTlsStep,
-};
+pub use mtls::{MutualTlsClient, MutualTlsPlan, MutualTlsPort, MutualTlsQuery, MutualTlsServer, MutualTlsStep};
 pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use refusals::{DecidingDocument, Refusal, RefusalPage, RefusalQuery};
 pub use start::{Start, StartRequest};

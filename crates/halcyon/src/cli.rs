@@ -19,10 +19,10 @@ use control::registration::{RegisteredClientCert, RegisteredCompression, Registe
 pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokensCommand};
 pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
 pub use ca::{CaCommand, RotateArgs};
+pub use mtls::{MtlsCommand, MtlsPlanArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
-pub use mtls::{MtlsCommand, MtlsPlanArgs};
 pub use why::WhyArgs;
 
 /// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.

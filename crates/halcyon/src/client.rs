@@ -12,9 +12,9 @@ use bytes::Bytes;
 use control::v1::{
     AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, AuditPage, AuditQuery, AuditVerdict,
     Bootstrap, BootstrapRequest, CaFiles, CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure,
-    IssuedToken, JoinTokenList, MutualTlsPlan, MutualTlsQuery, Plan, ProxyConfig, RefusalPage, RefusalQuery, Removed, ResourceQuery, Resources,
-    RevocationRequest, Revoked, RotationRequest, Start, StartRequest, Status, TokenRequest, TrustBundle, UserList,
-    UserRequest, UserTokenList, UserTokenRequest, UserView, Version, Whoami,
+    IssuedToken, JoinTokenList, MutualTlsPlan, MutualTlsQuery, Plan, ProxyConfig, RefusalPage, RefusalQuery, Removed,
+    ResourceQuery, Resources, RevocationRequest, Revoked, RotationRequest, Start, StartRequest, Status, TokenRequest,
+    TrustBundle, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Version, Whoami,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};

@@ -72,8 +72,8 @@ pub(crate) async fn run(
     let is_inbound = plan.config.direction == Direction::Inbound;
     let Some((chain, stream, downstream)) = open(&worker, stream, plan, seen).await else { return };
     let is_plain = is_inbound && downstream.tls.is_none();
-    let plain = is_plain
-        .then(|| Box::new(worker.shared.plain.came(downstream.source.ip(), downstream.destination.port())));
+    let plain =
+        is_plain.then(|| Box::new(worker.shared.plain.came(downstream.source.ip(), downstream.destination.port())));
     let counted = (counted, plain);
     // A task anew: it is no larger than its kind of serving needs, and it may last long.
     match chain.filter.clone() {

@@ -11,8 +11,8 @@ use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
-use model::cluster::UpstreamProtocol;
 use model::access_log::{LogEntries, LogFilter, LogService, LogTarget, ServiceLog};
+use model::cluster::UpstreamProtocol;
 use model::{AccessLog, Cluster, Direction, HttpProxy};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 

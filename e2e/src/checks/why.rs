@@ -99,7 +99,10 @@ fn cases() -> Vec<Case> {
         },
         Case {
             headers: vec![("authorization", "Bearer junk")],
-            says: vec![("/why", "token was not accepted"), ("/documents/0/document", "RequestAuthentication/default/tokens")],
+            says: vec![
+                ("/why", "token was not accepted"),
+                ("/documents/0/document", "RequestAuthentication/default/tokens"),
+            ],
             text: vec!["RequestAuthentication/default/tokens", "spec.jwtRules"],
             ..case("a token", tokens, "/details/0", 401)
         },
@@ -144,7 +147,10 @@ impl Case {
         let first = told.pointer("/refusals/0").context("nothing is told")?;
         for (pointer, part) in &self.says {
             let found = first.pointer(pointer).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
-            ensure!(found.as_ref().is_some_and(|found| found.contains(part)), "{pointer} is {found:?}; expected `{part}`: {first}");
+            ensure!(
+                found.as_ref().is_some_and(|found| found.contains(part)),
+                "{pointer} is {found:?}; expected `{part}`: {first}"
+            );
         }
         ensure!(first["status"] == json!(self.status), "{first}");
         ensure!(!told.to_string().contains("secret"), "a query is told: {told}");
@@ -170,9 +176,7 @@ fn of_callers(world: &mut World) -> Outcome<'_> {
                      [details]\n  http:\n  - match: [{uri: {prefix: /details}}]\n    route: [{destination: {host: details}}]\n---\n";
         let deny = policy("d", "  action: DENY\n  rules:\n  - to:\n    - operation: {paths: [/details/9]}\n");
         mesh.apply_text(FILE, &format!("{rules}{deny}")).await?;
-        let request = |path: &str, id: &str| {
-            json!({"method": "GET", "path": path, "headers": [["x-request-id", id], ["x-halcyon-explain", "1"]]})
-        };
+        let request = |path: &str, id: &str| json!({"method": "GET", "path": path, "headers": [["x-request-id", id], ["x-halcyon-explain", "1"]]});
         let requests = json!([request("/nowhere", "why-route"), request("/details/9", "why-caller")]);
         let said = mesh.inside("e2e", &["inside", "ask", "details:9080", &requests.to_string()]).await?.good()?;
         let answers: Vec<(u16, String)> = serde_json::from_str(&said.out).context("what the client saw")?;

@@ -8,7 +8,9 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
-use super::{Parts, access, audit, authority, documents, explain, gate, join, mtls, refusals, revocation, status, users};
+use super::{
+    Parts, access, audit, authority, documents, explain, gate, join, mtls, refusals, revocation, status, users,
+};
 use crate::callers::Right;
 
 /// A call.

@@ -1,7 +1,7 @@
 //! What proxies tell of refusals, and what is said of it.
 
-use control::v1::{MutualTlsPlan, RefusalPage};
 use control::ControlOptions;
+use control::v1::{MutualTlsPlan, RefusalPage};
 use proto::envoy::config::core::v3::{self as core, Node, RequestMethod};
 use proto::envoy::data::accesslog::v3::tls_properties::CertificateProperties;
 use proto::envoy::data::accesslog::v3::tls_properties::certificate_properties::{
@@ -12,9 +12,7 @@ use proto::envoy::data::accesslog::v3::{
 };
 use proto::envoy::service::accesslog::v3::StreamAccessLogsMessage;
 use proto::envoy::service::accesslog::v3::access_log_service_client::AccessLogServiceClient;
-use proto::envoy::service::accesslog::v3::stream_access_logs_message::{
-    HttpAccessLogEntries, Identifier, LogEntries,
-};
+use proto::envoy::service::accesslog::v3::stream_access_logs_message::{HttpAccessLogEntries, Identifier, LogEntries};
 use proto::google::protobuf::UInt32Value;
 use tokio::task::LocalSet;
 use tonic::Code;
@@ -112,10 +110,7 @@ async fn story() {
     assert_eq!(nearest.rule.policy, "default/a");
     assert_eq!(
         failed[0],
-        (
-            "spec.rules[0].to[0].operation.methods",
-            "the method is `GET`, where it asks for one that is `POST`"
-        )
+        ("spec.rules[0].to[0].operation.methods", "the method is `GET`, where it asks for one that is `POST`")
     );
     assert!(failed[1].1.starts_with("headers and claims are not told to the control plane"), "{failed:?}");
     let all: RefusalPage = control.get("/v1/refusals").await;

@@ -85,7 +85,14 @@ fn show(plan: &MutualTlsPlan, measured: &Measured, args: &MtlsPlanArgs) {
         let rows = measured.senders.iter().map(|it| {
             let last = if it.open > 0 { "now".to_owned() } else { format!("{:.0}s ago", it.seconds_ago) };
             let breaks = if it.breaks { "would be refused" } else { "-" };
-            [it.from.clone(), it.server.clone(), it.port.to_string(), it.connections.to_string(), last, breaks.to_owned()]
+            [
+                it.from.clone(),
+                it.server.clone(),
+                it.port.to_string(),
+                it.connections.to_string(),
+                last,
+                breaks.to_owned(),
+            ]
         });
         let head = ["PLAIN TEXT FROM", "TO", "PORT", "CONNECTIONS", "LAST", "WITH STRICT"];
         out!("\n{}", print::paint(&print::table(head, rows), Colour::Yellow, print::to_terminal()));

@@ -94,7 +94,13 @@ impl Services {
     pub(crate) fn new(node: &Node) -> Self {
         let (opens, opened) = mpsc::unbounded_channel();
         let node = core::Node { id: node.id.clone(), cluster: node.cluster.clone(), ..core::Node::default() };
-        Self { node, sinks: Mutex::default(), opens, opened: Mutex::new(Some(opened)), ending: watch::Sender::new(false) }
+        Self {
+            node,
+            sinks: Mutex::default(),
+            opens,
+            opened: Mutex::new(Some(opened)),
+            ending: watch::Sender::new(false),
+        }
     }
 
     /// The sink of a log: one for all who have the same settings.
@@ -105,12 +111,8 @@ impl Services {
         known.unwrap_or_else(|| {
             let (queue, entries) = mpsc::channel(QUEUE);
             let counts = Arc::<Counts>::default();
-            let opened = Opened {
-                log: log.clone(),
-                queue: entries,
-                counts: counts.clone(),
-                ending: self.ending.subscribe(),
-            };
+            let opened =
+                Opened { log: log.clone(), queue: entries, counts: counts.clone(), ending: self.ending.subscribe() };
             // Who follows is there as long as the process.
             let _ = self.opens.send(opened);
             let sink = Arc::new(Sink { log: log.clone(), queue, counts });

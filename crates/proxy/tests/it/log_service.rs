@@ -7,9 +7,7 @@ use std::time::Duration;
 use ::http::Request;
 use mesh_http::Body;
 use model::Direction::{Inbound, Outbound};
-use model::access_log::{
-    Comparison, LogEntries, LogFilter, LogService, LogTarget, Ordering as Compares, ServiceLog,
-};
+use model::access_log::{Comparison, LogEntries, LogFilter, LogService, LogTarget, Ordering as Compares, ServiceLog};
 use model::cluster::UpstreamProtocol;
 use model::{AccessLog, Cluster, Config, HttpProxy, NetworkFilter, TcpProxy};
 use proto::envoy::data::accesslog::v3::HttpAccessLogEntry;

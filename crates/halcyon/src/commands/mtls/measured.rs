@@ -119,7 +119,8 @@ async fn of_server(server: &MutualTlsServer) -> Result<Vec<Caller>> {
     let answer = timeout(PATIENCE, get(admin, "/plaintext")).await;
     let answer = answer.map_err(|_| anyhow::anyhow!("its proxy did not answer at {admin}"))?;
     let body = answer.with_context(|| format!("its proxy cannot be asked at {admin}"))?;
-    let said: Callers = serde_json::from_slice(&body).context("its proxy answers in another form: is it an older one?")?;
+    let said: Callers =
+        serde_json::from_slice(&body).context("its proxy answers in another form: is it an older one?")?;
     Ok(said.callers)
 }
 

@@ -7,8 +7,8 @@ use anyhow::Result;
 use control::v1::{ApplyRequest, Document, MutualTlsPlan, MutualTlsQuery, MutualTlsStep, ProxyStatus, SyncState};
 use tokio::time::{Instant, sleep};
 
-use super::measured::{self, Measured};
 use super::UNKNOWN;
+use super::measured::{self, Measured};
 use crate::cli::MtlsPlanArgs;
 use crate::client::{Client, Verdict};
 use crate::print::{self, out};
@@ -62,7 +62,9 @@ async fn may_not(client: &Client, query: &MutualTlsQuery, args: &MtlsPlanArgs) -
     }
     if !unknown.is_empty() && !args.ignore_unknown {
         unknown.iter().for_each(|it| print::note(&format!("not known of {}: {}", it.server, it.reason)));
-        print::note("stopped before STRICT, since it cannot be known who would be refused; go on with --ignore-unknown");
+        print::note(
+            "stopped before STRICT, since it cannot be known who would be refused; go on with --ignore-unknown",
+        );
         return Ok(Some(ExitCode::from(UNKNOWN)));
     }
     Ok(None)
