@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::Resource;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use translate::{Node, World, deciding};
+use translate::{Node, Role, World, deciding};
 
 use super::entry::Told;
 use super::ring::{Ring, Wanted};
@@ -137,7 +137,11 @@ fn documents(event: Event, told: &Told, node: Option<&Node>, world: &World) -> V
             let those: Vec<_> = all.iter().filter(|it| named(it)).cloned().collect();
             (if those.is_empty() { all } else { those }, "spec.limits")
         }
-        (About::Routes(field), _) => (host.map(|host| deciding::on_routes(world, host)).unwrap_or_default(), field),
+        (About::Routes(field), node) => {
+            let at_gateway = node.is_some_and(|node| matches!(node.role, Role::Gateway { .. }));
+            let rules = |host| deciding::on_routes(world, &told.sender.namespace, host, at_gateway);
+            (host.map(rules).unwrap_or_default(), field)
+        }
         (About::Connections(field), _) => {
             (host.map(|host| deciding::on_connections(world, host)).unwrap_or_default(), field)
         }
