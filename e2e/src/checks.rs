@@ -14,6 +14,7 @@ mod identity;
 mod input;
 mod limits;
 mod malformed;
+mod mtls;
 mod program;
 mod protocols;
 mod resilience;
@@ -21,6 +22,7 @@ mod revocation;
 mod rolling;
 mod routing;
 mod spiffe;
+mod why;
 
 use crate::runner::Check;
 
@@ -37,6 +39,8 @@ pub fn all() -> Vec<Check> {
         access::checks(),
         attacks::checks(),
         deciders::checks(),
+        why::checks(),
+        mtls::checks(),
         revocation::checks(),
         limits::checks(),
         egress::checks(),

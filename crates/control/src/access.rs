@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use model::metadata::{Metadata, Value};
 use model::route::RequestView;
 use serde_json::Value as Json;
-use translate::World;
 use translate::access::Standing;
 use translate::access::graph::{self, May};
 use translate::access::question::{self, Because, Called, Place, Question};
+use translate::{Node, Role, World};
 
 use crate::v1::{
     AccessAnswer, AccessAnswers, AccessEdge, AccessField, AccessGraph, AccessMiss, AccessQuestion, AccessRequest,
@@ -31,6 +31,31 @@ pub fn answers(world: &World, asked: &AccessRequest) -> Result<AccessAnswers, St
         called.iter().map(|called| one(world, called, identity.as_deref(), &written)).collect();
     let all = answers.iter().all(|answer| answer.decision == "allow");
     Ok(AccessAnswers { decision: decision(all), answers })
+}
+
+/// What becomes of a request or connection at the workload of a proxy, to a port of its program.
+///
+/// # Errors
+/// Why nothing can be said of it.
+pub(crate) fn of_node(
+    world: &World,
+    node: &Node,
+    port: u16,
+    tcp: bool,
+    identity: Option<&str>,
+    asked: &AccessQuestion,
+) -> Result<AccessAnswer, String> {
+    let called = Called {
+        namespace: node.namespace.clone(),
+        labels: node.labels.clone(),
+        is_gateway: matches!(node.role, Role::Gateway { .. }),
+        standing: question::standing(world, node, port),
+        port,
+        tcp,
+        // It has proven it already.
+        takes_identities: true,
+    };
+    Ok(one(world, &called, identity, &Written::of(asked)?))
 }
 
 /// Who may call whom.
@@ -209,7 +234,7 @@ fn one(world: &World, called: &Called, identity: Option<&str>, written: &Written
     }
 }
 
-fn rule(place: &Place) -> AccessRule {
+pub(crate) fn rule(place: &Place) -> AccessRule {
     let policy = format!("{}/{}", place.policy.namespace(), place.policy.meta.name);
     AccessRule { policy, rule: place.rule, at: place.at.clone() }
 }

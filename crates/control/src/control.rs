@@ -13,6 +13,7 @@ use base::Clock;
 use base::drain::{self, Signal, Watch};
 use ca::DirStore;
 use http::header;
+use proto::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use proto::halcyon::identity::v1::workload_identity_server::WorkloadIdentityServer;
@@ -39,6 +40,7 @@ use crate::keys;
 use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
 use crate::ratelimit::{self, CountRow, Counts, DomainDirectory, Keeper, RateLimits, Shared};
+use crate::refusals::{self, Refusals, Ring};
 use crate::registry::{self, Desk};
 use crate::rest;
 use crate::rotation::Rotation;
@@ -101,6 +103,7 @@ impl Control {
         settings.mesh.has_limit_files = settings.limits.files.is_some();
         settings.mesh.is_served = true;
         settings.mesh.limit_service = limit_service(&settings, endpoints.tls);
+        settings.mesh.tells_refusals = settings.refusals > 0;
         let files = DirStore::new(&settings.ca_dir).sealed_by(settings.ca_passphrase.clone());
         let authority = authority::open(&files, &settings.ca_dir, &settings.mesh.trust_domain, started)?;
         let (store, kept) = Store::open(
@@ -176,6 +179,15 @@ impl Control {
             ratelimit::Metrics::new(&shard).expect(declared),
         );
 
+        let refused = Ring::new(settings.refusals);
+        let refusals = Refusals::new(
+            refused.clone(),
+            proxies.clone(),
+            clock.clone(),
+            settings.mesh.trust_domain.clone(),
+            refusals::Metrics::new(&shard).expect(declared),
+        );
+
         let mut doors = JoinSet::new();
         let api_tls = match &settings.api {
             Some(door) => Some(api_doors::tls(door, &issuer, &mut chores)?),
@@ -186,14 +198,22 @@ impl Control {
             None => None,
         };
         if let (Some(listener), Some(tls), Some(address)) = (sockets.bundle, bundle_tls, endpoints.bundle) {
-            let listener = ApiListener::new(doors::incoming(listener, Some(tls), Some(Places::new(api_doors::CONNECTIONS)), &stopping), address);
+            let listener = ApiListener::new(
+                doors::incoming(listener, Some(tls), Some(Places::new(api_doors::CONNECTIONS)), &stopping),
+                address,
+            );
             doors.spawn(svids::serve(listener, svids.told(), stopping.clone()));
         }
         let svids = SvidService::new(svids, stopping.clone());
-        let services =
-            Services { push: push.clone(), issuer: Some(issuer.clone()), limits: Some(limits), svids: Some(svids) };
+        let services = Services {
+            push: push.clone(),
+            issuer: Some(issuer.clone()),
+            limits: Some(limits),
+            svids: Some(svids),
+            refusals: Some(refusals),
+        };
         doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), None, &stopping), stopping.clone()));
-        let services = Services { push, issuer: None, limits: None, svids: None };
+        let services = Services { push, issuer: None, limits: None, svids: None, refusals: None };
         doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, None, &stopping), stopping.clone()));
         let gate_shard = shard.clone();
         doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
@@ -211,6 +231,7 @@ impl Control {
             group_role: settings.socket_group.map(|(_, role)| role),
             audit_dir: settings.data_dir.join(audit::FOLDER),
             gate: rest::Metrics::new(&gate_shard).expect(declared),
+            refused,
         };
         let routes = rest::router(parts);
         doors.spawn(api_doors::serve_local(sockets.api, routes.clone(), stopping.clone()));
@@ -369,6 +390,7 @@ struct Services {
     issuer: Option<Issuer>,
     limits: Option<RateLimits>,
     svids: Option<SvidService>,
+    refusals: Option<Refusals>,
 }
 
 impl Services {
@@ -381,6 +403,9 @@ impl Services {
         let discovery = AggregatedDiscoveryServiceServer::new(self.push);
         let certificates = self.issuer.map(|issuer| CertificateService::new(issuer, Arc::default()));
         let certificates = certificates.map(IstioCertificateServiceServer::new);
+        let refusals = self.refusals.map(|service| {
+            AccessLogServiceServer::new(service).max_decoding_message_size(refusals::MOST_MESSAGE_BYTES)
+        });
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE.0))
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
@@ -388,6 +413,7 @@ impl Services {
             .add_optional_service(certificates)
             .add_optional_service(self.limits.map(RateLimitServiceServer::new))
             .add_optional_service(self.svids.map(WorkloadIdentityServer::new))
+            .add_optional_service(refusals)
             .serve_with_incoming_shutdown(incoming, drain.started());
         served.await.map_err(|e| ControlError::Door { door, reason: e.to_string() })
     }

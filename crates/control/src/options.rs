@@ -7,8 +7,7 @@ use std::time::Duration;
 use base::{SpiffeId, TrustDomain};
 use ca::Passphrase;
 use ipnet::IpNet;
-use model::AccessLog;
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogFormat};
 use serde::{Deserialize, Serialize};
 use translate::{MeshSettings, OutboundPolicy};
 
@@ -72,9 +71,15 @@ pub struct ControlOptions {
     pub bundle_endpoint_cert: Option<(PathBuf, PathBuf)>,
     /// How often those who fetch the bundle are asked to look for another. Default 5 minutes.
     pub bundle_refresh: Option<Duration>,
+    /// How many refusals and failures of proxies are kept for `halcyon why`; 0: none, and proxies do not tell of them.
+    /// Default 10 000.
+    pub refusals: Option<usize>,
     /// Addresses from which no keys of tokens and no bundles are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
     pub blocked_keys: Vec<IpNet>,
 }
+
+/// How many refusals are kept where nothing is said.
+const REFUSALS: usize = 10_000;
 
 /// Where the control plane is reached. Written to `<data_dir>/endpoints.json` too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +124,8 @@ pub(crate) struct Settings {
     pub socket_group: Option<(u32, Role)>,
     /// Rate limits.
     pub limits: LimitSettings,
+    /// How many refusals are kept.
+    pub refusals: usize,
     /// No keys are fetched from there.
     pub blocked_keys: Vec<IpNet>,
     /// The control plane's own identity.
@@ -186,6 +193,7 @@ impl ControlOptions {
             bundle_endpoint: None,
             bundle_endpoint_cert: None,
             bundle_refresh: None,
+            refusals: None,
             blocked_keys: Vec::new(),
         }
     }
@@ -239,6 +247,7 @@ impl ControlOptions {
                 headers: self.ratelimit_headers,
                 address: self.ratelimit_address,
             },
+            refusals: self.refusals.unwrap_or(REFUSALS),
             blocked_keys: self.blocked_keys,
             identity,
         })
@@ -277,7 +286,7 @@ impl ControlOptions {
         Passphrase::new(&content).map(Some).map_err(|e| bad(&e))
     }
 
-    fn access_log(&self) -> Result<Option<AccessLog>, ControlError> {
+    fn access_log(&self) -> Result<Option<FileLog>, ControlError> {
         let format = match self.access_log_encoding.as_deref() {
             None | Some("TEXT") => LogFormat::Default,
             Some("JSON") => translate::istio_json(),
@@ -286,7 +295,7 @@ impl ControlOptions {
                 return Err(ControlError::Option { option: "access log encoding", reason });
             }
         };
-        Ok(self.access_log.clone().map(|path| AccessLog { path, format }))
+        Ok(self.access_log.clone().map(|path| FileLog { path, format }))
     }
 
     fn mesh(&self, trust_domain: TrustDomain) -> Result<MeshSettings, ControlError> {

@@ -191,6 +191,7 @@ async fn close(worker: &Worker, chain: &Chain, refusal: Refusal, mut stream: Str
     let _gone = timeout(FIRST_BYTE, stream.shutdown()).await;
     drop(stream);
     let Refusal { details, reason, flags, .. } = &refusal;
+    worker.series.refusal(details);
     tracing::debug!("{} to {} closed: {details}", downstream.source, downstream.destination);
     let denied = Denied { downstream, begun_at, details, reason: reason.as_deref(), flags: *flags };
     logs(chain).denied(&worker.writers, &denied);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base::{SpiffeId, TrustDomain};
 use model::Locality;
+use model::access_log::{FileLog, LogFormat};
 use serde::Deserialize;
 use transport::{Address, Netns};
 use xds::shell::ControlServer;
@@ -159,7 +160,7 @@ pub struct Bootstrap {
     /// The workload's network namespace, if it has its own.
     pub netns: Option<Netns>,
     /// The log of listeners that name none.
-    pub access_log: Option<model::AccessLog>,
+    pub access_log: Option<FileLog>,
     /// How long old work may go on in a drain. Default 45 s, as Istio's `drainDuration`.
     pub drain: Duration,
     /// Where DNS is answered; none: nowhere.
@@ -485,8 +486,7 @@ fn identity(path: &Path, file: &IdentityFile) -> Result<SpiffeId, BootstrapError
     Ok(id)
 }
 
-fn access_log(path: &Path, file: AccessLogFile) -> Result<model::AccessLog, BootstrapError> {
-    use model::access_log::LogFormat;
+fn access_log(path: &Path, file: AccessLogFile) -> Result<FileLog, BootstrapError> {
     let format = match (file.text, file.json) {
         (Some(_), Some(_)) => {
             let problem = "stands beside `json`: expected one of them".to_owned();
@@ -496,7 +496,7 @@ fn access_log(path: &Path, file: AccessLogFile) -> Result<model::AccessLog, Boot
         (None, Some(json)) => LogFormat::Json(json.into_iter().collect()),
         (None, None) => LogFormat::Default,
     };
-    Ok(model::AccessLog { path: file.path, format })
+    Ok(FileLog { path: file.path, format })
 }
 
 /// Makes the JSON reader's words fit for people: drops its position (it stands before), and for an unknown field

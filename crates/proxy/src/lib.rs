@@ -57,6 +57,7 @@ mod marks;
 mod named;
 mod node;
 mod peer;
+mod plain;
 mod program;
 mod reason;
 mod record;

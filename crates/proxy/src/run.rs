@@ -32,7 +32,7 @@ use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
 use crate::status::{CONNECTED, State, Status};
 use crate::worker::{self, Threads, WorkerLink};
-use crate::{ads, demand, dns, drain, identity, program, workload_api};
+use crate::{ads, demand, dns, drain, identity, log, program, workload_api};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
@@ -269,6 +269,7 @@ impl Side {
             Rc::new(Admin { live, shared, secrets, status, commands: commands.clone(), options: options.clone() });
         let at = bootstrap.admin.map(|addr| admin.start(addr, Offer::Everything)).transpose()?;
         bootstrap.readiness.map(|addr| admin.start(addr, Offer::Probes)).transpose()?;
+        log::service::follow(&side.shared, &side.live)?;
         side.first_configuration(&bootstrap)?;
         side.control(&bootstrap, cert, asked)?;
         watch_outside(&options, &commands);
@@ -387,6 +388,7 @@ impl Side {
             }
         }
         drain::stop(&self.workers);
+        self.shared.log_services.finish().await;
         // Nothing else runs here any more, so waiting blocks nobody.
         self.threads.take().into_iter().for_each(Threads::join);
         self.shared.sinks.flush();

@@ -16,8 +16,8 @@ use proto::spiffe::{
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_stream::{Stream, StreamExt};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use self::authority::Plain;

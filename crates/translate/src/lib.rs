@@ -9,6 +9,7 @@
 pub mod access;
 mod check;
 mod clusters;
+pub mod deciding;
 mod direct;
 mod edge;
 mod egress;
@@ -30,6 +31,7 @@ mod program;
 mod protocol;
 pub mod rate_limits;
 mod raw;
+pub mod reports;
 mod routes;
 mod scope;
 mod secrets;
@@ -139,6 +141,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
     }
     kin::add(&mut config, world, node);
     if node.role != Role::Program {
+        reports::add_service(&mut config, world);
         world.proxy_settings(node).limit(&mut config);
     }
     secrets::add(&mut config, world, node, secrets);

@@ -18,8 +18,8 @@ use model::listener::Inspect;
 use model::route::{Action, DirectResponse, Forward, PathMatch};
 use model::tcp_proxy::WeightedTarget;
 use model::{
-    AccessLog, Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route,
-    RouteConfiguration, TcpProxy, VirtualHost,
+    Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
+    TcpProxy, VirtualHost,
 };
 
 use crate::egress::{self, Egress};
@@ -29,6 +29,7 @@ use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
 use crate::raw;
+use crate::reports;
 use crate::routes::{At, mesh_host, raw_targets, tls_targets};
 use crate::scope::Way;
 use crate::service::{Service, ServicePort};
@@ -231,7 +232,7 @@ fn listener(
         inspect,
         chains,
         default_chain,
-        access_logs: logs(world),
+        access_logs: reports::of_connections(world),
         buffer_limit: None,
         ignores_common_limit: false,
     }
@@ -342,7 +343,9 @@ fn unknown_chain(world: &World, node: &Node) -> FilterChain {
         Some(proxy) if *proxy != *PASSTHROUGH => {
             raw::to_clusters(world, node, proxy.clone(), vec![WeightedTarget { cluster: proxy, weight: 1 }])
         }
-        cluster => TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster.unwrap_or_else(nowhere)) },
+        cluster => {
+            TcpProxy { access_logs: reports::of_connections(world), ..TcpProxy::to(cluster.unwrap_or_else(nowhere)) }
+        }
     };
     let matches = ChainMatch::default();
     FilterChain { name: "unknown".into(), matches, tls: None, access: Vec::new(), filter: NetworkFilter::Tcp(filter) }
@@ -367,17 +370,13 @@ pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
     let by_name = world.has_named_hosts().then(|| HttpFilter::DynamicForward(named::cache(world)));
     HttpProxy {
         filters: [HttpFilter::Fault(None), HttpFilter::Cors].into_iter().chain(by_name).collect(),
-        access_logs: logs(world),
+        access_logs: reports::of_requests(world),
         upgrades: vec!["websocket".into()],
         tracing: true,
         target: world.settings.target,
         limits: HttpLimits { http10: true, ..HttpLimits::default() },
         ..HttpProxy::new(prefix, routes)
     }
-}
-
-pub(crate) fn logs(world: &World) -> Vec<AccessLog> {
-    world.settings.access_log.iter().cloned().collect()
 }
 
 /// The route table of one port: a virtual host for each service, and one for what nobody knows.

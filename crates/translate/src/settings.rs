@@ -8,9 +8,9 @@ use api::istio::{
     MeshH2UpgradePolicy, MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
 };
 use base::TrustDomain;
-use model::access_log::LogFormat;
+use model::TargetRules;
+use model::access_log::{FileLog, LogFormat};
 use model::target::EscapedSlashes;
-use model::{AccessLog, TargetRules};
 
 use crate::access::custom::{self, Providers};
 use crate::edge::ProxySettings;
@@ -35,7 +35,7 @@ pub struct MeshSettings {
     /// What happens to destinations that nobody knows.
     pub outbound_policy: OutboundPolicy,
     /// Where access logs go, such as `/dev/stdout`; none: they are off.
-    pub access_log: Option<AccessLog>,
+    pub access_log: Option<FileLog>,
     /// Limit for making a connection.
     pub connect_timeout: Duration,
     /// TCP keep-alive towards upstreams, for what a rule leaves unsaid.
@@ -73,6 +73,8 @@ pub struct MeshSettings {
     pub providers: Providers,
     /// Where the control plane counts requests for all; none: nowhere that proxies reach.
     pub limit_service: Option<LimitServiceAt>,
+    /// Proxies tell the control plane, where it counts requests too, of what they refuse and of what fails.
+    pub tells_refusals: bool,
     /// A control plane serves this, rather than somebody who only wants to know what it would be.
     pub is_served: bool,
     /// The control plane was started with limits in files.
@@ -146,6 +148,7 @@ impl Default for MeshSettings {
             ingress: IngressSettings::default(),
             providers: Providers::default(),
             limit_service: None,
+            tells_refusals: false,
             is_served: false,
             has_limit_files: false,
         }
@@ -153,6 +156,11 @@ impl Default for MeshSettings {
 }
 
 impl MeshSettings {
+    /// Is the control plane told of refusals, and can it be reached?
+    pub(crate) fn is_told_of_refusals(&self) -> bool {
+        self.tells_refusals && self.limit_service.is_some()
+    }
+
     /// These settings, where `config` says nothing else. Trust domain and root namespace stay: certificates and rules
     /// stand on them, and a control plane is told them at its start.
     pub fn with(&self, config: &MeshConfig) -> Self {
@@ -234,7 +242,7 @@ fn target(form: NormalizationType) -> TargetRules {
 
 /// The access log: the file and the form each as said in the settings, else as it was. An empty name turns it off. A form
 /// that cannot be read is left out, and [`check`](crate::check) says so.
-fn access_log(before: Option<&AccessLog>, config: &MeshConfig) -> Option<AccessLog> {
+fn access_log(before: Option<&FileLog>, config: &MeshConfig) -> Option<FileLog> {
     let path = match &config.access_log_file {
         Some(path) => path.clone(),
         None => before?.path.clone(),
@@ -242,7 +250,7 @@ fn access_log(before: Option<&AccessLog>, config: &MeshConfig) -> Option<AccessL
     let said = config.access_log_encoding.is_some() || !config.access_log_format.is_empty();
     let as_before = || before.map_or(LogFormat::Default, |log| log.format.clone());
     let format = if said { log_format(config).unwrap_or_else(|_| as_before()) } else { as_before() };
-    (!path.is_empty()).then_some(AccessLog { path, format })
+    (!path.is_empty()).then_some(FileLog { path, format })
 }
 
 /// The form of a line that the settings say, or why it cannot be read.
@@ -277,8 +285,8 @@ mod tests {
 
     #[test]
     fn access_logs() {
-        let before = AccessLog { path: "/a".into(), format: istio_json() };
-        let log = |path: &str, format| Some(AccessLog { path: path.into(), format });
+        let before = FileLog { path: "/a".into(), format: istio_json() };
+        let log = |path: &str, format| Some(FileLog { path: path.into(), format });
         let text = |text: &str| LogFormat::Text(text.to_owned());
         for (before, config, expected) in [
             (None, "{}", None),

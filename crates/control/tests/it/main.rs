@@ -6,6 +6,7 @@ mod doors;
 mod fake;
 mod leaks;
 mod mesh;
+mod refusals;
 mod remote;
 mod rotation;
 mod samples;

@@ -71,6 +71,7 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
         api_cert: args.doors.api_cert.zip(args.doors.api_key),
         api_client_roots: args.doors.api_client_cas,
         socket_group: args.doors.socket_group,
+        refusals: Some(args.refusals),
         ratelimit_config: args.limits.ratelimit_config,
         ratelimit_redis: args.limits.ratelimit_redis,
         ratelimit_headers: args.limits.ratelimit_headers,

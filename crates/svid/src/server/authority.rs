@@ -211,7 +211,8 @@ mod tests {
         let padded = |mark: &str| [&[3u8, 0, 0, 0, 0, 7][..], &block(mark), b"%%%"].concat();
         let whole = |mark: &str| {
             let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-            let others = [frame(4, 0, b""), frame(1, 4, &block(mark)), frame(0, 1, b"%1%"), frame(1, 0x2c, &padded(mark))];
+            let others =
+                [frame(4, 0, b""), frame(1, 4, &block(mark)), frame(0, 1, b"%1%"), frame(1, 0x2c, &padded(mark))];
             [preface, others.concat()].concat()
         };
         let (sent, expected) = (whole("%"), whole("-"));

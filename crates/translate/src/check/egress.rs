@@ -8,7 +8,7 @@ use api::yaml::Span;
 use api::{Code, Problem};
 use base::HostPattern;
 
-use super::selection::selects_nobody;
+use super::selection::Inhabitants;
 use crate::egress::{Egress, account_of};
 use crate::names::{complete_host, without_dot};
 use crate::protocol::Protocol;
@@ -31,9 +31,10 @@ pub fn check(world: &World, problems: &mut Vec<Problem>) {
 
 /// What they say of workloads that run or are described. `whole`: also where there are none at all.
 pub fn check_selection(world: &World, whole: bool, problems: &mut Vec<Problem>) {
+    let inhabitants = Inhabitants::of(world);
     for policy in world.egress_policies.iter() {
         let labels = policy.spec().selector.as_ref().map(|selector| &selector.match_labels);
-        if let Some(problem) = selects_nobody(world, policy.namespace(), labels, whole) {
+        if let Some(problem) = inhabitants.selects_nobody(policy.namespace(), labels, whole) {
             problems.push(policy.resource.problem(problem, Span::default()));
         }
         check_accounts(world, policy, whole, problems);

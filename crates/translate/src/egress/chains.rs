@@ -14,6 +14,7 @@ use super::Egress;
 use crate::names::PASSTHROUGH;
 use crate::node::Node;
 use crate::outbound::{self, FOUND_HTTP};
+use crate::reports;
 use crate::service::Service;
 use crate::world::World;
 
@@ -119,7 +120,7 @@ impl Egress<'_> {
 }
 
 fn to_blocks(world: &World, destination_ranges: Vec<IpNet>) -> FilterChain {
-    let to = TcpProxy { access_logs: outbound::logs(world), ..TcpProxy::to(PASSTHROUGH) };
+    let to = TcpProxy { access_logs: reports::of_connections(world), ..TcpProxy::to(PASSTHROUGH) };
     let matches = ChainMatch { destination_ranges, ..ChainMatch::default() };
     chain("egress blocks".to_owned(), matches, NetworkFilter::Tcp(to))
 }

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use model::DnsCache;
-use model::access_log::LogFormat;
 use model::chain::{ChainMatch, TransportKind};
 use model::cluster::{Balancing, Discovery, Localities, PeakEwma, Transport, UpstreamProtocol, ZoneRouting};
 use model::dynamic_forward::{AddressFamily, ServerNameForward};
@@ -37,6 +36,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 mod access;
+mod access_log;
 mod edge;
 mod ext_authz;
 mod filters;
@@ -44,6 +44,7 @@ mod jwt;
 mod limits;
 mod metadata;
 mod tls;
+use access_log::access_logs;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]
 mod resilient;
@@ -394,21 +395,6 @@ pub fn route() -> BoxedStrategy<RouteConfiguration> {
             RouteConfiguration { name, hosts, ignore_port, on_demand }
         })
         .boxed()
-}
-
-fn access_log() -> impl Strategy<Value = AccessLog> {
-    let json = btree_map("[a-z_]{1,6}", "%[A-Z]{1,6}%".boxed(), 0..4);
-    let format = prop_oneof![
-        Just(LogFormat::Default),
-        Just(LogFormat::Text("%PROTOCOL% %RESPONSE_CODE%\n".into())),
-        json.prop_map(|fields| LogFormat::Json(fields.into_keys().map(|key| (key, "%PROTOCOL%".into())).collect())),
-    ];
-    let path = select(vec!["/dev/stdout", "/dev/stderr", "/tmp/access.log"]);
-    (path, format).prop_map(|(path, format)| AccessLog { path: path.into(), format })
-}
-
-fn access_logs() -> impl Strategy<Value = Vec<AccessLog>> {
-    vec(access_log(), 0..2)
 }
 
 fn tunnel() -> impl Strategy<Value = Tunnel> {

@@ -85,9 +85,12 @@ fn service(value: RateLimitServiceConfig, at: &At<'_>) -> Decoded<LimitService> 
     if ![core::ApiVersion::V3 as i32, core::ApiVersion::Auto as i32].contains(&transport_api_version) {
         return Err(at.field("transport_api_version").error("is not V3", "V3, or nothing"));
     }
-    let at = at.field("grpc_service");
-    // The filter has a timeout of its own, which is the one that Envoy takes.
-    take!(required(grpc_service, &at)?, at, core::GrpcService {
+    grpc(required(grpc_service, &at.field("grpc_service"))?, &at.field("grpc_service"))
+}
+
+/// A service of gRPC. A timeout is of the call, which whoever makes it says elsewhere, and that Envoy takes.
+pub(in crate::decode) fn grpc(value: core::GrpcService, at: &At<'_>) -> Decoded<LimitService> {
+    take!(value, at, core::GrpcService {
         used { initial_metadata, target_specifier }
         harmless { timeout }
         refused { retry_policy }

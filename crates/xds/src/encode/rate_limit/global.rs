@@ -47,23 +47,25 @@ pub(in crate::encode) fn global(limit: &GlobalRateLimit) -> Any {
 }
 
 fn service(service: &LimitService) -> RateLimitServiceConfig {
+    RateLimitServiceConfig { grpc_service: Some(grpc(service)), transport_api_version: core::ApiVersion::V3 as i32 }
+}
+
+/// A service of gRPC.
+pub(in crate::encode) fn grpc(service: &LimitService) -> core::GrpcService {
     let metadata = |(name, value): &(HeaderName, HeaderValue)| core::HeaderValue {
         key: name.to_string(),
         // Envoy reads `%` as the begin of an operator; doubled it stands for itself.
         value: String::from_utf8_lossy(value.as_bytes()).replace('%', "%%"),
         raw_value: Vec::new(),
     };
-    RateLimitServiceConfig {
-        grpc_service: Some(core::GrpcService {
-            initial_metadata: service.metadata.iter().map(metadata).collect(),
-            target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-                cluster_name: service.cluster.to_string(),
-                authority: service.authority.as_deref().unwrap_or_default().to_owned(),
-                ..EnvoyGrpc::default()
-            })),
-            ..core::GrpcService::default()
-        }),
-        transport_api_version: core::ApiVersion::V3 as i32,
+    core::GrpcService {
+        initial_metadata: service.metadata.iter().map(metadata).collect(),
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+            cluster_name: service.cluster.to_string(),
+            authority: service.authority.as_deref().unwrap_or_default().to_owned(),
+            ..EnvoyGrpc::default()
+        })),
+        ..core::GrpcService::default()
     }
 }
 
