@@ -194,8 +194,8 @@ fn egress_policies() {
          {number: 7, protocol: HBONE}, {number: 8, protocol: HTTP, targetPort: 9}]}",
         &[
             "error rules[0].ports[0].number: 0 is not a port",
-            "error rules[0].ports[1].protocol: raw TCP names no host",
-            "error rules[0].ports[2].protocol: datagrams do not pass through proxies",
+            "error rules[0].ports[1].protocol: raw TCP names no host, so what falls under `*.a.b` cannot be told",
+            "error rules[0].ports[2].protocol: datagrams do not pass through proxies, so they never leave",
             "error rules[0].ports[3].protocol: `HBONE` is not a protocol",
             "error rules[0].ports[4].targetPort: places that requests name are called as they are",
         ],

@@ -193,7 +193,12 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
+/// A time that protobuf has (until the end of the year 9999).
 fn time(seconds: i64, nanos: i32) -> Option<SystemTime> {
+    const LAST: i64 = 253_402_300_799;
+    if seconds > LAST {
+        return None;
+    }
     let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?.min(999_999_999));
     UNIX_EPOCH.checked_add(since)
 }

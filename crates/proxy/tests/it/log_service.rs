@@ -138,7 +138,7 @@ fn it_is_told_of_refusals_alone() {
         assert_eq!(wanted.get("x-team").map(String::as_str), Some("blue"));
         assert!(!format!("{entries:?}").contains("Bearer"), "a header that nobody asked for is told");
         let first = told.lock().unwrap()[0].identifier.clone().unwrap();
-        assert_eq!((&*first.log_name, &*first.node.unwrap().id), ("test", "a"));
+        assert_eq!((&*first.log_name, &*first.node.unwrap().id), ("test", "sidecar~a"));
         until_counted(&proxy, "envoy_access_logs_grpc_access_log_logs_written", &[("log_name", "test")], 2.0).await;
     });
 }

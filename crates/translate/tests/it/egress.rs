@@ -248,7 +248,9 @@ fn what_analysis_finds() {
         let world = world(&format!("{BOOKINFO}\n{documents}"), &["reviews/v1@3"]);
         let mut problems = translate::check(&world);
         problems.extend(translate::check_selection(&world));
-        let ours = problems.into_iter().filter(|problem| problem.to_string().contains("EgressPolicy"));
+        let ours = problems.into_iter().filter(|problem| {
+            problem.resource.as_ref().is_some_and(|resource| resource.kind == api::Kind::EgressPolicy)
+        });
         ours.map(|problem| format!("{} {problem}", problem.code)).collect()
     };
     for (documents, expected) in [
