@@ -42,7 +42,7 @@ fn certificates(world: &mut World) -> Outcome<'_> {
         let proxy = mesh.proxy("details-v1").await?;
         let (at, admin) = (proxy.at(9080), proxy.admin.context("no admin address")?);
         let mut before = refusals(admin).await?;
-        forged_are_refused(mesh, &place, at, true, async |reason| {
+        forged_are_refused(mesh, &place, at, async |reason| {
             let after = refusals(admin).await?;
             let grown: Vec<_> = after.iter().filter(|(name, count)| before.get(*name) != Some(*count)).collect();
             ensure!(
@@ -65,21 +65,17 @@ fn requests(world: &mut World) -> Outcome<'_> {
 }
 
 /// Shows forged certificates to a workload that takes mutual TLS only. `refused` is called after each, with the reason for which
-/// ours refuse it; `by_spiffe`: also those that only SPIFFE forbids.
+/// ours refuse it.
 pub async fn forged_are_refused(
     mesh: &Mesh,
     place: &Place,
     at: SocketAddr,
-    by_spiffe: bool,
     mut refused: impl AsyncFnMut(&str) -> Result<()>,
 ) -> Result<String> {
     mesh.clear().await?;
     mesh.apply(&[place.rule("strict-mtls.yaml")]).await?;
     let forger = forger(mesh, place).await?;
-    let mut all = forged(&forger);
-    if !by_spiffe {
-        all.retain(|(what, ..)| !ONLY_SPIFFE.contains(what));
-    }
+    let all = forged(&forger);
     let count = all.len();
     for (what, cert, reason) in all {
         let what = || format!("a certificate {what}");
@@ -103,9 +99,6 @@ async fn forger(mesh: &Mesh, place: &Place) -> Result<Authority> {
     Ok(forger)
 }
 
-/// X.509 has nothing against these, and so a stock Envoy has not; only who has the authority's key can make them.
-const ONLY_SPIFFE: [&str; 3] = ["with two identities", "of the trust domain itself", "that may sign others"];
-
 /// What they are, and the reason for which ours refuses them.
 fn forged(mesh: &Authority) -> Vec<(&'static str, LiveCert, &'static str)> {
     let stranger = Authority::new("cluster.local");
@@ -119,12 +112,9 @@ fn forged(mesh: &Authority) -> Vec<(&'static str, LiveCert, &'static str)> {
         ("not valid yet", mesh.issue(leaf().hours(1, 2)), "not_yet_valid"),
         ("of another trust domain", mesh.issue(Leaf::spiffe("spiffe://other.example/ns/a/sa/b")), "name_mismatch"),
         ("without an identity", mesh.issue(Leaf::dns("productpage")), "name_mismatch"),
-        ("with two identities", mesh.issue(leaf().uri("spiffe://cluster.local/ns/a/sa/b")), "bad_certificate"),
-        ("of the trust domain itself", mesh.issue(Leaf::spiffe("spiffe://cluster.local")), "bad_certificate"),
         ("good for servers alone", mesh.issue(leaf().only_for_servers()), "bad_certificate"),
         ("signed by a workload", below(&[workload]), "bad_certificate"),
         ("signed by a workload below an intermediate", below(&[intermediate, workload]), "bad_certificate"),
-        ("that may sign others", mesh.issue(leaf().may_sign()), "bad_certificate"),
     ]
 }
 

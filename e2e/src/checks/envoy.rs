@@ -89,7 +89,7 @@ fn of_attacks(world: &mut World) -> Outcome<'_> {
         let place = world.place.clone();
         let mesh = mesh(world, "details-v1").await?;
         let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
-        let forged = attacks::forged_are_refused(mesh, &place, at, false, async |_| Ok(())).await?;
+        let forged = attacks::forged_are_refused(mesh, &place, at, async |_| Ok(())).await?;
         Ok(format!("{forged}, {}", attacks::policies_are_kept(mesh, at).await?))
     })
 }
