@@ -161,7 +161,8 @@ impl Control {
         chores.spawn(push.clone().follow());
         chores.spawn(sweep(push.clone(), store.clone()));
         let client = keys::Client::new(settings.blocked_keys.clone());
-        chores.spawn(keys::follow(store.clone(), client.clone(), keys::TIMES));
+        let fetches = keys::Metrics::new(&shard).expect(declared);
+        chores.spawn(keys::follow(store.clone(), client.clone(), keys::TIMES, fetches));
         chores.spawn(federation::follow(store.clone(), client));
         chores.spawn(svids.clone().follow());
 
