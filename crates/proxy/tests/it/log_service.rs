@@ -14,7 +14,7 @@ use proto::envoy::data::accesslog::v3::HttpAccessLogEntry;
 use proto::envoy::service::accesslog::v3::access_log_service_server::{AccessLogService, AccessLogServiceServer};
 use proto::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries as Wire;
 use proto::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::rig::*;
@@ -166,8 +166,11 @@ fn it_is_told_of_connections() {
         ];
         let listeners = vec![listener("l", at, Inbound, vec![chain(NetworkFilter::Tcp(tcp))])];
         let _proxy = proxy("a", config(listeners, clusters)).await;
-        let stream = TcpStream::connect(at).await.unwrap();
-        let source = stream.local_addr().unwrap().port();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let source = socket.local_addr().unwrap().port();
+        // It may be reset before it is known to stand.
+        let _connected = socket.connect(at).await;
         for _ in 0..1000 {
             if !told.lock().unwrap().is_empty() {
                 break;
