@@ -24,9 +24,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CLUSTERS: usize = 1000;
-/// Bytes for each cluster that are accepted: 4,699 to 4,715 are seen. Lower it when the code becomes better; raise it only with a
-/// reason. The last one, from 4,700: each cluster may heed zones and may be of hosts that requests name.
-const BOUND: usize = 4750;
+/// Bytes for each cluster that are accepted: 4,711 to 4,766 are seen, the more the busier the machine, by how the bytes of
+/// discovery arrive. Lower it when the code becomes better; raise it only with a reason. The last ones, from 4,700: each
+/// cluster may heed zones and may be of hosts that requests name; and busy machines.
+const BOUND: usize = 4800;
 
 fn held() -> usize {
     let stats = ALLOCATOR.stats();
