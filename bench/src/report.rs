@@ -292,7 +292,7 @@ How to read it:
 * New connections: each carries one request and is closed by the proxy (`Connection: close`); the way to the origin is pooled. The TLS client is the same towards all: TLS 1.3, X25519; certificates are ECDSA P-256; a run fails if a handshake is not of the wanted kind.
 * Virtual hosts and clusters reach ours and Envoy over delta xDS, the same routes, clusters and endpoints; HAProxy and nginx, which do not speak it, read them from files. \"Bytes/idle cluster\" is what 10,000 take more than 10, with endpoints and virtual host, through their number.
 * A burst: its connections are all open at once, and each carries three requests, 64 at once.
-* Ours runs as a sidecar does: on are mesh metrics, tracing headers, the fault filter, retries and upgrades, and in the pair the verified identities and the headers that tell them (XFCC); off is the access log. There is no access decision per request on either side: ours does not have them yet. The neighbours have none of these but their own statistics; their logs are off. The neighbours' configurations, with a reason for everything that is not their default, are in `bench/peers/`.
+* Ours runs as a sidecar does: on are mesh metrics, tracing headers, the fault filter, retries and upgrades, and in the pair the verified identities and the headers that tell them (XFCC); off is the access log. There is no policy on access on either side; what a decision costs is `--scenario access`. The neighbours have none of these but their own statistics; their logs are off. The neighbours' configurations, with a reason for everything that is not their default, are in `bench/peers/`.
 ";
 
 /// An empty table in the form of this report.

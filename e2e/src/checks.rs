@@ -1,23 +1,28 @@
 //! The list itself, a file for each of its parts.
 
 mod access;
+mod attacks;
 mod authority;
 mod basic;
 mod clients;
 mod deciders;
 mod disk;
+mod egress;
 mod end;
 mod envoy;
 mod identity;
 mod input;
 mod limits;
 mod malformed;
+mod mtls;
 mod program;
 mod protocols;
 mod resilience;
 mod revocation;
 mod rolling;
 mod routing;
+mod spiffe;
+mod why;
 
 use crate::runner::Check;
 
@@ -32,14 +37,19 @@ pub fn all() -> Vec<Check> {
         malformed::checks(),
         protocols::checks(),
         access::checks(),
+        attacks::checks(),
         deciders::checks(),
+        why::checks(),
+        mtls::checks(),
         revocation::checks(),
         limits::checks(),
+        egress::checks(),
         resilience::checks(),
         rolling::checks(),
         clients::checks(),
         envoy::checks(),
         authority::checks(),
+        spiffe::checks(),
         program::checks(),
         end::checks(),
     ]

@@ -2,6 +2,7 @@
 //! much and compare every byte.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,8 @@ use origins::{grpc, http_echo, tcp, ws};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::leave;
 
 /// The ports of `serve`, each protocol twice: the first is for a port that is declared, the second for one that is not.
 pub const HTTP: [u16; 2] = [8080, 8081];
@@ -45,6 +48,10 @@ pub enum Inside {
     Echo { host: String, bytes: u64 },
     /// Sends requests (a JSON list of method, path and headers) and prints status and body of each answer.
     Ask { host: String, requests: String },
+    /// Makes attempts to leave (a JSON list), writes their outcomes to a file, and stays until another file is there.
+    Leave { attempts: String, outcomes: PathBuf, until: PathBuf },
+    /// Makes such attempts and prints their outcomes.
+    Attempt { attempts: String },
 }
 
 /// Runs one.
@@ -55,6 +62,8 @@ pub async fn run(part: Inside) -> Result<()> {
         Inside::Download { host, bytes } => download(&host, bytes).await,
         Inside::Echo { host, bytes } => echo(&host, bytes).await,
         Inside::Ask { host, requests } => ask(&host, &requests).await,
+        Inside::Leave { attempts, outcomes, until } => leave::attempts(&attempts, &outcomes, &until).await,
+        Inside::Attempt { attempts } => leave::print(&attempts).await,
     }
 }
 

@@ -9,6 +9,7 @@ mod authority;
 mod bookinfo;
 mod checks;
 mod inside;
+mod leave;
 mod leftovers;
 mod load;
 mod mesh;

@@ -421,6 +421,8 @@ impl Mesh {
             "authorizationpolicy",
             "requestauthentication",
             "ratelimitpolicy",
+            "egresspolicy",
+            "serviceentry",
         ])
         .await?;
         self.apply(&["gateway.yaml", "destination-rules.yaml"].map(|name| self.place.rule(name))).await

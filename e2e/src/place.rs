@@ -73,7 +73,7 @@ impl Place {
 
     /// A Python that has gRPC and WebSockets.
     pub fn python(&self) -> Result<PathBuf> {
-        let missing = || Skipped("no Python with grpcio and websockets at HALCYON_PYTHON".to_owned());
+        let missing = || Skipped("no Python with grpcio, websockets and spiffe at HALCYON_PYTHON".to_owned());
         self.python.clone().ok_or_else(|| missing().into())
     }
 

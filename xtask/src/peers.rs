@@ -28,13 +28,13 @@ pub const ENVOY: Peer = Peer {
     modules: None,
 };
 
-/// A Python for clients of the mesh: gRPC, which reads xDS itself, and WebSockets.
+/// A Python for clients of the mesh: gRPC, which reads xDS itself, WebSockets, and SPIFFE's Workload API.
 pub const PYTHON: Peer = Peer {
     variable: "HALCYON_PYTHON",
-    packages: &["grpcio==1.85.1", "websockets==17.4"],
-    folder: "python-clients-1",
+    packages: &["grpcio==1.85.1", "websockets==17.4", "spiffe==0.3.2"],
+    folder: "python-clients-2",
     programs: &["bin/python"],
-    modules: Some("grpc, websockets"),
+    modules: Some("grpc, websockets, spiffe"),
 };
 
 impl Peer {

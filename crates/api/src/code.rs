@@ -87,6 +87,9 @@ codes! {
     PolicyAsksForHttp "HAL0010" Warning "an AuthorizationPolicy asks for what connections of raw TCP do not have";
     ProviderNotAsked "HAL0014" Warning "a CUSTOM AuthorizationPolicy names a provider that cannot be asked";
     LimitNotReached "HAL0015" Warning "a limit of a RateLimitPolicy is reached by nothing, or counts otherwise than it says";
+    EgressRuleNotMet "HAL0020" Warning "a rule of an EgressPolicy allows nothing, or otherwise than it says";
+    EgressPolicySelectsNobody "HAL0021" Warning "an EgressPolicy names service accounts that nobody has";
+    EgressLocksOut "HAL0022" Warning "workloads may not call, by their EgressPolicies, a host that a document leads them to";
 }
 
 impl fmt::Display for Code {

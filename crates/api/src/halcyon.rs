@@ -1,10 +1,12 @@
 //! Our own kinds (`halcyon.dev`): what Istio has no word for.
 
+mod egress_policy;
 mod geo_route;
 mod limit_file;
 mod rate_limit_policy;
 mod service_policy;
 
+pub use egress_policy::{EgressPolicy, EgressPort, EgressRule};
 pub use geo_route::{CITY_HEADER, COUNTRY_HEADER, GeoRoute, REGION_HEADER};
 pub(crate) use limit_file::check_limit_files;
 pub use limit_file::{

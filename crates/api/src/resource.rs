@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::consul::ServiceIntentions;
 use crate::document;
-use crate::halcyon::{GeoRoute, RateLimitPolicy, ServicePolicy};
+use crate::halcyon::{EgressPolicy, GeoRoute, RateLimitPolicy, ServicePolicy};
 use crate::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
     RbacConfig, RequestAuthentication, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
@@ -89,6 +89,8 @@ pub enum Spec {
     ServicePolicy(Box<ServicePolicy>),
     /// Our own: how many requests are taken.
     RateLimitPolicy(Box<RateLimitPolicy>),
+    /// Our own: which places outside workloads may call.
+    EgressPolicy(Box<EgressPolicy>),
     /// Our own: rules by where clients are.
     GeoRoute(Box<GeoRoute>),
     /// Kubernetes' name for a set of workloads.

@@ -1,6 +1,6 @@
 //! The certificate authority: a state machine over keys, small, to be audited.
 //!
-//! Owns the roots and their rotation, issuing of SPIFFE certificates, the key store, join tokens, and the requesting
+//! Owns the roots and their rotation, issuing of SPIFFE certificates, the keys of JWT-SVIDs, the key store, join tokens, and the requesting
 //! side's key and CSR. Knows no network and nothing of the mesh's configuration; time is passed in. Who may have which
 //! identity is decided by the caller: [`Authority::issue`] takes the identity from it and never from the request.
 //!
@@ -26,6 +26,7 @@ mod sealed;
 mod state;
 mod store;
 mod token;
+mod token_keys;
 mod validity;
 
 pub use authority::{Authority, IssueError, Issued, MAX_TTL, RootState, RootView};
@@ -38,4 +39,5 @@ pub use sealed::{Passphrase, SealError, is_sealed, open as open_key, seal as sea
 pub use state::{CaState, FormerState, NextState, RetiringState, StateError};
 pub use store::{DirStore, KeyStore, StoreError};
 pub use token::{Entry, Grant, REMEMBERED, RedeemError, Token, TokenBook, TokenState};
+pub use token_keys::{KNOWN_BEFORE, TOKEN_LIFE, TokenKeyState, TokenKeys};
 pub use validity::{BACK_DATE, is_expired, renewal_time};

@@ -4,9 +4,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::sealed::{self, Passphrase, SealError, is_sealed};
 use crate::state::{CaState, FormerState, NextState, RetiringState};
+use crate::token_keys::TokenKeyState;
 
 /// Why a state cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,14 @@ pub enum StoreError {
         path: String,
         /// Why.
         source: SealError,
+    },
+    /// A file cannot be what was written.
+    #[error(
+        "{path}: it cannot be read; expected keys as they were written there: restore it, or remove it, so that new ones are made"
+    )]
+    Damaged {
+        /// Its path.
+        path: String,
     },
     /// The system refuses.
     #[error("{path}: {source}; expected to read and write there: look at owner, permissions and free space")]
@@ -70,6 +80,9 @@ const NEXT: [&str; 4] = ["next-ca-cert.pem", "next-ca-key.pem", "next-cert-chain
 const RETIRING: [&str; 2] = ["retiring-root-cert.pem", "retiring-cert-chain.pem"];
 const FORMER: [&str; 2] = ["former-ca-cert.pem", "former-ca-key.pem"];
 const DATA: &str = "..data";
+/// Keys of tokens, each below a line with the time at which it was made. They change apart from the authority.
+const TOKEN_KEYS: &str = "token-keys.pem";
+const MADE: &str = "Made: ";
 
 impl DirStore {
     /// Keeps the state in `dir`, which is made (mode 0700) when something is saved.
@@ -91,6 +104,67 @@ impl DirStore {
     pub fn is_kept_so(&self) -> Result<bool, StoreError> {
         let key = read(&self.dir.join(CA_KEY))?;
         Ok(key.is_none_or(|key| is_sealed(&key) == self.passphrase.is_some()))
+    }
+
+    /// The keys of tokens that were kept; none: none were.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn token_keys(&self) -> Result<Vec<TokenKeyState>, StoreError> {
+        let text = read(&self.dir.join(TOKEN_KEYS))?.unwrap_or_default();
+        let entries = text.split(MADE).skip(1).map(|entry| {
+            let (made, key) = entry.split_once('\n')?;
+            Some((UNIX_EPOCH.checked_add(Duration::from_secs(made.trim().parse().ok()?))?, key))
+        });
+        entries
+            .map(|entry| {
+                let (made, key) = entry.ok_or_else(|| StoreError::Damaged { path: self.shown(TOKEN_KEYS) })?;
+                Ok(TokenKeyState { made, key: self.open(TOKEN_KEYS, key)? })
+            })
+            .collect()
+    }
+
+    /// Replaces the keys of tokens.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the old ones are still there.
+    pub fn save_token_keys(&self, keys: &[TokenKeyState]) -> Result<(), StoreError> {
+        let mut text = String::new();
+        for TokenKeyState { made, key } in keys {
+            let kept = match &self.passphrase {
+                Some(passphrase) => sealed::seal(key, passphrase)
+                    .map_err(|source| StoreError::Sealed { path: self.shown(TOKEN_KEYS), source })?,
+                None => key.clone(),
+            };
+            let seconds = made.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            text.push_str(&format!("{MADE}{seconds}\n{}\n", kept.trim_end()));
+        }
+        self.replace(TOKEN_KEYS, &text).map_err(|source| StoreError::Io { path: self.shown(TOKEN_KEYS), source })
+    }
+
+    /// Are the keys of tokens kept as they would be kept now, under a passphrase or without?
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn token_keys_are_kept_so(&self) -> Result<bool, StoreError> {
+        let text = read(&self.dir.join(TOKEN_KEYS))?;
+        Ok(text.is_none_or(|text| is_sealed(&text) == self.passphrase.is_some()))
+    }
+
+    fn shown(&self, file: &str) -> String {
+        self.dir.join(file).display().to_string()
+    }
+
+    /// Writes a file beside the authority's, in one step.
+    fn replace(&self, name: &str, text: &str) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        let fresh = self.dir.join(format!("..{name}.new"));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        let turned = written.and_then(|()| fs::rename(&fresh, self.dir.join(name)));
+        // Half a file is of no use.
+        turned.inspect_err(|_| drop(fs::remove_file(&fresh)))?;
+        File::open(&self.dir)?.sync_all()
     }
 
     fn open(&self, file: &str, key: &str) -> Result<String, StoreError> {
@@ -347,6 +421,37 @@ mod tests {
             let error = store.load().unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("ca-key.pem"), "{error}");
         }
+    }
+
+    #[test]
+    fn keys_of_tokens() {
+        let tmp = tempfile::tempdir().unwrap();
+        let plain = DirStore::new(tmp.path().join("ca"));
+        assert_eq!(plain.token_keys().unwrap(), []);
+        let keys = |n: u64| {
+            let key = || crate::Key::generate().unwrap().secret_pem();
+            let made = |i| UNIX_EPOCH + Duration::from_secs(1_700_000_000 + i);
+            (0..n).map(|i| TokenKeyState { made: made(i), key: key() }).collect::<Vec<_>>()
+        };
+        for saved in [keys(1), keys(2)] {
+            plain.save_token_keys(&saved).unwrap();
+            assert_eq!(plain.token_keys().unwrap(), saved);
+        }
+        let path = plain.dir.join(TOKEN_KEYS);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // A change of the authority leaves them alone.
+        plain.save(&state("1", false)).unwrap();
+        assert_eq!(plain.token_keys().unwrap().len(), 2);
+        let sealed = plain.clone().sealed_by(Some(Passphrase::new(b"word").unwrap()));
+        assert!(!sealed.token_keys_are_kept_so().unwrap());
+        let had = sealed.token_keys().unwrap();
+        sealed.save_token_keys(&had).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("-----BEGIN PRIVATE KEY-----"), "{text}");
+        assert_eq!((sealed.token_keys().unwrap(), sealed.token_keys_are_kept_so().unwrap()), (had, true));
+        assert!(plain.token_keys().unwrap_err().to_string().contains("no passphrase was given"));
+        fs::write(&path, "Made: x\nnothing").unwrap();
+        assert!(plain.token_keys().unwrap_err().to_string().contains("remove it"));
     }
 
     #[test]

@@ -4,14 +4,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use api::DEFAULT_NAMESPACE;
+use base::SpiffeId;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use model::metadata::{Metadata, Value};
 use model::route::RequestView;
 use serde_json::Value as Json;
-use translate::World;
 use translate::access::Standing;
 use translate::access::graph::{self, May};
 use translate::access::question::{self, Because, Called, Place, Question};
+use translate::{Node, Role, World};
 
 use crate::v1::{
     AccessAnswer, AccessAnswers, AccessEdge, AccessField, AccessGraph, AccessMiss, AccessQuestion, AccessRequest,
@@ -30,6 +31,31 @@ pub fn answers(world: &World, asked: &AccessRequest) -> Result<AccessAnswers, St
         called.iter().map(|called| one(world, called, identity.as_deref(), &written)).collect();
     let all = answers.iter().all(|answer| answer.decision == "allow");
     Ok(AccessAnswers { decision: decision(all), answers })
+}
+
+/// What becomes of a request or connection at the workload of a proxy, to a port of its program.
+///
+/// # Errors
+/// Why nothing can be said of it.
+pub(crate) fn of_node(
+    world: &World,
+    node: &Node,
+    port: u16,
+    tcp: bool,
+    identity: Option<&str>,
+    asked: &AccessQuestion,
+) -> Result<AccessAnswer, String> {
+    let called = Called {
+        namespace: node.namespace.clone(),
+        labels: node.labels.clone(),
+        is_gateway: matches!(node.role, Role::Gateway { .. }),
+        standing: question::standing(world, node, port),
+        port,
+        tcp,
+        // It has proven it already.
+        takes_identities: true,
+    };
+    Ok(one(world, &called, identity, &Written::of(asked)?))
 }
 
 /// Who may call whom.
@@ -59,8 +85,9 @@ fn identity(world: &World, asked: &AccessRequest) -> Result<Option<String>, Stri
         (None, None, None) => Ok(None),
         (Some(principal), namespace, account) => {
             let whole = principal.strip_prefix("spiffe://").unwrap_or(principal);
-            let parts: Vec<&str> = whole.split('/').collect();
-            let [_, "ns", of, "sa", name] = parts[..] else {
+            let id = format!("spiffe://{whole}").parse::<SpiffeId>().ok();
+            let Some((id, of, name)) = id.as_ref().and_then(|id| Some((id, id.namespace()?, id.service_account()?)))
+            else {
                 return Err(format!("`{principal}` is no identity; expected `TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT`"));
             };
             for (what, said, is) in [("namespace", namespace, of), ("account", account, name)] {
@@ -68,7 +95,7 @@ fn identity(world: &World, asked: &AccessRequest) -> Result<Option<String>, Stri
                     return Err(format!("the source's principal and its {what} do not agree; leave one of them out"));
                 }
             }
-            Ok(Some(format!("spiffe://{whole}")))
+            Ok(Some(id.to_string()))
         }
         (None, Some(namespace), account) => {
             let account = account.as_deref().unwrap_or("default");
@@ -207,7 +234,7 @@ fn one(world: &World, called: &Called, identity: Option<&str>, written: &Written
     }
 }
 
-fn rule(place: &Place) -> AccessRule {
+pub(crate) fn rule(place: &Place) -> AccessRule {
     let policy = format!("{}/{}", place.policy.namespace(), place.policy.meta.name);
     AccessRule { policy, rule: place.rule, at: place.at.clone() }
 }

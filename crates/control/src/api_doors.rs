@@ -18,6 +18,9 @@ use crate::error::ControlError;
 use crate::options::ApiDoor;
 use crate::rest::Peer;
 
+/// Connections that one address may have at the TLS door at once.
+pub(crate) const CONNECTIONS: usize = 256;
+
 /// The socket for a group: its members may pass through the data directory, and see nothing else in it.
 pub(crate) fn open_to_group(dir: &Path, socket: &Path, group: u32) -> Result<UnixListener, ControlError> {
     // Closed until the group is set.
@@ -44,7 +47,7 @@ pub(crate) fn tls(door: &ApiDoor, issuer: &Issuer, chores: &mut JoinSet<()>) -> 
         Some(files) => {
             let cert = LiveCert::empty();
             read_cert(&cert, files).map_err(|e| refused(&files.0, &e))?;
-            chores.spawn(follow_cert(cert.clone(), files.clone()));
+            chores.spawn(follow_cert("API", cert.clone(), files.clone()));
             cert
         }
     };
@@ -64,13 +67,13 @@ pub(crate) fn tls(door: &ApiDoor, issuer: &Issuer, chores: &mut JoinSet<()>) -> 
     ServerTls::new(options).map_err(|e| ControlError::OwnCertificate(e.to_string()))
 }
 
-fn read_cert(cert: &LiveCert, (chain, key): &(PathBuf, PathBuf)) -> Result<(), String> {
+pub(crate) fn read_cert(cert: &LiveCert, (chain, key): &(PathBuf, PathBuf)) -> Result<(), String> {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
     cert.set_pem(&read(chain)?, &read(key)?).map_err(|e| e.to_string())
 }
 
-/// Reads a certificate again when its files have changed.
-async fn follow_cert(cert: LiveCert, files: (PathBuf, PathBuf)) {
+/// Reads a certificate again when its files have changed. `door` stands in messages.
+pub(crate) async fn follow_cert(door: &'static str, cert: LiveCert, files: (PathBuf, PathBuf)) {
     const EVERY: Duration = Duration::from_secs(60);
     let stamp = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let mut seen = (stamp(&files.0), stamp(&files.1));
@@ -82,7 +85,9 @@ async fn follow_cert(cert: LiveCert, files: (PathBuf, PathBuf)) {
         }
         match read_cert(&cert, &files) {
             Ok(()) => seen = now,
-            Err(error) => tracing::error!("API: {error}; the certificate before it stays; trying again in {EVERY:?}"),
+            Err(error) => {
+                tracing::error!("{door}: {error}; the certificate before it stays; trying again in {EVERY:?}")
+            }
         }
     }
 }

@@ -13,8 +13,10 @@ use base::Clock;
 use base::drain::{self, Signal, Watch};
 use ca::DirStore;
 use http::header;
+use proto::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use proto::halcyon::identity::v1::workload_identity_server::WorkloadIdentityServer;
 use proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use telemetry::{Exposition, Registry, Shard, TextFormat};
 use tokio::net::{TcpListener, UnixListener};
@@ -30,17 +32,20 @@ use crate::audit;
 use crate::authority::{self, Beginning, Issuer};
 use crate::callers::{Attempts, Users};
 use crate::certificates::CertificateService;
-use crate::doors::{self, ApiListener, Incoming, KEEPALIVE};
+use crate::doors::{self, ApiListener, Incoming, KEEPALIVE, Places};
 use crate::error::ControlError;
+use crate::federation;
 use crate::files::Directory;
 use crate::keys;
 use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
 use crate::ratelimit::{self, CountRow, Counts, DomainDirectory, Keeper, RateLimits, Shared};
+use crate::refusals::{self, Refusals, Ring};
 use crate::registry::{self, Desk};
 use crate::rest;
 use crate::rotation::Rotation;
 use crate::store::{self, Disk, Kept, Start, Store, StoreError};
+use crate::svids::{self, SvidService, Svids};
 
 /// A control plane that runs.
 pub struct Control {
@@ -77,6 +82,7 @@ struct Sockets {
     metrics: TcpListener,
     api: UnixListener,
     remote_api: Option<TcpListener>,
+    bundle: Option<TcpListener>,
 }
 
 impl Control {
@@ -97,6 +103,7 @@ impl Control {
         settings.mesh.has_limit_files = settings.limits.files.is_some();
         settings.mesh.is_served = true;
         settings.mesh.limit_service = limit_service(&settings, endpoints.tls);
+        settings.mesh.tells_refusals = settings.refusals > 0;
         let files = DirStore::new(&settings.ca_dir).sealed_by(settings.ca_passphrase.clone());
         let authority = authority::open(&files, &settings.ca_dir, &settings.mesh.trust_domain, started)?;
         let (store, kept) = Store::open(
@@ -116,12 +123,21 @@ impl Control {
         };
         let declared = "declared once, alike";
         let counters = authority::Metrics::new(&shard).expect(declared);
+        let token_files = files.clone();
         let begin = Beginning { authority, files, tokens, leaves, revoked };
         let own = (settings.certificate_ttl, settings.identity.clone());
         let issuer = Issuer::new(begin, store.clone(), clock.clone(), own, counters)?;
         // Nobody is told of roots without what is revoked.
         issuer.publish().await.map_err(|e| ControlError::Revoked(e.to_string()))?;
         let tls = server_tls(&issuer)?;
+        let svids = Svids::open(
+            token_files,
+            issuer.clone(),
+            store.clone(),
+            clock.clone(),
+            settings.bundle_refresh,
+            svids::Metrics::new(&shard).expect(declared),
+        )?;
 
         let (stop, stopping) = drain::channel();
         let desk = Desk::open(store.clone(), workloads, registry::Metrics::new(&shard).expect(declared));
@@ -137,12 +153,18 @@ impl Control {
             push::Metrics::new(&shard).expect(declared),
         );
         let mut chores = JoinSet::new();
-        let rotation = Rotation::new(issuer.clone(), proxies.clone());
+        // Others have looked some times before a root signs (SPIFFE_Federation.md, section 4.1).
+        let known_before = settings.bundle.as_ref().map_or(Duration::ZERO, |_| 3 * settings.bundle_refresh);
+        let rotation = Rotation::new(issuer.clone(), proxies.clone(), known_before);
         chores.spawn(renew(issuer.clone(), clock.clone()));
         chores.spawn(rotation.clone().follow());
         chores.spawn(push.clone().follow());
         chores.spawn(sweep(push.clone(), store.clone()));
-        chores.spawn(keys::follow(store.clone(), keys::Client::new(settings.blocked_keys.clone()), keys::TIMES));
+        let client = keys::Client::new(settings.blocked_keys.clone());
+        let fetches = keys::Metrics::new(&shard).expect(declared);
+        chores.spawn(keys::follow(store.clone(), client.clone(), keys::TIMES, fetches));
+        chores.spawn(federation::follow(store.clone(), client));
+        chores.spawn(svids.clone().follow());
 
         let keeper = keeper(&settings, counts, &clock)?;
         if let Keeper::Own(counts) = &keeper {
@@ -158,15 +180,42 @@ impl Control {
             ratelimit::Metrics::new(&shard).expect(declared),
         );
 
+        let refused = Ring::new(settings.refusals);
+        let refusals = Refusals::new(
+            refused.clone(),
+            proxies.clone(),
+            clock.clone(),
+            settings.mesh.trust_domain.clone(),
+            refusals::Metrics::new(&shard).expect(declared),
+        );
+
         let mut doors = JoinSet::new();
         let api_tls = match &settings.api {
             Some(door) => Some(api_doors::tls(door, &issuer, &mut chores)?),
             None => None,
         };
-        let services = Services { push: push.clone(), issuer: Some(issuer.clone()), limits: Some(limits) };
-        doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), &stopping), stopping.clone()));
-        let services = Services { push, issuer: None, limits: None };
-        doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, &stopping), stopping.clone()));
+        let bundle_tls = match &settings.bundle {
+            Some(door) => Some(svids::tls(door, &issuer, &mut chores)?),
+            None => None,
+        };
+        if let (Some(listener), Some(tls), Some(address)) = (sockets.bundle, bundle_tls, endpoints.bundle) {
+            let listener = ApiListener::new(
+                doors::incoming(listener, Some(tls), Some(Places::new(api_doors::CONNECTIONS)), &stopping),
+                address,
+            );
+            doors.spawn(svids::serve(listener, svids.told(), stopping.clone()));
+        }
+        let svids = SvidService::new(svids, stopping.clone());
+        let services = Services {
+            push: push.clone(),
+            issuer: Some(issuer.clone()),
+            limits: Some(limits),
+            svids: Some(svids),
+            refusals: Some(refusals),
+        };
+        doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), None, &stopping), stopping.clone()));
+        let services = Services { push, issuer: None, limits: None, svids: None, refusals: None };
+        doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, None, &stopping), stopping.clone()));
         let gate_shard = shard.clone();
         doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
         let parts = rest::Parts {
@@ -183,11 +232,13 @@ impl Control {
             group_role: settings.socket_group.map(|(_, role)| role),
             audit_dir: settings.data_dir.join(audit::FOLDER),
             gate: rest::Metrics::new(&gate_shard).expect(declared),
+            refused,
         };
         let routes = rest::router(parts);
         doors.spawn(api_doors::serve_local(sockets.api, routes.clone(), stopping.clone()));
         if let (Some(listener), Some(tls), Some(address)) = (sockets.remote_api, api_tls, endpoints.api) {
-            let listener = ApiListener::new(doors::incoming(listener, Some(tls), &stopping), address);
+            let places = Places::new(api_doors::CONNECTIONS);
+            let listener = ApiListener::new(doors::incoming(listener, Some(tls), Some(places), &stopping), address);
             doors.spawn(api_doors::serve_remote(listener, routes, stopping));
         }
 
@@ -246,16 +297,21 @@ fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
         Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
         None => (None, None),
     };
+    let (bundle, bundle_addr) = match &settings.bundle {
+        Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
+        None => (None, None),
+    };
     let endpoints = Endpoints {
         tls: tls_addr,
         plain: plain_addr,
         metrics: metrics_addr,
         socket,
         api: remote_addr,
+        bundle: bundle_addr,
         identity: settings.identity.to_string(),
         pid: std::process::id(),
     };
-    Ok((Sockets { tls, plain, metrics, api, remote_api }, endpoints))
+    Ok((Sockets { tls, plain, metrics, api, remote_api, bundle }, endpoints))
 }
 
 /// Watches the directory; what it holds now is in the store when this completes.
@@ -334,6 +390,8 @@ struct Services {
     push: Push,
     issuer: Option<Issuer>,
     limits: Option<RateLimits>,
+    svids: Option<SvidService>,
+    refusals: Option<Refusals>,
 }
 
 impl Services {
@@ -346,12 +404,17 @@ impl Services {
         let discovery = AggregatedDiscoveryServiceServer::new(self.push);
         let certificates = self.issuer.map(|issuer| CertificateService::new(issuer, Arc::default()));
         let certificates = certificates.map(IstioCertificateServiceServer::new);
+        let refusals = self.refusals.map(|service| {
+            AccessLogServiceServer::new(service).max_decoding_message_size(refusals::MOST_MESSAGE_BYTES)
+        });
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE.0))
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
             .add_service(discovery.max_decoding_message_size(MOST_REQUEST_BYTES))
             .add_optional_service(certificates)
             .add_optional_service(self.limits.map(RateLimitServiceServer::new))
+            .add_optional_service(self.svids.map(WorkloadIdentityServer::new))
+            .add_optional_service(refusals)
             .serve_with_incoming_shutdown(incoming, drain.started());
         served.await.map_err(|e| ControlError::Door { door, reason: e.to_string() })
     }

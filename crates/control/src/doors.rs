@@ -2,11 +2,13 @@
 //!
 //! Owns accepting, TLS, and the end of it all; what is served behind a door is its owner's.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -59,6 +61,49 @@ impl fmt::Display for Caller {
 pub(crate) struct Incoming {
     stream: Stream,
     caller: Caller,
+    _place: Option<Place>,
+}
+
+/// How many connections each address may have at a door at once. Without it one client could hold all that the process may open.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    each: usize,
+    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Places {
+    /// So many for each address.
+    pub fn new(each: usize) -> Self {
+        Self { each, taken: Arc::default() }
+    }
+
+    fn take(&self, address: IpAddr) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(address).or_default();
+        if *count >= self.each {
+            return None;
+        }
+        *count += 1;
+        Some(Place { address, taken: self.taken.clone() })
+    }
+}
+
+/// The place of one connection, until it is dropped.
+struct Place {
+    address: IpAddr,
+    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.address);
+            }
+        }
+    }
 }
 
 impl Connected for Incoming {
@@ -155,10 +200,12 @@ pub(crate) fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BindEr
     Ok((listener, local))
 }
 
-/// Accepts connections until the drain begins, each after its handshake if there is `tls`.
+/// Accepts connections until the drain begins, each after its handshake if there is `tls`, and no more of an address than
+/// there are `places`.
 pub(crate) fn incoming(
     listener: TcpListener,
     tls: Option<ServerTls>,
+    places: Option<Places>,
     drain: &Watch,
 ) -> ReceiverStream<io::Result<Incoming>> {
     let (out, stream) = mpsc::channel(WAITING);
@@ -166,21 +213,31 @@ pub(crate) fn incoming(
     tokio::spawn(async move {
         tokio::select! {
             () = draining => {}
-            () = accept(listener, tls, out) => {}
+            () = accept(listener, tls, places, out) => {}
         }
     });
     ReceiverStream::new(stream)
 }
 
-async fn accept(listener: TcpListener, tls: Option<ServerTls>, out: mpsc::Sender<io::Result<Incoming>>) {
+async fn accept(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    places: Option<Places>,
+    out: mpsc::Sender<io::Result<Incoming>>,
+) {
     let mut pause = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
                 pause.reset();
+                let place = places.as_ref().map(|places| places.take(address.ip()));
+                if let Some(None) = place {
+                    tracing::info!("{address}: closed: its address has as many connections as one may have");
+                    continue;
+                }
                 // Fails only on a dead socket, which the first read will say.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(greet(stream.into(), address, tls.clone(), out.clone()));
+                tokio::spawn(greet((stream.into(), place.flatten()), address, tls.clone(), out.clone()));
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -190,7 +247,12 @@ async fn accept(listener: TcpListener, tls: Option<ServerTls>, out: mpsc::Sender
     }
 }
 
-async fn greet(stream: Stream, address: SocketAddr, tls: Option<ServerTls>, out: mpsc::Sender<io::Result<Incoming>>) {
+async fn greet(
+    (stream, place): (Stream, Option<Place>),
+    address: SocketAddr,
+    tls: Option<ServerTls>,
+    out: mpsc::Sender<io::Result<Incoming>>,
+) {
     let (stream, identity, shown) = match &tls {
         None => (stream, None, None),
         Some(tls) => match tls.accept(stream, HANDSHAKE).await {
@@ -207,5 +269,30 @@ async fn greet(stream: Stream, address: SocketAddr, tls: Option<ServerTls>, out:
     };
     let caller = Caller { identity, shown, is_tls: tls.is_some(), address: Some(address) };
     // A server that has ended takes nobody in.
-    let _ = out.send(Ok(Incoming { stream, caller })).await;
+    let _ = out.send(Ok(Incoming { stream, caller, _place: place })).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_address_takes_every_place() {
+        let (listener, address) = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let (_drain, watch) = base::drain::channel();
+        let mut served = incoming(listener, None, Some(Places::new(2)), &watch);
+        let connect = || async { TcpStream::connect(address).await.unwrap() };
+        let _clients = [connect().await, connect().await];
+        let (first, _second) = (served.next().await.unwrap().unwrap(), served.next().await.unwrap().unwrap());
+        let mut third = connect().await;
+        assert!(matches!(third.read(&mut [0]).await, Ok(0) | Err(_)), "it is closed");
+        drop(first);
+        let _fourth = connect().await;
+        served.next().await.unwrap().unwrap();
+    }
 }

@@ -33,6 +33,9 @@ pub enum ControlError {
     /// The control plane's own key or certificate cannot be made.
     #[error("the control plane's own certificate: {0}")]
     OwnCertificate(String),
+    /// The keys of tokens cannot be read, made or used.
+    #[error("keys of tokens: {0}")]
+    TokenKeys(String),
     /// What is revoked is not known, or cannot be told.
     #[error("what the certificate authority revoked: {0}")]
     Revoked(String),

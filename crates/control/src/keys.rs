@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use api::istio::KeysAt;
 use futures_util::future::join_all;
+use telemetry::{Counter, Desc, Family, Shard};
 use tokio::time::{Instant, sleep_until};
 use translate::{FetchedKeys, KeySets};
 
@@ -39,8 +40,21 @@ struct Known {
     failures: u32,
 }
 
+/// What is counted.
+#[derive(Clone)]
+pub struct Metrics(Family<Counter>);
+
+impl Metrics {
+    /// Declares them.
+    pub fn new(shard: &Shard) -> Result<Self, telemetry::DeclareError> {
+        let fetches =
+            Desc::new("halcyon_keys_fetches_total", "Attempts to fetch a key set of tokens, by what came of it.");
+        shard.counters(fetches.labels(&["result"])).map(Self)
+    }
+}
+
 /// Keeps the keys of the store's documents, for as long as it runs.
-pub async fn follow(store: Store, client: Client, times: Times) {
+pub async fn follow(store: Store, client: Client, times: Times, metrics: Metrics) {
     let mut versions = store.watch();
     let mut known = BTreeMap::<KeysAt, Known>::new();
     loop {
@@ -57,6 +71,7 @@ pub async fn follow(store: Store, client: Client, times: Times) {
         let due = asked.iter().filter(|(at, _)| is_due(at));
         let fetched = join_all(due.map(async |(at, timeout)| (at.clone(), client.keys(at, *timeout).await))).await;
         for (at, result) in fetched {
+            metrics.0.with(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
             known.entry(at.clone()).or_default().take(&at, result, times);
         }
         let sets: KeySets =

@@ -7,8 +7,7 @@ use std::time::Duration;
 use base::{SpiffeId, TrustDomain};
 use ca::Passphrase;
 use ipnet::IpNet;
-use model::AccessLog;
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogFormat};
 use serde::{Deserialize, Serialize};
 use translate::{MeshSettings, OutboundPolicy};
 
@@ -65,9 +64,22 @@ pub struct ControlOptions {
     pub ratelimit_headers: bool,
     /// The address at which proxies reach the TLS door to have requests counted. Default: the one it listens on.
     pub ratelimit_address: Option<SocketAddr>,
-    /// Addresses from which no keys of tokens are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
+    /// The SPIFFE bundle endpoint, by which other trust domains learn the keys of this one. Default: not at all.
+    pub bundle_endpoint: Option<SocketAddr>,
+    /// PEM files of a certificate chain and its key for it (`https_web`). Default: the control plane's own certificate
+    /// (`https_spiffe`).
+    pub bundle_endpoint_cert: Option<(PathBuf, PathBuf)>,
+    /// How often those who fetch the bundle are asked to look for another. Default 5 minutes.
+    pub bundle_refresh: Option<Duration>,
+    /// How many refusals and failures of proxies are kept for `halcyon why`; 0: none, and proxies do not tell of them.
+    /// Default 10 000.
+    pub refusals: Option<usize>,
+    /// Addresses from which no keys of tokens and no bundles are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
     pub blocked_keys: Vec<IpNet>,
 }
+
+/// How many refusals are kept where nothing is said.
+const REFUSALS: usize = 10_000;
 
 /// Where the control plane is reached. Written to `<data_dir>/endpoints.json` too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +95,9 @@ pub struct Endpoints {
     /// The same API over TLS, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<SocketAddr>,
+    /// The SPIFFE bundle endpoint, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<SocketAddr>,
     /// The identity that the TLS door shows.
     pub identity: String,
     /// The process.
@@ -102,10 +117,15 @@ pub(crate) struct Settings {
     pub metrics: SocketAddr,
     pub certificate_ttl: Duration,
     pub api: Option<ApiDoor>,
+    pub bundle: Option<BundleDoor>,
+    /// What the bundle says of when to look for another.
+    pub bundle_refresh: Duration,
     /// The group that may use the socket, and as what.
     pub socket_group: Option<(u32, Role)>,
     /// Rate limits.
     pub limits: LimitSettings,
+    /// How many refusals are kept.
+    pub refusals: usize,
     /// No keys are fetched from there.
     pub blocked_keys: Vec<IpNet>,
     /// The control plane's own identity.
@@ -129,10 +149,19 @@ pub(crate) struct ApiDoor {
     pub client_roots: Vec<(TrustDomain, PathBuf)>,
 }
 
+/// The bundle endpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct BundleDoor {
+    pub address: SocketAddr,
+    pub cert: Option<(PathBuf, PathBuf)>,
+}
+
 /// Namespace and service account of the control plane itself.
 const OWN: (&str, &str) = ("halcyon-system", "control");
 /// The life of workloads' certificates, as in Istio.
 const CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Fetchers of the bundle are asked to look this often.
+const BUNDLE_REFRESH: Duration = Duration::from_secs(300);
 
 impl ControlOptions {
     /// Everything at its default, with the state in `data_dir`.
@@ -161,6 +190,10 @@ impl ControlOptions {
             ratelimit_redis: None,
             ratelimit_headers: false,
             ratelimit_address: None,
+            bundle_endpoint: None,
+            bundle_endpoint_cert: None,
+            bundle_refresh: None,
+            refusals: None,
             blocked_keys: Vec::new(),
         }
     }
@@ -191,6 +224,8 @@ impl ControlOptions {
             let reason = "certificates for the API are given, and no address to serve it at: name one".to_owned();
             return Err(ControlError::Option { option: "API", reason });
         }
+        let bundle = self.bundle_door()?;
+        let bundle_refresh = self.bundle_refresh.unwrap_or(BUNDLE_REFRESH);
         let api = self.api.map(|address| ApiDoor { address, cert: self.api_cert, client_roots: self.api_client_roots });
         Ok(Settings {
             ca_dir: self.ca_dir.unwrap_or_else(|| self.data_dir.join("ca")),
@@ -203,6 +238,8 @@ impl ControlOptions {
             metrics: SocketAddr::new(listen, self.metrics_port.unwrap_or(15014)),
             certificate_ttl,
             api,
+            bundle,
+            bundle_refresh,
             socket_group,
             limits: LimitSettings {
                 files: self.ratelimit_config,
@@ -210,9 +247,25 @@ impl ControlOptions {
                 headers: self.ratelimit_headers,
                 address: self.ratelimit_address,
             },
+            refusals: self.refusals.unwrap_or(REFUSALS),
             blocked_keys: self.blocked_keys,
             identity,
         })
+    }
+
+    fn bundle_door(&self) -> Result<Option<BundleDoor>, ControlError> {
+        let refused = |option, reason: String| Err(ControlError::Option { option, reason });
+        if self.bundle_refresh.is_some_and(|hint| hint < Duration::from_secs(1)) {
+            return refused("bundle refresh hint", "expected a second or more".to_owned());
+        }
+        match (self.bundle_endpoint, &self.bundle_endpoint_cert) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => {
+                let reason = "a certificate is given, and no address to serve the bundle at: name one".to_owned();
+                refused("bundle endpoint", reason)
+            }
+            (Some(address), cert) => Ok(Some(BundleDoor { address, cert: cert.clone() })),
+        }
     }
 
     fn trust_domain(&self) -> Result<TrustDomain, ControlError> {
@@ -233,7 +286,7 @@ impl ControlOptions {
         Passphrase::new(&content).map(Some).map_err(|e| bad(&e))
     }
 
-    fn access_log(&self) -> Result<Option<AccessLog>, ControlError> {
+    fn access_log(&self) -> Result<Option<FileLog>, ControlError> {
         let format = match self.access_log_encoding.as_deref() {
             None | Some("TEXT") => LogFormat::Default,
             Some("JSON") => translate::istio_json(),
@@ -242,7 +295,7 @@ impl ControlOptions {
                 return Err(ControlError::Option { option: "access log encoding", reason });
             }
         };
-        Ok(self.access_log.clone().map(|path| AccessLog { path, format }))
+        Ok(self.access_log.clone().map(|path| FileLog { path, format }))
     }
 
     fn mesh(&self, trust_domain: TrustDomain) -> Result<MeshSettings, ControlError> {
@@ -308,6 +361,8 @@ mod tests {
         check(|o| o.certificate_ttl = Some(Duration::from_secs(1)), "certificate life");
         check(|o| o.socket_group = Some(("no such group".to_owned(), Role::Viewer)), "socket group");
         check(|o| o.api_cert = Some(("a".into(), "b".into())), "no address to serve it");
+        check(|o| o.bundle_endpoint_cert = Some(("a".into(), "b".into())), "no address to serve the bundle");
+        check(|o| o.bundle_refresh = Some(Duration::ZERO), "a second or more");
         let mut options = ControlOptions::new("/x");
         options.socket_group = Some(("root".to_owned(), Role::Viewer));
         assert_eq!(options.resolve().unwrap().socket_group, Some((0, Role::Viewer)));

@@ -10,6 +10,8 @@ mod documents;
 mod explain;
 mod gate;
 mod join;
+mod mtls;
+mod refusals;
 mod revocation;
 mod routes;
 mod status;
@@ -30,6 +32,7 @@ use crate::authority::Issuer;
 use crate::callers::{Attempts, Users};
 use crate::options::Endpoints;
 use crate::push::Proxies;
+use crate::refusals::Ring;
 use crate::registry::Desk;
 use crate::rotation::Rotation;
 use crate::store::Store;
@@ -57,6 +60,8 @@ pub(crate) struct Parts {
     pub group_role: Option<Role>,
     pub audit_dir: PathBuf,
     pub gate: Metrics,
+    /// What proxies refused.
+    pub refused: Ring,
 }
 
 type Shared = axum::extract::State<Arc<Parts>>;

@@ -5,9 +5,10 @@
 //! by themselves when the first root of their bundle is not the one above their certificate.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use base::Backoff;
 use ca::{Import, Leaf, Phase};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,8 +23,8 @@ const BACK: Duration = Duration::from_secs(20);
 /// How often it is looked at while a rotation is under way, and while none is.
 const BETWEEN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3600));
 
-/// How long after a fault it is looked at again.
-const AFTER_FAULT: Duration = Duration::from_secs(5);
+/// How long after a fault it is looked at again, at first and at most: each try has its entries in the audit log.
+const AFTER_FAULT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 
 /// Exchanges the authority. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +36,9 @@ struct Inner {
     started: Instant,
     /// Somebody took a step: the next may be due.
     stepped: Notify,
+    /// How long a root is told to other trust domains before it signs, and since when it is.
+    known_before: Duration,
+    prepared: Mutex<Option<Instant>>,
 }
 
 /// Who is waited for.
@@ -63,9 +67,10 @@ pub enum RotateError {
 }
 
 impl Rotation {
-    /// Nothing happens before [`Rotation::follow`].
-    pub fn new(issuer: Issuer, proxies: Proxies) -> Self {
-        Self(Arc::new(Inner { issuer, proxies, started: Instant::now(), stepped: Notify::new() }))
+    /// Nothing happens before [`Rotation::follow`]. A root is told for `known_before` at least before it signs by itself.
+    pub fn new(issuer: Issuer, proxies: Proxies, known_before: Duration) -> Self {
+        let (started, stepped, prepared) = (Instant::now(), Notify::new(), Mutex::default());
+        Self(Arc::new(Inner { issuer, proxies, started, stepped, known_before, prepared }))
     }
 
     /// Begins one, with an operator's authority or with a new root of our own.
@@ -157,16 +162,21 @@ impl Rotation {
 
     /// Takes the steps that become due, for as long as the control plane runs.
     pub async fn follow(self) {
+        let mut faults = Backoff::new(AFTER_FAULT.0, AFTER_FAULT.1);
         loop {
             let looked = self.look().await;
             let pause = match (&looked, self.0.issuer.authority().phase()) {
                 (Err(error), _) => {
-                    tracing::error!("rotation of the root: {error}; it is tried again in {AFTER_FAULT:?}");
-                    AFTER_FAULT
+                    let pause = faults.next_delay();
+                    tracing::error!("rotation of the root: {error}; it is tried again in {} s", pause.as_secs());
+                    pause
                 }
                 (Ok(()), Phase::Idle) => BETWEEN.1,
                 (Ok(()), Phase::Prepared | Phase::Retiring) => BETWEEN.0,
             };
+            if looked.is_ok() {
+                faults.reset();
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.0.stepped.notified() => {}
@@ -179,18 +189,32 @@ impl Rotation {
         issuer.renew_lists().await?;
         issuer.publish().await?;
         let is_known = self.0.started.elapsed() >= BACK;
-        match issuer.authority().phase() {
+        let phase = issuer.authority().phase();
+        let is_told = self.is_told(phase);
+        match phase {
             Phase::Idle => {
                 issuer.forget_leaves().await.map_err(StepError::from)?;
                 self.renew_root(issuer.now(), &itself).await?;
             }
-            Phase::Prepared if is_known && self.waiting().without_roots.is_empty() => {
+            Phase::Prepared if is_known && is_told && self.waiting().without_roots.is_empty() => {
                 self.activate(&itself, false).await?
             }
             Phase::Retiring if is_known && self.waiting().is_over() => self.finish(&itself, false).await?,
             Phase::Prepared | Phase::Retiring => {}
         }
         Ok(())
+    }
+
+    /// Have other trust domains had the time to look for the next root?
+    fn is_told(&self, phase: Phase) -> bool {
+        let mut prepared = self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        match phase {
+            Phase::Prepared => prepared.get_or_insert_with(Instant::now).elapsed() >= self.0.known_before,
+            Phase::Idle | Phase::Retiring => {
+                *prepared = None;
+                false
+            }
+        }
     }
 
     /// A root of our own is exchanged in the last fifth of its life; an operator's is the operator's to exchange.

@@ -21,7 +21,7 @@ use rpds::RedBlackTreeMapSync;
 use telemetry::Shard;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
-use translate::{Change, KeySets, MeshSettings, MeshTrust, World};
+use translate::{Change, FetchedBundles, KeySets, MeshSettings, MeshTrust, World};
 
 use crate::audit::Author;
 use crate::ratelimit::CountRow;
@@ -157,6 +157,7 @@ enum Command {
     Batch(Batch),
     Workloads(Vec<WorkloadChange>, Reply<Result<u64, StoreError>>),
     KeySets(KeySets, Reply<Result<(), StoreError>>),
+    Bundles(FetchedBundles, Reply<Result<(), StoreError>>),
     /// Rows that are in no version, and what the audit log says of them.
     Keep {
         rows: Changes,
@@ -304,6 +305,11 @@ impl Store {
     /// Other key sets were fetched.
     pub async fn key_sets(&self, sets: KeySets) -> Result<(), StoreError> {
         self.ask(|reply| Command::KeySets(sets, reply)).await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Other bundles of federated trust domains were fetched.
+    pub async fn bundles(&self, bundles: FetchedBundles) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Bundles(bundles, reply)).await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// The mesh trusts others from now on. Gives the version at which that is visible. What is trusted is kept elsewhere.

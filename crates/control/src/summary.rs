@@ -266,7 +266,11 @@ fn names(table: &NameTable) -> Vec<String> {
         let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
         format!("{name} {}", ips.join(" "))
     };
-    table.names.iter().map(one).collect()
+    let limit = table.limit.iter().map(|limit| {
+        let names = if limit.names.is_empty() { "none".to_owned() } else { limit.names.join(" ") };
+        format!("other names that may be asked for, by the EgressPolicy {}: {names}", limit.policies)
+    });
+    limit.chain(table.names.iter().map(one)).collect()
 }
 
 fn connection_limits(limits: &ConnectionLimits) -> Vec<String> {

@@ -13,6 +13,8 @@
 //! | `POST /v1/explain` | [`ExplainRequest`] | [`Explanation`] |
 //! | `POST /v1/access` | [`AccessRequest`] | [`AccessAnswers`] |
 //! | `GET /v1/access/graph` | | [`AccessGraph`] |
+//! | `GET /v1/mtls` | [`MutualTlsQuery`] | [`MutualTlsPlan`] |
+//! | `GET /v1/refusals` | [`RefusalQuery`] | [`RefusalPage`] |
 //! | `POST /v1/bootstrap` | [`BootstrapRequest`] | [`Bootstrap`] |
 //! | `POST /v1/start` | [`StartRequest`] | [`Start`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`Bootstrap`] |
@@ -40,7 +42,9 @@ mod access;
 mod audit;
 mod authority;
 mod explain;
+mod mtls;
 mod plan;
+mod refusals;
 mod start;
 mod users;
 
@@ -60,7 +64,9 @@ pub use authority::{
     WaitedFor,
 };
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
+pub use mtls::{MutualTlsClient, MutualTlsPlan, MutualTlsPort, MutualTlsQuery, MutualTlsServer, MutualTlsStep};
 pub use plan::{ConfigChange, Plan, PlanGroup};
+pub use refusals::{DecidingDocument, Refusal, RefusalPage, RefusalQuery};
 pub use start::{Start, StartRequest};
 pub use users::{
     IssuedToken, JoinTokenList, JoinTokenView, Removed, Role, UserList, UserRequest, UserTokenList, UserTokenRequest,

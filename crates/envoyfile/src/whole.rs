@@ -179,7 +179,9 @@ fn chain(chain: &FilterChain, given: &Given<'_>, written: &Value, path: &str) ->
         NetworkFilter::Tcp(tcp) => &tcp.access_logs,
     };
     for (index, log) in logs.iter().enumerate() {
-        if let Err(error) = log_format(&log.format) {
+        // A service takes entries, which have no form of their own.
+        let model::access_log::LogTarget::File(file) = &log.to else { continue };
+        if let Err(error) = log_format(&file.format) {
             return wrong(format!("{path}.access_log[{index}].typed_config"), error.to_string());
         }
     }

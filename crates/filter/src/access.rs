@@ -129,13 +129,9 @@ fn why(rules: &Compiled, call: &model::access::Call<'_>) -> Option<Box<str>> {
 impl Decided {
     /// Leaves what was decided for those who come after.
     fn tell(&self, access: &Access, metadata: &mut Metadata) {
-        let result = |allowed: bool| Value::Text(if allowed { "allowed" } else { "denied" }.into());
         let mut tell = |prefix: &str, kind: &str, said: &Said| {
-            let fields = metadata.of(FILTER);
-            if let Some(policy) = &said.policy {
-                fields.insert(format!("{prefix}{kind}_effective_policy_id"), Value::Text(policy.to_string()));
-            }
-            fields.insert(format!("{prefix}{kind}_engine_result"), result(said.allowed));
+            let kind = format!("{prefix}{kind}");
+            model::access::tell(metadata.of(FILTER), &kind, said.allowed, said.policy.as_deref());
         };
         if let Some(said) = &self.shadow {
             tell(&access.shadow_prefix, "shadow", said);

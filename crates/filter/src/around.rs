@@ -24,6 +24,8 @@ pub trait Around: fmt::Debug {
     fn remote_address(&self, headers: &HeaderMap) -> IpAddr;
     /// What rules of access ask of a request and its connection.
     fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c>;
+    /// Who the client has proven to be: the first URI of its certificate.
+    fn identity(&self) -> Option<&str>;
     /// Does anybody want to know why a request is refused?
     fn is_asked_why(&self, request: &Request<Body>) -> bool;
     /// The service that this proxy belongs to.
@@ -83,14 +85,10 @@ pub struct Exchange<'c> {
 /// A unary call of gRPC.
 #[derive(Debug, Clone)]
 pub struct Call<'c> {
-    /// The cluster that the service is in.
-    pub cluster: &'c str,
-    /// The authority.
-    pub authority: &'c str,
+    /// The service.
+    pub service: &'c GrpcService,
     /// `/package.Service/Method`.
     pub path: &'static str,
-    /// More of its head.
-    pub metadata: &'c [(HeaderName, HeaderValue)],
     /// The message.
     pub message: Bytes,
     /// How long it may take in all; none: as long as it likes.
@@ -151,6 +149,10 @@ impl Around for Alone {
         }
     }
 
+    fn identity(&self) -> Option<&str> {
+        None
+    }
+
     fn is_asked_why(&self, _request: &Request<Body>) -> bool {
         true
     }
@@ -172,7 +174,7 @@ impl Around for Alone {
     }
 
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
-        Box::pin(async move { Err(format!("there is no cluster {}", call.cluster)) })
+        Box::pin(async move { Err(format!("there is no cluster {}", call.service.cluster)) })
     }
 
     fn get(&self, get: Get) -> Answer<'_> {

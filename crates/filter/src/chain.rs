@@ -121,15 +121,6 @@ impl<'a> Facts<'a> {
         route.or(host)
     }
 
-    /// Who the client has proven to be.
-    fn identity<'r>(&self, request: &'r Request<Body>) -> Option<&'r str>
-    where
-        'a: 'r,
-    {
-        let peer = self.around.access_call(request).peer?;
-        peer.uris.first().map(String::as_str)
-    }
-
     /// What descriptors are made of.
     pub(crate) fn seen<'r>(&self, request: &'r Request<Body>) -> Seen<'r>
     where
@@ -138,7 +129,7 @@ impl<'a> Facts<'a> {
         Seen {
             request: self.around.view(request),
             remote: self.around.remote_address(request.headers()),
-            identity: self.identity(request),
+            identity: self.around.identity(),
             route: self.route.map(|route| &*route.name),
             source_cluster: self.around.service_cluster(),
             cluster: self.cluster(),

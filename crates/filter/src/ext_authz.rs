@@ -133,7 +133,7 @@ impl ExtAuthzFilter {
 
     async fn ask_grpc(
         &self,
-        service: &GrpcAuthorizer,
+        asks: &GrpcAuthorizer,
         request: &Request<Body>,
         piece: Option<&Piece>,
         raw: bool,
@@ -150,12 +150,10 @@ impl ExtAuthzFilter {
         };
         let ends = Ends { certificate: ends.certificate.filter(|_| self.settings.peer_certificate), ..ends };
         let call = Call {
-            cluster: &service.cluster,
-            authority: service.authority.as_deref().unwrap_or(&service.cluster),
+            service: &asks.service,
             path: METHOD,
-            metadata: &service.metadata,
             message: question::of_request(told, &ends),
-            timeout: service.timeout,
+            timeout: asks.timeout,
         };
         over_grpc::verdict(&facts.around.call(call).await?)
     }

@@ -79,12 +79,9 @@ impl GlobalLimitFilter {
     }
 
     async fn ask(&self, question: &Question<'_>, facts: &Facts<'_>) -> Result<Said, String> {
-        let service = &self.settings.service;
         let call = Call {
-            cluster: &service.cluster,
-            authority: service.authority.as_deref().unwrap_or(&service.cluster),
+            service: &self.settings.service,
             path: METHOD,
-            metadata: &service.metadata,
             message: message::question(question.domain, &question.descriptors),
             timeout: self.settings.timeout,
         };

@@ -2,9 +2,12 @@
 
 mod access;
 mod authz;
+mod bundle;
 mod ca;
+mod mtls;
 mod traffic;
 mod values;
+mod why;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,10 +19,13 @@ use control::registration::{RegisteredClientCert, RegisteredCompression, Registe
 
 pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokensCommand};
 pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
+pub use bundle::BundleArgs;
 pub use ca::{CaCommand, RotateArgs};
+pub use mtls::{MtlsCommand, MtlsPlanArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
 use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
+pub use why::WhyArgs;
 
 /// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.
 #[derive(Debug, Parser)]
@@ -92,6 +98,12 @@ pub enum Command {
     User(UserCommand),
     /// Who changed what, and who was refused.
     Audit(AuditArgs),
+    /// The way to mutual TLS: who still sends plain text, and the steps after which nobody may.
+    #[command(subcommand)]
+    Mtls(MtlsCommand),
+    /// Why a request was refused or failed: who said so, which rule of which document decided, and what to do. Without an id
+    /// the newest refusals. Exit code 1 if nothing is known of the request.
+    Why(WhyArgs),
     /// Completion for a shell, to be sourced.
     Completion {
         /// The shell.
@@ -150,10 +162,16 @@ pub struct ControlArgs {
     pub certificate_ttl: std::time::Duration,
     #[command(flatten)]
     pub doors: ApiArgs,
-    /// Blocks of addresses from which no keys of tokens are fetched, such as `10.0.0.0/8,127.0.0.0/8`, whatever a
-    /// RequestAuthentication says. Without it none is blocked, as in Istio.
+    #[command(flatten)]
+    pub bundle: BundleArgs,
+    /// Blocks of addresses from which no keys of tokens and no bundles of trust domains are fetched, such as
+    /// `10.0.0.0/8,127.0.0.0/8`, whatever a RequestAuthentication or the mesh's settings say. Without it none is blocked, as in Istio.
     #[arg(long, value_name = "BLOCK", value_delimiter = ',')]
     pub blocked_key_networks: Vec<ipnet::IpNet>,
+    /// How many refusals and failures, told by the proxies, are kept in memory for `halcyon why` (and at most 16 MiB of them);
+    /// 0: none, and proxies do not tell of them.
+    #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
+    pub refusals: usize,
     #[command(flatten)]
     pub limits: LimitArgs,
 }

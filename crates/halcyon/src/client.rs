@@ -12,9 +12,9 @@ use bytes::Bytes;
 use control::v1::{
     AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, AuditPage, AuditQuery, AuditVerdict,
     Bootstrap, BootstrapRequest, CaFiles, CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure,
-    IssuedToken, JoinTokenList, Plan, ProxyConfig, Removed, ResourceQuery, Resources, RevocationRequest, Revoked,
-    RotationRequest, Start, StartRequest, Status, TokenRequest, TrustBundle, UserList, UserRequest, UserTokenList,
-    UserTokenRequest, UserView, Version, Whoami,
+    IssuedToken, JoinTokenList, MutualTlsPlan, MutualTlsQuery, Plan, ProxyConfig, RefusalPage, RefusalQuery, Removed,
+    ResourceQuery, Resources, RevocationRequest, Revoked, RotationRequest, Start, StartRequest, Status, TokenRequest,
+    TrustBundle, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Version, Whoami,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -207,6 +207,30 @@ impl Client {
     /// Takes a user's token back.
     pub async fn revoke_user_token(&self, id: &str) -> Result<Removed> {
         self.call(Method::DELETE, &format!("/v1/user-tokens/{}", escape(id)), None::<&()>).await
+    }
+
+    /// The way to mutual TLS.
+    pub async fn mutual_tls(&self, query: &MutualTlsQuery) -> Result<MutualTlsPlan> {
+        let pairs = [("namespace", &query.namespace), ("workload", &query.workload)];
+        let said = pairs.iter().filter(|(_, value)| !value.is_empty());
+        let query: Vec<String> = said.map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        self.call(Method::GET, &format!("/v1/mtls?{}", query.join("&")), None::<&()>).await
+    }
+
+    /// What proxies refused, and what failed at them.
+    pub async fn refusals(&self, query: &RefusalQuery) -> Result<RefusalPage> {
+        let (limit, after) = (query.limit.map(|limit| limit.to_string()).unwrap_or_default(), query.after.to_string());
+        let pairs = [
+            ("request_id", &query.request_id),
+            ("namespace", &query.namespace),
+            ("workload", &query.workload),
+            ("from", &query.from),
+            ("after", &after),
+            ("limit", &limit),
+        ];
+        let said = pairs.iter().filter(|(_, value)| !value.is_empty());
+        let query: Vec<String> = said.map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        self.call(Method::GET, &format!("/v1/refusals?{}", query.join("&")), None::<&()>).await
     }
 
     /// Entries of the audit log.

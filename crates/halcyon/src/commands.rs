@@ -13,6 +13,7 @@ mod explain;
 mod files;
 mod gateway;
 mod get;
+mod mtls;
 mod plan;
 mod proxy_config;
 mod run;
@@ -20,6 +21,7 @@ mod status;
 mod token;
 mod user;
 mod validate;
+mod why;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -55,6 +57,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Token(args) => wait(token::run(client(place)?, args)),
         Command::User(args) => wait(user::run(place, args)),
         Command::Audit(args) => wait(audit::run(place, args)),
+        Command::Mtls(command) => wait(mtls::run(client(place)?, command)),
+        Command::Why(args) => wait(why::run(client(place)?, args)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "halcyon", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

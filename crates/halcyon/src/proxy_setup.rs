@@ -62,6 +62,8 @@ pub struct ProxySetup {
     pub on_demand: bool,
     /// It tells whoever asks why a request came to nothing, if it is our own proxy.
     pub explain: bool,
+    /// The Unix socket at which its program finds the SPIFFE Workload API, if there is a program.
+    pub workload_api: Option<PathBuf>,
     /// Who the control plane is and how it is reached.
     pub ticket: Ticket,
     /// The folder for its files.

@@ -23,6 +23,8 @@ pub enum Event {
         /// Its process number.
         pid: u32,
     },
+    /// The program sends what is neither TCP nor DNS: so many packets were refused so far.
+    PacketsRefused(u64),
     /// The sidecar ended while the program runs; it will be started again.
     SidecarEnded {
         /// How.
@@ -64,6 +66,10 @@ impl fmt::Display for Event {
             ),
             Self::SidecarReady { pid } => write!(f, "the sidecar (process {pid}) is ready"),
             Self::ProgramStarted { pid } => write!(f, "the program runs as process {pid}"),
+            Self::PacketsRefused(packets) => write!(
+                f,
+                "only TCP and DNS leave the program's namespace, through the sidecar; packets refused so far: {packets}"
+            ),
             Self::SidecarEnded { ending, restart_in } => write!(
                 f,
                 "the sidecar ended ({ending}) while the program runs; it is started again in {} ms, and new connections wait for it",

@@ -30,10 +30,12 @@ pub(crate) enum Prepared {
     Refused(Refusal),
 }
 
-/// What has ended inside.
+/// What has ended inside, or happened.
 pub(crate) enum Ended {
     Program(Ending),
     Command(u64, Ending),
+    /// Nothing has, but more packets were refused: so many so far.
+    Refused(u64),
 }
 
 impl Inner {
@@ -96,6 +98,7 @@ impl Inner {
             match self.receive().await?.0 {
                 Report::Ended(ending) => return Ok(Ended::Program(ending)),
                 Report::CommandEnded { number, ending } => return Ok(Ended::Command(number, ending)),
+                Report::PacketsRefused(packets) => return Ok(Ended::Refused(packets)),
                 _ => {}
             }
         }

@@ -177,7 +177,7 @@ impl Prepared {
             Signals::listen().map_err(|source| LaunchError::Resources { what: "listening to signals", source })?;
         let mut sidecar = Sidecar::new(sidecar, &launch.netns_name, sockets, on_event.clone())?;
         let outcome = match started(&mut inner, &mut sidecar, &mut signals, env, &on_event).await {
-            Ok(None) => supervised(&mut inner, &mut sidecar, &mut signals, &mut commands).await,
+            Ok(None) => supervised(&mut inner, &mut sidecar, &mut signals, &mut commands, &on_event).await,
             Ok(Some(interrupted)) => Ok(interrupted),
             Err(error) => Err(error),
         };
@@ -216,6 +216,7 @@ async fn supervised(
     sidecar: &mut Sidecar,
     signals: &mut Signals,
     commands: &mut Commands,
+    on_event: &OnEvent,
 ) -> Result<Ending, LaunchError> {
     let mut departure = sidecar.departure();
     let mut keep = std::pin::pin!(sidecar.keep());
@@ -225,6 +226,10 @@ async fn supervised(
                 Ended::Program(ending) => return Ok(ending),
                 Ended::Command(number, ending) => {
                     commands.ended(number, Some(ending));
+                    continue;
+                }
+                Ended::Refused(packets) => {
+                    on_event(&Event::PacketsRefused(packets));
                     continue;
                 }
             },

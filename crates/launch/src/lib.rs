@@ -17,6 +17,9 @@
 //! only loopback is its network; set-user-ID programs (`sudo`) keep the caller's identity unless the launcher is root;
 //! processes that it leaves in the background end with it.
 //!
+//! The program also has none of the rights by which it could leave its namespace or change what is captured, not even if the
+//! launcher is root (`inside/rights.rs`).
+//!
 //! Which connections the sidecar gets can be narrowed ([`Redirects`]); the supervisor carries the others as they are.
 //!
 //! Port 53 is captured whatever server `/etc/resolv.conf` names, also one on loopback (`127.0.0.53`), also if it names

@@ -17,7 +17,11 @@ pub(crate) const CREATE_NEW: u16 = 0x200 | 0x400;
 /// `NLM_F_CREATE` and `NLM_F_APPEND`: make it after those that are there.
 pub(crate) const APPEND: u16 = 0x400 | 0x800;
 
+/// `NLM_F_ROOT` and `NLM_F_MATCH`: tell all that there are.
+pub(crate) const DUMP: u16 = 0x100 | 0x200;
+
 const HEADER: usize = 16;
+const NLMSG_DONE: u16 = 3;
 const NLMSG_ERROR: u16 = 2;
 const NLA_F_NESTED: u16 = 0x8000;
 /// The kernel answers at once or not at all; this only keeps a broken kernel from hanging the launch.
@@ -129,6 +133,50 @@ impl Socket {
         }
         Ok(())
     }
+}
+
+impl Socket {
+    /// Sends a question that asks for all that there are; the answers without their headers.
+    pub(crate) fn dump(&self, question: &[u8]) -> Result<Vec<Vec<u8>>, Refused> {
+        rustix::net::sendto(&self.0, question, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        let mut found = Vec::new();
+        let mut buffer = vec![0; 32 * 1024];
+        loop {
+            let (length, _) = rustix::net::recv(&self.0, buffer.as_mut_slice(), RecvFlags::empty())?;
+            if collect(&buffer[..length], &mut found)? {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// Takes the answers of one datagram. Was it the last one?
+fn collect(mut datagram: &[u8], found: &mut Vec<Vec<u8>>) -> Result<bool, Refused> {
+    while datagram.len() >= HEADER {
+        let length = u32_at(datagram, 0) as usize;
+        if length < HEADER || length > datagram.len() {
+            return Err(Errno::BADMSG.into());
+        }
+        let (message, rest) = datagram.split_at(length);
+        match u16::from_ne_bytes([message[4], message[5]]) {
+            NLMSG_DONE => return Ok(true),
+            NLMSG_ERROR => _ = acknowledged(message)?,
+            _ => found.push(message[HEADER..].to_vec()),
+        }
+        datagram = &rest[(length.next_multiple_of(4) - length).min(rest.len())..];
+    }
+    Ok(false)
+}
+
+/// The attributes of a message, or of one that holds others: their kinds and values.
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?);
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind & !NLA_F_NESTED, value))
+    })
 }
 
 /// How many acknowledgements one datagram holds; the first refusal in it is the error.

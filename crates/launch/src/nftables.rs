@@ -25,7 +25,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::netlink::{ACK, APPEND, CREATE_NEW, Message, REQUEST, Refused, Socket};
+use crate::netlink::{ACK, APPEND, CREATE_NEW, DUMP, Message, REQUEST, Refused, Socket, attributes};
 use crate::redirects::Redirects;
 
 /// The namespace's own IPv4 address that is no loopback one. With it `getaddrinfo` under `AI_ADDRCONFIG` believes that there
@@ -35,6 +35,8 @@ pub(crate) const OWN_IPV4: Ipv4Addr = base::dummy::IPV4;
 pub(crate) const OWN_IPV6: Ipv6Addr = base::dummy::IPV6;
 
 const TABLE: &str = "halcyon";
+/// Refuses what is neither redirected nor local.
+const FILTER: &str = "filter";
 /// Holds what the sidecar gets, where that is not everything.
 const CAPTURE: &str = "capture";
 
@@ -60,6 +62,22 @@ pub(crate) fn install(redirection: Redirection, rules: &Redirects) -> Result<(),
     })
 }
 
+/// How many packets the chain `filter` has refused in the network namespace of this thread.
+pub(crate) fn refused() -> Result<u64, rustix::io::Errno> {
+    let question = message(GETRULE, DUMP, 1).text(1, TABLE).text(2, FILTER).finish();
+    let rules = Socket::open(Some(rustix::net::netlink::NETFILTER))?.dump(&question)?;
+    Ok(rules.iter().filter_map(|rule| counted(rule.get(4..)?)).sum())
+}
+
+/// The packets that the counter of a rule has counted, if it has one.
+fn counted(rule: &[u8]) -> Option<u64> {
+    // NFTA_RULE_EXPRESSIONS, of each NFTA_EXPR_NAME and NFTA_EXPR_DATA, NFTA_COUNTER_PACKETS
+    let of = |bytes, wanted| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let mut expressions = attributes(of(rule, 4)?).map(|(_, expression)| expression);
+    let counter = expressions.find(|expression| of(expression, 1) == Some(b"counter\0"))?;
+    Some(u64::from_be_bytes(of(of(counter, 2)?, 2)?.try_into().ok()?))
+}
+
 /// A whole transaction; message `n` of `steps` carries the sequence number `n + 1`.
 struct Batch {
     bytes: Vec<u8>,
@@ -69,7 +87,7 @@ struct Batch {
 impl Batch {
     fn of(redirection: Redirection, rules: &Redirects) -> Self {
         let mut batch = Self { bytes: edge(BATCH_BEGIN), steps: Vec::new() };
-        batch.step("the table".to_owned(), |n| message(NEWTABLE, CREATE_NEW, n).text(1, TABLE));
+        batch.step("the table".to_owned(), |n| message(NEWTABLE, ACK | CREATE_NEW, n).text(1, TABLE));
         let captured = match rules.are_all() {
             true => Expression::Redirect(redirection.outbound),
             false => {
@@ -78,14 +96,14 @@ impl Batch {
             }
         };
         batch.chain("nat", "nat", -100, &nat_rules(redirection, captured));
-        batch.chain("filter", "filter", 0, &filter_rules());
+        batch.chain(FILTER, "filter", 0, &filter_rules());
         batch.bytes.extend(edge(BATCH_END));
         batch
     }
 
     fn chain(&mut self, name: &str, kind: &str, priority: i32, rules: &[Vec<Expression>]) {
         self.step(format!("chain {name}"), |n| {
-            message(NEWCHAIN, CREATE_NEW, n).text(1, TABLE).text(3, name).text(7, kind).nest(4, |hook| {
+            message(NEWCHAIN, ACK | CREATE_NEW, n).text(1, TABLE).text(3, name).text(7, kind).nest(4, |hook| {
                 hook.be32(1, HOOK_OUTPUT).be32(2, priority as u32) // NFTA_HOOK_HOOKNUM, _PRIORITY
             })
         });
@@ -94,14 +112,14 @@ impl Batch {
 
     /// A chain that others go to.
     fn called_chain(&mut self, name: &str, rules: &[Vec<Expression>]) {
-        self.step(format!("chain {name}"), |n| message(NEWCHAIN, CREATE_NEW, n).text(1, TABLE).text(3, name));
+        self.step(format!("chain {name}"), |n| message(NEWCHAIN, ACK | CREATE_NEW, n).text(1, TABLE).text(3, name));
         self.rules(name, rules);
     }
 
     fn rules(&mut self, name: &str, rules: &[Vec<Expression>]) {
         for (index, rule) in rules.iter().enumerate() {
             self.step(format!("rule {} of chain {name}", index + 1), |n| {
-                message(NEWRULE, APPEND, n)
+                message(NEWRULE, ACK | APPEND, n)
                     .text(1, TABLE)
                     .text(2, name)
                     .nest(4, |list| rule.iter().fold(list, |list, expression| expression.write(list)))
@@ -122,12 +140,13 @@ const SUBSYSTEM: u8 = 10;
 const NEWTABLE: u16 = 0x0a00;
 const NEWCHAIN: u16 = 0x0a03;
 const NEWRULE: u16 = 0x0a06;
+const GETRULE: u16 = 0x0a07;
 const NFPROTO_INET: u8 = 1;
 const HOOK_OUTPUT: u32 = 3;
 
 fn message(kind: u16, flags: u16, sequence: u32) -> Message {
     // struct nfgenmsg: family, version, resource (unused here)
-    Message::new(kind, REQUEST | ACK | flags, sequence).fixed(&[NFPROTO_INET, 0, 0, 0])
+    Message::new(kind, REQUEST | flags, sequence).fixed(&[NFPROTO_INET, 0, 0, 0])
 }
 
 fn edge(kind: u16) -> Vec<u8> {

@@ -179,7 +179,7 @@ impl Sidecar {
     }
 
     fn command(&self) -> std::io::Result<Command> {
-        let mut command = inside::tied_to(std::process::id(), &[], &self.spec.program, &self.spec.args);
+        let mut command = inside::tied_to(std::process::id(), &[], false, &self.spec.program, &self.spec.args);
         command.envs(self.spec.env.iter().map(|(name, value)| (name, value)));
         command.env(lifeline::VARIABLE, self.files[0].as_raw_fd().to_string());
         match self.listen.is_empty() {

@@ -71,6 +71,8 @@ pub(crate) enum Report {
     NotStarted { errno: i32 },
     /// The program has ended.
     Ended(crate::Ending),
+    /// So many packets that were neither TCP nor DNS were refused so far: more than told before.
+    PacketsRefused(u64),
     /// A command has ended.
     CommandEnded { number: u64, ending: crate::Ending },
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use compiled::Compiled;
-pub use decide::{Decision, Fact, details};
+pub use decide::{Decision, Fact, details, tell};
 pub use template::{PathTemplate, TemplateError};
 pub use why::{Field, Lack, Nearest, Refusal};
 

@@ -101,7 +101,7 @@ impl Authorizer {
     /// The cluster that it is in.
     pub fn cluster(&self) -> &Arc<str> {
         match self {
-            Self::Grpc(grpc) => &grpc.cluster,
+            Self::Grpc(grpc) => &grpc.service.cluster,
             Self::Http(http) => &http.cluster,
         }
     }
@@ -110,12 +110,8 @@ impl Authorizer {
 /// A service of gRPC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrpcAuthorizer {
-    /// The cluster; it speaks HTTP/2.
-    pub cluster: Arc<str>,
-    /// The authority of calls; none: the cluster's name.
-    pub authority: Option<Arc<str>>,
-    /// What every call has in its head beside.
-    pub metadata: Vec<(HeaderName, HeaderValue)>,
+    /// The service.
+    pub service: GrpcService,
     /// How long it may take to answer; none: as long as it likes.
     pub timeout: Option<Duration>,
 }
@@ -126,7 +122,7 @@ impl GrpcAuthorizer {
 
     /// Envoy's defaults, in this cluster.
     pub fn new(cluster: impl Into<Arc<str>>) -> Self {
-        Self { cluster: cluster.into(), authority: None, metadata: Vec::new(), timeout: Some(Self::TIMEOUT) }
+        Self { service: GrpcService::new(cluster), timeout: Some(Self::TIMEOUT) }
     }
 }
 

@@ -270,12 +270,11 @@ impl HeaderMatch {
     /// Do the fields of this name meet the condition? Of one that comes several times each value is looked at by itself, and
     /// one that is as asked is enough, so that nobody hides a value behind another (Envoy since 1.37, CVE-2026-26308).
     pub fn matches_fields(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
-        let mut values = headers.get_all(name).iter();
-        let (first, Some(second)) = (values.next(), values.next()) else {
-            return self.matches(headers.get(name).map(field_text).as_deref());
-        };
-        let mut all = first.into_iter().chain([second]).chain(values);
-        all.any(|value| self.matches(Some(&field_text(value))) != self.invert) != self.invert
+        let mut values = headers.get_all(name).iter().map(field_text).peekable();
+        if values.peek().is_none() {
+            return self.matches(None);
+        }
+        values.any(|value| self.matches(Some(&value)) != self.invert) != self.invert
     }
 }
 

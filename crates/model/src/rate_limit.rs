@@ -29,7 +29,7 @@ pub struct GlobalRateLimit {
     /// Whose requests are counted.
     pub requests: RequestType,
     /// The service.
-    pub service: LimitService,
+    pub service: GrpcService,
     /// How long it may take to answer; none: as long as it likes.
     pub timeout: Option<Duration>,
     /// The share of the requests that are refused when the service does not answer.
@@ -67,7 +67,7 @@ impl GlobalRateLimit {
             domain: domain.into(),
             stage: 0,
             requests: RequestType::Both,
-            service: LimitService { cluster: cluster.into(), authority: None, metadata: Vec::new() },
+            service: GrpcService::new(cluster),
             timeout: Some(Self::TIMEOUT),
             deny_on_error: Fraction::NONE,
             error_status: 500,
@@ -96,17 +96,6 @@ pub enum RequestType {
     Internal,
     /// Those from outside.
     External,
-}
-
-/// The service that keeps limits: a cluster of this proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitService {
-    /// The cluster; it speaks HTTP/2.
-    pub cluster: Arc<str>,
-    /// The authority of calls; none: the cluster's name.
-    pub authority: Option<Arc<str>>,
-    /// What every call has in its head beside.
-    pub metadata: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What a route or a virtual host says on limits that a service keeps (xDS `RateLimitPerRoute`).

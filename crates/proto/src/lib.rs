@@ -9,3 +9,13 @@ mod ours {
     include!(concat!(env!("OUT_DIR"), "/ours.rs"));
 }
 pub use ours::{halcyon, istio};
+
+/// The SPIFFE Workload API, whose protobuf has no package.
+pub mod spiffe {
+    pub use super::ours::{
+        JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+        ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
+        spiffe_workload_api_client, spiffe_workload_api_server,
+    };
+    pub use prost_types::{ListValue, Struct, Value, value};
+}

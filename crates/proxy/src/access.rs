@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime};
 use filter::Ends;
 use model::access::{Call, Compiled, ConnectionAccess, Names, details};
 use model::ext_authz::ConnectionExtAuthz;
-use model::metadata::Value;
 use model::route::RequestView;
 use model::{Guard, Metadata};
 use telemetry::ResponseFlags;
@@ -34,18 +33,23 @@ const RULES: &str = "envoy.filters.network.rbac";
 /// How long a refused client may take to say something.
 const FIRST_BYTE: Duration = Duration::from_secs(1);
 
-/// What rules ask of a connection, and of a request on it. Only names that were verified count.
-pub(crate) fn call<'a>(downstream: &'a Downstream, request: Option<RequestView<'a>>, remote: IpAddr) -> Call<'a> {
-    let peer = downstream.tls.as_deref().map(|peer| match peer.certificate.as_ref().filter(|_| peer.verified) {
+/// The names of a client that speaks TLS. Only those that were verified count.
+pub(crate) fn names(downstream: &Downstream) -> Option<Names<'_>> {
+    let peer = downstream.tls.as_deref()?;
+    Some(match peer.certificate.as_ref().filter(|_| peer.verified) {
         Some(certificate) => {
             Names { uris: &certificate.uri_sans, dns: &certificate.dns_sans, subject: &certificate.subject }
         }
         None => Names::default(),
-    });
+    })
+}
+
+/// What rules ask of a connection, and of a request on it.
+pub(crate) fn call<'a>(downstream: &'a Downstream, request: Option<RequestView<'a>>, remote: IpAddr) -> Call<'a> {
     let source = downstream.source.ip();
     Call {
         request,
-        peer,
+        peer: names(downstream),
         direct_remote: downstream.told_by.as_deref().copied().unwrap_or(source),
         source,
         remote,
@@ -76,12 +80,17 @@ struct Refusal {
 
 /// The stream of a connection, unless somebody refuses it who guards its chain.
 pub(crate) async fn passes(worker: &Worker, chain: &Chain, stream: Stream, downstream: &Downstream) -> Option<Stream> {
-    let mut said = Metadata::default();
-    for guard in &chain.config.access {
+    let guards = &chain.config.access;
+    // What rules say is for the services.
+    let mut said = guards.iter().any(|guard| matches!(guard, Guard::Service(_))).then(Metadata::default);
+    for guard in guards {
         let refusal = match guard {
-            Guard::Rules(rules) => by_rules(worker, chain, rules, downstream, &mut said),
+            Guard::Rules(rules) => by_rules(worker, chain, rules, downstream, said.as_mut()),
             // Boxed, as what follows: few are asked about, and few refused.
-            Guard::Service(asks) => Box::pin(by_service(worker, asks, &stream, downstream, &said)).await,
+            Guard::Service(asks) => {
+                let said = said.get_or_insert_default();
+                Box::pin(by_service(worker, asks, &stream, downstream, said)).await
+            }
         };
         if let Some(refusal) = refusal {
             Box::pin(close(worker, chain, refusal, stream, downstream)).await;
@@ -91,26 +100,24 @@ pub(crate) async fn passes(worker: &Worker, chain: &Chain, stream: Stream, downs
     Some(stream)
 }
 
-/// Asks rules, counts, and says what they said.
+/// Asks rules, counts, and says what they said to whom it is for.
 fn by_rules(
     worker: &Worker,
     chain: &Chain,
     access: &ConnectionAccess,
     downstream: &Downstream,
-    said: &mut Metadata,
+    mut said: Option<&mut Metadata>,
 ) -> Option<Refusal> {
     let call = call(downstream, None, downstream.source.ip());
     let mut ask = |rules: &Compiled, is_shadow: bool| {
         let decision = rules.decide(&call);
         worker.series.access(access, is_shadow, decision.allowed);
-        let kind = if is_shadow { format!("{}shadow", access.shadow_prefix) } else { "enforced".to_owned() };
-        let result = if decision.allowed { "allowed" } else { "denied" };
-        let said = said.of(RULES);
-        said.insert(format!("{kind}_engine_result"), Value::Text(result.to_owned()));
-        if let Some(policy) = decision.policy {
-            said.insert(format!("{kind}_effective_policy_id"), Value::Text(policy.to_string()));
+        let policy = decision.policy.map(|name| &**name);
+        if let Some(said) = &mut said {
+            let kind = if is_shadow { format!("{}shadow", access.shadow_prefix) } else { "enforced".to_owned() };
+            model::access::tell(said.of(RULES), &kind, decision.allowed, policy);
         }
-        (!decision.allowed).then(|| details(decision.policy.map(|name| &**name)))
+        (!decision.allowed).then(|| details(policy))
     };
     if let Some(shadow) = &access.shadow {
         ask(shadow, true);
@@ -140,10 +147,8 @@ async fn by_service(
     let ends = ends(downstream, certificate.as_deref(), worker.shared.labels.get(&*asks.labels_key));
     let service = &asks.service;
     let asked = filter::Call {
-        cluster: &service.cluster,
-        authority: service.authority.as_deref().unwrap_or(&service.cluster),
+        service: &service.service,
         path: filter::AUTHORIZATION_METHOD,
-        metadata: &service.metadata,
         message: filter::connection_question(asks, &ends, said),
         timeout: service.timeout,
     };
@@ -184,6 +189,7 @@ async fn close(worker: &Worker, chain: &Chain, refusal: Refusal, mut stream: Str
     let _gone = timeout(FIRST_BYTE, stream.shutdown()).await;
     drop(stream);
     let Refusal { details, reason, flags, .. } = &refusal;
+    worker.series.refusal(details);
     tracing::debug!("{} to {} closed: {details}", downstream.source, downstream.destination);
     let denied = Denied { downstream, begun_at, details, reason: reason.as_deref(), flags: *flags };
     logs(chain).denied(&worker.writers, &denied);

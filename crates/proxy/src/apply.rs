@@ -450,7 +450,7 @@ impl Applier {
     }
 
     fn logs(&self, named: &[model::AccessLog]) -> Result<AccessLogs, String> {
-        AccessLogs::new(named, self.shared.access_log.as_ref(), &self.shared.sinks)
+        AccessLogs::new(named, self.shared.access_log.as_ref(), &self.shared.sinks, &self.shared.log_services)
     }
 
     /// Opens the sockets that are new. A listener without its socket is left out.

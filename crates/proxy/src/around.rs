@@ -42,6 +42,10 @@ impl Around for Surroundings<'_> {
         access::call(&self.conn.downstream, Some(view_of(request)), remote)
     }
 
+    fn identity(&self) -> Option<&str> {
+        access::names(&self.conn.downstream)?.uris.first().map(String::as_str)
+    }
+
     fn is_asked_why(&self, request: &Request<Body>) -> bool {
         self.conn.plan().logs.tell_reasons() || request.headers().contains_key(reason::ASKS)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base::{SpiffeId, TrustDomain};
 use model::Locality;
+use model::access_log::{FileLog, LogFormat};
 use serde::Deserialize;
 use transport::{Address, Netns};
 use xds::shell::ControlServer;
@@ -41,8 +42,15 @@ pub struct File {
     program_ready: Option<ReadyFile>,
     static_resources: Option<PathBuf>,
     on_demand: Option<OnDemandFile>,
+    workload_api: Option<WorkloadApiFile>,
     #[serde(default)]
     explain: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkloadApiFile {
+    path: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,7 +160,7 @@ pub struct Bootstrap {
     /// The workload's network namespace, if it has its own.
     pub netns: Option<Netns>,
     /// The log of listeners that name none.
-    pub access_log: Option<model::AccessLog>,
+    pub access_log: Option<FileLog>,
     /// How long old work may go on in a drain. Default 45 s, as Istio's `drainDuration`.
     pub drain: Duration,
     /// Where DNS is answered; none: nowhere.
@@ -163,6 +171,8 @@ pub struct Bootstrap {
     pub static_resources: Option<StaticResources>,
     /// How virtual hosts are found when they are needed.
     pub on_demand: OnDemand,
+    /// The Unix socket at which the program finds the SPIFFE Workload API.
+    pub workload_api: Option<PathBuf>,
     /// Whoever asks by the header `x-halcyon-explain` is told why a request was not answered by whom it was for. Peers that
     /// have proven who they are, are told in any case.
     pub explain: bool,
@@ -337,6 +347,7 @@ impl Bootstrap {
             program_ready: None,
             static_resources: None,
             on_demand: OnDemand::default(),
+            workload_api: None,
             explain: false,
         }
     }
@@ -365,6 +376,12 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         let problem = "stands beside the mode `sotw`: expected the mode `delta`, the only one that has it".to_owned();
         return Err(bad("on_demand", problem));
     }
+    let workload_api = file.workload_api.map(|api| api.path);
+    if workload_api.is_some() && (file.identity.is_none() || file.control_plane.is_none()) {
+        let problem =
+            "stands without `identity` or `control_plane`: expected both, since it gives what they bring".to_owned();
+        return Err(bad("workload_api", problem));
+    }
     let locality = file.node.locality;
     Ok(Bootstrap {
         node: Node {
@@ -387,6 +404,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         program_ready: file.program_ready.map(|ready| ready.resolve(path)).transpose()?,
         static_resources: file.static_resources.map(StaticResources::File),
         on_demand: file.on_demand.map(|on_demand| on_demand.resolve(path)).transpose()?.unwrap_or_default(),
+        workload_api,
         explain: file.explain,
     })
 }
@@ -468,8 +486,7 @@ fn identity(path: &Path, file: &IdentityFile) -> Result<SpiffeId, BootstrapError
     Ok(id)
 }
 
-fn access_log(path: &Path, file: AccessLogFile) -> Result<model::AccessLog, BootstrapError> {
-    use model::access_log::LogFormat;
+fn access_log(path: &Path, file: AccessLogFile) -> Result<FileLog, BootstrapError> {
     let format = match (file.text, file.json) {
         (Some(_), Some(_)) => {
             let problem = "stands beside `json`: expected one of them".to_owned();
@@ -479,7 +496,7 @@ fn access_log(path: &Path, file: AccessLogFile) -> Result<model::AccessLog, Boot
         (None, Some(json)) => LogFormat::Json(json.into_iter().collect()),
         (None, None) => LogFormat::Default,
     };
-    Ok(model::AccessLog { path: file.path, format })
+    Ok(FileLog { path: file.path, format })
 }
 
 /// Makes the JSON reader's words fit for people: drops its position (it stands before), and for an unknown field

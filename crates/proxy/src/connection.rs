@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::Direction;
 use model::chain::{self, TransportKind};
 use tokio::task::spawn_local;
 use transport::Stream;
@@ -68,7 +69,12 @@ pub(crate) async fn run(
     seen: Seen,
     counted: impl Sized + 'static,
 ) {
+    let is_inbound = plan.config.direction == Direction::Inbound;
     let Some((chain, stream, downstream)) = open(&worker, stream, plan, seen).await else { return };
+    let is_plain = is_inbound && downstream.tls.is_none();
+    let plain =
+        is_plain.then(|| Box::new(worker.shared.plain.came(downstream.source.ip(), downstream.destination.port())));
+    let counted = (counted, plain);
     // A task anew: it is no larger than its kind of serving needs, and it may last long.
     match chain.filter.clone() {
         Filter::Http(plan) => spawn_local(http::serve(worker, plan, chain, stream, downstream, counted)),

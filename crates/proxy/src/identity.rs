@@ -9,7 +9,7 @@ use base::{Backoff, SpiffeId};
 use ca::Key;
 use tokio::time::sleep;
 use transport::tls::LiveCert;
-use xds::shell;
+use xds::shell::{self, Member};
 
 use model::secret::SecretValue;
 use model::tls::MESH_ROOTS;
@@ -57,10 +57,16 @@ pub(crate) async fn follow_roots(mut roots: watch::Receiver<Arc<str>>, links: Li
 }
 
 /// Keeps the certificate fresh for as long as the proxy runs.
-pub(crate) async fn keep(side: Rc<Side>, links: Links, id: SpiffeId, cert: LiveCert) {
+pub(crate) async fn keep(side: Rc<Side>, links: Links, id: SpiffeId, cert: LiveCert, member: Option<Arc<Member>>) {
+    let show = |chain: &str, key: &str| {
+        let shown = member.as_ref().map_or(Ok(()), |member| member.show(&id, chain, key));
+        shown.unwrap_or_else(|error| tracing::warn!("the program is not given the certificate: {error}"));
+    };
     let mut held = side.state().and_then(|state| state.load_certificate());
-    if let Some((chain, key)) = &held {
-        use_kept(&side, &id, chain, key);
+    if let Some((chain, key)) = &held
+        && use_kept(&side, &id, chain, key)
+    {
+        show(chain, key);
     }
     let mut roots = side.roots();
     // What was kept may be of different times.
@@ -78,6 +84,7 @@ pub(crate) async fn keep(side: Rc<Side>, links: Links, id: SpiffeId, cert: LiveC
         match request(&links, &id).await {
             Ok((chain, key)) => {
                 if deliver(&side, &chain, &key) {
+                    show(&chain, &key);
                     held = Some((chain.clone(), key.clone()));
                     is_due = false;
                     backoff.reset();
@@ -97,12 +104,15 @@ pub(crate) async fn keep(side: Rc<Side>, links: Links, id: SpiffeId, cert: LiveC
 }
 
 /// Takes what was kept, if it is this identity's and still holds.
-fn use_kept(side: &Side, id: &SpiffeId, chain: &str, key: &str) {
+fn use_kept(side: &Side, id: &SpiffeId, chain: &str, key: &str) -> bool {
     let kept = LiveCert::from_pem(chain, key).ok().and_then(|cert| cert.certificate());
     let good = kept.filter(|c| c.spiffe_id().as_ref() == Some(id) && !ca::is_expired(c.not_after, SystemTime::now()));
     match good {
-        Some(_) => drop(deliver(side, chain, key)),
-        None => tracing::info!("the certificate of the last time cannot be used; a new one is asked for"),
+        Some(_) => deliver(side, chain, key),
+        None => {
+            tracing::info!("the certificate of the last time cannot be used; a new one is asked for");
+            false
+        }
     }
 }
 

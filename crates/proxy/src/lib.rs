@@ -57,6 +57,7 @@ mod marks;
 mod named;
 mod node;
 mod peer;
+mod plain;
 mod program;
 mod reason;
 mod record;
@@ -85,6 +86,7 @@ mod waiting;
 mod warm;
 mod wishes;
 mod worker;
+mod workload_api;
 
 pub use run::{Handle, LogLevel, Options, Proxy, StartError};
 pub use state::ResourcesError;

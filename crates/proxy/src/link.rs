@@ -1,7 +1,9 @@
 //! The channel to the control plane as the bootstrap describes it. How it is made is [`xds::shell`]'s.
 
+use std::sync::Arc;
+
 use transport::tls::LiveCert;
-use xds::shell::{self, Link, LinkError};
+use xds::shell::{self, Link, LinkError, Member};
 
 use crate::bootstrap::{ControlPlane, Token};
 
@@ -31,6 +33,15 @@ impl Links {
         if let Err(error) = self.links.trust(roots) {
             tracing::warn!("{error}; the control plane is checked by the roots before");
         }
+    }
+
+    /// A workload that asks the control plane over these links.
+    pub(crate) fn member(&self) -> Arc<Member> {
+        let links = self.clone();
+        Member::new(Box::new(move || {
+            let links = links.clone();
+            Box::pin(async move { links.open().await })
+        }))
     }
 
     /// Connects. The token goes along only as long as no certificate speaks for us.

@@ -1,5 +1,9 @@
 //! Access logs: which file and format a listener or HTTP proxy has, and what stands for each operator.
 
+mod entry;
+mod outcome;
+pub(crate) mod service;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, Version};
 use model::AccessLog;
-use model::access_log::LogFormat as Format;
+use model::access_log::{FileLog, LogFilter, LogFormat as Format, LogTarget, Outcome};
 use telemetry::log::{Fields, LogFormat, Operator, Slot};
 use telemetry::{LogSink, LogWriter, ResponseFlags, SinkOptions, Target};
 
@@ -21,6 +25,7 @@ use crate::reason;
 use crate::record::{Refused, Summary, TcpRecord};
 use crate::tcp::End;
 use crate::worker::Worker;
+use service::{Message, Services, Sink};
 
 /// All open log files of the process.
 #[derive(Default)]
@@ -62,40 +67,74 @@ impl std::fmt::Debug for Sinks {
 /// The logs of one listener or HTTP proxy, compiled.
 #[derive(Default)]
 pub(crate) struct AccessLogs {
-    logs: Vec<(Arc<LogSink>, LogFormat)>,
+    files: Vec<ToFile>,
+    services: Vec<ToService>,
+    is_empty: bool,
     tell_reasons: bool,
     tell_metadata: bool,
 }
 
+struct ToFile {
+    sink: Arc<LogSink>,
+    format: LogFormat,
+    filter: Option<Arc<LogFilter>>,
+}
+
+struct ToService {
+    sink: Arc<Sink>,
+    filter: Option<Arc<LogFilter>>,
+    /// It is told of nothing that the upstream answered and that has no flag, so that little has to be asked of most.
+    only_failures: bool,
+}
+
 impl AccessLogs {
-    /// Those that are named, else the default one.
+    /// Those that are named; the default one where no file is.
     ///
     /// # Errors
-    /// A format is wrong or a file cannot be opened; the text says which and why.
-    pub(crate) fn new(named: &[AccessLog], default: Option<&AccessLog>, sinks: &Sinks) -> Result<Self, String> {
-        let wanted: Vec<&AccessLog> =
-            if named.is_empty() { default.into_iter().collect() } else { named.iter().collect() };
-        let one = |log: &AccessLog| {
-            let format = compile(&log.format).map_err(|e| format!("access log {}: {e}", log.path))?;
-            let sink = sinks
-                .open(&log.path)
-                .map_err(|e| format!("access log {}: {e}; expected a file that can be appended to", log.path))?;
-            Ok((sink, format))
-        };
-        let logs: Vec<_> = wanted.into_iter().map(one).collect::<Result<_, String>>()?;
-        let tell_reasons = logs.iter().any(|(_, format)| format.operators().any(is_reason));
-        let tell_metadata = logs.iter().any(|(_, format)| format.operators().any(is_metadata));
-        Ok(Self { logs, tell_reasons, tell_metadata })
+    /// A format is wrong, a file cannot be opened, or a filter asks for a flag that there is not; the text says which and why.
+    pub(crate) fn new(
+        named: &[AccessLog],
+        default: Option<&FileLog>,
+        sinks: &Sinks,
+        services: &Services,
+    ) -> Result<Self, String> {
+        let mut logs = Self::default();
+        for log in named {
+            let filter = log.filter.clone();
+            if let Some(filter) = &filter {
+                outcome::check(filter).map_err(|error| format!("access log {}: {error}", log.to))?;
+            }
+            match &log.to {
+                LogTarget::File(file) => logs.files.push(to_file(file, filter, sinks)?),
+                LogTarget::Service(log) => logs.services.push(ToService {
+                    only_failures: filter.as_ref().is_some_and(|filter| !filter.takes_answers_of_upstreams()),
+                    sink: services.open(log),
+                    filter,
+                }),
+            }
+        }
+        if let (true, Some(file)) = (logs.files.is_empty(), default) {
+            logs.files.push(to_file(file, None, sinks)?);
+        }
+        logs.is_empty = logs.files.is_empty() && logs.services.iter().all(|log| log.only_failures);
+        logs.tell_reasons = logs.files.iter().any(|file| file.format.operators().any(is_reason));
+        logs.tell_metadata = logs.files.iter().any(|file| file.format.operators().any(is_metadata));
+        Ok(logs)
     }
 
-    /// Is nothing logged?
+    /// Is nothing told of what goes well?
     pub(crate) fn is_empty(&self) -> bool {
-        self.logs.is_empty()
+        self.is_empty
+    }
+
+    /// Is somebody told of what goes wrong, who has room for it?
+    pub(crate) fn tell_failures(&self) -> bool {
+        self.services.iter().any(|log| log.sink.has_room())
     }
 
     /// Does one of them tell why a request came to nothing?
     pub(crate) fn tell_reasons(&self) -> bool {
-        self.tell_reasons
+        self.tell_reasons || self.tell_failures()
     }
 
     /// Does one of them tell what filters said?
@@ -105,34 +144,61 @@ impl AccessLogs {
 
     /// An HTTP exchange is over.
     pub(crate) fn exchange(&self, writers: &Writers, summary: &Summary<'_>) {
-        self.write(writers, summary);
+        self.write(writers, summary, summary);
+        self.tell(summary, |log| entry::exchange(summary, log));
     }
 
     /// A raw connection is over.
     pub(crate) fn connection(&self, writers: &Writers, record: &TcpRecord<'_>, end: &End) {
-        self.write(writers, &Raw { record, end });
+        let raw = Raw { record, end };
+        self.write(writers, &raw, &raw);
+        self.tell(&raw, |_| entry::connection(&raw));
     }
 
     /// Rules of access refused a connection.
     pub(crate) fn denied(&self, writers: &Writers, denied: &Denied<'_>) {
-        self.write(writers, denied);
+        self.write(writers, denied, denied);
+        self.tell(denied, |_| entry::denied(denied));
     }
 
     /// A connection was closed before any filter saw it.
     pub(crate) fn refused(&self, worker: &Worker, plan: &ListenerPlan, seen: &Seen, why: &Refused<'_>) {
-        self.write(&worker.writers, &Unseen { plan, seen, why, at: SystemTime::now() });
+        let unseen = Unseen { plan, seen, why, at: SystemTime::now() };
+        self.write(&worker.writers, &unseen, &unseen);
+        self.tell(&unseen, |_| entry::unseen(&unseen));
     }
 
-    fn write(&self, writers: &Writers, fields: &dyn Fields) {
-        for (sink, format) in &self.logs {
-            writers.line(sink, |out| format.write(fields, out));
+    fn write(&self, writers: &Writers, fields: &dyn Fields, outcome: &dyn Outcome) {
+        for file in &self.files {
+            if file.filter.as_ref().is_none_or(|filter| filter.takes(outcome)) {
+                writers.line(&file.sink, |out| file.format.write(fields, out));
+            }
+        }
+    }
+
+    fn tell(&self, outcome: &dyn Outcome, message: impl Fn(&Sink) -> Message) {
+        for log in &self.services {
+            if log.only_failures && !outcome.is_own_answer() && !outcome.is_terminated() && !outcome.has_flag(None) {
+                continue;
+            }
+            if log.filter.as_ref().is_none_or(|filter| filter.takes(outcome)) {
+                log.sink.tell(|| message(&log.sink));
+            }
         }
     }
 }
 
+fn to_file(file: &FileLog, filter: Option<Arc<LogFilter>>, sinks: &Sinks) -> Result<ToFile, String> {
+    let format = compile(&file.format).map_err(|e| format!("access log {}: {e}", file.path))?;
+    let sink = sinks
+        .open(&file.path)
+        .map_err(|e| format!("access log {}: {e}; expected a file that can be appended to", file.path))?;
+    Ok(ToFile { sink, format, filter })
+}
+
 impl std::fmt::Debug for AccessLogs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AccessLogs({})", self.logs.len())
+        write!(f, "AccessLogs({}, {})", self.files.len(), self.services.len())
     }
 }
 

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{AccessLog, Locality, WorkloadRef};
+use model::access_log::FileLog;
+use model::{Locality, WorkloadRef};
 use telemetry::Registry;
 use transport::Netns;
 
 use crate::bootstrap::{Bootstrap, Node, OnDemand};
 use crate::log::Sinks;
+use crate::log::service::Services;
 use crate::peer::{self, Card};
+use crate::plain::Plain;
 use crate::room::Room;
 
 /// Who this proxy is and how it works, for every thread of it.
@@ -19,6 +22,8 @@ pub(crate) struct Shared {
     pub registry: Registry,
     /// The open access logs.
     pub sinks: Sinks,
+    /// The logs that services take.
+    pub log_services: Services,
     /// What it tells its peers of itself.
     pub card: Card,
     /// Its own workload, for its side of the labels.
@@ -30,7 +35,7 @@ pub(crate) struct Shared {
     /// Its own identity, if the bootstrap names one.
     pub principal: Option<Arc<str>>,
     /// The log of listeners that name none.
-    pub access_log: Option<AccessLog>,
+    pub access_log: Option<FileLog>,
     /// How long old work may go on in a drain.
     pub drain: Duration,
     /// How virtual hosts are found when they are needed.
@@ -42,6 +47,8 @@ pub(crate) struct Shared {
     /// The cluster that it is itself an endpoint of, as an Envoy bootstrap names it. Then localities count by it wherever
     /// nothing else is said of them, as in Envoy; else where they are said to.
     pub local_cluster: Option<Arc<str>>,
+    /// Who speaks plain text to its program.
+    pub plain: Arc<Plain>,
     /// Room for the connections to all listeners.
     pub room: Arc<Room>,
     netns: Option<Netns>,
@@ -53,6 +60,7 @@ impl Shared {
         Self {
             registry,
             sinks: Sinks::default(),
+            log_services: Services::new(&bootstrap.node),
             principal: bootstrap.identity.as_ref().map(|id| id.as_str().into()),
             labels: labels(&bootstrap.node),
             service_cluster: bootstrap.node.cluster.as_str().into(),
@@ -64,6 +72,7 @@ impl Shared {
             explain: bootstrap.explain,
             locality: bootstrap.node.locality.clone(),
             local_cluster: bootstrap.local_cluster.clone(),
+            plain: Arc::default(),
             room: Arc::default(),
             netns: bootstrap.netns.clone(),
         }

@@ -2,6 +2,7 @@
 //! from the same facts in the same moment, so that they cannot disagree.
 
 mod raw;
+mod refused;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -21,21 +22,17 @@ use model::route::{Action, Forward, Found};
 use model::{Cluster, Direction, Metadata, WorkloadRef};
 use telemetry::ResponseFlags;
 use tokio::time::Instant;
-use transport::tls::TlsError;
 use upstream::{ClusterPools, Endpoint, Event, Exchange};
 
-use crate::connection;
 use crate::forward::out_of_time;
 use crate::http::HttpConnection;
-use crate::inspect::Seen;
 use crate::limits::{Asked, Limits, Over, PerTry, Progress, TryEnds};
-use crate::live::ListenerPlan;
 use crate::reason;
 use crate::respond::{self, Fault};
 use crate::route_stats::{RouteEvent, RouteStats};
-use crate::worker::Worker;
 
 pub(crate) use raw::TcpRecord;
+pub(crate) use refused::{Refused, refused};
 
 /// What is known of one exchange.
 pub(crate) struct Record {
@@ -250,6 +247,16 @@ impl Record {
         !self.conn.plan().logs.is_empty()
     }
 
+    /// Of a request that came to nothing, keeps what logs tell that are told of such alone.
+    fn keep(&self, facts: &mut Facts, request: &Request<Body>) {
+        if facts.request_headers.is_some() || !self.conn.plan().logs.tell_failures() {
+            return;
+        }
+        facts.target = request.uri().clone();
+        facts.authority = head::authority(request).and_then(|a| HeaderValue::from_str(a).ok());
+        facts.request_headers = Some(request.headers().clone());
+    }
+
     /// The request goes no further; maybe its head was not even complete.
     pub(crate) fn refuses(&self, request: &Request<Body>) {
         let known = self.facts.borrow().request_headers.is_some();
@@ -425,14 +432,18 @@ impl Record {
     }
 
     /// A filter answered.
-    pub(crate) fn by_filter(&self, mut local: LocalResponse) -> Response<Body> {
+    pub(crate) fn by_filter(&self, request: &Request<Body>, mut local: LocalResponse) -> Response<Body> {
         let mut facts = self.facts.borrow_mut();
+        self.keep(&mut facts, request);
         facts.flags |= local.flags;
         let why = local.why.take();
         self.explain(&mut facts, |_| match why {
             Some(why) => Cow::Owned(why.into()),
             None => reason::of_filter(&local.details),
         });
+        if local.status.as_u16() >= 400 {
+            self.conn.worker.series.refusal(&local.details);
+        }
         facts.details = std::mem::take(&mut local.details);
         drop(facts);
         local.into_response(self.grpc)
@@ -461,6 +472,9 @@ impl Record {
         let mut facts = self.facts.borrow_mut();
         facts.details = Cow::Borrowed("direct_response");
         let status = answer.status().as_u16();
+        if status >= 400 {
+            self.keep(&mut facts, request);
+        }
         self.explain(&mut facts, |_| reason::of_route(&self.conn, request, &found.route.name, status));
         answer
     }
@@ -500,6 +514,7 @@ impl Record {
     pub(crate) fn fails(&self, fault: Fault, request: &Request<Body>) -> Answer {
         let caller = self.caller();
         let mut facts = self.facts.borrow_mut();
+        self.keep(&mut facts, request);
         self.explain(&mut facts, |facts| reason::of_fault(&fault, &self.conn, request, facts));
         let local = respond::fault(fault, caller);
         facts.flags |= local.flags;
@@ -642,46 +657,6 @@ impl Drop for Record {
             drop(facts);
             self.close();
         }
-    }
-}
-
-/// Why a connection was closed before any filter saw it.
-pub(crate) enum Refused<'a> {
-    /// No chain takes it.
-    NoChain,
-    /// It said nothing in time.
-    Silent,
-    /// Its PROXY header is missing or broken; the text says how.
-    Header(&'static str),
-    /// Its TLS did not come about.
-    Tls(&'a TlsError),
-}
-
-impl Refused<'_> {
-    /// Flag and details.
-    pub(crate) fn facts(&self) -> (ResponseFlags, &'static str, &str) {
-        match self {
-            Self::NoChain => (ResponseFlags::NO_ROUTE, "filter_chain_not_found", ""),
-            Self::Silent => (ResponseFlags::NONE, "listener_filter_timeout", ""),
-            Self::Header(how) => (ResponseFlags::NONE, "proxy_protocol_error", how),
-            Self::Tls(error) => (ResponseFlags::NONE, "downstream_tls_handshake_failed", &error.reason),
-        }
-    }
-}
-
-/// Writes down a connection that no filter saw.
-pub(crate) fn refused(worker: &Worker, plan: &ListenerPlan, seen: &Seen, why: Refused<'_>) {
-    worker.series.refused(&plan.config.name, &why);
-    plan.logs.refused(worker, plan, seen, &why);
-    let (_, details, reason) = why.facts();
-    let (source, destination, name) = (seen.source, seen.destination, &plan.config.name);
-    if matches!(why, Refused::NoChain) && connection::lacks_tls(plan, seen) {
-        tracing::warn!(
-            "listener {name}: {source} spoke plain text to {destination}, where only mutual TLS is taken (STRICT); \
-             closed; expected a caller inside the mesh, or PERMISSIVE mode while callers move in"
-        );
-    } else {
-        tracing::debug!("listener {name}: {source} to {destination} closed: {details} {reason}");
     }
 }
 

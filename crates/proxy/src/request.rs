@@ -72,7 +72,7 @@ async fn exchange(
         record.said(request);
         let instead = match passed {
             Ok(Flow::Continue | Flow::Reroute) => None,
-            Ok(Flow::Respond(local)) => Some(Ok(record.by_filter(*local))),
+            Ok(Flow::Respond(local)) => Some(Ok(record.by_filter(request, *local))),
             Ok(Flow::Broken(kind)) => Some(Err(Fault::RequestBody(kind))),
             Err(fault) => Some(Err(fault)),
         };

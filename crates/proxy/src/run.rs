@@ -32,7 +32,7 @@ use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
 use crate::status::{CONNECTED, State, Status};
 use crate::worker::{self, Threads, WorkerLink};
-use crate::{ads, demand, dns, drain, identity, program};
+use crate::{ads, demand, dns, drain, identity, log, program, workload_api};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
@@ -260,7 +260,8 @@ impl Side {
             roots: watch::Sender::default(),
         });
         if let Some(dns) = &bootstrap.dns {
-            dns::Server::start(dns, bootstrap.netns.as_ref(), live.names.clone())?;
+            let refused = dns::refused(&shared.registry.shard())?;
+            dns::Server::start(dns, bootstrap.netns.as_ref(), live.names.clone(), refused)?;
         }
         let shown = bootstrap.control_plane.as_ref().and_then(|plane| plane.tls.as_ref()?.certificate.clone());
         let cert = secrets.cert(&shown.unwrap_or_else(|| identity::DEFAULT.into()));
@@ -268,6 +269,7 @@ impl Side {
             Rc::new(Admin { live, shared, secrets, status, commands: commands.clone(), options: options.clone() });
         let at = bootstrap.admin.map(|addr| admin.start(addr, Offer::Everything)).transpose()?;
         bootstrap.readiness.map(|addr| admin.start(addr, Offer::Probes)).transpose()?;
+        log::service::follow(&side.shared, &side.live)?;
         side.first_configuration(&bootstrap)?;
         side.control(&bootstrap, cert, asked)?;
         watch_outside(&options, &commands);
@@ -303,7 +305,11 @@ impl Side {
             ads::Plan { node: bootstrap.node.clone(), mode: plane.mode, names: bootstrap.dns.is_some(), own: None };
         if let Some(id) = &bootstrap.identity {
             plan.own = Some((identity::DEFAULT, cert.clone()));
-            tokio::task::spawn_local(identity::keep(self.clone(), links.clone(), id.clone(), cert));
+            let member = match &bootstrap.workload_api {
+                Some(path) => Some(workload_api::start(path, &links)?),
+                None => None,
+            };
+            tokio::task::spawn_local(identity::keep(self.clone(), links.clone(), id.clone(), cert, member));
         }
         let (session, orders) = mpsc::channel(ads::ORDERS);
         let teller = self.program.get_or_init(|| Teller::new(session.clone()));
@@ -382,6 +388,7 @@ impl Side {
             }
         }
         drain::stop(&self.workers);
+        self.shared.log_services.finish().await;
         // Nothing else runs here any more, so waiting blocks nobody.
         self.threads.take().into_iter().for_each(Threads::join);
         self.shared.sinks.flush();

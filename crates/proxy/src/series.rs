@@ -60,6 +60,7 @@ pub(crate) struct Series {
     exchanges: RefCell<HashMap<Key, (Kept, Rc<ExchangeSeries>), BuildHasherDefault<Mixer>>>,
     http: RefCell<HashMap<Arc<str>, Rc<HttpStats>>>,
     names: RefCell<HashMap<Box<str>, Rc<str>>>,
+    refusals: RefCell<HashMap<Box<str>, Counter>>,
 }
 
 struct Families {
@@ -72,6 +73,7 @@ struct Families {
     tcp_opened: Family<Counter>,
     tcp_closed: Family<Counter>,
     refused: Family<Counter>,
+    refusals: Family<Counter>,
     overflow: Family<Counter>,
     overflow_common: Family<Counter>,
     /// Allowed and denied, by rules and by shadow rules.
@@ -139,6 +141,9 @@ pub(crate) struct TcpSeries {
 /// More different exchanges than this between two swaps are resolved anew.
 const MAX_KEPT: usize = 8192;
 
+/// So many reasons and policies of refusals are told apart; further ones are counted together.
+const MAX_REFUSALS: usize = 500;
+
 impl Series {
     /// The handles of a new worker.
     ///
@@ -152,6 +157,7 @@ impl Series {
             exchanges: RefCell::default(),
             http: RefCell::default(),
             names: RefCell::default(),
+            refusals: RefCell::default(),
         })
     }
 
@@ -189,6 +195,22 @@ impl Series {
             Refused::Tls(error) => error.kind.as_str(),
         };
         self.families.refused.with(&[listener, reason]).inc();
+    }
+
+    /// A filter refused a request or connection, with Envoy's details.
+    pub(crate) fn refusal(&self, details: &str) {
+        let mut known = self.refusals.borrow_mut();
+        if let Some(counter) = known.get(details) {
+            return counter.inc();
+        }
+        let reason = details.split(['[', '{']).next().unwrap_or_default();
+        let policy = details.split_once('[').and_then(|(_, rest)| rest.strip_suffix(']')).unwrap_or_default();
+        if known.len() >= MAX_REFUSALS {
+            return self.families.refusals.with(&[reason, "others"]).inc();
+        }
+        let counter = self.families.refusals.with(&[reason, policy]);
+        counter.inc();
+        known.insert(details.into(), counter);
     }
 
     /// Rules of access were asked for a connection.
@@ -496,6 +518,11 @@ impl Families {
                 "halcyon_listener_connections_refused_total",
                 "Connections closed before a filter chain took them.",
                 &["listener", "reason"],
+            )?,
+            refusals: counter(
+                "halcyon_refusals_total",
+                "Requests and connections that filters refused, by reason, and by policy where one refused them.",
+                &["reason", "policy"],
             )?,
             overflow: counter(
                 "envoy_listener_downstream_cx_overflow",

@@ -25,7 +25,7 @@ const LARGEST: usize = 4 << 20;
 /// # Errors
 /// There is no good answer in time; the text says why.
 pub(crate) async fn call(view: &View, call: Call<'_>) -> Result<Bytes, String> {
-    let pools = view.pools(call.cluster).ok_or_else(|| format!("there is no cluster {}", call.cluster))?;
+    let pools = view.pools(call.service.cluster).ok_or_else(|| format!("there is no cluster {}", call.service.cluster))?;
     let mut request = request_of(&call)?;
     let exchange = async {
         let pick = Pick { downstream: Version::HTTP_2, ..Pick::new(rand::random()) };
@@ -97,7 +97,7 @@ fn tell_own(headers: &mut HeaderMap, limit: Option<Duration>) {
 fn request_of(call: &Call<'_>) -> Result<Request<Body>, String> {
     let mut request = Request::post(call.path)
         .version(Version::HTTP_2)
-        .header(header::HOST, authority(call.authority))
+        .header(header::HOST, authority(call.service.authority()))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .body(Body::full(grpc::frame(0, &call.message)))
@@ -108,7 +108,7 @@ fn request_of(call: &Call<'_>) -> Result<Request<Body>, String> {
     {
         headers.insert(grpc::GRPC_TIMEOUT, text);
     }
-    for (name, value) in call.metadata {
+    for (name, value) in &call.service.metadata {
         headers.append(name, value.clone());
     }
     Ok(request)

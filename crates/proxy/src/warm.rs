@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use model::access_log::LogTarget;
 use model::cluster::{Discovery, LOCAL_CLUSTER, Localities, Transport};
 use model::http_proxy::RouteSource;
 use model::tls::SecretFiles;
@@ -150,6 +151,18 @@ fn listener_clusters(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
     })
 }
 
+/// The clusters that access logs of a listener are told to.
+fn told_clusters(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
+    let of_chains = chains(listener).flat_map(|chain| match &chain.filter {
+        NetworkFilter::Http(http) => &http.access_logs,
+        NetworkFilter::Tcp(tcp) => &tcp.access_logs,
+    });
+    listener.access_logs.iter().chain(of_chains).filter_map(|log| match &log.to {
+        LogTarget::Service(log) => Some(&log.service.cluster),
+        LogTarget::File(_) => None,
+    })
+}
+
 fn chain_needs(chain: &FilterChain) -> Vec<Need> {
     let mut needs = Vec::new();
     if let NetworkFilter::Http(http) = &chain.filter
@@ -192,11 +205,13 @@ pub(crate) fn named_secrets(config: &Config) -> BTreeSet<Arc<str>> {
 pub(crate) fn named_clusters(config: &Config) -> impl Iterator<Item = &Arc<str>> {
     static LOCAL: LazyLock<Arc<str>> = LazyLock::new(|| LOCAL_CLUSTER.into());
     let listeners = config.listeners.values().flat_map(|l| listener_clusters(l));
+    // Nobody waits for whom is only told.
+    let logs = config.listeners.values().flat_map(|l| told_clusters(l));
     let routes = config.routes.values().flat_map(|table| table.clusters());
     let hosts = config.virtual_hosts.values().flat_map(|host| host.clusters());
     // Whose own zone comes first has to know of the proxy's own cluster.
     let heeds_zones = config.clusters.values().any(|cluster| matches!(cluster.localities, Localities::Zones(_)));
-    listeners.chain(routes).chain(hosts).chain(heeds_zones.then_some(&*LOCAL))
+    listeners.chain(logs).chain(routes).chain(hosts).chain(heeds_zones.then_some(&*LOCAL))
 }
 
 #[cfg(test)]

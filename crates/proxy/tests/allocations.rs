@@ -11,8 +11,9 @@ use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
+use model::access_log::{LogEntries, LogFilter, LogTarget, ServiceLog};
 use model::cluster::UpstreamProtocol;
-use model::{Cluster, Direction};
+use model::{AccessLog, Cluster, Direction, HttpProxy};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -35,7 +36,9 @@ fn a_request_allocates_little() {
     rig::run(async {
         let origin = origin();
         let at = rig::free_address();
-        let chains = vec![rig::http_chain(rig::http(vec![rig::route("/", rig::to("c"))]))];
+        // A log that is told of what goes wrong costs nothing where nothing does.
+        let http = HttpProxy { access_logs: vec![failures()], ..rig::http(vec![rig::route("/", rig::to("c"))]) };
+        let chains = vec![rig::http_chain(http)];
         let cluster = Cluster { protocol: UpstreamProtocol::Http1, ..rig::cluster("c", &[origin]) };
         let listener = rig::listener("l", at, Direction::Outbound, chains);
         let _proxy = rig::proxy("a", rig::config(vec![listener], vec![cluster])).await;
@@ -47,6 +50,19 @@ fn a_request_allocates_little() {
             assert!(count <= bound, "{name}: {count:.2} allocations per request: expected at most {bound}");
         }
     });
+}
+
+/// A log that a service takes, of which the proxy tells what it refuses itself.
+fn failures() -> AccessLog {
+    let service = GrpcService::new("logs");
+    let log = ServiceLog {
+        entries: LogEntries::Http { request_headers: Vec::new(), response_headers: Vec::new() },
+        name: "failures".into(),
+        service,
+        flush_interval: ServiceLog::FLUSH_INTERVAL,
+        buffer_bytes: ServiceLog::BUFFER_BYTES,
+    };
+    AccessLog { to: LogTarget::Service(log.into()), filter: Some(LogFilter::OwnAnswer.into()) }
 }
 
 /// The smallest mean of some runs.

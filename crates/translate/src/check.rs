@@ -4,6 +4,7 @@
 mod access;
 mod conflicts;
 mod credentials;
+mod egress;
 mod hosts;
 mod ingresses;
 mod mesh;
@@ -42,6 +43,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     ingresses::check(world, &mut problems);
     access::check(world, &mut problems);
     rate_limits::check(world, &mut problems);
+    egress::check(world, &mut problems);
     other_access::check(world, &mut problems);
     check_keys(world, &mut problems);
     problems
@@ -53,6 +55,7 @@ pub fn check_selection(world: &World) -> Vec<Problem> {
     selection::check(world, false, &mut problems);
     access::check_selection(world, false, &mut problems);
     rate_limits::check_selection(world, false, &mut problems);
+    egress::check_selection(world, false, &mut problems);
     other_access::check_selection(world, &mut problems);
     problems
 }
@@ -64,6 +67,7 @@ pub fn analyze(world: &World, resources: &[Arc<Resource>]) -> Vec<Problem> {
     selection::check(world, true, &mut problems);
     access::check_selection(world, true, &mut problems);
     rate_limits::check_selection(world, true, &mut problems);
+    egress::check_selection(world, true, &mut problems);
     other_access::check_selection(world, &mut problems);
     services::check(world, resources, &mut problems);
     unread::check(world, resources, &mut problems);

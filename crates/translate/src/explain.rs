@@ -4,6 +4,7 @@
 //! questions that a proxy asks of it (`model::chain::select`, `model::route`), so the two cannot disagree.
 
 mod access;
+mod egress;
 mod limits;
 mod rules;
 mod target;
@@ -94,7 +95,9 @@ impl Step {
 /// Explains what a request of `node`'s program (or, for a gateway, of one of its clients) would meet.
 pub fn explain(world: &World, node: &Node, question: &Question) -> Explanation {
     // All hosts stand in the tables then, as if each had been asked for already.
-    let node = Node { on_demand: false, ..node.clone() };
+    let identity = || world.identity_of_caller(&node.namespace, node.title())?.parse().ok();
+    let node = Node { on_demand: false, identity: node.identity.clone().or_else(identity), ..node.clone() };
+    let question = &egress::asked(world, &node, question);
     let config = crate::translate(world, &node);
     let mut walk = Walk { world, node: &node, config: &config, question, steps: Vec::new(), met: Vec::new() };
     let (verdict, served) = walk.run();
@@ -205,6 +208,7 @@ impl<'a> Walk<'a> {
         let step = Step::new("destination", format!("{host}:{}", self.question.port));
         let known = self.world.service(&host);
         let (step, service) = match known {
+            None if self.world.egress(self.node).is_some() => (self.outside(step, &host), None),
             None => {
                 let near = crate::check::nearest_host(self.world, &host);
                 let near = near.map_or_else(String::new, |near| format!("; nearest is `{near}`"));
@@ -220,6 +224,9 @@ impl<'a> Walk<'a> {
     /// What the caller sees of the service that has the host.
     fn seen(&self, step: Step, service: &'a Arc<Service>) -> (Step, Option<&'a Arc<Service>>) {
         let Some(seen) = self.world.seen(service, self.node) else {
+            if let Some(why) = self.forbidden(service) {
+                return (step.fact(why), None);
+            }
             let why = "a service has this host, but `exportTo` or the caller's Sidecar hides it: it is an unknown destination";
             return (step.fact(why), None);
         };
@@ -227,6 +234,9 @@ impl<'a> Walk<'a> {
         let step = step.fact(format!("defined by {by}"));
         match (seen.port(self.question.port), service.port(self.question.port)) {
             (Some(port), _) => (step.fact(format!("the port speaks {}", port.protocol)), Some(service)),
+            (None, Some(_)) if self.forbidden(service).is_some() => {
+                (self.forbidden(service).into_iter().fold(step, Step::fact), None)
+            }
             (None, Some(_)) => {
                 (step.fact("the caller's Sidecar hides this port of it: it is an unknown destination"), None)
             }
@@ -245,7 +255,8 @@ impl<'a> Walk<'a> {
             let single = dialled_addresses(self.world, service).first().copied();
             single.or_else(|| service.blocks.first().map(|block| block.addr()))
         };
-        SocketAddr::new(service.and_then(of).unwrap_or_else(unknown), self.question.port)
+        let known = service.and_then(of).or_else(|| self.given_address());
+        SocketAddr::new(known.unwrap_or_else(unknown), self.question.port)
     }
 
     /// The listener that stands for the destination, as captured connections are handed on; a gateway's by its port.
@@ -369,6 +380,12 @@ impl<'a> Walk<'a> {
                 self.clusters(&targets, service, "the request")
             }
             Action::Redirect(redirect) => (format!("answered with a redirect, {}", redirect.status), true),
+            Action::Respond(_) if egress::has_refused(route).is_some() => (
+                egress::has_refused(route)
+                    .map(|by| egress::verdict("the request", by, "answers 403"))
+                    .unwrap_or_default(),
+                false,
+            ),
             Action::Respond(respond) => (format!("answered here, {}", respond.status), true),
         }
     }

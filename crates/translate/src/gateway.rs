@@ -28,9 +28,10 @@ use crate::edge::GatewayEdge;
 use crate::ingress;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::{Node, Role};
-use crate::outbound::{http_proxy, logs};
+use crate::outbound::http_proxy;
 use crate::rate_limits::Limits;
 use crate::raw;
+use crate::reports;
 use crate::routes::{At, Reading, catch_all_last, exported, gateway_host, routes, tcp_rule, tls_rules, weighted};
 use crate::secrets;
 use crate::servers::{self, Open, Opener, host_part, is_plain_http, openers, protocol};
@@ -99,7 +100,7 @@ fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, ser
         inspect: Inspect { tls: chains.iter().any(|c| !c.matches.server_names.is_empty()), ..Inspect::default() },
         chains,
         default_chain: None,
-        access_logs: logs(world),
+        access_logs: reports::of_connections(world),
         buffer_limit: None,
         ignores_common_limit: false,
     };

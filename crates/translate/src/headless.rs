@@ -62,7 +62,7 @@ pub fn add_names(config: &mut Config, world: &World, node: &Node, service: &Serv
         }
         table.insert(form, all.iter().copied().collect());
     }
-    config.names.insert(service.host.clone(), Arc::new(NameTable { names: table }));
+    config.names.insert(service.host.clone(), Arc::new(NameTable { names: table, limit: None }));
 }
 
 /// A workload of a headless service.

@@ -18,10 +18,10 @@ use crate::access::{self, Ports};
 use crate::clusters::to_program;
 use crate::names;
 use crate::node::Node;
-use crate::outbound::logs;
 use crate::peer_authentication::Mode;
 use crate::protocol::Protocol;
 use crate::rate_limits::Limits;
+use crate::reports;
 use crate::routes::inbound_retry;
 use crate::trust;
 use crate::world::World;
@@ -84,7 +84,7 @@ fn listener(world: &World, port: Served, mode: Mode) -> Listener {
         },
         chains,
         default_chain: None,
-        access_logs: logs(world),
+        access_logs: reports::of_connections(world),
         buffer_limit: None,
         ignores_common_limit: false,
     }
@@ -160,7 +160,7 @@ fn server_tls(world: &World, alpn: &[&str]) -> DownstreamTls {
 fn filter(world: &World, port: &Served, http: bool) -> NetworkFilter {
     let cluster = names::inbound(port.number);
     if !http {
-        return NetworkFilter::Tcp(TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster) });
+        return NetworkFilter::Tcp(TcpProxy { access_logs: reports::of_connections(world), ..TcpProxy::to(cluster) });
     }
     let forward =
         Forward { retry: inbound_retry(world.settings.inbound_retries.as_ref()), ..Forward::to(cluster.clone()) };
@@ -177,7 +177,7 @@ fn filter(world: &World, port: &Served, http: bool) -> NetworkFilter {
         }],
     );
     let mut http = HttpProxy {
-        access_logs: logs(world),
+        access_logs: reports::of_requests(world),
         upgrades: vec!["websocket".into()],
         forward_client_cert: ForwardClientCert::AppendForward,
         tracing: true,

@@ -9,9 +9,12 @@
 pub mod access;
 mod check;
 mod clusters;
+pub mod deciding;
 mod direct;
 mod edge;
+mod egress;
 pub mod explain;
+mod federation;
 mod gateway;
 mod headless;
 mod inbound;
@@ -28,6 +31,7 @@ mod program;
 mod protocol;
 pub mod rate_limits;
 mod raw;
+pub mod reports;
 mod routes;
 mod scope;
 mod secrets;
@@ -50,6 +54,7 @@ use model::{Config, EndpointSet, NameTable};
 pub use check::{analyze, by_code, check, check_selection};
 pub use clusters::TRUST_BUNDLE;
 pub use edge::{Compression, GatewayEdge, ProxySettings};
+pub use federation::{BundleServer, Federation, FetchedBundle, FetchedBundles, HadBundle};
 pub use ingress::IngressSettings;
 pub use node::{Capture, InboundPort, LocalUpstream, Node, Role};
 pub use peer_authentication::Mode;
@@ -57,6 +62,7 @@ pub use protocol::Protocol;
 use service::Service;
 pub use settings::{ExportTo, LimitServiceAt, MeshSettings, OutboundPolicy, istio_json};
 pub use start::{StartSettings, Starting};
+pub use trust::roots_of;
 pub use workload::Workload;
 pub use world::{Change, Edit, FetchedKeys, Inputs, KeySets, MeshTrust, World};
 
@@ -95,6 +101,10 @@ pub fn common(world: &World, node: &Node) -> Common {
         Role::Program => program::adapt(&mut config, world, node, &visible),
         _ => clusters::add_unknown(&mut config, world, node),
     }
+    if let Some(egress) = world.egress(node) {
+        egress.originate(&mut config);
+        egress::add_cluster(&mut config, &egress);
+    }
     if let Role::Sidecar { capture: Capture::Redirect { netns, outbound }, .. } = &node.role {
         outbound::add_captured(&mut config, world, node, &visible, netns, outbound);
         add_names(&mut config, world, node, &visible);
@@ -131,6 +141,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
     }
     kin::add(&mut config, world, node);
     if node.role != Role::Program {
+        reports::add_service(&mut config, world);
         world.proxy_settings(node).limit(&mut config);
     }
     secrets::add(&mut config, world, node, secrets);
@@ -169,5 +180,6 @@ fn add_names(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Ser
             }
         }
     }
+    table.limit = world.egress(node).map(|egress| egress.limit());
     config.names.insert(NameTable::RESOURCE.into(), Arc::new(table));
 }

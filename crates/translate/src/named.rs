@@ -5,6 +5,7 @@ use model::dynamic_forward::ServerNameForward;
 use model::tcp_proxy::WeightedTarget;
 
 use crate::names;
+use crate::node::Node;
 use crate::protocol::Protocol;
 use crate::service::{Backing, Service, ServicePort};
 use crate::world::World;
@@ -25,9 +26,14 @@ pub fn is_named(service: &Service, port: &ServicePort) -> bool {
 }
 
 /// What tells raw connections to these clusters where they go, if one of them is a port of such a service.
-pub fn by_server_name(world: &World, clusters: &[WeightedTarget]) -> Option<Box<ServerNameForward>> {
+pub fn by_server_name(world: &World, node: &Node, clusters: &[WeightedTarget]) -> Option<Box<ServerNameForward>> {
+    let egress = world.egress(node);
     let port = clusters.iter().find_map(|target| {
         let (number, _, host) = names::parts(&target.cluster)?;
+        // Policies have the proxy look up names that others would believe a program about.
+        if let Some(allowed) = egress.as_ref().and_then(|egress| egress.named(host, number)) {
+            return Some(allowed.target);
+        }
         let service = world.service_named(host)?;
         let port = service.port(number)?;
         is_named(service, port).then_some(number)

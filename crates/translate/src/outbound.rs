@@ -18,16 +18,18 @@ use model::listener::Inspect;
 use model::route::{Action, DirectResponse, Forward, PathMatch};
 use model::tcp_proxy::WeightedTarget;
 use model::{
-    AccessLog, Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route,
-    RouteConfiguration, TcpProxy, VirtualHost,
+    Address, Config, Direction, FilterChain, HttpLimits, HttpProxy, Listener, NetworkFilter, Route, RouteConfiguration,
+    TcpProxy, VirtualHost,
 };
 
+use crate::egress::{self, Egress};
 use crate::headless::dialled_addresses;
 use crate::named;
 use crate::names::{self, BLACK_HOLE, PASSTHROUGH};
 use crate::node::{LocalUpstream, Node};
 use crate::protocol::Protocol;
 use crate::raw;
+use crate::reports;
 use crate::routes::{At, mesh_host, raw_targets, tls_targets};
 use crate::scope::Way;
 use crate::service::{Service, ServicePort};
@@ -35,7 +37,7 @@ use crate::vips;
 use crate::world::World;
 
 /// The protocols that looking at the first bytes can find.
-const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+pub(crate) const FOUND_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// Adds listeners and routes for captured connections.
 pub fn add_captured(
@@ -61,16 +63,32 @@ pub fn add_captured(
         }
         if !members.http.is_empty() {
             let table = route_table(world, node, port.to_string().into(), *port, &members.http, true);
-            if node.on_demand {
-                add_on_demand(config, table);
-            } else {
-                add_routes(config, table);
-            }
+            add_table(config, node, table);
         }
     }
     blocks::add(config, world, node, visible);
+    if let Some(egress) = world.egress(node) {
+        add_outside(config, world, node, &egress, visible);
+    }
     gathered::add(config, world, node, Some(netns));
     add_captures(config, world, node, netns, at);
+}
+
+/// Adds what policies allow and no service stands for.
+fn add_outside(config: &mut Config, world: &World, node: &Node, egress: &Egress<'_>, visible: &[Arc<Service>]) {
+    let ports = by_port(visible);
+    egress::add(config, (world, node), egress, visible, |port, rest| {
+        let none = Members::default();
+        let members = ports.get(&port).unwrap_or(&none);
+        let mut table = route_table(world, node, format!("egress_{port}").into(), port, &members.http, false);
+        table.hosts.push(rest);
+        table
+    });
+}
+
+/// Adds a table, whole or to be asked for host by host.
+pub(crate) fn add_table(config: &mut Config, node: &Node, table: RouteConfiguration) {
+    if node.on_demand { add_on_demand(config, table) } else { add_routes(config, table) }
 }
 
 /// The ports of services that share a number.
@@ -158,7 +176,7 @@ fn add_on_demand(config: &mut Config, mut table: RouteConfiguration) {
 
 /// The socket that every connection is redirected to. What no other listener stands for is unknown.
 fn capture(world: &World, node: &Node, netns: &Arc<str>, at: SocketAddr) -> Listener {
-    Listener {
+    let mut listener = Listener {
         use_original_destination: true,
         inspect: Inspect { original_destination: true, ..Inspect::default() },
         address: Address::Socket { addr: at, netns: Some(netns.clone()) },
@@ -170,7 +188,31 @@ fn capture(world: &World, node: &Node, netns: &Arc<str>, at: SocketAddr) -> List
             Vec::new(),
             Some(unknown_chain(world, node)),
         )
+    };
+    if let Some(egress) = world.egress(node) {
+        egress::add_to_capture(world, &egress, &mut listener);
     }
+    listener
+}
+
+/// The listener for a port of any address, as it is, or a new one where everything is unknown.
+pub(crate) fn any_listener(config: &Config, world: &World, node: &Node, at: SocketAddr) -> Listener {
+    let name: Arc<str> = match at {
+        SocketAddr::V4(_) => format!("0.0.0.0_{}", at.port()).into(),
+        SocketAddr::V6(_) => format!("[::]_{}", at.port()).into(),
+    };
+    match config.listeners.get(&name) {
+        Some(known) => Listener::clone(known),
+        None => {
+            let unknown = Some(unknown_chain(world, node));
+            listener(world, name, (Address::socket(at), false), Inspect::default(), Vec::new(), unknown)
+        }
+    }
+}
+
+/// Has a listener find out whether HTTP is spoken.
+pub(crate) fn look_for_http(world: &World, listener: &mut Listener) {
+    blocks::look(&mut listener.inspect, &inspect(world, Protocol::Auto));
 }
 
 fn listener(
@@ -190,7 +232,7 @@ fn listener(
         inspect,
         chains,
         default_chain,
-        access_logs: logs(world),
+        access_logs: reports::of_connections(world),
         buffer_limit: None,
         ignores_common_limit: false,
     }
@@ -200,7 +242,7 @@ fn listener(
 /// declaration; others on this port only if they look like it.
 fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
     let routes: Arc<str> = port.to_string().into();
-    let http = || to_routes(world, routes.clone());
+    let http = || to_routes(world, node, routes.clone());
     let declared = ChainMatch { destination_ranges: vec![IpNet::V4(vips::RANGE)], ..ChainMatch::default() };
     let found = ChainMatch { application_protocols: FOUND_HTTP.map(str::to_owned).to_vec(), ..ChainMatch::default() };
     let chains = vec![
@@ -225,12 +267,19 @@ fn add_by_address(config: &mut Config, world: &World, node: &Node, service: &Ser
     for address in dialled_addresses(world, service) {
         let name: Arc<str> = format!("{address}_{}", port.number).into();
         let (chains, default_chain) = chains(world, node, service, port, &routes, At::In(address.into()));
+        let default_chain =
+            default_chain.or_else(|| asks_name(world, node, service, port).then(|| unknown_chain(world, node)));
         let at = Address::socket(SocketAddr::new(address, port.number));
         add(config, listener(world, name, (at, false), inspect(world, port.protocol), chains, default_chain));
     }
     if port.protocol == Protocol::Auto {
         add_routes(config, route_table(world, node, routes, port.number, &[(service, port)], true));
     }
+}
+
+/// Does only a server name lead to this port, whatever address was dialled?
+fn asks_name(world: &World, node: &Node, service: &Service, port: &ServicePort) -> bool {
+    named::is_named(service, port) || egress::is_by_name(service, port) && world.egress(node).is_some()
 }
 
 fn inspect(world: &World, protocol: Protocol) -> Inspect {
@@ -259,7 +308,7 @@ fn chains(
 ) -> (Vec<FilterChain>, Option<FilterChain>) {
     let chain =
         |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter };
-    let http = || to_routes(world, routes.clone());
+    let http = || to_routes(world, node, routes.clone());
     let to_service = || {
         let clusters = raw_targets(world, node, service, port.number, at);
         let name = names::outbound(port.number, "", &service.host);
@@ -279,25 +328,34 @@ fn chains(
                     let filter = NetworkFilter::Tcp(raw::to_clusters(world, node, to, clusters));
                     chain("tls", ChainMatch { server_names, ..ChainMatch::default() }, filter)
                 });
-            (by_name.chain([chain("tcp", ChainMatch::default(), to_service())]).collect(), None)
+            let asks_name = egress::is_by_name(service, port) && world.egress(node).is_some();
+            let server_names = if asks_name { vec![service.host.to_string()] } else { Vec::new() };
+            let rest = chain("tcp", ChainMatch { server_names, ..ChainMatch::default() }, to_service());
+            (by_name.chain([rest]).collect(), None)
         }
         _ => (vec![chain("tcp", ChainMatch::default(), to_service())], None),
     }
 }
 
 fn unknown_chain(world: &World, node: &Node) -> FilterChain {
+    let nowhere = || world.egress(node).map_or(BLACK_HOLE.into(), |egress| egress.denied());
     let filter = match world.unknown_cluster(node) {
         Some(proxy) if *proxy != *PASSTHROUGH => {
             raw::to_clusters(world, node, proxy.clone(), vec![WeightedTarget { cluster: proxy, weight: 1 }])
         }
-        cluster => TcpProxy { access_logs: logs(world), ..TcpProxy::to(cluster.unwrap_or(BLACK_HOLE.into())) },
+        cluster => {
+            TcpProxy { access_logs: reports::of_connections(world), ..TcpProxy::to(cluster.unwrap_or_else(nowhere)) }
+        }
     };
     let matches = ChainMatch::default();
     FilterChain { name: "unknown".into(), matches, tls: None, access: Vec::new(), filter: NetworkFilter::Tcp(filter) }
 }
 
-fn to_routes(world: &World, routes: Arc<str>) -> NetworkFilter {
+pub(crate) fn to_routes(world: &World, node: &Node, routes: Arc<str>) -> NetworkFilter {
     let mut http = http_proxy(world, RouteSource::Rds(routes));
+    if world.egress(node).is_some() {
+        http.filters.insert(0, egress::filter());
+    }
     world.settings.proxy.for_sidecar(&mut http, false);
     NetworkFilter::Http(Box::new(http))
 }
@@ -312,17 +370,13 @@ pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
     let by_name = world.has_named_hosts().then(|| HttpFilter::DynamicForward(named::cache(world)));
     HttpProxy {
         filters: [HttpFilter::Fault(None), HttpFilter::Cors].into_iter().chain(by_name).collect(),
-        access_logs: logs(world),
+        access_logs: reports::of_requests(world),
         upgrades: vec!["websocket".into()],
         tracing: true,
         target: world.settings.target,
         limits: HttpLimits { http10: true, ..HttpLimits::default() },
         ..HttpProxy::new(prefix, routes)
     }
-}
-
-pub(crate) fn logs(world: &World) -> Vec<AccessLog> {
-    world.settings.access_log.iter().cloned().collect()
 }
 
 /// The route table of one port: a virtual host for each service, and one for what nobody knows.
@@ -350,6 +404,9 @@ fn route_table(
 }
 
 fn unknown_host(world: &World, node: &Node) -> VirtualHost {
+    if let Some(egress) = world.egress(node) {
+        return egress::host(&egress);
+    }
     let (name, action) = match world.unknown_cluster(node) {
         Some(cluster) => ("allow_any", Action::Forward(Box::new(Forward::to(cluster)))),
         None => ("block_all", Action::Respond(DirectResponse { status: 502, body: "".into() })),

@@ -271,7 +271,8 @@ fn hash_key(written: &ConsistentHashLb) -> Option<HashKey> {
     header.or(query).or(written.use_source_ip.then_some(HashKey::SourceIp))
 }
 
-fn tls(written: &ClientTlsSettings) -> TlsChoice {
+/// What a rule says of TLS.
+pub fn tls(written: &ClientTlsSettings) -> TlsChoice {
     let sni = (!written.sni.is_empty()).then(|| written.sni.clone());
     match written.mode {
         ClientTlsMode::Disable => TlsChoice::Disable,

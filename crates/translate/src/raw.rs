@@ -9,7 +9,7 @@ use crate::clusters::{hashes_source, policy_of};
 use crate::named;
 use crate::names;
 use crate::node::Node;
-use crate::outbound::logs;
+use crate::reports;
 use crate::world::World;
 
 /// Connections to these clusters. How long they may be silent, and last, and through which tunnel they go, the policy for
@@ -31,10 +31,10 @@ pub fn to_clusters(world: &World, node: &Node, stat_prefix: Arc<str>, clusters: 
         idle_timeout: pool.as_ref().map_or(base.idle_timeout, |pool| pool.tcp_idle_timeout),
         tunnel: tunnel.map(Box::new),
         max_duration: pool.and_then(|pool| pool.connections.max_duration),
-        server_name_forward: named::by_server_name(world, &clusters),
+        server_name_forward: named::by_server_name(world, node, &clusters),
         hash_source: hashes_source(world, node, &clusters),
         clusters,
-        access_logs: logs(world),
+        access_logs: reports::of_connections(world),
         ..base
     }
 }

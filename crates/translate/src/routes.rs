@@ -18,10 +18,11 @@ use model::tcp_proxy::WeightedTarget;
 use model::{Route, VirtualHost};
 
 use crate::clusters::hash_key;
+use crate::egress;
 use crate::names::{self, complete_host, short_forms, without_dot};
 use crate::node::Node;
 use crate::protocol::Protocol;
-use crate::service::{Service, ServicePort, Visibility, selected};
+use crate::service::{Backing, Service, ServicePort, Visibility, selected};
 use crate::world::{Document, World};
 
 pub use http_rule::pattern;
@@ -53,7 +54,12 @@ pub fn mesh_host(world: &World, node: &Node, service: &Service, port: u16) -> Vi
             vec![default_route(world, Some(service), cluster, hash)]
         }
     };
-    VirtualHost { name: format!("{}:{port}", service.host).into(), domains, routes, ..VirtualHost::default() }
+    let name = format!("{}:{port}", service.host).into();
+    let mut host = VirtualHost { name, domains, routes, ..VirtualHost::default() };
+    if let Some(egress) = world.egress(node).filter(|_| service.external && service.backing == Backing::Named) {
+        egress::guard_port(&egress, port, &mut host);
+    }
+    host
 }
 
 /// What is known of the address that a client dialled, when listeners are made.

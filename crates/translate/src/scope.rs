@@ -25,13 +25,21 @@ impl World {
     /// The services that `node` sees, with the ports that it reaches.
     pub fn visible(&self, node: &Node) -> Vec<Arc<Service>> {
         let exported = self.services().filter(|s| s.visible.includes(&node.namespace));
-        match self.sidecar(node) {
+        let visible: Vec<_> = match self.sidecar(node) {
             Some(sidecar) if !sidecar.spec().egress.is_empty() => {
                 let namespace = sidecar_namespace(sidecar, node);
                 exported.filter_map(|s| egress::reached(sidecar.spec(), namespace, s)).collect()
             }
             _ => exported.cloned().collect(),
-        }
+        };
+        self.allowed(node, visible)
+    }
+
+    /// Of services those that the policies of a node's workload let it call, and those that only these policies know.
+    fn allowed(&self, node: &Node, visible: Vec<Arc<Service>>) -> Vec<Arc<Service>> {
+        let Some(egress) = self.egress(node) else { return visible };
+        let narrowed = visible.iter().filter_map(|service| egress.narrowed(service));
+        narrowed.chain(egress.services(self)).collect()
     }
 
     /// A service as `node` sees it: with the ports that it reaches, if there are any.
@@ -39,11 +47,15 @@ impl World {
         if !service.visible.includes(&node.namespace) {
             return None;
         }
-        match self.sidecar(node) {
+        let seen = match self.sidecar(node) {
             Some(sidecar) if !sidecar.spec().egress.is_empty() => {
                 egress::reached(sidecar.spec(), sidecar_namespace(sidecar, node), service)
             }
             _ => Some(service.clone()),
+        };
+        match self.egress(node) {
+            Some(egress) => egress.narrowed(&seen?),
+            None => seen,
         }
     }
 
@@ -53,19 +65,21 @@ impl World {
             Some(sidecar) if gatherings(sidecar.spec()).next().is_some() => {
                 let namespace = sidecar_namespace(sidecar, node);
                 let exported = self.services().filter(|s| s.visible.includes(&node.namespace));
-                exported.filter_map(|s| reached_by_number(sidecar.spec(), namespace, s)).collect()
+                let reached = exported.filter_map(|s| reached_by_number(sidecar.spec(), namespace, s)).collect();
+                Cow::Owned(self.allowed(node, reached))
             }
             _ => Cow::Borrowed(visible),
         }
     }
 
     /// The listeners of a node that lead to ports of any number, each with the services that it leads to.
-    pub(crate) fn gatherings(&self, node: &Node) -> Vec<(Gathering<'_>, Vec<&Arc<Service>>)> {
+    pub(crate) fn gatherings(&self, node: &Node) -> Vec<(Gathering<'_>, Vec<Arc<Service>>)> {
         let Some(sidecar) = self.sidecar(node) else { return Vec::new() };
         let namespace = sidecar_namespace(sidecar, node);
         let reached = |gathering: Gathering<'_>| {
             let exported = self.services().filter(|s| s.visible.includes(&node.namespace));
-            exported.filter(|service| gathering.reaches(namespace, service)).collect()
+            let reached = exported.filter(|service| gathering.reaches(namespace, service)).cloned().collect();
+            self.allowed(node, reached)
         };
         gatherings(sidecar.spec()).map(|gathering| (gathering, reached(gathering))).collect()
     }
@@ -98,7 +112,7 @@ impl World {
             id: "".into(),
             role,
             labels: self.pairs.of(&node.namespace, &node.labels),
-            identity: None,
+            identity: node.identity.clone().filter(|_| self.egress_asks_accounts()),
             address: Ipv4Addr::UNSPECIFIED.into(),
             locality: if self.pairs.localities { node.locality.clone() } else { Locality::default() },
             workload: Arc::default(),
@@ -119,7 +133,7 @@ impl World {
     /// Where connections of this proxy to destinations that nobody knows go, if they go on: to the cluster of the egress
     /// proxy, if its `Sidecar` names one, else to where they were made to.
     pub(crate) fn unknown_cluster(&self, node: &Node) -> Option<Arc<str>> {
-        if self.outbound_policy(node) == OutboundPolicy::RegistryOnly {
+        if self.outbound_policy(node) == OutboundPolicy::RegistryOnly || self.egress(node).is_some() {
             return None;
         }
         let sidecar = self.sidecar(node);

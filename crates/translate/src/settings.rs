@@ -8,12 +8,13 @@ use api::istio::{
     MeshH2UpgradePolicy, MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
 };
 use base::TrustDomain;
-use model::access_log::LogFormat;
+use model::TargetRules;
+use model::access_log::{FileLog, LogFormat};
 use model::target::EscapedSlashes;
-use model::{AccessLog, TargetRules};
 
 use crate::access::custom::{self, Providers};
 use crate::edge::ProxySettings;
+use crate::federation::{Federation, federation};
 use crate::ingress::IngressSettings;
 
 /// Settings of the mesh.
@@ -25,6 +26,8 @@ pub struct MeshSettings {
     pub trust_domain_aliases: Vec<TrustDomain>,
     /// Roots beside those of the mesh.
     pub anchors: Vec<Anchor>,
+    /// Trust domains whose roots are fetched.
+    pub federations: Vec<Federation>,
     /// The suffix of service names: `svc.<domain>`.
     pub dns_domain: String,
     /// The namespace whose rules concern all others.
@@ -32,7 +35,7 @@ pub struct MeshSettings {
     /// What happens to destinations that nobody knows.
     pub outbound_policy: OutboundPolicy,
     /// Where access logs go, such as `/dev/stdout`; none: they are off.
-    pub access_log: Option<AccessLog>,
+    pub access_log: Option<FileLog>,
     /// Limit for making a connection.
     pub connect_timeout: Duration,
     /// TCP keep-alive towards upstreams, for what a rule leaves unsaid.
@@ -70,6 +73,8 @@ pub struct MeshSettings {
     pub providers: Providers,
     /// Where the control plane counts requests for all; none: nowhere that proxies reach.
     pub limit_service: Option<LimitServiceAt>,
+    /// Proxies tell the control plane, where it counts requests too, of what they refuse and of what fails.
+    pub tells_refusals: bool,
     /// A control plane serves this, rather than somebody who only wants to know what it would be.
     pub is_served: bool,
     /// The control plane was started with limits in files.
@@ -120,6 +125,7 @@ impl Default for MeshSettings {
             trust_domain: TrustDomain::default(),
             trust_domain_aliases: Vec::new(),
             anchors: Vec::new(),
+            federations: Vec::new(),
             dns_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
             outbound_policy: OutboundPolicy::AllowAny,
@@ -142,6 +148,7 @@ impl Default for MeshSettings {
             ingress: IngressSettings::default(),
             providers: Providers::default(),
             limit_service: None,
+            tells_refusals: false,
             is_served: false,
             has_limit_files: false,
         }
@@ -149,12 +156,18 @@ impl Default for MeshSettings {
 }
 
 impl MeshSettings {
+    /// Is the control plane told of refusals, and can it be reached?
+    pub(crate) fn is_told_of_refusals(&self) -> bool {
+        self.tells_refusals && self.limit_service.is_some()
+    }
+
     /// These settings, where `config` says nothing else. Trust domain and root namespace stay: certificates and rules
     /// stand on them, and a control plane is told them at its start.
     pub fn with(&self, config: &MeshConfig) -> Self {
         let mut now = self.clone();
         now.trust_domain_aliases = aliases(&self.trust_domain, &config.trust_domain_aliases);
         now.anchors = config.ca_certificates.iter().filter_map(anchor).collect();
+        now.federations = config.ca_certificates.iter().filter_map(federation).collect();
         now.access_log = access_log(self.access_log.as_ref(), config);
         match config.outbound_traffic_policy.as_ref().and_then(|policy| policy.mode) {
             Some(MeshOutboundMode::RegistryOnly) => now.outbound_policy = OutboundPolicy::RegistryOnly,
@@ -206,7 +219,7 @@ fn aliases(own: &TrustDomain, written: &[api::Spanned<String>]) -> Vec<TrustDoma
     all
 }
 
-/// Those that a URL leads to, or a signer of Kubernetes has, are not had: it is warned about them.
+/// Those that a signer of Kubernetes has are not had: it is warned about them. Those that a URL leads to are fetched.
 fn anchor(written: &CertificateData) -> Option<Anchor> {
     let domains = written.trust_domains.iter().map(|domain| domain.value.clone()).collect();
     let here = !written.pem.value.trim().is_empty() && written.cert_signers.is_empty();
@@ -229,7 +242,7 @@ fn target(form: NormalizationType) -> TargetRules {
 
 /// The access log: the file and the form each as said in the settings, else as it was. An empty name turns it off. A form
 /// that cannot be read is left out, and [`check`](crate::check) says so.
-fn access_log(before: Option<&AccessLog>, config: &MeshConfig) -> Option<AccessLog> {
+fn access_log(before: Option<&FileLog>, config: &MeshConfig) -> Option<FileLog> {
     let path = match &config.access_log_file {
         Some(path) => path.clone(),
         None => before?.path.clone(),
@@ -237,7 +250,7 @@ fn access_log(before: Option<&AccessLog>, config: &MeshConfig) -> Option<AccessL
     let said = config.access_log_encoding.is_some() || !config.access_log_format.is_empty();
     let as_before = || before.map_or(LogFormat::Default, |log| log.format.clone());
     let format = if said { log_format(config).unwrap_or_else(|_| as_before()) } else { as_before() };
-    (!path.is_empty()).then_some(AccessLog { path, format })
+    (!path.is_empty()).then_some(FileLog { path, format })
 }
 
 /// The form of a line that the settings say, or why it cannot be read.
@@ -272,8 +285,8 @@ mod tests {
 
     #[test]
     fn access_logs() {
-        let before = AccessLog { path: "/a".into(), format: istio_json() };
-        let log = |path: &str, format| Some(AccessLog { path: path.into(), format });
+        let before = FileLog { path: "/a".into(), format: istio_json() };
+        let log = |path: &str, format| Some(FileLog { path: path.into(), format });
         let text = |text: &str| LogFormat::Text(text.to_owned());
         for (before, config, expected) in [
             (None, "{}", None),

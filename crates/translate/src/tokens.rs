@@ -49,7 +49,10 @@ pub fn of_node(world: &World, node: &Node) -> Option<JwtAuthentication> {
 
 /// The documents that are for a proxy. A selector without labels takes everybody; one that names gateways of the Gateway API
 /// takes none of ours.
-fn documents<'a>(world: &'a World, node: &'a Node) -> impl Iterator<Item = &'a Document<RequestAuthentication>> {
+pub(crate) fn documents<'a>(
+    world: &'a World,
+    node: &'a Node,
+) -> impl Iterator<Item = &'a Document<RequestAuthentication>> {
     let root = &world.settings.root_namespace;
     world.request_authentications.iter().filter(move |document| {
         let spec = document.spec();

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::halcyon::{RateLimitPolicy, ServicePolicy, limit_files};
+use api::halcyon::{EgressPolicy, RateLimitPolicy, ServicePolicy, limit_files};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
     VirtualService,
@@ -27,6 +27,7 @@ use ipnet::IpNet;
 use model::Locality;
 
 use crate::direct;
+use crate::federation::FetchedBundles;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::Node;
 use crate::peer_authentication::Mode;
@@ -62,6 +63,8 @@ pub struct Inputs {
     pub trust: Arc<MeshTrust>,
     /// Key sets that were fetched, by the URIs that documents ask for.
     pub key_sets: KeySets,
+    /// Bundles of other trust domains that were fetched, by their URLs.
+    pub bundles: FetchedBundles,
 }
 
 /// Whom the mesh trusts.
@@ -101,6 +104,8 @@ pub struct World {
     pub trust: Arc<MeshTrust>,
     /// What came of fetching key sets.
     pub key_sets: KeySets,
+    /// What came of fetching bundles of other trust domains.
+    pub bundles: FetchedBundles,
     /// The addresses that are given now, to be handed to the next version.
     pub vips: Arc<Vips>,
     /// By host.
@@ -125,6 +130,7 @@ pub struct World {
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) rate_limit_policies: Arc<Vec<Document<RateLimitPolicy>>>,
+    pub(crate) egress_policies: Arc<Vec<Document<EgressPolicy>>>,
     /// ConfigMaps that hold limits in the form of Envoy's service, by namespace and name.
     pub(crate) limit_maps: Arc<Vec<Arc<Resource>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
@@ -157,7 +163,7 @@ fn holds_limits(resource: &Resource) -> bool {
 impl World {
     /// Indexes the inputs.
     pub fn new(inputs: Inputs) -> Self {
-        let Inputs { settings, resources, mut workloads, not_ready, vips, trust, key_sets } = inputs;
+        let Inputs { settings, resources, mut workloads, not_ready, vips, trust, key_sets, bundles } = inputs;
         workloads.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         let of_kind = |wanted: fn(&Resource) -> bool| {
             let mut found: Vec<_> = resources.iter().filter(|resource| wanted(resource)).cloned().collect();
@@ -184,6 +190,7 @@ impl World {
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             rate_limit_policies: Document::all(&resources),
+            egress_policies: Document::all(&resources),
             limit_maps: of_kind(holds_limits),
             secrets: Document::all(&resources),
             root_maps: Document::all(&resources),
@@ -198,6 +205,7 @@ impl World {
             mesh_configs,
             trust,
             key_sets,
+            bundles,
             vips: Arc::new(vips),
             ..Self::default()
         };
@@ -241,7 +249,9 @@ impl World {
 
     /// Is there a service whose hosts are those that requests name?
     pub(crate) fn has_named_hosts(&self) -> bool {
-        self.wildcards().iter().any(|known| known.service.backing == Backing::Named)
+        let by_rule = || self.egress_policies.iter().flat_map(|policy| &policy.spec().rules);
+        by_rule().any(|rule| rule.hosts.iter().any(|host| host.starts_with('*')))
+            || self.wildcards().iter().any(|known| known.service.backing == Backing::Named)
     }
 
     /// The services whose hosts begin with `*`, which stand together.
@@ -320,16 +330,20 @@ impl World {
 
     /// The namespaces in which a workload runs or is described.
     pub(crate) fn namespaces(&self) -> Vec<&str> {
-        let running = self.workloads.iter().map(|workload| workload.namespace.as_str());
-        let described =
-            self.deployments.iter().map(Document::namespace).chain(self.pods.iter().map(Document::namespace));
-        let all: BTreeSet<&str> = running.chain(described).collect();
+        let all: BTreeSet<&str> = self.inhabitants().map(|(namespace, _)| namespace).collect();
         all.into_iter().collect()
     }
 
     /// The labels of the workloads that run in a namespace.
     pub(crate) fn running<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a BTreeMap<String, String>> {
         self.workloads.iter().filter(move |workload| workload.namespace == namespace).map(|workload| &workload.labels)
+    }
+
+    /// The namespaces and labels of all that runs, and of what Deployments and Pods describe.
+    pub(crate) fn inhabitants(&self) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
+        let running = self.workloads.iter().map(|workload| (workload.namespace.as_str(), &workload.labels));
+        let deployments = self.deployments.iter().map(|d| (d.namespace(), &d.spec().template.metadata.labels));
+        running.chain(deployments).chain(self.pods.iter().map(|pod| (pod.namespace(), &pod.resource.meta.labels)))
     }
 
     /// The identities that a server of this service may have: those of its workloads, running or described.

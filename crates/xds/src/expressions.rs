@@ -2,6 +2,11 @@
 
 use model::rate_limit::RequestFact;
 
+/// The proxy answered, not the upstream: for access logs.
+pub(crate) const OWN_ANSWER: &str = "response.code_details != 'via_upstream'";
+/// A connection was ended for a reason that has a name: for access logs.
+pub(crate) const TERMINATED: &str = "connection.termination_details != ''";
+
 const ALL: [(RequestFact, &str); 4] = [
     (RequestFact::Identity, "connection.uri_san_peer_certificate"),
     (

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use testkit::TestCa;
 
-use super::{access, authority, basic, deciders, identity, limits, revocation};
+use super::{access, attacks, authority, basic, deciders, identity, limits, revocation, why};
 use crate::bookinfo::{Seen, Visitor};
 use crate::mesh::Mesh;
 use crate::process;
@@ -22,9 +22,16 @@ pub fn checks() -> Vec<Check> {
         }),
         Check::new(GROUP, "details behind Envoy 1.40: mutual TLS from ours to Envoy", 60, to_envoy),
         Check::new(GROUP, "details behind Envoy 1.40: who passes and who does not", 240, of_access),
+        Check::new(
+            GROUP,
+            "details behind Envoy 1.40: forged certificates, and tricks to come past a policy",
+            120,
+            of_attacks,
+        ),
         Check::new(GROUP, "details behind Envoy 1.40: services decide", 180, of_deciders),
         Check::new(GROUP, "details behind Envoy 1.40: a caller that is revoked", 120, of_revocation),
         Check::new(GROUP, "details behind Envoy 1.40: rate limits", 240, of_limits),
+        Check::new(GROUP, "details behind Envoy 1.40: why", 180, of_why),
         Check::new(GROUP, "reviews-v2 behind Envoy 1.40: the page is whole", 120, |w| page(w, "reviews-v2")),
         Check::new(GROUP, "reviews-v2 behind Envoy 1.40: all three versions of reviews", 60, |w| {
             versions(w, "reviews-v2")
@@ -77,6 +84,16 @@ fn of_access(world: &mut World) -> Outcome<'_> {
     })
 }
 
+fn of_attacks(world: &mut World) -> Outcome<'_> {
+    Box::pin(async {
+        let place = world.place.clone();
+        let mesh = mesh(world, "details-v1").await?;
+        let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
+        let forged = attacks::forged_are_refused(mesh, &place, at, async |_| Ok(())).await?;
+        Ok(format!("{forged}, {}", attacks::policies_are_kept(mesh, at).await?))
+    })
+}
+
 fn of_deciders(world: &mut World) -> Outcome<'_> {
     Box::pin(async {
         let mesh = mesh(world, "details-v1").await?;
@@ -103,6 +120,15 @@ fn of_limits(world: &mut World) -> Outcome<'_> {
         mesh.clear().await?;
         let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
         limits::table(mesh, at, false).await
+    })
+}
+
+fn of_why(world: &mut World) -> Outcome<'_> {
+    Box::pin(async {
+        let mesh = mesh(world, "details-v1").await?;
+        mesh.clear().await?;
+        let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
+        why::table(mesh, at, false).await
     })
 }
 

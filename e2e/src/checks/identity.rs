@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use testkit::TestCa;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use transport::tls::{
     Accept, ClientOptions, ClientTls, LiveCert, LiveTrust, Peer, PeerCheck, Roots, ServerCheck, TrustBundles,
 };
@@ -127,8 +128,27 @@ pub fn spiffe(workload: &str) -> String {
 /// A handshake with a workload whose certificate is held against the mesh's own roots.
 pub async fn handshake(mesh: &Mesh, at: SocketAddr, cert: Option<LiveCert>) -> Result<(Stream, Peer)> {
     let bundle = mesh.halcyon(&["token", "trust-bundle"]).await?.good().context("halcyon token trust-bundle")?.out;
-    let roots = Roots::from_pem(&bundle).context("the trust bundle")?;
-    let trust = LiveTrust::new(TrustBundles::domain("cluster.local".parse()?, roots));
+    handshake_by((&bundle, "cluster.local"), at, cert).await
+}
+
+/// With a workload of the trust domain that these roots (PEM) are of: does it answer? Of the refusal: why.
+pub async fn answers(roots: &str, domain: &str, at: SocketAddr, cert: LiveCert) -> Result<()> {
+    let (mut stream, _) = handshake_by((roots, domain), at, Some(cert)).await?;
+    let request = format!("GET / HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut first = [0; 8];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut first)).await.context("no answer")??;
+    ensure!(&first == b"HTTP/1.1", "it answers {first:?}");
+    Ok(())
+}
+
+async fn handshake_by(
+    (bundle, domain): (&str, &str),
+    at: SocketAddr,
+    cert: Option<LiveCert>,
+) -> Result<(Stream, Peer)> {
+    let roots = Roots::from_pem(bundle).context("the trust bundle")?;
+    let trust = LiveTrust::new(TrustBundles::domain(domain.parse()?, roots));
     let mut options = ClientOptions::new(ServerCheck::Peer(PeerCheck::Spiffe { trust, accept: Accept::Any }));
     options.cert = cert;
     options.alpn = vec![b"istio".to_vec()];
@@ -171,6 +191,8 @@ async fn is_refused_everywhere(mesh: &Mesh, cert: impl Fn() -> Option<LiveCert>)
 
 /// In TLS 1.3 the client learns of its refusal with the first bytes that it reads.
 pub async fn is_refused(mesh: &Mesh, at: SocketAddr, path: &str, cert: Option<LiveCert>) -> Result<String> {
+    // Where nobody listens nobody refuses.
+    drop(TcpStream::connect(at).await.with_context(|| format!("nobody listens at {at}"))?);
     let mut stream = match handshake(mesh, at, cert).await {
         Ok((stream, _)) => stream,
         Err(error) => return Ok(format!("{error:#}")),

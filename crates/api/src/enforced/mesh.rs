@@ -27,7 +27,6 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ("outboundTrafficPolicy.tls{}", "connections to unknown destinations go there as the program made them"),
     ("inboundTrafficPolicy.mode=PASSTHROUGH", "programs get their connections at 127.0.0.1"),
     ("configSources", "documents come from the directory of the control plane and from `halcyon apply`"),
-    ("caCertificates[].spiffeBundleUrl", "its roots are not fetched: write them in `pem`"),
     ("caCertificates[].certSigners", "no signer of Kubernetes is asked, and the roots stand for nobody"),
     ("inboundClusterStatName", "clusters keep their names in metrics"),
     ("outboundClusterStatName", "clusters keep their names in metrics"),

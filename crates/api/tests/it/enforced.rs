@@ -312,7 +312,7 @@ disableEnvoyListenerLog: true
 outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE}}
 inboundTrafficPolicy: {mode: PASSTHROUGH}
 configSources: [{address: 'xds://x', tlsSettings: {mode: SIMPLE}, subscribedResources: [SERVICE_REGISTRY]}]
-caCertificates: [{spiffeBundleUrl: 'https://a'}, {pem: '-----BEGIN CERTIFICATE-----\nMIEA\n-----END CERTIFICATE-----', certSigners: [a]}]
+caCertificates: [{spiffeBundleUrl: 'https://a'}, {pem: \"-----BEGIN CERTIFICATE-----\\nMIEA\\n-----END CERTIFICATE-----\", certSigners: [a]}]
 inboundClusterStatName: a
 outboundClusterStatName: b
 certificates: [{secretName: a, dnsNames: [b]}]

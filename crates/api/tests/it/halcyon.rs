@@ -166,3 +166,50 @@ fn files_of_the_rate_limit_service() {
         assert!(told[0].starts_with("f.yaml:"), "{told:?}");
     }
 }
+
+#[test]
+fn egress_policies() {
+    let check = |spec: &str, expected: &[&str]| crate::check("halcyon.dev/v1alpha1", "EgressPolicy", spec, expected);
+    check("{}", &[]);
+    check(
+        "selector: {matchLabels: {app: a}}\naccounts: [a, b/c]\nrules: [{hosts: [api.example.com, '*.example.org', a.b.]}, \
+         {cidrs: [203.0.113.0/24, '2001:db8::1'], ports: [{number: 22, protocol: TCP}]}, {hosts: [a.b], tls: {mode: SIMPLE}, \
+         ports: [{number: 80, protocol: HTTP, targetPort: 443}]}]",
+        &[],
+    );
+    let rule = |rule: &str, expected: &[&str]| check(&format!("rules: [{rule}]"), expected);
+    rule("{}", &["error rules[0]: the rule names no place"]);
+    rule(
+        "{hosts: ['*', a_b!, localhost, 192.0.2.1], cidrs: [10.0.0.0/40]}",
+        &[
+            "error rules[0].hosts[0]: `*` names no place",
+            "error rules[0].hosts[1]: `a_b!` is not a host",
+            "error rules[0].hosts[2]: `localhost` has no dot: it would be a service of the mesh",
+            "error rules[0].hosts[3]: `192.0.2.1` is an address",
+            "error rules[0].cidrs[0]: `10.0.0.0/40` is not a block of addresses",
+        ],
+    );
+    rule(
+        "{hosts: ['*.a.b'], ports: [{number: 0, protocol: HTTP}, {number: 5, protocol: TCP}, {number: 6, protocol: UDP}, \
+         {number: 7, protocol: HBONE}, {number: 8, protocol: HTTP, targetPort: 9}]}",
+        &[
+            "error rules[0].ports[0].number: 0 is not a port",
+            "error rules[0].ports[1].protocol: raw TCP names no host, so what falls under `*.a.b` cannot be told",
+            "error rules[0].ports[2].protocol: datagrams do not pass through proxies, so they never leave",
+            "error rules[0].ports[3].protocol: `HBONE` is not a protocol",
+            "error rules[0].ports[4].targetPort: places that requests name are called as they are",
+        ],
+    );
+    rule(
+        "{hosts: ['*.a.b'], tls: {mode: ISTIO_MUTUAL}}",
+        &[
+            "error rules[0].tls.mode: this is no TLS with a place outside of the mesh",
+            "error rules[0].tls: there is no one name to ask the server for",
+            "error rules[0].tls: the proxy speaks TLS where the program speaks plain text",
+        ],
+    );
+    check(
+        "{accounts: [a/b/c], rule: []}",
+        &["error accounts[0]: `a/b/c` is not a service account", "error rule: the field `rule` is not known"],
+    );
+}

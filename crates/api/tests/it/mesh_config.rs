@@ -39,13 +39,14 @@ fn what_is_wrong_is_said_where_it_stands() {
             ],
         ),
         (
-            "trustDomainAliases: [old.example, A]\ncaCertificates:\n- {pem: x}\n- {trustDomains: [a]}\n- {pem: x, spiffeBundleUrl: b}\n",
+            "trustDomainAliases: [old.example, A]\ncaCertificates:\n- {pem: x}\n- {trustDomains: [a]}\n- {pem: x, spiffeBundleUrl: b}\n- {spiffeBundleUrl: 'http://b'}\n- {spiffeBundleUrl: 'https://a:b@c/'}\n- {spiffeBundleUrl: 'https://c:8443/b#spiffe://c/b', trustDomains: [c]}\n",
             &[
                 "6 error: data.mesh.trustDomainAliases[1]: `A` is no trust domain",
                 "8 error: data.mesh.caCertificates[0].pem: there is no readable certificate in it",
                 "9 error: data.mesh.caCertificates[1]: nothing says what is trusted",
                 "10 error: data.mesh.caCertificates[2]: `pem` and `spiffeBundleUrl` exclude each other",
-                "10 warning: data.mesh.caCertificates[2].spiffeBundleUrl: this is not enforced yet: its roots are not fetched: write them in `pem`",
+                "11 error: data.mesh.caCertificates[3].spiffeBundleUrl: `http://b` is no place of a SPIFFE bundle",
+                "12 error: data.mesh.caCertificates[4].spiffeBundleUrl: the URL names a user",
             ],
         ),
         ("- a\n", &["6 error: data.mesh: a list stands here"]),

@@ -249,7 +249,7 @@ impl Issuer {
     }
 
     /// Is this identity, or the certificate that it shows, revoked?
-    pub(super) fn check_revoked(&self, identity: &SpiffeId, shown: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn check_revoked(&self, identity: &SpiffeId, shown: Option<&str>) -> Result<(), Refusal> {
         let revoked = self.revoked();
         let of_leaf = || revoked.all.leaves.get(shown?).map(|leaf| &leaf.since);
         match revoked.all.identities.get(identity).or_else(of_leaf) {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::istio::KeysAt;
+use base::SpiffeId;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -15,8 +16,9 @@ use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
+use translate::BundleServer;
 use transport::Stream;
-use transport::tls::{ClientOptions, ClientTls, LiveTrust, Roots, ServerCheck, TrustBundles};
+use transport::tls::{Accept, ClientOptions, ClientTls, LiveTrust, PeerCheck, Roots, ServerCheck, TrustBundles};
 
 /// Bytes of an answer that are read.
 const LARGEST: usize = 1 << 20;
@@ -47,6 +49,23 @@ impl Client {
         timeout(limit, got).await.unwrap_or_else(|_| Err(format!("there is no answer within {limit:?}")))
     }
 
+    /// The bundle of a trust domain at a URL, in time. What stands behind a `#` is not sent.
+    ///
+    /// # Errors
+    /// It cannot be had; the text says why.
+    pub async fn bundle(&self, url: &str, server: &BundleServer, limit: Duration) -> Result<String, String> {
+        let url = url.split('#').next().unwrap_or_default();
+        if !url.starts_with("https://") {
+            return Err("expected a URL that begins with `https://`".to_owned());
+        }
+        let check = match server {
+            BundleServer::Web => web()?,
+            BundleServer::Spiffe { ids, roots } => spiffe(ids, roots)?,
+        };
+        let late = |_| Err(format!("there is no answer within {limit:?}"));
+        timeout(limit, self.get_checked(url, Some(check))).await.unwrap_or_else(late)
+    }
+
     async fn key_set(&self, uri: &str) -> Result<String, String> {
         let text = self.get(uri).await?;
         let set: serde_json::Value = serde_json::from_str(&text).map_err(|_| "the answer is no JSON".to_owned())?;
@@ -66,6 +85,11 @@ impl Client {
     }
 
     async fn get(&self, uri: &str) -> Result<String, String> {
+        self.get_checked(uri, None).await
+    }
+
+    /// With a check of the server, if it has TLS; none: as on the web.
+    async fn get_checked(&self, uri: &str, check: Option<ServerCheck>) -> Result<String, String> {
         let said = |what: &str| format!("{uri}: {what}");
         let parsed: Uri = uri.parse().map_err(|_| said("this is no URI"))?;
         let authority = parsed.authority().ok_or_else(|| said("it names no host"))?;
@@ -77,7 +101,13 @@ impl Client {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let stream = self.connect(host, port).await.map_err(|reason| said(&reason))?;
-        let stream = if tls { handshake(stream, host).await.map_err(|reason| said(&reason))? } else { stream };
+        let stream = match tls {
+            true => {
+                let check = check.map_or_else(web, Ok).map_err(|reason| said(&reason))?;
+                handshake(stream, host, check).await.map_err(|reason| said(&reason))?
+            }
+            false => stream,
+        };
         let target = parsed.path_and_query().map_or("/", |target| target.as_str());
         let request = Request::get(target)
             .header(header::HOST, authority.as_str())
@@ -94,7 +124,7 @@ impl Client {
         let is_blocked = |at: &SocketAddr| self.blocked.iter().any(|block| block.contains(&at.ip().to_canonical()));
         let allowed: Vec<SocketAddr> = found.iter().copied().filter(|at| !is_blocked(at)).collect();
         if allowed.is_empty() {
-            return Err("no keys are fetched from its address (it is blocked)".to_owned());
+            return Err("nothing is fetched from its address (it is blocked)".to_owned());
         }
         let mut last = String::new();
         for at in allowed {
@@ -107,10 +137,24 @@ impl Client {
     }
 }
 
-async fn handshake(stream: Stream, host: &str) -> Result<Stream, String> {
+/// By the name in the URI and the roots of the system.
+fn web() -> Result<ServerCheck, String> {
     let roots = Roots::system().map_err(|error| error.to_string())?;
-    let trust = LiveTrust::new(TrustBundles::plain(roots));
-    let options = ClientOptions { resumption: false, ..ClientOptions::new(ServerCheck::Hostname(trust)) };
+    Ok(ServerCheck::Hostname(LiveTrust::new(TrustBundles::plain(roots))))
+}
+
+/// By its identity, which these roots vouch for.
+fn spiffe(ids: &[SpiffeId], roots: &[u8]) -> Result<ServerCheck, String> {
+    let roots = Roots::from_pem(&String::from_utf8_lossy(roots));
+    let roots = roots.map_err(|error| format!("the roots to check the server by: {error}"))?;
+    let domain = ids.first().and_then(|id| id.trust_domain().parse().ok());
+    let domain = domain.ok_or_else(|| "there is no identity that the server could have".to_owned())?;
+    let trust = LiveTrust::new(TrustBundles::domain(domain, roots));
+    Ok(ServerCheck::Peer(PeerCheck::Spiffe { trust, accept: Accept::identities(ids) }))
+}
+
+async fn handshake(stream: Stream, host: &str, check: ServerCheck) -> Result<Stream, String> {
+    let options = ClientOptions { resumption: false, ..ClientOptions::new(check) };
     let client = ClientTls::new(options).map_err(|error| error.to_string())?;
     // The whole has its own limit.
     let done = client.connect(stream, Some(host), Duration::from_secs(60)).await;

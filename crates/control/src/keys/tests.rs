@@ -116,7 +116,8 @@ async fn rotated_hanging_and_gone() {
     let server = Server::start(set("one")).await;
     let uri = server.uri("/set?a=b");
     let opened = store(dir.path());
-    let following = tokio::spawn(follow(opened.clone(), Client::new(Vec::new()), SOON));
+    let metrics = Metrics::new(&Registry::new().shard()).unwrap();
+    let following = tokio::spawn(follow(opened.clone(), Client::new(Vec::new()), SOON, metrics.clone()));
     apply(&opened, &uri).await;
     until(&opened, &uri, has("one")).await;
     assert_eq!(server.asked.lock().unwrap()[0], "GET /set?a=b HTTP/1.1");
@@ -133,12 +134,13 @@ async fn rotated_hanging_and_gone() {
     server.serving.abort();
     until(&opened, &uri, failed(Some("three"), "")).await;
     following.abort();
+    assert!(["ok", "failed"].iter().all(|result| metrics.0.with(&[*result]).get() > 2));
     opened.stop().await;
     drop(opened);
     // Another control plane has them from the beginning on, and keeps them while nobody answers.
     let again = store(dir.path());
     until(&again, &uri, |keys| keys.set.as_ref().is_some_and(|set| set.contains("three"))).await;
-    let following = tokio::spawn(follow(again.clone(), Client::new(Vec::new()), SOON));
+    let following = tokio::spawn(follow(again.clone(), Client::new(Vec::new()), SOON, metrics.clone()));
     until(&again, &uri, failed(Some("three"), "")).await;
     following.abort();
 }

@@ -8,7 +8,9 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
-use super::{Parts, access, audit, authority, documents, explain, gate, join, revocation, status, users};
+use super::{
+    Parts, access, audit, authority, documents, explain, gate, join, mtls, refusals, revocation, status, users,
+};
 use crate::callers::Right;
 
 /// A call.
@@ -41,6 +43,8 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/access", Read, || post(access::check)),
     route(Method::GET, "/v1/access/graph", Read, || get(access::graph)),
     route(Method::POST, "/v1/plan", Read, || post(explain::plan)),
+    route(Method::GET, "/v1/mtls", Read, || get(mtls::plan)),
+    route(Method::GET, "/v1/refusals", Read, || get(refusals::page)),
     route(Method::GET, "/v1/status", Read, || get(status::status)),
     route(Method::GET, "/v1/proxies/{node}/config", Read, || get(status::config)),
     route(Method::GET, "/v1/version", Read, || get(status::version)),
@@ -97,6 +101,8 @@ mod tests {
             "POST access",
             "GET access/graph",
             "POST plan",
+            "GET mtls",
+            "GET refusals",
             "GET status",
             "GET proxies/{node}/config",
             "GET version",

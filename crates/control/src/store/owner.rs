@@ -12,7 +12,7 @@ use telemetry::{Counter, Desc, Gauge, Histogram, Shard};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use translate::vips::Vips;
-use translate::{Edit, FetchedKeys, Inputs, KeySets, MeshSettings, MeshTrust, World};
+use translate::{Edit, FetchedBundle, FetchedBundles, FetchedKeys, Inputs, KeySets, MeshSettings, MeshTrust, World};
 
 use super::disk::{Changes, Disk, Table, number};
 use super::draft::Draft;
@@ -21,6 +21,7 @@ use super::{
     Catalog, ChangeError, Command, Done, Holder, Kept, Set, Start, Step, StoreError, Versioned, WorkloadChange,
 };
 use crate::audit::{self, Author, Journal};
+use crate::federation;
 use crate::patches;
 use crate::ratelimit::CountRow;
 use crate::registry::Registered;
@@ -29,6 +30,7 @@ use crate::v1::AuditEntry;
 const VERSION: &str = "version";
 const VIPS: &str = "vips";
 const KEY_SETS: &str = "key_sets";
+const BUNDLES: &str = "federated_bundles";
 
 pub struct Owner {
     disk: Disk,
@@ -41,6 +43,7 @@ pub struct Owner {
     /// The addresses in the file.
     vips: Arc<Vips>,
     key_sets: KeySets,
+    bundles: FetchedBundles,
     version: u64,
     /// Stored documents that cannot be read any more.
     unreadable: Vec<Problem>,
@@ -89,6 +92,7 @@ impl Owner {
         let damaged = |what: &str| StoreError::damaged(disk.path(), what);
         let (bad_version, bad_vips) = (damaged("its version cannot be read"), damaged("its addresses cannot be read"));
         let bad_keys = damaged("its key sets cannot be read");
+        let bad_bundles = damaged("its federated bundles cannot be read");
         let meta: BTreeMap<String, Vec<u8>> = disk.read(Table::Meta)?.into_iter().collect();
         let version = meta.get(VERSION).map_or(Some(0), |value| number(value)).ok_or(bad_version)?;
         let vips = match meta.get(VIPS) {
@@ -101,6 +105,14 @@ impl Owner {
         };
         let key_sets =
             had.into_iter().map(|(uri, set)| (uri, FetchedKeys { set: Some(set.into()), failure: None })).collect();
+        let bundles: BTreeMap<String, String> = match meta.get(BUNDLES) {
+            Some(value) => serde_json::from_slice(value).map_err(|_| bad_bundles)?,
+            None => BTreeMap::new(),
+        };
+        let bundles = bundles.into_iter().map(|(url, document)| {
+            (url, FetchedBundle { had: federation::had(&document).ok().map(|(had, _)| had), failure: None })
+        });
+        let bundles = Arc::new(bundles.collect());
         let (mut resources, mut unreadable) = (Catalog::new_sync(), Vec::new());
         for (key, value) in disk.read(Table::Resources)? {
             match row::read(&key, &value) {
@@ -134,6 +146,7 @@ impl Owner {
             world: Arc::default(),
             vips: Arc::new(vips),
             key_sets: Arc::new(key_sets),
+            bundles,
             version,
             unreadable,
             file_problems: Vec::new(),
@@ -170,6 +183,7 @@ impl Owner {
                 Command::Batch(batch) => self.take_batch(batch),
                 Command::Workloads(changes, reply) => drop(reply.send(self.change_workloads(changes))),
                 Command::KeySets(sets, reply) => drop(reply.send(self.take_key_sets(sets))),
+                Command::Bundles(bundles, reply) => drop(reply.send(self.take_bundles(bundles))),
                 Command::Trust(trust, reply) => drop(reply.send(self.change_trust(trust))),
                 Command::Keep { rows, entries, reply } => drop(reply.send(self.keep(rows, entries))),
                 Command::Note(entry, reply) => {
@@ -333,6 +347,21 @@ impl Owner {
         self.commit(rows, Vec::new(), built, |owner| owner.key_sets = sets)
     }
 
+    /// Keeps those that were had, for the next start.
+    fn take_bundles(&mut self, bundles: FetchedBundles) -> Result<(), StoreError> {
+        if bundles == self.bundles {
+            return Ok(());
+        }
+        let had: BTreeMap<&str, &str> = bundles
+            .iter()
+            .filter_map(|(url, fetched)| Some((url.as_str(), &*fetched.had.as_ref()?.document)))
+            .collect();
+        let mut rows = Changes::default();
+        rows.put(Table::Meta, BUNDLES, serde_json::to_vec(&had).unwrap_or_default());
+        let built = self.build(Edit { bundles: Some(bundles.clone()), ..Edit::default() });
+        self.commit(rows, Vec::new(), built, |owner| owner.bundles = bundles)
+    }
+
     /// The version that these resources make, from nothing.
     fn build_whole(&self, resources: &Catalog) -> Built {
         let started = std::time::Instant::now();
@@ -344,6 +373,7 @@ impl Owner {
             vips: (*self.vips).clone(),
             trust: self.trust.clone(),
             key_sets: self.key_sets.clone(),
+            bundles: self.bundles.clone(),
         });
         let problems = Arc::new(patches::check(&world));
         self.metrics.build.observe(started.elapsed().as_secs_f64() * 1e3);

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::doors::metrics;
 use crate::fake::{Joined, Running};
 use crate::remote::Remote;
+use crate::svids::{mint, watch};
 
 /// What was logged, of every test of this process.
 #[derive(Clone, Default)]
@@ -119,14 +120,21 @@ async fn no_secret_is_said() {
     // Of this run the key is read before it is encrypted.
     Running::with(options.clone()).await.stop().await;
     let key = std::fs::read_to_string(dir.path().join("ca/ca-key.pem")).unwrap();
+    let token_key = std::fs::read_to_string(dir.path().join("ca/token-keys.pem")).unwrap();
     options.ca_passphrase_file = Some(passphrase);
+    options.bundle_endpoint = Some(([127, 0, 0, 1], 0).into());
     let control = Running::with(options).await;
     let mut search = Search { secrets: Vec::new(), said: Vec::new() };
     search.secret("the Secret's data", PASSWORD);
     search.secret("the Secret's text", TYPED);
     search.secret("the inline key", INLINE);
     search.secret("the authority's key", key.lines().nth(1).unwrap());
+    search.secret("the key of tokens", token_key.lines().nth(2).unwrap());
     search.secret("the passphrase", PASSPHRASE);
+    let joined = control.join("minting").await;
+    search.secret("a JWT-SVID", &mint(&joined, &["db"]).await.unwrap());
+    search.hear("a refused token", mint(&joined, &[]).await.unwrap_err());
+    search.hear("the bundles", format!("{:?}", watch(&joined).await.message().await.unwrap()));
 
     for (what, text) in documents() {
         for path in ["/v1/apply", "/v1/plan", "/v1/apply", "/v1/delete"] {

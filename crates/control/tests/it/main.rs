@@ -6,6 +6,8 @@ mod doors;
 mod fake;
 mod leaks;
 mod mesh;
+mod refusals;
 mod remote;
 mod rotation;
 mod samples;
+mod svids;

@@ -37,6 +37,9 @@ impl Around for Proxy {
     fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
         self.alone.access_call(request)
     }
+    fn identity(&self) -> Option<&str> {
+        self.alone.identity()
+    }
     fn is_asked_why(&self, request: &Request<Body>) -> bool {
         self.alone.is_asked_why(request)
     }
@@ -59,7 +62,7 @@ impl Around for Proxy {
         self.alone.get_beside(get, done);
     }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
-        assert_eq!((call.cluster, call.authority, call.path), ("limits", "limits", METHOD));
+        assert_eq!((call.service.authority(), call.path), ("limits", METHOD));
         let asked = RateLimitRequest::decode(call.message).unwrap();
         let values = asked.descriptors.iter().flat_map(|one| &one.entries).map(|entry| &*entry.value);
         let values: Vec<_> = values.collect();

@@ -28,6 +28,9 @@ impl Around for Proxy {
     fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
         self.alone.access_call(request)
     }
+    fn identity(&self) -> Option<&str> {
+        self.alone.identity()
+    }
     fn is_asked_why(&self, request: &Request<Body>) -> bool {
         self.alone.is_asked_why(request)
     }

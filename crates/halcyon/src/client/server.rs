@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use base::SpiffeId;
 use http::{HeaderValue, Uri, header};
 use tokio::net::TcpStream;
 use transport::Stream;
@@ -82,8 +83,7 @@ impl Server {
 /// It chains to these roots, and is a control plane of that mesh (not any workload of it), or is named as it is called.
 fn by_roots(path: &Path, host: &str) -> Result<ServerCheck> {
     let roots = Roots::from_file(path).with_context(|| format!("--ca-file {}", path.display()))?;
-    let is_own =
-        |uri: &str| uri.strip_prefix("spiffe://").and_then(|rest| rest.find('/').map(|at| &rest[at..])) == Some(OWN);
+    let is_own = |uri: &str| uri.parse::<SpiffeId>().is_ok_and(|id| id.path() == OWN);
     let own = TextMatch::Test(format!("spiffe://TRUST_DOMAIN{OWN}"), std::sync::Arc::new(is_own));
     let named = |kind| SanMatch { kind, text: TextMatch::Exact(host.to_owned()) };
     let accept = vec![SanMatch { kind: SanKind::Uri, text: own }, named(SanKind::Dns), named(SanKind::Ip)];

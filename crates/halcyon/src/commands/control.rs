@@ -29,6 +29,9 @@ pub async fn run(place: &Place, args: ControlArgs) -> Result<ExitCode> {
     if let Some(api) = doors.api {
         print::note(&format!("API for users with tokens on https://{api}"));
     }
+    if let Some(bundle) = doors.bundle {
+        print::note(&format!("SPIFFE bundle of the trust domain on https://{bundle}/"));
+    }
     let finished = control.finished();
     tokio::pin!(finished);
     tokio::select! {
@@ -68,10 +71,14 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
         api_cert: args.doors.api_cert.zip(args.doors.api_key),
         api_client_roots: args.doors.api_client_cas,
         socket_group: args.doors.socket_group,
+        refusals: Some(args.refusals),
         ratelimit_config: args.limits.ratelimit_config,
         ratelimit_redis: args.limits.ratelimit_redis,
         ratelimit_headers: args.limits.ratelimit_headers,
         ratelimit_address: args.limits.ratelimit_address,
+        bundle_endpoint: args.bundle.bundle_endpoint,
+        bundle_endpoint_cert: args.bundle.bundle_endpoint_cert.zip(args.bundle.bundle_endpoint_key),
+        bundle_refresh: Some(args.bundle.bundle_refresh_hint),
         blocked_keys: args.blocked_key_networks,
         ..ControlOptions::new(data_dir)
     })

@@ -42,6 +42,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         on_demand: false,
         explain: args.explain,
         ticket,
+        workload_api: None,
         folder,
     };
     let spec = setup.own(None, SidecarOutput::Inherit)?;

@@ -35,7 +35,9 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
     let ticket = Ticket::get(place, &args.join, &args.namespace, &described.service_account, &folder.instance).await?;
     let capture = capture(&args, &prepared, address)?;
     let ports = inbound_ports(&args, &traffic, address, prepared.is_captured())?;
-    let env = variables(&capture);
+    let workload_api = folder.path.join(WORKLOAD_API);
+    let mut env = variables(&capture);
+    env.push((SPIFFE_ENDPOINT.to_owned(), format!("unix://{}", workload_api.display())));
     let of = (args.namespace.as_str(), described.workload.as_str());
     let started = Started::ask(place, &args.join, args.workers, of, &described.labels, &described.annotations).await?;
     let setup = ProxySetup {
@@ -54,6 +56,7 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
         leave_delay: Some(args.leave_delay).filter(|delay| !delay.is_zero() && !args.ports.is_empty()),
         on_demand: args.discovery == Discovery::OnDemand,
         explain: true,
+        workload_api: Some(workload_api),
         ticket,
         folder: folder.path.clone(),
     };
@@ -121,6 +124,11 @@ fn capture(args: &RunArgs, prepared: &Prepared, address: IpAddr) -> Result<Regis
     let upstreams = args.upstreams.iter().map(|upstream| registered(upstream, address));
     Ok(RegisteredCapture::Upstreams(upstreams.collect::<Result<_>>()?))
 }
+
+/// The name of the socket at which the program finds the SPIFFE Workload API.
+const WORKLOAD_API: &str = "spiffe";
+/// Where programs look for it (SPIFFE_Workload_Endpoint.md, section 4).
+const SPIFFE_ENDPOINT: &str = "SPIFFE_ENDPOINT_SOCKET";
 
 /// The name of the program's namespace in addresses.
 const NETNS: &str = "workload";

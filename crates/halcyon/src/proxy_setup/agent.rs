@@ -21,7 +21,7 @@ use transport::tls::LiveCert;
 use xds::Resource;
 use xds::client::{ClientSession, Refusal, Update, Variant};
 use xds::server::{EncodedResource, ResourceSet, Snapshot};
-use xds::shell::{self, ControlServer, Links};
+use xds::shell::{self, ControlServer, Links, Member};
 
 use super::{ProxySetup, Ticket};
 
@@ -43,6 +43,8 @@ pub struct Agent {
     /// The chain that is in use, in PEM.
     chain: Mutex<String>,
     secrets: Secrets,
+    /// The workload, as its program is told of it.
+    member: Arc<Member>,
 }
 
 /// What the proxy is given.
@@ -58,15 +60,18 @@ impl Agent {
         let cert = LiveCert::empty();
         let links = links(&ticket, &cert)?;
         let secrets = Secrets::new(&ticket.trust_bundle);
-        let agent =
-            Arc::new(Self { ticket, links, node: node(setup), cert, chain: Mutex::new(String::new()), secrets });
+        let (node, chain, member) = (node(setup), Mutex::new(String::new()), member(&links));
+        let agent = Arc::new(Self { ticket, links, node, cert, chain, secrets, member });
         agent.obtain().await.context("cannot get a certificate for Envoy")?;
         Ok(agent)
     }
 
-    /// Serves the secrets at a socket, and keeps them fresh, for as long as this program runs. The socket is there when
-    /// this returns.
-    pub fn serve(self: Arc<Self>, socket: &Path) -> Result<PathBuf> {
+    /// Serves the secrets at a socket, and the SPIFFE Workload API at another, and keeps both fresh, for as long as this
+    /// program runs. The sockets are there when this returns.
+    pub fn serve(self: Arc<Self>, socket: &Path, workload_api: Option<&Path>) -> Result<PathBuf> {
+        if let Some(path) = workload_api {
+            self.serve_program(path)?;
+        }
         let listener = transport::listen::unix(socket, 0o600)?;
         let shown = self.secrets.shown.subscribe();
         tokio::spawn(async move {
@@ -78,6 +83,17 @@ impl Agent {
         tokio::spawn(self.clone().keep_fresh(known));
         tokio::task::spawn_local(self.follow_roots(roots));
         Ok(socket.to_owned())
+    }
+
+    fn serve_program(&self, path: &Path) -> Result<()> {
+        let served = svid::serve(transport::listen::unix(path, 0o600)?, self.member.clone());
+        tokio::spawn(async move {
+            if let Err(error) = served.await {
+                crate::print::note(&format!("halcyon: the program gets no more identities: {error}"));
+            }
+        });
+        tokio::spawn(self.member.clone().follow(|reason| tracing::debug!("bundles of trust domains: {reason}")));
+        Ok(())
     }
 
     /// Gets a certificate for a new key. Until when it is good.
@@ -92,6 +108,7 @@ impl Agent {
         }
         let (chain, key) = (chain.concat(), key.secret_pem());
         self.cert.set_pem(&chain, &key)?;
+        self.member.show(&self.ticket.identity, &chain, &key)?;
         self.secrets.set(SecretValue::Certificate { chain: chain.clone().into_bytes(), private_key: key.into_bytes() });
         *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
         let certificate = self.cert.certificate().context("the certificate was just set")?;
@@ -200,6 +217,14 @@ impl Secrets {
         snapshot.put(ResourceKind::Secret, Arc::new(ResourceSet::new(encoded)));
         self.shown.send_replace(Arc::new(snapshot));
     }
+}
+
+fn member(links: &Links) -> Arc<Member> {
+    let links = links.clone();
+    Member::new(Box::new(move || {
+        let links = links.clone();
+        Box::pin(async move { links.open(|| None).await })
+    }))
 }
 
 fn links(ticket: &Ticket, cert: &LiveCert) -> Result<Links> {

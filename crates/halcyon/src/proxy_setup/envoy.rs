@@ -22,7 +22,7 @@ impl Envoy {
     /// Gets the first certificate, writes the files, and says how the process is started.
     pub async fn sidecar(&self, setup: &ProxySetup, output: SidecarOutput) -> Result<SidecarSpec> {
         std::fs::create_dir_all(&setup.folder).with_context(|| setup.folder.display().to_string())?;
-        let socket = Agent::start(setup).await?.serve(&setup.folder.join("sds.sock"))?;
+        let socket = Agent::start(setup).await?.serve(&setup.folder.join("sds.sock"), setup.workload_api.as_deref())?;
         let bootstrap = serde_json::to_vec_pretty(&bootstrap(setup, &socket)?)?;
         let file = setup.write("envoy.json", &bootstrap)?;
         let workers = setup.started.workers.to_string();

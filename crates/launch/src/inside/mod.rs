@@ -22,6 +22,7 @@
 mod descendants;
 mod loopback;
 mod namespace;
+mod rights;
 mod stage;
 mod supervise;
 
@@ -57,11 +58,12 @@ pub(crate) fn inner_process(program: &OsString, args: &[OsString]) -> Command {
 }
 
 /// The command that becomes `program`, and dies at once when the process `parent` dies. `unblock` are the signals that
-/// the parent blocked for itself alone.
-pub(crate) fn tied_to(parent: u32, unblock: &[i32], program: &OsString, args: &[OsString]) -> Command {
+/// the parent blocked for itself alone; `confined` takes from it the rights by which it could leave its network namespace.
+pub(crate) fn tied_to(parent: u32, unblock: &[i32], confined: bool, program: &OsString, args: &[OsString]) -> Command {
     let unblock = unblock.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
     let mut command = myself();
-    command.arg(EXEC).arg(parent.to_string()).arg(format!("={unblock}")).arg(program).args(args);
+    command.arg(EXEC).arg(parent.to_string()).arg(format!("={unblock}"));
+    command.arg(if confined { stage::CONFINED } else { "free" }).arg(program).args(args);
     command
 }
 

@@ -1,6 +1,7 @@
 //! Entering new namespaces: the system calls, the identity that stays the same, and what is carried over from the host.
 //!
-//! With the right to do so (root) only the network namespace is new: every user, file and privilege stays. Without it
+//! With the right to do so (root) only the network namespace is new: every user and file stays, and the privileges that
+//! `rights` does not take. Without it
 //! a user namespace gives that right; it maps the caller's own user and group to themselves and nobody else, so the
 //! program sees the same user and files, and set-user-ID programs inside keep the caller's identity.
 

@@ -29,6 +29,8 @@ use crate::wire::{self, NamespaceOrder, Order, Report};
 
 /// How long what the program left running may take to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often it is looked whether packets were refused.
+const LOOK: Duration = Duration::from_secs(10);
 /// For how long after a signal from the terminal the supervisor's copy of the same signal is taken for the same event.
 const SAME_EVENT: Duration = Duration::from_millis(500);
 /// `si_code` of a signal that the kernel sent, such as the terminal's to the whole foreground process group.
@@ -54,6 +56,7 @@ fn run(program: OsString, args: Vec<OsString>) -> io::Result<()> {
     // The signals are blocked before the first thread starts, so that every thread has them blocked.
     let (signals, blocked) = block_signals()?;
     let socket_server = namespace.as_ref().and_then(|order| order.socket_server.clone());
+    let confined = namespace.is_some();
     match prepare(namespace) {
         Ok((sockets, names_beside_dns)) => {
             let (specs, fds): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
@@ -69,12 +72,14 @@ fn run(program: OsString, args: Vec<OsString>) -> io::Result<()> {
         link,
         signals,
         blocked,
+        confined,
         parent,
         program,
         args,
         stdin,
         socket_server,
         running: None,
+        refused: 0,
         env: Vec::new(),
         commands: HashMap::new(),
         terminal: Vec::new(),
@@ -142,12 +147,16 @@ struct Inner {
     signals: SignalFd,
     /// What the program must not find blocked.
     blocked: Vec<i32>,
+    /// The program is in a namespace that it must not leave.
+    confined: bool,
     parent: Option<Pid>,
     program: OsString,
     args: Vec<OsString>,
     stdin: Option<OwnedFd>,
     socket_server: Option<PathBuf>,
     running: Option<Pid>,
+    /// How many refused packets were told of.
+    refused: u64,
     /// The variables that it was given, for commands beside it.
     env: Vec<(String, String)>,
     /// Commands that run, by their numbers.
@@ -180,7 +189,8 @@ impl Inner {
 
     fn serve(&mut self) -> io::Result<Over> {
         loop {
-            let ready = readable(&[self.signals.as_fd(), self.link.as_fd()], None)?;
+            let ready = readable(&[self.signals.as_fd(), self.link.as_fd()], self.confined.then_some(LOOK))?;
+            self.look_at_refusals()?;
             // Signals first: a signal from the terminal must be known before the supervisor's copy of it.
             if self.take_signals()? {
                 return Ok(Over::Lost);
@@ -214,6 +224,20 @@ impl Inner {
         Ok(false)
     }
 
+    /// Says so if the program has sent what does not leave. That nothing can be asked is no reason to end it.
+    fn look_at_refusals(&mut self) -> io::Result<()> {
+        if !self.confined || self.running.is_none() {
+            return Ok(());
+        }
+        match nftables::refused() {
+            Ok(packets) if packets > self.refused => {
+                self.refused = packets;
+                wire::send(&self.link, &Report::PacketsRefused(packets), &[])
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn reap(&mut self) -> io::Result<()> {
         let mut status = None;
         let mut commands = Vec::new();
@@ -237,7 +261,7 @@ impl Inner {
     }
 
     fn start(&mut self, env: Vec<(String, String)>) -> io::Result<()> {
-        let mut command = tied_to(std::process::id(), &self.blocked, &self.program, &self.args);
+        let mut command = tied_to(std::process::id(), &self.blocked, self.confined, &self.program, &self.args);
         command.envs(env.iter().cloned()).stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from));
         self.env = env;
         let report = match command.spawn() {
@@ -254,7 +278,8 @@ impl Inner {
     fn command(&mut self, number: u64, command: Vec<String>) -> io::Result<()> {
         let mut words = command.into_iter().map(OsString::from);
         let Some(program) = words.next() else { return Ok(()) };
-        let mut command = tied_to(std::process::id(), &self.blocked, &program, &words.collect::<Vec<_>>());
+        let mut command =
+            tied_to(std::process::id(), &self.blocked, self.confined, &program, &words.collect::<Vec<_>>());
         command.envs(self.env.iter().cloned()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match command.spawn().ok().and_then(|child| Pid::from_raw(child.id() as i32)) {

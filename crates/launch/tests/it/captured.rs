@@ -73,6 +73,38 @@ fn nothing_else_leaves() {
             let output = rig.run("namespace", &[&rig.probe(), "udp", address]);
             assert_eq!(text(&output.stdout), expected, "{address}");
         }
+        let told = rig.events();
+        assert_eq!(told.matches("packets refused so far: 1").count(), 1, "{told}");
+    }
+}
+
+/// Rights over networks, namespaces, other processes and the kernel (linux/capability.h).
+const TAKEN: u64 = 1 << 12 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39;
+
+#[test]
+fn nobody_has_the_right_to_leave() {
+    for rig in capturing_rigs() {
+        let script = "grep -E '^(Cap|NoNewPrivs)' /proc/self/status";
+        let said = text(&rig.run("namespace", &["sh", "-c", script]).stdout);
+        let of = |name: &str| {
+            let line =
+                said.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {said}"));
+            u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+        };
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(of(set) & TAKEN, 0, "{set}: {said}");
+        }
+        // What files could give is taken too, one way or the other.
+        assert!(of("CapBnd") & TAKEN == 0 || of("NoNewPrivs") == 1, "{said}");
+    }
+}
+
+#[test]
+fn without_capture_rights_stay() {
+    for rig in capturing_rigs() {
+        let script = "grep -E '^(CapBnd|NoNewPrivs)' /proc/self/status";
+        let own = std::process::Command::new("sh").args(["-c", script]).output().unwrap();
+        assert_eq!(text(&rig.run("none", &["sh", "-c", script]).stdout), text(&own.stdout));
     }
 }
 

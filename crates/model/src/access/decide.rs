@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Action, Call, Condition, Operation, Policy, Rules, Source};
 use crate::StringMatch;
 use crate::matcher::HeaderMatch;
+use crate::metadata::{Fields, Value};
 use crate::route::header_matches;
 
 /// What rules say of a call.
@@ -22,6 +23,16 @@ pub struct Decision<'a> {
 pub fn details(policy: Option<&str>) -> String {
     let name: String = policy.unwrap_or("none").chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect();
     format!("rbac_access_denied_matched_policy[{name}]")
+}
+
+/// Adds what rules of this kind (`enforced`, or `shadow` behind its prefix) said to the metadata of their filter, in
+/// Envoy's words.
+pub fn tell(fields: &mut Fields, kind: &str, allowed: bool, policy: Option<&str>) {
+    let result = if allowed { "allowed" } else { "denied" };
+    fields.insert(format!("{kind}_engine_result"), Value::Text(result.to_owned()));
+    if let Some(policy) = policy {
+        fields.insert(format!("{kind}_effective_policy_id"), Value::Text(policy.to_owned()));
+    }
 }
 
 impl Action {

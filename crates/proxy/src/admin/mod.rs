@@ -98,6 +98,7 @@ impl Admin {
             "/config_dump" => config_dump::answer(self, query),
             "/clusters" => clusters::answer(self, query),
             "/listeners" => listeners::answer(self, query),
+            "/plaintext" => server::plain_text(self),
             "/stats" => stats::plain(self, query),
             "/certs" => certs::answer(self),
             "/server_info" => server::info(self),
@@ -124,6 +125,7 @@ const HELP: &str = "\
 /healthz/ready      is it ready for traffic?
 /listeners          listeners and their addresses; ?format=json
 /logging            the log level; POST ?level=LEVEL changes it
+/plaintext          who speaks plain text to the program, as JSON
 /quitquitquit       POST: drain, then end
 /reopen_logs        POST: open access logs anew, after rotation
 /server_info        who this is and how long it has run

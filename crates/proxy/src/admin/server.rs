@@ -26,6 +26,21 @@ pub(super) fn info(admin: &Admin) -> Response<Body> {
     }))
 }
 
+/// Who speaks plain text to the program.
+pub(super) fn plain_text(admin: &Admin) -> Response<Body> {
+    let since = |at: std::time::SystemTime| at.elapsed().unwrap_or_default().as_secs_f64();
+    let callers = admin.shared.plain.all().into_iter().map(|((address, port), seen)| {
+        json!({
+            "address": address,
+            "port": port,
+            "connections": seen.connections,
+            "open": seen.open,
+            "seconds_ago": if seen.open > 0 { 0.0 } else { since(seen.last) },
+        })
+    });
+    answer_json(&json!({ "callers": callers.collect::<Vec<_>>() }))
+}
+
 pub(super) fn logging(admin: &Admin, query: Query<'_>) -> Response<Body> {
     let Some(control) = &admin.options.log_level else {
         return text(StatusCode::NOT_IMPLEMENTED, "this program was started without a log that can be changed\n");

@@ -1,8 +1,10 @@
 //! What is answered to a DNS question, without any socket.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 use model::NameTables;
@@ -14,11 +16,20 @@ const PLAIN_UDP: usize = 512;
 /// Seconds that an answer may be kept, as Istio's proxy says.
 const TTL: u32 = 30;
 
+/// The option of EDNS that says more of an error (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
+/// Its code for what a policy forbids.
+const PROHIBITED: u16 = 18;
+/// The longest text beside it, so that it fits into a datagram.
+const MAX_WORDS: usize = 200;
+
 /// What to do with a question.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Send these bytes.
     Reply(Vec<u8>),
+    /// The name may not be asked for: send these bytes, and count it for these policies.
+    Forbidden(Vec<u8>, Arc<str>),
     /// It is not ours: ask another server.
     Forward,
     /// It is no question; say nothing.
@@ -28,16 +39,21 @@ pub(super) enum Answer {
 /// The answer to the message `bytes`. A name of the table without addresses of the type asked for exists
 /// nevertheless (NODATA), so that no resolver asks elsewhere. Of several addresses `turn` decides which comes first, since
 /// many clients take that.
+///
+/// Where policies limit the names, others are answered NXDOMAIN: resolvers then go on with their search list and ask no other
+/// server, as they would after REFUSED. Clients that speak EDNS are told why (RFC 8914, `Prohibited`).
 pub(super) fn answer(names: &NameTables, bytes: &[u8], udp: bool, turn: u32) -> Answer {
     let Ok(question) = Message::from_vec(bytes) else { return Answer::Ignore };
     if question.metadata.message_type != MessageType::Query {
         return Answer::Ignore;
     }
-    let [query] = &question.queries[..] else { return Answer::Forward };
-    if question.metadata.op_code != OpCode::Query || query.query_class() != DNSClass::IN {
-        return Answer::Forward;
-    }
-    let Some(addresses) = names.find(&query.name().to_ascii()) else { return Answer::Forward };
+    let query = match &question.queries[..] {
+        [query] if question.metadata.op_code == OpCode::Query && query.query_class() == DNSClass::IN => query,
+        // What is no plain question for a name has none that could be allowed.
+        _ => return elsewhere(names, &question, ""),
+    };
+    let name = query.name().to_ascii();
+    let Some(addresses) = names.find(&name) else { return elsewhere(names, &question, &name) };
     let mut reply = head(&question, ResponseCode::NoError);
     reply.metadata.authoritative = true;
     reply.add_query(query.clone());
@@ -49,9 +65,7 @@ pub(super) fn answer(names: &NameTables, bytes: &[u8], udp: bool, turn: u32) -> 
     });
     reply.add_answers(data.map(|data| Record::from_rdata(query.name().clone(), TTL, data)));
     if let Some(edns) = &question.edns {
-        let mut ours = Edns::new();
-        ours.set_max_payload(MAX_UDP as u16).set_version(0).set_dnssec_ok(edns.flags().dnssec_ok);
-        reply.set_edns(ours);
+        reply.set_edns(ours(edns));
     }
     let room = match &question.edns {
         _ if !udp => usize::from(u16::MAX),
@@ -63,6 +77,28 @@ pub(super) fn answer(names: &NameTables, bytes: &[u8], udp: bool, turn: u32) -> 
         Ok(_) => reply.truncate().to_vec().map_or(Answer::Ignore, Answer::Reply),
         Err(_) => Answer::Ignore,
     }
+}
+
+/// What we say of EDNS to who speaks it.
+fn ours(theirs: &Edns) -> Edns {
+    let mut ours = Edns::new();
+    ours.set_max_payload(MAX_UDP as u16).set_version(0).set_dnssec_ok(theirs.flags().dnssec_ok);
+    ours
+}
+
+/// What becomes of a question that is not ours.
+fn elsewhere(names: &NameTables, question: &Message, name: &str) -> Answer {
+    let Some(policies) = names.forbids(name) else { return Answer::Forward };
+    let mut reply = head(question, ResponseCode::NXDomain);
+    reply.add_queries(question.queries.clone());
+    if let Some(edns) = &question.edns {
+        let mut ours = ours(edns);
+        let mut why = PROHIBITED.to_be_bytes().to_vec();
+        why.extend(format!("not allowed by the EgressPolicy {policies}").bytes().take(MAX_WORDS));
+        ours.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, why));
+        reply.set_edns(ours);
+    }
+    reply.to_vec().map_or(Answer::Ignore, |bytes| Answer::Forbidden(bytes, policies.clone()))
 }
 
 /// SERVFAIL to the question `bytes`; empty if it is none.
@@ -84,16 +120,17 @@ fn head(question: &Message, code: ResponseCode) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
     use hickory_proto::op::Query;
     use hickory_proto::rr::Name;
-    use model::NameTable;
+    use model::{NameLimit, NameTable};
 
     fn names() -> NameTables {
         let ips = |last: std::ops::Range<u8>| last.map(|i| IpAddr::from([240, 240, 0, i])).collect::<Vec<_>>();
         let names = [("reviews.default", ips(1..2)), ("*.wild.test", ips(2..3)), ("many.test", ips(0..100))];
-        NameTables(vec![Arc::new(NameTable { names: names.map(|(name, ips)| (name.to_owned(), ips)).into() })])
+        NameTables(vec![Arc::new(NameTable {
+            names: names.map(|(name, ips)| (name.to_owned(), ips)).into(),
+            limit: None,
+        })])
     }
 
     fn ask(name: &str, kind: RecordType) -> Vec<u8> {
@@ -113,7 +150,7 @@ mod tests {
                 Some((reply.answers.len(), reply.metadata.truncation))
             }
             Answer::Forward => None,
-            Answer::Ignore => panic!("{name} was ignored"),
+            other => panic!("{name}: {other:?}"),
         };
         assert_eq!(found, expected, "{name} {kind}");
     }
@@ -141,6 +178,56 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!([0, 1, 99, 100].map(first), ["240.240.0.0", "240.240.0.1", "240.240.0.99", "240.240.0.0"]);
+    }
+
+    #[test]
+    fn names_that_may_not_be_asked_for() {
+        let limit = NameLimit { names: vec!["*.example.org".to_owned()], policies: "default/a".into() };
+        let mut names = names();
+        names.0.push(Arc::new(NameTable { limit: Some(limit), ..NameTable::default() }));
+        for (name, kind, expected) in [
+            ("reviews.default.", RecordType::TXT, "reply"),
+            ("a.example.org.", RecordType::TXT, "forward"),
+            ("example.org.", RecordType::A, "forbidden"),
+            ("c2VjcmV0.tunnel.test.", RecordType::TXT, "forbidden"),
+            ("1.0.0.127.in-addr.arpa.", RecordType::PTR, "forbidden"),
+        ] {
+            let found = match answer(&names, &ask(name, kind), true, 0) {
+                Answer::Reply(_) => "reply",
+                Answer::Forward => "forward",
+                Answer::Forbidden(bytes, by) => {
+                    let reply = Message::from_vec(&bytes).unwrap();
+                    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+                    assert!(reply.edns.is_none() && &*by == "default/a");
+                    "forbidden"
+                }
+                Answer::Ignore => "ignore",
+            };
+            assert_eq!(found, expected, "{name}");
+        }
+        // Questions in other forms would carry data away too.
+        let mut chaos = Message::from_vec(&ask("a.example.org.", RecordType::TXT)).unwrap();
+        chaos.queries[0].set_query_class(DNSClass::CH);
+        let mut twice = Message::from_vec(&ask("a.example.org.", RecordType::A)).unwrap();
+        twice.add_query(Query::query(Name::from_ascii("tunnel.test.").unwrap(), RecordType::A));
+        for other in [chaos, twice] {
+            let answered = answer(&names, &other.to_vec().unwrap(), true, 0);
+            assert!(matches!(answered, Answer::Forbidden(..)), "{answered:?}");
+        }
+    }
+
+    #[test]
+    fn why_is_told_by_edns() {
+        let limit = NameLimit { names: Vec::new(), policies: "default/a".into() };
+        let names = NameTables(vec![Arc::new(NameTable { limit: Some(limit), ..NameTable::default() })]);
+        let mut question = Message::from_vec(&ask("evil.test.", RecordType::A)).unwrap();
+        question.set_edns(Edns::new());
+        let Answer::Forbidden(bytes, _) = answer(&names, &question.to_vec().unwrap(), true, 0) else { panic!() };
+        let reply = Message::from_vec(&bytes).unwrap();
+        let option = reply.edns.as_ref().unwrap().option(EXTENDED_ERROR.into()).cloned();
+        let mut told = vec![0, 18];
+        told.extend(b"not allowed by the EgressPolicy default/a");
+        assert_eq!(option, Some(EdnsOption::Unknown(15, told)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The workload's DNS: names of the mesh are answered here, all others are passed on to the host's resolvers.
+//! The workload's DNS: names of the mesh are answered here, all others are passed on to the host's resolvers, unless policies
+//! forbid them.
 //!
 //! Owns the sockets and the forwarding; what is answered is the pure question of [`answer`].
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::NameTables;
+use telemetry::{Counter, DeclareError, Desc, Family, Shard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use transport::listen::{self, BindError};
@@ -36,6 +38,13 @@ pub(crate) struct Server {
     resolvers: Resolvers,
     waiting: Cell<usize>,
     connections: Cell<usize>,
+    refused: Family<Counter>,
+}
+
+/// What is counted.
+pub(crate) fn refused(shard: &Shard) -> Result<Family<Counter>, DeclareError> {
+    let help = "Questions for names that EgressPolicies do not allow, which were answered NXDOMAIN.";
+    shard.counters(Desc::new("halcyon_dns_refused_total", help).labels(&["policy"]))
 }
 
 impl Server {
@@ -43,9 +52,14 @@ impl Server {
     ///
     /// # Errors
     /// A socket could not be had.
-    pub(crate) fn start(dns: &Dns, netns: Option<&Netns>, names: Arc<ArcSwap<NameTables>>) -> Result<(), BindError> {
+    pub(crate) fn start(
+        dns: &Dns,
+        netns: Option<&Netns>,
+        names: Arc<ArcSwap<NameTables>>,
+        refused: Family<Counter>,
+    ) -> Result<(), BindError> {
         let resolvers = dns.resolvers.clone().map_or_else(Resolvers::of_this_host, Resolvers::new);
-        let server = Rc::new(Self { names, resolvers, waiting: Cell::new(0), connections: Cell::new(0) });
+        let server = Rc::new(Self { names, resolvers, waiting: Cell::new(0), connections: Cell::new(0), refused });
         for addr in &dns.udp {
             let socket = Rc::new(listen::udp(*addr, netns)?);
             tokio::task::spawn_local(server.clone().serve_udp(socket));
@@ -66,6 +80,10 @@ impl Server {
             match answer(&self.names.load(), &buffer[..length], true, rand::random()) {
                 Answer::Ignore => {}
                 Answer::Reply(bytes) => send(&socket, &bytes, from).await,
+                Answer::Forbidden(bytes, policies) => {
+                    self.refused.with(&[&policies]).inc();
+                    send(&socket, &bytes, from).await;
+                }
                 Answer::Forward => {
                     let (server, socket, question) = (self.clone(), socket.clone(), buffer[..length].to_vec());
                     tokio::task::spawn_local(async move {
@@ -106,6 +124,10 @@ impl Server {
             let reply = match answer(&self.names.load(), &question, false, rand::random()) {
                 Answer::Ignore => return Ok(()),
                 Answer::Reply(bytes) => bytes,
+                Answer::Forbidden(bytes, policies) => {
+                    self.refused.with(&[&policies]).inc();
+                    bytes
+                }
                 Answer::Forward => self.forward(&question, false).await,
             };
             let length = u16::try_from(reply.len()).map_err(|_| std::io::ErrorKind::InvalidData)?;

@@ -9,7 +9,7 @@ use model::Direction::{Inbound, Outbound};
 use model::access::{
     Access, Action, Condition, ConnectionAccess, Operation, Permission, Policy, Principal, Rules, Source,
 };
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogFormat};
 use model::http_proxy::HttpFilter;
 use model::listener::{ExpectHeader, Inspect};
 use model::matcher::{HeaderKey, HeaderMatch};
@@ -50,7 +50,7 @@ fn connections(rules: Option<Arc<model::access::Compiled>>) -> Vec<Guard> {
 /// A log with these operators, and the file in which it is.
 fn log(folder: &tempfile::TempDir, format: &str) -> (AccessLog, std::path::PathBuf) {
     let path = folder.path().join("log");
-    (AccessLog { path: path.display().to_string(), format: LogFormat::Text(format!("{format}\n")) }, path)
+    (FileLog { path: path.display().to_string(), format: LogFormat::Text(format!("{format}\n")) }.into(), path)
 }
 
 /// The log when it has so many lines.

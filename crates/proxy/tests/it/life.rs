@@ -177,7 +177,10 @@ fn names_of_the_mesh_are_answered_and_others_passed_on() {
             tcp: vec![at],
             resolvers: Some(vec![outside.local_addr().unwrap()]),
         });
-        let names = model::NameTable { names: [("reviews".to_owned(), vec!["240.0.0.1".parse().unwrap()])].into() };
+        let names = model::NameTable {
+            names: [("reviews".to_owned(), vec!["240.0.0.1".parse().unwrap()])].into(),
+            limit: None,
+        };
         let mut all = Config::default();
         all.names.insert(model::NameTable::RESOURCE.into(), Arc::new(names));
         let _proxy = proxy_of(bootstrap, all).await;

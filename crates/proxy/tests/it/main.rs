@@ -11,6 +11,7 @@ mod filters;
 mod hedge;
 mod http;
 mod life;
+mod log_service;
 mod mesh;
 mod named;
 mod on_demand;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use ::http::{HeaderValue, Request};
 use mesh_http::Body;
 use model::Direction::{Inbound, Outbound};
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogFormat};
 use model::fault::{Abort, AbortAnswer};
 use model::http_proxy::{HttpFilter, RouteSource};
 use model::route::{Action, DirectResponse, Forward};
-use model::{AccessLog, Fraction, HttpProxy, RouteConfiguration, VirtualHost};
+use model::{Fraction, HttpProxy, RouteConfiguration, VirtualHost};
 use proxy::bootstrap::Bootstrap;
 
 use crate::rig::*;
@@ -141,9 +141,9 @@ fn in_the_log() {
         let path = folder.path().join("log");
         let members = [("host", "%REQ(:AUTHORITY)%"), ("reason", "%DYNAMIC_METADATA(halcyon:reason)%")];
         let members = members.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let log = AccessLog { path: path.display().to_string(), format: LogFormat::Json(members.into()) };
+        let log = FileLog { path: path.display().to_string(), format: LogFormat::Json(members.into()) };
         let at = free_address();
-        let http = HttpProxy { access_logs: vec![log], ..shop(vec![route("/", to("ok"))]) };
+        let http = HttpProxy { access_logs: vec![log.into()], ..shop(vec![route("/", to("ok"))]) };
         let clusters = vec![cluster("ok", &[named_origin("ok").await])];
         let proxy = proxy("a", config(vec![listener("l", at, Outbound, vec![http_chain(http)])], clusters)).await;
         for host in ["shop.example.com", "shop.example.net"] {

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 
+use model::Config;
 use model::Direction::Inbound;
-use model::access_log::LogFormat;
-use model::{AccessLog, Config};
+use model::access_log::{FileLog, LogFormat};
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
@@ -97,14 +97,14 @@ fn a_json_access_log() {
         let (at, app) = (free_address(), named_origin("app").await);
         let members = telemetry::log::ISTIO_JSON.map(|(name, format)| (name.to_owned(), format.to_owned()));
         let format = LogFormat::Json(members.into());
-        let log = AccessLog { path: path.display().to_string(), format };
+        let log = FileLog { path: path.display().to_string(), format };
         let mut filter = http(vec![
             route("/gone", to("gone")),
             route("/unknown", to("outbound|80|v9|absent.example.org")),
             route("/nobody", to("outbound|80|v1|empty.example.org")),
             route("/", to("app")),
         ]);
-        filter.access_logs = vec![log];
+        filter.access_logs = vec![log.into()];
         let clusters = vec![
             cluster("app", &[app]),
             cluster("gone", &[free_address()]),

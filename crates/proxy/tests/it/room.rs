@@ -92,8 +92,10 @@ fn of_one_listener() {
         assert!(open(at).await.is_none());
         // A change of the listener forgets nobody.
         let mut changed = listeners();
-        changed[0].access_logs =
-            vec![model::AccessLog { path: "/dev/null".into(), format: model::access_log::LogFormat::Default }];
+        changed[0].access_logs = vec![
+            model::access_log::FileLog { path: "/dev/null".into(), format: model::access_log::LogFormat::Default }
+                .into(),
+        ];
         let changed = with(made(changed), limits(None, &[("l", 4)]));
         assert!(proxy.handle().replace(changed).await.is_empty());
         held.push(open(at).await.expect("there is more room"));

@@ -8,12 +8,12 @@ use std::time::Duration;
 use ::http::{Method, Request, Response, StatusCode};
 use mesh_http::Body;
 use model::Direction::Outbound;
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogFormat};
 use model::cluster::UpstreamProtocol;
 use model::headers::{HeaderWrite, WriteAction};
 use model::limits::{ConnectionOptions, ProxyVersion};
 use model::tcp_proxy::Tunnel;
-use model::{AccessLog, Cluster, HeaderChanges, NetworkFilter, TcpProxy};
+use model::{Cluster, HeaderChanges, NetworkFilter, TcpProxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
@@ -138,7 +138,7 @@ fn tunnels_that_are_not_opened() {
         let (addr, _asked) = http_proxy().await;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let log = AccessLog {
+        let log = FileLog {
             path: path.to_str().unwrap().into(),
             format: LogFormat::Text("%RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON%\n".into()),
         };
@@ -160,7 +160,7 @@ fn tunnels_that_are_not_opened() {
         let listeners = ways.map(|(cluster, target, post, _)| {
             let at = free_address();
             let l = listener(&at.to_string(), at, Outbound, vec![chain(through(cluster, target, post))]);
-            (at, model::Listener { access_logs: vec![log.clone()], ..l })
+            (at, model::Listener { access_logs: vec![log.clone().into()], ..l })
         });
         let ports = listeners.each_ref().map(|(at, _)| *at);
         let proxy = proxy("a", config(listeners.into_iter().map(|(_, l)| l).collect(), clusters)).await;

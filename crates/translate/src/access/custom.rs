@@ -138,12 +138,12 @@ fn filter(world: &World, name: &str) -> Option<ExtAuthz> {
 }
 
 fn over_grpc(written: &GrpcAuthorizerProvider, cluster: &Arc<str>) -> ExtAuthz {
-    let service = GrpcAuthorizer {
+    let service = GrpcService {
         // An authority must not have the bars of a cluster's name.
         authority: Some(cluster.replace('|', "_.").into()),
-        timeout: Some(written.timeout.unwrap_or(TIMEOUT)),
-        ..GrpcAuthorizer::new(cluster.clone())
+        ..GrpcService::new(cluster.clone())
     };
+    let service = GrpcAuthorizer { service, timeout: Some(written.timeout.unwrap_or(TIMEOUT)) };
     ExtAuthz {
         fail_open: written.fail_open,
         error_status: status(&written.status_on_error),

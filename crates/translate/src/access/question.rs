@@ -17,6 +17,7 @@ use super::other::{self, OtherLayer, Whence};
 use super::{Layer, Ports, Standing, Subject, name};
 use crate::check::{members_of, services_at};
 use crate::names::complete_host;
+use crate::node::Node;
 use crate::peer_authentication::Mode;
 use crate::protocol::Protocol;
 use crate::service::Target;
@@ -159,6 +160,22 @@ pub fn answer(world: &World, question: &Question<'_>) -> Answer {
         audited: layers.iter().filter_map(|layer| rules.audited(layer, &call)).collect(),
         tried: layers.iter().filter_map(|layer| rules.tried(layer, &call)).collect(),
     }
+}
+
+/// What other kinds than AuthorizationPolicies mean the workload of a proxy by, at a port of its program.
+pub fn standing(world: &World, node: &Node, port: u16) -> Standing {
+    let services =
+        world.inbound_services(node.address, &node.namespace, port).map(|(service, _)| service.host.clone()).collect();
+    let account = node.identity.as_ref().and_then(|identity| identity.service_account()).map(str::to_owned);
+    Standing { account, services }
+}
+
+/// The rule that proxies know by a name, at the workload of this one; none if there is no such rule now.
+pub fn place(world: &World, node: &Node, name: &str) -> Option<Place> {
+    let subject = Subject::of(node);
+    let others: Vec<OtherLayer> =
+        [false, true].into_iter().flat_map(|tcp| other::layers(world, subject, tcp, Ports::default())).collect();
+    Index::of(world, subject, &others).place(&name.into())
 }
 
 fn decide(layers: &[Layer], rules: &Index<'_>, call: &Call<'_>) -> Because {

@@ -7,7 +7,7 @@ use api::istio::{AccessAction, AccessRule, AuthorizationPolicy, AuthorizerProvid
 use api::yaml::Span;
 use api::{Code, Problem, Spanned};
 
-use super::selection::{labels_of, selects_nobody};
+use super::selection::{Inhabitants, labels_of};
 use crate::access::{rule, trust};
 use crate::protocol::Protocol;
 use crate::service::{Target, selected};
@@ -22,9 +22,13 @@ const HOW: &str = "name it in `extensionProviders` of the mesh's settings, with 
 
 /// What the policies say by themselves.
 pub fn check(world: &World, problems: &mut Vec<Problem>) {
+    let asked = |policy: &&Policy| policy.spec().action == AccessAction::Custom && policy.spec().provider.is_some();
+    let asking: Vec<&Policy> = world.authorization_policies.iter().filter(asked).collect();
+    for policy in &asking {
+        check_provider(world, policy, &asking, problems);
+    }
     for policy in world.authorization_policies.iter() {
         check_lockout(world, policy, problems);
-        check_provider(world, policy, problems);
         for (i, rule) in policy.spec().rules.iter().enumerate() {
             check_contradictions(policy, i, rule, problems);
             check_trust_domains(world, policy, i, rule, problems);
@@ -36,13 +40,15 @@ pub fn check(world: &World, problems: &mut Vec<Problem>) {
 pub fn check_selection(world: &World, whole: bool, problems: &mut Vec<Problem>) {
     let namespaces = world.known_namespaces();
     let accounts = world.known_accounts();
+    let inhabitants = Inhabitants::of(world);
+    let raw_ports = raw_ports(world);
     for policy in world.authorization_policies.iter() {
-        check_selector(world, policy, whole, problems);
+        check_selector(&inhabitants, policy, whole, problems);
         for (i, rule) in policy.spec().rules.iter().enumerate() {
             check_namespaces(policy, i, rule, &namespaces, problems);
             check_accounts(policy, i, rule, (&namespaces, &accounts), problems);
         }
-        check_tcp(world, policy, problems);
+        check_tcp(world, policy, &raw_ports, problems);
     }
 }
 
@@ -78,10 +84,10 @@ fn check_lockout(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
 }
 
 /// Who is to decide cannot be asked, or others are to decide at the same workloads.
-fn check_provider(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
+fn check_provider(world: &World, policy: &Policy, asking: &[&Policy], problems: &mut Vec<Problem>) {
     const REFUSED: &str = "what the policy takes is refused until then";
     let spec = policy.spec();
-    let Some(provider) = spec.provider.as_ref().filter(|_| spec.action == AccessAction::Custom) else { return };
+    let Some(provider) = &spec.provider else { return };
     let mut warn = |message: String, hint: &str| {
         let path = "spec.provider.name".to_owned();
         problems.push(note(policy, Code::ProviderNotAsked, path, Span::default(), message).hint(hint.to_owned()));
@@ -101,12 +107,11 @@ fn check_provider(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
         }
     }
     let root = &world.settings.root_namespace;
-    let others = world.authorization_policies.iter().filter(|other| {
-        let near = other.namespace() == policy.namespace() || [other, &policy].iter().any(|it| it.namespace() == root);
+    let others = asking.iter().filter(|other| {
+        let near = other.namespace() == policy.namespace() || [*other, &policy].iter().any(|it| it.namespace() == root);
         let same = other.spec().selector == spec.selector
             || [other.spec(), spec].iter().any(|it| it.selector.is_none() && it.targets().next().is_none());
-        let named = other.spec().provider.as_ref().filter(|_| other.spec().action == AccessAction::Custom);
-        near && same && named.is_some_and(|named| named.name != provider.name)
+        near && same && other.spec().provider.as_ref().is_some_and(|named| named.name != provider.name)
     });
     for other in others {
         let theirs = other.spec().provider.as_ref().map_or("", |named| named.name.as_str());
@@ -197,13 +202,13 @@ fn check_trust_domains(world: &World, policy: &Policy, index: usize, rule: &Acce
 }
 
 /// Namespaces in which a policy's selector takes workloads: every one for policies of the root namespace.
-fn check_selector(world: &World, policy: &Policy, whole: bool, problems: &mut Vec<Problem>) {
+fn check_selector(inhabitants: &Inhabitants<'_>, policy: &Policy, whole: bool, problems: &mut Vec<Problem>) {
     let spec = policy.spec();
     if spec.targets().next().is_some() {
         return;
     }
     let labels = spec.selector.as_ref().map(|selector| &selector.match_labels);
-    if let Some(problem) = selects_nobody(world, policy.namespace(), labels, whole) {
+    if let Some(problem) = inhabitants.selects_nobody(policy.namespace(), labels, whole) {
         problems.push(policy.resource.problem(problem, Span::default()));
     }
 }
@@ -258,14 +263,15 @@ fn check_accounts(
 }
 
 /// Fields of HTTP in a policy for workloads with ports of raw TCP (Istio's asymmetry).
-fn check_tcp(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
-    let ports = tcp_ports(world, policy);
+fn check_tcp(world: &World, policy: &Policy, raw_ports: &[RawPort<'_>], problems: &mut Vec<Problem>) {
+    let ports: Vec<_> = raw_ports.iter().filter(|port| port.is_guarded_by(world, policy)).collect();
     if ports.is_empty() {
         return;
     }
     for (i, rule) in policy.spec().rules.iter().enumerate() {
         let fields = rule::http_fields(rule);
-        let (Some(first), Some((at, port))) = (fields.first(), ports.iter().find(|(_, port)| leads_to(rule, *port)))
+        let (Some(first), Some(RawPort { host: at, number: port, .. })) =
+            (fields.first(), ports.iter().find(|port| leads_to(rule, port.number)))
         else {
             continue;
         };
@@ -293,25 +299,38 @@ fn leads_to(rule: &AccessRule, port: u16) -> bool {
     })
 }
 
-/// The ports of raw TCP at which programs listen that a policy is for, each with a service that leads there.
-fn tcp_ports<'w>(world: &'w World, policy: &Policy) -> Vec<(&'w str, u16)> {
-    let root = &world.settings.root_namespace;
-    let near = |namespace: &str| policy.namespace() == root || policy.namespace() == namespace;
-    let mut found = Vec::new();
-    for service in world.services().filter(|service| near(&service.namespace) && !service.external) {
+/// A port of raw TCP at which programs listen, with a service that leads there.
+struct RawPort<'w> {
+    host: &'w str,
+    namespace: &'w str,
+    number: u16,
+    /// The labels of the workloads behind it.
+    labels: Vec<&'w BTreeMap<String, String>>,
+}
+
+impl RawPort<'_> {
+    /// Is a policy for workloads behind it?
+    fn is_guarded_by(&self, world: &World, policy: &Policy) -> bool {
+        let near = [&*world.settings.root_namespace, self.namespace].contains(&policy.namespace());
         let selector = policy.spec().selector.as_ref();
         let takes = |labels: &&BTreeMap<String, String>| selector.is_none_or(|s| selected(&s.match_labels, labels));
-        if policy.spec().targets().next().is_some() || !labels_of(world, service).iter().any(takes) {
-            continue;
-        }
+        near && policy.spec().targets().next().is_none() && self.labels.iter().any(takes)
+    }
+}
+
+fn raw_ports(world: &World) -> Vec<RawPort<'_>> {
+    let mut found = Vec::new();
+    for service in world.services().filter(|service| !service.external) {
         let raw = service
             .ports
             .iter()
             .filter(|port| !port.protocol.is_http() && !matches!(port.protocol, Protocol::Auto | Protocol::Udp));
-        found.extend(raw.filter_map(|port| match &port.target {
-            Target::Number(number) => Some((&*service.host, *number)),
+        let numbers = raw.filter_map(|port| match &port.target {
+            Target::Number(number) => Some(*number),
             Target::Name(_) => None,
-        }));
+        });
+        let (host, namespace) = (&*service.host, &*service.namespace);
+        found.extend(numbers.map(|number| RawPort { host, namespace, number, labels: labels_of(world, service) }));
     }
     found
 }

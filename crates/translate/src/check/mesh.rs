@@ -2,6 +2,7 @@
 
 use api::{Code, Problem, Spec};
 
+use crate::federation;
 use crate::settings::log_format;
 use crate::world::{World, mesh};
 
@@ -42,4 +43,5 @@ pub fn check(world: &World, problems: &mut Vec<Problem>) {
         let message = format!("the form of access logs cannot be read: {reason}");
         note("accessLogFormat", message, "lines have the form that they would have without it");
     }
+    federation::check(world, &config.ca_certificates, (counting, prefix), problems);
 }

@@ -6,7 +6,7 @@ use api::halcyon::{LimitFile, LimitScope, RateLimit, RateLimitPolicy, limit_file
 use api::yaml::Span;
 use api::{Code, Problem, Spec};
 
-use super::selection::{labels_of, selects_nobody};
+use super::selection::{Inhabitants, labels_of};
 use crate::protocol::Protocol;
 use crate::service::{Backing, Service, selected};
 use crate::world::{Document, World};
@@ -29,8 +29,9 @@ pub fn check(world: &World, problems: &mut Vec<Problem>) {
 
 /// What they say of workloads that run or are described. `whole`: also where there are none at all.
 pub fn check_selection(world: &World, whole: bool, problems: &mut Vec<Problem>) {
+    let inhabitants = Inhabitants::of(world);
     for policy in world.rate_limit_policies.iter() {
-        check_selector(world, policy, whole, problems);
+        check_selector(&inhabitants, policy, whole, problems);
         check_tcp(world, policy, problems);
     }
 }
@@ -98,9 +99,9 @@ fn check_claims(world: &World, policy: &Policy, index: usize, limit: &RateLimit,
 }
 
 /// The selector takes nobody.
-fn check_selector(world: &World, policy: &Policy, whole: bool, problems: &mut Vec<Problem>) {
+fn check_selector(inhabitants: &Inhabitants<'_>, policy: &Policy, whole: bool, problems: &mut Vec<Problem>) {
     let labels = policy.spec().selector.as_ref().map(|selector| &selector.match_labels);
-    if let Some(problem) = selects_nobody(world, policy.namespace(), labels, whole) {
+    if let Some(problem) = inhabitants.selects_nobody(policy.namespace(), labels, whole) {
         problems.push(policy.resource.problem(problem, Span::default()));
     }
 }

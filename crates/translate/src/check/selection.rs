@@ -152,26 +152,49 @@ fn check_sidecars(world: &World, problems: &mut Vec<Problem>) {
     }
 }
 
-/// The selector of a policy takes nobody, of those who run or are described in its namespace, or in all if that is the
-/// root's. `whole`: also if nobody is there at all.
-pub fn selects_nobody(world: &World, namespace: &str, labels: Option<&Labels>, whole: bool) -> Option<Problem> {
-    let of_root = namespace == world.settings.root_namespace;
-    let namespaces: Vec<&str> = if of_root { world.namespaces() } else { vec![namespace] };
-    let all: Vec<_> = namespaces.iter().flat_map(|name| world.described(name).chain(world.running(name))).collect();
-    let none = Labels::new();
-    let labels = labels.unwrap_or(&none);
-    // Gateways are started beside what is described; a policy for one names it by the same labels as a Gateway.
-    let of_gateway = world.gateways.iter().any(|gateway| selected(labels, &gateway.spec().selector));
-    if all.iter().any(|own| selected(labels, own)) || of_gateway || all.is_empty() && !whole {
-        return None;
+/// Who runs or is described, by namespace; labels that many have stand there once.
+pub struct Inhabitants<'w> {
+    world: &'w World,
+    by_namespace: BTreeMap<&'w str, BTreeSet<&'w Labels>>,
+}
+
+impl<'w> Inhabitants<'w> {
+    /// Looks at all of them.
+    pub fn of(world: &'w World) -> Self {
+        let mut by_namespace = BTreeMap::<&str, BTreeSet<&Labels>>::new();
+        for (namespace, labels) in world.inhabitants() {
+            by_namespace.entry(namespace).or_default().insert(labels);
+        }
+        Self { world, by_namespace }
     }
-    let (message, path) = match labels.is_empty() {
-        true if whole => (format!("there is no workload in the namespace `{namespace}`"), "metadata.namespace"),
-        true => return None,
-        false => (format!("no workload has {}", pairs(labels)), "spec.selector.matchLabels"),
-    };
-    let problem = Problem::warning(message).code(Code::NoMatchingWorkloadsFound).path(path);
-    Some(problem.hint("it has no effect until there is one"))
+
+    /// The selector of a policy takes nobody, of those in its namespace, or in all if that is the root's. `whole`: also if
+    /// nobody is there at all.
+    pub fn selects_nobody(&self, namespace: &str, labels: Option<&Labels>, whole: bool) -> Option<Problem> {
+        let of_root = namespace == self.world.settings.root_namespace;
+        let near = self
+            .by_namespace
+            .iter()
+            .filter(|_| of_root)
+            .chain(self.by_namespace.get_key_value(namespace).filter(|_| !of_root));
+        let mut all = near.flat_map(|(_, labels)| labels).peekable();
+        let none = Labels::new();
+        let labels = labels.unwrap_or(&none);
+        if all.peek().is_none() && !whole || all.any(|own| selected(labels, own)) {
+            return None;
+        }
+        // Gateways are started beside what is described; a policy for one names it by the same labels as a Gateway.
+        if self.world.gateways.iter().any(|gateway| selected(labels, &gateway.spec().selector)) {
+            return None;
+        }
+        let (message, path) = match labels.is_empty() {
+            true if whole => (format!("there is no workload in the namespace `{namespace}`"), "metadata.namespace"),
+            true => return None,
+            false => (format!("no workload has {}", pairs(labels)), "spec.selector.matchLabels"),
+        };
+        let problem = Problem::warning(message).code(Code::NoMatchingWorkloadsFound).path(path);
+        Some(problem.hint("it has no effect until there is one"))
+    }
 }
 
 /// `app=reviews, version=v9`

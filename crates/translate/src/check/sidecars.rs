@@ -102,8 +102,9 @@ fn check_gathering(
     let span = entry.hosts.first().map(|host| host.span).unwrap_or_default();
     let exported = world.services().filter(|service| service.visible.includes(sidecar.namespace()));
     let services: Vec<_> = exported.filter(|service| gathering.reaches(sidecar.namespace(), service)).collect();
-    let raw: Vec<_> =
-        candidates(&services).map(|(service, port)| format!("`{}:{}`", service.host, port.number)).collect();
+    let raw: Vec<_> = candidates(services.iter().copied())
+        .map(|(service, port)| format!("`{}:{}`", service.host, port.number))
+        .collect();
     if let Place::Pipe(path) = gathering.place()
         && !gathering.protocol().is_http()
         && raw.len() > 1

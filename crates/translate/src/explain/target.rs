@@ -7,6 +7,7 @@ use model::endpoint::Health;
 use model::{Cluster, EndpointSet, ResourceKind};
 
 use super::{Step, Walk};
+use crate::egress;
 use crate::names::{BLACK_HOLE, PASSTHROUGH};
 use crate::peer_authentication::Mode;
 use crate::policy::concurrency_limit;
@@ -21,6 +22,11 @@ impl<'a> Walk<'a> {
         service: Option<&'a Arc<Service>>,
         what: &str,
     ) -> (String, bool) {
+        if let Some(policies) = targets.iter().find_map(|(name, _)| egress::policies_of(name)) {
+            let closes = super::egress::verdict(what, policies, "closes the connection");
+            self.steps.push(Step::new("egress policy", policies));
+            return (closes, false);
+        }
         let total: u64 = targets.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let mut reached = Vec::new();
         for (name, weight) in targets {

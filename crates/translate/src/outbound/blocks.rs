@@ -8,10 +8,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::chain::ChainMatch;
 use model::listener::Inspect;
-use model::{Address, Config, FilterChain, Listener};
+use model::{Config, FilterChain};
 
-use super::{chains, inspect, listener, unknown_chain};
-use crate::named::is_named;
+use super::{any_listener, asks_name, chains, inspect};
 use crate::node::Node;
 use crate::protocol::Protocol;
 use crate::routes::{At, narrowed};
@@ -40,7 +39,7 @@ pub fn add(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Servi
                     }
                 }
             }
-            if is_named(service, port) {
+            if asks_name(world, node, service, port) {
                 let anywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
                 for any in anywhere {
                     let (looks, all) = listeners.entry(SocketAddr::new(any, port.number)).or_default();
@@ -52,7 +51,9 @@ pub fn add(config: &mut Config, world: &World, node: &Node, visible: &[Arc<Servi
         }
     }
     for (at, (looks, chains)) in listeners {
-        let listener = with_chains(config, world, node, at, looks, chains);
+        let mut listener = any_listener(config, world, node, at);
+        look(&mut listener.inspect, &looks);
+        listener.chains.extend(chains);
         config.listeners.insert(listener.name.clone(), Arc::new(listener));
     }
 }
@@ -93,32 +94,8 @@ fn of_block(world: &World, node: &Node, service: &Service, port: &ServicePort, b
     chains.into_iter().chain(default_chain).map(narrow).collect()
 }
 
-fn with_chains(
-    config: &Config,
-    world: &World,
-    node: &Node,
-    at: SocketAddr,
-    looks: Inspect,
-    chains: Vec<FilterChain>,
-) -> Listener {
-    let name: Arc<str> = match at {
-        SocketAddr::V4(_) => format!("0.0.0.0_{}", at.port()).into(),
-        SocketAddr::V6(_) => format!("[::]_{}", at.port()).into(),
-    };
-    let mut listener = match config.listeners.get(&name) {
-        Some(known) => Listener::clone(known),
-        None => {
-            let unknown = Some(unknown_chain(world, node));
-            listener(world, name, (Address::socket(at), false), Inspect::default(), Vec::new(), unknown)
-        }
-    };
-    look(&mut listener.inspect, &looks);
-    listener.chains.extend(chains);
-    listener
-}
-
 /// Looks at what another wants to be looked at too.
-fn look(own: &mut Inspect, other: &Inspect) {
+pub fn look(own: &mut Inspect, other: &Inspect) {
     if !other.tls && !other.http {
         return;
     }

@@ -32,7 +32,7 @@ pub fn add(config: &mut Config, world: &World, node: &Node, netns: Option<&Arc<s
                 let Some((address, bind)) = way.told(netns) else { continue };
                 let Some(addr) = address.socket_addr() else { continue };
                 let at = (format!("{}_{}", addr.ip(), addr.port()), address, bind);
-                (port.to_string(), http_only(world, port.to_string(), at))
+                (port.to_string(), http_only(world, node, port.to_string(), at))
             }
             Place::Pipe(path) => {
                 let name = format!("unix://{path}");
@@ -50,8 +50,8 @@ pub fn add(config: &mut Config, world: &World, node: &Node, netns: Option<&Arc<s
 
 type Named = (String, Address, bool);
 
-fn http_only(world: &World, routes: String, (name, address, bind): Named) -> Listener {
-    let filter = to_routes(world, routes.into());
+fn http_only(world: &World, node: &Node, routes: String, (name, address, bind): Named) -> Listener {
+    let filter = to_routes(world, node, routes.into());
     let chain =
         FilterChain { name: "http".into(), matches: ChainMatch::default(), tls: None, access: Vec::new(), filter };
     listener(world, name.into(), (address, bind), Inspect::default(), vec![chain], None)
@@ -61,12 +61,12 @@ fn at_pipe(
     world: &World,
     node: &Node,
     gathering: Gathering<'_>,
-    services: &[&Arc<Service>],
+    services: &[Arc<Service>],
     (routes, at): (&str, Named),
 ) -> Option<Listener> {
     let protocol = gathering.protocol();
     if protocol.is_http() {
-        return Some(http_only(world, routes.to_owned(), at));
+        return Some(http_only(world, node, routes.to_owned(), at));
     }
     let (service, port) = candidates(services).next()?;
     let spoken = ServicePort { protocol, ..port.clone() };
@@ -76,9 +76,11 @@ fn at_pipe(
 }
 
 /// The ports to which a socket could lead that cannot tell services apart; it leads to the first.
-pub(crate) fn candidates<'a>(services: &[&'a Arc<Service>]) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
+pub(crate) fn candidates<'a>(
+    services: impl IntoIterator<Item = &'a Arc<Service>>,
+) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
     let ports = |service: &'a Arc<Service>| service.ports.iter().map(move |port| (&**service, port));
-    services.iter().copied().flat_map(ports).filter(|(_, port)| port.protocol != Protocol::Udp)
+    services.into_iter().flat_map(ports).filter(|(_, port)| port.protocol != Protocol::Udp)
 }
 
 /// The hosts by their names with a port; by their names alone for what is asked for at port 80, and at a Unix socket, whose
@@ -87,7 +89,7 @@ fn route_table(
     world: &World,
     node: &Node,
     name: String,
-    services: &[&Arc<Service>],
+    services: &[Arc<Service>],
     gathering: Gathering<'_>,
 ) -> RouteConfiguration {
     let is_pipe = matches!(gathering.place(), Place::Pipe(_));

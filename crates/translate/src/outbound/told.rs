@@ -28,7 +28,7 @@ pub fn add(
     let name: Arc<str> = format!("{}_{}", addr.ip(), addr.port()).into();
     let chain =
         |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter };
-    let http = |matches| chain("http", matches, to_routes(world, port.to_string().into()));
+    let http = |matches| chain("http", matches, to_routes(world, node, port.to_string().into()));
     let (inspect, (chains, default_chain)) = match (members.http.is_empty(), members.raw.first()) {
         (true, Some((service, raw))) => {
             let routes: Arc<str> = format!("{}:{port}", service.host).into();

@@ -14,6 +14,7 @@ use super::rules::policies;
 use super::services::{self, Known};
 use super::{Document, Inputs, KeySets, MeshTrust, World, access, mesh};
 use crate::access::custom;
+use crate::federation::FetchedBundles;
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
 use crate::names::complete_host;
@@ -33,6 +34,8 @@ pub struct Edit {
     pub not_ready: Option<Arc<BTreeSet<SocketAddr>>>,
     /// The key sets that were fetched, if they are others.
     pub key_sets: Option<KeySets>,
+    /// The bundles of other trust domains that were fetched, if they are others.
+    pub bundles: Option<FetchedBundles>,
     /// Whom the mesh trusts now, if that is different.
     pub trust: Option<Arc<MeshTrust>>,
 }
@@ -65,6 +68,10 @@ impl World {
         }
         if let Some(key_sets) = edit.key_sets {
             editing.key_sets(key_sets);
+        }
+        if let Some(bundles) = edit.bundles {
+            editing.new.bundles = bundles;
+            (editing.change.trust, editing.change.problems) = (true, true);
         }
         if ruled {
             editing.new.index_rules();
@@ -104,6 +111,7 @@ impl World {
         self.request_authentications.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.rate_limit_policies.iter().for_each(|d| take(&d.resource));
+        self.egress_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.root_maps.iter().for_each(|d| take(&d.resource));
         self.ingresses.iter().for_each(|d| take(&d.resource));
@@ -130,6 +138,7 @@ impl World {
             vips: (*self.vips).clone(),
             trust: edit.trust.unwrap_or_else(|| self.trust.clone()),
             key_sets: edit.key_sets.unwrap_or_else(|| self.key_sets.clone()),
+            bundles: edit.bundles.unwrap_or_else(|| self.bundles.clone()),
         }
     }
 }
@@ -161,11 +170,14 @@ struct Editing<'a> {
     redefined: BTreeSet<Arc<str>>,
     /// Hosts whose endpoints may be others.
     touched: BTreeSet<Arc<str>>,
+    /// Other hosts are to have addresses.
+    readdress: bool,
 }
 
 impl<'a> Editing<'a> {
     fn begin(old: &'a World) -> Self {
-        Self { old, new: old.clone(), change: Change::default(), redefined: BTreeSet::new(), touched: BTreeSet::new() }
+        let (redefined, touched) = Default::default();
+        Self { old, new: old.clone(), change: Change::default(), redefined, touched, readdress: false }
     }
 
     /// Takes one resource. Says whether the indexes of rules have to be made anew.
@@ -205,6 +217,11 @@ impl<'a> Editing<'a> {
                 change.problems = true;
                 change.note_policy(any.namespace(), &world.settings.root_namespace);
                 Document::replace(&mut world.rate_limit_policies, old, new);
+            }
+            Spec::EgressPolicy(_) => {
+                change.everything = true;
+                self.readdress = true;
+                return Document::replace(&mut world.egress_policies, old, new);
             }
             Spec::Sidecar(_) => {
                 change.everything = true;
@@ -401,7 +418,7 @@ impl<'a> Editing<'a> {
 
     /// Makes the services anew that may be others, and says how they are.
     fn services(&mut self) {
-        let mut readdress = false;
+        let mut readdress = self.readdress;
         let hosts: Vec<Arc<str>> = self.redefined.union(&self.touched).cloned().collect();
         for host in hosts {
             let old = self.old.known(&host);

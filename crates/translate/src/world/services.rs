@@ -74,7 +74,9 @@ fn needs_address(service: &Service) -> bool {
 impl World {
     /// Gives addresses to services that have none. When the range is used up, those that come last by name stay without.
     pub(super) fn give_addresses(&mut self) {
-        let hosts: Vec<&str> = self.known.iter().filter(|k| k.given).map(|k| &*k.service.host).collect();
+        let of_egress = self.egress_hosts();
+        let known = self.known.iter().filter(|k| k.given).map(|k| &*k.service.host);
+        let hosts: Vec<&str> = known.chain(of_egress.iter().map(String::as_str)).collect();
         let mut count = hosts.len();
         let vips = loop {
             match vips::allocate(hosts[..count].iter().copied(), &self.vips) {

@@ -140,6 +140,14 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: Sidecar, spec: {ingress: [{port: {number: 8080, protocol: HTTP, name: a}}], outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: reviews, port: {number: 9080}}}, egress: [{port: {number: 80, protocol: TCP, name: a}, captureMode: NONE, hosts: ['*/*']}, {hosts: ['./*']}]}}",
     ],
     &[
+        "{kind: EgressPolicy, apiVersion: halcyon.dev/v1alpha1, spec: {rules: [{hosts: [s.example.org, api.test]}]}}",
+        "{kind: EgressPolicy, apiVersion: halcyon.dev/v1alpha1, spec: {selector: {matchLabels: {app: reviews}}, rules: [{hosts: ['*.example.org', db.test], cidrs: [10.0.0.0/8]}]}}",
+        "{kind: EgressPolicy, apiVersion: halcyon.dev/v1alpha1, spec: {accounts: [bookinfo-reviews], rules: [{hosts: [api.test], ports: [{number: 80, protocol: HTTP}], tls: {mode: SIMPLE}}]}}",
+    ],
+    &[
+        "{kind: EgressPolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: mesh, namespace: istio-system}, spec: {rules: [{hosts: ['*.named.org', api.test]}]}}",
+    ],
+    &[
         "{kind: PeerAuthentication, apiVersion: security.istio.io/v1, spec: {mtls: {mode: STRICT}}}",
         "{kind: PeerAuthentication, apiVersion: security.istio.io/v1, spec: {selector: {matchLabels: {app: reviews}}, mtls: {mode: DISABLE}}}",
     ],

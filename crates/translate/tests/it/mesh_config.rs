@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::access_log::LogTarget;
 use model::cluster::{Localities, Transport, UpstreamProtocol, ZoneRouting};
 use model::http_proxy::ForwardClientCert;
 use model::limits::TcpKeepalive;
@@ -196,7 +197,7 @@ fn the_side_towards_downstream() {
     for http in [inbound, outbound] {
         assert_eq!(http.stream_idle_timeout, Some(secs(9)));
         assert_eq!(http.limits.max_streams, None, "the profile is for gateways");
-        assert_eq!(http.access_logs[0].path, "/var/log/mesh");
+        assert!(matches!(&http.access_logs[0].to, LogTarget::File(log) if log.path == "/var/log/mesh"));
     }
     assert_eq!(config.listeners["0.0.0.0_9080"].inspect.timeout, Some(secs(4)));
     let for_ever = productpage(&mesh("protocolDetectionTimeout: 0s", ""));

@@ -224,25 +224,11 @@ impl Rule {
                 accepted(leaf, accept)
             }
             Self::Peer(PeerCheck::Roots { trust, accept }, _) => {
-                let bundles = trust.load();
-                chain_to(
-                    &bundles.plain,
-                    (&bundles.revoked, UnknownStatusPolicy::Deny),
-                    (leaf, intermediates),
-                    peer.usage(),
-                    now,
-                )?;
+                chain_to_plain(trust, (leaf, intermediates), peer.usage(), now)?;
                 accepted(leaf, accept)
             }
             Self::Hostname(trust) => {
-                let bundles = trust.load();
-                chain_to(
-                    &bundles.plain,
-                    (&bundles.revoked, UnknownStatusPolicy::Deny),
-                    (leaf, intermediates),
-                    peer.usage(),
-                    now,
-                )?;
+                chain_to_plain(trust, (leaf, intermediates), peer.usage(), now)?;
                 match peer {
                     PeerIs::Server(name) => valid_for(leaf, name),
                     PeerIs::Client => Err(CertificateError::ApplicationVerificationFailure.into()),
@@ -250,6 +236,16 @@ impl Rule {
             }
         }
     }
+}
+
+fn chain_to_plain(
+    trust: &LiveTrust,
+    chain: (&CertificateDer<'_>, &[CertificateDer<'_>]),
+    usage: KeyUsage,
+    now: UnixTime,
+) -> Result<(), Error> {
+    let bundles = trust.load();
+    chain_to(&bundles.plain, (&bundles.revoked, UnknownStatusPolicy::Deny), chain, usage, now)
 }
 
 fn chain_to(

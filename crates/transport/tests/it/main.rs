@@ -1,6 +1,5 @@
 //! The crate as its users see it: real sockets on loopback, streams in memory, TLS between real certificates.
 
-mod authority;
 mod copying;
 mod inheritance;
 mod sockets;

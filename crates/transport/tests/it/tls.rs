@@ -1,7 +1,9 @@
 //! TLS between real certificates: who is believed, what is refused and how it is said, renewal, resumption.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use testkit::certificates::{Authority, Leaf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport::Stream;
 use transport::tls::{
@@ -10,7 +12,8 @@ use transport::tls::{
     Versions,
 };
 
-use crate::authority::{Authority, Leaf, PATIENCE};
+/// Long enough for a loaded machine; no test waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn pair() -> (Stream, Stream) {
     let addr = |n: u8| SocketAddr::from(([10, 0, 0, n], 1));
@@ -272,7 +275,7 @@ async fn strangers_at_the_door() {
         assert_eq!(accepting.accept(a, PATIENCE).await.unwrap_err().kind, expected, "{bytes:?}");
     }
     let (a, _silent) = pair();
-    let error = accepting.accept(a, std::time::Duration::ZERO).await.unwrap_err();
+    let error = accepting.accept(a, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind, TlsFailure::Timeout);
 }
 

@@ -1,7 +1,12 @@
-//! Access logs: standard output, standard error, files.
+//! Access logs: standard output, standard error, files, services.
+
+mod filter;
+mod service;
+
+use std::sync::Arc;
 
 use model::AccessLog;
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogFormat, LogTarget};
 use proto::envoy::config::accesslog::v3::{self as wire, access_log::ConfigType};
 use proto::envoy::config::core::v3::substitution_format_string::Format;
 use proto::envoy::config::core::v3::{SubstitutionFormatString, data_source::Specifier};
@@ -20,30 +25,44 @@ pub(super) fn access_logs(logs: Vec<wire::AccessLog>, at: &At<'_>) -> Decoded<Ve
 fn access_log(value: wire::AccessLog, at: &At<'_>) -> Decoded<AccessLog> {
     // The type decides, not the name.
     take!(value, at, wire::AccessLog {
-        used { config_type }
+        used { config_type, filter }
         harmless { name }
-        refused { filter }
+        refused {}
     });
+    let filter = filter.map(|filter| filter::filter(filter, &at.field("filter"))).transpose()?;
     let at = at.field("typed_config");
     let ConfigType::TypedConfig(any) = required(config_type, &at)?;
+    Ok(AccessLog { to: target(&any, &at)?, filter: filter.map(Arc::new) })
+}
+
+fn target(any: &Any, at: &At<'_>) -> Decoded<LogTarget> {
     match type_name(&any.type_url) {
-        "envoy.extensions.access_loggers.file.v3.FileAccessLog" => file(&any, &at),
+        "envoy.extensions.access_loggers.file.v3.FileAccessLog" => file(any, at).map(LogTarget::File),
         "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog" => {
-            let log: StdoutAccessLog = unpack(&any, &at)?;
+            let log: StdoutAccessLog = unpack(any, at)?;
             let format = log.access_log_format.map(|stdout_access_log::AccessLogFormat::LogFormat(format)| format);
-            Ok(AccessLog { path: "/dev/stdout".into(), format: log_format(format, &at.field("log_format"))? })
+            stream("/dev/stdout", format, at)
         }
         "envoy.extensions.access_loggers.stream.v3.StderrAccessLog" => {
-            let log: StderrAccessLog = unpack(&any, &at)?;
+            let log: StderrAccessLog = unpack(any, at)?;
             let format = log.access_log_format.map(|stderr_access_log::AccessLogFormat::LogFormat(format)| format);
-            Ok(AccessLog { path: "/dev/stderr".into(), format: log_format(format, &at.field("log_format"))? })
+            stream("/dev/stderr", format, at)
         }
-        _ => Err(at.error(format!("is of type `{}`", any.type_url), "an access log to a file, stdout or stderr")),
+        service::HTTP => service::http(unpack(any, at)?, at),
+        service::TCP => service::tcp(unpack(any, at)?, at),
+        _ => Err(at.error(
+            format!("is of type `{}`", any.type_url),
+            "an access log to a file, stdout, stderr or a service of gRPC",
+        )),
     }
 }
 
+fn stream(path: &str, format: Option<SubstitutionFormatString>, at: &At<'_>) -> Decoded<LogTarget> {
+    Ok(LogTarget::File(FileLog { path: path.into(), format: log_format(format, &at.field("log_format"))? }))
+}
+
 #[allow(deprecated)]
-fn file(any: &Any, at: &At<'_>) -> Decoded<AccessLog> {
+fn file(any: &Any, at: &At<'_>) -> Decoded<FileLog> {
     use file_access_log::AccessLogFormat;
     take!(unpack::<FileAccessLog>(any, at)?, at, FileAccessLog {
         used { path, access_log_format }
@@ -60,7 +79,7 @@ fn file(any: &Any, at: &At<'_>) -> Decoded<AccessLog> {
         Some(AccessLogFormat::TypedJsonFormat(fields)) => json_format(fields, &at.field("typed_json_format"))?,
         Some(AccessLogFormat::LogFormat(format)) => log_format(Some(format), &at.field("log_format"))?,
     };
-    Ok(AccessLog { path, format })
+    Ok(FileLog { path, format })
 }
 
 #[allow(deprecated)]

@@ -16,7 +16,7 @@ use proto::envoy::extensions::filters::network::ext_authz::v3 as network;
 use proto::envoy::r#type::matcher::v3::{ListStringMatcher, MetadataMatcher};
 use proto::envoy::r#type::v3::HttpStatus;
 
-use super::grpc_service::{GrpcService, cluster, grpc_service, header};
+use super::grpc_service::{cluster, grpc_service, header};
 use super::{At, Decoded, duration, each, enabled, filled, limit, matcher, required, take};
 
 /// The filter.
@@ -175,9 +175,9 @@ fn list(value: Option<ListStringMatcher>, at: &At<'_>) -> Decoded<Option<Vec<Str
 
 /// With Envoy's own limit of time where none is said.
 fn authorizer(value: core::GrpcService, at: &At<'_>) -> Decoded<GrpcAuthorizer> {
-    let GrpcService { cluster, authority, metadata, timeout } = grpc_service(value, at)?;
+    let (service, timeout) = grpc_service(value, at)?;
     let timeout = limit(timeout, Some(GrpcAuthorizer::TIMEOUT), &at.field("timeout"))?;
-    Ok(GrpcAuthorizer { cluster, authority, metadata, timeout })
+    Ok(GrpcAuthorizer { service, timeout })
 }
 
 /// Beside it the headers that it is told, which Envoy takes at an older place too.

@@ -3,25 +3,15 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use model::GrpcService;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use proto::google::protobuf::Duration;
 
 use super::{At, Decoded, each, headers, take};
 
-/// A service, as all filters name theirs.
-pub(super) struct GrpcService {
-    /// The cluster that it is in.
-    pub cluster: Arc<str>,
-    /// The authority of calls; none: the cluster's name.
-    pub authority: Option<Arc<str>>,
-    /// What every call has in its head beside.
-    pub metadata: Vec<(HeaderName, HeaderValue)>,
-    /// How long it may take to answer, if that is said.
-    pub timeout: Option<Duration>,
-}
-
-pub(super) fn grpc_service(value: core::GrpcService, at: &At<'_>) -> Decoded<GrpcService> {
+/// Beside it how long it may take to answer, if that is said.
+pub(super) fn grpc_service(value: core::GrpcService, at: &At<'_>) -> Decoded<(GrpcService, Option<Duration>)> {
     take!(value, at, core::GrpcService {
         used { initial_metadata, target_specifier, timeout }
         harmless {}
@@ -41,7 +31,8 @@ pub(super) fn grpc_service(value: core::GrpcService, at: &At<'_>) -> Decoded<Grp
         refused { retry_policy, max_receive_message_length }
     });
     let authority = (!authority.is_empty()).then(|| authority.into());
-    Ok(GrpcService { cluster: cluster(cluster_name, &at.field("cluster_name"))?, authority, metadata, timeout })
+    let cluster = cluster(cluster_name, &at.field("cluster_name"))?;
+    Ok((GrpcService { cluster, authority, metadata }, timeout))
 }
 
 /// The name of a cluster that is asked.

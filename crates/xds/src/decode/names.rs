@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{NameTable, ResourceKind};
+use model::{NameLimit, NameTable, ResourceKind};
 use proto::google::protobuf::Any;
 use proto::istio::networking::nds::v1 as wire;
 
@@ -20,5 +20,9 @@ pub fn names(any: &Any) -> Result<NameTable, DecodeError> {
         })?;
         Ok((name.trim_end_matches('.').to_ascii_lowercase(), ips))
     };
-    Ok(NameTable { names: value.table.into_iter().map(entry).collect::<Result<_, _>>()? })
+    let limit = value.limit.map(|limit| NameLimit {
+        names: limit.names.iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect(),
+        policies: limit.policies.into(),
+    });
+    Ok(NameTable { names: value.table.into_iter().map(entry).collect::<Result<_, _>>()?, limit })
 }

@@ -1,30 +1,69 @@
-//! Access logs: to standard output or a file.
+//! Access logs: to standard output, a file, or a service.
+
+mod filter;
 
 use model::AccessLog;
-use model::access_log::LogFormat;
+use model::access_log::{FileLog, LogEntries, LogFormat, LogTarget, ServiceLog};
 use prost::Message;
 use proto::envoy::config::accesslog::v3::{self as wire, access_log::ConfigType};
 use proto::envoy::config::core::v3::substitution_format_string::Format;
-use proto::envoy::config::core::v3::{DataSource, SubstitutionFormatString, data_source::Specifier};
+use proto::envoy::config::core::v3::{ApiVersion, DataSource, SubstitutionFormatString, data_source::Specifier};
 use proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
+use proto::envoy::extensions::access_loggers::grpc::v3::{
+    CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
+};
 use proto::envoy::extensions::access_loggers::stream::v3::{StdoutAccessLog, stdout_access_log};
-use proto::google::protobuf::Any;
+use proto::google::protobuf::{Any, UInt32Value};
 
 use super::ordered::{FileJsonLog, JsonFormat, StdoutJsonLog, Struct};
-use super::{pack, packed};
+use super::{duration, pack, packed, rate_limit};
 
 pub(super) fn access_logs(logs: &[AccessLog]) -> Vec<wire::AccessLog> {
     logs.iter().map(access_log).collect()
 }
 
 fn access_log(log: &AccessLog) -> wire::AccessLog {
-    let stdout = log.path == "/dev/stdout";
-    let (name, config) = if stdout {
-        ("envoy.access_loggers.stdout", to_stdout(&log.format))
-    } else {
-        ("envoy.access_loggers.file", to_file(&log.path, &log.format))
+    let (name, config) = match &log.to {
+        LogTarget::File(FileLog { path, format }) if path == "/dev/stdout" => {
+            ("envoy.access_loggers.stdout", to_stdout(format))
+        }
+        LogTarget::File(FileLog { path, format }) => ("envoy.access_loggers.file", to_file(path, format)),
+        LogTarget::Service(log) => to_service(log),
     };
-    wire::AccessLog { name: name.into(), filter: None, config_type: Some(ConfigType::TypedConfig(config)) }
+    wire::AccessLog {
+        name: name.into(),
+        filter: log.filter.as_deref().map(filter::filter),
+        config_type: Some(ConfigType::TypedConfig(config)),
+    }
+}
+
+fn to_service(log: &ServiceLog) -> (&'static str, Any) {
+    let common = CommonGrpcAccessLogConfig {
+        log_name: log.name.to_string(),
+        grpc_service: Some(grpc_service(&log.service)),
+        transport_api_version: ApiVersion::V3 as i32,
+        buffer_flush_interval: Some(log.flush_interval)
+            .filter(|interval| *interval != ServiceLog::FLUSH_INTERVAL)
+            .map(duration),
+        buffer_size_bytes: Some(log.buffer_bytes)
+            .filter(|bytes| *bytes != ServiceLog::BUFFER_BYTES)
+            .map(|value| UInt32Value { value }),
+        ..CommonGrpcAccessLogConfig::default()
+    };
+    match &log.entries {
+        LogEntries::Http { request_headers, response_headers } => {
+            let config = HttpGrpcAccessLogConfig {
+                common_config: Some(common),
+                additional_request_headers_to_log: request_headers.iter().map(ToString::to_string).collect(),
+                additional_response_headers_to_log: response_headers.iter().map(ToString::to_string).collect(),
+                additional_response_trailers_to_log: Vec::new(),
+            };
+            ("envoy.access_loggers.http_grpc", pack(&config))
+        }
+        LogEntries::Tcp => {
+            ("envoy.access_loggers.tcp_grpc", pack(&TcpGrpcAccessLogConfig { common_config: Some(common) }))
+        }
+    }
 }
 
 fn to_stdout(format: &LogFormat) -> Any {

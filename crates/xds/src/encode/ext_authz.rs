@@ -8,7 +8,6 @@ use model::ext_authz::{
 use model::{Fraction, StringMatch};
 use prost::Message;
 use proto::envoy::config::core::v3 as core;
-use proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
 use proto::envoy::extensions::filters::http::ext_authz::v3 as wire;
 use proto::envoy::extensions::filters::http::ext_authz::v3::ext_authz::Services;
@@ -47,7 +46,7 @@ pub(super) fn ext_authz(asks: &ExtAuthz) -> Any {
         enable_dynamic_metadata_ingestion: (!asks.takes_metadata).then_some(BoolValue { value: false }),
         max_denied_response_body_bytes: asks.max_denied_body,
         services: Some(match &asks.service {
-            Authorizer::Grpc(grpc) => Services::GrpcService(grpc_service(grpc)),
+            Authorizer::Grpc(grpc) => Services::GrpcService(authorizer(grpc)),
             Authorizer::Http(http) => Services::HttpService(http_service(http)),
         }),
         ..wire::ExtAuthz::default()
@@ -72,7 +71,7 @@ pub(super) fn per_route(rule: &ExtAuthzRule) -> Any {
 pub(super) fn of_connections(asks: &ConnectionExtAuthz) -> Any {
     pack(&network::ExtAuthz {
         stat_prefix: asks.stat_prefix.to_string(),
-        grpc_service: Some(grpc_service(&asks.service)),
+        grpc_service: Some(authorizer(&asks.service)),
         failure_mode_allow: asks.fail_open,
         include_peer_certificate: asks.peer_certificate,
         transport_api_version: core::ApiVersion::V3 as i32,
@@ -97,17 +96,8 @@ fn list(patterns: &[StringMatch]) -> Option<ListStringMatcher> {
     (!patterns.is_empty()).then(list)
 }
 
-fn grpc_service(service: &GrpcAuthorizer) -> core::GrpcService {
-    core::GrpcService {
-        timeout: limit(service.timeout, Some(GrpcAuthorizer::TIMEOUT)),
-        initial_metadata: service.metadata.iter().map(header).collect(),
-        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-            cluster_name: service.cluster.to_string(),
-            authority: service.authority.as_deref().unwrap_or_default().to_owned(),
-            ..EnvoyGrpc::default()
-        })),
-        ..core::GrpcService::default()
-    }
+fn authorizer(asks: &GrpcAuthorizer) -> core::GrpcService {
+    core::GrpcService { timeout: limit(asks.timeout, Some(GrpcAuthorizer::TIMEOUT)), ..grpc_service(&asks.service) }
 }
 
 fn http_service(service: &HttpAuthorizer) -> wire::HttpService {
@@ -136,14 +126,5 @@ fn http_service(service: &HttpAuthorizer) -> wire::HttpService {
         }),
         authorization_response: (response != wire::AuthorizationResponse::default()).then_some(response),
         ..wire::HttpService::default()
-    }
-}
-
-fn header((name, value): &(HeaderName, HeaderValue)) -> core::HeaderValue {
-    core::HeaderValue {
-        key: name.to_string(),
-        // Envoy reads `%` as the begin of an operator; doubled it stands for itself.
-        value: String::from_utf8_lossy(value.as_bytes()).replace('%', "%%"),
-        raw_value: Vec::new(),
     }
 }

@@ -13,6 +13,7 @@ mod endpoint;
 mod ext_authz;
 mod filter_rules;
 mod geo;
+mod grpc_service;
 mod hash;
 mod headers;
 mod http_proxy;

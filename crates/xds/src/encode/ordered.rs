@@ -210,6 +210,17 @@ pub struct JsonFormat {
 pub struct NameTable {
     #[prost(btree_map = "string, message", tag = "1")]
     pub table: BTreeMap<String, NameInfo>,
+    #[prost(message, optional, tag = "1000")]
+    pub limit: Option<NameLimit>,
+}
+
+/// Our own addition to it.
+#[derive(Clone, PartialEq, Message)]
+pub struct NameLimit {
+    #[prost(string, repeated, tag = "1")]
+    pub names: Vec<String>,
+    #[prost(string, tag = "2")]
+    pub policies: String,
 }
 
 /// `istio.networking.nds.v1.NameTable.NameInfo`

@@ -2,11 +2,13 @@
 
 mod client;
 mod link;
+mod member;
 mod secrets;
 mod server;
 
 pub use client::{Command, StreamEnd, run};
 pub use link::{Bearer, ControlServer, Link, LinkError, Links, certify};
+pub use member::{BundlesError, Member, OpenLink};
 pub use secrets::serve_secrets;
 pub use server::{Ads, Opened, Peer, Sessions, serve_stream};
 

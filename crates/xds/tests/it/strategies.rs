@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use model::DnsCache;
-use model::access_log::LogFormat;
 use model::chain::{ChainMatch, TransportKind};
 use model::cluster::{Balancing, Discovery, Localities, PeakEwma, Transport, UpstreamProtocol, ZoneRouting};
 use model::dynamic_forward::{AddressFamily, ServerNameForward};
@@ -37,6 +36,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 mod access;
+mod access_log;
 mod edge;
 mod ext_authz;
 mod filters;
@@ -45,6 +45,7 @@ mod limits;
 mod metadata;
 mod oauth2;
 mod tls;
+use access_log::access_logs;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]
 mod resilient;
@@ -397,21 +398,6 @@ pub fn route() -> BoxedStrategy<RouteConfiguration> {
         .boxed()
 }
 
-fn access_log() -> impl Strategy<Value = AccessLog> {
-    let json = btree_map("[a-z_]{1,6}", "%[A-Z]{1,6}%".boxed(), 0..4);
-    let format = prop_oneof![
-        Just(LogFormat::Default),
-        Just(LogFormat::Text("%PROTOCOL% %RESPONSE_CODE%\n".into())),
-        json.prop_map(|fields| LogFormat::Json(fields.into_keys().map(|key| (key, "%PROTOCOL%".into())).collect())),
-    ];
-    let path = select(vec!["/dev/stdout", "/dev/stderr", "/tmp/access.log"]);
-    (path, format).prop_map(|(path, format)| AccessLog { path: path.into(), format })
-}
-
-fn access_logs() -> impl Strategy<Value = Vec<AccessLog>> {
-    vec(access_log(), 0..2)
-}
-
 fn tunnel() -> impl Strategy<Value = Tunnel> {
     let target = select(vec!["a.example.org:443", "[::1]:80", "host"]);
     let headers = header_changes().prop_map(|changes| HeaderChanges::new(Vec::new(), changes.write().to_vec()));
@@ -654,5 +640,8 @@ pub fn secret() -> impl Strategy<Value = Secret> {
 
 /// The name table.
 pub fn names() -> impl Strategy<Value = NameTable> {
-    btree_map("[a-z*][a-z.]{0,8}[a-z]", vec(ip(), 0..3), 0..4).prop_map(|names| NameTable { names })
+    let limit = (vec("[*a-z][a-z.]{0,8}[a-z]", 0..3), "[a-z/,]{0,8}");
+    let limit = limit.prop_map(|(names, policies)| NameLimit { names, policies: policies.into() });
+    let names = btree_map("[a-z*][a-z.]{0,8}[a-z]", vec(ip(), 0..3), 0..4);
+    (names, of(limit)).prop_map(|(names, limit)| NameTable { names, limit })
 }

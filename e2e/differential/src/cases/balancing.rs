@@ -10,17 +10,16 @@ pub fn groups() -> Vec<Group> {
 
 fn policies() -> Group {
     let three = ["B1", "B2", "B3"];
-    let weights = format!(
-        "[{{lb_endpoints: [{}, {}]}}]",
-        endpoint("B1", ", load_balancing_weight: 1"),
-        endpoint("B2", ", load_balancing_weight: 3")
-    );
+    let weights = |of_second: u32| {
+        let second = format!(", load_balancing_weight: {of_second}");
+        format!("[{{lb_endpoints: [{}, {}]}}]", endpoint("B1", ", load_balancing_weight: 1"), endpoint("B2", &second))
+    };
     let clusters = [
         cluster("least", &three, "lb_policy: LEAST_REQUEST"),
         cluster("random", &three, "lb_policy: RANDOM"),
-        assignment("weighted", &weights, "lb_policy: ROUND_ROBIN"),
-        assignment("least-weighted", &weights, "lb_policy: LEAST_REQUEST"),
-        assignment("random-weighted", &weights, "lb_policy: RANDOM"),
+        assignment("weighted", &weights(3), "lb_policy: ROUND_ROBIN"),
+        assignment("least-weighted", &weights(3), "lb_policy: LEAST_REQUEST"),
+        assignment("random-weighted", &weights(19), "lb_policy: RANDOM"),
     ];
     let file = routes(
         "

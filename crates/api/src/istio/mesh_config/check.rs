@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use super::{
     AccessLogEncoding, AuthorizerBody, ConnectionSettings, ExtensionProvider, MESH_CONFIG_KEY, MeshConfig,
@@ -83,18 +84,29 @@ fn check_trust_domains(name: &'static str, domains: &[Spanned<String>], report: 
     });
 }
 
+/// Bundles of SPIFFE are had by TLS only, and nobody says a password in their URLs (SPIFFE_Federation.md, section 5.2).
+fn check_bundle_url(url: &str, report: &mut Report) {
+    let authority = url.strip_prefix("https://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    match authority {
+        None | Some("") => {
+            let error = report.error(format!("{} is no place of a SPIFFE bundle", quoted(url)));
+            error.expected("a URL that begins with `https://` and names a host");
+        }
+        Some(authority) if authority.contains('@') => {
+            report.error("the URL names a user").expected("a host, with a port or without");
+        }
+        Some(_) => {}
+    }
+}
+
 /// Blocks of PEM, each with one value of DER. What is in them is seen by who uses them.
 fn check_certificates(pem: &str, report: &mut Report) {
-    const BLOCK: [&str; 2] = ["-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"];
-    let block = |text: &str| {
-        let packed: String = text.split_once(BLOCK[1])?.0.split_whitespace().collect();
-        base64::engine::general_purpose::STANDARD.decode(packed).ok().filter(|der| is_one_value(der))
-    };
-    let blocks: Vec<_> = pem.split(BLOCK[0]).skip(1).map(block).collect();
-    if blocks.is_empty() || blocks.contains(&None) {
+    let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).peekable();
+    let is_there = certificates.peek().is_some();
+    if !is_there || certificates.any(|it| !it.is_ok_and(|der| is_one_value(&der))) {
         report
             .error("there is no readable certificate in it")
-            .expected(format!("PEM blocks that begin with `{}`", BLOCK[0]));
+            .expected("PEM blocks that begin with `-----BEGIN CERTIFICATE-----`");
     }
 }
 
@@ -133,8 +145,10 @@ impl MeshConfig {
         report.each("caCertificates", &self.ca_certificates, |anchor, r| {
             check_trust_domains("trustDomains", &anchor.trust_domains, r);
             match (anchor.pem.trim(), anchor.spiffe_bundle_url.as_str()) {
-                ("", "") => _ = r.error("nothing says what is trusted").expected("roots in `pem`"),
-                ("", _) => {}
+                ("", "") => {
+                    r.error("nothing says what is trusted").expected("roots in `pem`, or `spiffeBundleUrl`");
+                }
+                ("", url) => r.field("spiffeBundleUrl", |r| check_bundle_url(url, r)),
                 (pem, "") => r.field("pem", |r| check_certificates(pem, r)),
                 _ => _ = r.error("`pem` and `spiffeBundleUrl` exclude each other").expected("one of them"),
             }

@@ -41,6 +41,9 @@ impl Around for Proxy {
     fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c> {
         self.alone.access_call(request)
     }
+    fn identity(&self) -> Option<&str> {
+        self.alone.identity()
+    }
     fn is_asked_why(&self, _request: &Request<Body>) -> bool {
         false
     }

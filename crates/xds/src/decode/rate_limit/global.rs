@@ -1,7 +1,7 @@
 //! Limits that a service keeps.
 
-use model::rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, LimitService, RequestType};
-use model::{Fraction, HeaderChanges};
+use model::rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, RequestType};
+use model::{Fraction, GrpcService, HeaderChanges};
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use proto::envoy::config::ratelimit::v3::RateLimitServiceConfig;
@@ -9,8 +9,7 @@ use proto::envoy::extensions::filters::http::ratelimit::v3 as wire;
 use proto::envoy::r#type::v3::HttpStatus;
 
 use super::{filter_rules, host_limits, limited_status, not_empty, stage_number, tells_limits};
-use crate::decode::grpc_service::{self, GrpcService};
-use crate::decode::{At, Decoded, headers, limit, matcher, required, take};
+use crate::decode::{At, Decoded, grpc_service, headers, limit, matcher, required, take};
 
 /// The filter.
 pub(in crate::decode) const GLOBAL: &str = "envoy.extensions.filters.http.ratelimit.v3.RateLimit";
@@ -74,7 +73,7 @@ fn error_status(value: Option<HttpStatus>, at: &At<'_>) -> Decoded<u16> {
     }
 }
 
-fn service(value: RateLimitServiceConfig, at: &At<'_>) -> Decoded<LimitService> {
+fn service(value: RateLimitServiceConfig, at: &At<'_>) -> Decoded<GrpcService> {
     take!(value, at, RateLimitServiceConfig {
         used { grpc_service, transport_api_version }
         harmless {}
@@ -86,9 +85,8 @@ fn service(value: RateLimitServiceConfig, at: &At<'_>) -> Decoded<LimitService> 
     }
     let at = at.field("grpc_service");
     // The filter has a timeout of its own, which is the one that Envoy takes.
-    let GrpcService { cluster, authority, metadata, timeout: _ } =
-        grpc_service::grpc_service(required(grpc_service, &at)?, &at)?;
-    Ok(LimitService { cluster, authority, metadata })
+    let (service, _) = grpc_service::grpc_service(required(grpc_service, &at)?, &at)?;
+    Ok(service)
 }
 
 pub(in crate::decode) fn global_route(value: wire::RateLimitPerRoute, at: &At<'_>) -> Decoded<GlobalRateLimitRoute> {

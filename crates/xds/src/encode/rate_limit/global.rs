@@ -2,9 +2,8 @@
 
 use http::{HeaderName, HeaderValue};
 use model::Fraction;
-use model::rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, LimitService, RequestType};
+use model::rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, GrpcService, RequestType};
 use proto::envoy::config::core::v3 as core;
-use proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use proto::envoy::config::ratelimit::v3::RateLimitServiceConfig;
 use proto::envoy::extensions::filters::http::ratelimit::v3 as wire;
 use proto::google::protobuf::Any;
@@ -46,25 +45,8 @@ pub(in crate::encode) fn global(limit: &GlobalRateLimit) -> Any {
     })
 }
 
-fn service(service: &LimitService) -> RateLimitServiceConfig {
-    let metadata = |(name, value): &(HeaderName, HeaderValue)| core::HeaderValue {
-        key: name.to_string(),
-        // Envoy reads `%` as the begin of an operator; doubled it stands for itself.
-        value: String::from_utf8_lossy(value.as_bytes()).replace('%', "%%"),
-        raw_value: Vec::new(),
-    };
-    RateLimitServiceConfig {
-        grpc_service: Some(core::GrpcService {
-            initial_metadata: service.metadata.iter().map(metadata).collect(),
-            target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-                cluster_name: service.cluster.to_string(),
-                authority: service.authority.as_deref().unwrap_or_default().to_owned(),
-                ..EnvoyGrpc::default()
-            })),
-            ..core::GrpcService::default()
-        }),
-        transport_api_version: core::ApiVersion::V3 as i32,
-    }
+fn service(service: &GrpcService) -> RateLimitServiceConfig {
+    RateLimitServiceConfig { grpc_service: Some(grpc_service(service)), transport_api_version: core::ApiVersion::V3 as i32 }
 }
 
 pub(in crate::encode) fn global_route(route: &GlobalRateLimitRoute) -> Any {

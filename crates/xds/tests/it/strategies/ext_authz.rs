@@ -13,8 +13,7 @@ fn headers() -> impl Strategy<Value = Vec<(HeaderName, HeaderValue)>> {
 }
 
 fn grpc() -> impl Strategy<Value = GrpcAuthorizer> {
-    (name(), of(name()), headers(), of(some_time()))
-        .prop_map(|(cluster, authority, metadata, timeout)| GrpcAuthorizer { cluster, authority, metadata, timeout })
+    (limits::service(), of(some_time())).prop_map(|(service, timeout)| GrpcAuthorizer { service, timeout })
 }
 
 fn http() -> impl Strategy<Value = HttpAuthorizer> {

@@ -3,7 +3,7 @@
 use model::ConnectionLimits;
 use model::concurrency::{Baseline, Measuring};
 use model::rate_limit::{
-    DescriptorAction, DescriptorRule, Fill, GlobalRateLimitRoute, HostLimits, LimitService, LocalDescriptor,
+    DescriptorAction, DescriptorRule, Fill, GlobalRateLimitRoute, HostLimits, GrpcService, LocalDescriptor,
     RequestFact, RequestType,
 };
 
@@ -130,11 +130,19 @@ pub fn local() -> impl Strategy<Value = LocalRateLimit> {
     )
 }
 
+/// A service of gRPC.
+pub fn service() -> impl Strategy<Value = GrpcService> {
+    let value = "[a-z%]{1,5}".prop_map(|text| HeaderValue::try_from(text).expect("a value"));
+    (name(), of(name()), vec((header_name(), value), 0..2)).prop_map(|(cluster, authority, metadata)| GrpcService {
+        cluster,
+        authority,
+        metadata,
+    })
+}
+
 /// Limits that a service keeps.
 pub fn global() -> impl Strategy<Value = GlobalRateLimit> {
-    let value = "[a-z%]{1,5}".prop_map(|text| HeaderValue::try_from(text).expect("a value"));
-    let service = (name(), of(name()), vec((header_name(), value), 0..2));
-    let service = service.prop_map(|(cluster, authority, metadata)| LimitService { cluster, authority, metadata });
+    let service = service();
     let requests = select(vec![RequestType::Both, RequestType::Internal, RequestType::External]);
     let basic = (name(), 0u32..=10, requests, service, of(some_time()));
     let shares = (share(), share(), share());

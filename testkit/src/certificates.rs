@@ -1,6 +1,7 @@
-//! Certificates for the tests, right and wrong ones.
+//! Certificates of every kind, right and wrong ones: what an authority that keeps the rules (see [`crate::TestCa`]) would never
+//! sign.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -11,7 +12,8 @@ use transport::tls::{LiveCert, LiveTrust, Roots, TrustBundles};
 
 /// One trust domain's root.
 pub struct Authority {
-    pub domain: &'static str,
+    domain: String,
+    /// Its certificate.
     pub pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -27,24 +29,34 @@ fn around(now: SystemTime, before: i64, after: i64) -> (OffsetDateTime, OffsetDa
 }
 
 impl Authority {
-    pub fn new(domain: &'static str) -> Self {
+    /// A new one.
+    pub fn new(domain: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::OrganizationName, domain);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { domain, pem, issuer: Issuer::new(params, key) }
+        Self { domain: domain.to_owned(), pem, issuer: Issuer::new(params, key) }
     }
 
+    /// One that has its certificate and key already, in PEM.
+    pub fn of(domain: &str, certificate: &str, key: &str) -> Self {
+        let issuer = Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key).unwrap()).unwrap();
+        Self { domain: domain.to_owned(), pem: certificate.to_owned(), issuer }
+    }
+
+    /// It alone is trusted.
     pub fn roots(&self) -> Roots {
         Roots::from_pem(&self.pem).unwrap()
     }
 
+    /// Believed for its own trust domain.
     pub fn trust(&self) -> LiveTrust {
         LiveTrust::new(self.bundles())
     }
 
+    /// The same, to be added to.
     pub fn bundles(&self) -> TrustBundles {
         TrustBundles::domain(self.domain.parse().unwrap(), self.roots())
     }
@@ -76,6 +88,7 @@ impl Authority {
         (cert.pem(), key.serialize_pem())
     }
 
+    /// A certificate with its key.
     pub fn issue(&self, leaf: Leaf) -> LiveCert {
         let (chain, key) = self.issue_pem(leaf);
         LiveCert::from_pem(&chain, &key).unwrap()
@@ -122,41 +135,45 @@ impl Leaf {
         Self { params }
     }
 
+    /// For this URI.
     pub fn spiffe(uri: &str) -> Self {
         Self::bare().uri(uri)
     }
 
+    /// For this name.
     pub fn dns(name: &str) -> Self {
         let mut leaf = Self::bare();
         leaf.params.subject_alt_names.push(SanType::DnsName(name.try_into().unwrap()));
         leaf
     }
 
+    /// One more URI.
     pub fn uri(mut self, uri: &str) -> Self {
         self.params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
         self
     }
 
+    /// Valid from so many hours after now to so many.
     pub fn hours(mut self, from: i64, to: i64) -> Self {
         (self.params.not_before, self.params.not_after) = around(SystemTime::now(), from, to);
         self
     }
 
+    /// With this serial number.
     pub fn serial(mut self, serial: u8) -> Self {
         self.params.serial_number = Some(SerialNumber::from(u64::from(serial)));
         self
     }
 
+    /// Good for servers alone (extended key usage).
     pub fn only_for_servers(mut self) -> Self {
         self.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self
     }
 
+    /// That claims to sign others.
     pub fn may_sign(mut self) -> Self {
         self.params.key_usages.push(KeyUsagePurpose::KeyCertSign);
         self
     }
 }
-
-/// Long enough for a loaded machine; no test waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
