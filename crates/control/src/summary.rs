@@ -176,7 +176,7 @@ fn chain(chain: &FilterChain) -> String {
     };
     for guard in &chain.access {
         if let Guard::Service(asks) = guard {
-            asked += &format!(" asks {},", asks.service.cluster);
+            asked += &format!(" asks {},", asks.service.service.cluster);
         }
     }
     format!("{when}:{tls}{asked} {to}")

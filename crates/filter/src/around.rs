@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use mesh_http::{Body, head};
+use model::GrpcService;
 use model::access;
 use model::jwt::RemoteKeys;
 use model::route::{RequestView, Route, VirtualHost};

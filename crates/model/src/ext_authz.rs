@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::{Fraction, MetadataMatch, StringMatch};
+use crate::{Fraction, GrpcService, MetadataMatch, StringMatch};
 
 /// A service that is asked whether requests may pass.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,10 +9,7 @@ mod local;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::header::HeaderName;
-
-use crate::{Fraction, HeaderChanges};
+use crate::{Fraction, GrpcService, HeaderChanges};
 
 pub use descriptor::{Descriptor, DescriptorAction, DescriptorRule, HostLimits, RequestFact, Rules, Seen};
 pub use local::{Fill, LocalDescriptor, LocalRateLimit};

@@ -164,7 +164,7 @@ async fn by_service(
         }
         Err(problem) => {
             count(Asked::Error);
-            tracing::debug!("{} cannot be asked about {}: {problem}", service.cluster, downstream.source);
+            tracing::debug!("{} cannot be asked about {}: {problem}", service.service.cluster, downstream.source);
             if asks.fail_open {
                 count(Asked::FailureAllowed);
                 return None;

@@ -25,7 +25,8 @@ const LARGEST: usize = 4 << 20;
 /// # Errors
 /// There is no good answer in time; the text says why.
 pub(crate) async fn call(view: &View, call: Call<'_>) -> Result<Bytes, String> {
-    let pools = view.pools(call.service.cluster).ok_or_else(|| format!("there is no cluster {}", call.service.cluster))?;
+    let pools =
+        view.pools(&call.service.cluster).ok_or_else(|| format!("there is no cluster {}", call.service.cluster))?;
     let mut request = request_of(&call)?;
     let exchange = async {
         let pick = Pick { downstream: Version::HTTP_2, ..Pick::new(rand::random()) };

@@ -145,7 +145,7 @@ fn listener_clusters(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
         let asked = http.into_iter().flat_map(|http| http.asked_clusters());
         let guards = chain.access.iter().filter_map(|guard| match guard {
             Guard::Rules(_) => None,
-            Guard::Service(asks) => Some(&asks.service.cluster),
+            Guard::Service(asks) => Some(&asks.service.service.cluster),
         });
         inline.into_iter().flat_map(|table| table.clusters()).chain(tcp).chain(asked).chain(guards)
     })

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use model::access_log::{LogEntries, LogFilter, LogTarget, ServiceLog};
 use model::cluster::UpstreamProtocol;
-use model::{AccessLog, Cluster, Direction, HttpProxy};
+use model::{AccessLog, Cluster, Direction, GrpcService, HttpProxy};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]

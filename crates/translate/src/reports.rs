@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use model::access_log::{Comparison, LogEntries, LogFilter, LogTarget, Ordering, ServiceLog};
 use model::cluster::{Discovery, Transport, UpstreamProtocol};
-use model::{AccessLog, Address, Cluster, Config, Endpoint, EndpointSet, LocalityEndpoints};
+use model::{AccessLog, Address, Cluster, Config, Endpoint, EndpointSet, GrpcService, LocalityEndpoints};
 
 use crate::clusters::mesh_tls;
 use crate::world::World;

@@ -40,6 +40,9 @@ impl Around for Provider {
     fn access_call<'c>(&'c self, request: &'c Request<Body>) -> AccessCall<'c> {
         self.alone.access_call(request)
     }
+    fn identity(&self) -> Option<&str> {
+        None
+    }
     fn is_asked_why(&self, _: &Request<Body>) -> bool {
         false
     }

@@ -138,7 +138,8 @@ impl Services {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::access_log::{LogEntries};
+    use model::GrpcService;
+    use model::access_log::LogEntries;
 
     fn log(name: &str) -> Arc<ServiceLog> {
         Arc::new(ServiceLog {

@@ -17,7 +17,7 @@ use model::ext_authz::{
 };
 use model::http_proxy::HttpFilter;
 use model::metadata::MetadataValue;
-use model::{Guard, MetadataMatch, StringMatch};
+use model::{GrpcService, Guard, MetadataMatch, StringMatch};
 
 use super::{HTTP_NAME, Layer, TCP_PREFIX, of_connections, of_request};
 use crate::names;

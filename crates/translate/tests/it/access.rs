@@ -270,7 +270,7 @@ fn asked_at(config: &model::Config, listener: impl Fn(&model::Listener) -> bool)
     let of_chain = |chain: &model::FilterChain| {
         let guard = |guard: &model::Guard| match guard {
             model::Guard::Rules(access) => word(&access.rules),
-            model::Guard::Service(asks) => format!("asks {}", asks.service.cluster),
+            model::Guard::Service(asks) => format!("asks {}", asks.service.service.cluster),
         };
         let connections: Vec<String> = chain.access.iter().map(guard).collect();
         let requests: Vec<String> = match &chain.filter {

@@ -136,7 +136,7 @@ fn a_service_of_grpc_is_asked_about_connections_too() {
     let (words, asks) = asked(&made);
     assert_eq!(words[1], "asks outbound|9000||authz.tools.svc.cluster.local");
     let Authorizer::Grpc(grpc) = asks.unwrap().service else { panic!() };
-    assert_eq!(grpc.authority.as_deref(), Some("outbound_.9000_._.authz.tools.svc.cluster.local"));
+    assert_eq!(grpc.service.authority.as_deref(), Some("outbound_.9000_._.authz.tools.svc.cluster.local"));
     assert_eq!(grpc.timeout.unwrap().as_secs(), 600);
     let raw = incoming(&made).chains.iter().find(|chain| matches!(chain.filter, NetworkFilter::Tcp(_))).unwrap();
     let [Guard::Rules(access), Guard::Service(asks)] = &raw.access[..] else { panic!("{:?}", raw.access) };

@@ -24,7 +24,7 @@ use proto::google::protobuf::{BoolValue, UInt32Value};
 use super::{At, Decoded, duration, each, filled, matcher, required, take, type_name, unpack};
 use crate::expressions;
 
-pub(super) use global::{GLOBAL, GLOBAL_ROUTE, global, global_route, grpc};
+pub(super) use global::{GLOBAL, GLOBAL_ROUTE, global, global_route};
 pub(super) use local::{LOCAL, local, local_route};
 
 /// The one extension that makes entries of descriptors.

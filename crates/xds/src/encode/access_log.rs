@@ -15,8 +15,9 @@ use proto::envoy::extensions::access_loggers::grpc::v3::{
 use proto::envoy::extensions::access_loggers::stream::v3::{StdoutAccessLog, stdout_access_log};
 use proto::google::protobuf::{Any, UInt32Value};
 
+use super::grpc_service::grpc_service;
 use super::ordered::{FileJsonLog, JsonFormat, StdoutJsonLog, Struct};
-use super::{duration, pack, packed, rate_limit};
+use super::{duration, pack, packed};
 
 pub(super) fn access_logs(logs: &[AccessLog]) -> Vec<wire::AccessLog> {
     logs.iter().map(access_log).collect()

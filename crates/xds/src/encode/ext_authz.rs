@@ -1,6 +1,5 @@
 //! Authorization that a service decides.
 
-use http::{HeaderName, HeaderValue};
 use model::ext_authz::{
     AskedBody, AskedPath, Authorizer, BodyRule, ConnectionExtAuthz, ExtAuthz, ExtAuthzRule, GrpcAuthorizer,
     HttpAuthorizer,
@@ -16,6 +15,7 @@ use proto::envoy::r#type::matcher::v3::ListStringMatcher;
 use proto::envoy::r#type::v3::HttpStatus;
 use proto::google::protobuf::{Any, BoolValue};
 
+use super::grpc_service::{grpc_service, header};
 use super::ordered::{CheckSettings, ExtAuthzPerRoute, Override};
 use super::{duration, limit, matcher, pack, packed};
 

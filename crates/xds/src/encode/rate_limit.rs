@@ -19,7 +19,7 @@ use proto::google::protobuf::{BoolValue, UInt64Value};
 
 use super::{duration, matcher, number};
 
-pub(super) use global::{GLOBAL_FILTER, global, global_route, grpc};
+pub(super) use global::{GLOBAL_FILTER, global, global_route};
 pub(super) use local::{LOCAL_FILTER, local};
 
 pub(super) fn rules(rules: &[DescriptorRule]) -> Vec<wire::RateLimit> {

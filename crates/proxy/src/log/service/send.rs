@@ -182,12 +182,7 @@ impl Way {
     }
 
     async fn once(&self, log: &ServiceLog, message: Bytes) -> Result<(), String> {
-        let call = filter::Call {
-            service: &log.service,
-            path: METHOD,
-            message,
-            timeout: Some(PATIENCE),
-        };
+        let call = filter::Call { service: &log.service, path: METHOD, message, timeout: Some(PATIENCE) };
         unary::call(&View::new(self.live.load(), self.upstream.clone()), call).await.map(drop)
     }
 }

@@ -1,14 +1,14 @@
 //! Limits that a service keeps.
 
-use http::{HeaderName, HeaderValue};
-use model::Fraction;
-use model::rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, GrpcService, RequestType};
+use model::rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, RequestType};
+use model::{Fraction, GrpcService};
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::ratelimit::v3::RateLimitServiceConfig;
 use proto::envoy::extensions::filters::http::ratelimit::v3 as wire;
 use proto::google::protobuf::Any;
 
 use super::{host_limits, rules, status, tells_limits};
+use crate::encode::grpc_service::grpc_service;
 use crate::encode::{headers, limit as time_limit, matcher, pack};
 
 /// The name under which the filter stands in chains, and under which routes speak to it.
@@ -46,7 +46,10 @@ pub(in crate::encode) fn global(limit: &GlobalRateLimit) -> Any {
 }
 
 fn service(service: &GrpcService) -> RateLimitServiceConfig {
-    RateLimitServiceConfig { grpc_service: Some(grpc_service(service)), transport_api_version: core::ApiVersion::V3 as i32 }
+    RateLimitServiceConfig {
+        grpc_service: Some(grpc_service(service)),
+        transport_api_version: core::ApiVersion::V3 as i32,
+    }
 }
 
 pub(in crate::encode) fn global_route(route: &GlobalRateLimitRoute) -> Any {

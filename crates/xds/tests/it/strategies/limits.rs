@@ -1,11 +1,10 @@
 //! Limits on rates and on concurrency.
 
-use model::ConnectionLimits;
 use model::concurrency::{Baseline, Measuring};
 use model::rate_limit::{
-    DescriptorAction, DescriptorRule, Fill, GlobalRateLimitRoute, HostLimits, GrpcService, LocalDescriptor,
-    RequestFact, RequestType,
+    DescriptorAction, DescriptorRule, Fill, GlobalRateLimitRoute, HostLimits, LocalDescriptor, RequestFact, RequestType,
 };
+use model::{ConnectionLimits, GrpcService};
 
 use super::*;
 
