@@ -13,6 +13,7 @@ mod envoy;
 mod identity;
 mod input;
 mod limits;
+mod login;
 mod malformed;
 mod mtls;
 mod program;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Check> {
         resilience::checks(),
         rolling::checks(),
         clients::checks(),
+        login::checks(),
         envoy::checks(),
         authority::checks(),
         spiffe::checks(),

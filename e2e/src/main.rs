@@ -8,6 +8,7 @@
 mod authority;
 mod bookinfo;
 mod checks;
+mod chromium;
 mod inside;
 mod leave;
 mod leftovers;

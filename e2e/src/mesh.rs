@@ -422,6 +422,7 @@ impl Mesh {
             "requestauthentication",
             "ratelimitpolicy",
             "egresspolicy",
+            "loginpolicy",
             "serviceentry",
         ])
         .await?;

@@ -90,6 +90,7 @@ codes! {
     EgressRuleNotMet "HAL0020" Warning "a rule of an EgressPolicy allows nothing, or otherwise than it says";
     EgressPolicySelectsNobody "HAL0021" Warning "an EgressPolicy names service accounts that nobody has";
     EgressLocksOut "HAL0022" Warning "workloads may not call, by their EgressPolicies, a host that a document leads them to";
+    LoginNotPossible "HAL0023" Warning "a LoginPolicy guards nothing, or nobody can log in by it";
 }
 
 impl fmt::Display for Code {

@@ -3,6 +3,7 @@
 mod egress_policy;
 mod geo_route;
 mod limit_file;
+mod login_policy;
 mod rate_limit_policy;
 mod service_policy;
 
@@ -11,6 +12,10 @@ pub use geo_route::{CITY_HEADER, COUNTRY_HEADER, GeoRoute, REGION_HEADER};
 pub(crate) use limit_file::check_limit_files;
 pub use limit_file::{
     LimitDescriptor, LimitFile, LimitRate, OWN_DOMAINS, Replaced, Scalar, Window, WindowWord, limit_files,
+};
+pub use login_policy::{
+    ClientAuthentication, ENDPOINTS, ForwardToken, LoginCookies, LoginHeader, LoginMatch, LoginPolicy, LoginSameSite,
+    SecretKey,
 };
 pub use rate_limit_policy::{
     LimitAddress, LimitCaller, LimitHeader, LimitKey, LimitOnError, LimitPart, LimitResponse, LimitScope, LimitUnit,

@@ -71,6 +71,7 @@ kinds! {
     ServicePolicy "ServicePolicy" "halcyon.dev" ["v1alpha1"], "servicepolicies" ["svcpol"], true Read;
     RateLimitPolicy "RateLimitPolicy" "halcyon.dev" ["v1alpha1"], "ratelimitpolicies" ["rlp"], true Read;
     EgressPolicy "EgressPolicy" "halcyon.dev" ["v1alpha1"], "egresspolicies" ["egp"], true Read;
+    LoginPolicy "LoginPolicy" "halcyon.dev" ["v1alpha1"], "loginpolicies" ["login"], true Read;
     GeoRoute "GeoRoute" "halcyon.dev" ["v1alpha1"], "georoutes" ["geo"], true Read;
 
     Service "Service" "" ["v1"], "services" ["svc"], true Read;

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::consul::ServiceIntentions;
 use crate::document;
-use crate::halcyon::{EgressPolicy, GeoRoute, RateLimitPolicy, ServicePolicy};
+use crate::halcyon::{EgressPolicy, GeoRoute, LoginPolicy, RateLimitPolicy, ServicePolicy};
 use crate::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
     RbacConfig, RequestAuthentication, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
@@ -91,6 +91,8 @@ pub enum Spec {
     RateLimitPolicy(Box<RateLimitPolicy>),
     /// Our own: which places outside workloads may call.
     EgressPolicy(Box<EgressPolicy>),
+    /// Our own: who comes through gateways logs in.
+    LoginPolicy(Box<LoginPolicy>),
     /// Our own: rules by where clients are.
     GeoRoute(Box<GeoRoute>),
     /// Kubernetes' name for a set of workloads.

@@ -1,5 +1,5 @@
 //! Key sets of those who sign tokens: fetched from where RequestAuthentications say, fetched again in time, and given to the
-//! store. What a fetch that fails leaves are the keys that were there before.
+//! store; and beside them what LoginPolicies need. What a fetch that fails leaves are the keys that were there before.
 
 mod client;
 #[cfg(test)]
@@ -7,7 +7,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::istio::KeysAt;
 use futures_util::future::join_all;
@@ -30,6 +30,9 @@ pub struct Times {
 
 /// Istio's time, and a second to begin with where it waits as long.
 pub const TIMES: Times = Times { refresh: Duration::from_secs(20 * 60), retry: Duration::from_secs(1) };
+
+/// After this time a secret that cookies are signed with is made anew: everybody has to log in again then.
+const SECRET_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
 /// A set that is asked for.
 #[derive(Debug, Default)]
@@ -63,8 +66,7 @@ pub async fn follow(store: Store, client: Client, times: Times, metrics: Metrics
         known.retain(|at, _| asked.contains_key(at));
         for at in asked.keys().filter(|at| world.key_sets.contains_key(at.uri())) {
             // What an earlier control plane had counts until there is something newer.
-            let had = || Known { keys: world.key_sets[at.uri()].clone(), ..Known::default() };
-            known.entry(at.clone()).or_insert_with(had);
+            known.entry(at.clone()).or_insert_with(|| Known::had(at, &world.key_sets[at.uri()]));
         }
         let now = Instant::now();
         let is_due = |at: &KeysAt| known.get(at).and_then(|known| known.next).is_none_or(|next| next <= now);
@@ -96,12 +98,21 @@ pub async fn follow(store: Store, client: Client, times: Times, metrics: Metrics
 }
 
 impl Known {
+    /// What an earlier control plane had. A secret that was made is not made anew before its time.
+    fn had(at: &KeysAt, keys: &FetchedKeys) -> Self {
+        let made = keys.set.as_ref().filter(|_| matches!(at, KeysAt::Made(_)));
+        let made = made.and_then(|set| Some(UNIX_EPOCH + Duration::from_secs(set.split_once(' ')?.0.parse().ok()?)));
+        let left = made.map(|made| (made + SECRET_LIFE).duration_since(SystemTime::now()).unwrap_or_default());
+        Self { keys: keys.clone(), next: left.map(|left| Instant::now() + left), failures: 0 }
+    }
+
     fn take(&mut self, at: &KeysAt, result: Result<String, String>, times: Times) {
         let now = Instant::now();
         match result {
             Ok(set) => {
                 self.keys = FetchedKeys { set: Some(set.into()), failure: None };
-                (self.failures, self.next) = (0, Some(now + times.refresh));
+                let life = if matches!(at, KeysAt::Made(_)) { SECRET_LIFE } else { times.refresh };
+                (self.failures, self.next) = (0, Some(now + life));
             }
             Err(reason) => {
                 tracing::warn!("keys at {}: {reason}", at.uri());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::access::ConnectionAccess;
 use crate::chain::ChainMatch;
 use crate::ext_authz::ConnectionExtAuthz;
+use crate::http_proxy::HttpFilter;
 use crate::tls::DownstreamTls;
 use crate::{AccessLog, Address, HttpProxy, TcpProxy};
 
@@ -116,6 +117,15 @@ pub struct FilterChain {
     pub access: Vec<Guard>,
     /// The last filter.
     pub filter: NetworkFilter,
+}
+
+impl FilterChain {
+    /// Puts filters before those of its HTTP; a chain of raw connections has none.
+    pub fn put_first(&mut self, filters: &[HttpFilter]) {
+        if let NetworkFilter::Http(proxy) = &mut self.filter {
+            drop(proxy.filters.splice(0..0, filters.iter().cloned()));
+        }
+    }
 }
 
 /// Who says whether a connection may stand.

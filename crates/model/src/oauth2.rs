@@ -287,6 +287,16 @@ impl UriTemplate {
         Ok(Self { source: source.to_owned(), parts })
     }
 
+    /// A path of the host that a request is for.
+    pub fn at_host(path: &str) -> Self {
+        let header = |key| Part::Header { key, or: None, most: None };
+        let text = |text: &str| Part::Text(text.to_owned());
+        Self {
+            source: format!("%REQ(:scheme)%://%REQ(:authority)%{}", path.replace('%', "%%")),
+            parts: vec![header(HeaderKey::Scheme), text("://"), header(HeaderKey::Authority), text(path)],
+        }
+    }
+
     /// As it was written.
     pub fn source(&self) -> &str {
         &self.source
@@ -354,5 +364,10 @@ mod tests {
             let found = UriTemplate::parse(source).map(|template| template.fill(&request));
             assert_eq!(found.as_deref().map_err(String::as_str), expected, "{source}");
         }
+        let own = UriTemplate::at_host("/c%");
+        assert_eq!(
+            (own.fill(&request).as_str(), UriTemplate::parse(own.source())),
+            ("http://a.example/c%", Ok(own.clone()))
+        );
     }
 }

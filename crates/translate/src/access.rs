@@ -173,9 +173,9 @@ pub fn guard(world: &World, node: &Node, port: Option<u16>, ports: Ports, chains
         false => layers(true).into_iter().flat_map(|layer| custom::of_raw(world, layer)).collect(),
     };
     for chain in chains {
-        match &mut chain.filter {
-            NetworkFilter::Http(proxy) => drop(proxy.filters.splice(0..0, http.iter().cloned())),
-            NetworkFilter::Tcp(_) => chain.access = raw.clone(),
+        chain.put_first(&http);
+        if let NetworkFilter::Tcp(_) = chain.filter {
+            chain.access = raw.clone();
         }
     }
 }

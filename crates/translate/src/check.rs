@@ -7,6 +7,7 @@ mod credentials;
 mod egress;
 mod hosts;
 mod ingresses;
+mod logins;
 mod mesh;
 mod other_access;
 mod rate_limits;
@@ -44,6 +45,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     access::check(world, &mut problems);
     rate_limits::check(world, &mut problems);
     egress::check(world, &mut problems);
+    logins::check(world, &mut problems);
     other_access::check(world, &mut problems);
     check_keys(world, &mut problems);
     problems

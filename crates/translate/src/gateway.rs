@@ -26,6 +26,7 @@ use crate::access::{self, Ports};
 use crate::clusters::{self, TRUST_BUNDLE};
 use crate::edge::GatewayEdge;
 use crate::ingress;
+use crate::logins;
 use crate::names::{complete_gateway, complete_host};
 use crate::node::{Node, Role};
 use crate::outbound::http_proxy;
@@ -58,6 +59,7 @@ pub fn add(
     // Whoever is refused counts for no limit.
     let limits = Limits::of(world, node);
     limits.add_service(config, world);
+    let logins = logins::filters(config, world, node);
     for listener in config.listeners.values_mut() {
         let listener = Arc::make_mut(listener);
         if edge.proxy_protocol || settings.proxy_protocol() {
@@ -71,6 +73,7 @@ pub fn add(
         }
         limits.guard(&mut listener.chains);
         access::guard(world, node, None, Ports::default(), &mut listener.chains);
+        listener.chains.iter_mut().for_each(|chain| chain.put_first(&logins));
     }
 }
 

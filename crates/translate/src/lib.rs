@@ -21,6 +21,7 @@ mod inbound;
 mod ingress;
 mod kin;
 pub mod locality;
+pub mod logins;
 mod named;
 mod names;
 mod node;

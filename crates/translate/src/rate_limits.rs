@@ -20,10 +20,7 @@ use model::matcher::HeaderKey;
 use model::rate_limit::{
     DescriptorAction, DescriptorRule, Fill, GlobalRateLimit, LocalDescriptor, LocalRateLimit, RequestFact,
 };
-use model::{
-    Address, Cluster, Config, Endpoint, EndpointSet, FilterChain, Fraction, HeaderChanges, LocalityEndpoints,
-    NetworkFilter,
-};
+use model::{Address, Cluster, Config, Endpoint, EndpointSet, FilterChain, Fraction, HeaderChanges, LocalityEndpoints};
 
 use crate::access::Subject;
 use crate::clusters::mesh_tls;
@@ -105,11 +102,7 @@ impl Limits {
 
     /// Puts the limits into chains, before the filters that are there.
     pub fn guard(&self, chains: &mut [FilterChain]) {
-        for chain in chains {
-            if let NetworkFilter::Http(proxy) = &mut chain.filter {
-                drop(proxy.filters.splice(0..0, self.0.iter().cloned()));
-            }
-        }
+        chains.iter_mut().for_each(|chain| chain.put_first(&self.0));
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use api::Resource;
 use api::istio::DestinationRule;
-use model::Config;
 use model::secret::{Secret, SecretValue};
+use model::{Config, NetworkFilter};
 
 use crate::clusters::TRUST_BUNDLE;
 use crate::node::Node;
@@ -55,6 +55,11 @@ pub fn named(config: &Config) -> Vec<Arc<str>> {
             names.extend(tls.certificates.iter().cloned());
             names.extend(tls.validation.iter().map(|v| v.trust.clone()));
         }
+        for chain in &listener.chains {
+            if let NetworkFilter::Http(http) = &chain.filter {
+                names.extend(http.logins().flat_map(|login| login.secrets()).cloned());
+            }
+        }
     }
     for cluster in config.clusters.values() {
         if let model::cluster::Transport::Tls(tls) = &cluster.transport {
@@ -73,6 +78,9 @@ fn find(world: &World, namespace: &str, name: &str) -> Option<SecretValue> {
     if let Some(whole) = name.strip_prefix(MAPPED) {
         let (namespace, name) = whole.split_once('/')?;
         return trust(&[&from_map(world, namespace, name.strip_suffix(ROOTS).unwrap_or(name))]);
+    }
+    if let Some(secret) = world.login_secret(namespace, name) {
+        return Some(SecretValue::Generic(secret));
     }
     let held = name.strip_prefix(HELD)?;
     let name = match held.split_once('/') {

@@ -118,7 +118,7 @@ fn keys(world: &World, rule: &JwtRule) -> Arc<str> {
 }
 
 impl World {
-    /// Where keys have to be fetched from, and how long that may take.
+    /// Where keys have to be fetched from, and what else is to be found out, and how long that may take.
     pub fn keys_asked(&self) -> BTreeMap<KeysAt, Duration> {
         const TIMEOUT: Duration = Duration::from_secs(5);
         let rules = self.request_authentications.iter().flat_map(|document| &document.spec().jwt_rules);
@@ -126,6 +126,9 @@ impl World {
         for (at, timeout) in rules.filter_map(|rule| Some((rule.fetched_from()?, rule.timeout.unwrap_or(TIMEOUT)))) {
             let longest = asked.entry(at).or_insert(timeout);
             *longest = timeout.max(*longest);
+        }
+        for at in self.logins_asked() {
+            asked.entry(at).or_insert(TIMEOUT);
         }
         asked
     }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::halcyon::{EgressPolicy, RateLimitPolicy, ServicePolicy, limit_files};
+use api::halcyon::{EgressPolicy, LoginPolicy, RateLimitPolicy, ServicePolicy, limit_files};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
     VirtualService,
@@ -131,6 +131,7 @@ pub struct World {
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) rate_limit_policies: Arc<Vec<Document<RateLimitPolicy>>>,
     pub(crate) egress_policies: Arc<Vec<Document<EgressPolicy>>>,
+    pub(crate) login_policies: Arc<Vec<Document<LoginPolicy>>>,
     /// ConfigMaps that hold limits in the form of Envoy's service, by namespace and name.
     pub(crate) limit_maps: Arc<Vec<Arc<Resource>>>,
     pub(crate) secrets: Arc<Vec<Document<Secret>>>,
@@ -191,6 +192,7 @@ impl World {
             service_policies: Document::all(&resources),
             rate_limit_policies: Document::all(&resources),
             egress_policies: Document::all(&resources),
+            login_policies: Document::all(&resources),
             limit_maps: of_kind(holds_limits),
             secrets: Document::all(&resources),
             root_maps: Document::all(&resources),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::authority::WebAuthority;
 use crate::bookinfo::{Page, REVIEWS, Seen};
+use crate::chromium;
 use crate::inside::{GRPC, WS};
 use crate::load::{all_good, load};
 use crate::mesh::Mesh;
@@ -21,7 +22,7 @@ use crate::world::{Wanted, World};
 
 const GROUP: &str = "clients of a gateway";
 /// The names under which the gateway is known outside.
-const SHOP: &str = "bookinfo.example.com";
+pub(super) const SHOP: &str = "bookinfo.example.com";
 const ECHO: &str = "echo.example.com";
 /// The Secret with the gateway's certificate.
 const SECRET: &str = "storefront";
@@ -41,7 +42,7 @@ pub fn checks() -> Vec<Check> {
 }
 
 /// The mesh in which the gateway has a certificate of this authority.
-async fn open(world: &mut World) -> Result<(&mut Mesh, WebAuthority)> {
+pub(super) async fn open(world: &mut World) -> Result<(&mut Mesh, WebAuthority)> {
     let authority = WebAuthority::new()?;
     let secret = world.place.write("certificate.yaml", &authority.issue(&[SHOP, ECHO])?.secret(SECRET))?;
     let rules = world.place.write("storefront.yaml", &rules())?;
@@ -191,26 +192,10 @@ fn websockets(world: &mut World) -> Outcome<'_> {
 fn browser(world: &mut World) -> Outcome<'_> {
     Box::pin(async {
         let place = world.place.clone();
-        place.installed("chromium", "chromium")?;
+        chromium::installed(&place)?;
         let (mesh, _) = open(world).await?;
         let url = format!("https://{SHOP}:{}/productpage", mesh.secure.port());
-        let folder = place.temp().join("chromium");
-        let profile = format!("--user-data-dir={}", folder.display());
-        let told = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            // The authority is known to nobody but this check; that it is the right one, curl says.
-            "--ignore-certificate-errors",
-            "--host-resolver-rules=MAP *.example.com 127.0.0.1",
-            &profile,
-            "--dump-dom",
-            &url,
-        ];
-        let page = Page::read(&run(&place, "chromium", "chromium", &told).await?, Duration::ZERO);
-        std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let page = Page::read(&chromium::page(&place, &url).await?, Duration::ZERO);
         ensure!(page.details && page.reviews != Seen::Failed, "{url}: {page:?}");
         Ok(format!("reviews {}", page.reviews))
     })

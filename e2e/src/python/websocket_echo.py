@@ -8,6 +8,7 @@ which it was closed.
 """
 
 import argparse
+import faulthandler
 import json
 import socket
 import ssl
@@ -19,6 +20,9 @@ line.add_argument("--ca")
 line.add_argument("port", type=int)
 line.add_argument("url")
 line = line.parse_args()
+
+# Sending knows no limit: who waits for ever tells where.
+faulthandler.dump_traceback_later(45, exit=True)
 
 trust = {"ssl": ssl.create_default_context(cafile=line.ca)} if line.ca else {}
 stream = socket.create_connection(("127.0.0.1", line.port), timeout=10)

@@ -10,6 +10,7 @@ pub mod grpc;
 pub mod http_echo;
 pub mod listen;
 pub mod load;
+pub mod openid;
 pub mod tcp;
 pub mod udp;
 pub mod ws;

@@ -94,20 +94,24 @@ impl JwtRule {
     }
 }
 
-/// Where the keys of an issuer are.
+/// Where the keys of an issuer are, and what else is found out for documents beside them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeysAt {
     /// There.
     Uri(String),
     /// Where the document at this URI says (OpenID Connect Discovery 1.0).
     Discovery(String),
+    /// What the document at this URI says of where people log in; [`ENDPOINTS`](crate::halcyon::ENDPOINTS) stands before it.
+    Endpoints(String),
+    /// Nowhere: under this name the control plane keeps a secret that it makes itself.
+    Made(String),
 }
 
 impl KeysAt {
     /// The URI that is asked first.
     pub fn uri(&self) -> &str {
         match self {
-            Self::Uri(uri) | Self::Discovery(uri) => uri,
+            Self::Uri(uri) | Self::Discovery(uri) | Self::Endpoints(uri) | Self::Made(uri) => uri,
         }
     }
 }

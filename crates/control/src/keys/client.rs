@@ -1,14 +1,16 @@
-//! Gets key sets by HTTP.
+//! Gets key sets, and where people log in, by HTTP; and makes secrets.
 //!
 //! Certificates of servers are checked as on the web, against the roots of the system. Redirections are not followed: who
 //! writes a document says where its keys are, and nobody else does. Addresses may be forbidden, so that a document cannot
 //! make the control plane ask what only it can reach.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use api::halcyon::ENDPOINTS;
 use api::istio::KeysAt;
 use base::SpiffeId;
+use data_encoding::HEXLOWER;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -17,8 +19,12 @@ use ipnet::IpNet;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use translate::BundleServer;
+use translate::logins::Endpoints;
 use transport::Stream;
 use transport::tls::{Accept, ClientOptions, ClientTls, LiveTrust, PeerCheck, Roots, ServerCheck, TrustBundles};
+
+/// Below an issuer's name its document is (OpenID Connect Discovery 1.0, section 4).
+const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// Bytes of an answer that are read.
 const LARGEST: usize = 1 << 20;
@@ -44,6 +50,8 @@ impl Client {
             match at {
                 KeysAt::Uri(uri) => self.key_set(uri).await,
                 KeysAt::Discovery(uri) => self.key_set(&self.discover(uri).await?).await,
+                KeysAt::Endpoints(uri) => self.endpoints(uri.strip_prefix(ENDPOINTS).unwrap_or(uri)).await,
+                KeysAt::Made(_) => made(),
             }
         };
         timeout(limit, got).await.unwrap_or_else(|_| Err(format!("there is no answer within {limit:?}")))
@@ -82,6 +90,27 @@ impl Client {
             serde_json::from_str(&text).map_err(|_| "the answer is no JSON".to_owned())?;
         let keys = document.get("jwks_uri").and_then(|uri| uri.as_str());
         keys.map(str::to_owned).ok_or_else(|| format!("what {uri} answers has no `jwks_uri`"))
+    }
+
+    /// Where people log in, by OpenID Connect Discovery.
+    async fn endpoints(&self, uri: &str) -> Result<String, String> {
+        let document: serde_json::Value =
+            serde_json::from_str(&self.get(uri).await?).map_err(|_| "the answer is no JSON".to_owned())?;
+        let of =
+            |name: &str| document.get(name).and_then(|url| url.as_str()).filter(|url| is_url(url)).map(str::to_owned);
+        let needed = |name: &str| of(name).ok_or_else(|| format!("what {uri} answers has no `{name}`"));
+        // Who claims to be another issuer is none (OpenID Connect Discovery 1.0, section 4.3).
+        let expected = uri.strip_suffix(DISCOVERY).unwrap_or(uri);
+        let issuer = document.get("issuer").and_then(|issuer| issuer.as_str()).unwrap_or_default();
+        if issuer.trim_end_matches('/') != expected {
+            return Err(format!("what {uri} answers is of the issuer `{issuer}`"));
+        }
+        let found = Endpoints {
+            authorization: needed("authorization_endpoint")?,
+            token: needed("token_endpoint")?,
+            end_session: of("end_session_endpoint"),
+        };
+        Ok(found.to_text())
     }
 
     async fn get(&self, uri: &str) -> Result<String, String> {
@@ -135,6 +164,19 @@ impl Client {
         }
         Err(last)
     }
+}
+
+fn is_url(text: &str) -> bool {
+    let parsed = text.parse::<Uri>().ok().filter(|_| !text.contains(char::is_whitespace));
+    parsed.is_some_and(|uri| uri.scheme().is_some() && uri.authority().is_some())
+}
+
+/// A secret of 32 bytes, and before it the time of its making in seconds since 1970.
+fn made() -> Result<String, String> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "there is no chance to be had".to_owned())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Ok(format!("{now} {}", HEXLOWER.encode(&bytes)))
 }
 
 /// By the name in the URI and the roots of the system.

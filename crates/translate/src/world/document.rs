@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::consul::ServiceIntentions;
-use api::halcyon::{EgressPolicy, RateLimitPolicy, ServicePolicy};
+use api::halcyon::{EgressPolicy, LoginPolicy, RateLimitPolicy, ServicePolicy};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RbacConfig, RequestAuthentication,
     ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
@@ -34,7 +34,7 @@ macro_rules! of_kind {
         }
     })*};
 }
-of_kind!(DestinationRule Gateway Sidecar EnvoyFilter ServicePolicy RateLimitPolicy EgressPolicy);
+of_kind!(DestinationRule Gateway Sidecar EnvoyFilter ServicePolicy RateLimitPolicy EgressPolicy LoginPolicy);
 of_kind!(AuthorizationPolicy PeerAuthentication RequestAuthentication);
 of_kind!(ServiceRole ServiceRoleBinding ServiceIntentions TrafficTarget HttpRouteGroup);
 of_kind!(Deployment Ingress IngressClass Namespace Pod Secret ServiceAccount);

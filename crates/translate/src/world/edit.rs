@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::halcyon::ServicePolicy;
-use api::istio::{Destination, DestinationRule, JwtRule, LoadBalancerSettings, RequestAuthentication, VirtualService};
+use api::istio::{
+    Destination, DestinationRule, JwtRule, KeysAt, LoadBalancerSettings, RequestAuthentication, VirtualService,
+};
 use api::{INTENTION_DEFAULT, Resource, Spec, TRAFFIC_TARGET_DEFAULT};
 use base::HostPattern;
 
@@ -17,6 +19,7 @@ use crate::access::custom;
 use crate::federation::FetchedBundles;
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
+use crate::logins;
 use crate::names::complete_host;
 use crate::policy::Asked;
 use crate::secrets::is_named_in_full;
@@ -112,6 +115,7 @@ impl World {
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.rate_limit_policies.iter().for_each(|d| take(&d.resource));
         self.egress_policies.iter().for_each(|d| take(&d.resource));
+        self.login_policies.iter().for_each(|d| take(&d.resource));
         self.secrets.iter().for_each(|d| take(&d.resource));
         self.root_maps.iter().for_each(|d| take(&d.resource));
         self.ingresses.iter().for_each(|d| take(&d.resource));
@@ -223,6 +227,11 @@ impl<'a> Editing<'a> {
                 self.readdress = true;
                 return Document::replace(&mut world.egress_policies, old, new);
             }
+            Spec::LoginPolicy(_) => {
+                change.problems = true;
+                change.note_policy(any.namespace(), &world.settings.root_namespace);
+                Document::replace(&mut world.login_policies, old, new);
+            }
             Spec::Sidecar(_) => {
                 change.everything = true;
                 return Document::replace(&mut world.sidecars, old, new);
@@ -326,6 +335,10 @@ impl<'a> Editing<'a> {
         };
         for document in self.new.request_authentications.iter().filter(asks) {
             self.change.note_policy(document.namespace(), &self.new.settings.root_namespace);
+        }
+        let is_other = |at: &KeysAt| key_sets.get(at.uri()) != self.new.key_sets.get(at.uri());
+        for policy in self.new.login_policies.iter().filter(|policy| logins::asked(policy).any(|at| is_other(&at))) {
+            self.change.note_policy(policy.namespace(), &self.new.settings.root_namespace);
         }
         self.change.problems = true;
         self.new.key_sets = key_sets;
