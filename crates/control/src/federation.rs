@@ -8,10 +8,11 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use futures_util::future::join_all;
 use svid::{Bundle, BundleError};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use translate::{BundleServer, FetchedBundle, HadBundle};
 
 use crate::keys::Client;
+use crate::schedule::{Schedule, until_due};
 use crate::store::Store;
 
 /// How long a fetch may take.
@@ -29,9 +30,7 @@ struct Known {
     fetched: FetchedBundle,
     /// How the server was checked.
     server: Option<Result<BundleServer, String>>,
-    /// None: it was not tried yet.
-    next: Option<Instant>,
-    failures: u32,
+    schedule: Schedule,
 }
 
 /// Keeps the bundles that the mesh's settings ask for, for as long as it runs.
@@ -67,16 +66,8 @@ pub(crate) async fn follow(store: Store, client: Client) {
         {
             tracing::error!("bundles of other trust domains: {error}");
         }
-        let next = known.values().filter_map(|known| known.next).min();
-        let due = async {
-            match next {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            changed = versions.changed() => if changed.is_err() { return },
-            () = due => {}
+        if !until_due(known.values().map(|known| &known.schedule), &mut versions).await {
+            return;
         }
     }
 }
@@ -102,11 +93,10 @@ impl Known {
     /// One that failed is tried again at once where the server is checked in another way now.
     fn is_due(&self, server: &Result<BundleServer, String>, now: Instant) -> bool {
         let is_new = self.fetched.failure.is_some() && self.server.as_ref() != Some(server);
-        is_new || self.next.is_none_or(|next| next <= now)
+        is_new || self.schedule.is_due(now)
     }
 
     fn take(&mut self, url: &str, result: Result<(HadBundle, Option<Duration>), String>) {
-        let now = Instant::now();
         match result {
             Ok((bundle, hint)) => {
                 if self.fetched.had.as_ref() != Some(&bundle) {
@@ -114,13 +104,12 @@ impl Known {
                 }
                 self.fetched = FetchedBundle { had: Some(bundle), failure: None };
                 let wait = hint.filter(|hint| !hint.is_zero()).unwrap_or(REFRESH).clamp(BETWEEN.0, BETWEEN.1);
-                (self.failures, self.next) = (0, Some(now + wait));
+                self.schedule.fetched(wait);
             }
             Err(reason) => {
                 tracing::warn!("the bundle at {url}: {reason}");
-                let longer = RETRY.saturating_mul(1 << self.failures.min(16)).min(REFRESH);
                 self.fetched.failure = Some(reason);
-                (self.failures, self.next) = (self.failures + 1, Some(now + longer));
+                self.schedule.failed(RETRY, REFRESH);
             }
         }
     }

@@ -12,9 +12,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use api::istio::KeysAt;
 use futures_util::future::join_all;
 use telemetry::{Counter, Desc, Family, Shard};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use translate::{FetchedKeys, KeySets};
 
+use crate::schedule::{Schedule, until_due};
 use crate::store::Store;
 
 pub use client::Client;
@@ -38,9 +39,7 @@ const SECRET_LIFE: Duration = Duration::from_secs(30 * 86_400);
 #[derive(Debug, Default)]
 struct Known {
     keys: FetchedKeys,
-    /// None: it was not tried yet.
-    next: Option<Instant>,
-    failures: u32,
+    schedule: Schedule,
 }
 
 /// What is counted.
@@ -69,7 +68,7 @@ pub async fn follow(store: Store, client: Client, times: Times, metrics: Metrics
             known.entry(at.clone()).or_insert_with(|| Known::had(at, &world.key_sets[at.uri()]));
         }
         let now = Instant::now();
-        let is_due = |at: &KeysAt| known.get(at).and_then(|known| known.next).is_none_or(|next| next <= now);
+        let is_due = |at: &KeysAt| known.get(at).is_none_or(|known| known.schedule.is_due(now));
         let due = asked.iter().filter(|(at, _)| is_due(at));
         let fetched = join_all(due.map(async |(at, timeout)| (at.clone(), client.keys(at, *timeout).await))).await;
         for (at, result) in fetched {
@@ -83,16 +82,8 @@ pub async fn follow(store: Store, client: Client, times: Times, metrics: Metrics
         {
             tracing::error!("keys of tokens: {error}");
         }
-        let next = known.values().filter_map(|known| known.next).min();
-        let due = async {
-            match next {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            changed = versions.changed() => if changed.is_err() { return },
-            () = due => {}
+        if !until_due(known.values().map(|known| &known.schedule), &mut versions).await {
+            return;
         }
     }
 }
@@ -103,22 +94,19 @@ impl Known {
         let made = keys.set.as_ref().filter(|_| matches!(at, KeysAt::Made(_)));
         let made = made.and_then(|set| Some(UNIX_EPOCH + Duration::from_secs(set.split_once(' ')?.0.parse().ok()?)));
         let left = made.map(|made| (made + SECRET_LIFE).duration_since(SystemTime::now()).unwrap_or_default());
-        Self { keys: keys.clone(), next: left.map(|left| Instant::now() + left), failures: 0 }
+        Self { keys: keys.clone(), schedule: left.map_or_else(Schedule::default, Schedule::after) }
     }
 
     fn take(&mut self, at: &KeysAt, result: Result<String, String>, times: Times) {
-        let now = Instant::now();
         match result {
             Ok(set) => {
                 self.keys = FetchedKeys { set: Some(set.into()), failure: None };
-                let life = if matches!(at, KeysAt::Made(_)) { SECRET_LIFE } else { times.refresh };
-                (self.failures, self.next) = (0, Some(now + life));
+                self.schedule.fetched(if matches!(at, KeysAt::Made(_)) { SECRET_LIFE } else { times.refresh });
             }
             Err(reason) => {
                 tracing::warn!("keys at {}: {reason}", at.uri());
-                let longer = times.retry.saturating_mul(1 << self.failures.min(16)).min(times.refresh);
                 self.keys.failure = Some(reason);
-                (self.failures, self.next) = (self.failures + 1, Some(now + longer));
+                self.schedule.failed(times.retry, times.refresh);
             }
         }
     }

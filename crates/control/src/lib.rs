@@ -38,6 +38,7 @@ pub mod registration;
 mod registry;
 mod rest;
 mod rotation;
+mod schedule;
 mod store;
 mod summary;
 mod svids;

@@ -17,6 +17,7 @@ use model::oauth2::{
 use model::tls::{SYSTEM_ROOTS, TlsVersions, UpstreamTls, Validation};
 use model::{Address, Cluster, Config, Endpoint, EndpointSet, LocalityEndpoints, Pattern, StringMatch};
 
+use crate::clusters;
 use crate::names;
 use crate::node::Node;
 use crate::service::selected;
@@ -73,6 +74,12 @@ impl World {
     /// What the control plane has to find out, or to make, for LoginPolicies.
     pub(crate) fn logins_asked(&self) -> impl Iterator<Item = KeysAt> {
         self.login_policies.iter().flat_map(asked)
+    }
+
+    /// The hosts that give tokens, as far as they are known.
+    pub(crate) fn login_hosts(&self) -> impl Iterator<Item = String> {
+        let found = self.login_policies.iter().filter_map(|policy| endpoints(self, policy.spec()).ok());
+        found.map(|found| Server::of(&found.token).host.to_owned())
     }
 
     /// The policies for a gateway, by name.
@@ -156,10 +163,14 @@ impl<'u> Server<'u> {
 
     /// The cluster by which a gateway reaches it: that of a service, if it speaks as the URL says; else one of its own, by the
     /// resolver's addresses and the system's authorities.
-    fn cluster(&self, config: &mut Config, world: &World) -> Arc<str> {
+    fn cluster(&self, config: &mut Config, world: &World, node: &Node) -> Arc<str> {
+        let mut known = Config::default();
+        if let Some(service) = world.service_named(self.host).filter(|it| it.visible.includes(&node.namespace)) {
+            clusters::add_service(&mut known, world, node, service);
+        }
         let service = names::outbound(self.port, "", self.host);
         let speaks_so = |cluster: &Arc<Cluster>| !self.has_tls || matches!(cluster.transport, Transport::Tls(_));
-        if config.clusters.get(&service).is_some_and(speaks_so) {
+        if known.clusters.get(&service).is_some_and(speaks_so) {
             return service;
         }
         let name: Arc<str> = format!("{PROVIDER}|{}|{}", self.port, self.host).into();
@@ -201,7 +212,7 @@ fn filter(config: &mut Config, world: &World, node: &Node, policy: &Document<Log
     let seal = seal_of(policy);
     let (endpoints, cluster, seal): (_, Arc<str>, &str) = match endpoints(world, spec) {
         Ok(found) => {
-            let cluster = Server::of(&found.token).cluster(config, world);
+            let cluster = Server::of(&found.token).cluster(config, world, node);
             (found, cluster, seal.uri())
         }
         Err(_) => (Endpoints::nowhere(), PROVIDER.into(), UNKNOWN),

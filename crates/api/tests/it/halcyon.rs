@@ -213,3 +213,55 @@ fn egress_policies() {
         &["error accounts[0]: `a/b/c` is not a service account", "error rule: the field `rule` is not known"],
     );
 }
+
+#[test]
+fn login_policy() {
+    let check = |spec: &str, expected: &[&str]| crate::check("halcyon.dev/v1alpha1", "LoginPolicy", spec, expected);
+    let client = "clientId: shop\nclientSecret: {name: s}";
+    check(&format!("issuer: https://login.example\n{client}"), &[]);
+    check(
+        &format!(
+            "selector: {{matchLabels: {{istio: ingressgateway}}}}\nhosts: [shop.example, '*.shop.example']\nauthorizationEndpoint: https://a.example/x\ntokenEndpoint: http://b.example:8080/y\nendSessionEndpoint: https://a.example/z\n{client}\nclientAuthentication: BASIC\nredirectPath: /back\nlogoutPath: /out\nscopes: [openid, email]\ncookies: {{domain: shop.example, sameSite: STRICT}}\npassThrough: {{paths: [/a, '/b/*', '*.css'], methods: [OPTIONS], headers: [{{name: x-a}}]}}\ndenyRedirect: {{headers: [{{name: x-a, value: b}}]}}\nforwardToken: ACCESS\ntimeout: 2s"
+        ),
+        &[],
+    );
+    check(
+        "issuer: https://login.example",
+        &["error clientId: the field `clientId` is missing", "error clientSecret: the field `clientSecret` is missing"],
+    );
+    check(client, &["error : nothing says where people log in"]);
+    check(&format!("tokenEndpoint: https://b.example/y\n{client}"), &["error : nothing says where people log in"]);
+    check(
+        "issuer: login.example\nclientId: ''\nclientSecret: {name: s}\nhosts: ['*', 'a*b', 'http://a']\nredirectPath: back\nlogoutPath: /out?x",
+        &[
+            "error hosts[0]: `*` is no host",
+            "error hosts[1]: `a*b` is no host",
+            "error hosts[2]: `http://a` is no host",
+            "error issuer: `login.example` is no URL",
+            "error clientId: it is empty",
+            "error redirectPath: `back` is no path",
+            "error logoutPath: `/out?x` is no path",
+        ],
+    );
+    check(
+        &format!("issuer: https://a\n{client}\nredirectPath: /x\nlogoutPath: /x"),
+        &["error logoutPath: it is the path that people come back to"],
+    );
+    check(
+        &format!("issuer: https://a\n{client}\nscopes: [user]\nendSessionEndpoint: https://a/z"),
+        &["error endSessionEndpoint: only OpenID Connect has one"],
+    );
+    check(
+        &format!(
+            "issuer: https://a\n{client}\npassThrough: {{paths: [a, '/a*b', '*', '/a?b'], headers: [{{name: 'a b'}}, {{name: a, value: \"b\\n\"}}]}}"
+        ),
+        &[
+            "error passThrough.paths[0]: `a` is no path",
+            "error passThrough.paths[1]: `/a*b` is no path",
+            "error passThrough.paths[2]: `*` is no path",
+            "error passThrough.paths[3]: `/a?b` is no path",
+            "error passThrough.headers[0]: `a b` is no header",
+            "error passThrough.headers[1]: its value cannot stand in a header",
+        ],
+    );
+}

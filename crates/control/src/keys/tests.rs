@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
+use api::halcyon::ENDPOINTS;
 use api::parse;
 use base::Clock;
 use telemetry::Registry;
@@ -196,4 +197,69 @@ async fn blocked_addresses() {
     assert!(server.asked.lock().unwrap().is_empty());
     let elsewhere = Client::new(vec!["10.0.0.0/8".parse().unwrap()]);
     assert!(elsewhere.keys(&KeysAt::Uri(server.uri("/")), Duration::from_secs(5)).await.is_ok());
+}
+
+#[tokio::test]
+async fn where_people_log_in() {
+    let issuer = Server::start(Answer::Nothing).await;
+    let client = Client::new(Vec::new());
+    let at = KeysAt::Endpoints(format!("{ENDPOINTS}{}", issuer.uri("/.well-known/openid-configuration")));
+    let own = issuer.uri("");
+    let [authorization, token] =
+        ["authorization_endpoint", "token_endpoint"].map(|name| format!(r#""{name}":"https://a/{name}""#));
+    for (document, expected) in [
+        (
+            format!(r#"{{"issuer":"{own}",{authorization},{token}}}"#),
+            Ok("https://a/authorization_endpoint\nhttps://a/token_endpoint\n"),
+        ),
+        // A slash more or less makes no other issuer.
+        (
+            format!(r#"{{"issuer":"{own}/",{authorization},{token}}}"#),
+            Ok("https://a/authorization_endpoint\nhttps://a/token_endpoint\n"),
+        ),
+        (format!(r#"{{"issuer":"https://other",{authorization},{token}}}"#), Err("of the issuer `https://other`")),
+        (format!(r#"{{{authorization},{token}}}"#), Err("of the issuer ``")),
+        (format!(r#"{{"issuer":"{own}",{token}}}"#), Err("no `authorization_endpoint`")),
+        (format!(r#"{{"issuer":"{own}",{authorization},"token_endpoint":"/token"}}"#), Err("no `token_endpoint`")),
+        (
+            format!(r#"{{"issuer":"{own}",{authorization},"token_endpoint":"https://a/ b"}}"#),
+            Err("no `token_endpoint`"),
+        ),
+        ("<html>".to_owned(), Err("no JSON")),
+    ] {
+        issuer.says(Answer::Text(200, document.clone()));
+        let got = client.keys(&at, Duration::from_secs(5)).await;
+        match expected {
+            Ok(text) => assert_eq!(got.as_deref(), Ok(text), "{document}"),
+            Err(why) => assert!(got.as_ref().is_err_and(|reason| reason.contains(why)), "{document}: {got:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_of_cookies_outlives_the_control_plane() {
+    const SEAL: &str = "login-seal://default/a";
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new(&Registry::new().shard()).unwrap();
+    let mut had: Vec<Option<Arc<str>>> = Vec::new();
+    for _ in 0..2 {
+        let opened = store(dir.path());
+        let following = tokio::spawn(follow(opened.clone(), Client::new(Vec::new()), SOON, metrics.clone()));
+        let parsed = parse(
+            "t.yaml",
+            "apiVersion: halcyon.dev/v1alpha1\nkind: LoginPolicy\nmetadata: {name: a}\nspec: {clientId: a, clientSecret: {name: b}, authorizationEndpoint: 'https://a/a', tokenEndpoint: 'https://a/b'}\n",
+        );
+        assert!(!parsed.has_errors(), "{:?}", parsed.problems);
+        opened.apply(Set { resources: parsed.resources, ..Set::default() }).await.unwrap();
+        until(&opened, SEAL, |made| made.set.is_some()).await;
+        // Longer than keys are kept.
+        tokio::time::sleep(SOON.refresh * 3).await;
+        had.push(opened.now().world.key_sets[SEAL].set.clone());
+        following.abort();
+        opened.stop().await;
+    }
+    assert_eq!(had[0], had[1]);
+    let made = had[0].as_ref().unwrap();
+    let (_, secret) = made.split_once(' ').unwrap();
+    assert_eq!(secret.len(), 64);
 }

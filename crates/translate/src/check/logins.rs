@@ -94,7 +94,7 @@ fn check_paths(world: &World, policy: &Policy, problems: &mut Vec<Problem>) {
         for uri in uris {
             let api::StringMatch::Exact(taken) = uri else { continue };
             for (field, path) in own.iter().filter(|(_, path)| taken == *path) {
-                let message = format!("`{path}` is a path of the VirtualService `{}`, too", rule.resource.key());
+                let message = format!("`{path}` is a path of the VirtualService `{}`, too", rule.name());
                 let problem = note(policy, (*field).into(), Span::default(), message);
                 problems
                     .push(problem.hint("the login takes these requests, and the rule gets none; choose another path"));

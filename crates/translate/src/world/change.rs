@@ -94,6 +94,11 @@ impl Change {
         }
     }
 
+    /// Is a service of this host new, gone or different, or a rule for it?
+    pub(super) fn names(&self, host: &str) -> bool {
+        self.hosts.contains(host) || self.patterns.iter().any(|pattern| for_host(pattern, host))
+    }
+
     /// Is everybody concerned?
     pub fn is_everything(&self) -> bool {
         self.everything

@@ -19,7 +19,6 @@ use crate::access::custom;
 use crate::federation::FetchedBundles;
 use crate::gateway::opens_all_services;
 use crate::ingress::services as backends;
-use crate::logins;
 use crate::names::complete_host;
 use crate::policy::Asked;
 use crate::secrets::is_named_in_full;
@@ -86,6 +85,8 @@ impl World {
         // Whoever asks it has other filters if it comes, goes or has another port.
         let is_asked = |host: &str| editing.new.settings.providers.values().any(|it| custom::is_at(it, host));
         change.everything |= change.hosts.iter().any(|host| is_asked(host));
+        // A gateway calls the service of a provider, if there is one.
+        change.gateways |= editing.new.login_hosts().any(|host| change.names(&host));
         // Old roles are asked for at a gateway that a service leads to.
         change.gateways |= !change.hosts.is_empty() && !editing.new.other_access.configs.is_empty();
         // Such a gateway has a chain for each service that it sees.
@@ -228,8 +229,7 @@ impl<'a> Editing<'a> {
                 return Document::replace(&mut world.egress_policies, old, new);
             }
             Spec::LoginPolicy(_) => {
-                change.problems = true;
-                change.note_policy(any.namespace(), &world.settings.root_namespace);
+                (change.gateways, change.problems) = (true, true);
                 Document::replace(&mut world.login_policies, old, new);
             }
             Spec::Sidecar(_) => {
@@ -337,9 +337,7 @@ impl<'a> Editing<'a> {
             self.change.note_policy(document.namespace(), &self.new.settings.root_namespace);
         }
         let is_other = |at: &KeysAt| key_sets.get(at.uri()) != self.new.key_sets.get(at.uri());
-        for policy in self.new.login_policies.iter().filter(|policy| logins::asked(policy).any(|at| is_other(&at))) {
-            self.change.note_policy(policy.namespace(), &self.new.settings.root_namespace);
-        }
+        self.change.gateways |= self.new.logins_asked().any(|at| is_other(&at));
         self.change.problems = true;
         self.new.key_sets = key_sets;
     }

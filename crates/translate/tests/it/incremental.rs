@@ -159,6 +159,25 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: RequestAuthentication, apiVersion: security.istio.io/v1, metadata: {name: all, namespace: istio-system}, spec: {jwtRules: [{issuer: c, jwksUri: 'https://k'}]}}",
     ],
     &[
+        "{kind: LoginPolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: l}, spec: {clientId: a, clientSecret: {name: login}, authorizationEndpoint: 'http://l.example.org/a', tokenEndpoint: 'http://s.example.org/t'}}",
+        "{kind: LoginPolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: l}, spec: {clientId: a, clientSecret: {name: login}, authorizationEndpoint: 'http://l.example.org/a', tokenEndpoint: 'https://l.example.org/t'}}",
+    ],
+    &[
+        "{kind: LoginPolicy, apiVersion: halcyon.dev/v1alpha1, metadata: {name: l, namespace: istio-system}, spec: {clientId: a, clientSecret: {name: login}, issuer: 'https://k'}}",
+    ],
+    &[
+        "{kind: Secret, apiVersion: v1, metadata: {name: login}, stringData: {client-secret: one}}",
+        "{kind: Secret, apiVersion: v1, metadata: {name: login}, stringData: {client-secret: two}}",
+    ],
+    &[
+        "{kind: ServiceEntry, metadata: {name: l, namespace: other}, spec: {hosts: [l.example.org], resolution: DNS, ports: [{number: 443, name: https, protocol: HTTPS}]}}",
+        "{kind: ServiceEntry, metadata: {name: l, namespace: other}, spec: {hosts: [l.example.org], exportTo: [.], resolution: DNS, ports: [{number: 443, name: https, protocol: HTTPS}]}}",
+    ],
+    &[
+        "{kind: DestinationRule, metadata: {name: l, namespace: other}, spec: {host: l.example.org, trafficPolicy: {tls: {mode: SIMPLE}}}}",
+        "{kind: DestinationRule, metadata: {name: l, namespace: other}, spec: {host: '*.example.org', trafficPolicy: {tls: {mode: SIMPLE}}}}",
+    ],
+    &[
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}}",
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: SIMPLE, credentialName: cert}}]}}",
         "{kind: Gateway, metadata: {name: g}, spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*.example.org'], tls: {mode: MUTUAL, credentialName: cert}}]}}",

@@ -15,6 +15,7 @@ mod headless;
 mod incremental;
 mod ingresses;
 mod localities;
+mod logins;
 mod mesh;
 mod mesh_config;
 mod on_demand;
