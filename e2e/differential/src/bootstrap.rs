@@ -99,6 +99,11 @@ impl Bootstrap {
         self.listeners(&listener)
     }
 
+    /// The listener of this one on another port, for the file of another.
+    pub fn listener_on(&self, port: &str) -> String {
+        self.listener(port, &self.filter)
+    }
+
     fn listener(&self, port: &str, filter: &str) -> String {
         let manager = self.manager(filter);
         format!(

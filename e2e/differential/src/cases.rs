@@ -1,6 +1,7 @@
 //! All groups, one file for each subject.
 
 mod access;
+mod authz;
 mod balancing;
 mod connections;
 mod differences;
@@ -8,6 +9,7 @@ mod edge;
 mod filters;
 mod geo;
 mod limits;
+mod login;
 mod malformed;
 mod patched;
 mod protocols;
@@ -34,6 +36,8 @@ pub fn all() -> Vec<Group> {
         geo::groups(),
         access::groups(),
         tokens::groups(),
+        authz::groups(),
+        login::groups(),
         patched::groups(),
     ];
     let mut groups: Vec<Group> = all.into_iter().flatten().collect();

@@ -12,6 +12,7 @@ mod cases;
 mod client;
 mod documented;
 mod http1;
+mod login;
 mod origin;
 mod outcome;
 mod patches;

@@ -18,6 +18,7 @@
 //! | `switch=PROTOCOL` | answers 101 and then sends back what comes |
 
 mod act;
+mod authz;
 mod limits;
 mod serve1;
 mod serve2;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::case::Differs;
+use crate::login;
 
 /// Headers that differ from run to run: only that they are there is compared.
 const PRESENCE: [&str; 4] = ["date", "x-request-id", "x-envoy-upstream-service-time", "sec-websocket-key"];
@@ -20,7 +21,7 @@ impl Outcome {
 
     /// One line for each header, `kind` before their names.
     pub fn headers(&mut self, kind: &str, headers: &[(String, String)]) {
-        for (name, value) in headers {
+        for (name, value) in &login::all_masked(headers) {
             let varies = PRESENCE.contains(&name.to_ascii_lowercase().as_str());
             let value = if varies { "(is there)".to_owned() } else { without_made_cookie(name, value) };
             self.push(format!("{kind} {name}"), value);

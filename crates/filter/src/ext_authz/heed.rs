@@ -25,6 +25,9 @@ impl ExtAuthzFilter {
             Verdict::Allow(changes) if self.settings.validate && !changes.are_valid() => self.invalid(facts),
             Verdict::Allow(changes) => {
                 self.count([&stats.authz_ok, &stats.authz_cluster_ok], facts);
+                if let Some(problem) = changes.first_bad() {
+                    return impossible(problem);
+                }
                 let reroutes = self.settings.reroute && changes.concern_routes();
                 change(request, &changes);
                 let writes: Vec<_> = changes.response.iter().filter_map(RawHeader::write).collect();
@@ -100,7 +103,20 @@ impl ExtAuthzFilter {
     }
 }
 
-/// Makes the changes to a request; those that HTTP does not allow are left out.
+/// A request that is to have what HTTP does not allow goes no further, in Envoy's words.
+fn impossible(problem: String) -> Flow {
+    Flow::Respond(Box::new(LocalResponse {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        grpc_status: None,
+        details: format!("filter_removed_required_request_headers{{{}}}", problem.replace(' ', "_")).into(),
+        why: Some(format!("the service that authorizes asks for what HTTP does not have: {problem}").into()),
+        body: problem.into(),
+        headers: HeaderMap::new(),
+        flags: ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+    }))
+}
+
+/// Makes the changes to a request; of the target those that HTTP does not allow are left out.
 fn change(request: &mut Request<Body>, changes: &Changes) {
     // As Envoy has it: what overwrites comes first, wherever it stands.
     let of = |action: fn(RawAction) -> bool| changes.headers.iter().filter(move |header| action(header.action));
@@ -132,11 +148,20 @@ fn write(request: &mut Request<Body>, raw: &RawHeader) {
                         write.apply(headers);
                     }
                 }
-                RawAction::Join if headers.contains_key(&name) => _ = headers.append(name, value),
-                RawAction::Join => {}
+                RawAction::Join => {
+                    if let Some(had) = headers.get_mut(&name) {
+                        *had = joined(&name, had, &value);
+                    }
+                }
             }
         }
     }
+}
+
+/// A value with another one behind it, in one line (RFC 9110, section 5.3; cookies have a delimiter of their own).
+fn joined(name: &HeaderName, had: &HeaderValue, more: &HeaderValue) -> HeaderValue {
+    let between: &[u8] = if *name == header::COOKIE { b"; " } else { b"," };
+    HeaderValue::from_bytes(&[had.as_bytes(), between, more.as_bytes()].concat()).unwrap_or_else(|_| more.clone())
 }
 
 fn retarget(request: &mut Request<Body>, target: &str) {

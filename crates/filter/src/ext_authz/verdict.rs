@@ -100,6 +100,17 @@ impl Changes {
             && self.remove_query.is_empty())
     }
 
+    /// The first header of the request that HTTP does not have, in Envoy's words.
+    pub fn first_bad(&self) -> Option<String> {
+        self.headers.iter().find_map(|RawHeader { name, value, .. }| {
+            let bare = name.strip_prefix(':').unwrap_or(name);
+            if HeaderName::from_bytes(bare.as_bytes()).is_err() {
+                return Some(format!("invalid header name: {name}"));
+            }
+            HeaderValue::from_bytes(value).is_err().then(|| format!("invalid header value for: {name}"))
+        })
+    }
+
     /// Can all of them be made?
     pub fn are_valid(&self) -> bool {
         let encoded = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b));

@@ -2,11 +2,16 @@
 
 use std::io;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::act::{End, Frame, Plan};
 use super::{DO, FOREVER, ID, Memory, Seen};
 use crate::http1::{Framing, Head, Reader};
+
+/// The beginning of a path of which the rest are orders in Base64: for requests that have no header to say them.
+const BY_PATH: &str = "/do/";
 
 /// Serves one request after the other.
 pub async fn serve(mut reader: Reader, backend: &'static str, memory: &Memory) -> io::Result<()> {
@@ -17,9 +22,13 @@ pub async fn serve(mut reader: Reader, backend: &'static str, memory: &Memory) -
         let headers = head.headers.iter().filter(|(name, _)| !own(name)).cloned().collect();
         let seen = Seen { backend, line: head.first.clone(), headers, ..Seen::default() };
         let number = memory.arrived(&id, seen);
-        let plan = Plan::read(head.get(DO).unwrap_or_default(), backend, number, &path);
+        let by_path = path.strip_prefix(BY_PATH).and_then(|orders| URL_SAFE_NO_PAD.decode(orders).ok());
+        let by_path = by_path.map(|orders| crate::http1::latin1(&orders));
+        let orders = head.get(DO).map(str::to_owned).or(by_path).unwrap_or_default();
+        let mut plan = Plan::read(&orders, backend, number, &path);
         if !matches!(plan.end, End::Switch(_)) {
             let body = reader.body(head.framing().unwrap_or(Framing::Length(0))).await;
+            plan.body = told(&plan.body, &head, &body.bytes);
             memory.whole(&id, number, body.bytes, body.trailers);
             if body.broken {
                 return Ok(());
@@ -31,6 +40,21 @@ pub async fn serve(mut reader: Reader, backend: &'static str, memory: &Memory) -
         }
     }
     Ok(())
+}
+
+/// The body of an answer, in which `$ASKED` stands for what was asked, in Base64: for requests that proxies make themselves,
+/// by which no case can know them.
+fn told(answer: &[u8], head: &Head, asked: &[u8]) -> Vec<u8> {
+    let answer = crate::http1::latin1(answer);
+    if !answer.contains("$ASKED") {
+        return crate::http1::bytes_of(&answer);
+    }
+    let mut text = format!("{}\n", head.first);
+    for name in ["host", "accept", "authorization", "content-type", "content-length"] {
+        text += &format!("{name}: {}\n", head.get(name).unwrap_or("(not there)"));
+    }
+    text += &crate::http1::latin1(asked);
+    crate::http1::bytes_of(&answer.replace("$ASKED", &URL_SAFE_NO_PAD.encode(text)))
 }
 
 /// False if the connection has no more requests.

@@ -6,7 +6,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use super::act::{End, Plan};
-use super::{DO, FOREVER, ID, Memory, Rewound, Seen, limits};
+use super::{DO, FOREVER, ID, Memory, Rewound, Seen, authz, limits};
 
 /// Serves requests as they come.
 pub async fn serve(stream: Rewound, backend: &'static str, memory: &Memory) {
@@ -50,6 +50,11 @@ async fn one(
     if head.uri.path() == limits::PATH {
         // A failure shows at the other end.
         let _ = limits::answer(&whole(&mut body).await, respond).await;
+        return Connection::Stays;
+    }
+    if head.uri.path() == authz::PATH {
+        // Likewise.
+        let _ = authz::answer(&whole(&mut body).await, &pairs(&head.headers), memory, respond).await;
         return Connection::Stays;
     }
     let id = text(ID);
