@@ -45,6 +45,8 @@ struct Inner {
     ledger: Mutex<Ledger>,
     revoked: Mutex<Revoked>,
     own: Own,
+    /// Roots of other authorities by which members of the mesh are believed (PEM).
+    also: Mutex<String>,
     /// Doors that believe others besides the mesh.
     wider: Mutex<Vec<Wider>>,
     /// One step of a rotation after the other.
@@ -250,7 +252,7 @@ impl Issuer {
         let unreadable = || ControlError::Revoked("what was kept of it cannot be read".to_owned());
         let revoked =
             revoked.map_or(Some(Default::default()), |kept| revocation::read(&kept)).ok_or_else(unreadable)?;
-        let trust = LiveTrust::new(bundles(&authority, "")?);
+        let trust = LiveTrust::new(bundles(&authority, "", "")?);
         let inner = Inner {
             authority: RwLock::new(Arc::new(authority)),
             files,
@@ -258,6 +260,7 @@ impl Issuer {
             ledger: Mutex::new(Ledger::new(leaves.into_iter().filter_map(leaf))),
             revoked: Mutex::new(Revoked { all: revoked, lists: Default::default() }),
             own: Own { identity, cert: LiveCert::empty(), trust },
+            also: Mutex::default(),
             wider: Mutex::default(),
             stepping: tokio::sync::Mutex::new(()),
             store,
@@ -268,7 +271,7 @@ impl Issuer {
         let issuer = Self(Arc::new(inner));
         let lists = issuer.sign_lists(&issuer.authority(), &issuer.revoked().all);
         issuer.revoked().lists = lists.map_err(|e| ControlError::Revoked(e.to_string()))?;
-        issuer.believe(bundles(&issuer.authority(), &issuer.lists())?);
+        issuer.believe(issuer.believed(&issuer.authority(), &issuer.lists())?);
         issuer.renew_own()?;
         issuer.count_expiry();
         Ok(issuer)
@@ -290,6 +293,32 @@ impl Issuer {
         let trust = LiveTrust::new(with(&self.0.own.trust.get(), &others));
         wider.push(Wider { others, trust: trust.clone() });
         trust
+    }
+
+    /// From now on members of the mesh are believed by these roots (PEM) too: those of other authorities that the settings
+    /// of the mesh name.
+    ///
+    /// # Errors
+    /// They cannot be read; those before stay.
+    pub fn believe_also(&self, roots: &str) -> Result<(), ControlError> {
+        let mut also = self.0.also.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *also, roots.to_owned());
+        if before == roots {
+            return Ok(());
+        }
+        match bundles(&self.authority(), &self.lists(), roots) {
+            Ok(mesh) => self.believe(mesh),
+            Err(error) => {
+                *also = before;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom the mesh believes, with these lists.
+    fn believed(&self, authority: &Authority, lists: &str) -> Result<TrustBundles, ControlError> {
+        bundles(authority, lists, &self.0.also.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn believe(&self, mesh: TrustBundles) {
@@ -328,7 +357,7 @@ impl Issuer {
             return Err(error);
         }
         // Who comes with a leaf of either root is let in before anybody hears of it.
-        self.believe(bundles(&after, &lists.text)?);
+        self.believe(self.believed(&after, &lists.text)?);
         self.revoked().lists = lists;
         *self.0.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         self.count_expiry();
@@ -666,9 +695,9 @@ fn bearer_of(id: &str) -> String {
     format!("bearer of the join token {id}")
 }
 
-/// Whom the mesh believes, but for these lists.
-fn bundles(authority: &Authority, lists: &str) -> Result<TrustBundles, ControlError> {
-    let roots = Roots::from_pem(&authority.bundle().concat());
+/// Whom the mesh believes, but for these lists: by the authority's roots, and by others.
+fn bundles(authority: &Authority, lists: &str, also: &str) -> Result<TrustBundles, ControlError> {
+    let roots = Roots::from_pem(&format!("{}{also}", authority.bundle().concat()));
     let roots = roots.map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
     let revoked = Crls::from_pem(lists).map_err(|e| ControlError::Revoked(e.to_string()))?.of_leaves(true);
     Ok(TrustBundles { revoked, ..TrustBundles::domain(authority.trust_domain().clone(), roots) })

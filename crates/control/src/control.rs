@@ -158,6 +158,7 @@ impl Control {
         let rotation = Rotation::new(issuer.clone(), proxies.clone(), known_before);
         chores.spawn(renew(issuer.clone(), clock.clone()));
         chores.spawn(rotation.clone().follow());
+        chores.spawn(believe_others(issuer.clone(), store.clone()));
         chores.spawn(push.clone().follow());
         chores.spawn(sweep(push.clone(), store.clone()));
         let client = keys::Client::new(settings.blocked_keys.clone());
@@ -330,6 +331,20 @@ fn server_tls(issuer: &Issuer) -> Result<ServerTls, ControlError> {
     options.alpn = vec![b"h2".to_vec()];
     options.versions = Versions::V1_3;
     ServerTls::new(options).map_err(|e| ControlError::OwnCertificate(e.to_string()))
+}
+
+/// Has workloads come in that another authority has certified, where the settings of the mesh name it.
+async fn believe_others(issuer: Issuer, store: Store) {
+    let mut versions = store.watch();
+    loop {
+        let roots = translate::further_roots(&versions.borrow_and_update().world);
+        if let Err(error) = issuer.believe_also(&String::from_utf8_lossy(&roots)) {
+            tracing::error!("the roots of `caCertificates` are not believed by the control plane: {error}");
+        }
+        if versions.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Renews the control plane's own certificate for as long as it runs.

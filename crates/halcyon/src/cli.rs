@@ -4,6 +4,7 @@ mod access;
 mod authz;
 mod bundle;
 mod ca;
+mod certificates;
 mod mtls;
 mod traffic;
 mod values;
@@ -21,6 +22,7 @@ pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArg
 pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
 pub use bundle::BundleArgs;
 pub use ca::{CaCommand, RotateArgs};
+pub use certificates::CertificateArgs;
 pub use mtls::{MtlsCommand, MtlsPlanArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
@@ -287,6 +289,8 @@ pub struct Join {
     /// The trust domain of that control plane.
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     pub trust_domain: String,
+    #[command(flatten)]
+    pub certificates: CertificateArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

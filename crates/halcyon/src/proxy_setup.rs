@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use control::registration::{NodeMetadata, RegisteredRole, Registration};
 use launch::{Departure, Drain, HttpTarget, SidecarOutput, SidecarSpec};
 
-use crate::cli::Locality;
+use crate::cli::{CertificateArgs, Locality};
 
 pub use envoy::Envoy;
 pub use own::Inside;
@@ -64,6 +64,8 @@ pub struct ProxySetup {
     pub explain: bool,
     /// The Unix socket at which its program finds the SPIFFE Workload API, if there is a program.
     pub workload_api: Option<PathBuf>,
+    /// Who certifies it, if not the control plane.
+    pub certificates: CertificateArgs,
     /// Who the control plane is and how it is reached.
     pub ticket: Ticket,
     /// The folder for its files.

@@ -16,9 +16,12 @@ use serde::Deserialize;
 use transport::{Address, Netns};
 use xds::shell::ControlServer;
 
+mod certificates;
 mod on_demand;
 mod program_ready;
 
+use certificates::CertificatesFile;
+pub use certificates::{Authority, Certificates};
 pub use on_demand::OnDemand;
 use on_demand::OnDemandFile;
 use program_ready::ReadyFile;
@@ -31,6 +34,7 @@ pub struct File {
     node: NodeFile,
     control_plane: Option<ControlPlaneFile>,
     identity: Option<IdentityFile>,
+    certificates: Option<CertificatesFile>,
     workers: Option<usize>,
     state_dir: Option<PathBuf>,
     admin: Option<AddressFile>,
@@ -149,6 +153,8 @@ pub struct Bootstrap {
     pub control_plane: Option<ControlPlane>,
     /// The identity to ask certificates for; none: certificates come by secret discovery.
     pub identity: Option<SpiffeId>,
+    /// Where the certificate of that identity comes from.
+    pub certificates: Certificates,
     /// Worker threads, at least one. Default 1.
     pub workers: usize,
     /// Where the last good configuration and the certificate are kept; none: nowhere.
@@ -336,6 +342,7 @@ impl Bootstrap {
             control_plane: None,
             local_cluster: None,
             identity: None,
+            certificates: Certificates::default(),
             workers: 1,
             state_dir: None,
             admin: None,
@@ -382,6 +389,11 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
             "stands without `identity` or `control_plane`: expected both, since it gives what they bring".to_owned();
         return Err(bad("workload_api", problem));
     }
+    if file.certificates.is_some() && (file.identity.is_none() || file.control_plane.is_none()) {
+        let problem = "stands without `identity` or `control_plane`: expected both, since it is the certificate that the \
+                       control plane knows this proxy by";
+        return Err(bad("certificates", problem.to_owned()));
+    }
     let locality = file.node.locality;
     Ok(Bootstrap {
         node: Node {
@@ -393,6 +405,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         control_plane: file.control_plane.map(|c| control_plane(path, c)).transpose()?,
         local_cluster: None,
         identity: file.identity.map(|i| identity(path, &i)).transpose()?,
+        certificates: file.certificates.map(|it| it.resolve(path)).transpose()?.unwrap_or_default(),
         workers,
         state_dir: file.state_dir,
         admin: file.admin.map(|a| a.address),
@@ -425,7 +438,8 @@ fn control_plane(path: &Path, file: ControlPlaneFile) -> Result<ControlPlane, Bo
                 return Err(bad("control_plane.trust_bundle", problem.into()));
             }
         };
-        let server = control_server(path, file.server_name, file.server_identity, host)?;
+        let at = (path, "control_plane.server_identity");
+        let server = control_server(at, file.server_name, file.server_identity, host)?;
         Some(ControlTls { server, trust_bundle, certificate: None })
     } else {
         None
@@ -442,13 +456,12 @@ fn control_plane(path: &Path, file: ControlPlaneFile) -> Result<ControlPlane, Bo
 }
 
 fn control_server(
-    path: &Path,
+    (path, field): (&Path, &'static str),
     name: Option<String>,
     identity: Option<String>,
     host: String,
 ) -> Result<ControlServer, BootstrapError> {
-    let bad =
-        |problem| BootstrapError::Value { path: path.to_owned(), field: "control_plane.server_identity", problem };
+    let bad = |problem| BootstrapError::Value { path: path.to_owned(), field, problem };
     match (name, identity) {
         (Some(_), Some(_)) => Err(bad("stands beside `server_name`: expected one of them".to_owned())),
         (None, Some(id)) => {
@@ -559,6 +572,15 @@ mod tests {
             (
                 r#"{"node": {"id": "a"}, "on_demand": {}, "control_plane": {"address": "127.0.0.1:1", "mode": "sotw"}}"#,
                 "expected the mode `delta`",
+            ),
+            (
+                r#"{"node": {"id": "a"}, "certificates": {"files": {"chain": "a", "private_key": "b"}}}"#,
+                "`certificates`: stands without `identity` or `control_plane`",
+            ),
+            (
+                r#"{"node": {"id": "a"}, "control_plane": {"address": "127.0.0.1:1", "tls": false},
+                    "identity": {"spiffe_id": "spiffe://a/ns/b/sa/c"}, "certificates": {}}"#,
+                "expected one of `authority`, `files` and `secrets`",
             ),
             (r#"{"node": "#, "EOF"),
         ] {

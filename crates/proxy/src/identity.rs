@@ -1,37 +1,28 @@
-//! The workload's certificate: asked for with a key made here, renewed at about half of its life, kept for a restart.
-//! The key never leaves this machine's memory and its one protected file.
+//! The workload's certificate, wherever it comes from, and the roots of the mesh.
+
+mod asked;
+mod given;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use base::{Backoff, SpiffeId};
-use ca::Key;
-use tokio::time::sleep;
-use transport::tls::LiveCert;
-use xds::shell::{self, Member};
-
+use base::SpiffeId;
 use model::secret::SecretValue;
 use model::tls::MESH_ROOTS;
 use tokio::sync::watch;
+use transport::tls::LiveCert;
 use xds::Resource;
+use xds::shell::{LinkError, Member};
 
 use crate::apply::Changes;
+use crate::bootstrap::Certificates;
 use crate::link::Links;
 use crate::run::Side;
 use crate::state;
 
 /// The name under which TLS settings refer to the workload's own certificate, as in Istio.
 pub(crate) const DEFAULT: &str = "default";
-/// How long a certificate should hold: Istio's default.
-const LIFE: Duration = Duration::from_secs(24 * 3600);
-/// How far renewals of a fleet spread, as a part of the life to either side.
-const JITTER: f64 = 0.1;
-/// Sleeps are cut, so that a machine that slept too looks at the clock soon after it wakes.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
-/// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// The roots of the mesh (PEM), if that is what a resource is.
 pub(crate) fn roots_of(resource: &Resource) -> Option<Arc<str>> {
     match resource {
@@ -56,116 +47,60 @@ pub(crate) async fn follow_roots(mut roots: watch::Receiver<Arc<str>>, links: Li
     }
 }
 
-/// Keeps the certificate fresh for as long as the proxy runs.
-pub(crate) async fn keep(side: Rc<Side>, links: Links, id: SpiffeId, cert: LiveCert, member: Option<Arc<Member>>) {
-    let show = |chain: &str, key: &str| {
-        let shown = member.as_ref().map_or(Ok(()), |member| member.show(&id, chain, key));
+/// Who is given certificates.
+pub(crate) struct Holder {
+    /// The proxy.
+    pub side: Rc<Side>,
+    /// Its name to agents.
+    pub node: String,
+    /// Whose they have to be.
+    pub id: SpiffeId,
+    /// The program beside, if it wants them too.
+    pub member: Option<Arc<Member>>,
+}
+
+/// Keeps the certificate of a proxy for as long as it runs; `links` lead to the control plane, and `cert` is where the
+/// certificate is shown.
+///
+/// # Errors
+/// The roots of another authority cannot be read.
+pub(crate) fn keep(from: Certificates, holder: Holder, links: Links, cert: LiveCert) -> Result<(), LinkError> {
+    match from {
+        Certificates::ControlPlane => drop(tokio::task::spawn_local(asked::keep(holder, links, cert, true))),
+        Certificates::Authority(authority) => {
+            let links = Links::to_authority(&authority, &cert)?;
+            drop(tokio::task::spawn_local(asked::keep(holder, links, cert, false)));
+        }
+        Certificates::Files { chain, key } => drop(tokio::task::spawn_local(given::follow_files(holder, chain, key))),
+        Certificates::Secrets { socket, name } => {
+            drop(tokio::task::spawn_local(given::follow_agent(holder, socket, name)));
+        }
+    }
+    Ok(())
+}
+
+impl Holder {
+    /// Shows a certificate and its key (PEM) from now on.
+    ///
+    /// # Errors
+    /// It is of somebody else, has ended, or cannot be used.
+    fn take(&self, chain: &str, key: &str) -> Result<(), String> {
+        let read = LiveCert::from_pem(chain, key).map_err(|error| error.to_string())?;
+        let found = read.certificate().ok_or("there is no certificate in it")?;
+        match found.spiffe_id() {
+            Some(id) if id == self.id => {}
+            Some(id) => return Err(format!("it is of {id}: expected one of {}", self.id)),
+            None => return Err(format!("it has no SPIFFE ID: expected one of {}", self.id)),
+        }
+        if ca::is_expired(found.not_after, SystemTime::now()) {
+            return Err("it has ended".to_owned());
+        }
+        let changes = Changes { set: vec![state::certificate(DEFAULT, chain, key)], removed: Vec::new() };
+        if let Some(rejected) = self.side.apply(changes).first() {
+            return Err(rejected.reason.clone());
+        }
+        let shown = self.member.as_ref().map_or(Ok(()), |member| member.show(&self.id, chain, key));
         shown.unwrap_or_else(|error| tracing::warn!("the program is not given the certificate: {error}"));
-    };
-    let mut held = side.state().and_then(|state| state.load_certificate());
-    if let Some((chain, key)) = &held
-        && use_kept(&side, &id, chain, key)
-    {
-        show(chain, key);
+        Ok(())
     }
-    let mut roots = side.roots();
-    // What was kept may be of different times.
-    roots.mark_changed();
-    let mut is_due = false;
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
-    loop {
-        if !is_due {
-            tokio::select! {
-                () = wait_until_due(&cert) => {}
-                () = wait_for_another_root(&mut roots, held.as_ref().map(|(chain, _)| &**chain)) => spread().await,
-            }
-            is_due = true;
-        }
-        match request(&links, &id).await {
-            Ok((chain, key)) => {
-                if deliver(&side, &chain, &key) {
-                    show(&chain, &key);
-                    held = Some((chain.clone(), key.clone()));
-                    is_due = false;
-                    backoff.reset();
-                    if let Some(state) = side.state()
-                        && let Err(error) = state.save_certificate(&chain, &key)
-                    {
-                        let folder = state.path().display();
-                        tracing::warn!("{folder}: the certificate cannot be kept for the next start: {error}");
-                    }
-                    continue;
-                }
-            }
-            Err(problem) => tracing::warn!("certificate of {id}: {problem}; the one in use stays"),
-        }
-        sleep(backoff.next_delay().max(Duration::from_millis(200))).await;
-    }
-}
-
-/// Takes what was kept, if it is this identity's and still holds.
-fn use_kept(side: &Side, id: &SpiffeId, chain: &str, key: &str) -> bool {
-    let kept = LiveCert::from_pem(chain, key).ok().and_then(|cert| cert.certificate());
-    let good = kept.filter(|c| c.spiffe_id().as_ref() == Some(id) && !ca::is_expired(c.not_after, SystemTime::now()));
-    match good {
-        Some(_) => deliver(side, chain, key),
-        None => {
-            tracing::info!("the certificate of the last time cannot be used; a new one is asked for");
-            false
-        }
-    }
-}
-
-fn deliver(side: &Side, chain: &str, key: &str) -> bool {
-    side.apply(Changes { set: vec![state::certificate(DEFAULT, chain, key)], removed: Vec::new() }).is_empty()
-}
-
-/// Returns when there is no certificate, or it is time for the next.
-async fn wait_until_due(cert: &LiveCert) {
-    let jitter = JITTER * (2.0 * rand::random::<f64>() - 1.0);
-    while let Some(current) = cert.certificate() {
-        let due = ca::renewal_time(current.not_before, current.not_after, jitter);
-        match due.duration_since(SystemTime::now()) {
-            Ok(left) if !left.is_zero() => sleep(left.min(LONGEST_SLEEP)).await,
-            _ => return,
-        }
-    }
-}
-
-/// Returns when the mesh issues under another root than the one above the certificate that is held: the first of its
-/// roots is the one above what is issued now. Asked once for each change of the roots, since others may order them otherwise.
-async fn wait_for_another_root(roots: &mut watch::Receiver<Arc<str>>, held: Option<&str>) {
-    loop {
-        // Its sender lives as long as the proxy.
-        if roots.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        let known = roots.borrow_and_update().clone();
-        if !known.is_empty() && held.is_some_and(|chain| !ca::leads_to(chain, &known)) {
-            tracing::info!("certificates are issued under another root now: the certificate is renewed");
-            return;
-        }
-    }
-}
-
-/// A fleet hears of another root at once, and should not ask at once.
-async fn spread() {
-    sleep(Duration::from_secs(2).mul_f64(rand::random())).await;
-}
-
-/// A new key and the certificate for it, both in PEM.
-async fn request(links: &Links, id: &SpiffeId) -> Result<(String, String), String> {
-    let key = Key::generate().map_err(|e| e.to_string())?;
-    let csr = key.csr(id).map_err(|e| e.to_string())?;
-    let asking = async {
-        shell::certify(links.open().await?, csr, LIFE)
-            .await
-            .map_err(|status| format!("the control plane refused ({:?}): {}", status.code(), status.message()))
-    };
-    let late = || Err(format!("no answer of the control plane within {PATIENCE:?}"));
-    let chain: Vec<String> = tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| late())?;
-    // As Istio's agents expect it the root comes last; what peers are shown is the rest.
-    let shown = if chain.len() > 1 { &chain[..chain.len() - 1] } else { &chain[..] };
-    let lines: Vec<&str> = shown.iter().map(|pem| pem.trim_end()).collect();
-    Ok((lines.join("\n") + "\n", key.secret_pem()))
 }

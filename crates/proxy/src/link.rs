@@ -5,7 +5,7 @@ use std::sync::Arc;
 use transport::tls::LiveCert;
 use xds::shell::{self, Link, LinkError, Member};
 
-use crate::bootstrap::{ControlPlane, Token};
+use crate::bootstrap::{Authority, ControlPlane, Token};
 
 /// Opens channels to the control plane.
 #[derive(Clone)]
@@ -26,6 +26,17 @@ impl Links {
             Some(tls) => shell::Links::tls(address, &tls.server, &String::from_utf8_lossy(&tls.trust_bundle), cert)?,
         };
         Ok(Self { links, token: plane.token.clone() })
+    }
+
+    /// To another authority. It is shown the token each time, as Istio's agents do; without one our certificate.
+    ///
+    /// # Errors
+    /// The roots cannot be read.
+    pub(crate) fn to_authority(authority: &Authority, cert: &LiveCert) -> Result<Self, LinkError> {
+        let Authority { address, server, trust_bundle, token } = authority;
+        let shown = if token.is_some() { LiveCert::empty() } else { cert.clone() };
+        let links = shell::Links::tls(address.clone(), server, &String::from_utf8_lossy(trust_bundle), shown)?;
+        Ok(Self { links, token: token.clone() })
     }
 
     /// The mesh trusts these roots (PEM) now, and so does the link, unless its server is known by a name.

@@ -94,6 +94,9 @@ pub enum StartError {
     /// The link to the control plane cannot be set up.
     #[error("control plane: {0}")]
     ControlPlane(String),
+    /// The link to another authority cannot be set up.
+    #[error("certificates.authority: {0}")]
+    Authority(String),
     /// A statistic is declared in two ways.
     #[error(transparent)]
     Declare(#[from] telemetry::DeclareError),
@@ -309,7 +312,10 @@ impl Side {
                 Some(path) => Some(workload_api::start(path, &links)?),
                 None => None,
             };
-            tokio::task::spawn_local(identity::keep(self.clone(), links.clone(), id.clone(), cert, member));
+            let holder =
+                identity::Holder { side: self.clone(), node: bootstrap.node.id.clone(), id: id.clone(), member };
+            identity::keep(bootstrap.certificates.clone(), holder, links.clone(), cert)
+                .map_err(|error| StartError::Authority(error.to_string()))?;
         }
         let (session, orders) = mpsc::channel(ads::ORDERS);
         let teller = self.program.get_or_init(|| Teller::new(session.clone()));

@@ -63,7 +63,7 @@ pub use protocol::Protocol;
 use service::Service;
 pub use settings::{ExportTo, LimitServiceAt, MeshSettings, OutboundPolicy, istio_json};
 pub use start::{StartSettings, Starting};
-pub use trust::roots_of;
+pub use trust::{further_roots, roots_of};
 pub use workload::Workload;
 pub use world::{Change, Edit, FetchedKeys, Inputs, KeySets, MeshTrust, World};
 

@@ -46,6 +46,16 @@ pub fn roots_of(world: &World, domain: &str) -> Vec<u8> {
     by_domain.into_iter().find(|(named, _)| named == domain).map(|(_, roots)| roots).unwrap_or_default()
 }
 
+/// The roots (PEM) of other authorities by which members of this mesh are believed.
+pub fn further_roots(world: &World) -> Vec<u8> {
+    let mut all = common(world).into_bytes();
+    let mut named = named(world);
+    for domain in world.trust_domains() {
+        add(&mut all, &named.remove(domain).unwrap_or_default());
+    }
+    all
+}
+
 /// How peers of a workload are checked: they have to be of a trust domain that is believed (as Istio has it).
 pub fn of_peers(world: &World) -> Validation {
     let prefix = |domain: &str| StringMatch::Prefix { value: format!("spiffe://{domain}/"), ignore_case: false };

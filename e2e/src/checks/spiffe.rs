@@ -1,6 +1,8 @@
 //! SPIFFE for programs and for other trust domains: the Workload API as a library of others reads it, and two control planes
 //! whose workloads call each other.
 
+mod elsewhere;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use crate::poll;
 use crate::process::{self, Process, Said, log_path};
 use crate::python::SPIFFE_CLIENT;
 use crate::runner::{Check, Outcome, Skipped};
+use crate::web::get;
 use crate::world::World;
 
 const GROUP: &str = "spiffe";
@@ -40,6 +43,7 @@ pub fn checks() -> Vec<Check> {
         Check::new(GROUP, "py-spiffe: a program has its certificate, tokens and bundles", 120, program),
         Check::new(GROUP, "py-spiffe: likewise beside a stock Envoy", 120, beside_envoy),
         Check::new(GROUP, "two trust domains fetch each other's bundles, and workloads call across", 240, federated),
+        Check::new(GROUP, "certificates of another authority, from files", 240, elsewhere::check),
     ]
 }
 
@@ -197,9 +201,9 @@ async fn across(a: &Domain, b: &mut Domain) -> Result<String> {
     a.federate(b).await?;
     b.federate(a).await?;
     b.apply("strict.yaml", STRICT).await?;
-    serve(b)?;
+    serve(b, &[])?;
     a.apply("entry.yaml", &entry()).await?;
-    let call = async || calls(a).await;
+    let call = async || calls(a, HOST, &[]).await;
     poll::until("a call to the other trust domain", PATIENCE, async || {
         let status = call().await?;
         ensure!(status == "200", "the answer is {status}");
@@ -239,21 +243,21 @@ async fn across(a: &Domain, b: &mut Domain) -> Result<String> {
 }
 
 /// The workload that is called.
-fn serve(b: &mut Domain) -> Result<()> {
+fn serve(b: &mut Domain, more: &[&str]) -> Result<()> {
     let bookinfo = b.place.program("bookinfo").display().to_string();
     let (data, log) = (b.data.display().to_string(), log_path(&b.logs, "details-sidecar").display().to_string());
     let run = ["--data-dir", &data, "run", "--service", "details", "--port", "9080:http", "--address", CALLED];
     let program = ["--sidecar-log", &log, "--", &bookinfo, "--role", "details", "--port", "9080", "--bind", "0.0.0.0"];
-    let arguments: Vec<OsString> = run.into_iter().chain(program).map(Into::into).collect();
+    let arguments: Vec<OsString> = run.into_iter().chain(more.iter().copied()).chain(program).map(Into::into).collect();
     let halcyon = b.place.program("halcyon");
     b.others.push(Process::start(&b.place, "details", &halcyon, &arguments, &[], &log_path(&b.logs, "details"))?);
     Ok(())
 }
 
-/// The status that a workload of A is answered with.
-async fn calls(a: &Domain) -> Result<String> {
+/// The status that a workload of A is answered with by a service.
+async fn calls(a: &Domain, host: &str, more: &[&str]) -> Result<String> {
     let log = log_path(&a.logs, "caller-sidecar").display().to_string();
-    let upstream = format!("{HOST}:9080");
+    let upstream = format!("{host}:9080");
     let python = a.place.python()?.display().to_string();
     let program = "import os,urllib.request,urllib.error\n\
         def get(url):\n    \
@@ -262,7 +266,7 @@ async fn calls(a: &Domain) -> Result<String> {
         host = os.environ['DETAILS_SERVICE_HOST'] + ':' + os.environ['DETAILS_SERVICE_PORT']\n\
         print(get('http://' + host + '/details/0'))";
     let run = ["run", "--service", "caller", "--capture", "none", "--upstream", &upstream, "--sidecar-log", &log];
-    let told = [&run[..], &["--", &python, "-c", program]].concat();
+    let told = [&run[..], more, &["--", &python, "-c", program]].concat();
     Ok(a.halcyon(&told).await?.good()?.out.trim().to_owned())
 }
 

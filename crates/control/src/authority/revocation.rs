@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::rows::rows;
-use super::{Issuer, Refusal, StepError, bundles};
+use super::{Issuer, Refusal, StepError};
 use crate::audit::Author;
 use crate::store::{Changes, Table, from_millis, millis};
 use crate::v1::{AuditEntry, RevokedView};
@@ -233,7 +233,7 @@ impl Issuer {
         let mut changes = Changes::default();
         changes.put(Table::Meta, REVOKED, write(&fresh));
         self.0.store.keep(changes, Vec::new()).await?;
-        self.believe(bundles(&self.authority(), &self.lists())?);
+        self.believe(self.believed(&self.authority(), &self.lists())?);
         self.publish().await
     }
 
@@ -266,7 +266,7 @@ impl Issuer {
         let lists = self.sign_lists(&self.authority(), &after)?;
         changes.put(Table::Meta, REVOKED, write(&after));
         self.0.store.keep(changes, vec![entry]).await.map_err(StepError::Audit)?;
-        let believed = bundles(&self.authority(), &lists.text)?;
+        let believed = self.believed(&self.authority(), &lists.text)?;
         *self.revoked() = Revoked { all: after, lists };
         self.believe(believed);
         self.publish().await

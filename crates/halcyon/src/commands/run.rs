@@ -27,6 +27,9 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
     if args.ports.is_empty() {
         args.ports.clone_from(&described.ports);
     }
+    if args.envoy.is_some() && args.join.certificates.bootstrap().is_some() {
+        bail!("--envoy stands beside another authority: a stock Envoy has its certificate from the control plane");
+    }
     let folder = Folder::new(place, &described.workload)?;
     let (ready, command) = ready::check(&args, described.probe.as_ref(), &folder.path)?;
     let (address, claim) = address(&args)?;
@@ -57,6 +60,7 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
         on_demand: args.discovery == Discovery::OnDemand,
         explain: true,
         workload_api: Some(workload_api),
+        certificates: args.join.certificates.clone(),
         ticket,
         folder: folder.path.clone(),
     };

@@ -44,6 +44,9 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
     if let Some(ready) = &setup.ready {
         file["program_ready"] = json!(ready);
     }
+    if let Some(certificates) = setup.certificates.bootstrap() {
+        file["certificates"] = certificates;
+    }
     if let Some(path) = &setup.workload_api {
         file["workload_api"] = json!({ "path": path });
     }

@@ -1,6 +1,7 @@
 //! A mesh in one process: proxies on threads of their own, origins and clients on loopback.
 
 mod access;
+mod certificates;
 mod concurrency;
 mod control;
 mod dialled;

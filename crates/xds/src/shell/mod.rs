@@ -9,7 +9,7 @@ mod server;
 pub use client::{Command, StreamEnd, run};
 pub use link::{Bearer, ControlServer, Link, LinkError, Links, certify};
 pub use member::{BundlesError, Member, OpenLink};
-pub use secrets::serve_secrets;
+pub use secrets::{follow_secret, serve_secrets};
 pub use server::{Ads, Opened, Peer, Sessions, serve_stream};
 
 /// The largest message taken, in bytes: one response may hold all clusters of a large mesh.
