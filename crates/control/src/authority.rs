@@ -5,8 +5,8 @@
 
 mod revocation;
 mod rows;
+mod trust;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -19,11 +19,12 @@ use ca::{
 use data_encoding::HEXLOWER;
 use telemetry::{Counter, Desc, Family, Gauge, Shard};
 use translate::MeshTrust;
-use transport::tls::{Crls, LiveCert, LiveTrust, Roots, TrustBundles};
+use transport::tls::{LiveCert, LiveTrust};
 
 use crate::audit::Author;
 use crate::authority::revocation::Revoked;
 use crate::authority::rows::{entry, leaf, leaf_row, rows, unhex};
+use crate::authority::trust::{Wider, bundles};
 use crate::doors::Shown;
 use crate::error::ControlError;
 use crate::store::{Changes, LeafRow, Store, StoreError, TokenRow};
@@ -66,12 +67,6 @@ pub struct Own {
     pub cert: LiveCert,
     /// Whom it believes.
     pub trust: LiveTrust,
-}
-
-/// Whom a door believes that others may come to.
-struct Wider {
-    others: HashMap<TrustDomain, Roots>,
-    trust: LiveTrust,
 }
 
 /// What the authority begins with.
@@ -285,46 +280,6 @@ impl Issuer {
     /// The control plane's own end of TLS.
     pub fn own(&self) -> &Own {
         &self.0.own
-    }
-
-    /// Trust in the mesh, whatever its roots are, and in others: each root for the identities of its trust domain.
-    pub fn trust_with(&self, others: HashMap<TrustDomain, Roots>) -> LiveTrust {
-        let mut wider = self.wider();
-        let trust = LiveTrust::new(with(&self.0.own.trust.get(), &others));
-        wider.push(Wider { others, trust: trust.clone() });
-        trust
-    }
-
-    /// From now on members of the mesh are believed by these roots (PEM) too: those of other authorities that the settings
-    /// of the mesh name.
-    ///
-    /// # Errors
-    /// They cannot be read; those before stay.
-    pub fn believe_also(&self, roots: &str) -> Result<(), ControlError> {
-        let mut also = self.0.also.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *also, roots.to_owned());
-        if before == roots {
-            return Ok(());
-        }
-        match bundles(&self.authority(), &self.lists(), roots) {
-            Ok(mesh) => self.believe(mesh),
-            Err(error) => {
-                *also = before;
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whom the mesh believes, with these lists.
-    fn believed(&self, authority: &Authority, lists: &str) -> Result<TrustBundles, ControlError> {
-        bundles(authority, lists, &self.0.also.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn believe(&self, mesh: TrustBundles) {
-        let wider = self.wider();
-        wider.iter().for_each(|door| door.trust.set(with(&mesh, &door.others)));
-        self.0.own.trust.set(mesh);
     }
 
     /// The time.
@@ -662,10 +617,6 @@ impl Issuer {
         self.0.revoked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wider(&self) -> MutexGuard<'_, Vec<Wider>> {
-        self.0.wider.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn tokens(&self) -> MutexGuard<'_, TokenBook> {
         self.0.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -693,20 +644,6 @@ fn is_for(csr: &str, proven: &SpiffeId) -> Result<(), Refusal> {
 /// How the audit log names who shows a token.
 fn bearer_of(id: &str) -> String {
     format!("bearer of the join token {id}")
-}
-
-/// Whom the mesh believes, but for these lists: by the authority's roots, and by others.
-fn bundles(authority: &Authority, lists: &str, also: &str) -> Result<TrustBundles, ControlError> {
-    let roots = Roots::from_pem(&format!("{}{also}", authority.bundle().concat()));
-    let roots = roots.map_err(|e| ControlError::OwnCertificate(e.to_string()))?;
-    let revoked = Crls::from_pem(lists).map_err(|e| ControlError::Revoked(e.to_string()))?.of_leaves(true);
-    Ok(TrustBundles { revoked, ..TrustBundles::domain(authority.trust_domain().clone(), roots) })
-}
-
-fn with(mesh: &TrustBundles, others: &HashMap<TrustDomain, Roots>) -> TrustBundles {
-    let mut all = mesh.clone();
-    all.domains.extend(others.iter().map(|(domain, roots)| (domain.clone(), roots.clone())));
-    all
 }
 
 /// The roots that come, go or change their part, for the audit log.
