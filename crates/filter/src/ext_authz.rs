@@ -32,7 +32,7 @@ use question::{Told, clean};
 use verdict::Verdict;
 
 pub use over_grpc::{METHOD, connection_allowed};
-pub use question::{Ends, connection_question};
+pub use question::{Ends, connection_question, wire_address};
 
 const PARTIAL_NAME: &str = "x-envoy-auth-partial-body";
 const PARTIAL: HeaderName = HeaderName::from_static(PARTIAL_NAME);

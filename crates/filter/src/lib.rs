@@ -58,7 +58,7 @@ pub use bucket::TokenBucket;
 pub use chain::{Chain, Facts, Flow, HttpFilter, Run};
 pub use concurrency::Places;
 pub use draw::Draws;
-pub use ext_authz::{Ends, METHOD as AUTHORIZATION_METHOD, connection_allowed, connection_question};
+pub use ext_authz::{Ends, METHOD as AUTHORIZATION_METHOD, connection_allowed, connection_question, wire_address};
 pub use local::LocalResponse;
 pub use local_limit::{ConnectionLimits, Limits, RouteLimits};
 pub use stats::Stats;

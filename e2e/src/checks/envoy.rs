@@ -106,7 +106,7 @@ fn of_deciders(world: &mut World) -> Outcome<'_> {
 fn of_revocation(world: &mut World) -> Outcome<'_> {
     Box::pin(async {
         // Envoy looks at the list when a connection begins.
-        let once = authority::one_request_each(&world.place)?;
+        let once = authority::requests_each(&world.place, 1)?;
         let mesh = mesh(world, "details-v1").await?;
         mesh.clear().await?;
         mesh.apply(&[once]).await?;

@@ -81,7 +81,7 @@ pub fn connection_question(asks: &ConnectionExtAuthz, ends: &Ends<'_>, said: &Me
 
 fn source(ends: &Ends<'_>) -> Peer {
     Peer {
-        address: Some(address(ends.source)),
+        address: Some(wire_address(ends.source)),
         principal: ends.peer.as_ref().map(principal).unwrap_or_default().to_owned(),
         certificate: ends.certificate.unwrap_or_default().to_owned(),
         ..Peer::default()
@@ -91,7 +91,7 @@ fn source(ends: &Ends<'_>) -> Peer {
 fn destination(ends: &Ends<'_>) -> Peer {
     let labels = ends.labels.into_iter().flatten();
     Peer {
-        address: Some(address(ends.destination)),
+        address: Some(wire_address(ends.destination)),
         principal: ends.own.unwrap_or_default().to_owned(),
         labels: labels.map(|(name, value)| (name.clone(), value.clone())).collect(),
         ..Peer::default()
@@ -103,7 +103,8 @@ fn principal<'n>(names: &Names<'n>) -> &'n str {
     names.uris.first().or_else(|| names.dns.first()).map_or(names.subject, String::as_str)
 }
 
-fn address(at: SocketAddr) -> core::Address {
+/// An address, as services are told it.
+pub fn wire_address(at: SocketAddr) -> core::Address {
     use core::socket_address::PortSpecifier;
     let socket = core::SocketAddress {
         address: at.ip().to_string(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::http::{HeaderMap, HeaderName, Version};
+use filter::wire_address;
 use model::access_log::LogEntries;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::data::accesslog::v3::http_access_log_entry::HttpVersion;
@@ -48,7 +49,7 @@ pub(super) fn exchange(summary: &Summary<'_>, sink: &Sink) -> Message {
     if let Some(headers) = &facts.request_headers {
         let client = edge::client_address(headers, &summary.conn.plan().proxy, &summary.conn.caller);
         if client != downstream.source.ip() {
-            common.downstream_remote_address = Some(address(SocketAddr::new(client, 0)));
+            common.downstream_remote_address = Some(wire_address(SocketAddr::new(client, 0)));
         }
     }
     Message::Http(Box::new(HttpAccessLogEntry {
@@ -132,9 +133,9 @@ pub(super) fn unseen(unseen: &Unseen<'_>) -> Message {
     let (of, details, reason) = unseen.why.facts();
     let seen = unseen.seen;
     let common = AccessLogCommon {
-        downstream_remote_address: Some(address(seen.source)),
-        downstream_direct_remote_address: Some(address(seen.source)),
-        downstream_local_address: Some(address(seen.destination)),
+        downstream_remote_address: Some(wire_address(seen.source)),
+        downstream_direct_remote_address: Some(wire_address(seen.source)),
+        downstream_local_address: Some(wire_address(seen.destination)),
         tls_properties: seen
             .server_name
             .as_ref()
@@ -160,9 +161,9 @@ fn tcp(common: AccessLogCommon, connection: ConnectionProperties) -> Message {
 
 fn of_connection(downstream: &Downstream, begun_at: SystemTime) -> AccessLogCommon {
     AccessLogCommon {
-        downstream_remote_address: Some(address(downstream.source)),
-        downstream_direct_remote_address: Some(address(downstream.source)),
-        downstream_local_address: Some(address(downstream.destination)),
+        downstream_remote_address: Some(wire_address(downstream.source)),
+        downstream_direct_remote_address: Some(wire_address(downstream.source)),
+        downstream_local_address: Some(wire_address(downstream.destination)),
         tls_properties: tls(downstream),
         start_time: Some(timestamp(begun_at)),
         access_log_type: AccessLogType::DownstreamEnd as i32,
@@ -203,17 +204,7 @@ fn text(value: &::http::HeaderValue) -> String {
 }
 
 fn parsed(text: &str) -> Option<core::Address> {
-    text.parse().ok().map(address)
-}
-
-fn address(at: SocketAddr) -> core::Address {
-    use core::socket_address::PortSpecifier;
-    let socket = core::SocketAddress {
-        address: at.ip().to_string(),
-        port_specifier: Some(PortSpecifier::PortValue(at.port().into())),
-        ..core::SocketAddress::default()
-    };
-    core::Address { address: Some(core::address::Address::SocketAddress(socket)) }
+    text.parse().ok().map(wire_address)
 }
 
 fn timestamp(at: SystemTime) -> protobuf::Timestamp {
