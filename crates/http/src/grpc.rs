@@ -206,9 +206,73 @@ pub fn format_timeout(timeout: Duration) -> String {
     format!("{}H", timeout.as_nanos().div_ceil(3_600_000_000_000).min(LARGEST))
 }
 
+/// Counts the messages of a body: each is a flag and its length before its bytes (`Length-Prefixed-Message`), however the
+/// body is cut into pieces.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Messages {
+    count: u64,
+    /// Of the message that is passing.
+    left: u32,
+    length: [u8; 4],
+    /// How much of flag and length was seen.
+    seen: u8,
+}
+
+impl Messages {
+    /// A piece passes.
+    pub fn data(&mut self, mut data: &[u8]) {
+        while let Some((first, rest)) = data.split_first() {
+            if self.left > 0 {
+                let passing = data.len().min(self.left as usize);
+                self.left -= passing as u32;
+                data = &data[passing..];
+                continue;
+            }
+            if self.seen > 0 {
+                self.length[usize::from(self.seen) - 1] = *first;
+            }
+            self.seen += 1;
+            data = rest;
+            if self.seen == 5 {
+                (self.count, self.left, self.seen) = (self.count + 1, u32::from_be_bytes(self.length), 0);
+            }
+        }
+    }
+
+    /// How many have begun.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn messages_are_counted_however_they_are_cut(
+            sizes in proptest::collection::vec(0usize..300, 0..8),
+            cuts in proptest::collection::vec(1usize..50, 1..40),
+        ) {
+            let mut whole = Vec::new();
+            for size in &sizes {
+                whole.push(0);
+                whole.extend((*size as u32).to_be_bytes());
+                whole.resize(whole.len() + size, 0xff);
+            }
+            let (mut messages, mut rest) = (Messages::default(), &whole[..]);
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, more) = rest.split_at((*cut).min(rest.len()));
+                messages.data(piece);
+                rest = more;
+            }
+            proptest::prop_assert_eq!(messages.count(), sizes.len() as u64);
+        }
+    }
 
     #[test]
     fn content_types() {

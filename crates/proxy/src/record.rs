@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use base::TraceContext;
 use filter::{LocalResponse, Places};
-use mesh_http::grpc::GrpcStatus;
+use mesh_http::grpc::{GrpcStatus, Messages};
 use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, Timer, head};
 use model::route::{Action, Forward, Found};
 use model::{Cluster, Direction, Metadata, WorkloadRef};
@@ -44,6 +44,8 @@ pub(crate) struct Record {
     grpc: bool,
     request_bytes: Cell<u64>,
     response_bytes: Cell<u64>,
+    request_messages: Cell<Messages>,
+    response_messages: Cell<Messages>,
     progress: Progress,
     facts: RefCell<Facts>,
     /// Set only when the response's body makes somebody wait.
@@ -139,6 +141,10 @@ pub(crate) struct Summary<'a> {
     pub request_bytes: u64,
     /// Bytes of the response's body.
     pub response_bytes: u64,
+    /// Messages of gRPC in the request's body.
+    pub request_messages: u64,
+    /// Those in the response's.
+    pub response_messages: u64,
 }
 
 impl Record {
@@ -154,6 +160,8 @@ impl Record {
             grpc: respond::is_grpc(request.headers()),
             request_bytes: Cell::new(0),
             response_bytes: Cell::new(0),
+            request_messages: Cell::default(),
+            response_messages: Cell::default(),
             progress: Progress::begun(begun),
             facts: RefCell::default(),
             alarm: RefCell::default(),
@@ -559,6 +567,8 @@ impl Record {
             grpc: self.grpc,
             request_bytes: self.request_bytes.get(),
             response_bytes: self.response_bytes.get(),
+            request_messages: self.request_messages.get().count(),
+            response_messages: self.response_messages.get().count(),
         };
         self.conn.worker.series.exchange(&summary);
         self.conn.plan().logs.exchange(&self.conn.worker.writers, &summary);
@@ -606,8 +616,11 @@ impl Record {
 
 /// The response's body passes.
 impl BodyWatch for Record {
-    fn data(&self, bytes: usize) {
-        self.response_data(bytes);
+    fn data(&self, data: &[u8]) {
+        self.response_data(data.len());
+        if self.grpc {
+            count(&self.response_messages, data);
+        }
     }
     fn trailers(&self, trailers: &HeaderMap) {
         if self.grpc
@@ -629,12 +642,21 @@ impl BodyWatch for Record {
     }
 }
 
+fn count(messages: &Cell<Messages>, data: &[u8]) {
+    let mut known = messages.get();
+    known.data(data);
+    messages.set(known);
+}
+
 /// The request's body passes.
 struct RequestWatch(Rc<Record>);
 
 impl BodyWatch for RequestWatch {
-    fn data(&self, bytes: usize) {
-        self.0.request_data(bytes);
+    fn data(&self, data: &[u8]) {
+        self.0.request_data(data.len());
+        if self.0.grpc {
+            count(&self.0.request_messages, data);
+        }
     }
     fn trailers(&self, _trailers: &HeaderMap) {}
     fn end(&self, _end: BodyEnd) {

@@ -68,6 +68,7 @@ struct Families {
     durations: Family<Histogram>,
     request_bytes: Family<Histogram>,
     response_bytes: Family<Histogram>,
+    messages: [Family<Counter>; 2],
     tcp_sent: Family<Counter>,
     tcp_received: Family<Counter>,
     tcp_opened: Family<Counter>,
@@ -127,6 +128,8 @@ struct ExchangeSeries {
     durations: Histogram,
     request_bytes: Histogram,
     response_bytes: Histogram,
+    /// Of requests and responses, for gRPC alone.
+    messages: Option<[Counter; 2]>,
 }
 
 /// The handles of one raw connection.
@@ -254,6 +257,10 @@ impl Series {
         series.durations.observe(summary.duration.as_secs_f64() * 1000.0);
         series.request_bytes.observe(summary.request_bytes as f64);
         series.response_bytes.observe(summary.response_bytes as f64);
+        if let Some([sent, received]) = &series.messages {
+            sent.add(summary.request_messages);
+            received.add(summary.response_messages);
+        }
     }
 
     /// A raw connection stands.
@@ -510,6 +517,10 @@ impl Families {
             durations: histogram("istio_request_duration_milliseconds", "Duration of requests in milliseconds.")?,
             request_bytes: histogram("istio_request_bytes", "Size of request bodies in bytes.")?,
             response_bytes: histogram("istio_response_bytes", "Size of response bodies in bytes.")?,
+            messages: [
+                counter("istio_request_messages_total", "Messages of gRPC in requests.", &http)?,
+                counter("istio_response_messages_total", "Messages of gRPC in responses.", &http)?,
+            ],
             tcp_sent: counter("istio_tcp_sent_bytes_total", "Bytes sent to TCP clients.", &tcp)?,
             tcp_received: counter("istio_tcp_received_bytes_total", "Bytes received from TCP clients.", &tcp)?,
             tcp_opened: counter("istio_tcp_connections_opened_total", "TCP connections opened.", &tcp)?,
@@ -563,6 +574,7 @@ impl Families {
             durations: self.durations.with(&labels),
             request_bytes: self.request_bytes.with(&labels),
             response_bytes: self.response_bytes.with(&labels),
+            messages: key.ends.grpc.then(|| self.messages.each_ref().map(|family| family.with(&labels))),
         }
     }
 }

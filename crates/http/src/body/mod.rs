@@ -36,8 +36,8 @@ pub enum BodyEnd {
 
 /// Sees the frames of a body pass. One watch may serve many bodies; it is called in the reader's task.
 pub trait BodyWatch {
-    /// `bytes` of data passed.
-    fn data(&self, bytes: usize);
+    /// Data passed.
+    fn data(&self, data: &[u8]);
     /// Trailers passed.
     fn trailers(&self, trailers: &HeaderMap);
     /// The body ended; called exactly once.
@@ -262,7 +262,7 @@ impl Body {
     fn show(&mut self, frame: &Frame<Bytes>) {
         if let Some(watch) = &self.watch {
             match (frame.data_ref(), frame.trailers_ref()) {
-                (Some(data), _) => watch.data(data.len()),
+                (Some(data), _) => watch.data(data),
                 (_, Some(trailers)) => watch.trailers(trailers),
                 _ => {}
             }

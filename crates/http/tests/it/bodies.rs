@@ -15,8 +15,8 @@ use crate::support::{read_until, run, served};
 struct Log(RefCell<Vec<String>>);
 
 impl BodyWatch for Log {
-    fn data(&self, bytes: usize) {
-        self.0.borrow_mut().push(format!("data {bytes}"));
+    fn data(&self, data: &[u8]) {
+        self.0.borrow_mut().push(format!("data {}", data.len()));
     }
     fn trailers(&self, trailers: &HeaderMap) {
         self.0.borrow_mut().push(format!("trailers {}", trailers.len()));

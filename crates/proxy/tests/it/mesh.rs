@@ -136,6 +136,9 @@ fn labels_of_both_reporters() {
     });
 }
 
+/// Two of gRPC: one of three bytes, and an empty one.
+const MESSAGES: &str = "\0\0\0\0\x03abc\0\0\0\0\0";
+
 #[test]
 fn grpc_trailers_pass() {
     run(async {
@@ -155,14 +158,19 @@ fn grpc_trailers_pass() {
         let request = Request::post("http://reviews/echo.Echo/Call")
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .body(Body::from("12345"))
+            .body(Body::from(MESSAGES))
             .unwrap();
         let answer = read(sender.send(request).await.unwrap()).await;
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "12345"));
+        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, MESSAGES));
         assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
         let labels = [("request_protocol", "grpc"), ("grpc_response_status", "0"), ("response_code", "200")];
         until_counted(&mesh.client, "istio_requests_total", &labels, 1.0).await;
         until_counted(&mesh.server, "istio_requests_total", &labels, 1.0).await;
+        for reporter in [&mesh.client, &mesh.server] {
+            for name in ["istio_request_messages_total", "istio_response_messages_total"] {
+                assert_eq!(counted(reporter, name, &labels), 2.0, "{name}");
+            }
+        }
     });
 }
 
