@@ -5,6 +5,7 @@ mod authz;
 mod bundle;
 mod ca;
 mod certificates;
+mod metrics;
 mod mtls;
 mod traffic;
 mod values;
@@ -23,6 +24,7 @@ pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
 pub use bundle::BundleArgs;
 pub use ca::{CaCommand, RotateArgs};
 pub use certificates::CertificateArgs;
+pub use metrics::{MetricsArgs, MetricsAt};
 pub use mtls::{MtlsCommand, MtlsPlanArgs};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
@@ -267,6 +269,8 @@ pub struct RunArgs {
     /// A file for the sidecar's own output (default: with the program's).
     #[arg(long, value_name = "FILE")]
     pub sidecar_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     #[command(flatten)]
     pub traffic: TrafficArgs,
     #[command(flatten)]

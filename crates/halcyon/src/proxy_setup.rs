@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use control::registration::{NodeMetadata, RegisteredRole, Registration};
 use launch::{Departure, Drain, HttpTarget, SidecarOutput, SidecarSpec};
 
-use crate::cli::{CertificateArgs, Locality};
+use crate::cli::{CertificateArgs, Locality, MetricsAt};
 
 pub use envoy::Envoy;
 pub use own::Inside;
@@ -25,8 +25,9 @@ pub use start::Started;
 pub use ticket::Ticket;
 
 /// The ports that a proxy has beside those of its workload (Istio's and Envoy's numbers).
-pub const PORTS: [u16; 2] = [ADMIN, READINESS];
+pub const PORTS: [u16; 3] = [ADMIN, METRICS, READINESS];
 pub const ADMIN: u16 = 15000;
+const METRICS: u16 = 15020;
 const READINESS: u16 = 15021;
 
 /// The cluster that proxies say they run in, off Kubernetes.
@@ -64,6 +65,8 @@ pub struct ProxySetup {
     pub explain: bool,
     /// The Unix socket at which its program finds the SPIFFE Workload API, if there is a program.
     pub workload_api: Option<PathBuf>,
+    /// Where its program tells metrics of its own, if there is one that does.
+    pub metrics: Option<MetricsAt>,
     /// Who certifies it, if not the control plane.
     pub certificates: CertificateArgs,
     /// Who the control plane is and how it is reached.

@@ -17,11 +17,14 @@ use transport::{Address, Netns};
 use xds::shell::ControlServer;
 
 mod certificates;
+mod metrics;
 mod on_demand;
 mod program_ready;
 
 use certificates::CertificatesFile;
 pub use certificates::{Authority, Certificates};
+use metrics::MetricsFile;
+pub use metrics::{Metrics, ProgramMetrics};
 pub use on_demand::OnDemand;
 use on_demand::OnDemandFile;
 use program_ready::ReadyFile;
@@ -39,6 +42,7 @@ pub struct File {
     state_dir: Option<PathBuf>,
     admin: Option<AddressFile>,
     readiness: Option<AddressFile>,
+    metrics: Option<MetricsFile>,
     netns: Option<NetnsFile>,
     access_log: Option<AccessLogFile>,
     drain_seconds: Option<f64>,
@@ -163,6 +167,8 @@ pub struct Bootstrap {
     pub admin: Option<SocketAddr>,
     /// Where only readiness and metrics are served, for probes from outside.
     pub readiness: Option<SocketAddr>,
+    /// Where readiness and metrics are served, with those of the program.
+    pub metrics: Option<Metrics>,
     /// The workload's network namespace, if it has its own.
     pub netns: Option<Netns>,
     /// The log of listeners that name none.
@@ -347,6 +353,7 @@ impl Bootstrap {
             state_dir: None,
             admin: None,
             readiness: None,
+            metrics: None,
             netns: None,
             access_log: None,
             drain: DEFAULT_DRAIN,
@@ -410,6 +417,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         state_dir: file.state_dir,
         admin: file.admin.map(|a| a.address),
         readiness: file.readiness.map(|a| a.address),
+        metrics: file.metrics.map(|it| it.resolve(path)).transpose()?,
         netns: file.netns.map(|n| Netns::new(&n.name, n.sockets_path)),
         access_log: file.access_log.map(|log| access_log(path, log)).transpose()?,
         drain,

@@ -20,7 +20,7 @@ use transport::memory;
 use transport::tls::LiveCert;
 use upstream::dns::{Resolve, SystemResolver};
 
-use crate::admin::{Admin, Offer};
+use crate::admin::{Admin, Offer, Scrape};
 use crate::apply::{Applier, Changes, Discovery, Rejected};
 use crate::bootstrap::{Bootstrap, Mode, StaticResources};
 use crate::demand::Demand;
@@ -268,10 +268,16 @@ impl Side {
         }
         let shown = bootstrap.control_plane.as_ref().and_then(|plane| plane.tls.as_ref()?.certificate.clone());
         let cert = secrets.cert(&shown.unwrap_or_else(|| identity::DEFAULT.into()));
-        let admin =
-            Rc::new(Admin { live, shared, secrets, status, commands: commands.clone(), options: options.clone() });
+        let scrape = match bootstrap.metrics.as_ref().and_then(|metrics| metrics.program.clone()) {
+            Some(at) => Some(Scrape::new(at, bootstrap.netns.clone(), &shared.registry.shard())?),
+            None => None,
+        };
+        let (commands_too, options_too) = (commands.clone(), options.clone());
+        let admin = Admin { live, shared, secrets, status, commands: commands_too, options: options_too, scrape };
+        let admin = Rc::new(admin);
         let at = bootstrap.admin.map(|addr| admin.start(addr, Offer::Everything)).transpose()?;
         bootstrap.readiness.map(|addr| admin.start(addr, Offer::Probes)).transpose()?;
+        bootstrap.metrics.as_ref().map(|metrics| admin.start(metrics.address, Offer::Merged)).transpose()?;
         log::service::follow(&side.shared, &side.live)?;
         side.first_configuration(&bootstrap)?;
         side.control(&bootstrap, cert, asked)?;

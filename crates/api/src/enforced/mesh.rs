@@ -33,7 +33,10 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ("certificates", "no certificate is made and put into a Secret"),
     ("serviceSettings", "there is one cluster, and every service is reached in it"),
     ("serviceScopeConfigs", "there is one cluster, and every service is reached in it"),
-    ("enablePrometheusMerge", "a proxy tells its own metrics; those of its program are asked for there"),
+    (
+        "enablePrometheusMerge",
+        "metrics of programs are told with those of their proxies where annotations or `--metrics` say so",
+    ),
     ("verifyCertificateAtClient", "servers outside are checked as their DestinationRule says"),
     ("ca{}", AUTHORITY),
     ("extensionProviders[].zipkin{}", NO_PROVIDER),

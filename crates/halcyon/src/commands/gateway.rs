@@ -41,6 +41,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         leave_delay: None,
         on_demand: false,
         explain: args.explain,
+        metrics: None,
         certificates: args.join.certificates.clone(),
         ticket,
         workload_api: None,

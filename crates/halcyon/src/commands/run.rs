@@ -16,6 +16,7 @@ use crate::proxy_setup::{ADMIN, Envoy, Inside, PORTS, ProxySetup, Started, Ticke
 use crate::{paths, print};
 
 mod described;
+mod metrics;
 mod ready;
 mod traffic;
 
@@ -60,6 +61,7 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
         on_demand: args.discovery == Discovery::OnDemand,
         explain: true,
         workload_api: Some(workload_api),
+        metrics: metrics::of(&args, &described.annotations)?,
         certificates: args.join.certificates.clone(),
         ticket,
         folder: folder.path.clone(),

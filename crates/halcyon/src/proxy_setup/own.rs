@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{ProxySetup, READINESS};
+use super::{METRICS, ProxySetup, READINESS};
 
 /// The program's namespace, as its sidecar reaches it.
 pub struct Inside {
@@ -38,11 +38,15 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
         "state_dir": setup.folder.join("state"),
         "admin": { "address": setup.admin() },
         "readiness": { "address": SocketAddr::new(setup.address, READINESS) },
+        "metrics": { "address": SocketAddr::new(setup.address, METRICS) },
         "drain_seconds": setup.started.drain.as_secs_f64(),
         "explain": setup.explain,
     });
     if let Some(ready) = &setup.ready {
         file["program_ready"] = json!(ready);
+    }
+    if let Some(metrics) = &setup.metrics {
+        file["metrics"]["program"] = json!({ "port": metrics.port, "path": metrics.path });
     }
     if let Some(certificates) = setup.certificates.bootstrap() {
         file["certificates"] = certificates;

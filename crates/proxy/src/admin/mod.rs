@@ -7,6 +7,7 @@ mod certs;
 mod clusters;
 mod config_dump;
 mod listeners;
+mod scrape;
 mod server;
 mod stats;
 
@@ -20,6 +21,8 @@ use ::http::{Method, Request, Response, StatusCode};
 use mesh_http::{Body, ServerOptions};
 use tokio::sync::mpsc;
 use transport::listen::{self, BindError};
+
+pub(crate) use scrape::Scrape;
 
 use crate::live::Live;
 use crate::node::Shared;
@@ -35,6 +38,7 @@ pub(crate) struct Admin {
     pub status: Rc<RefCell<Status>>,
     pub commands: mpsc::UnboundedSender<Command>,
     pub options: Options,
+    pub scrape: Option<Scrape>,
 }
 
 /// Which of the endpoints a socket offers.
@@ -44,6 +48,8 @@ pub(crate) enum Offer {
     Everything,
     /// Readiness and metrics: for probes and scrapes from outside.
     Probes,
+    /// The same, the metrics with those of the program.
+    Merged,
 }
 
 impl Admin {
@@ -79,13 +85,14 @@ impl Admin {
         let path = request.uri().path();
         let probe = match path {
             "/ready" | "/healthz/ready" => Some(server::ready(self)),
+            "/stats/prometheus" | "/metrics" if offer == Offer::Merged => Some(scrape::merged(self, &request).await),
             "/stats/prometheus" | "/metrics" => Some(stats::prometheus(self, &request)),
             _ => None,
         };
         if let Some(answer) = probe {
             return answer;
         }
-        if offer == Offer::Probes {
+        if offer != Offer::Everything {
             return text(StatusCode::NOT_FOUND, "only /healthz/ready and /stats/prometheus are served here\n");
         }
         const CHANGES: [&str; 5] =

@@ -24,6 +24,7 @@ mod report;
 mod resilience;
 mod rig;
 mod room;
+mod scrape;
 mod sticky;
 mod tcp;
 mod tokens;
