@@ -11,7 +11,7 @@ pub struct MetricsArgs {
     /// prometheus.io/scrape, prometheus.io/port and prometheus.io/path of its Deployment or WorkloadGroup say). The sidecar
     /// tells them with its own at port 15020.
     #[arg(long = "metrics", value_name = "PORT[/PATH]")]
-    pub program: Option<MetricsAt>,
+    pub metrics: Option<MetricsAt>,
 }
 
 /// `9102`, or `9102/metrics`.

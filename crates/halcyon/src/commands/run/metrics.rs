@@ -14,7 +14,7 @@ const SCHEME: &str = "prometheus.io/scheme";
 const MERGE: &str = "prometheus.istio.io/merge-metrics";
 
 pub fn of(args: &RunArgs, annotations: &BTreeMap<String, String>) -> Result<Option<MetricsAt>> {
-    if let Some(typed) = &args.metrics.program {
+    if let Some(typed) = &args.metrics.metrics {
         return Ok(Some(typed.clone()));
     }
     let said = |key: &str| annotations.get(key).map(|value| value.trim());
