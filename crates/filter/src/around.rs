@@ -120,6 +120,30 @@ pub struct Alone {
     connection: ConnectionLimits,
 }
 
+/// What tests' own proxies answer as [`Alone`] does, which they have in the field `alone`.
+#[cfg(test)]
+macro_rules! as_alone {
+    () => {
+        fn view<'r>(&self, request: &'r http::Request<mesh_http::Body>) -> model::route::RequestView<'r> {
+            self.alone.view(request)
+        }
+        fn remote_address(&self, headers: &http::HeaderMap) -> std::net::IpAddr {
+            self.alone.remote_address(headers)
+        }
+        fn access_call<'c>(&'c self, request: &'c http::Request<mesh_http::Body>) -> model::access::Call<'c> {
+            self.alone.access_call(request)
+        }
+        fn identity(&self) -> Option<&str> {
+            self.alone.identity()
+        }
+        fn connection_limits(&self) -> &$crate::local_limit::ConnectionLimits {
+            self.alone.connection_limits()
+        }
+    };
+}
+#[cfg(test)]
+pub(crate) use as_alone;
+
 impl Around for Alone {
     fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
         RequestView {

@@ -195,7 +195,7 @@ impl OAuth2Filter {
         match tokens::exchange(settings, visit.secret, grant, facts.around).await {
             Ok(tokens) => {
                 let mut headers = HeaderMap::new();
-                put_cookies(&mut headers, visit.cookies_of(&tokens, request));
+                put_cookies(&mut headers, visit.cookies_of(&tokens));
                 put_cookies(&mut headers, visit.end_flow(&back.flow));
                 put_location(&mut headers, &granted.url);
                 self.count(&self.stats.login_success);
@@ -270,9 +270,8 @@ impl<'v> Visit<'v> {
         let mut jar = Jar::of(request.headers());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if settings.cookies.encrypted {
-            let cookies = &settings.cookies;
             let mut any = false;
-            for cookie in [&cookies.access.cookie, &cookies.identity.cookie, &cookies.refresh.cookie] {
+            for cookie in settings.cookies.of_tokens() {
                 let Some(sealed) = jar.filled(&cookie.name) else { continue };
                 any = true;
                 // What cannot be read is left: it may be a plain one of before, and the signature tells.
@@ -296,20 +295,20 @@ impl<'v> Visit<'v> {
     fn is_logged_in(&self) -> bool {
         let cookies = &self.settings.cookies;
         let of = |cookie: &Cookie| self.jar.get(&cookie.name).unwrap_or_default();
-        let tokens = [&cookies.access.cookie, &cookies.identity.cookie, &cookies.refresh.cookie].map(of);
+        let tokens = cookies.of_tokens().map(of);
         let expires = of(&cookies.expires);
         let is_ours = self.seal.is_signed(&self.signed(expires, tokens), of(&cookies.hmac));
         is_ours && expires.parse::<u64>().is_ok_and(|expires| expires > self.now)
     }
 
     /// Makes of the request what the upstream gets of somebody who is logged in.
-    fn pass(&self, request: &mut Request<Body>) {
-        let cookies = &self.settings.cookies;
+    fn pass(mut self, request: &mut Request<Body>) {
+        let settings = self.settings;
+        let cookies = &settings.cookies;
         let of = |cookie: &Cookie| self.jar.filled(&cookie.name).unwrap_or_default();
         self.forward(of(&cookies.access.cookie), of(&cookies.identity.cookie), request.headers_mut());
-        let mut jar = Jar::of(request.headers());
-        jar.strip_own(cookies);
-        jar.put(request.headers_mut());
+        self.jar.strip_own(cookies);
+        self.jar.put(request.headers_mut());
     }
 
     fn forward(&self, access: &str, identity: &str, headers: &mut HeaderMap) {
@@ -327,7 +326,8 @@ impl<'v> Visit<'v> {
 
     /// The access token is new: for this request, and for the browser with its response.
     fn refreshed(&mut self, tokens: Tokens, before: String, request: &mut Request<Body>, facts: &mut Facts<'_>) {
-        let cookies = &self.settings.cookies;
+        let settings = self.settings;
+        let cookies = &settings.cookies;
         let tokens = Tokens { refresh: if tokens.refresh.is_empty() { before } else { tokens.refresh }, ..tokens };
         let kept = self.kept(&tokens);
         for (cookie, token) in [(&cookies.access.cookie, kept[0]), (&cookies.identity.cookie, kept[1])] {
@@ -335,13 +335,11 @@ impl<'v> Visit<'v> {
                 self.jar.set(&cookie.name, token.to_owned());
             }
         }
-        self.jar.put(request.headers_mut());
-        let set = self.cookies_of(&tokens, request);
+        let set = self.cookies_of(&tokens);
         facts.left.get_or_insert_default().cookies.extend(set);
         self.forward(kept[0], kept[1], request.headers_mut());
-        let mut jar = Jar::of(request.headers());
-        jar.strip_own(cookies);
-        jar.put(request.headers_mut());
+        self.jar.strip_own(cookies);
+        self.jar.put(request.headers_mut());
     }
 
     /// Of the tokens those that cookies are set for.
@@ -356,7 +354,7 @@ impl<'v> Visit<'v> {
     }
 
     /// The cookies of somebody who has logged in.
-    fn cookies_of(&self, tokens: &Tokens, request: &Request<Body>) -> Vec<HeaderValue> {
+    fn cookies_of(&self, tokens: &Tokens) -> Vec<HeaderValue> {
         let (cookies, lifetimes) = (&self.settings.cookies, &self.settings.lifetimes);
         let kept = self.kept(tokens);
         let expires = self.now.saturating_add(tokens.seconds).to_string();
@@ -369,13 +367,11 @@ impl<'v> Visit<'v> {
         let seconds = [tokens.seconds, identity.unwrap_or(tokens.seconds), refresh];
         let plain = |cookie: &Cookie, value: &str| jar::set(cookies, cookie, &cookie.name, value, tokens.seconds);
         let mut set = vec![plain(&cookies.hmac, &hmac), plain(&cookies.expires, &expires)];
-        let had = Jar::of(request.headers());
-        let of_tokens = [&cookies.access.cookie, &cookies.identity.cookie, &cookies.refresh.cookie];
-        for ((cookie, token), seconds) in of_tokens.into_iter().zip(kept).zip(seconds) {
+        for ((cookie, token), seconds) in cookies.of_tokens().into_iter().zip(kept).zip(seconds) {
             if !token.is_empty() {
                 let sealed = if cookies.encrypted { self.seal.encrypt(token) } else { Some(token.to_owned()) };
                 set.push(sealed.and_then(|sealed| jar::set(cookies, cookie, &cookie.name, &sealed, seconds)));
-            } else if had.get(&cookie.name).is_some() {
+            } else if self.jar.get(&cookie.name).is_some() {
                 set.push(jar::delete(cookies, cookie, &cookie.name));
             }
         }
@@ -436,8 +432,7 @@ impl<'v> Visit<'v> {
     fn sign_out(&self, request: &Request<Body>, facts: &Facts<'_>) -> Flow {
         let cookies = &self.settings.cookies;
         let mut headers = HeaderMap::new();
-        let tokens = [&cookies.access.cookie, &cookies.identity.cookie, &cookies.refresh.cookie];
-        for cookie in [&cookies.hmac].into_iter().chain(tokens).chain([&cookies.expires]) {
+        for cookie in [&cookies.hmac].into_iter().chain(cookies.of_tokens()).chain([&cookies.expires]) {
             put_cookies(&mut headers, jar::delete(cookies, cookie, &cookie.name));
         }
         for cookie in [&cookies.nonce, &cookies.verifier] {

@@ -200,6 +200,13 @@ impl Default for Cookies {
     }
 }
 
+impl Cookies {
+    /// Those of tokens: access, identity, refresh.
+    pub fn of_tokens(&self) -> [&Cookie; 3] {
+        [&self.access.cookie, &self.identity.cookie, &self.refresh.cookie]
+    }
+}
+
 /// The cookie of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenCookie {

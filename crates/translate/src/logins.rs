@@ -17,6 +17,7 @@ use model::oauth2::{
 use model::tls::{SYSTEM_ROOTS, TlsVersions, UpstreamTls, Validation};
 use model::{Address, Cluster, Config, Endpoint, EndpointSet, LocalityEndpoints, Pattern, StringMatch};
 
+use crate::access::text::literal;
 use crate::clusters;
 use crate::names;
 use crate::node::Node;
@@ -283,8 +284,8 @@ fn cookies(spec: &LoginPolicy) -> Cookies {
 /// Requests for hosts that nobody has to log in for.
 fn other_hosts(spec: &LoginPolicy) -> Option<HeaderMatch> {
     let of = |host: &api::Spanned<String>| match host.value.strip_prefix("*.") {
-        Some(rest) => format!("[^:]+\\.{}", quoted(rest)),
-        None => quoted(&host.value),
+        Some(rest) => format!("[^:]+\\.{}", literal(rest)),
+        None => literal(&host.value),
     };
     let all: Vec<String> = spec.hosts.iter().map(of).collect();
     let pattern = Pattern::new(&format!("(?i)({})\\.?(:[0-9]+)?", all.join("|"))).ok()?;
@@ -310,16 +311,10 @@ fn matches(written: &LoginMatch) -> Vec<HeaderMatch> {
 fn path(written: &str) -> Option<StringMatch> {
     let pattern = match (written.strip_suffix('*'), written.strip_prefix('*')) {
         (Some(prefix), _) => return Some(StringMatch::prefix(prefix)),
-        (None, Some(suffix)) => format!("[^?#]*{}([?#].*)?", quoted(suffix)),
-        (None, None) => format!("{}([?#].*)?", quoted(written)),
+        (None, Some(suffix)) => format!("[^?#]*{}([?#].*)?", literal(suffix)),
+        (None, None) => format!("{}([?#].*)?", literal(written)),
     };
     Pattern::new(&pattern).ok().map(StringMatch::Regex)
-}
-
-/// A text as a pattern has it that means nothing else.
-fn quoted(text: &str) -> String {
-    let special = |c: char| !c.is_ascii_alphanumeric() && c.is_ascii() && c != '/' && c != '-' && c != '_';
-    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 
 mod act;
 mod authz;
+mod grpc;
 mod limits;
 mod serve1;
 mod serve2;

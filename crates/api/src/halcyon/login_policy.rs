@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decode::{Spanned, choice, object};
-use crate::istio::{KeysAt, LabelSelector};
+use crate::istio::{KeysAt, LabelSelector, discovery_document};
 use crate::meta::check_selector;
 use crate::problem::quoted;
 use crate::report::Report;
@@ -132,8 +132,6 @@ const REDIRECT: &str = "/oauth2/callback";
 const LOGOUT: &str = "/oauth2/logout";
 /// The key of a Secret where nothing is said.
 const KEY: &str = "client-secret";
-/// Where a provider's settings are, below its name (OpenID Connect Discovery 1.0, section 4).
-const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 impl LoginPolicy {
     /// The path that people come back to.
@@ -150,7 +148,7 @@ impl LoginPolicy {
     pub fn discovered_from(&self) -> Option<KeysAt> {
         let issuer = self.issuer.as_ref()?;
         let all = self.authorization_endpoint.is_some() && self.token_endpoint.is_some();
-        (!all).then(|| KeysAt::Endpoints(format!("{ENDPOINTS}{}{DISCOVERY}", issuer.value.trim_end_matches('/'))))
+        (!all).then(|| KeysAt::Endpoints(format!("{ENDPOINTS}{}", discovery_document(&issuer.value))))
     }
 
     pub(crate) fn check(&self, report: &mut Report) {

@@ -85,13 +85,18 @@ impl JwtRule {
             return None;
         }
         Some(match self.jwks_uri.value.as_str() {
-            "" => KeysAt::Discovery(format!(
-                "{}/.well-known/openid-configuration",
-                self.issuer.value.trim_end_matches('/')
-            )),
+            "" => KeysAt::Discovery(discovery_document(&self.issuer.value)),
             uri => KeysAt::Uri(uri.to_owned()),
         })
     }
+}
+
+/// Below an issuer's name its document is (OpenID Connect Discovery 1.0, section 4).
+pub const DISCOVERY: &str = "/.well-known/openid-configuration";
+
+/// Where an issuer says what it has.
+pub(crate) fn discovery_document(issuer: &str) -> String {
+    format!("{}{DISCOVERY}", issuer.trim_end_matches('/'))
 }
 
 /// Where the keys of an issuer are, and what else is found out for documents beside them.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::halcyon::ENDPOINTS;
-use api::istio::KeysAt;
+use api::istio::{DISCOVERY, KeysAt};
 use base::SpiffeId;
 use data_encoding::HEXLOWER;
 use http::{Request, StatusCode, Uri, header};
@@ -22,9 +22,6 @@ use translate::BundleServer;
 use translate::logins::Endpoints;
 use transport::Stream;
 use transport::tls::{Accept, ClientOptions, ClientTls, LiveTrust, PeerCheck, Roots, ServerCheck, TrustBundles};
-
-/// Below an issuer's name its document is (OpenID Connect Discovery 1.0, section 4).
-const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// Bytes of an answer that are read.
 const LARGEST: usize = 1 << 20;

@@ -1,11 +1,10 @@
 //! What is asked of a service, and what its answer does to requests.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 
 use bytes::Bytes;
 use model::rate_limit::{DescriptorAction, DescriptorRule};
-use model::route::{Action, DirectResponse, FilterRules, Forward, Found, PathMatch, RequestView};
+use model::route::{Action, DirectResponse, FilterRules, Forward, Found, PathMatch};
 use model::{Fraction, Route, VirtualHost, http_proxy};
 use prost::Message;
 use proto::envoy::config::core::v3::HeaderValue as WireHeader;
@@ -15,8 +14,8 @@ use telemetry::{Exposition, Registry};
 
 use super::*;
 use crate::Chain;
-use crate::around::{Alone, Answer, Around};
-use crate::local_limit::{ConnectionLimits, Limits};
+use crate::around::{Alone, Answer, Around, as_alone};
+use crate::local_limit::Limits;
 
 /// A proxy whose service refuses what is asked with the value `limited`, or does not answer.
 #[derive(Debug, Default)]
@@ -28,18 +27,7 @@ struct Proxy {
 }
 
 impl Around for Proxy {
-    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
-        self.alone.view(request)
-    }
-    fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
-        self.alone.remote_address(headers)
-    }
-    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
-        self.alone.access_call(request)
-    }
-    fn identity(&self) -> Option<&str> {
-        self.alone.identity()
-    }
+    as_alone!();
     fn is_asked_why(&self, request: &Request<Body>) -> bool {
         self.alone.is_asked_why(request)
     }
@@ -51,9 +39,6 @@ impl Around for Proxy {
     }
     fn route_limits(&self, _route: &Route, _host: &VirtualHost) -> Option<&Limits> {
         None
-    }
-    fn connection_limits(&self) -> &ConnectionLimits {
-        self.alone.connection_limits()
     }
     fn get(&self, get: crate::Get) -> Answer<'_> {
         self.alone.get(get)

@@ -8,7 +8,7 @@ use model::{Fraction, HeaderChanges, headers, http_proxy};
 use telemetry::{Exposition, Registry};
 
 use super::*;
-use crate::around::{Alone, Answer, Around, Call};
+use crate::around::{Alone, Answer, Around, Call, as_alone};
 use crate::{Chain, Stats};
 
 /// A proxy with the limits of routes, and one connection.
@@ -19,18 +19,7 @@ struct Proxy {
 }
 
 impl Around for Proxy {
-    fn view<'r>(&self, request: &'r Request<Body>) -> model::route::RequestView<'r> {
-        self.alone.view(request)
-    }
-    fn remote_address(&self, headers: &HeaderMap) -> std::net::IpAddr {
-        self.alone.remote_address(headers)
-    }
-    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> model::access::Call<'c> {
-        self.alone.access_call(request)
-    }
-    fn identity(&self) -> Option<&str> {
-        self.alone.identity()
-    }
+    as_alone!();
     fn is_asked_why(&self, request: &Request<Body>) -> bool {
         self.alone.is_asked_why(request)
     }
@@ -42,9 +31,6 @@ impl Around for Proxy {
     }
     fn route_limits(&self, route: &Route, host: &VirtualHost) -> Option<&Limits> {
         self.routes.of(route, host)
-    }
-    fn connection_limits(&self) -> &ConnectionLimits {
-        self.alone.connection_limits()
     }
     fn get(&self, get: crate::Get) -> Answer<'_> {
         self.alone.get(get)

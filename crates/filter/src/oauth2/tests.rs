@@ -2,23 +2,21 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use model::StringMatch;
-use model::access::Call as AccessCall;
 use model::matcher::{HeaderKey, ValueMatch};
 use model::oauth2::{Cookies, EndSession, Lifetimes, TokenEndpoint, UriTemplate};
-use model::route::{RequestView, Route};
+use model::route::Route;
 use model::{VirtualHost, http_proxy};
 use telemetry::Registry;
 
 use super::*;
-use crate::around::{Alone, Answer, Around, Call, Exchange, Get, WholeAnswer};
-use crate::local_limit::{ConnectionLimits, Limits};
+use crate::around::{Alone, Answer, Around, Call, Exchange, Get, WholeAnswer, as_alone};
+use crate::local_limit::Limits;
 use crate::{Chain, Stats};
 
 /// A provider that answers what it is told to, and remembers what it was asked.
@@ -31,18 +29,7 @@ struct Provider {
 }
 
 impl Around for Provider {
-    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
-        self.alone.view(request)
-    }
-    fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
-        self.alone.remote_address(headers)
-    }
-    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> AccessCall<'c> {
-        self.alone.access_call(request)
-    }
-    fn identity(&self) -> Option<&str> {
-        None
-    }
+    as_alone!();
     fn is_asked_why(&self, _: &Request<Body>) -> bool {
         false
     }
@@ -54,9 +41,6 @@ impl Around for Provider {
     }
     fn route_limits(&self, _: &Route, _: &VirtualHost) -> Option<&Limits> {
         None
-    }
-    fn connection_limits(&self) -> &ConnectionLimits {
-        self.alone.connection_limits()
     }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         self.alone.call(call)

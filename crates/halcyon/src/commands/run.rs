@@ -227,3 +227,14 @@ impl Drop for Folder {
 
 /// The admin port is one of those that an address must have free.
 const _: () = assert!(PORTS[0] == ADMIN);
+
+/// What is typed behind `halcyon run`, before the program.
+#[cfg(test)]
+fn args_of(words: &str) -> RunArgs {
+    use clap::Parser;
+    let words = ["halcyon", "run"].into_iter().chain(words.split_whitespace()).chain(["--", "true"]);
+    match crate::cli::Cli::parse_from(words).command {
+        crate::cli::Command::Run(args) => *args,
+        _ => panic!("not `run`"),
+    }
+}

@@ -8,7 +8,7 @@ use model::secret::{Secret, SecretValue};
 use tokio::time::sleep;
 use transport::Address;
 use transport::tls::LiveCert;
-use xds::shell;
+use xds::shell::{self, StreamEnd};
 
 use super::Holder;
 use crate::files::{LOOK, Look};
@@ -50,10 +50,12 @@ pub(super) async fn follow_agent(holder: Holder, socket: PathBuf, name: String) 
                 }
                 taken
             };
-            let ended = shell::follow_secret(link, &holder.node, &name, take).await;
-            ended.map_err(|status| format!("{:?}: {}", status.code(), status.message()))
+            Ok(match shell::follow_secret(link, &holder.node, &name, take).await {
+                StreamEnd::Broken(status) => format!("{:?}: {}", status.code(), status.message()),
+                StreamEnd::Closed | StreamEnd::OwnerGone => "it has ended the stream".to_owned(),
+            })
         };
-        let why = ended.await.err().unwrap_or_else(|| "it has ended the stream".to_owned());
+        let why = ended.await.unwrap_or_else(|problem: String| problem);
         tracing::warn!("the agent at {}: {why}; it is asked again", socket.display());
         sleep(backoff.next_delay()).await;
     }

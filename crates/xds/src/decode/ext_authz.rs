@@ -8,7 +8,6 @@ use model::ext_authz::{
 };
 use model::{Fraction, MetadataMatch, StringMatch};
 use proto::envoy::config::core::v3 as core;
-use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
 use proto::envoy::extensions::filters::http::ext_authz::v3 as wire;
 use proto::envoy::extensions::filters::http::ext_authz::v3::ext_authz::Services;
 use proto::envoy::extensions::filters::http::ext_authz::v3::ext_authz_per_route::Override;
@@ -16,8 +15,9 @@ use proto::envoy::extensions::filters::network::ext_authz::v3 as network;
 use proto::envoy::r#type::matcher::v3::{ListStringMatcher, MetadataMatcher};
 use proto::envoy::r#type::v3::HttpStatus;
 
-use super::grpc_service::{cluster, grpc_service, header};
-use super::{At, Decoded, duration, each, enabled, filled, limit, matcher, required, take};
+use super::grpc_service::{grpc_service, header};
+use super::http_uri::{HttpUri, http_uri};
+use super::{At, Decoded, each, enabled, filled, limit, matcher, required, take};
 
 /// The filter.
 pub(super) const EXT_AUTHZ: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
@@ -189,23 +189,17 @@ fn http_service(value: wire::HttpService, at: &At<'_>) -> Decoded<(HttpAuthorize
         refused { retry_policy }
     });
     let at_uri = at.field("server_uri");
-    take!(required(server_uri, &at_uri)?, at_uri, core::HttpUri {
-        used { uri, timeout, http_upstream_type }
-        harmless {}
-        refused {}
-    });
-    let at_cluster = at_uri.field("cluster");
-    let HttpUpstreamType::Cluster(name) = required(http_upstream_type, &at_cluster)?;
-    let at_timeout = at_uri.field("timeout");
+    // Nothing of its URI counts but that it is said.
+    let HttpUri { uri, cluster, timeout } = http_uri(server_uri, &at_uri, |uri, _| Ok(uri))?;
     let wire::AuthorizationRequest { allowed_headers, headers_to_add } = authorization_request.unwrap_or_default();
     let at_request = at.field("authorization_request");
     let response = authorization_response.unwrap_or_default();
     let at_response = at.field("authorization_response");
     let names = |value, field: &str| Ok(list(value, &at_response.field(field))?.unwrap_or_default());
     let http = HttpAuthorizer {
-        cluster: cluster(name, &at_cluster)?,
+        cluster,
         uri,
-        timeout: duration(required(timeout, &at_timeout)?, &at_timeout)?,
+        timeout,
         path: path(path_prefix, path_override, at)?,
         headers: each(headers_to_add, &at_request.field("headers_to_add"), header)?,
         upstream: names(response.allowed_upstream_headers, "allowed_upstream_headers")?,

@@ -9,16 +9,16 @@ use model::JwtAuthentication;
 use model::jwt::{
     ClaimHeader, JwtProvider, JwtRouteRule, JwtRule, KeySource, RemoteKeys, Required, Requirement, TokenHeader,
 };
-use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
-use proto::envoy::config::core::v3::{DataSource, HttpUri, data_source::Specifier};
+use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use proto::envoy::extensions::filters::http::jwt_authn::v3 as wire;
 use proto::envoy::extensions::filters::http::jwt_authn::v3::jwt_provider::JwksSourceSpecifier;
 use proto::envoy::extensions::filters::http::jwt_authn::v3::jwt_requirement::RequiresType;
 use proto::envoy::extensions::filters::http::jwt_authn::v3::per_route_config::RequirementSpecifier;
 use proto::envoy::extensions::filters::http::jwt_authn::v3::requirement_rule::RequirementType;
 
+use super::http_uri::{self, HttpUri};
 use super::route::route_match;
-use super::{At, Decoded, duration, each, headers, matcher, optional_duration, required, take};
+use super::{At, Decoded, each, headers, matcher, optional_duration, required, take};
 
 /// The filter.
 pub(super) const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
@@ -143,35 +143,24 @@ fn inline(value: DataSource, at: &At<'_>) -> Decoded<Arc<str>> {
     }
 }
 
+fn with_host(uri: String, at: &At<'_>) -> Decoded<String> {
+    match uri.parse::<http::Uri>() {
+        Ok(parsed) if parsed.host().is_some() => Ok(uri),
+        _ => Err(at.error(format!("is {uri:?}"), "`http://` or `https://`, a host and a path")),
+    }
+}
+
 fn remote(value: wire::RemoteJwks, at: &At<'_>) -> Decoded<RemoteKeys> {
     take!(value, at, wire::RemoteJwks {
         used { http_uri, cache_duration, async_fetch }
         harmless {}
         refused { retry_policy }
     });
-    let at_uri = at.field("http_uri");
-    take!(required(http_uri, &at_uri)?, at_uri, HttpUri {
-        used { uri, timeout, http_upstream_type }
-        harmless {}
-        refused {}
-    });
-    let at_cluster = at_uri.field("cluster");
-    let HttpUpstreamType::Cluster(cluster) = required(http_upstream_type, &at_cluster)?;
-    let at_timeout = at_uri.field("timeout");
+    let HttpUri { uri, cluster, timeout } = http_uri::http_uri(http_uri, &at.field("http_uri"), with_host)?;
     Ok(RemoteKeys {
-        uri: match uri.parse::<http::Uri>() {
-            Ok(parsed) if parsed.host().is_some() => uri,
-            _ => {
-                return Err(at_uri
-                    .field("uri")
-                    .error(format!("is {uri:?}"), "`http://` or `https://`, a host and a path"));
-            }
-        },
-        cluster: match cluster.as_str() {
-            "" => return Err(at_cluster.error("is empty", "a cluster")),
-            cluster => cluster.into(),
-        },
-        timeout: duration(required(timeout, &at_timeout)?, &at_timeout)?,
+        uri,
+        cluster,
+        timeout,
         cache_duration: match optional_duration(cache_duration, &at.field("cache_duration"))? {
             None => RemoteKeys::CACHE_DURATION,
             Some(held) if held < Duration::from_millis(1) => {

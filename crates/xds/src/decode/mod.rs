@@ -17,6 +17,7 @@ mod geo;
 mod grpc_service;
 mod headers;
 mod http_proxy;
+mod http_uri;
 mod jwt;
 mod listener;
 mod matcher;

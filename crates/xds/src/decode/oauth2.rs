@@ -10,7 +10,6 @@ use model::oauth2::{
     TokenEndpoint, UriTemplate,
 };
 use proto::envoy::config::core::v3 as core;
-use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
 use proto::envoy::extensions::filters::http::oauth2::v3 as wire;
 use proto::envoy::extensions::filters::http::oauth2::v3::cookie_config::SameSite as WireSameSite;
 use proto::envoy::extensions::filters::http::oauth2::v3::o_auth2_config::AuthType;
@@ -20,7 +19,7 @@ use proto::envoy::extensions::transport_sockets::tls::v3::SdsSecretConfig;
 use proto::envoy::r#type::matcher::v3::{PathMatcher, path_matcher::Rule};
 use proto::google::protobuf;
 
-use super::grpc_service::cluster;
+use super::http_uri::{HttpUri, http_uri};
 use super::{At, Decoded, duration, each, headers, matcher, required, take, tls};
 
 /// The filter.
@@ -236,19 +235,8 @@ fn header_name(name: &str, at: &At<'_>) -> Decoded<HeaderName> {
 }
 
 fn token_endpoint_of(value: Option<core::HttpUri>, at: &At<'_>) -> Decoded<TokenEndpoint> {
-    take!(required(value, at)?, at, core::HttpUri {
-        used { uri, timeout, http_upstream_type }
-        harmless {}
-        refused {}
-    });
-    let at_cluster = at.field("cluster");
-    let HttpUpstreamType::Cluster(name) = required(http_upstream_type, &at_cluster)?;
-    let at_timeout = at.field("timeout");
-    Ok(TokenEndpoint {
-        uri: url(uri, &at.field("uri"))?,
-        cluster: cluster(name, &at_cluster)?,
-        timeout: duration(required(timeout, &at_timeout)?, &at_timeout)?,
-    })
+    let HttpUri { uri, cluster, timeout } = http_uri(value, at, url)?;
+    Ok(TokenEndpoint { uri, cluster, timeout })
 }
 
 fn end_session(

@@ -7,7 +7,6 @@ use model::ext_authz::{
 use model::{Fraction, StringMatch};
 use prost::Message;
 use proto::envoy::config::core::v3 as core;
-use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
 use proto::envoy::extensions::filters::http::ext_authz::v3 as wire;
 use proto::envoy::extensions::filters::http::ext_authz::v3::ext_authz::Services;
 use proto::envoy::extensions::filters::network::ext_authz::v3 as network;
@@ -16,8 +15,9 @@ use proto::envoy::r#type::v3::HttpStatus;
 use proto::google::protobuf::{Any, BoolValue};
 
 use super::grpc_service::{grpc_service, header};
+use super::http_uri::http_uri;
 use super::ordered::{CheckSettings, ExtAuthzPerRoute, Override};
-use super::{duration, limit, matcher, pack, packed};
+use super::{limit, matcher, pack, packed};
 
 pub(super) fn ext_authz(asks: &ExtAuthz) -> Any {
     pack(&wire::ExtAuthz {
@@ -113,11 +113,7 @@ fn http_service(service: &HttpAuthorizer) -> wire::HttpService {
         dynamic_metadata_from_headers: list(&service.metadata),
     };
     wire::HttpService {
-        server_uri: Some(core::HttpUri {
-            uri: service.uri.clone(),
-            timeout: Some(duration(service.timeout)),
-            http_upstream_type: Some(HttpUpstreamType::Cluster(service.cluster.to_string())),
-        }),
+        server_uri: Some(http_uri(&service.uri, &service.cluster, service.timeout)),
         path_prefix,
         path_override,
         authorization_request: (!service.headers.is_empty()).then(|| wire::AuthorizationRequest {

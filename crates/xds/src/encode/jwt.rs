@@ -5,8 +5,7 @@ use model::JwtAuthentication;
 use model::jwt::{
     ClaimHeader, JwtProvider, JwtRouteRule, JwtRule, KeySource, RemoteKeys, Required, Requirement, TokenHeader,
 };
-use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
-use proto::envoy::config::core::v3::{DataSource, HttpUri, data_source::Specifier};
+use proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use proto::envoy::extensions::filters::http::jwt_authn::v3 as wire;
 use proto::envoy::extensions::filters::http::jwt_authn::v3::jwt_claim_to_header::PathSegment;
 use proto::envoy::extensions::filters::http::jwt_authn::v3::jwt_provider::{JwksSourceSpecifier, NormalizePayload};
@@ -15,6 +14,7 @@ use proto::envoy::extensions::filters::http::jwt_authn::v3::per_route_config::Re
 use proto::envoy::extensions::filters::http::jwt_authn::v3::requirement_rule::RequirementType;
 use proto::google::protobuf::Any;
 
+use super::http_uri::http_uri;
 use super::ordered::{JwtTail, joined};
 use super::{duration, matcher, packed, route};
 
@@ -82,11 +82,7 @@ fn claim(claim: &ClaimHeader) -> wire::JwtClaimToHeader {
 
 fn remote(keys: &RemoteKeys) -> wire::RemoteJwks {
     wire::RemoteJwks {
-        http_uri: Some(HttpUri {
-            uri: keys.uri.clone(),
-            timeout: Some(duration(keys.timeout)),
-            http_upstream_type: Some(HttpUpstreamType::Cluster(keys.cluster.to_string())),
-        }),
+        http_uri: Some(http_uri(&keys.uri, &keys.cluster, keys.timeout)),
         cache_duration: (keys.cache_duration != RemoteKeys::CACHE_DURATION).then(|| duration(keys.cache_duration)),
         async_fetch: keys.beside.map(|after| wire::JwksAsyncFetch {
             fast_listener: true,

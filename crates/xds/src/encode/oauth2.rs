@@ -5,8 +5,6 @@ use model::matcher::HeaderMatch;
 use model::oauth2::{
     AfterLogout, ClientAuth, Cookie, Cookies, ForwardTokens, Lifetimes, OAuth2, SameSite, TokenEndpoint,
 };
-use proto::envoy::config::core::v3 as core;
-use proto::envoy::config::core::v3::http_uri::HttpUpstreamType;
 use proto::envoy::config::route::v3::HeaderMatcher;
 use proto::envoy::extensions::filters::http::oauth2::v3 as wire;
 use proto::envoy::extensions::filters::http::oauth2::v3::cookie_config::SameSite as WireSameSite;
@@ -16,6 +14,7 @@ use proto::envoy::extensions::filters::http::oauth2::v3::post_logout_redirect_ur
 use proto::envoy::r#type::matcher::v3::{PathMatcher, path_matcher::Rule};
 use proto::google::protobuf::{Any, BoolValue};
 
+use super::http_uri::http_uri;
 use super::tls::by_discovery;
 use super::{duration, matcher, pack};
 
@@ -29,11 +28,7 @@ fn config(login: &OAuth2) -> wire::OAuth2Config {
     let seconds = |value, or| (value != or).then(|| duration(value));
     let end = login.end_session.as_ref();
     wire::OAuth2Config {
-        token_endpoint: Some(core::HttpUri {
-            uri: uri.clone(),
-            timeout: Some(duration(*timeout)),
-            http_upstream_type: Some(HttpUpstreamType::Cluster(cluster.to_string())),
-        }),
+        token_endpoint: Some(http_uri(uri, cluster, *timeout)),
         authorization_endpoint: login.authorization_endpoint.clone(),
         end_session_endpoint: end.map(|end| end.endpoint.clone()).unwrap_or_default(),
         post_logout_redirect_uri: end.and_then(|end| after(&end.then)),

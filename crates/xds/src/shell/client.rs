@@ -7,6 +7,7 @@ use http_body::Body;
 use model::ResourceKind;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
+use proto::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -71,6 +72,15 @@ pub enum StreamEnd {
     OwnerGone,
 }
 
+/// The service of discovery that a stream is of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Api {
+    /// That of all types (ADS).
+    Aggregated,
+    /// That of secrets alone, whose stream has the same messages. State of the world only.
+    Secrets,
+}
+
 /// Messages that may wait for the network before the session is asked for no more of them.
 const IN_FLIGHT: usize = 16;
 
@@ -87,6 +97,23 @@ pub async fn run<S>(
     service: S,
     session: &mut ClientSession,
     commands: &mut mpsc::Receiver<Command>,
+    on_update: impl FnMut(&mut ClientSession, Update),
+) -> StreamEnd
+where
+    S: GrpcService<tonic::body::Body> + 'static,
+    S::Error: Into<StdError>,
+    S::ResponseBody: Body<Data = Bytes> + Send + 'static,
+    <S::ResponseBody as Body>::Error: Into<StdError> + Send,
+{
+    run_over(Api::Aggregated, service, session, commands, on_update).await
+}
+
+/// The same over a service of discovery.
+pub(super) async fn run_over<S>(
+    api: Api,
+    service: S,
+    session: &mut ClientSession,
+    commands: &mut mpsc::Receiver<Command>,
     mut on_update: impl FnMut(&mut ClientSession, Update),
 ) -> StreamEnd
 where
@@ -96,7 +123,7 @@ where
     <S::ResponseBody as Body>::Error: Into<StdError> + Send,
 {
     session.connected();
-    let end = match converse(service, session, commands, &mut on_update).await {
+    let end = match converse(api, service, session, commands, &mut on_update).await {
         Ok(end) => end,
         Err(status) => StreamEnd::Broken(status),
     };
@@ -105,6 +132,7 @@ where
 }
 
 async fn converse<S>(
+    api: Api,
     service: S,
     session: &mut ClientSession,
     commands: &mut mpsc::Receiver<Command>,
@@ -118,7 +146,7 @@ where
 {
     let (requests, outbound) = mpsc::channel(IN_FLIGHT);
     // A server may answer nothing, not even its headers, before it has read something: so both go on together.
-    let opening = open(service, session.variant(), outbound);
+    let opening = open(api, service, session.variant(), outbound);
     tokio::pin!(opening);
     let mut responses: Option<Responses> = None;
     let mut next = None;
@@ -157,17 +185,17 @@ async fn receive(responses: &mut Option<Responses>) -> Option<Result<Response, S
     }
 }
 
-async fn open<S>(service: S, variant: Variant, outbound: mpsc::Receiver<Message>) -> Result<Responses, Status>
+async fn open<S>(api: Api, service: S, variant: Variant, outbound: mpsc::Receiver<Message>) -> Result<Responses, Status>
 where
     S: GrpcService<tonic::body::Body> + 'static,
     S::Error: Into<StdError>,
     S::ResponseBody: Body<Data = Bytes> + Send + 'static,
     <S::ResponseBody as Body>::Error: Into<StdError> + Send,
 {
-    let mut client = AggregatedDiscoveryServiceClient::new(service).max_decoding_message_size(MAX_MESSAGE);
     let outbound = ReceiverStream::new(outbound);
     Ok(match variant {
         Variant::Delta => {
+            let mut client = AggregatedDiscoveryServiceClient::new(service).max_decoding_message_size(MAX_MESSAGE);
             let requests = outbound.filter_map(|message| match message {
                 Message::Delta(request) => Some(request),
                 Message::Sotw(_) => None,
@@ -180,7 +208,17 @@ where
                 Message::Sotw(request) => Some(request),
                 Message::Delta(_) => None,
             });
-            let inbound = client.stream_aggregated_resources(requests).await?.into_inner();
+            let inbound = match api {
+                Api::Aggregated => {
+                    let client = AggregatedDiscoveryServiceClient::new(service);
+                    client.max_decoding_message_size(MAX_MESSAGE).stream_aggregated_resources(requests).await
+                }
+                Api::Secrets => {
+                    let client = SecretDiscoveryServiceClient::new(service);
+                    client.max_decoding_message_size(MAX_MESSAGE).stream_secrets(requests).await
+                }
+            };
+            let inbound = inbound?.into_inner();
             Box::pin(inbound.map(|response| response.map(Response::Sotw)))
         }
     })

@@ -10,22 +10,21 @@ use proto::envoy::config::core::v3::Node;
 use proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use proto::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 use proto::envoy::service::secret::v3::secret_discovery_service_server::{
     SecretDiscoveryService, SecretDiscoveryServiceServer,
 };
-use proto::google::rpc;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status, Streaming};
 
+use super::client::{Api, run_over};
 use super::server::{Ads, Opened, Peer, Sessions};
-use super::{Link, MAX_MESSAGE};
-use crate::client::Variant;
+use super::{Link, StreamEnd};
+use crate::Resource;
+use crate::client::{ClientSession, Refusal, Variant};
 use crate::server::{DeltaServer, Snapshot, SotwServer};
-use crate::{Resource, decode, type_url};
 
 /// Serves the secrets of `snapshots` to whoever may open the socket, until the sender is dropped or the task ends.
 ///
@@ -50,60 +49,35 @@ impl Sessions for Everyone {
     }
 }
 
-/// Follows one secret of an agent, for as long as the stream lasts. What `take` says of it is what the agent is told.
-///
-/// # Errors
-/// The stream ended; why.
+/// Follows one secret of an agent, for as long as the stream lasts; how it ended. What `take` says of it is what the agent is
+/// told.
 pub async fn follow_secret(
     link: Link,
     node: &str,
     name: &str,
     mut take: impl FnMut(&Secret) -> Result<(), String>,
-) -> Result<(), Status> {
-    let (requests, queue) = mpsc::channel(1);
-    let gone = |_| Status::unavailable("the stream of requests is closed");
-    let asked = |version: String, nonce: String, problem: Option<String>| DiscoveryRequest {
-        node: Some(Node { id: node.to_owned(), ..Node::default() }),
-        type_url: type_url(ResourceKind::Secret).to_owned(),
-        resource_names: vec![name.to_owned()],
-        version_info: version,
-        response_nonce: nonce,
-        error_detail: problem.map(|message| rpc::Status {
-            code: Code::InvalidArgument as i32,
-            message,
-            details: vec![],
-        }),
-        ..DiscoveryRequest::default()
-    };
-    requests.send(asked(String::new(), String::new(), None)).await.map_err(gone)?;
-    let mut client = SecretDiscoveryServiceClient::new(link).max_decoding_message_size(MAX_MESSAGE);
-    let mut answers = client.stream_secrets(ReceiverStream::new(queue)).await?.into_inner();
-    let mut taken = String::new();
-    while let Some(answer) = answers.message().await? {
-        let problem = match taken_from(&answer, name, &mut take) {
-            Ok(()) => {
-                taken = answer.version_info;
-                None
-            }
-            Err(problem) => Some(problem),
+) -> StreamEnd {
+    let name: Arc<str> = name.into();
+    let mut session = ClientSession::new(Node { id: node.to_owned(), ..Node::default() }, Variant::Sotw);
+    session.want(ResourceKind::Secret, [name.clone()]);
+    // Nothing is said while it runs.
+    let (_keep, mut commands) = mpsc::channel(1);
+    run_over(Api::Secrets, link, &mut session, &mut commands, |session, update| {
+        let given = update.updated.iter().find_map(|resource| match resource {
+            Resource::Secret(secret) if secret.name == name => Some(secret),
+            _ => None,
+        });
+        let is_held = session.held().get(ResourceKind::Secret, &name).is_some();
+        let taken = match given {
+            Some(secret) => take(secret),
+            // It is as it was, or could not be read, which the session says by itself.
+            None if is_held || !update.refused.is_empty() => Ok(()),
+            None => Err(format!("there is no secret `{name}` in the answer")),
         };
-        requests.send(asked(taken.clone(), answer.nonce, problem)).await.map_err(gone)?;
-    }
-    Ok(())
-}
-
-fn taken_from(
-    answer: &DiscoveryResponse,
-    name: &str,
-    take: &mut impl FnMut(&Secret) -> Result<(), String>,
-) -> Result<(), String> {
-    for any in &answer.resources {
-        match decode::resource(ResourceKind::Secret, any).map_err(|error| error.to_string())? {
-            Resource::Secret(secret) if &*secret.name == name => return take(&secret),
-            _ => {}
-        }
-    }
-    Err(format!("there is no secret `{name}` in the answer"))
+        let refusal = |reason| vec![Refusal { name: name.clone(), reason }];
+        session.resolve(&update.nonce, taken.map_err(refusal));
+    })
+    .await
 }
 
 type Outbound<R> = Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>>;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use http::{HeaderMap, HeaderValue, Response};
+
 use prost::Message;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -19,7 +19,7 @@ use proto::google::protobuf::{BoolValue, ListValue, Struct, Value as WireValue, 
 use proto::google::rpc;
 use serde_json::Value;
 
-use super::{FOREVER, ID, Memory, Seen};
+use super::{ID, Memory, Seen, grpc};
 
 /// Where it is asked.
 pub const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -31,7 +31,7 @@ pub async fn answer(
     question: &[u8],
     head: &[(String, String)],
     memory: &Memory,
-    mut respond: SendResponse<Bytes>,
+    respond: SendResponse<Bytes>,
 ) -> Result<(), h2::Error> {
     let asked = question.get(5..).and_then(|message| CheckRequest::decode(message).ok()).unwrap_or_default();
     let attributes = asked.attributes.unwrap_or_default();
@@ -43,23 +43,10 @@ pub async fn answer(
     memory.arrived(&of(ID).unwrap_or_default(), seen(&attributes, &http, &headers, head));
     let wanted = of(ANSWER).or(told).unwrap_or_else(|| "fail".to_owned());
     if wanted == "hang" {
-        let _ = tokio::time::timeout(FOREVER, futures_util::future::poll_fn(|cx| respond.poll_reset(cx))).await;
+        grpc::hang(respond).await;
         return Ok(());
     }
-    let mut answer = Response::new(());
-    answer.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-    let mut send = respond.send_response(answer, false)?;
-    let message = message(&wanted);
-    let status = if message.is_some() { "0" } else { "14" };
-    if let Some(message) = message {
-        let mut framed = vec![0];
-        framed.extend((message.len() as u32).to_be_bytes());
-        framed.extend(message);
-        send.send_data(framed.into(), false)?;
-    }
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static(status));
-    send.send_trailers(trailers)
+    grpc::answer(respond, message(&wanted))
 }
 
 /// None: it is no answer, which fails the call.

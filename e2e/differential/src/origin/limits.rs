@@ -11,7 +11,6 @@
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use http::{HeaderMap, HeaderValue, Response};
 use prost::Message;
 use proto::envoy::config::core::v3 as core;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit;
@@ -19,34 +18,23 @@ use proto::envoy::service::ratelimit::v3::rate_limit_response::{Code, Descriptor
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use proto::google::protobuf::Duration;
 
-use super::FOREVER;
+use super::grpc;
 
 /// Where it is asked.
 pub const PATH: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 /// Answers a question, which was framed as gRPC does.
-pub async fn answer(question: &[u8], mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+pub async fn answer(question: &[u8], respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
     let asked = question.get(5..).and_then(|message| RateLimitRequest::decode(message).ok()).unwrap_or_default();
     let entries = || asked.descriptors.iter().flat_map(|one| &one.entries);
     let says = |value: &str| entries().any(|entry| entry.value == value);
     if says("hang") {
-        let _ = tokio::time::timeout(FOREVER, futures_util::future::poll_fn(|cx| respond.poll_reset(cx))).await;
+        grpc::hang(respond).await;
         return Ok(());
     }
-    let mut head = Response::new(());
-    head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-    let mut send = respond.send_response(head, false)?;
-    let status = if says("fail") { "14" } else { "0" };
-    if status == "0" {
-        let message = said(&asked, says("over") || says("raw"), says("raw"), says("told")).encode_to_vec();
-        let mut framed = vec![0];
-        framed.extend((message.len() as u32).to_be_bytes());
-        framed.extend(message);
-        send.send_data(framed.into(), false)?;
-    }
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static(status));
-    send.send_trailers(trailers)
+    let over = says("over") || says("raw");
+    let message = || said(&asked, over, says("raw"), says("told")).encode_to_vec();
+    grpc::answer(respond, (!says("fail")).then(message))
 }
 
 fn said(asked: &RateLimitRequest, over: bool, raw: bool, told: bool) -> RateLimitResponse {

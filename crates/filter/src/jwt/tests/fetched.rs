@@ -2,16 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
 use bytes::Bytes;
-use model::access;
 use model::jwt::RemoteKeys;
-use model::route::RequestView;
 
 use super::*;
-use crate::around::{Answer, Call, Get};
-use crate::local_limit::{ConnectionLimits, Limits};
+use crate::around::{Answer, Call, Get, as_alone};
+use crate::local_limit::Limits;
 
 /// A proxy whose cluster `keys` gives these answers, one after the other, and the last one on.
 #[derive(Debug, Default)]
@@ -32,18 +29,7 @@ impl Proxy {
 }
 
 impl Around for Proxy {
-    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
-        self.alone.view(request)
-    }
-    fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
-        self.alone.remote_address(headers)
-    }
-    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c> {
-        self.alone.access_call(request)
-    }
-    fn identity(&self) -> Option<&str> {
-        self.alone.identity()
-    }
+    as_alone!();
     fn is_asked_why(&self, _request: &Request<Body>) -> bool {
         false
     }
@@ -55,9 +41,6 @@ impl Around for Proxy {
     }
     fn route_limits(&self, _route: &Route, _host: &VirtualHost) -> Option<&Limits> {
         None
-    }
-    fn connection_limits(&self) -> &ConnectionLimits {
-        self.alone.connection_limits()
     }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         self.alone.call(call)

@@ -154,17 +154,8 @@ async fn alike(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
-    use crate::cli::{Cli, Command};
-
-    fn run(words: &str) -> RunArgs {
-        let words = ["halcyon", "run"].into_iter().chain(words.split(' ')).chain(["--", "true"]);
-        match Cli::parse_from(words).command {
-            Command::Run(args) => *args,
-            _ => panic!("not `run`"),
-        }
-    }
+    use crate::commands::run::args_of as run;
 
     #[test]
     fn what_a_group_says() {

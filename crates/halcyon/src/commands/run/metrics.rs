@@ -40,17 +40,11 @@ pub fn of(args: &RunArgs, annotations: &BTreeMap<String, String>) -> Result<Opti
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::commands::run::args_of;
 
     fn run(words: &str) -> RunArgs {
-        let words = ["halcyon", "run", "--service", "a"].into_iter().chain(words.split_whitespace());
-        match Cli::parse_from(words.chain(["--", "true"])).command {
-            Command::Run(args) => *args,
-            _ => panic!("not `run`"),
-        }
+        args_of(&format!("--service a {words}"))
     }
 
     #[test]

@@ -92,18 +92,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use api::Spec;
-    use clap::Parser;
     use serde_json::Value;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::commands::run::args_of;
 
     fn run(words: &str) -> RunArgs {
-        let words = ["halcyon", "run", "--service", "a"].into_iter().chain(words.split_whitespace());
-        match Cli::parse_from(words.chain(["--", "true"])).command {
-            Command::Run(args) => *args,
-            _ => panic!("not `run`"),
-        }
+        args_of(&format!("--service a {words}"))
     }
 
     fn probe(text: &str) -> ReadinessProbe {

@@ -44,18 +44,11 @@ pub fn beside(args: &RunArgs, traffic: &Traffic, address: IpAddr) -> Vec<(Socket
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::commands::run::args_of;
 
     fn run(words: &str) -> RunArgs {
-        let words =
-            ["halcyon", "run", "--service", "a"].into_iter().chain(words.split_whitespace()).chain(["--", "true"]);
-        match Cli::parse_from(words).command {
-            Command::Run(args) => *args,
-            _ => panic!("not `run`"),
-        }
+        args_of(&format!("--service a {words}"))
     }
 
     #[test]
