@@ -338,7 +338,7 @@ async fn believe_others(issuer: Issuer, store: Store) {
     let mut versions = store.watch();
     loop {
         let roots = translate::further_roots(&versions.borrow_and_update().world);
-        if let Err(error) = issuer.believe_also(&String::from_utf8_lossy(&roots)) {
+        if let Err(error) = issuer.believe_also(&String::from_utf8_lossy(&roots)).await {
             tracing::error!("the roots of `caCertificates` are not believed by the control plane: {error}");
         }
         if versions.changed().await.is_err() {

@@ -31,31 +31,31 @@ impl Issuer {
     ///
     /// # Errors
     /// They cannot be read; those before stay.
-    pub fn believe_also(&self, roots: &str) -> Result<(), ControlError> {
-        let mut also = self.0.also.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *also, roots.to_owned());
-        if before == roots {
+    pub async fn believe_also(&self, roots: &str) -> Result<(), ControlError> {
+        // A step of a rotation is taken as a whole: what it believes must not be taken back in between.
+        let _one = self.0.stepping.lock().await;
+        if *self.also() == roots {
             return Ok(());
         }
-        match bundles(&self.authority(), &self.lists(), roots) {
-            Ok(mesh) => self.believe(mesh),
-            Err(error) => {
-                *also = before;
-                return Err(error);
-            }
-        }
+        let mesh = bundles(&self.authority(), &self.lists(), roots)?;
+        *self.also() = roots.to_owned();
+        self.believe(mesh);
         Ok(())
     }
 
     /// Whom the mesh believes, with these lists.
     pub(super) fn believed(&self, authority: &Authority, lists: &str) -> Result<TrustBundles, ControlError> {
-        bundles(authority, lists, &self.0.also.lock().unwrap_or_else(PoisonError::into_inner))
+        bundles(authority, lists, &self.also())
     }
 
     pub(super) fn believe(&self, mesh: TrustBundles) {
         let wider = self.wider();
         wider.iter().for_each(|door| door.trust.set(with(&mesh, &door.others)));
         self.0.own.trust.set(mesh);
+    }
+
+    fn also(&self) -> MutexGuard<'_, String> {
+        self.0.also.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wider(&self) -> MutexGuard<'_, Vec<Wider>> {
