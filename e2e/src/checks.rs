@@ -16,13 +16,16 @@ mod limits;
 mod login;
 mod malformed;
 mod mtls;
+mod observe;
 mod program;
+mod prometheus;
 mod protocols;
 mod resilience;
 mod revocation;
 mod rolling;
 mod routing;
 mod spiffe;
+mod telemetry;
 mod why;
 
 use crate::runner::Check;
@@ -41,6 +44,9 @@ pub fn all() -> Vec<Check> {
         attacks::checks(),
         deciders::checks(),
         why::checks(),
+        observe::checks(),
+        telemetry::checks(),
+        prometheus::checks(),
         mtls::checks(),
         revocation::checks(),
         limits::checks(),

@@ -17,6 +17,7 @@ mod mesh;
 mod place;
 mod poll;
 mod process;
+mod prometheus;
 mod python;
 mod rules;
 mod runner;

@@ -17,11 +17,15 @@ use crate::inside;
 use crate::place::Place;
 use crate::poll;
 use crate::process::{self, Process, Said, log_path};
+use crate::prometheus::{self, Prometheus};
+use crate::web;
 
 /// How long a mesh may take to serve its first page, on a slow and busy machine.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to leave.
 const LEAVE: Duration = Duration::from_secs(40);
+/// The part that is no program of ours.
+const PROMETHEUS: &str = "prometheus";
 /// How long one command may take.
 const COMMAND: Duration = Duration::from_secs(60);
 
@@ -54,6 +58,8 @@ pub struct Mesh {
     pub data_dir: PathBuf,
     /// The process numbers of its parts, by name.
     pub parts: BTreeMap<String, u32>,
+    /// The Prometheus that scrapes it, if there is one.
+    pub prometheus: Option<Prometheus>,
     own: BTreeMap<String, Process>,
     recipes: BTreeMap<String, Recipe>,
 }
@@ -82,14 +88,35 @@ impl Mesh {
 
     /// Control plane, gateway and six workloads, each started by us.
     pub async fn parts(place: &Rc<Place>, name: &str) -> Result<Self> {
+        Self::empty(place, name)?.start_parts(&[]).await
+    }
+
+    /// The same with a Prometheus that finds them by the control plane, which reads history from it.
+    pub async fn watched(place: &Rc<Place>, name: &str) -> Result<Self> {
+        let program = prometheus::installed(place)?;
         let mut mesh = Self::empty(place, name)?;
+        let prometheus = Prometheus::anywhere()?;
+        mesh.prometheus = Some(prometheus);
+        let mut mesh = mesh.start_parts(&["--prometheus", &prometheus.url()]).await?;
+        let arguments = prometheus.arguments(place, mesh.door_for_scrapers()?, &mesh.folder)?;
+        let log = log_path(&mesh.logs(), PROMETHEUS);
+        let process = Process::start(place, PROMETHEUS, &program, &arguments, &[], &log)?;
+        mesh.parts.insert(PROMETHEUS.to_owned(), process.pid);
+        mesh.own.insert(PROMETHEUS.to_owned(), process);
+        mesh.wait_up("Prometheus", async || prometheus.query("up").await).await?;
+        Ok(mesh)
+    }
+
+    async fn start_parts(self, more: &[&str]) -> Result<Self> {
+        let mut mesh = self;
         let mut control = vec!["control".to_owned()];
+        control.extend(more.iter().map(|argument| (*argument).to_owned()));
         for port in ["--xds-port", "--plain-xds-port", "--metrics-port"] {
             control.extend([port.to_owned(), process::free_port()?.to_string()]);
         }
         mesh.spawn_part("control", control, &[])?;
         mesh.wait_control().await?;
-        let base = ["bookinfo.yaml", "gateway.yaml", "destination-rules.yaml"].map(|name| place.rule(name));
+        let base = ["bookinfo.yaml", "gateway.yaml", "destination-rules.yaml"].map(|name| mesh.place.rule(name));
         mesh.apply_files(&base).await?;
         let plain = format!("8080={}", mesh.gateway.port());
         let secure = format!("8443={}", mesh.secure.port());
@@ -117,6 +144,7 @@ impl Mesh {
             data_dir: folder.join("data"),
             folder,
             parts: BTreeMap::new(),
+            prometheus: None,
             own: BTreeMap::new(),
             recipes: BTreeMap::new(),
         })
@@ -335,16 +363,36 @@ impl Mesh {
 
     /// The workload `echo` is there, with every kind of port (see [`inside`]), and is ready.
     pub async fn with_echo(&mut self) -> Result<()> {
-        if !self.has("echo") {
+        self.with_another("echo").await
+    }
+
+    /// A workload that is like `echo`, under a name of its own.
+    pub async fn with_another(&mut self, name: &str) -> Result<()> {
+        if !self.has(name) {
             let ports = inside::ports();
             let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
-            self.join("echo", &ports, "e2e", &["inside", "serve"])?;
+            self.join(name, &ports, "e2e", &["inside", "serve"])?;
         }
-        poll::until("the workload `echo` in `halcyon status`", START, async || {
-            ensure!(self.proxy("echo-v1").await?.ready, "it is not ready");
+        poll::until(&format!("the workload `{name}` in `halcyon status`"), START, async || {
+            ensure!(self.proxy(&format!("{name}-v1")).await?.ready, "it is not ready");
             Ok(())
         })
         .await
+    }
+
+    /// Where the control plane tells scrapers.
+    pub fn door_for_scrapers(&self) -> Result<SocketAddr> {
+        let path = self.data_dir.join("endpoints.json");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let endpoints: Value = serde_json::from_str(&text).context("endpoints.json")?;
+        Ok(endpoints["metrics"].as_str().context("endpoints.json has no `metrics`")?.parse()?)
+    }
+
+    /// For how long the control plane has been there.
+    pub fn age(&self) -> Result<Duration> {
+        let path = self.data_dir.join("endpoints.json");
+        let begun = path.metadata().and_then(|file| file.modified()).with_context(|| path.display().to_string())?;
+        Ok(begun.elapsed().unwrap_or_default())
     }
 
     /// `halcyon status -o json`
@@ -381,6 +429,14 @@ impl Mesh {
             Ok(())
         })
         .await
+    }
+
+    /// The metrics of a workload's proxy.
+    pub async fn metrics(&self, workload: &str) -> Result<String> {
+        let admin = self.proxy(workload).await?.admin.with_context(|| format!("{workload} has no admin address"))?;
+        let answer = web::get(admin, "/stats/prometheus", &[]).await?;
+        ensure!(answer.status == 200, "/stats/prometheus of {workload}: status {}", answer.status);
+        Ok(answer.text())
     }
 
     /// Applies files and waits until every proxy has taken them.
@@ -424,6 +480,7 @@ impl Mesh {
             "egresspolicy",
             "loginpolicy",
             "serviceentry",
+            "telemetry",
         ])
         .await?;
         self.apply(&["gateway.yaml", "destination-rules.yaml"].map(|name| self.place.rule(name))).await

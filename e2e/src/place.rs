@@ -16,6 +16,7 @@ pub struct Place {
     /// Programs stand here.
     programs: PathBuf,
     samples: PathBuf,
+    integrations: PathBuf,
     shared: PathBuf,
     /// A stock Envoy, if there is one.
     pub envoy: Option<PathBuf>,
@@ -50,6 +51,7 @@ impl Place {
         Ok(Self {
             programs,
             samples: folder("HALCYON_SAMPLES", "samples"),
+            integrations: folder("HALCYON_INTEGRATIONS", "integrations"),
             shared: folder("HALCYON_SHARED", "../shared"),
             envoy: peer("HALCYON_ENVOY"),
             python: peer("HALCYON_PYTHON"),
@@ -80,6 +82,11 @@ impl Place {
     /// A file of our Bookinfo rules.
     pub fn rule(&self, name: &str) -> PathBuf {
         self.samples.join("bookinfo/mesh").join(name)
+    }
+
+    /// A file, or folder, for those beside whom we work.
+    pub fn integration(&self, name: &str) -> PathBuf {
+        self.integrations.join(name)
     }
 
     /// Istio's own Bookinfo rules, where they are at hand.

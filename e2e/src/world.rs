@@ -33,6 +33,8 @@ pub enum Wanted {
     Demo,
     /// The parts, each started by us.
     Parts,
+    /// The parts, and a Prometheus that scrapes them.
+    Watched,
     /// `halcyon demo` with this workload behind a stock Envoy.
     Envoy(&'static str),
 }
@@ -56,6 +58,7 @@ impl World {
         let name = match &wanted {
             Wanted::Demo => "demo".to_owned(),
             Wanted::Parts => "parts".to_owned(),
+            Wanted::Watched => "watched".to_owned(),
             Wanted::Envoy(workload) => format!("envoy-{workload}"),
         };
         let alive = self.running.as_mut().is_some_and(|(running, mesh)| *running == name && mesh.ended().is_none());
@@ -77,6 +80,7 @@ impl World {
         match wanted {
             Wanted::Demo => Mesh::demo(&self.place, name, &[]).await,
             Wanted::Parts => Mesh::parts(&self.place, name).await,
+            Wanted::Watched => Mesh::watched(&self.place, name).await,
             Wanted::Envoy(workload) => {
                 let Some(envoy) = &self.place.envoy else {
                     return Err(Skipped("no stock Envoy at HALCYON_ENVOY".to_owned()).into());

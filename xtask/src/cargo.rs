@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use crate::peers;
+use crate::{peers, ui};
 
 /// The workspace's folder: the one that `cargo xtask` was called in, also if another clone built this program.
 pub fn root() -> &'static Path {
@@ -68,8 +68,9 @@ pub fn finished(what: &str, status: ExitStatus) -> Result<(), String> {
 /// Builds the programs and prints where they are.
 pub fn build(arguments: &[String]) -> Result<(), String> {
     if !arguments.is_empty() {
-        return Err(format!("`build` takes no arguments, but got `{}`", arguments.join(" ")));
+        return Err(format!("it takes no arguments, but got `{}`", arguments.join(" ")));
     }
+    ui::build()?;
     run("programs", &PROGRAMS)?;
     println!("{}", target().join("debug").display());
     Ok(())
@@ -84,6 +85,7 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
         peers::ENVOY.prepare();
         peers::PYTHON.prepare();
     }
+    ui::build()?;
     run("programs", &packages)?;
     let programs = target().join("debug");
     let mut command = match check {
@@ -95,7 +97,9 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
         }
     };
     command.args(arguments.iter().filter(|a| *a != "--check"));
-    command.env("HALCYON_SAMPLES", root().join("samples")).env("HALCYON_SHARED", root().join("../shared"));
+    for (variable, folder) in [("SAMPLES", "samples"), ("INTEGRATIONS", "integrations"), ("SHARED", "../shared")] {
+        command.env(format!("HALCYON_{variable}"), root().join(folder));
+    }
     peers::ENVOY.tell(&mut command);
     peers::PYTHON.tell(&mut command);
     let what = if check { "acceptance list" } else { "demo" };

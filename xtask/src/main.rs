@@ -1,10 +1,12 @@
 //! The project's own tasks. No dependency but the standard library, so that the first command on a fresh machine
 //! starts within seconds.
 
+mod browser;
 mod cargo;
 mod lint;
 mod peers;
 mod tidy;
+mod ui;
 
 use std::process::ExitCode;
 
@@ -15,9 +17,10 @@ cargo xtask TASK [ARGUMENTS]
                          --check runs the acceptance list and exits
   build                  the programs, without running them; prints the folder that they stand in, so that
                          `export PATH=$(cargo xtask build):$PATH` puts them at hand
-  test                   everything that CI runs: tidy, format, lints, unit and integration tests, the acceptance list, and
-                         the comparison with Envoy
+  test                   everything that CI runs: tidy, format, lints, unit and integration tests (those of the dashboard
+                         too, where Node.js is there), the acceptance list, the dashboard in Chromium, and the comparison with Envoy
   differential [NAME...] the same requests to Envoy and to halcyon-proxy, which must do the same; `--list` names the cases
+  browser                the dashboard in Chromium, with its fixture and with a demo that runs
   bench [...]            halcyon-proxy beside Envoy, HAProxy and nginx (see `cargo xtask bench --help`)
   profile [SCENARIO]     a flame graph of halcyon-proxy under that load (h1 unless given), and its hottest functions; needs
                          Linux perf. Scenarios: `cargo xtask bench --list`
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         "build" => cargo::build(&rest),
         "test" => test(&rest),
         "differential" => cargo::differential(&rest),
+        "browser" => browser::run(&rest),
         "bench" => cargo::bench(&rest),
         "profile" => cargo::profile(&rest),
         "tidy" => tidy::run(),
@@ -62,7 +66,9 @@ fn test(arguments: &[String]) -> Result<(), String> {
     }
     tidy::run()?;
     lint::run()?;
+    ui::test()?;
     cargo::run("unit and integration tests", &["test", "--workspace", "--quiet"])?;
     cargo::demo(&["--check".to_owned()])?;
+    browser::test()?;
     cargo::differential(&[])
 }

@@ -10,9 +10,11 @@ use model::chain::{ChainMatch, TransportKind};
 use model::cluster::{self, Balancing, Transport, UpstreamProtocol};
 use model::http_proxy::{ForwardClientCert, HttpFilter, RouteSource};
 use model::listener::Inspect;
+use model::matcher::Fraction;
 use model::route::{Action, Forward, PathMatch};
 use model::secret::SecretValue;
 use model::tls::{DownstreamTls, TlsVersions, UpstreamTls, Validation};
+use model::tracing::Tracing;
 use model::{
     Cluster, DestinationService, Direction, Endpoint, EndpointSet, FilterChain, HttpProxy, Listener, LocalityEndpoints,
     NetworkFilter, RetryPolicy, Route, RouteConfiguration, Secret, StringMatch, TcpProxy, VirtualHost, WorkloadRef,
@@ -143,8 +145,7 @@ fn resource(listener: Listener) -> Resource {
 
 /// A listener on loopback, without TLS.
 pub fn listener(port: u16, filter: NetworkFilter) -> Listener {
-    let chain =
-        FilterChain { name: "outbound".into(), matches: ChainMatch::default(), tls: None, access: Vec::new(), filter };
+    let chain = FilterChain::new("outbound", filter);
     Listener {
         name: "outbound".into(),
         address: loopback(port).into(),
@@ -184,7 +185,7 @@ pub fn outbound(routes: RouteSource) -> NetworkFilter {
     NetworkFilter::Http(Box::new(HttpProxy {
         filters: vec![HttpFilter::Fault(None)],
         upgrades: vec!["websocket".into()],
-        tracing: true,
+        tracing: Some(Arc::new(tracing())),
         ..HttpProxy::new("outbound_80", routes)
     }))
 }
@@ -234,15 +235,13 @@ fn mesh_listener(port: u16) -> Resource {
     let http = HttpProxy {
         upgrades: vec!["websocket".into()],
         forward_client_cert: ForwardClientCert::AppendForward,
-        tracing: true,
+        tracing: Some(Arc::new(tracing())),
         ..HttpProxy::new("inbound_80", table(LOCAL, Forward::to(LOCAL)))
     };
     let chain = FilterChain {
-        name: "mesh".into(),
         matches: ChainMatch { transport: Some(TransportKind::Tls), ..ChainMatch::default() },
         tls: Some(tls),
-        access: Vec::new(),
-        filter: NetworkFilter::Http(Box::new(http)),
+        ..FilterChain::new("mesh", NetworkFilter::Http(Box::new(http)))
     };
     Resource::Listener(Arc::new(Listener {
         name: "inbound".into(),
@@ -287,4 +286,9 @@ fn secrets(identity: &Identity, roots: &str) -> [Resource; 2] {
         leaf_only: false,
     };
     [secret(CERTIFICATE, certificate), secret(TRUST, trust)]
+}
+
+/// As in a mesh: one new trace in a hundred is recorded.
+fn tracing() -> Tracing {
+    Tracing { random: Fraction::percent(1.0), ..Tracing::default() }
 }

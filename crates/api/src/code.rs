@@ -91,6 +91,7 @@ codes! {
     EgressPolicySelectsNobody "HAL0021" Warning "an EgressPolicy names service accounts that nobody has";
     EgressLocksOut "HAL0022" Warning "workloads may not call, by their EgressPolicies, a host that a document leads them to";
     LoginNotPossible "HAL0023" Warning "a LoginPolicy guards nothing, or nobody can log in by it";
+    ProviderNotTold "HAL0024" Warning "a Telemetry names a provider that is told nothing";
 }
 
 impl fmt::Display for Code {

@@ -232,6 +232,7 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Kind::PeerAuthentication => Spec::PeerAuthentication(optional_spec_field(node, report)?),
         Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(optional_spec_field(node, report)?),
         Kind::RequestAuthentication => Spec::RequestAuthentication(optional_spec_field(node, report)?),
+        Kind::Telemetry => Spec::Telemetry(optional_spec_field(node, report)?),
         Kind::ClusterRbacConfig => Spec::ClusterRbacConfig(spec_field(node, report)?),
         Kind::RbacConfig => Spec::RbacConfig(spec_field(node, report)?),
         Kind::ServiceRole => Spec::ServiceRole(spec_field(node, report)?),
@@ -277,6 +278,7 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
             report.field("spec", |r| s.check(meta.namespace.as_deref().unwrap_or_default(), r));
         }
         Spec::RequestAuthentication(s) => report.field("spec", |r| s.check(r)),
+        Spec::Telemetry(s) => report.field("spec", |r| s.check(r)),
         Spec::ClusterRbacConfig(s) | Spec::RbacConfig(s) => {
             report.field("metadata", |r| istio::RbacConfig::check_name(&meta.name, r));
             report.field("spec", |r| s.check(r));

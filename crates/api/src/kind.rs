@@ -85,7 +85,7 @@ kinds! {
     IngressClass "IngressClass" "networking.k8s.io" ["v1"], "ingressclasses" [], false Read;
 
     RequestAuthentication "RequestAuthentication" "security.istio.io" ["v1", "v1beta1"], "requestauthentications" ["ra"], true Read;
-    Telemetry "Telemetry" "telemetry.istio.io" ["v1", "v1alpha1"], "telemetries" ["telemetry"], true NotEnforced;
+    Telemetry "Telemetry" "telemetry.istio.io" ["v1", "v1alpha1"], "telemetries" ["telemetry"], true Read;
     WasmPlugin "WasmPlugin" "extensions.istio.io" ["v1alpha1"], "wasmplugins" [], true NotEnforced;
     TrafficExtension "TrafficExtension" "extensions.istio.io" ["v1alpha1"], "trafficextensions" [], true NotEnforced;
 

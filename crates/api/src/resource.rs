@@ -10,8 +10,8 @@ use crate::document;
 use crate::halcyon::{EgressPolicy, GeoRoute, LoginPolicy, RateLimitPolicy, ServicePolicy};
 use crate::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
-    RbacConfig, RequestAuthentication, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
-    WorkloadEntry, WorkloadGroup,
+    RbacConfig, RequestAuthentication, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, Telemetry,
+    VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{
@@ -59,6 +59,8 @@ pub enum Spec {
     PeerAuthentication(Box<PeerAuthentication>),
     /// Which tokens are believed.
     RequestAuthentication(Box<RequestAuthentication>),
+    /// What proxies tell of traffic.
+    Telemetry(Box<Telemetry>),
     /// Changes to what proxies are sent.
     EnvoyFilter(Box<EnvoyFilter>),
     /// What proxies are started with.

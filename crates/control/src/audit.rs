@@ -7,6 +7,7 @@
 mod diff;
 mod log;
 mod read;
+mod undo;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -24,6 +25,7 @@ pub(crate) use diff::diff;
 pub(crate) use log::FOLDER;
 pub use read::verify;
 pub(crate) use read::{find, verify_with};
+pub(crate) use undo::undo;
 
 /// Who did something, and from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

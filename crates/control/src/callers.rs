@@ -8,5 +8,5 @@ mod secret;
 mod users;
 
 pub(crate) use attempts::Attempts;
-pub(crate) use caller::{Caller, Denied, Right};
+pub(crate) use caller::{Caller, Denied, Means, Right};
 pub(crate) use users::{Unknown, UserError, Users};

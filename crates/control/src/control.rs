@@ -1,6 +1,6 @@
 //! Builds the control plane from its options and runs it: who is given what stands here, and nowhere else.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,20 +8,19 @@ use std::time::{Duration, UNIX_EPOCH};
 use api::Source;
 use api::source::Subscription;
 use axum::Router;
-use axum::extract::State;
 use base::Clock;
 use base::drain::{self, Signal, Watch};
 use ca::DirStore;
-use http::header;
 use proto::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use proto::halcyon::identity::v1::workload_identity_server::WorkloadIdentityServer;
 use proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
-use telemetry::{Exposition, Registry, Shard, TextFormat};
+use telemetry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use translate::{LimitServiceAt, MeshTrust};
 use transport::listen;
@@ -32,10 +31,12 @@ use crate::audit;
 use crate::authority::{self, Beginning, Issuer};
 use crate::callers::{Attempts, Users};
 use crate::certificates::CertificateService;
+use crate::dashboard::{self, Sessions};
 use crate::doors::{self, ApiListener, Incoming, KEEPALIVE, Places};
 use crate::error::ControlError;
 use crate::federation;
 use crate::files::Directory;
+use crate::guests::{Guests, House, Tellers};
 use crate::keys;
 use crate::options::{ControlOptions, Endpoints, Settings};
 use crate::push::{self, Proxies, Push};
@@ -44,6 +45,7 @@ use crate::refusals::{self, Refusals, Ring};
 use crate::registry::{self, Desk};
 use crate::rest;
 use crate::rotation::Rotation;
+use crate::scrape;
 use crate::store::{self, Disk, Kept, Start, Store, StoreError};
 use crate::svids::{self, SvidService, Svids};
 
@@ -83,6 +85,8 @@ struct Sockets {
     api: UnixListener,
     remote_api: Option<TcpListener>,
     bundle: Option<TcpListener>,
+    dashboard: Option<TcpListener>,
+    spans: Option<TcpListener>,
 }
 
 impl Control {
@@ -91,6 +95,18 @@ impl Control {
     /// # Errors
     /// [`ControlError`], one line each; nothing runs then.
     pub async fn start(options: ControlOptions, drain: Watch) -> Result<Self, ControlError> {
+        Self::start_with(options, |_| Ok(Guests::default()), drain).await
+    }
+
+    /// The same with guests, who are asked what they bring before any door is open.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and what a guest says.
+    pub async fn start_with(
+        options: ControlOptions,
+        guests: impl FnOnce(House) -> Result<Guests, String>,
+        drain: Watch,
+    ) -> Result<Self, ControlError> {
         let mut settings = options.resolve()?;
         let clock = Clock::system();
         let started = clock.now();
@@ -104,6 +120,7 @@ impl Control {
         settings.mesh.is_served = true;
         settings.mesh.limit_service = limit_service(&settings, endpoints.tls);
         settings.mesh.tells_refusals = settings.refusals > 0;
+        settings.mesh.tells_spans = settings.takes_spans;
         let files = DirStore::new(&settings.ca_dir).sealed_by(settings.ca_passphrase.clone());
         let authority = authority::open(&files, &settings.ca_dir, &settings.mesh.trust_domain, started)?;
         let (store, kept) = Store::open(
@@ -181,14 +198,25 @@ impl Control {
             ratelimit::Metrics::new(&shard).expect(declared),
         );
 
+        let tellers = Tellers::new(proxies.clone(), settings.mesh.trust_domain.clone());
         let refused = Ring::new(settings.refusals);
         let refusals = Refusals::new(
             refused.clone(),
             proxies.clone(),
             clock.clone(),
-            settings.mesh.trust_domain.clone(),
+            tellers.clone(),
             refusals::Metrics::new(&shard).expect(declared),
         );
+
+        let guests = guests(House {
+            data_dir: settings.data_dir.clone(),
+            clock: clock.clone(),
+            shard: shard.clone(),
+            drain: stopping.clone(),
+            tellers,
+        });
+        let guests = guests.map_err(ControlError::Guest)?;
+        guests.chores.into_iter().for_each(|chore| drop(chores.spawn(chore)));
 
         let mut doors = JoinSet::new();
         let api_tls = match &settings.api {
@@ -213,12 +241,14 @@ impl Control {
             limits: Some(limits),
             svids: Some(svids),
             refusals: Some(refusals),
+            guests: guests.services,
         };
         doors.spawn(services.serve("TLS", doors::incoming(sockets.tls, Some(tls), None, &stopping), stopping.clone()));
-        let services = Services { push, issuer: None, limits: None, svids: None, refusals: None };
+        let services = Services { push, issuer: None, limits: None, svids: None, refusals: None, guests: None };
         doors.spawn(services.serve("plain", doors::incoming(sockets.plain, None, None, &stopping), stopping.clone()));
         let gate_shard = shard.clone();
-        doors.spawn(serve_metrics(sockets.metrics, metrics, shard, stopping.clone()));
+        let pages = scrape::pages(metrics, shard, proxies.clone());
+        doors.spawn(serve_pages("metrics", sockets.metrics, pages, stopping.clone()));
         let parts = rest::Parts {
             users: Users::new(users, user_tokens, store.clone(), clock.clone()),
             store: store.clone(),
@@ -234,8 +264,19 @@ impl Control {
             audit_dir: settings.data_dir.join(audit::FOLDER),
             gate: rest::Metrics::new(&gate_shard).expect(declared),
             refused,
+            sessions: Sessions::default(),
         };
-        let routes = rest::router(parts);
+        let parts = Arc::new(parts);
+        let calls = rest::calls(&parts, guests.calls);
+        if let Some(listener) = sockets.dashboard {
+            let pages = guests.pages.unwrap_or_default();
+            let routes = dashboard::router(&parts, calls.clone(), pages);
+            doors.spawn(dashboard::serve(listener, routes, stopping.clone()));
+        }
+        if let (Some(listener), Some(routes)) = (sockets.spans, guests.spans) {
+            doors.spawn(serve_pages("spans", listener, routes, stopping.clone()));
+        }
+        let routes = rest::router(&parts, calls);
         doors.spawn(api_doors::serve_local(sockets.api, routes.clone(), stopping.clone()));
         if let (Some(listener), Some(tls), Some(address)) = (sockets.remote_api, api_tls, endpoints.api) {
             let places = Places::new(api_doors::CONNECTIONS);
@@ -294,14 +335,20 @@ fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
         None => listen::unix(&socket, 0o600)?,
         Some((group, _)) => api_doors::open_to_group(&settings.data_dir, &socket, group)?,
     };
-    let (remote_api, remote_addr) = match &settings.api {
-        Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
-        None => (None, None),
+    let if_any = |address: Option<SocketAddr>| match address {
+        Some(address) => doors::bind(address).map(|(listener, address)| (Some(listener), Some(address))),
+        None => Ok((None, None)),
     };
-    let (bundle, bundle_addr) = match &settings.bundle {
-        Some(door) => doors::bind(door.address).map(|(listener, address)| (Some(listener), Some(address)))?,
-        None => (None, None),
+    let (remote_api, remote_addr) = if_any(settings.api.as_ref().map(|door| door.address))?;
+    let (bundle, bundle_addr) = if_any(settings.bundle.as_ref().map(|door| door.address))?;
+    let (dashboard, dashboard_addr) = match if_any(settings.dashboard) {
+        Err(error) if settings.dashboard_anywhere => {
+            tracing::warn!("the dashboard is at another port: {error}");
+            if_any(Some((Ipv4Addr::LOCALHOST, 0).into()))?
+        }
+        bound => bound?,
     };
+    let (spans, spans_addr) = if_any(settings.spans)?;
     let endpoints = Endpoints {
         tls: tls_addr,
         plain: plain_addr,
@@ -309,10 +356,12 @@ fn bind(settings: &Settings) -> Result<(Sockets, Endpoints), ControlError> {
         socket,
         api: remote_addr,
         bundle: bundle_addr,
+        dashboard: dashboard_addr,
+        spans: spans_addr,
         identity: settings.identity.to_string(),
         pid: std::process::id(),
     };
-    Ok((Sockets { tls, plain, metrics, api, remote_api, bundle }, endpoints))
+    Ok((Sockets { tls, plain, metrics, api, remote_api, bundle, dashboard, spans }, endpoints))
 }
 
 /// Watches the directory; what it holds now is in the store when this completes.
@@ -407,6 +456,7 @@ struct Services {
     limits: Option<RateLimits>,
     svids: Option<SvidService>,
     refusals: Option<Refusals>,
+    guests: Option<Routes>,
 }
 
 impl Services {
@@ -425,6 +475,7 @@ impl Services {
         let served = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE.0))
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
+            .add_routes(self.guests.unwrap_or_default())
             .add_service(discovery.max_decoding_message_size(MOST_REQUEST_BYTES))
             .add_optional_service(certificates)
             .add_optional_service(self.limits.map(RateLimitServiceServer::new))
@@ -435,29 +486,13 @@ impl Services {
     }
 }
 
-async fn serve_metrics(
+/// Serves a door for programs on this machine.
+async fn serve_pages(
+    door: &'static str,
     listener: TcpListener,
-    registry: Registry,
-    shard: Shard,
+    routes: Router,
     drain: Watch,
 ) -> Result<(), ControlError> {
-    // The shard is what everything is counted in: it stays as long as it is shown.
-    let _shard = shard;
-    let routes = Router::new()
-        .route("/metrics", axum::routing::get(metrics))
-        .route("/healthz", axum::routing::get(|| async { "ok\n" }))
-        .layer(axum::middleware::from_fn(rest::harden))
-        .with_state(registry);
     let served = axum::serve(listener, routes).with_graceful_shutdown(drain.started()).await;
-    served.map_err(|e| ControlError::Door { door: "metrics", reason: e.to_string() })
-}
-
-async fn metrics(
-    State(registry): State<Registry>,
-    headers: http::HeaderMap,
-) -> ([(header::HeaderName, &'static str); 1], String) {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let format = TextFormat::from_accept(accept);
-    let text = registry.expose(&Exposition { format, ..Exposition::default() });
-    ([(header::CONTENT_TYPE, format.content_type())], text)
+    served.map_err(|e| ControlError::Door { door, reason: e.to_string() })
 }

@@ -39,6 +39,9 @@ pub enum ControlError {
     /// What is revoked is not known, or cannot be told.
     #[error("what the certificate authority revoked: {0}")]
     Revoked(String),
+    /// What is served behind the doors cannot be.
+    #[error("{0}")]
+    Guest(String),
     /// A port or socket is not to be had.
     #[error(transparent)]
     Bind(#[from] transport::listen::BindError),

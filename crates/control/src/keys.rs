@@ -51,7 +51,7 @@ impl Metrics {
     pub fn new(shard: &Shard) -> Result<Self, telemetry::DeclareError> {
         let fetches =
             Desc::new("halcyon_keys_fetches_total", "Attempts to fetch a key set of tokens, by what came of it.");
-        shard.counters(fetches.labels(&["result"])).map(Self)
+        Ok(Self(shard.counters(fetches.labels(&["result"]))?.shown(&["ok", "failed"])))
     }
 }
 

@@ -74,6 +74,13 @@ pub struct ControlOptions {
     /// How many refusals and failures of proxies are kept for `halcyon why`; 0: none, and proxies do not tell of them.
     /// Default 10 000.
     pub refusals: Option<usize>,
+    /// The dashboard, on a loopback address. Default 127.0.0.1:20001, or another port where that is in use; `None` inside: not
+    /// at all.
+    pub dashboard: Option<Option<SocketAddr>>,
+    /// Proxies tell their spans at the TLS door: a guest takes them there. Default: no.
+    pub takes_spans: bool,
+    /// Where programs of this machine tell their spans (OTLP and Zipkin), on a loopback address. Default: nowhere.
+    pub spans: Option<SocketAddr>,
     /// Addresses from which no keys of tokens and no bundles are fetched (Istio's `BLOCKED_CIDRS_IN_JWKS_URIS`). Default none.
     pub blocked_keys: Vec<IpNet>,
 }
@@ -98,6 +105,12 @@ pub struct Endpoints {
     /// The SPIFFE bundle endpoint, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<SocketAddr>,
+    /// The dashboard, if it is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard: Option<SocketAddr>,
+    /// Where programs tell their spans, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spans: Option<SocketAddr>,
     /// The identity that the TLS door shows.
     pub identity: String,
     /// The process.
@@ -126,6 +139,14 @@ pub(crate) struct Settings {
     pub limits: LimitSettings,
     /// How many refusals are kept.
     pub refusals: usize,
+    /// The dashboard's door.
+    pub dashboard: Option<SocketAddr>,
+    /// It may be at another port.
+    pub dashboard_anywhere: bool,
+    /// Proxies tell their spans.
+    pub takes_spans: bool,
+    /// The door for spans.
+    pub spans: Option<SocketAddr>,
     /// No keys are fetched from there.
     pub blocked_keys: Vec<IpNet>,
     /// The control plane's own identity.
@@ -156,6 +177,8 @@ pub(crate) struct BundleDoor {
     pub cert: Option<(PathBuf, PathBuf)>,
 }
 
+/// The dashboard's port, as Kiali's.
+const DASHBOARD: u16 = 20001;
 /// Namespace and service account of the control plane itself.
 const OWN: (&str, &str) = ("halcyon-system", "control");
 /// The life of workloads' certificates, as in Istio.
@@ -194,6 +217,9 @@ impl ControlOptions {
             bundle_endpoint_cert: None,
             bundle_refresh: None,
             refusals: None,
+            dashboard: None,
+            takes_spans: false,
+            spans: None,
             blocked_keys: Vec::new(),
         }
     }
@@ -201,6 +227,7 @@ impl ControlOptions {
     /// The same on free ports of 127.0.0.1, as for several control planes on one machine.
     pub fn on_free_ports(mut self) -> Self {
         (self.tls_port, self.plain_port, self.metrics_port) = (Some(0), Some(0), Some(0));
+        self.dashboard = Some(Some((Ipv4Addr::LOCALHOST, 0).into()));
         self
     }
 
@@ -223,6 +250,17 @@ impl ControlOptions {
         if self.api.is_none() && (self.api_cert.is_some() || !self.api_client_roots.is_empty()) {
             let reason = "certificates for the API are given, and no address to serve it at: name one".to_owned();
             return Err(ControlError::Option { option: "API", reason });
+        }
+        let dashboard = self.dashboard.unwrap_or(Some((Ipv4Addr::LOCALHOST, DASHBOARD).into()));
+        for (option, address) in [("dashboard", dashboard), ("spans", self.spans)] {
+            if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
+                let reason = format!(
+                    "{address} is reached from elsewhere, in plain text; expected a loopback address, such as \
+                     127.0.0.1:{}, to which others come through a tunnel (`ssh -L`)",
+                    address.port()
+                );
+                return Err(ControlError::Option { option, reason });
+            }
         }
         let bundle = self.bundle_door()?;
         let bundle_refresh = self.bundle_refresh.unwrap_or(BUNDLE_REFRESH);
@@ -248,6 +286,10 @@ impl ControlOptions {
                 address: self.ratelimit_address,
             },
             refusals: self.refusals.unwrap_or(REFUSALS),
+            dashboard,
+            dashboard_anywhere: self.dashboard.is_none(),
+            takes_spans: self.takes_spans,
+            spans: self.spans,
             blocked_keys: self.blocked_keys,
             identity,
         })
@@ -363,6 +405,7 @@ mod tests {
         check(|o| o.api_cert = Some(("a".into(), "b".into())), "no address to serve it");
         check(|o| o.bundle_endpoint_cert = Some(("a".into(), "b".into())), "no address to serve the bundle");
         check(|o| o.bundle_refresh = Some(Duration::ZERO), "a second or more");
+        check(|o| o.dashboard = Some(Some(([0, 0, 0, 0], 20001).into())), "expected a loopback address");
         let mut options = ControlOptions::new("/x");
         options.socket_group = Some(("root".to_owned(), Role::Viewer));
         assert_eq!(options.resolve().unwrap().socket_group, Some((0, Role::Viewer)));

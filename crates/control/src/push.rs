@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use base::drain::Watch;
 use base::{Clock, TrustDomain};
 use futures_util::Stream;
+use model::ResourceKind;
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -67,10 +68,11 @@ impl Metrics {
         let refused = Desc::new("halcyon_xds_refused_total", "Streams that were not let in.");
         let translate = "halcyon_translate_milliseconds";
         let translate = Desc::new(translate, "Time to make and encode what a change, or a proxy that joins, needs.");
+        let types = ResourceKind::ALL.map(ResourceKind::short);
         Ok(Self {
             connected: shard.gauges(Desc::new("halcyon_xds_proxies", "Connected proxies."))?.with(&[]),
-            pushes: shard.counters(pushes)?,
-            nacks: shard.counters(nacks)?,
+            pushes: shard.counters(pushes)?.shown(&types),
+            nacks: shard.counters(nacks)?.shown(&types),
             refused: shard.counters(refused)?.with(&[]),
             translate: shard.histograms(translate.unit("milliseconds"))?.with(&[]),
         })

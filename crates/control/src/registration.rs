@@ -65,6 +65,9 @@ pub struct Registration {
     /// Where its admin endpoint is, for `halcyon proxy-config`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<SocketAddr>,
+    /// Where it tells its metrics to Prometheus, with those of its program if it has them; none: at its admin endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
 }
 
 fn one() -> u32 {

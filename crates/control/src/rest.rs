@@ -9,7 +9,9 @@ mod authority;
 mod documents;
 mod explain;
 mod gate;
+mod history;
 mod join;
+mod mesh;
 mod mtls;
 mod refusals;
 mod revocation;
@@ -26,10 +28,13 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Json, Query, Request};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use http::StatusCode;
 
 use crate::authority::Issuer;
 use crate::callers::{Attempts, Users};
+use crate::dashboard::Sessions;
+use crate::guests::Call;
 use crate::options::Endpoints;
 use crate::push::Proxies;
 use crate::refusals::Ring;
@@ -38,7 +43,7 @@ use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::v1::{Failure, Role};
 
-pub(crate) use gate::{Metrics, Peer, harden};
+pub(crate) use gate::{Metrics, Peer, harden, hardened, sign_in};
 
 /// Files of a set, all together, are no larger.
 const MOST_BYTES: usize = 64 << 20;
@@ -62,20 +67,27 @@ pub(crate) struct Parts {
     pub gate: Metrics,
     /// What proxies refused.
     pub refused: Ring,
+    /// Who is signed in at the dashboard.
+    pub sessions: Sessions,
 }
 
 type Shared = axum::extract::State<Arc<Parts>>;
 
-/// The routes of the API, for both of its doors.
-pub(crate) fn router(parts: Parts) -> Router {
-    let parts = Arc::new(parts);
-    routes::router(&parts)
-        .fallback(no_such_path)
+/// Every call, each behind its right; whoever serves them says who calls.
+pub(crate) fn calls(parts: &Arc<Parts>, guests: Vec<Call>) -> Router<Arc<Parts>> {
+    routes::router(parts, guests)
+        .route("/v1/{*path}", any(no_such_path))
         .method_not_allowed_fallback(no_such_path)
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+}
+
+/// The routes of the API, for its socket and its TLS door.
+pub(crate) fn router(parts: &Arc<Parts>, calls: Router<Arc<Parts>>) -> Router {
+    calls
+        .fallback(no_such_path)
         .layer(middleware::from_fn_with_state(parts.clone(), gate::identify))
         .layer(middleware::from_fn(gate::harden))
-        .layer(DefaultBodyLimit::max(MOST_BYTES))
-        .with_state(parts)
+        .with_state(parts.clone())
 }
 
 async fn no_such_path(request: Request) -> Answer<()> {
@@ -87,11 +99,11 @@ async fn no_such_path(request: Request) -> Answer<()> {
 }
 
 /// A handler's answer.
-type Answer<T> = Result<T, Refused>;
+pub(crate) type Answer<T> = Result<T, Refused>;
 
 /// A failure with its HTTP status.
 #[derive(Debug)]
-struct Refused(StatusCode, Failure);
+pub(crate) struct Refused(StatusCode, Failure);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -99,12 +111,12 @@ impl IntoResponse for Refused {
     }
 }
 
-fn failure(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Refused {
+pub(crate) fn failure(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Refused {
     Refused(status, Failure { error: error.into(), hint: hint.into(), problems: Vec::new() })
 }
 
 /// The body of a call.
-fn body<T>(read: Result<Json<T>, JsonRejection>) -> Answer<T> {
+pub(crate) fn body<T>(read: Result<Json<T>, JsonRejection>) -> Answer<T> {
     let hint = "send JSON, as the documents of this API say";
     read.map(|Json(body)| body).map_err(|e| failure(e.status(), without_texts(&e.body_text()), hint))
 }

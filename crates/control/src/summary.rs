@@ -7,8 +7,8 @@ use model::listener::{Direction, FilterChain, Guard, NetworkFilter};
 use model::route::{Action, Route};
 use model::secret::SecretValue;
 use model::{
-    ApiListener, Cluster, Config, ConnectionLimits, EndpointSet, Listener, NameTable, ResourceKind, RouteConfiguration,
-    Secret, VirtualHost,
+    ApiListener, CircuitBreakers, Cluster, Config, ConnectionLimits, EndpointSet, Listener, NameTable,
+    OutlierDetection, ResourceKind, RouteConfiguration, Secret, VirtualHost,
 };
 
 use crate::v1::{ConfigResource, KindConfig};
@@ -78,7 +78,31 @@ fn cluster(cluster: &Cluster) -> Vec<String> {
     let header = cluster.connections.as_ref().and_then(|options| options.proxy_header);
     let header = if header.is_some() { ", after a PROXY header" } else { "" };
     let lines = [discovery, format!("TLS: {tls}{header}"), format!("protocol: {protocol}"), balancing];
-    lines.into_iter().chain(workloads).chain(check).collect()
+    let limits = cluster.circuit_breakers.as_deref().and_then(breakers);
+    let outliers = cluster.outlier_detection.as_deref().map(outliers);
+    lines.into_iter().chain(workloads).chain(check).chain(limits).chain(outliers).collect()
+}
+
+/// What is at most under way, if something is limited.
+fn breakers(at_most: &CircuitBreakers) -> Option<String> {
+    let limits = [
+        (at_most.max_connections, "connections"),
+        (at_most.max_pending_requests, "waiting requests"),
+        (at_most.max_requests, "requests"),
+        (at_most.max_retries, "retries"),
+    ];
+    let set = limits.into_iter().filter(|(limit, _)| *limit != CircuitBreakers::UNLIMITED);
+    let words: Vec<String> = set.map(|(limit, what)| format!("{limit} {what}")).collect();
+    (!words.is_empty()).then(|| format!("at most: {}", words.join(", ")))
+}
+
+fn outliers(of: &OutlierDetection) -> String {
+    let after = match of.consecutive_5xx {
+        0 => "failures".to_owned(),
+        count => format!("{count} errors in a row"),
+    };
+    let (interval, out, share) = (of.interval, of.base_ejection_time, of.max_ejection_percent);
+    format!("left out after {after}: for {out:?}, looked at every {interval:?}, at most {share} %")
 }
 
 fn sni(name: Option<&str>) -> String {

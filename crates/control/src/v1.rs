@@ -13,6 +13,8 @@
 //! | `POST /v1/explain` | [`ExplainRequest`] | [`Explanation`] |
 //! | `POST /v1/access` | [`AccessRequest`] | [`AccessAnswers`] |
 //! | `GET /v1/access/graph` | | [`AccessGraph`] |
+//! | `GET /v1/history` | [`HistoryQuery`] | [`History`] |
+//! | `GET /v1/mesh` | | [`Mesh`] |
 //! | `GET /v1/mtls` | [`MutualTlsQuery`] | [`MutualTlsPlan`] |
 //! | `GET /v1/refusals` | [`RefusalQuery`] | [`RefusalPage`] |
 //! | `POST /v1/bootstrap` | [`BootstrapRequest`] | [`Bootstrap`] |
@@ -21,6 +23,7 @@
 //! | `GET /v1/tokens` | | [`JoinTokenList`] |
 //! | `DELETE /v1/tokens/{id}` | | [`Removed`] |
 //! | `GET /v1/trust-bundle` | | [`TrustBundle`] |
+//! | `POST /v1/dashboard` | | [`DashboardKey`] |
 //! | `GET /v1/whoami` | | [`Whoami`] |
 //! | `GET /v1/users` | | [`UserList`] |
 //! | `POST /v1/users/{name}` (a new one), `PUT /v1/users/{name}` | [`UserRequest`] | [`UserView`] |
@@ -42,6 +45,8 @@ mod access;
 mod audit;
 mod authority;
 mod explain;
+mod history;
+mod mesh;
 mod mtls;
 mod plan;
 mod refusals;
@@ -64,13 +69,18 @@ pub use authority::{
     WaitedFor,
 };
 pub use explain::{ExplainRequest, ExplainedStep, Explanation, PassedOver};
+pub use history::{History, HistoryEntry, HistoryQuery};
+pub use mesh::{
+    DocumentRef, Mesh, MeshEndpoint, MeshGateway, MeshInstance, MeshPort, MeshServer, MeshService, MeshSubset,
+    MeshWeight, MeshWorkload,
+};
 pub use mtls::{MutualTlsClient, MutualTlsPlan, MutualTlsPort, MutualTlsQuery, MutualTlsServer, MutualTlsStep};
 pub use plan::{ConfigChange, Plan, PlanGroup};
 pub use refusals::{DecidingDocument, Refusal, RefusalPage, RefusalQuery};
 pub use start::{Start, StartRequest};
 pub use users::{
-    IssuedToken, JoinTokenList, JoinTokenView, Removed, Role, UserList, UserRequest, UserTokenList, UserTokenRequest,
-    UserTokenView, UserView, Whoami,
+    DashboardKey, IssuedToken, JoinTokenList, JoinTokenView, Removed, Role, UserList, UserRequest, UserTokenList,
+    UserTokenRequest, UserTokenView, UserView, Whoami,
 };
 
 /// A file as the user named it, and its text.
@@ -311,6 +321,9 @@ pub struct ProxyStatus {
     pub proxy_version: Option<String>,
     /// Since when it is connected.
     pub connected: String,
+    /// When the certificate that it showed expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<String>,
     /// Why its program is not ready and gets no requests; none if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ready: Option<String>,

@@ -5,8 +5,10 @@ mod authz;
 mod bundle;
 mod ca;
 mod certificates;
+mod control;
 mod metrics;
 mod mtls;
+mod observe;
 mod traffic;
 mod values;
 mod why;
@@ -16,19 +18,24 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ::control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use control::registration::{RegisteredClientCert, RegisteredCompression, RegisteredEdge, RegisteredProfile};
 
 pub use access::{ApiArgs, AuditArgs, AuditCommand, Remote, TokenCommand, UserArgs, UserCommand, UserTokensCommand};
 pub use authz::{AuthzCheckArgs, AuthzCommand, AuthzGraphArgs, GraphForm};
 pub use bundle::BundleArgs;
 pub use ca::{CaCommand, RotateArgs};
 pub use certificates::CertificateArgs;
+pub use control::{ControlArgs, OutboundPolicy};
 pub use metrics::{MetricsArgs, MetricsAt};
 pub use mtls::{MtlsCommand, MtlsPlanArgs};
+pub use observe::{
+    DashboardArgs, EdgesArgs, Figures, GraphArgs, RoutesArgs, StatArgs, TapArgs, TellArgs, TopArgs, TraceArgs, Which,
+    Window,
+};
 pub use traffic::TrafficArgs;
 pub use values::{AccessLog, Locality, Port, Ready, Target, Upstream};
-use values::{access_log, duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
+use values::{duration, existing_file, header, label, locality, port, port_pair, ready, target, upstream};
 pub use why::WhyArgs;
 
 /// A service mesh that explains itself: traffic rules, mutual TLS and a picture of it all, from Istio's own YAML.
@@ -91,6 +98,22 @@ pub enum Command {
     Status(StatusArgs),
     /// What one proxy really runs.
     ProxyConfig(ProxyConfigArgs),
+    /// Open the dashboard in a browser.
+    Dashboard(DashboardArgs),
+    /// Requests per second, success, latency and bytes: of services, workloads, apps or namespaces.
+    Stat(StatArgs),
+    /// The same for each route of a service.
+    Routes(RoutesArgs),
+    /// Who calls whom, with what identity, and whether by mutual TLS.
+    Edges(EdgesArgs),
+    /// The busiest paths, live.
+    Top(TopArgs),
+    /// Requests as they pass, live.
+    Tap(TapArgs),
+    /// Traces: search for them, or show one.
+    Trace(TraceArgs),
+    /// The graph of who calls whom, as a picture or as data.
+    Graph(GraphArgs),
     /// The certificate authority: its roots, and their exchange.
     #[command(subcommand)]
     Ca(CaCommand),
@@ -120,6 +143,10 @@ pub struct DemoArgs {
     /// Where the gateway listens.
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub gateway: SocketAddr,
+    /// Where the dashboard is served, on a loopback address
+    /// (default: 127.0.0.1:20001, or another port where that is in use).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub dashboard: Option<SocketAddr>,
     /// Requests per second of the gentle load; 0 for none.
     #[arg(long, default_value_t = 2.0)]
     pub load: f64,
@@ -129,83 +156,6 @@ pub struct DemoArgs {
     /// Let a stock Envoy be the sidecar of this workload, such as `details-v1=/usr/bin/envoy`.
     #[arg(long, value_name = "WORKLOAD=PROGRAM")]
     pub stock_envoy: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct ControlArgs {
-    /// A directory of YAML files that are part of the mesh, watched for changes.
-    #[arg(long, value_name = "DIR")]
-    pub config_dir: Option<PathBuf>,
-    /// The trust domain of the mesh's identities.
-    #[arg(long, default_value = "cluster.local")]
-    pub trust_domain: String,
-    /// Keep the authority's keys encrypted under the passphrase in this file; keys that are not yet become so.
-    #[arg(long, value_name = "FILE")]
-    pub ca_passphrase_file: Option<PathBuf>,
-    /// The address of xDS, certificates and metrics; for other machines, one that they reach.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub listen: IpAddr,
-    /// The port of xDS and certificates over TLS; 0 takes a free one, as for the others.
-    #[arg(long, default_value_t = 15012)]
-    pub xds_port: u16,
-    /// The port of plain xDS, always on 127.0.0.1.
-    #[arg(long, default_value_t = 15010)]
-    pub plain_xds_port: u16,
-    /// The port of the control plane's own metrics and health.
-    #[arg(long, default_value_t = 15014)]
-    pub metrics_port: u16,
-    /// What becomes of destinations that nobody knows.
-    #[arg(long, value_enum, default_value_t = OutboundPolicy::AllowAny)]
-    pub outbound_policy: OutboundPolicy,
-    /// Access logs of all proxies: `text` or `json` (to /dev/stdout, Istio's default line in that form), `text:FILE` or
-    /// `json:FILE`; a path alone is a file for text.
-    #[arg(long, value_name = "off|text|json|FORM:FILE|FILE", default_value = "off", value_parser = access_log)]
-    pub access_log: AccessLog,
-    /// The life of workloads' certificates, such as `24h`.
-    #[arg(long, default_value = "24h", value_parser = duration)]
-    pub certificate_ttl: std::time::Duration,
-    #[command(flatten)]
-    pub doors: ApiArgs,
-    #[command(flatten)]
-    pub bundle: BundleArgs,
-    /// Blocks of addresses from which no keys of tokens and no bundles of trust domains are fetched, such as
-    /// `10.0.0.0/8,127.0.0.0/8`, whatever a RequestAuthentication or the mesh's settings say. Without it none is blocked, as in Istio.
-    #[arg(long, value_name = "BLOCK", value_delimiter = ',')]
-    pub blocked_key_networks: Vec<ipnet::IpNet>,
-    /// How many refusals and failures, told by the proxies, are kept in memory for `halcyon why` (and at most 16 MiB of them);
-    /// 0: none, and proxies do not tell of them.
-    #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
-    pub refusals: usize,
-    #[command(flatten)]
-    pub limits: LimitArgs,
-}
-
-/// Rate limits that the control plane counts for all proxies.
-#[derive(Debug, Args)]
-pub struct LimitArgs {
-    /// A configuration file of Envoy's rate limit service (domain, descriptors), or a directory of such files: their limits
-    /// are served to proxies, as those of `RateLimitPolicy` documents with `scope: global` are. Read again when they change.
-    #[arg(long, value_name = "FILE|DIR")]
-    pub ratelimit_config: Option<PathBuf>,
-    /// Keep the counts in a Redis, such as `redis://127.0.0.1:6379`, which several control planes may share (default: here,
-    /// written every 5 s and at the end).
-    #[arg(long, value_name = "URL")]
-    pub ratelimit_redis: Option<String>,
-    /// Responses tell what is left of limits of files and ConfigMaps, too (RateLimit-Limit, -Remaining, -Reset).
-    #[arg(long)]
-    pub ratelimit_headers: bool,
-    /// The address at which proxies reach the port of xDS over TLS to have requests counted (default: --listen with
-    /// --xds-port; needed if that is 0.0.0.0 or [::]).
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub ratelimit_address: Option<SocketAddr>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OutboundPolicy {
-    /// They are dialled as they are.
-    AllowAny,
-    /// They are refused.
-    RegistryOnly,
 }
 
 #[derive(Debug, Args)]
@@ -271,6 +221,8 @@ pub struct RunArgs {
     pub sidecar_log: Option<PathBuf>,
     #[command(flatten)]
     pub metrics: MetricsArgs,
+    #[command(flatten)]
+    pub tell: TellArgs,
     #[command(flatten)]
     pub traffic: TrafficArgs,
     #[command(flatten)]
@@ -366,6 +318,8 @@ pub struct GatewayArgs {
     /// The worker threads (default: the `concurrency` of a ProxyConfig or of the mesh's settings, else 1).
     #[arg(long)]
     pub workers: Option<usize>,
+    #[command(flatten)]
+    pub tell: TellArgs,
     #[command(flatten)]
     pub join: Join,
 }
@@ -680,7 +634,7 @@ mod tests {
         let Command::User(UserCommand::Add(args)) = cli.command else { panic!("{:?}", cli.command) };
         assert_eq!(
             (args.role, args.namespaces),
-            (control::v1::Role::Operator, vec!["shop".to_owned(), "web".to_owned()])
+            (::control::v1::Role::Operator, vec!["shop".to_owned(), "web".to_owned()])
         );
         let cli = parse("halcyon run --control c:15012 --token-file t --trust-bundle r --service s -- p").unwrap();
         assert_eq!(cli.place.remote.token_file, Some("t".into()));

@@ -1,23 +1,28 @@
 //! The control plane's API, called over its Unix socket, or over TLS from another machine.
 
+mod events;
+mod query;
 mod server;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use events::Events;
+pub use query::{Query, escape};
 pub use server::Server;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use control::v1::{
     AccessAnswers, AccessGraph, AccessRequest, ApplyRequest, ApplyResponse, AuditPage, AuditQuery, AuditVerdict,
-    Bootstrap, BootstrapRequest, CaFiles, CaStatus, DeleteRequest, Document, ExplainRequest, Explanation, Failure,
-    IssuedToken, JoinTokenList, MutualTlsPlan, MutualTlsQuery, Plan, ProxyConfig, RefusalPage, RefusalQuery, Removed,
-    ResourceQuery, Resources, RevocationRequest, Revoked, RotationRequest, Start, StartRequest, Status, TokenRequest,
-    TrustBundle, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Version, Whoami,
+    Bootstrap, BootstrapRequest, CaFiles, CaStatus, DashboardKey, DeleteRequest, Document, ExplainRequest, Explanation,
+    Failure, IssuedToken, JoinTokenList, MutualTlsPlan, MutualTlsQuery, Plan, ProxyConfig, RefusalPage, RefusalQuery,
+    Removed, ResourceQuery, Resources, RevocationRequest, Revoked, RotationRequest, Start, StartRequest, Status,
+    TokenRequest, TrustBundle, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Version, Whoami,
 };
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,12 +121,12 @@ impl Client {
 
     /// Deletes what a query finds.
     pub async fn delete(&self, query: &ResourceQuery) -> Result<ApplyResponse> {
-        self.call(Method::DELETE, &with_query("/v1/resources", query), None::<&()>).await
+        self.call(Method::DELETE, of_resources(query).as_str(), None::<&()>).await
     }
 
     /// Resources.
     pub async fn resources(&self, query: &ResourceQuery) -> Result<Resources> {
-        self.call(Method::GET, &with_query("/v1/resources", query), None::<&()>).await
+        self.ask(&of_resources(query)).await
     }
 
     /// What stands and cannot work.
@@ -211,35 +216,32 @@ impl Client {
 
     /// The way to mutual TLS.
     pub async fn mutual_tls(&self, query: &MutualTlsQuery) -> Result<MutualTlsPlan> {
-        let pairs = [("namespace", &query.namespace), ("workload", &query.workload)];
-        let said = pairs.iter().filter(|(_, value)| !value.is_empty());
-        let query: Vec<String> = said.map(|(name, value)| format!("{name}={}", escape(value))).collect();
-        self.call(Method::GET, &format!("/v1/mtls?{}", query.join("&")), None::<&()>).await
+        let query =
+            Query::new("/v1/mtls").and_text("namespace", &query.namespace).and_text("workload", &query.workload);
+        self.ask(&query).await
     }
 
     /// What proxies refused, and what failed at them.
     pub async fn refusals(&self, query: &RefusalQuery) -> Result<RefusalPage> {
-        let (limit, after) = (query.limit.map(|limit| limit.to_string()).unwrap_or_default(), query.after.to_string());
-        let pairs = [
-            ("request_id", &query.request_id),
-            ("namespace", &query.namespace),
-            ("workload", &query.workload),
-            ("from", &query.from),
-            ("after", &after),
-            ("limit", &limit),
-        ];
-        let said = pairs.iter().filter(|(_, value)| !value.is_empty());
-        let query: Vec<String> = said.map(|(name, value)| format!("{name}={}", escape(value))).collect();
-        self.call(Method::GET, &format!("/v1/refusals?{}", query.join("&")), None::<&()>).await
+        let query = Query::new("/v1/refusals")
+            .and_text("request_id", &query.request_id)
+            .and_text("namespace", &query.namespace)
+            .and_text("workload", &query.workload)
+            .and_text("service", &query.service)
+            .and_text("from", &query.from)
+            .and("after", query.after)
+            .and_some("limit", query.limit);
+        self.ask(&query).await
     }
 
     /// Entries of the audit log.
     pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage> {
-        let limit = query.limit.map(|limit| limit.to_string()).unwrap_or_default();
-        let pairs = [("since", &query.since), ("who", &query.who), ("what", &query.what), ("limit", &limit)];
-        let said = pairs.iter().filter(|(_, value)| !value.is_empty());
-        let query: Vec<String> = said.map(|(name, value)| format!("{name}={}", escape(value))).collect();
-        self.call(Method::GET, &format!("/v1/audit?{}", query.join("&")), None::<&()>).await
+        let query = Query::new("/v1/audit")
+            .and_text("since", &query.since)
+            .and_text("who", &query.who)
+            .and_text("what", &query.what)
+            .and_some("limit", query.limit);
+        self.ask(&query).await
     }
 
     /// Is the audit log as it was written?
@@ -277,6 +279,46 @@ impl Client {
         self.call(Method::GET, &format!("/v1/ca/export?with_key={with_key}"), None::<&()>).await
     }
 
+    /// A key for the dashboard.
+    pub async fn dashboard(&self) -> Result<DashboardKey> {
+        self.call(Method::POST, "/v1/dashboard", None::<&()>).await
+    }
+
+    /// Asks for a document.
+    pub async fn ask<T: DeserializeOwned>(&self, query: &Query) -> Result<T> {
+        self.call(Method::GET, query.as_str(), None::<&()>).await
+    }
+
+    /// Asks for a text.
+    pub async fn text(&self, query: &Query) -> Result<String> {
+        let (status, body) = self.exchange(Method::GET, query.as_str(), None::<&()>).await?;
+        if status != 200 {
+            return Err(failure(status, &body));
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Asks for events, as long as they come.
+    pub async fn events(&self, query: &Query) -> Result<Events> {
+        let request = Request::builder().method(Method::GET).uri(query.as_str()).header("accept", "text/event-stream");
+        let response = match &self.way {
+            Way::Socket(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(socket, &error))?;
+                begin(stream, request.header("host", "localhost").body(Full::default())?).await?
+            }
+            Way::Tls(server) => {
+                let stream = server.connect().await?;
+                begin(stream, server.sign(request).body(Full::default())?).await?
+            }
+        };
+        let status = response.status().as_u16();
+        if status != 200 {
+            let body = response.into_body().collect().await.context("the control plane hung up")?.to_bytes();
+            return Err(failure(status, &body));
+        }
+        Ok(Events::new(response.into_body()))
+    }
+
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<T> {
         let (status, body) = self.exchange(method, path, body).await?;
         if status != 200 {
@@ -312,13 +354,20 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Result<(u16, Bytes)> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.context("the control plane hung up")?;
+    let response = begin(stream, request).await?;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.context("the control plane hung up")?.to_bytes();
-    connection.abort();
     Ok((status, body))
+}
+
+/// Sends a request; the connection ends with the response's body.
+async fn begin(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    sender.send_request(request).await.context("the control plane hung up")
 }
 
 fn unreachable(socket: &std::path::Path, error: &std::io::Error) -> anyhow::Error {
@@ -347,18 +396,11 @@ fn failure(status: u16, body: &[u8]) -> anyhow::Error {
     }
 }
 
-fn with_query(path: &str, query: &ResourceQuery) -> String {
-    let mut pairs = vec![format!("all_namespaces={}", query.all_namespaces)];
-    for (name, value) in [("kind", &query.kind), ("namespace", &query.namespace), ("name", &query.name)] {
-        if !value.is_empty() {
-            pairs.push(format!("{name}={}", escape(value)));
-        }
-    }
-    format!("{path}?{}", pairs.join("&"))
-}
-
-/// Percent-encodes everything but RFC 3986's unreserved characters.
-fn escape(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
+/// Which resources are meant.
+fn of_resources(query: &ResourceQuery) -> Query {
+    Query::new("/v1/resources")
+        .and("all_namespaces", query.all_namespaces)
+        .and_text("kind", &query.kind)
+        .and_text("namespace", &query.namespace)
+        .and_text("name", &query.name)
 }

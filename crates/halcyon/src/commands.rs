@@ -14,6 +14,7 @@ mod files;
 mod gateway;
 mod get;
 mod mtls;
+mod observe;
 mod plan;
 mod proxy_config;
 mod run;
@@ -53,6 +54,14 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Plan(args) => wait(plan::run(client(place)?, args)),
         Command::Status(args) => wait(status::run(client(place)?, args)),
         Command::ProxyConfig(args) => wait(proxy_config::run(client(place)?, args)),
+        Command::Dashboard(args) => wait(observe::dashboard::run(client(place)?, args)),
+        Command::Stat(args) => wait(observe::stat::run(client(place)?, args)),
+        Command::Routes(args) => wait(observe::stat::routes(client(place)?, args)),
+        Command::Edges(args) => wait(observe::edges::run(client(place)?, args)),
+        Command::Top(args) => wait(observe::top::run(client(place)?, args)),
+        Command::Tap(args) => wait(observe::tap::run(client(place)?, args)),
+        Command::Trace(args) => wait(observe::trace::run(client(place)?, args)),
+        Command::Graph(args) => wait(observe::graph::run(client(place)?, args)),
         Command::Ca(command) => wait(ca::run(client(place)?, command)),
         Command::Token(args) => wait(token::run(client(place)?, args)),
         Command::User(args) => wait(user::run(place, args)),

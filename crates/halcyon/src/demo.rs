@@ -31,7 +31,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
     let folder = Folder::new(args.keep.as_deref())?;
     let mut processes = Processes::new(folder.path.join("logs"))?;
     let mut signals = Signals::listen()?;
-    let place = Place { data_dir: folder.path.join("data"), gateway: args.gateway };
+    let place = Place { data_dir: folder.path.join("data"), gateway: args.gateway, dashboard: args.dashboard };
     let outcome = tokio::select! {
         up = start(&mut processes, &place, &args) => up,
         _ = signals.any() => { processes.stop().await; return Ok(ExitCode::SUCCESS) }
@@ -41,8 +41,9 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode> {
         processes.stop().await;
         return Err(error.context(format!("the demo could not be started{tail}")));
     }
-    print_ready(&place, &processes, begun.elapsed());
-    write_state(&folder.path, &place, &processes)?;
+    let dashboard = Client::new(paths::control_socket(&place.data_dir)).dashboard().await?;
+    print_ready(&place, &processes, begun.elapsed(), &dashboard.url);
+    write_state(&folder.path, (&place, dashboard.address), &processes)?;
     let load = load::run(args.gateway, args.load);
     let ended = tokio::select! {
         _ = signals.any() => None,
@@ -113,7 +114,7 @@ async fn wait_for<F: Future<Output = bool>>(
     Ok(())
 }
 
-fn print_ready(place: &Place, processes: &Processes, took: Duration) {
+fn print_ready(place: &Place, processes: &Processes, took: Duration, dashboard: &str) {
     let terminal = print::to_terminal();
     let bold = |text: &str| print::paint(text, Colour::Bold, terminal);
     crate::print::out!(
@@ -122,6 +123,15 @@ fn print_ready(place: &Place, processes: &Processes, took: Duration) {
         took.as_secs_f32(),
         bold(&format!("http://{}/productpage", place.gateway))
     );
+    if observe::pages::are_there() {
+        crate::print::out!("dashboard: {}", bold(dashboard));
+        crate::print::out!("           (good once and for five minutes; `halcyon dashboard` prints another)\n");
+    } else {
+        crate::print::out!(
+            "dashboard: not built, since there was no Node.js; install Node.js 20 or later with npm, and run"
+        );
+        crate::print::out!("           `cargo xtask demo` again. Everything else works without it.\n");
+    }
     let rows = processes.list().map(|p| [p.name.clone(), p.pid.to_string(), p.log.display().to_string()]);
     crate::print::out!("{}\n", print::table(["WHAT", "PROCESS", "LOG"], rows));
     let data = place.data_dir.display();
@@ -131,6 +141,10 @@ fn print_ready(place: &Place, processes: &Processes, took: Duration) {
         "  halcyon status                                          # every proxy, and whether it took its configuration"
     );
     crate::print::out!(
+        "  halcyon stat                                            # requests/s, success and latency of each workload"
+    );
+    crate::print::out!("  halcyon tap --to reviews-v1                             # requests as they pass");
+    crate::print::out!(
         "  halcyon apply -f {}   # all traffic for reviews to v3: red stars only",
         plan::sample("reviews-v3.yaml")
     );
@@ -139,9 +153,10 @@ fn print_ready(place: &Place, processes: &Processes, took: Duration) {
 }
 
 /// What a test, or a curious person, can read: who runs where.
-fn write_state(folder: &Path, place: &Place, processes: &Processes) -> Result<()> {
+fn write_state(folder: &Path, (place, dashboard): (&Place, SocketAddr), processes: &Processes) -> Result<()> {
     let list: Vec<_> = processes.list().map(|p| json!({ "name": p.name, "pid": p.pid, "log": p.log })).collect();
-    let state = json!({ "gateway": place.gateway, "data_dir": place.data_dir, "processes": list });
+    let state =
+        json!({ "gateway": place.gateway, "data_dir": place.data_dir, "dashboard": dashboard, "processes": list });
     let path = folder.join("demo.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&state)?).with_context(|| path.display().to_string())
 }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use control::registration::{NodeMetadata, RegisteredRole, Registration};
 use launch::{Departure, Drain, HttpTarget, SidecarOutput, SidecarSpec};
 
-use crate::cli::{CertificateArgs, Locality, MetricsAt};
+use crate::cli::{CertificateArgs, Locality, MetricsAt, TellArgs};
 
 pub use envoy::Envoy;
 pub use own::Inside;
@@ -67,6 +67,8 @@ pub struct ProxySetup {
     pub workload_api: Option<PathBuf>,
     /// Where its program tells metrics of its own, if there is one that does.
     pub metrics: Option<MetricsAt>,
+    /// What is told of requests that somebody taps, if it is our own proxy.
+    pub tell: TellArgs,
     /// Who certifies it, if not the control plane.
     pub certificates: CertificateArgs,
     /// Who the control plane is and how it is reached.
@@ -109,6 +111,8 @@ impl ProxySetup {
                 // Our own proxy adds it, as its bootstrap says.
                 on_demand: false,
                 admin: Some(self.admin()),
+                // A stock Envoy has no port for metrics alone.
+                metrics: ours.then(|| SocketAddr::new(self.address, METRICS)),
             }),
         }
     }

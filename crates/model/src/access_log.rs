@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use expression::Expression;
 use http::HeaderName;
 
 use crate::GrpcService;
@@ -97,6 +98,8 @@ pub enum LogFilter {
     OwnAnswer,
     /// The connection was ended for a reason that has a name.
     Terminated,
+    /// This is true (CEL).
+    Expression(Expression),
     /// All of these; two at least.
     And(Vec<LogFilter>),
     /// One of these; two at least.
@@ -152,6 +155,8 @@ pub trait Outcome {
     fn is_own_answer(&self) -> bool;
     /// The connection was ended for a reason that has a name.
     fn is_terminated(&self) -> bool;
+    /// Is an expression true of it?
+    fn holds(&self, expression: &Expression) -> bool;
 }
 
 impl LogFilter {
@@ -167,6 +172,7 @@ impl LogFilter {
             Self::GrpcStatus { codes, exclude } => codes.contains(&of.grpc_status()) != *exclude,
             Self::OwnAnswer => of.is_own_answer(),
             Self::Terminated => of.is_terminated(),
+            Self::Expression(expression) => of.holds(expression),
             Self::And(all) => all.iter().all(|filter| filter.takes(of)),
             Self::Or(some) => some.iter().any(|filter| filter.takes(of)),
         }
@@ -177,7 +183,7 @@ impl LogFilter {
     pub fn takes_answers_of_upstreams(&self) -> bool {
         match self {
             Self::Flags(_) | Self::OwnAnswer | Self::Terminated => false,
-            Self::Status(_) | Self::Duration(_) | Self::GrpcStatus { .. } => true,
+            Self::Status(_) | Self::Duration(_) | Self::GrpcStatus { .. } | Self::Expression(_) => true,
             Self::And(all) => all.iter().all(Self::takes_answers_of_upstreams),
             Self::Or(some) => some.iter().any(Self::takes_answers_of_upstreams),
         }
@@ -232,6 +238,9 @@ mod tests {
             self.own
         }
         fn is_terminated(&self) -> bool {
+            false
+        }
+        fn holds(&self, _: &Expression) -> bool {
             false
         }
     }

@@ -90,13 +90,7 @@ mod tests {
     use crate::{NetworkFilter, TcpProxy};
 
     fn chain(matches: ChainMatch) -> FilterChain {
-        FilterChain {
-            name: "c".into(),
-            matches,
-            tls: None,
-            access: Vec::new(),
-            filter: NetworkFilter::Tcp(TcpProxy::to("x")),
-        }
+        FilterChain { matches, ..FilterChain::new("c", NetworkFilter::Tcp(TcpProxy::to("x"))) }
     }
 
     fn check(chains: &[ChainMatch], seen: Inspected<'_>, expected: Option<usize>) {

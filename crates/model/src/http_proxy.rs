@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tracing::Tracing;
 use crate::{
     Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, ExtAuthz, Fault, Geo, GlobalRateLimit,
     HeaderMutation, HttpLimits, JwtAuthentication, LocalRateLimit, OAuth2, RouteConfiguration, ServerHeader,
@@ -46,8 +47,8 @@ pub struct HttpProxy {
     pub server: ServerHeader,
     /// Write `x-request-id` where it is missing.
     pub generate_request_id: bool,
-    /// Trace contexts are read, continued and sent on.
-    pub tracing: bool,
+    /// Trace contexts are read, continued and sent on, and exchanges become spans. None: they pass as they are.
+    pub tracing: Option<Arc<Tracing>>,
 }
 
 impl HttpProxy {
@@ -71,7 +72,7 @@ impl HttpProxy {
             limits: HttpLimits::default(),
             server: ServerHeader::Pass,
             generate_request_id: true,
-            tracing: false,
+            tracing: None,
         }
     }
 
@@ -90,7 +91,8 @@ impl HttpProxy {
             _ => None,
         });
         let providers = self.logins().map(|login| &login.token_endpoint.cluster);
-        limits.chain(keys.flatten()).chain(authorizers).chain(providers)
+        let spans = self.tracing.iter().flat_map(|tracing| &tracing.sinks).map(|sink| &sink.service.cluster);
+        limits.chain(keys.flatten()).chain(authorizers).chain(providers).chain(spans)
     }
 
     /// The filters by which people log in.

@@ -44,6 +44,7 @@ pub mod limits;
 pub mod listener;
 pub mod matcher;
 pub mod metadata;
+pub mod metrics;
 pub mod mutation;
 pub mod names;
 pub mod oauth2;
@@ -56,6 +57,7 @@ pub mod slow_start;
 pub mod target;
 pub mod tcp_proxy;
 pub mod tls;
+pub mod tracing;
 pub mod words;
 mod workload;
 

@@ -7,6 +7,7 @@ use crate::access::ConnectionAccess;
 use crate::chain::ChainMatch;
 use crate::ext_authz::ConnectionExtAuthz;
 use crate::http_proxy::HttpFilter;
+use crate::metrics::MetricRules;
 use crate::tls::DownstreamTls;
 use crate::{AccessLog, Address, HttpProxy, TcpProxy};
 
@@ -115,11 +116,18 @@ pub struct FilterChain {
     pub tls: Option<DownstreamTls>,
     /// Who may have connections here, asked one after the other before the last filter sees anything.
     pub access: Vec<Guard>,
+    /// How its traffic is counted, if otherwise than by default.
+    pub metrics: Option<Arc<MetricRules>>,
     /// The last filter.
     pub filter: NetworkFilter,
 }
 
 impl FilterChain {
+    /// A chain for whatever comes, in plain text and from anybody.
+    pub fn new(name: impl Into<Arc<str>>, filter: NetworkFilter) -> Self {
+        Self { name: name.into(), matches: ChainMatch::default(), tls: None, access: Vec::new(), metrics: None, filter }
+    }
+
     /// Puts filters before those of its HTTP; a chain of raw connections has none.
     pub fn put_first(&mut self, filters: &[HttpFilter]) {
         if let NetworkFilter::Http(proxy) = &mut self.filter {

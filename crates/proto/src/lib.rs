@@ -8,7 +8,7 @@ pub use envoy_types::pb::{envoy, google, xds};
 mod ours {
     include!(concat!(env!("OUT_DIR"), "/ours.rs"));
 }
-pub use ours::{halcyon, istio};
+pub use ours::{halcyon, istio, opentelemetry};
 
 /// The SPIFFE Workload API, whose protobuf has no package.
 pub mod spiffe {

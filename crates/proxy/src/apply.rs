@@ -20,13 +20,14 @@ use xds::Resource;
 use crate::direct::Direct;
 use crate::files::Files;
 use crate::geo::Databases;
-use crate::http_plan::HttpPlan;
+use crate::http_plan::{HttpPlan, Told};
 use crate::live::{Chain, Filter, ListenerPlan, Live, Snapshot, TcpPlan};
 use crate::log::AccessLogs;
 use crate::node::Shared;
 use crate::room;
 use crate::route_stats::RouteFamilies;
 use crate::secrets::Secrets;
+use crate::series::Shape;
 use crate::socket::{Socket, SocketKey};
 use crate::table::{Decided, Table, TableStats};
 use crate::warm::{self, Known, Need, Waits};
@@ -424,6 +425,7 @@ impl Applier {
         let tls = tls.map_err(|e| format!("filter chain {}: {e}", settings.name))?;
         let first = settings.tls.as_ref().and_then(|tls| tls.certificates.first());
         let logs = |named: &[model::AccessLog]| self.logs(if named.is_empty() { &listener.access_logs } else { named });
+        let shape = Shape::new(settings.metrics.as_deref());
         let filter = match &settings.filter {
             NetworkFilter::Http(http) => {
                 let stats = filter::Stats::new(&self.shard, &http.stat_prefix).map_err(|e| e.to_string())?;
@@ -438,11 +440,13 @@ impl Applier {
                 let geo = wanted.map(|geo| self.databases.borrow_mut().lookup(geo)).transpose()?;
                 let logs = logs(&http.access_logs)?;
                 let stats = TableStats { filters: &stats, routes: &self.counted_routes };
-                let plan = HttpPlan::new((**http).clone(), listener.direction, logs, stats, geo, before);
+                let spans = http.tracing.as_ref().map(|tracing| self.shared.spans.open(tracing));
+                let told = Told { logs, shape, spans };
+                let plan = HttpPlan::new((**http).clone(), listener.direction, told, stats, geo, before);
                 Filter::Http(Arc::new(plan.bounded(listener.buffer_limit)))
             }
             NetworkFilter::Tcp(tcp) => {
-                Filter::Tcp(Arc::new(TcpPlan { logs: logs(&tcp.access_logs)?, proxy: tcp.clone() }))
+                Filter::Tcp(Arc::new(TcpPlan { logs: logs(&tcp.access_logs)?, shape, proxy: tcp.clone() }))
             }
         };
         let certificate = first.map(|name| self.secrets.cert(name));

@@ -16,8 +16,11 @@ use serde::Deserialize;
 use transport::{Address, Netns};
 use xds::shell::ControlServer;
 
+use crate::observe::TapRules;
+
 mod certificates;
 mod metrics;
+mod observe;
 mod on_demand;
 mod program_ready;
 
@@ -25,6 +28,7 @@ use certificates::CertificatesFile;
 pub use certificates::{Authority, Certificates};
 use metrics::MetricsFile;
 pub use metrics::{Metrics, ProgramMetrics};
+use observe::ObserveFile;
 pub use on_demand::OnDemand;
 use on_demand::OnDemandFile;
 use program_ready::ReadyFile;
@@ -51,6 +55,7 @@ pub struct File {
     static_resources: Option<PathBuf>,
     on_demand: Option<OnDemandFile>,
     workload_api: Option<WorkloadApiFile>,
+    observe: Option<ObserveFile>,
     #[serde(default)]
     explain: bool,
 }
@@ -185,6 +190,8 @@ pub struct Bootstrap {
     pub on_demand: OnDemand,
     /// The Unix socket at which the program finds the SPIFFE Workload API.
     pub workload_api: Option<PathBuf>,
+    /// The control plane is told what traffic passes, and by these rules of exchanges that somebody taps. None: it is not.
+    pub observe: Option<TapRules>,
     /// Whoever asks by the header `x-halcyon-explain` is told why a request was not answered by whom it was for. Peers that
     /// have proven who they are, are told in any case.
     pub explain: bool,
@@ -362,6 +369,7 @@ impl Bootstrap {
             static_resources: None,
             on_demand: OnDemand::default(),
             workload_api: None,
+            observe: None,
             explain: false,
         }
     }
@@ -396,6 +404,10 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
             "stands without `identity` or `control_plane`: expected both, since it gives what they bring".to_owned();
         return Err(bad("workload_api", problem));
     }
+    if file.observe.is_some() && file.control_plane.is_none() {
+        let problem = "stands without `control_plane`: expected one, since it is told".to_owned();
+        return Err(bad("observe", problem));
+    }
     if file.certificates.is_some() && (file.identity.is_none() || file.control_plane.is_none()) {
         let problem = "stands without `identity` or `control_plane`: expected both, since it is the certificate that the \
                        control plane knows this proxy by";
@@ -426,6 +438,7 @@ fn resolve(path: &Path, file: File) -> Result<Bootstrap, BootstrapError> {
         static_resources: file.static_resources.map(StaticResources::File),
         on_demand: file.on_demand.map(|on_demand| on_demand.resolve(path)).transpose()?.unwrap_or_default(),
         workload_api,
+        observe: file.observe.map(|it| it.resolve(path)).transpose()?,
         explain: file.explain,
     })
 }

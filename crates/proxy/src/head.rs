@@ -31,8 +31,9 @@ pub(crate) fn receive(conn: &HttpConnection, request: &mut Request<Body>, record
     if let Some(geo) = &conn.plan().geo {
         geo.tell(request.headers_mut(), conn.caller.address());
     }
-    if conn.plan().proxy.tracing {
-        record.traced(trace::continue_in(request.headers_mut(), marks, rand::random()));
+    if let Some(tracing) = &conn.plan().proxy.tracing {
+        let span = trace::continue_in(request.headers_mut(), marks, tracing, rand::random());
+        record.traced(span, request);
     }
     if conn.plan().proxy.edge.request_id_in_response {
         record.tells_id(edge::request_id(request.headers()));

@@ -11,6 +11,8 @@ use crate::geo::GeoLookup;
 use crate::live::Snapshot;
 use crate::log::AccessLogs;
 use crate::replay;
+use crate::series::Shape;
+use crate::spans::Spans;
 use crate::table::{Table, TableStats};
 
 /// How HTTP is served on a chain.
@@ -32,11 +34,26 @@ pub(crate) struct HttpPlan {
     pub geo: Option<Box<GeoLookup>>,
     /// Where its exchanges are logged.
     pub logs: AccessLogs,
+    /// How its exchanges are counted, if otherwise than by default.
+    pub shape: Option<Arc<Shape>>,
+    /// Which of its exchanges become spans.
+    pub spans: Option<Spans>,
     /// A filter says why a host that a request names has no address.
     pub tells_of_names: bool,
     /// Bytes of a request's body that are kept for further tries.
     pub kept_body: usize,
     inline: Option<Arc<Table>>,
+}
+
+/// How what passes is told of.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Where it is logged.
+    pub logs: AccessLogs,
+    /// How it is counted, if otherwise than by default.
+    pub shape: Option<Arc<Shape>>,
+    /// What of it becomes spans.
+    pub spans: Option<Spans>,
 }
 
 impl HttpPlan {
@@ -50,7 +67,7 @@ impl HttpPlan {
     pub(crate) fn new(
         proxy: HttpProxy,
         direction: Direction,
-        logs: AccessLogs,
+        Told { logs, shape, spans }: Told,
         stats: TableStats<'_>,
         geo: Option<GeoLookup>,
         before: Option<&Self>,
@@ -71,6 +88,8 @@ impl HttpPlan {
             geo: geo.map(Box::new),
             direction,
             logs,
+            shape,
+            spans,
             tells_of_names: proxy.filters.iter().any(|filter| matches!(filter, HttpFilter::DynamicForward(_))),
             kept_body: replay::LIMIT,
             inline,

@@ -20,6 +20,7 @@ use crate::direct::Direct;
 use crate::http_plan::HttpPlan;
 use crate::log::AccessLogs;
 use crate::room::Room;
+use crate::series::Shape;
 use crate::table::Table;
 
 /// One complete immutable configuration, compiled.
@@ -95,6 +96,8 @@ pub(crate) struct TcpPlan {
     pub proxy: TcpProxy,
     /// Where its connections are logged.
     pub logs: AccessLogs,
+    /// How they are counted, if otherwise than by default.
+    pub shape: Option<Arc<Shape>>,
 }
 
 impl Chain {

@@ -108,7 +108,7 @@ impl AccessLogs {
                 LogTarget::File(file) => logs.files.push(to_file(file, filter, sinks)?),
                 LogTarget::Service(log) => logs.services.push(ToService {
                     only_failures: filter.as_ref().is_some_and(|filter| !filter.takes_answers_of_upstreams()),
-                    sink: services.open(log),
+                    sink: services.logs.open(log),
                     filter,
                 }),
             }
@@ -244,11 +244,7 @@ impl Fields for Summary<'_> {
             Operator::ResponseTxDuration => {
                 optional_millis(slot, facts.head_time.map(|head| self.duration.saturating_sub(head)));
             }
-            Operator::Protocol => slot.text(match self.version {
-                Version::HTTP_10 => "HTTP/1.0",
-                Version::HTTP_2 => "HTTP/2",
-                _ => "HTTP/1.1",
-            }),
+            Operator::Protocol => slot.text(self.protocol()),
             Operator::Request { name, other } => {
                 if !self.request_field(name, slot)
                     && let Some(other) = other
@@ -316,6 +312,15 @@ impl Fields for Summary<'_> {
 }
 
 impl Summary<'_> {
+    /// What the downstream spoke, as logs name it.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self.version {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2",
+            _ => "HTTP/1.1",
+        }
+    }
+
     fn request_field(&self, name: &str, slot: &mut Slot<'_>) -> bool {
         match name {
             ":method" => slot.text(self.method.as_str()),

@@ -12,9 +12,11 @@ use transport::Netns;
 use crate::bootstrap::{Bootstrap, Node, OnDemand};
 use crate::log::Sinks;
 use crate::log::service::Services;
+use crate::observe::{Tally, Taps};
 use crate::peer::{self, Card};
 use crate::plain::Plain;
 use crate::room::Room;
+use crate::spans::SpanServices;
 
 /// Who this proxy is and how it works, for every thread of it.
 pub(crate) struct Shared {
@@ -24,6 +26,16 @@ pub(crate) struct Shared {
     pub sinks: Sinks,
     /// The logs that services take.
     pub log_services: Services,
+    /// Services that take spans.
+    pub spans: SpanServices,
+    /// Its xDS node id.
+    pub node: Arc<str>,
+    /// What workers count for the control plane.
+    pub tally: Tally,
+    /// The control plane is told what is counted.
+    pub tells: bool,
+    /// Exchanges that somebody looks at.
+    pub taps: Taps,
     /// What it tells its peers of itself.
     pub card: Card,
     /// Its own workload, for its side of the labels.
@@ -61,6 +73,11 @@ impl Shared {
             registry,
             sinks: Sinks::default(),
             log_services: Services::new(&bootstrap.node),
+            spans: SpanServices::default(),
+            node: bootstrap.node.id.as_str().into(),
+            tally: Tally::default(),
+            tells: bootstrap.observe.is_some(),
+            taps: Taps::new(bootstrap.observe.clone().unwrap_or_default()),
             principal: bootstrap.identity.as_ref().map(|id| id.as_str().into()),
             labels: labels(&bootstrap.node),
             service_cluster: bootstrap.node.cluster.as_str().into(),

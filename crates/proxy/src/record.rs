@@ -1,6 +1,8 @@
 //! What is known of an exchange or a connection: opened once, closed exactly once. Access log and metrics are written
 //! from the same facts in the same moment, so that they cannot disagree.
 
+mod body;
+mod facts;
 mod raw;
 mod refused;
 
@@ -13,11 +15,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use ::http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use base::TraceContext;
 use filter::{LocalResponse, Places};
 use mesh_http::grpc::{GrpcStatus, Messages};
-use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, Timer, head};
+use mesh_http::{Answer, Body, BodyEnd, BodyErrorKind, BodyWatch, Side, Timer};
 use model::route::{Action, Forward, Found};
 use model::{Cluster, Direction, Metadata, WorkloadRef};
 use telemetry::ResponseFlags;
@@ -27,10 +29,15 @@ use upstream::{ClusterPools, Endpoint, Event, Exchange};
 use crate::forward::out_of_time;
 use crate::http::HttpConnection;
 use crate::limits::{Asked, Limits, Over, PerTry, Progress, TryEnds};
+use crate::live::View;
+use crate::observe::Bodies;
 use crate::reason;
 use crate::respond::{self, Fault};
 use crate::route_stats::{RouteEvent, RouteStats};
 
+use body::{RequestWatch, count};
+use facts::Counted;
+pub(crate) use facts::Facts;
 pub(crate) use raw::TcpRecord;
 pub(crate) use refused::{Refused, refused};
 
@@ -50,75 +57,10 @@ pub(crate) struct Record {
     facts: RefCell<Facts>,
     /// Set only when the response's body makes somebody wait.
     alarm: RefCell<Option<Timer>>,
+    /// Beginnings of both bodies; kept only for a tap.
+    bodies: RefCell<Option<Box<Bodies>>>,
     tunnel: Cell<bool>,
     closed: Cell<bool>,
-}
-
-/// What is found out on the way.
-#[derive(Default)]
-pub(crate) struct Facts {
-    /// The request's target as it came in; kept only for a log.
-    pub target: Uri,
-    /// Its authority; kept only for a log.
-    pub authority: Option<HeaderValue>,
-    /// Its headers after they were completed; kept only for a log.
-    pub request_headers: Option<HeaderMap>,
-    /// The response's headers; kept only for a log.
-    pub response_headers: Option<HeaderMap>,
-    /// The route's name.
-    pub route: Option<Arc<str>>,
-    /// The virtual host's name.
-    pub virtual_host: Option<Arc<str>>,
-    /// The cluster's name.
-    pub cluster: Option<Arc<str>>,
-    /// The cluster's settings, if it exists.
-    pub cluster_config: Option<Arc<Cluster>>,
-    /// The endpoint of the last try.
-    pub endpoint: Option<Arc<Endpoint>>,
-    /// The place on the endpoint, held until the end.
-    pub exchange: Option<Exchange>,
-    /// The places under limits of filters, held until the end.
-    pub places: Places,
-    /// Tries made.
-    pub attempts: u32,
-    /// The response's status; none if none was sent.
-    pub status: Option<StatusCode>,
-    /// Envoy's response flags.
-    pub flags: ResponseFlags,
-    /// Envoy's `RESPONSE_CODE_DETAILS`.
-    pub details: Cow<'static, str>,
-    /// What the transport said.
-    pub transport_failure: Cow<'static, str>,
-    /// The gRPC status, from head or trailers.
-    pub grpc_status: Option<GrpcStatus>,
-    /// From the try's start to the response's head.
-    pub upstream_time: Option<Duration>,
-    /// From the request's start to the response's head.
-    pub head_time: Option<Duration>,
-    /// The caller's workload, as it told on mutual TLS.
-    pub source: Option<Rc<WorkloadRef>>,
-    /// The upstream's workload, as it told on mutual TLS.
-    pub destination: Option<Rc<WorkloadRef>>,
-    /// The span of this hop.
-    pub span: Option<TraceContext>,
-    /// The caller asks why, and may.
-    pub asks_why: bool,
-    /// Why it was not answered by whom it was for, in words; kept only where somebody wants to know.
-    pub reason: Option<Box<str>>,
-    /// What filters said of it; kept only for a log.
-    pub metadata: Option<Box<Metadata>>,
-    /// The request's id; kept only where responses tell it.
-    pub request_id: Option<Box<HeaderValue>>,
-    limits: Option<Limits>,
-    overdue: Option<Over>,
-    counted: Option<Box<Counted>>,
-}
-
-/// What few routes ask for: statistics of their own.
-struct Counted {
-    stats: Arc<RouteStats>,
-    /// When the request was whole, as far as it is.
-    whole: Instant,
 }
 
 /// An exchange that is over, for those who write it down.
@@ -165,13 +107,12 @@ impl Record {
             progress: Progress::begun(begun),
             facts: RefCell::default(),
             alarm: RefCell::default(),
+            bodies: RefCell::default(),
             tunnel: Cell::new(false),
             closed: Cell::new(false),
         });
         if record.is_logged() {
-            let mut facts = record.facts.borrow_mut();
-            facts.target = request.uri().clone();
-            facts.authority = head::authority(request).and_then(|a| HeaderValue::from_str(a).ok());
+            record.facts.borrow_mut().keep_target(request);
         }
         if !request.body().is_end_stream() {
             record.progress.receiving.set(true);
@@ -250,9 +191,11 @@ impl Record {
         done.map_err(out_of_time)
     }
 
-    /// Does any log want to know of it?
+    /// Does any log want to know of it, or a metric?
     fn is_logged(&self) -> bool {
-        !self.conn.plan().logs.is_empty()
+        let plan = self.conn.plan();
+        let is_read = plan.shape.as_ref().is_some_and(|shape| shape.reads());
+        !plan.logs.is_empty() || is_read || self.conn.worker.shared.taps.are_open()
     }
 
     /// Of a request that came to nothing, keeps what logs tell that are told of such alone.
@@ -260,8 +203,7 @@ impl Record {
         if facts.request_headers.is_some() || !self.conn.plan().logs.tell_failures() {
             return;
         }
-        facts.target = request.uri().clone();
-        facts.authority = head::authority(request).and_then(|a| HeaderValue::from_str(a).ok());
+        facts.keep_target(request);
         facts.request_headers = Some(request.headers().clone());
     }
 
@@ -275,8 +217,9 @@ impl Record {
 
     /// The head is complete.
     pub(crate) fn received(&self, request: &Request<Body>) {
-        if self.is_logged() {
+        if self.is_logged() || self.is_recorded() {
             self.facts.borrow_mut().request_headers = Some(request.headers().clone());
+            *self.bodies.borrow_mut() = self.conn.worker.shared.taps.bodies(request);
         }
     }
 
@@ -327,8 +270,20 @@ impl Record {
     }
 
     /// It is part of a trace.
-    pub(crate) fn traced(&self, span: TraceContext) {
-        self.facts.borrow_mut().span = Some(span);
+    pub(crate) fn traced(&self, span: TraceContext, request: &Request<Body>) {
+        let mut facts = self.facts.borrow_mut();
+        facts.span = Some(span);
+        let recorded = span.sampled == Some(true);
+        let may_be = self.conn.plan().spans.as_ref().is_some_and(|spans| spans.may_be(recorded));
+        if may_be && !self.is_logged() {
+            facts.keep_target(request);
+        }
+    }
+
+    /// Is its trace recorded, and told to somebody?
+    fn is_recorded(&self) -> bool {
+        let recorded = self.facts.borrow().span.is_some_and(|span| span.sampled == Some(true));
+        recorded && self.conn.plan().spans.as_ref().is_some_and(|spans| spans.may_be(true))
     }
 
     /// Its route is found.
@@ -430,12 +385,13 @@ impl Record {
         self.facts.borrow_mut().places = places;
     }
 
-    /// A filter keeps it from going where this route leads.
-    pub(crate) fn would_go(&self, found: Option<&Found<'_>>, draw: u64) {
+    /// A filter keeps it from going where this route leads. What was called is known all the same.
+    pub(crate) fn would_go(&self, view: &View, found: Option<&Found<'_>>, draw: u64) {
         if let Some(Action::Forward(to)) = found.map(|found| &found.route.action)
             && let Some(cluster) = to.pick(draw)
         {
             self.to_cluster(&cluster.name);
+            view.snapshot.clusters.get(&cluster.name).into_iter().for_each(|known| self.to_service(known.config()));
         }
     }
 
@@ -570,8 +526,13 @@ impl Record {
             request_messages: self.request_messages.get().count(),
             response_messages: self.response_messages.get().count(),
         };
-        self.conn.worker.series.exchange(&summary);
+        let line = self.conn.worker.series.exchange(&summary);
         self.conn.plan().logs.exchange(&self.conn.worker.writers, &summary);
+        self.conn.plan().spans.iter().for_each(|spans| spans.exchange(&summary));
+        let taps = &self.conn.worker.shared.taps;
+        if let Some(line) = line.filter(|_| taps.are_open()) {
+            taps.exchange(&summary, &line, self.bodies.borrow().as_deref());
+        }
     }
 
     fn response_ended(&self, end: BodyEnd) {
@@ -618,6 +579,9 @@ impl Record {
 impl BodyWatch for Record {
     fn data(&self, data: &[u8]) {
         self.response_data(data.len());
+        if let Some(bodies) = &*self.bodies.borrow() {
+            bodies.response(data);
+        }
         if self.grpc {
             count(&self.response_messages, data);
         }
@@ -639,32 +603,6 @@ impl BodyWatch for Record {
         let timer = alarm.get_or_insert_with(|| self.conn.worker.alarms.take());
         facts.overdue = Some(ready!(limits.poll_over(timer, cx, &self.progress, TryEnds::default())));
         Poll::Ready(BodyErrorKind::Timeout)
-    }
-}
-
-fn count(messages: &Cell<Messages>, data: &[u8]) {
-    let mut known = messages.get();
-    known.data(data);
-    messages.set(known);
-}
-
-/// The request's body passes.
-struct RequestWatch(Rc<Record>);
-
-impl BodyWatch for RequestWatch {
-    fn data(&self, data: &[u8]) {
-        self.0.request_data(data.len());
-        if self.0.grpc {
-            count(&self.0.request_messages, data);
-        }
-    }
-    fn trailers(&self, _trailers: &HeaderMap) {}
-    fn end(&self, _end: BodyEnd) {
-        self.0.progress.moves();
-        self.0.progress.receiving.set(false);
-        if let Some(counted) = &mut self.0.facts.borrow_mut().counted {
-            counted.whole = Instant::now();
-        }
     }
 }
 

@@ -81,7 +81,7 @@ async fn exchange(
     let mut response = {
         let answered = match stopped {
             Some(instead) => {
-                record.would_go(found.as_ref(), filters.cluster_draw());
+                record.would_go(pin, found.as_ref(), filters.cluster_draw());
                 *instead
             }
             None => match found.as_ref().map(|found| (found, &found.route.action)) {

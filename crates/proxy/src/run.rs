@@ -27,12 +27,13 @@ use crate::demand::Demand;
 use crate::link::Links;
 use crate::live::Live;
 use crate::node::Shared;
+use crate::observe;
 use crate::program::Teller;
 use crate::secrets::Secrets;
 use crate::state::{self, ResourcesError, StateDir};
 use crate::status::{CONNECTED, State, Status};
 use crate::worker::{self, Threads, WorkerLink};
-use crate::{ads, demand, dns, drain, identity, log, program, workload_api};
+use crate::{ads, demand, dns, drain, identity, log, program, spans, workload_api};
 
 /// What the side runtime is told.
 pub(crate) enum Command {
@@ -204,6 +205,8 @@ pub(crate) struct Side {
     threads: Cell<Option<Threads>>,
     /// Tells the control plane of the program, if there is one.
     program: OnceCell<Rc<Teller>>,
+    /// Tells the control plane what is seen here, if it is to.
+    reports: OnceCell<Rc<observe::Teller>>,
     /// A change was applied, which leaves memory behind.
     changed: Notify,
     /// The roots of the mesh (PEM), empty until they are known.
@@ -259,6 +262,7 @@ impl Side {
             configured: Cell::new(false),
             threads: Cell::new(Some(threads)),
             program: OnceCell::new(),
+            reports: OnceCell::new(),
             changed: Notify::new(),
             roots: watch::Sender::default(),
         });
@@ -279,6 +283,7 @@ impl Side {
         bootstrap.readiness.map(|addr| admin.start(addr, Offer::Probes)).transpose()?;
         bootstrap.metrics.as_ref().map(|metrics| admin.start(metrics.address, Offer::Merged)).transpose()?;
         log::service::follow(&side.shared, &side.live)?;
+        spans::follow(&side.shared, &side.live)?;
         side.first_configuration(&bootstrap)?;
         side.control(&bootstrap, cert, asked)?;
         watch_outside(&options, &commands);
@@ -332,6 +337,10 @@ impl Side {
             let (side, own) = (self.clone(), plan.own.as_ref().map(|(name, _)| *name));
             let tell = move || ads::ask_anew(&side, own);
             tokio::task::spawn_local(demand::serve(self.clone(), asked, session.clone(), tell));
+        }
+        if bootstrap.observe.is_some() {
+            let (shared, live, node) = (self.shared.clone(), self.live.clone(), &bootstrap.node.id);
+            self.reports.get_or_init(|| observe::Teller::start(shared, live, node, links.clone()));
         }
         tokio::task::spawn_local(ads::follow(self.clone(), links, plan, (session, orders)));
         Ok(())
@@ -400,7 +409,11 @@ impl Side {
             }
         }
         drain::stop(&self.workers);
-        self.shared.log_services.finish().await;
+        if let Some(reports) = self.reports.get() {
+            reports.finish().await;
+        }
+        self.shared.spans.0.finish().await;
+        self.shared.log_services.logs.finish().await;
         // Nothing else runs here any more, so waiting blocks nobody.
         self.threads.take().into_iter().for_each(Threads::join);
         self.shared.sinks.flush();

@@ -4,60 +4,45 @@
 //! Handles are kept by what the labels are made from, so that counting formats nothing. Whatever a key points to is
 //! held beside its handles: an address cannot come to mean something else while the key stands.
 
+mod ends;
+mod shape;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::SpiffeId;
 use model::access::ConnectionAccess;
 use model::ext_authz::ConnectionExtAuthz;
-use model::{Cluster, Direction, Listener, WorkloadRef};
+use model::metrics::Metric;
+use model::{Listener, WorkloadRef};
 use telemetry::{Counter, DeclareError, Desc, Family, Gauge, Histogram, ResponseFlags, Shard};
 use transport::copy::Counters;
-use upstream::Exchange;
 
+use crate::attributes::Attributes;
 use crate::node::Shared;
+use crate::observe::{EdgeLine, Ended, Ledger, OutcomeLine};
 use crate::record::{Refused, Summary, TcpRecord};
 use crate::room::{self, Full};
+use ends::{ENDS, Ends, Kept, Key, Mixer};
+pub(crate) use shape::Shape;
+use shape::{OF_CONNECTIONS, OF_REQUESTS, Said, handle};
 
 /// How often the bytes of a long raw connection are reported, so that graphs do not wait for its end.
 pub(crate) const REPORT: Duration = Duration::from_secs(5);
-
-/// The labels that all of Istio's metrics share, in the order of [`Ends::labels`].
-const ENDS: [&str; 22] = [
-    "reporter",
-    "source_workload",
-    "source_workload_namespace",
-    "source_principal",
-    "source_app",
-    "source_version",
-    "source_canonical_service",
-    "source_canonical_revision",
-    "source_cluster",
-    "destination_workload",
-    "destination_workload_namespace",
-    "destination_principal",
-    "destination_app",
-    "destination_version",
-    "destination_canonical_service",
-    "destination_canonical_revision",
-    "destination_cluster",
-    "destination_service",
-    "destination_service_name",
-    "destination_service_namespace",
-    "request_protocol",
-    "connection_security_policy",
-];
 
 /// The metric handles of one worker.
 pub(crate) struct Series {
     own: Arc<WorkloadRef>,
     own_principal: Option<Arc<str>>,
     families: Families,
+    /// What is counted for the control plane, if it is told.
+    ledger: Option<Arc<Ledger>>,
     exchanges: RefCell<HashMap<Key, (Kept, Rc<ExchangeSeries>), BuildHasherDefault<Mixer>>>,
+    /// The same where a shape says how they are counted.
+    shaped: RefCell<HashMap<(Key, usize, Said), (Kept, Arc<Shape>, Rc<ExchangeSeries>)>>,
     http: RefCell<HashMap<Arc<str>, Rc<HttpStats>>>,
     names: RefCell<HashMap<Box<str>, Rc<str>>>,
     refusals: RefCell<HashMap<Box<str>, Counter>>,
@@ -124,21 +109,27 @@ pub(crate) struct HttpStats {
 
 /// The handles of exchanges that are alike.
 struct ExchangeSeries {
-    requests: Counter,
-    durations: Histogram,
-    request_bytes: Histogram,
-    response_bytes: Histogram,
+    requests: Option<Counter>,
+    durations: Option<Histogram>,
+    request_bytes: Option<Histogram>,
+    response_bytes: Option<Histogram>,
     /// Of requests and responses, for gRPC alone.
-    messages: Option<[Counter; 2]>,
+    messages: [Option<Counter>; 2],
+    /// The same for the control plane.
+    line: Option<Arc<OutcomeLine>>,
 }
 
 /// The handles of one raw connection.
 pub(crate) struct TcpSeries {
-    sent: Counter,
-    received: Counter,
+    sent: Option<Counter>,
+    received: Option<Counter>,
     closed: Family<Counter>,
     labels: Vec<String>,
+    /// Few connections have one.
+    shaped: Option<Box<(Arc<Shape>, Said)>>,
     reported: std::cell::Cell<(u64, u64)>,
+    /// The same for the control plane.
+    line: Option<Arc<EdgeLine>>,
 }
 
 /// More different exchanges than this between two swaps are resolved anew.
@@ -157,7 +148,9 @@ impl Series {
             own: shared.workload.clone(),
             own_principal: shared.principal.clone(),
             families: Families::declare(shard)?,
+            ledger: shared.tells.then(|| shared.tally.ledger()),
             exchanges: RefCell::default(),
+            shaped: RefCell::default(),
             http: RefCell::default(),
             names: RefCell::default(),
             refusals: RefCell::default(),
@@ -181,6 +174,7 @@ impl Series {
     /// The configuration has changed: what the handles hang on may be gone.
     pub(crate) fn forget_handles(&self) {
         self.exchanges.borrow_mut().clear();
+        self.shaped.borrow_mut().clear();
     }
 
     /// What is counted for the HTTP proxy of this prefix.
@@ -236,8 +230,8 @@ impl Series {
         family.with(&[&room::address(listener)]).inc();
     }
 
-    /// An exchange is over.
-    pub(crate) fn exchange(&self, summary: &Summary<'_>) {
+    /// An exchange is over. Gives under what it was counted for the control plane, if it was.
+    pub(crate) fn exchange(&self, summary: &Summary<'_>) -> Option<Arc<OutcomeLine>> {
         let ends = Ends::of_exchange(self, summary);
         let facts = summary.facts;
         let key = Key {
@@ -246,21 +240,50 @@ impl Series {
             flags: facts.flags,
             grpc: facts.grpc_status.map(|s| s.0),
         };
-        let series = {
-            let mut known = self.exchanges.borrow_mut();
-            if known.len() >= MAX_KEPT {
-                known.clear();
+        let series = match &summary.conn.plan().shape {
+            None => {
+                let mut known = self.exchanges.borrow_mut();
+                if known.len() >= MAX_KEPT {
+                    known.clear();
+                }
+                known.entry(key).or_insert_with(|| (ends.keep(), Rc::new(self.resolve(&ends, &key, None)))).1.clone()
             }
-            known.entry(key).or_insert_with(|| (ends.keep(), Rc::new(self.families.exchange(&ends, &key)))).1.clone()
+            Some(shape) => self.shaped(shape, &ends, key, summary),
         };
-        series.requests.inc();
-        series.durations.observe(summary.duration.as_secs_f64() * 1000.0);
-        series.request_bytes.observe(summary.request_bytes as f64);
-        series.response_bytes.observe(summary.response_bytes as f64);
-        if let Some([sent, received]) = &series.messages {
-            sent.add(summary.request_messages);
-            received.add(summary.response_messages);
+        series.requests.iter().for_each(Counter::inc);
+        series.durations.iter().for_each(|durations| durations.observe(summary.duration.as_secs_f64() * 1000.0));
+        series.request_bytes.iter().for_each(|bytes| bytes.observe(summary.request_bytes as f64));
+        series.response_bytes.iter().for_each(|bytes| bytes.observe(summary.response_bytes as f64));
+        for (counter, count) in series.messages.iter().zip([summary.request_messages, summary.response_messages]) {
+            counter.iter().for_each(|messages| messages.add(count));
         }
+        match (&series.line, &self.ledger) {
+            (Some(line), _) => line.count(&Ended {
+                duration: summary.duration,
+                bytes: [summary.request_bytes, summary.response_bytes],
+                messages: [summary.request_messages, summary.response_messages],
+            }),
+            (None, Some(ledger)) => ledger.count_untold(),
+            (None, None) => {}
+        }
+        series.line.clone()
+    }
+
+    fn shaped(&self, shape: &Arc<Shape>, ends: &Ends<'_>, key: Key, summary: &Summary<'_>) -> Rc<ExchangeSeries> {
+        let said = shape.said(&Attributes::of_exchange(summary));
+        let mut known = self.shaped.borrow_mut();
+        if known.len() >= MAX_KEPT {
+            known.clear();
+        }
+        let entry = known.entry((key, Arc::as_ptr(shape) as usize, said)).or_insert_with_key(|(key, _, said)| {
+            (ends.keep(), shape.clone(), Rc::new(self.resolve(ends, key, Some((shape, said)))))
+        });
+        entry.2.clone()
+    }
+
+    fn resolve(&self, ends: &Ends<'_>, key: &Key, shaped: Option<(&Shape, &Said)>) -> ExchangeSeries {
+        let line = self.ledger.as_ref().and_then(|ledger| ledger.outcome(ends.edge(), ends.outcome(key)));
+        ExchangeSeries { line, ..self.families.exchange(ends, key, shaped) }
     }
 
     /// A raw connection stands.
@@ -269,13 +292,27 @@ impl Series {
         let none = ResponseFlags::NONE.to_string();
         let mut labels: Vec<&str> = ends.labels().to_vec();
         labels.push(&none);
-        self.families.tcp_opened.with(&labels).inc();
+        // As yet there is no more to it than who opened it.
+        let shaped = record.shape().map(|shape| {
+            let said = shape.said(&Attributes::of_connection(record, record.downstream));
+            Box::new((shape.clone(), said))
+        });
+        let as_shaped = shaped.as_ref().map(|it| (&*it.0, &it.1));
+        handle(&self.families.tcp_opened, Metric::TcpOpened, &labels, as_shaped).iter().for_each(Counter::inc);
+        let line = self.ledger.as_ref().and_then(|ledger| ledger.edge(ends.edge()));
+        match (&line, &self.ledger) {
+            (Some(line), _) => line.connections.opened(),
+            (None, Some(ledger)) => ledger.count_untold(),
+            (None, None) => {}
+        }
         TcpSeries {
-            sent: self.families.tcp_sent.with(&labels),
-            received: self.families.tcp_received.with(&labels),
+            sent: handle(&self.families.tcp_sent, Metric::TcpSent, &labels, as_shaped),
+            received: handle(&self.families.tcp_received, Metric::TcpReceived, &labels, as_shaped),
             closed: self.families.tcp_closed.clone(),
             labels: ends.labels().iter().map(|l| (*l).to_owned()).collect(),
             reported: Default::default(),
+            line,
+            shaped,
         }
     }
 }
@@ -286,222 +323,30 @@ impl TcpSeries {
         let now = (counters.to_upstream(), counters.to_downstream());
         let before = self.reported.replace(now);
         // As Istio: received is from the client, sent is to it.
-        self.received.add(now.0 - before.0);
-        self.sent.add(now.1 - before.1);
+        self.received.iter().for_each(|received| received.add(now.0 - before.0));
+        self.sent.iter().for_each(|sent| sent.add(now.1 - before.1));
+        if let Some(line) = &self.line {
+            line.connections.passed(now.1 - before.1, now.0 - before.0);
+        }
     }
 
     /// The connection is over.
     pub(crate) fn closed(&self, flags: ResponseFlags) {
         let flags = flags.to_string();
         let labels: Vec<&str> = self.labels.iter().map(String::as_str).chain([flags.as_str()]).collect();
-        self.closed.with(&labels).inc();
-    }
-}
-
-/// Both ends of an exchange or connection, and the service in between, as metrics label them.
-struct Ends<'a> {
-    inbound: bool,
-    source: Option<&'a WorkloadRef>,
-    source_principal: Option<&'a str>,
-    destination: Option<&'a WorkloadRef>,
-    destination_principal: Option<&'a str>,
-    cluster: Option<&'a Arc<Cluster>>,
-    cluster_name: Option<&'a Arc<str>>,
-    protocol: &'static str,
-    mutual: bool,
-    held: Kept,
-}
-
-/// What a key's addresses point to.
-#[derive(Default, Clone)]
-struct Kept {
-    _cluster: Option<Arc<Cluster>>,
-    _cluster_name: Option<Arc<str>>,
-    _endpoint: Option<Arc<WorkloadRef>>,
-    _told: [Option<Rc<WorkloadRef>>; 2],
-    _names: [Option<Rc<str>>; 2],
-    _identity: Option<SpiffeId>,
-}
-
-impl<'a> Ends<'a> {
-    fn of_exchange(series: &'a Series, summary: &Summary<'a>) -> Self {
-        let (facts, down) = (summary.facts, &summary.conn.downstream);
-        let protocol = if summary.grpc { "grpc" } else { "http" };
-        let mut ends = Self::new(summary.conn.plan().direction, protocol, facts.cluster_config.as_ref());
-        ends.cluster_name = facts.cluster.as_ref();
-        ends.held._told = [facts.source.clone(), facts.destination.clone()];
-        if ends.inbound {
-            ends.source = facts.source.as_deref();
-            ends.take_downstream(series, down);
-        } else {
-            ends.take_upstream(series, facts.exchange.as_ref());
-            let told = facts.destination.as_deref();
-            let known = facts.endpoint.as_ref().and_then(|e| e.workload());
-            ends.held._endpoint = known.cloned();
-            ends.destination = known.map(|w| &**w).or(told);
+        let shaped = self.shaped.as_ref().map(|it| (&*it.0, &it.1));
+        handle(&self.closed, Metric::TcpClosed, &labels, shaped).iter().for_each(Counter::inc);
+        if let Some(line) = &self.line {
+            line.connections.closed();
         }
-        ends
-    }
-
-    fn of_connection(series: &'a Series, record: &'a TcpRecord<'a>) -> Self {
-        let mut ends = Self::new(record.direction, "tcp", record.cluster_config.as_ref());
-        ends.cluster_name = record.cluster.as_ref();
-        if ends.inbound {
-            ends.take_downstream(series, record.downstream);
-        } else {
-            ends.take_upstream(series, record.exchange.as_ref());
-            ends.destination = record.exchange.as_ref().and_then(|e| e.endpoint().workload()).map(|w| &**w);
-        }
-        ends
-    }
-
-    fn new(direction: Direction, protocol: &'static str, cluster: Option<&'a Arc<Cluster>>) -> Self {
-        Self {
-            inbound: direction == Direction::Inbound,
-            source: None,
-            source_principal: None,
-            destination: None,
-            destination_principal: None,
-            cluster,
-            cluster_name: None,
-            protocol,
-            mutual: false,
-            held: Kept::default(),
-        }
-    }
-
-    fn take_downstream(&mut self, series: &'a Series, down: &'a crate::connection::Downstream) {
-        self.destination = Some(&series.own);
-        self.source_principal = down.principal.as_deref();
-        self.destination_principal = down.local_principal.as_deref();
-        self.held._names = [down.principal.clone(), down.local_principal.clone()];
-        self.mutual = down.is_mutual();
-    }
-
-    fn take_upstream(&mut self, series: &'a Series, exchange: Option<&'a Exchange>) {
-        self.source = Some(&series.own);
-        let identity = exchange.and_then(|e| e.connection()?.tls.as_ref()?.identity.as_ref());
-        self.destination_principal = identity.map(SpiffeId::as_str);
-        self.held._identity = identity.cloned();
-        self.source_principal = identity.and(series.own_principal.as_deref());
-    }
-
-    fn key(&self) -> EndsKey {
-        let text = |t: Option<&str>| t.map_or(0, |t| t.as_ptr() as usize);
-        let workload = |w: Option<&WorkloadRef>| w.map_or(0, |w| std::ptr::from_ref(w) as usize);
-        EndsKey {
-            addresses: [
-                self.cluster.map_or(0, |c| Arc::as_ptr(c) as usize),
-                self.cluster_name.map_or(0, |c| c.as_ptr() as usize),
-                workload(self.source),
-                workload(self.destination),
-                text(self.source_principal),
-                text(self.destination_principal),
-            ],
-            inbound: self.inbound,
-            mutual: self.mutual,
-            grpc: self.protocol == "grpc",
-        }
-    }
-
-    fn keep(&self) -> Kept {
-        let mut kept = self.held.clone();
-        (kept._cluster, kept._cluster_name) = (self.cluster.cloned(), self.cluster_name.cloned());
-        kept
-    }
-
-    fn labels(&self) -> [&str; ENDS.len()] {
-        let known = |text: Option<&'a str>| text.filter(|t| !t.is_empty()).unwrap_or("unknown");
-        let [from, to] = [self.source, self.destination].map(|workload| {
-            let of = |part: fn(&WorkloadRef) -> &Arc<str>| known(workload.map(|w| &**part(w)));
-            [of(|w| &w.name), of(|w| &w.namespace), of(|w| &w.service), of(|w| &w.version), of(|w| &w.cluster)]
-        });
-        let service = self.cluster.and_then(|c| c.service.as_ref());
-        // Where nothing is known of the service, Istio shows what the traffic fell into.
-        let special = self.cluster_name.map(|name| &**name).filter(|name| name.ends_with("Cluster"));
-        [
-            if self.inbound { "destination" } else { "source" },
-            from[0],
-            from[1],
-            known(self.source_principal),
-            from[2],
-            from[3],
-            from[2],
-            from[3],
-            from[4],
-            to[0],
-            to[1],
-            known(self.destination_principal),
-            to[2],
-            to[3],
-            to[2],
-            to[3],
-            to[4],
-            known(service.map(|s| &*s.host)),
-            known(service.map(|s| &*s.name).or(special)),
-            known(service.map(|s| &*s.namespace)),
-            self.protocol,
-            match (self.inbound, self.mutual) {
-                (false, _) => "unknown",
-                (true, true) => "mutual_tls",
-                (true, false) => "none",
-            },
-        ]
-    }
-}
-
-/// What tells one series from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Key {
-    ends: EndsKey,
-    code: u16,
-    flags: ResponseFlags,
-    grpc: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct EndsKey {
-    addresses: [usize; 6],
-    inbound: bool,
-    mutual: bool,
-    grpc: bool,
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.ends.addresses.iter().for_each(|a| state.write_usize(*a));
-        // The rest rarely differs: one word is enough.
-        state.write_u32(u32::from(self.code) | u32::from(self.ends.inbound) << 16 | u32::from(self.ends.grpc) << 17);
-    }
-}
-
-/// Mixes words. Keys are addresses of our own, so nobody can choose them to collide.
-#[derive(Default)]
-struct Mixer(u64);
-
-impl Hasher for Mixer {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.write_u64(u64::from(*b)));
-    }
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(u64::from(word));
-    }
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
 
 impl Families {
     fn declare(shard: &Shard) -> Result<Self, DeclareError> {
         let with = |more: &[&'static str]| ENDS.iter().chain(more).copied().collect::<Vec<&str>>();
-        let http = with(&["response_code", "grpc_response_status", "response_flags"]);
-        let tcp = with(&["response_flags"]);
+        let http = with(&OF_REQUESTS);
+        let tcp = with(&OF_CONNECTIONS);
         let counter = |name, help, labels: &[&str]| shard.counters(Desc::new(name, help).labels(labels));
         let access = |name: &str, help| {
             let name = format!("envoy_tcp_rbac_{name}");
@@ -564,17 +409,20 @@ impl Families {
         })
     }
 
-    fn exchange(&self, ends: &Ends<'_>, key: &Key) -> ExchangeSeries {
+    fn exchange(&self, ends: &Ends<'_>, key: &Key, shaped: Option<(&Shape, &Said)>) -> ExchangeSeries {
         let code = key.code.to_string();
         let grpc = key.grpc.map(|s| s.to_string()).unwrap_or_default();
         let flags = key.flags.to_string();
         let labels: Vec<&str> = ends.labels().into_iter().chain([code.as_str(), &grpc, &flags]).collect();
+        let messages =
+            |of: usize, metric| key.ends.grpc.then(|| handle(&self.messages[of], metric, &labels, shaped)).flatten();
         ExchangeSeries {
-            requests: self.requests.with(&labels),
-            durations: self.durations.with(&labels),
-            request_bytes: self.request_bytes.with(&labels),
-            response_bytes: self.response_bytes.with(&labels),
-            messages: key.ends.grpc.then(|| self.messages.each_ref().map(|family| family.with(&labels))),
+            requests: handle(&self.requests, Metric::RequestCount, &labels, shaped),
+            durations: handle(&self.durations, Metric::RequestDuration, &labels, shaped),
+            request_bytes: handle(&self.request_bytes, Metric::RequestSize, &labels, shaped),
+            response_bytes: handle(&self.response_bytes, Metric::ResponseSize, &labels, shaped),
+            messages: [messages(0, Metric::RequestMessages), messages(1, Metric::ResponseMessages)],
+            line: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use base::TraceContext;
 use base::trace::{SPAN_IN_TRACEPARENT, TRACE_IN_TRACEPARENT};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use model::tracing::Tracing;
 
 use crate::marks::Marks;
 
@@ -16,13 +17,18 @@ const PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
 const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 const FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
 
-/// The share of new traces that are recorded, in 1/10,000; Istio's default is 1 %.
-const SAMPLED_OF_10_000: u64 = 100;
+/// Who has it asks for its trace to be recorded (Envoy).
+const CLIENT: HeaderName = HeaderName::from_static("x-client-trace-id");
 
 /// Continues the trace of a request, or begins one, and writes the new span into its headers. `draw` decides whether a
 /// new trace is recorded.
-pub(crate) fn continue_in(headers: &mut HeaderMap, marks: Marks, draw: u64) -> TraceContext {
-    let decide = || draw % 10_000 < SAMPLED_OF_10_000;
+pub(crate) fn continue_in(headers: &mut HeaderMap, marks: Marks, tracing: &Tracing, draw: u64) -> TraceContext {
+    let asks = headers.contains_key(CLIENT);
+    // One draw for all shares, of which each looks at other digits.
+    let decide = || {
+        let (first, second) = (draw, draw.rotate_left(32));
+        (tracing.random.takes(first) || asks && tracing.client.takes(first)) && tracing.overall.takes(second)
+    };
     match marks.has(Marks::TRACE) {
         true => continue_or_begin(headers, decide),
         false => begin(headers, decide()),
@@ -119,11 +125,14 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use model::matcher::Fraction;
+
     use super::*;
 
     fn of(headers: &mut HeaderMap, draw: u64) -> TraceContext {
         let marks = Marks::of(headers);
-        continue_in(headers, marks, draw)
+        let tracing = Tracing { random: Fraction::percent(1.0), client: Fraction::NONE, ..Tracing::default() };
+        continue_in(headers, marks, &tracing, draw)
     }
 
     /// Which headers are there afterwards, and whether the trace is the same.
@@ -132,7 +141,7 @@ mod tests {
         for (name, value) in before {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        let span = of(&mut headers, 9_999);
+        let span = of(&mut headers, 999_999);
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names.join(" "), expected, "{before:?}");
@@ -157,9 +166,9 @@ mod tests {
     fn decisions() {
         for (before, draw, expected) in [
             (None, 0, true),
-            (None, 9_999, false),
+            (None, 999_999, false),
             (Some(("b3", "0")), 0, false),
-            (Some(("x-b3-sampled", "1")), 9_999, true),
+            (Some(("x-b3-sampled", "1")), 999_999, true),
             (Some(("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")), 0, false),
         ] {
             let mut headers = HeaderMap::new();

@@ -226,8 +226,7 @@ mod tests {
 
     fn rds(name: &str) -> Arc<Listener> {
         let filter = NetworkFilter::Http(Box::new(model::HttpProxy::new("x", RouteSource::Rds("r".into()))));
-        let chain =
-            FilterChain { name: "c".into(), matches: Default::default(), tls: None, access: Vec::new(), filter };
+        let chain = FilterChain::new("c", filter);
         Arc::new(listener(name, chain))
     }
 
@@ -258,8 +257,7 @@ mod tests {
         wanted.clusters.insert("b".into(), Arc::new(Cluster::new("b", Discovery::OriginalDestination)));
         wanted.listeners.insert("l".into(), rds("l"));
         let tcp = NetworkFilter::Tcp(TcpProxy::to("b"));
-        let plain =
-            FilterChain { name: "t".into(), matches: Default::default(), tls: None, access: Vec::new(), filter: tcp };
+        let plain = FilterChain::new("t", tcp);
         wanted.listeners.insert("t".into(), Arc::new(listener("t", plain)));
         let mut waits = Waits::new();
         let absent = BTreeSet::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::family::NO_LABEL;
 use crate::metric::Point;
 use crate::registry::{Declared, Kind};
 
@@ -43,7 +44,17 @@ pub struct Exposition {
     pub used_only: bool,
 }
 
+/// A whole page.
 pub(crate) fn write(families: &BTreeMap<String, Declared>, wanted: &Exposition) -> String {
+    let mut out = self::families(families, wanted);
+    if wanted.format == TextFormat::OpenMetrics {
+        out.push_str("# EOF\n");
+    }
+    out
+}
+
+/// A part of a page, without its end.
+pub(crate) fn families(families: &BTreeMap<String, Declared>, wanted: &Exposition) -> String {
     let mut out = String::new();
     for (name, family) in families.iter().filter(|(name, _)| name.starts_with(&wanted.prefix)) {
         let mut points = family.points();
@@ -61,10 +72,13 @@ pub(crate) fn write(families: &BTreeMap<String, Declared>, wanted: &Exposition) 
             page.series(family, labels, point);
         }
     }
-    if wanted.format == TextFormat::OpenMetrics {
-        out.push_str("# EOF\n");
-    }
     out
+}
+
+/// OpenMetrics has counters with this ending alone. Others, such as Envoy's, are `unknown` there: a counter would get another
+/// name than the same has in Prometheus' text format.
+fn is_total(name: &str) -> bool {
+    name.ends_with("_total")
 }
 
 /// OpenMetrics names a counter without `_total` and its sample with it.
@@ -85,6 +99,7 @@ impl Page<'_> {
     fn head(&mut self, family: &Declared) {
         let open = self.format == TextFormat::OpenMetrics;
         let kind = match family.kind {
+            Kind::Counter if open && !is_total(&family.desc.name) => "unknown",
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
@@ -100,7 +115,8 @@ impl Page<'_> {
 
     fn series(&mut self, family: &Declared, labels: &[Arc<str>], point: &Point) {
         let names = &family.desc.labels;
-        let suffix = if family.kind == Kind::Counter && self.format == TextFormat::OpenMetrics { "_total" } else { "" };
+        let open = self.format == TextFormat::OpenMetrics;
+        let suffix = if open && family.kind == Kind::Counter && is_total(&family.desc.name) { "_total" } else { "" };
         match point {
             Point::Count(n) => self.sample(suffix, names, labels, None, n),
             Point::Level(n) => self.sample("", names, labels, None, n),
@@ -126,7 +142,11 @@ impl Page<'_> {
     ) {
         self.line(&[self.name, suffix]);
         let mut separator = '{';
-        for (name, value) in names.iter().zip(labels) {
+        // Behind the values of the family's own labels stand further ones with their names.
+        let (own, more) = labels.split_at(names.len().min(labels.len()));
+        let own = names.iter().map(String::as_str).zip(own).filter(|(_, value)| ***value != *NO_LABEL);
+        let more = more.as_chunks::<2>().0.iter().map(|[name, value]| (&**name, value));
+        for (name, value) in own.chain(more) {
             self.out.push(separator);
             self.line(&[name, "=\""]);
             escape(self.out, value, true);

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::metric::{Buckets, Counter, Gauge, Histogram, Point, Series, Value};
 use crate::registry::Shared;
 
+/// The value of a label that a series does not have.
+pub const NO_LABEL: &str = "\0";
+
 /// The value that every label of the overflow series has.
 pub(crate) const OVERFLOW: &str = "_overflow";
 
@@ -86,7 +89,31 @@ impl<M: Metric> Family<M> {
     /// # Panics
     /// If the number of values is not the number of label names.
     pub fn with(&self, labels: &[&str]) -> M {
+        assert_eq!(labels.len(), self.table.label_count, "one value per label name");
         M::from_series(self.table.series(labels))
+    }
+
+    /// The same with further labels, name and value, in one order. Of the family's own, [`NO_LABEL`] stands for those that this
+    /// series does not have.
+    ///
+    /// # Panics
+    /// As [`Self::with`].
+    pub fn with_more(&self, labels: &[&str], more: &[(&str, &str)]) -> M {
+        assert_eq!(labels.len(), self.table.label_count, "one value per label name");
+        let flat: Vec<&str> =
+            labels.iter().copied().chain(more.iter().flat_map(|(name, value)| [*name, *value])).collect();
+        M::from_series(self.table.series(&flat))
+    }
+
+    /// The family with these series, of its one label, from the beginning: a scraper that never saw a series at zero does
+    /// not see its first count as an increase.
+    ///
+    /// # Panics
+    /// If the family has not one label.
+    #[must_use]
+    pub fn shown(self, values: &[&str]) -> Self {
+        values.iter().for_each(|value| drop(self.with(&[value])));
+        self
     }
 
     /// Series held now, hidden ones included.
@@ -176,7 +203,6 @@ impl<V: Value> Table<V> {
     }
 
     fn series(&self, labels: &[&str]) -> Arc<Series<V>> {
-        assert_eq!(labels.len(), self.label_count, "one value per label name");
         let mut rows = self.lock();
         if let Some(found) = find(&rows, self.hash(labels), labels) {
             return found;
@@ -185,7 +211,7 @@ impl<V: Value> Table<V> {
             return self.add(&mut rows, labels);
         }
         self.overflowed.fetch_add(1, Relaxed);
-        let overflow = vec![OVERFLOW; labels.len()];
+        let overflow = vec![OVERFLOW; self.label_count];
         find(&rows, self.hash(&overflow), &overflow).unwrap_or_else(|| self.add(&mut rows, &overflow))
     }
 

@@ -54,6 +54,11 @@ impl ResponseFlags {
     /// No flag.
     pub const NONE: Self = Self(0);
 
+    /// The flags as Envoy's attribute `response.flags` has them.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Is no flag set?
     pub fn is_empty(self) -> bool {
         self.0 == 0

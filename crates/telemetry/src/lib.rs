@@ -5,6 +5,7 @@
 //!
 //! * A handle is resolved once; counting is one relaxed addition on memory that only its worker writes.
 //! * A scrape sums the shards, so that the outside sees one series per name and labels.
+//! * Durations that are told on, not scraped, are counted in the buckets of [`spread`].
 //! * Idle series fall out of the exposition by comparison between sweeps, at no cost when counting.
 //!
 //! ```
@@ -24,11 +25,14 @@ mod family;
 pub mod flags;
 pub mod log;
 mod metric;
+pub mod process;
 mod registry;
+pub mod spread;
 
 pub use expose::{Exposition, TextFormat};
-pub use family::{Desc, Family};
+pub use family::{Desc, Family, Metric, NO_LABEL};
 pub use flags::ResponseFlags;
 pub use log::sink::{LogSink, LogWriter, SinkOptions, Target};
 pub use metric::{Counter, DEFAULT_BUCKETS, Gauge, Histogram};
 pub use registry::{DeclareError, Registry, Shard};
+pub use spread::Spread;

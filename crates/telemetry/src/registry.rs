@@ -88,6 +88,26 @@ impl Registry {
         expose::write(&self.0.families(), wanted)
     }
 
+    /// The same, and behind it what stands in another registry: of this moment, and of no family of this one.
+    pub fn expose_with(&self, momentary: &Registry, wanted: &Exposition) -> String {
+        let mut text = expose::families(&self.0.families(), wanted);
+        text.push_str(&expose::write(&momentary.0.families(), wanted));
+        text
+    }
+
+    /// What counters or gauges of this family stand at, by their label values. Nothing for a family that is not declared or
+    /// is one of histograms.
+    pub fn values(&self, family: &str) -> Vec<(Arc<[Arc<str>]>, i64)> {
+        let families = self.0.families();
+        let points = families.get(family).map(Declared::points).unwrap_or_default();
+        let value = |point| match point {
+            Point::Count(count) => i64::try_from(count).ok(),
+            Point::Level(level) => Some(level),
+            Point::Buckets { .. } => None,
+        };
+        points.into_iter().filter_map(|(labels, point)| Some((labels, value(point)?))).collect()
+    }
+
     /// Notices which series changed since the last sweep. One that did not for longer than `max_idle` is no longer
     /// shown until it changes again, and is forgotten once no handle of it is left. `now` is any clock that only moves
     /// forward (seconds matter); sweep a few times within `max_idle`. Gauges that are not zero stay.

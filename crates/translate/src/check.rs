@@ -15,6 +15,7 @@ mod references;
 mod selection;
 mod services;
 mod sidecars;
+mod telemetries;
 mod unread;
 
 use std::sync::Arc;
@@ -47,6 +48,7 @@ fn check_names(world: &World, both: bool) -> Vec<Problem> {
     egress::check(world, &mut problems);
     logins::check(world, &mut problems);
     other_access::check(world, &mut problems);
+    telemetries::check(world, &mut problems);
     check_keys(world, &mut problems);
     problems
 }

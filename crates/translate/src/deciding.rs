@@ -16,7 +16,7 @@ const MESH: &str = "mesh";
 
 /// Those that say how tokens are checked at a proxy.
 pub fn on_tokens(world: &World, node: &Node) -> Vec<Arc<Resource>> {
-    tokens::documents(world, node).map(|document| document.resource.clone()).collect()
+    tokens::documents(world, &node.namespace, &node.labels).map(|document| document.resource.clone()).collect()
 }
 
 /// The rate limits at a proxy.

@@ -87,7 +87,7 @@ fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, ser
     let mut chains = Vec::new();
     if let Some(first) = plain_http.first() {
         let name: Arc<str> = format!("http.{}{}", first.port, of_bind(first)).into();
-        chains.push(chain(&name, ChainMatch::default(), None, http(world, name.clone())));
+        chains.push(chain(&name, ChainMatch::default(), None, http(world, node, name.clone())));
         let table = route_table(world, node, name, &plain_http);
         config.routes.insert(table.name.clone(), Arc::new(table));
     }
@@ -103,7 +103,7 @@ fn add_port(config: &mut Config, world: &World, node: &Node, at: SocketAddr, ser
         inspect: Inspect { tls: chains.iter().any(|c| !c.matches.server_names.is_empty()), ..Inspect::default() },
         chains,
         default_chain: None,
-        access_logs: reports::of_connections(world),
+        access_logs: reports::of_connections(world, node, Direction::Outbound),
         buffer_limit: None,
         ignores_common_limit: false,
     };
@@ -124,7 +124,7 @@ fn server_chains(config: &mut Config, world: &World, node: &Node, open: Open<'_>
             let table = route_table(world, node, name.clone(), &[open]);
             config.routes.insert(name.clone(), Arc::new(table));
             let matches = ChainMatch { server_names, ..ChainMatch::default() };
-            vec![chain(&name, matches, Some(tls), http(world, name.clone()))]
+            vec![chain(&name, matches, Some(tls), http(world, node, name.clone()))]
         }
         ("HTTPS" | "TLS", None) => {
             let mut chains = passed_through(world, node, open);
@@ -147,7 +147,7 @@ fn of_bind(open: &Open<'_>) -> String {
 }
 
 fn chain(name: &str, matches: ChainMatch, tls: Option<DownstreamTls>, filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: name.into(), matches, tls, access: Vec::new(), filter }
+    FilterChain { matches, tls, ..FilterChain::new(name, filter) }
 }
 
 fn raw(world: &World, node: &Node, clusters: Vec<WeightedTarget>) -> NetworkFilter {
@@ -155,11 +155,11 @@ fn raw(world: &World, node: &Node, clusters: Vec<WeightedTarget>) -> NetworkFilt
     NetworkFilter::Tcp(raw::to_clusters(world, node, first, clusters))
 }
 
-fn http(world: &World, routes: Arc<str>) -> NetworkFilter {
+fn http(world: &World, node: &Node, routes: Arc<str>) -> NetworkFilter {
     NetworkFilter::Http(Box::new(HttpProxy {
         use_remote_address: true,
         server: ServerHeader::Overwrite("halcyon".to_owned()),
-        ..http_proxy(world, RouteSource::Rds(routes))
+        ..http_proxy(world, node, RouteSource::Rds(routes))
     }))
 }
 

@@ -23,6 +23,7 @@ use crate::protocol::Protocol;
 use crate::rate_limits::Limits;
 use crate::reports;
 use crate::routes::inbound_retry;
+use crate::tracing::tracing;
 use crate::trust;
 use crate::world::World;
 
@@ -44,7 +45,7 @@ pub fn add(config: &mut Config, world: &World, node: &Node, port: Served) {
     config.clusters.insert(cluster.name.clone(), Arc::new(cluster));
     let ports = Ports::of(port.number, port.bind.socket_addr().map(|at| at.port()));
     let number = port.number;
-    let mut listener = listener(world, port, mode);
+    let mut listener = listener(world, node, port, mode);
     // Whoever is refused counts for no limit.
     let limits = Limits::of(world, node);
     limits.add_service(config, world);
@@ -53,17 +54,17 @@ pub fn add(config: &mut Config, world: &World, node: &Node, port: Served) {
     config.listeners.insert(listener.name.clone(), Arc::new(listener));
 }
 
-fn listener(world: &World, port: Served, mode: Mode) -> Listener {
+fn listener(world: &World, node: &Node, port: Served, mode: Mode) -> Listener {
     let sniffs = port.protocol == Protocol::Auto;
     let mut chains = Vec::new();
     match &port.tls {
-        Some(tls) => chains.push(own_chain(world, &port, tls.clone())),
+        Some(tls) => chains.push(own_chain(world, node, &port, tls.clone())),
         None => {
             if mode != Mode::Disable {
-                chains.extend(mesh_chains(world, &port, mode));
+                chains.extend(mesh_chains(world, node, &port, mode));
             }
             if mode != Mode::Strict {
-                chains.extend(plain_chains(world, &port));
+                chains.extend(plain_chains(world, node, &port));
             }
         }
     }
@@ -84,36 +85,32 @@ fn listener(world: &World, port: Served, mode: Mode) -> Listener {
         },
         chains,
         default_chain: None,
-        access_logs: reports::of_connections(world),
+        access_logs: reports::of_connections(world, node, Direction::Inbound),
         buffer_limit: None,
         ignores_common_limit: false,
     }
 }
 
 /// The chain that ends TLS of the port's own. Who does not speak it is not let in.
-fn own_chain(world: &World, port: &Served, tls: DownstreamTls) -> FilterChain {
+fn own_chain(world: &World, node: &Node, port: &Served, tls: DownstreamTls) -> FilterChain {
     FilterChain {
-        name: "own-tls".into(),
         matches: ChainMatch { transport: Some(TransportKind::Tls), ..ChainMatch::default() },
         tls: Some(tls),
-        access: Vec::new(),
-        filter: filter(world, port, port.protocol.is_http()),
+        ..FilterChain::new("own-tls", filter(world, node, port, port.protocol.is_http()))
     }
 }
 
 /// Chains that end the mesh's TLS. In STRICT every TLS client is held to it; otherwise only one that says by ALPN that
 /// it means it, and other TLS passes to the program as it is.
-fn mesh_chains(world: &World, port: &Served, mode: Mode) -> Vec<FilterChain> {
+fn mesh_chains(world: &World, node: &Node, port: &Served, mode: Mode) -> Vec<FilterChain> {
     let chain = |name: &str, protocols: &[&str], http: bool| FilterChain {
-        name: name.into(),
         matches: ChainMatch {
             transport: Some(TransportKind::Tls),
             application_protocols: protocols.iter().map(|p| p.to_string()).collect(),
             ..ChainMatch::default()
         },
         tls: Some(server_tls(world, if http { &["h2", "http/1.1"] } else { &["istio"] })),
-        access: Vec::new(),
-        filter: filter(world, port, http),
+        ..FilterChain::new(name, filter(world, node, port, http))
     };
     let strict = mode == Mode::Strict;
     let any: Vec<&str> = MESH_HTTP.into_iter().chain(MESH_TCP).collect();
@@ -125,17 +122,14 @@ fn mesh_chains(world: &World, port: &Served, mode: Mode) -> Vec<FilterChain> {
     }
 }
 
-fn plain_chains(world: &World, port: &Served) -> Vec<FilterChain> {
+fn plain_chains(world: &World, node: &Node, port: &Served) -> Vec<FilterChain> {
     let chain = |name: &str, transport, protocols: &[&str], http| FilterChain {
-        name: name.into(),
         matches: ChainMatch {
             transport,
             application_protocols: protocols.iter().map(|p| p.to_string()).collect(),
             ..ChainMatch::default()
         },
-        tls: None,
-        access: Vec::new(),
-        filter: filter(world, port, http),
+        ..FilterChain::new(name, filter(world, node, port, http))
     };
     let plain = Some(TransportKind::Plain);
     let own_tls = chain("tls", Some(TransportKind::Tls), &[], false);
@@ -157,10 +151,13 @@ fn server_tls(world: &World, alpn: &[&str]) -> DownstreamTls {
     }
 }
 
-fn filter(world: &World, port: &Served, http: bool) -> NetworkFilter {
+fn filter(world: &World, node: &Node, port: &Served, http: bool) -> NetworkFilter {
     let cluster = names::inbound(port.number);
     if !http {
-        return NetworkFilter::Tcp(TcpProxy { access_logs: reports::of_connections(world), ..TcpProxy::to(cluster) });
+        return NetworkFilter::Tcp(TcpProxy {
+            access_logs: reports::of_connections(world, node, Direction::Inbound),
+            ..TcpProxy::to(cluster)
+        });
     }
     let forward =
         Forward { retry: inbound_retry(world.settings.inbound_retries.as_ref()), ..Forward::to(cluster.clone()) };
@@ -177,10 +174,10 @@ fn filter(world: &World, port: &Served, http: bool) -> NetworkFilter {
         }],
     );
     let mut http = HttpProxy {
-        access_logs: reports::of_requests(world),
+        access_logs: reports::of_requests(world, node, Direction::Inbound),
         upgrades: vec!["websocket".into()],
         forward_client_cert: ForwardClientCert::AppendForward,
-        tracing: true,
+        tracing: tracing(world, node, Direction::Inbound),
         target: world.settings.target,
         limits: HttpLimits { http10: true, ..HttpLimits::default() },
         filters: port.limit.iter().map(|limit| HttpFilter::AdaptiveConcurrency(limit.clone())).collect(),

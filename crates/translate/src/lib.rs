@@ -19,6 +19,7 @@ mod gateway;
 mod headless;
 mod inbound;
 mod ingress;
+pub mod inventory;
 mod kin;
 pub mod locality;
 pub mod logins;
@@ -40,7 +41,9 @@ mod servers;
 pub mod service;
 mod settings;
 mod start;
+mod telemetries;
 mod tokens;
+mod tracing;
 mod trust;
 pub mod vips;
 pub mod workload;
@@ -110,6 +113,7 @@ pub fn common(world: &World, node: &Node) -> Common {
         outbound::add_captured(&mut config, world, node, &visible, netns, outbound);
         add_names(&mut config, world, node, &visible);
     }
+    telemetries::count(&mut config, world, node);
     let seen = visible.into_iter().map(|service| service.host.clone()).collect();
     let secrets = secrets::named(&config);
     Common { config, seen, secrets }
@@ -140,6 +144,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
             gateway::add(&mut config, world, node, (*bind, ports), edge);
         }
     }
+    telemetries::count(&mut config, world, node);
     kin::add(&mut config, world, node);
     if node.role != Role::Program {
         reports::add_service(&mut config, world);

@@ -33,6 +33,7 @@ use crate::reports;
 use crate::routes::{At, mesh_host, raw_targets, tls_targets};
 use crate::scope::Way;
 use crate::service::{Service, ServicePort};
+use crate::tracing::tracing;
 use crate::vips;
 use crate::world::World;
 
@@ -145,7 +146,7 @@ pub fn add_upstreams(
         let inspect = inspect(world, port.protocol);
         let (chains, default_chain) = chains(world, node, service, port, &routes, At::Own);
         let bind = (Address::socket(upstream.bind), true);
-        add(config, listener(world, name, bind, inspect, chains, default_chain));
+        add(config, listener((world, node), name, bind, inspect, chains, default_chain));
         if port.protocol.may_be_http() {
             let mut table = route_table(world, node, routes, port.number, &[(service, port)], false);
             // The program dials a local address, so whatever host it names is this service's.
@@ -181,7 +182,7 @@ fn capture(world: &World, node: &Node, netns: &Arc<str>, at: SocketAddr) -> List
         inspect: Inspect { original_destination: true, ..Inspect::default() },
         address: Address::Socket { addr: at, netns: Some(netns.clone()) },
         ..listener(
-            world,
+            (world, node),
             if at.is_ipv4() { "virtualOutbound".into() } else { "virtualOutbound_ipv6".into() },
             (Address::socket(at), true),
             Inspect::default(),
@@ -190,7 +191,7 @@ fn capture(world: &World, node: &Node, netns: &Arc<str>, at: SocketAddr) -> List
         )
     };
     if let Some(egress) = world.egress(node) {
-        egress::add_to_capture(world, &egress, &mut listener);
+        egress::add_to_capture((world, node), &egress, &mut listener);
     }
     listener
 }
@@ -205,7 +206,7 @@ pub(crate) fn any_listener(config: &Config, world: &World, node: &Node, at: Sock
         Some(known) => Listener::clone(known),
         None => {
             let unknown = Some(unknown_chain(world, node));
-            listener(world, name, (Address::socket(at), false), Inspect::default(), Vec::new(), unknown)
+            listener((world, node), name, (Address::socket(at), false), Inspect::default(), Vec::new(), unknown)
         }
     }
 }
@@ -216,7 +217,7 @@ pub(crate) fn look_for_http(world: &World, listener: &mut Listener) {
 }
 
 fn listener(
-    world: &World,
+    (world, node): (&World, &Node),
     name: Arc<str>,
     (address, bind): (Address, bool),
     inspect: Inspect,
@@ -232,7 +233,7 @@ fn listener(
         inspect,
         chains,
         default_chain,
-        access_logs: reports::of_connections(world),
+        access_logs: reports::of_connections(world, node, Direction::Outbound),
         buffer_limit: None,
         ignores_common_limit: false,
     }
@@ -246,8 +247,8 @@ fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
     let declared = ChainMatch { destination_ranges: vec![IpNet::V4(vips::RANGE)], ..ChainMatch::default() };
     let found = ChainMatch { application_protocols: FOUND_HTTP.map(str::to_owned).to_vec(), ..ChainMatch::default() };
     let chains = vec![
-        FilterChain { name: "declared".into(), matches: declared, tls: None, access: Vec::new(), filter: http() },
-        FilterChain { name: "found".into(), matches: found, tls: None, access: Vec::new(), filter: http() },
+        FilterChain { matches: declared, ..FilterChain::new("declared", http()) },
+        FilterChain { matches: found, ..FilterChain::new("found", http()) },
     ];
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     let inspect = Inspect {
@@ -258,7 +259,7 @@ fn http_listener(world: &World, node: &Node, port: u16) -> Listener {
         ..Inspect::default()
     };
     let name = format!("0.0.0.0_{port}").into();
-    listener(world, name, (Address::socket(any), false), inspect, chains, Some(unknown_chain(world, node)))
+    listener((world, node), name, (Address::socket(any), false), inspect, chains, Some(unknown_chain(world, node)))
 }
 
 /// A port of a service that is known by its address alone, or those of its workloads.
@@ -270,7 +271,7 @@ fn add_by_address(config: &mut Config, world: &World, node: &Node, service: &Ser
         let default_chain =
             default_chain.or_else(|| asks_name(world, node, service, port).then(|| unknown_chain(world, node)));
         let at = Address::socket(SocketAddr::new(address, port.number));
-        add(config, listener(world, name, (at, false), inspect(world, port.protocol), chains, default_chain));
+        add(config, listener((world, node), name, (at, false), inspect(world, port.protocol), chains, default_chain));
     }
     if port.protocol == Protocol::Auto {
         add_routes(config, route_table(world, node, routes, port.number, &[(service, port)], true));
@@ -306,8 +307,7 @@ fn chains(
     routes: &Arc<str>,
     at: At,
 ) -> (Vec<FilterChain>, Option<FilterChain>) {
-    let chain =
-        |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter };
+    let chain = |name: &str, matches, filter| FilterChain { matches, ..FilterChain::new(name, filter) };
     let http = || to_routes(world, node, routes.clone());
     let to_service = || {
         let clusters = raw_targets(world, node, service, port.number, at);
@@ -343,16 +343,17 @@ fn unknown_chain(world: &World, node: &Node) -> FilterChain {
         Some(proxy) if *proxy != *PASSTHROUGH => {
             raw::to_clusters(world, node, proxy.clone(), vec![WeightedTarget { cluster: proxy, weight: 1 }])
         }
-        cluster => {
-            TcpProxy { access_logs: reports::of_connections(world), ..TcpProxy::to(cluster.unwrap_or_else(nowhere)) }
-        }
+        cluster => TcpProxy {
+            access_logs: reports::of_connections(world, node, Direction::Outbound),
+            ..TcpProxy::to(cluster.unwrap_or_else(nowhere))
+        },
     };
     let matches = ChainMatch::default();
-    FilterChain { name: "unknown".into(), matches, tls: None, access: Vec::new(), filter: NetworkFilter::Tcp(filter) }
+    FilterChain { matches, ..FilterChain::new("unknown", NetworkFilter::Tcp(filter)) }
 }
 
 pub(crate) fn to_routes(world: &World, node: &Node, routes: Arc<str>) -> NetworkFilter {
-    let mut http = http_proxy(world, RouteSource::Rds(routes));
+    let mut http = http_proxy(world, node, RouteSource::Rds(routes));
     if world.egress(node).is_some() {
         http.filters.insert(0, egress::filter());
     }
@@ -361,7 +362,7 @@ pub(crate) fn to_routes(world: &World, node: &Node, routes: Arc<str>) -> Network
 }
 
 /// HTTP towards upstreams: faults may be injected, upgrades pass, traces go on.
-pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
+pub fn http_proxy(world: &World, node: &Node, routes: RouteSource) -> HttpProxy {
     let prefix: Arc<str> = match &routes {
         RouteSource::Rds(name) => format!("outbound_{name}").into(),
         RouteSource::Inline(table) => table.name.clone(),
@@ -370,9 +371,9 @@ pub fn http_proxy(world: &World, routes: RouteSource) -> HttpProxy {
     let by_name = world.has_named_hosts().then(|| HttpFilter::DynamicForward(named::cache(world)));
     HttpProxy {
         filters: [HttpFilter::Fault(None), HttpFilter::Cors].into_iter().chain(by_name).collect(),
-        access_logs: reports::of_requests(world),
+        access_logs: reports::of_requests(world, node, Direction::Outbound),
         upgrades: vec!["websocket".into()],
-        tracing: true,
+        tracing: tracing(world, node, Direction::Outbound),
         target: world.settings.target,
         limits: HttpLimits { http10: true, ..HttpLimits::default() },
         ..HttpProxy::new(prefix, routes)

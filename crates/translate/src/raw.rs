@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use model::TcpProxy;
 use model::tcp_proxy::WeightedTarget;
+use model::{Direction, TcpProxy};
 
 use crate::clusters::{hashes_source, policy_of};
 use crate::named;
@@ -34,7 +34,7 @@ pub fn to_clusters(world: &World, node: &Node, stat_prefix: Arc<str>, clusters: 
         server_name_forward: named::by_server_name(world, node, &clusters),
         hash_source: hashes_source(world, node, &clusters),
         clusters,
-        access_logs: reports::of_connections(world),
+        access_logs: reports::of_connections(world, node, Direction::Outbound),
         ..base
     }
 }

@@ -5,12 +5,15 @@ use std::sync::{Arc, LazyLock};
 
 use model::access_log::{Comparison, LogEntries, LogFilter, LogTarget, Ordering, ServiceLog};
 use model::cluster::{Discovery, Transport, UpstreamProtocol};
-use model::{AccessLog, Address, Cluster, Config, Endpoint, EndpointSet, GrpcService, LocalityEndpoints};
+use model::{AccessLog, Address, Cluster, Config, Direction, Endpoint, EndpointSet, GrpcService, LocalityEndpoints};
 
 use crate::clusters::mesh_tls;
+use crate::node::Node;
+use crate::telemetries::{self, Traffic};
 use crate::world::World;
 
-/// The cluster by which proxies reach the control plane's access log service.
+/// The cluster by which proxies reach what the control plane is told by: of refusals by Envoy's access log service, of spans
+/// by OTLP.
 pub const SERVICE: &str = "halcyon-reports";
 /// The name of the log.
 pub const LOG: &str = "halcyon-refusals";
@@ -47,24 +50,24 @@ fn log(entries: LogEntries, refused: LogFilter) -> AccessLog {
 }
 
 /// The logs of what serves requests.
-pub(crate) fn of_requests(world: &World) -> Vec<AccessLog> {
-    with(world, &REQUESTS)
+pub(crate) fn of_requests(world: &World, node: &Node, direction: Direction) -> Vec<AccessLog> {
+    with(world, &REQUESTS, telemetries::logs(world, node, direction, Traffic::Http))
 }
 
 /// The logs of what carries connections, and of listeners.
-pub(crate) fn of_connections(world: &World) -> Vec<AccessLog> {
-    with(world, &CONNECTIONS)
+pub(crate) fn of_connections(world: &World, node: &Node, direction: Direction) -> Vec<AccessLog> {
+    with(world, &CONNECTIONS, telemetries::logs(world, node, direction, Traffic::Raw))
 }
 
-fn with(world: &World, report: &AccessLog) -> Vec<AccessLog> {
-    let file = world.settings.access_log.clone().map(AccessLog::from);
+fn with(world: &World, report: &AccessLog, logs: Vec<AccessLog>) -> Vec<AccessLog> {
     let report = world.settings.is_told_of_refusals().then(|| report.clone());
-    file.into_iter().chain(report).collect()
+    logs.into_iter().chain(report).collect()
 }
 
 /// Puts the service into the clusters of a proxy, if it is told anything.
 pub(crate) fn add_service(config: &mut Config, world: &World) {
-    let Some(at) = world.settings.limit_service.as_ref().filter(|_| world.settings.is_told_of_refusals()) else {
+    let is_told = world.settings.is_told_of_refusals() || world.settings.is_told_of_spans();
+    let Some(at) = world.settings.limit_service.as_ref().filter(|_| is_told) else {
         return;
     };
     let group = LocalityEndpoints {

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::istio::{
-    AccessLogEncoding, CertificateData, ConnectionPoolSettings, HttpRetry, LocalityLbSetting, MeshConfig,
-    MeshH2UpgradePolicy, MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive, ZoneAwareLbSetting,
+    AccessLogEncoding, CertificateData, ConnectionPoolSettings, DefaultProviders, HttpRetry, LocalityLbSetting,
+    MeshConfig, MeshH2UpgradePolicy, MeshOutboundMode, NormalizationType, OutlierDetection, TcpKeepalive,
+    ZoneAwareLbSetting,
 };
 use base::TrustDomain;
 use model::TargetRules;
@@ -16,6 +17,7 @@ use crate::access::custom::{self, Providers};
 use crate::edge::ProxySettings;
 use crate::federation::{Federation, federation};
 use crate::ingress::IngressSettings;
+use crate::tracing::SpanSettings;
 
 /// Settings of the mesh.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +38,10 @@ pub struct MeshSettings {
     pub outbound_policy: OutboundPolicy,
     /// Where access logs go, such as `/dev/stdout`; none: they are off.
     pub access_log: Option<FileLog>,
+    /// The form of a line, where nothing else is said of it.
+    pub log_format: LogFormat,
+    /// Who is told where no Telemetry says it.
+    pub default_providers: DefaultProviders,
     /// Limit for making a connection.
     pub connect_timeout: Duration,
     /// TCP keep-alive towards upstreams, for what a rule leaves unsaid.
@@ -75,6 +81,10 @@ pub struct MeshSettings {
     pub limit_service: Option<LimitServiceAt>,
     /// Proxies tell the control plane, where it counts requests too, of what they refuse and of what fails.
     pub tells_refusals: bool,
+    /// Proxies tell the control plane, there too, of spans.
+    pub tells_spans: bool,
+    /// How exchanges become spans.
+    pub spans: SpanSettings,
     /// A control plane serves this, rather than somebody who only wants to know what it would be.
     pub is_served: bool,
     /// The control plane was started with limits in files.
@@ -130,6 +140,8 @@ impl Default for MeshSettings {
             root_namespace: "istio-system".to_owned(),
             outbound_policy: OutboundPolicy::AllowAny,
             access_log: None,
+            log_format: LogFormat::Default,
+            default_providers: DefaultProviders::default(),
             connect_timeout: Duration::from_secs(10),
             tcp_keepalive: None,
             detection: Some(Duration::from_secs(1)),
@@ -149,6 +161,8 @@ impl Default for MeshSettings {
             providers: Providers::default(),
             limit_service: None,
             tells_refusals: false,
+            tells_spans: false,
+            spans: SpanSettings::default(),
             is_served: false,
             has_limit_files: false,
         }
@@ -161,6 +175,11 @@ impl MeshSettings {
         self.tells_refusals && self.limit_service.is_some()
     }
 
+    /// Is the control plane told of spans, and can it be reached?
+    pub(crate) fn is_told_of_spans(&self) -> bool {
+        self.tells_spans && self.limit_service.is_some()
+    }
+
     /// These settings, where `config` says nothing else. Trust domain and root namespace stay: certificates and rules
     /// stand on them, and a control plane is told them at its start.
     pub fn with(&self, config: &MeshConfig) -> Self {
@@ -169,6 +188,12 @@ impl MeshSettings {
         now.anchors = config.ca_certificates.iter().filter_map(anchor).collect();
         now.federations = config.ca_certificates.iter().filter_map(federation).collect();
         now.access_log = access_log(self.access_log.as_ref(), config);
+        if let Some(log) = &now.access_log {
+            now.log_format = log.format.clone();
+        } else if let Ok(format) = log_format(config) {
+            now.log_format = format;
+        }
+        now.default_providers = config.default_providers.clone().unwrap_or_default();
         match config.outbound_traffic_policy.as_ref().and_then(|policy| policy.mode) {
             Some(MeshOutboundMode::RegistryOnly) => now.outbound_policy = OutboundPolicy::RegistryOnly,
             Some(MeshOutboundMode::AllowAny | MeshOutboundMode::AllowAnyDynamicDns) => {
@@ -188,6 +213,7 @@ impl MeshSettings {
         now.retries = config.default_http_retry_policy.clone().or(now.retries);
         now.inbound_retries = config.default_inbound_http_retry_policy.clone().or(now.inbound_retries);
         now.dns_refresh = config.dns_refresh_rate.unwrap_or(now.dns_refresh);
+        now.spans.are_made = config.enable_tracing.unwrap_or(now.spans.are_made);
         now.auto_mtls = config.enable_auto_mtls.unwrap_or(now.auto_mtls);
         now.ingress = self.ingress.with(config);
         now.providers = custom::providers(&config.extension_providers);
@@ -204,6 +230,7 @@ impl MeshSettings {
             now.target = target(paths.normalization);
         }
         if let Some(proxy) = &config.default_config {
+            now.spans = now.spans.with(proxy);
             now.proxy = now.proxy.with(proxy);
         }
         now
@@ -257,14 +284,23 @@ fn access_log(before: Option<&FileLog>, config: &MeshConfig) -> Option<FileLog> 
 pub(crate) fn log_format(config: &MeshConfig) -> Result<LogFormat, String> {
     let text = config.access_log_format.as_str();
     if config.access_log_encoding != Some(AccessLogEncoding::Json) {
-        telemetry::log::LogFormat::text(text).map_err(|error| error.to_string())?;
-        let end = if text.ends_with('\n') { "" } else { "\n" };
-        return Ok(if text.is_empty() { LogFormat::Default } else { LogFormat::Text(format!("{text}{end}")) });
+        return if text.is_empty() { Ok(LogFormat::Default) } else { text_format(text) };
     }
     if text.is_empty() {
         return Ok(istio_json());
     }
-    let members = config.json_log_format().ok_or("it is no object of texts")?;
+    json_format(config.json_log_format().ok_or("it is no object of texts")?)
+}
+
+/// A line of text, which ends where it does not say so itself; or why it cannot be read.
+pub(crate) fn text_format(text: &str) -> Result<LogFormat, String> {
+    telemetry::log::LogFormat::text(text).map_err(|error| error.to_string())?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    Ok(LogFormat::Text(format!("{text}{end}")))
+}
+
+/// A line of JSON, or why it cannot be read.
+pub(crate) fn json_format(members: Vec<(String, String)>) -> Result<LogFormat, String> {
     for (name, format) in &members {
         telemetry::log::LogFormat::text(format).map_err(|error| format!("`{name}`: {error}"))?;
     }

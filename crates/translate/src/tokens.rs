@@ -32,7 +32,8 @@ const NO_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":
 
 /// How tokens are checked at a proxy, if any document says it.
 pub fn of_node(world: &World, node: &Node) -> Option<JwtAuthentication> {
-    let mut rules: Vec<&JwtRule> = documents(world, node).flat_map(|document| &document.spec().jwt_rules).collect();
+    let mut rules: Vec<&JwtRule> =
+        documents(world, &node.namespace, &node.labels).flat_map(|document| &document.spec().jwt_rules).collect();
     rules.sort_by(|a, b| a.issuer.value.cmp(&b.issuer.value));
     let names: Vec<Arc<str>> = (0..rules.len()).map(|i| format!("origins-{i}").into()).collect();
     let requires = requirement(&names)?;
@@ -47,18 +48,19 @@ pub fn of_node(world: &World, node: &Node) -> Option<JwtAuthentication> {
     })
 }
 
-/// The documents that are for a proxy. A selector without labels takes everybody; one that names gateways of the Gateway API
+/// The documents that are for a workload's proxy. A selector without labels takes everybody; one that names gateways of the Gateway API
 /// takes none of ours.
 pub(crate) fn documents<'a>(
     world: &'a World,
-    node: &'a Node,
+    namespace: &'a str,
+    labels: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = &'a Document<RequestAuthentication>> {
     let root = &world.settings.root_namespace;
     world.request_authentications.iter().filter(move |document| {
         let spec = document.spec();
-        let near = document.namespace() == root || document.namespace() == node.namespace;
+        let near = document.namespace() == root || document.namespace() == namespace;
         let of_targets = spec.target_ref.is_some() || !spec.target_refs.is_empty();
-        near && !of_targets && spec.selector.as_ref().is_none_or(|it| selected(&it.match_labels, &node.labels))
+        near && !of_targets && spec.selector.as_ref().is_none_or(|it| selected(&it.match_labels, labels))
     })
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use api::halcyon::{EgressPolicy, LoginPolicy, RateLimitPolicy, ServicePolicy, limit_files};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
-    VirtualService,
+    Telemetry, VirtualService,
 };
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
@@ -127,6 +127,8 @@ pub struct World {
     pub(crate) authorization_policies: ByNamespace<AuthorizationPolicy>,
     pub(crate) other_access: access::OtherAccess,
     pub(crate) request_authentications: Arc<Vec<Document<RequestAuthentication>>>,
+    /// Those on what is told of traffic.
+    pub(crate) telemetries: Arc<Vec<Document<Telemetry>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) rate_limit_policies: Arc<Vec<Document<RateLimitPolicy>>>,
@@ -188,6 +190,7 @@ impl World {
             authorization_policies: ByNamespace::all(&resources),
             other_access: access::OtherAccess::all(&resources),
             request_authentications: Document::all(&resources),
+            telemetries: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             rate_limit_policies: Document::all(&resources),
@@ -220,6 +223,11 @@ impl World {
     /// Are there limits beside policies, for which documents of users may ask the service?
     pub(crate) fn asks_limit_service(&self) -> bool {
         self.settings.has_limit_files || !self.limit_maps.is_empty()
+    }
+
+    /// Every registered workload, by address.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.by_address.iter()
     }
 
     /// All services, by host.

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Cookies whose values are made anew each time, by the beginnings of their names.
-/// The last two are those of cases that name them themselves.
-const MADE: [&str; 6] = ["OauthHMAC", "OauthExpires", "OauthNonce", "CodeVerifier", "N", "V"];
+/// Those of one letter are those of cases that name them themselves.
+const MADE: [&str; 8] = ["OauthHMAC", "OauthExpires", "OauthNonce", "CodeVerifier", "H", "E", "N", "V"];
 /// Those of tokens, which are made anew if they are encrypted.
 const TOKENS: [&str; 3] = ["BearerToken", "IdToken", "RefreshToken"];
 
@@ -40,7 +40,7 @@ fn cookie(value: &str) -> String {
     let name = if flow.is_empty() { base.to_owned() } else { format!("{base}.({})", flow.len()) };
     let form = match base {
         "OauthNonce" | "N" => held.split_once('.').map(|(flow, mac)| format!("({}).({})", flow.len(), mac.len())),
-        "OauthExpires" => Some("(time)".to_owned()),
+        "OauthExpires" | "E" => Some("(time)".to_owned()),
         _ => Some(format!("({})", held.len())),
     };
     format!("{name}={};{rest}", form.unwrap_or_else(|| held.to_owned()))

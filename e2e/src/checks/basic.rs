@@ -102,9 +102,6 @@ async fn metrics(world: &mut World) -> Result<String> {
 
 /// `istio_requests_total` of one reporter for one destination, with code 200, proven on both sides.
 async fn requests(mesh: &Mesh, workload: &str, reporter: &str, to: &str) -> Result<f64> {
-    let admin = mesh.proxy(workload).await?.admin.with_context(|| format!("{workload} has no admin address"))?;
-    let answer = web::get(admin, "/stats/prometheus", &[]).await?;
-    ensure!(answer.status == 200, "/stats/prometheus of {workload}: status {}", answer.status);
     let wanted = [
         format!("reporter=\"{reporter}\""),
         format!("destination_service_name=\"{to}\""),
@@ -113,7 +110,7 @@ async fn requests(mesh: &Mesh, workload: &str, reporter: &str, to: &str) -> Resu
         "response_code=\"200\"".to_owned(),
         "request_protocol=\"http\"".to_owned(),
     ];
-    let text = answer.text();
+    let text = mesh.metrics(workload).await?;
     let lines = text.lines().filter(|line| line.starts_with("istio_requests_total{"));
     let ours = lines.filter(|line| wanted.iter().all(|label| line.contains(label.as_str())));
     Ok(ours.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())

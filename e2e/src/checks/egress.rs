@@ -67,9 +67,8 @@ async fn watch(mesh: &Mesh, outcomes: &std::path::Path, counted: &[&str]) -> Res
     let text =
         poll::until("outcomes of the attempts", PATIENCE, async || Ok(std::fs::read_to_string(outcomes)?)).await?;
     let outcomes = serde_json::from_str(&text)?;
-    let admin = mesh.proxy("client-v1").await?.admin.context("no admin endpoint")?;
     poll::until("what the proxy counts", PATIENCE, async || {
-        let stats = web::get(admin, "/stats/prometheus", &[]).await?.text();
+        let stats = mesh.metrics("client-v1").await?;
         let missing: Vec<_> = counted.iter().filter(|line| !counts(&stats, line)).collect();
         ensure!(missing.is_empty(), "{missing:?} are not counted in\n{stats}");
         Ok(Seen { outcomes: Vec::clone(&outcomes), stats, said: String::new() })

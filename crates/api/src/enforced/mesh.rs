@@ -4,9 +4,12 @@ use super::NotEnforced;
 use super::table::of_agent;
 
 const PORTS: &str = "the ports are those that a workload is started with";
-const NO_SPANS: &str = "no spans are sent; trace headers are continued and begun all the same";
-const NO_LOG_SERVICE: &str = "access logs go to files only";
-const NO_PROVIDER: &str = "only providers that decide on requests are asked; others are told nothing";
+const OWN_SPANS: &str = "spans go to the control plane, which shows them, and to the provider that a Telemetry names";
+const NO_TAGS: &str = "spans have the tags of OpenTelemetry's conventions, and those of a Telemetry";
+const NO_LOG_SERVICE: &str = "access logs go to services that a Telemetry names, by `extensionProviders`";
+const NO_PROVIDER: &str = "there is no such provider: nobody is told";
+const NO_ENVIRONMENT: &str = "headers have the values that stand here: no environment is read";
+const NO_FILTER_STATE: &str = "the proxy has no such objects";
 const AUTHORITY: &str = "the authority is the one that the control plane was started with";
 const TLS: &str = "proxies speak TLS 1.2 and 1.3 with the suites and curves of their defaults";
 const NO_TRIES: &str = "there is one program to ask: only `attempts`, `retryOn` and `backoff` count";
@@ -17,7 +20,6 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ("proxyInboundListenPort", PORTS),
     ("proxyHttpPort", "no port takes requests as an HTTP proxy"),
     ("hboneIdleTimeout", "there are no tunnels between proxies"),
-    ("enableTracing", NO_SPANS),
     ("enableEnvoyAccessLogService", NO_LOG_SERVICE),
     ("disableEnvoyListenerLog", "connections that no chain of a listener takes are logged too"),
     (
@@ -39,20 +41,28 @@ pub(super) const MESH_CONFIG: &[NotEnforced] = &[
     ),
     ("verifyCertificateAtClient", "servers outside are checked as their DestinationRule says"),
     ("ca{}", AUTHORITY),
-    ("extensionProviders[].zipkin{}", NO_PROVIDER),
     ("extensionProviders[].lightstep{}", NO_PROVIDER),
     ("extensionProviders[].datadog{}", NO_PROVIDER),
     ("extensionProviders[].stackdriver{}", NO_PROVIDER),
     ("extensionProviders[].opencensus{}", NO_PROVIDER),
     ("extensionProviders[].skywalking{}", NO_PROVIDER),
-    ("extensionProviders[].opentelemetry{}", NO_PROVIDER),
-    ("extensionProviders[].prometheus{}", NO_PROVIDER),
-    ("extensionProviders[].envoyFileAccessLog{}", NO_PROVIDER),
-    ("extensionProviders[].envoyHttpAls{}", NO_PROVIDER),
-    ("extensionProviders[].envoyTcpAls{}", NO_PROVIDER),
-    ("extensionProviders[].envoyOtelAls{}", NO_PROVIDER),
     ("extensionProviders[].sds{}", NO_PROVIDER),
-    ("defaultProviders{}", NO_PROVIDER),
+    ("extensionProviders[].zipkin{}", "nobody is told of spans over HTTP: the control plane is, over OTLP"),
+    ("extensionProviders[].envoyOtelAls{}", "access logs go to files and to services of Envoy's protocol"),
+    ("extensionProviders[].opentelemetry.maxTagLength", "paths are cut as `defaultConfig.tracing` says"),
+    ("extensionProviders[].opentelemetry.http{}", "it is told over gRPC"),
+    ("extensionProviders[].opentelemetry.grpc.timeout", "what is not brought within 5 s is dropped"),
+    ("extensionProviders[].opentelemetry.grpc.initialMetadata[].envName", NO_ENVIRONMENT),
+    ("extensionProviders[].opentelemetry.resourceDetectors{}", "a proxy says what the control plane knows of it"),
+    ("extensionProviders[].opentelemetry.dynatraceSampler{}", "traces are sampled by their share"),
+    (
+        "extensionProviders[].opentelemetry.serviceAttributeEnrichment=OTEL_SEMANTIC_CONVENTIONS",
+        "spans stand under Istio's canonical names",
+    ),
+    ("extensionProviders[].envoyFileAccessLog.omitEmptyValues", "what is not there is `null` in JSON"),
+    ("extensionProviders[].envoyHttpAls.filterStateObjectsToLog", NO_FILTER_STATE),
+    ("extensionProviders[].envoyTcpAls.filterStateObjectsToLog", NO_FILTER_STATE),
+    ("extensionProviders[].envoyHttpAls.additionalResponseTrailersToLog", "trailers are not told"),
     ("discoverySelectors", "documents of all namespaces are read"),
     ("meshMTLS{}", TLS),
     ("tlsDefaults{}", TLS),
@@ -84,14 +94,12 @@ pub(super) const PROXY_CONFIG: &[NotEnforced] = of_agent!(
     "proxyMetadata",
     ("configPath", OWN_FILE),
     ("binaryPath", OWN_FILE),
-    ("serviceCluster", NO_SPANS),
-    ("tracingServiceName=APP_LABEL_AND_NAMESPACE", NO_SPANS),
-    ("tracingServiceName=CANONICAL_NAME_ONLY", NO_SPANS),
-    ("tracingServiceName=CANONICAL_NAME_AND_NAMESPACE", NO_SPANS),
+    ("tracingServiceName=CANONICAL_NAME_ONLY", "spans stand under the canonical name and the namespace"),
+    ("serviceCluster", "spans stand under the canonical name of the workload"),
     ("drainDuration", "connections of a listener that is gone go on until they end"),
     ("discoveryAddress", "the control plane is the one of this machine, or that of `--control`"),
     ("discoveryRefreshDelay", NO_ENVOY),
-    ("zipkinAddress", NO_SPANS),
+    ("zipkinAddress", OWN_SPANS),
     ("statsdUdpAddress", NOWHERE),
     ("envoyMetricsServiceAddress", NOWHERE),
     ("proxyAdminPort", PORTS),
@@ -103,7 +111,14 @@ pub(super) const PROXY_CONFIG: &[NotEnforced] = of_agent!(
     ("interceptionMode=REDIRECT", "how a workload is captured is said when it is started"),
     ("interceptionMode=TPROXY", "how a workload is captured is said when it is started"),
     ("interceptionMode=NONE", "how a workload is captured is said when it is started"),
-    ("tracing{}", NO_SPANS),
+    ("tracing.zipkin{}", OWN_SPANS),
+    ("tracing.lightstep{}", OWN_SPANS),
+    ("tracing.datadog{}", OWN_SPANS),
+    ("tracing.stackdriver{}", OWN_SPANS),
+    ("tracing.openCensusAgent{}", OWN_SPANS),
+    ("tracing.customTags{}", NO_TAGS),
+    ("tracing.tlsSettings{}", OWN_SPANS),
+    ("tracing.enableIstioTags", NO_TAGS),
     ("sds{}", NO_ENVOY),
     ("envoyAccessLogService{}", NO_LOG_SERVICE),
     ("envoyMetricsService{}", NOWHERE),

@@ -16,6 +16,7 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::Sidecar, SIDECAR),
     (Kind::AuthorizationPolicy, AUTHORIZATION_POLICY),
     (Kind::RequestAuthentication, REQUEST_AUTHENTICATION),
+    (Kind::Telemetry, TELEMETRY),
     (Kind::Service, SERVICE),
     (Kind::Namespace, NAMESPACE),
     (Kind::Ingress, INGRESS),
@@ -133,6 +134,17 @@ const NO_GATEWAY_API: &str = "gateways of the Gateway API are not opened yet, so
 
 const REQUEST_AUTHENTICATION: &[NotEnforced] =
     &[("spec.targetRef", NO_GATEWAY_API), ("spec.targetRefs", NO_GATEWAY_API)];
+
+const TELEMETRY: &[NotEnforced] = &[
+    ("spec.targetRef", NO_GATEWAY_API),
+    ("spec.targetRefs", NO_GATEWAY_API),
+    ("spec.tracing[].useRequestIdForTraceSampling", "a trace says itself whether it is recorded"),
+    ("spec.tracing[].enableIstioTags", "spans have the tags of OpenTelemetry's conventions"),
+    ("spec.tracing[].disableContextPropagation", "contexts go on"),
+    ("spec.tracing[].customTags.*.formatter{}", "the tag is left out"),
+    ("spec.metrics[].overrides[].match.customMetric", "there are no metrics but Istio's"),
+    ("spec.metrics[].reportingInterval", "connections that stand are counted every 5 s"),
+];
 
 const SERVICE: &[NotEnforced] = &[
     ("spec.type=NodePort", FROM_OUTSIDE),

@@ -34,6 +34,17 @@ object! {
     }
 }
 
+/// For whom a document is: labels, or gateways of the Gateway API in their place.
+pub(super) fn check_place(selector: Option<&LabelSelector>, has_targets: bool, report: &mut Report) {
+    let Some(LabelSelector { match_labels }) = selector else { return };
+    report.field("selector", |r| check_selector("matchLabels", match_labels, r));
+    if has_targets && !match_labels.is_empty() {
+        report.field("targetRefs", |r| {
+            r.error("`selector` and `targetRefs` exclude each other").expected("one of them");
+        });
+    }
+}
+
 object! {
     /// A named part of a host's workloads.
     Istio struct Subset {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
+use super::destination_rule::check_place;
 use super::{LabelSelector, TargetRef};
 use crate::decode::{Spanned, object};
-use crate::meta::check_selector;
 use crate::problem::quoted;
 use crate::report::Report;
 use crate::syntax::is_header_name;
@@ -123,15 +123,7 @@ impl KeysAt {
 
 impl RequestAuthentication {
     pub(crate) fn check(&self, report: &mut Report) {
-        report.opt("selector", &self.selector, |selector, r| {
-            check_selector("matchLabels", &selector.match_labels, r);
-        });
-        let targets = self.target_ref.is_some() || !self.target_refs.is_empty();
-        if targets && self.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty()) {
-            report.field("targetRefs", |r| {
-                r.error("`selector` and `targetRefs` exclude each other").expected("one of them");
-            });
-        }
+        check_place(self.selector.as_ref(), self.target_ref.is_some() || !self.target_refs.is_empty(), report);
         let mut issuers = BTreeSet::new();
         report.each("jwtRules", &self.jwt_rules, |rule, r| {
             rule.check(r);

@@ -49,6 +49,28 @@ spec:
   targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
 ";
 
+const TELEMETRIES: &str = "
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: x}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  tracing:
+  - useRequestIdForTraceSampling: true
+    enableIstioTags: true
+    disableContextPropagation: true
+    customTags: {a: {formatter: {value: '%PROTOCOL%'}}}
+  metrics:
+  - reportingInterval: 1s
+    overrides: [{match: {customMetric: a}, disabled: true}]
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: y}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
+";
+
 /// All fields of a policy for a port, without a place to stand at.
 const POLICY: &str = "
 loadBalancer:
@@ -321,8 +343,7 @@ serviceScopeConfigs: [{scope: GLOBAL, servicesSelector: {matchLabels: {a: b}}}]
 enablePrometheusMerge: true
 verifyCertificateAtClient: true
 ca: {address: 'a:1', requestTimeout: 1s, istiodSide: true}
-extensionProviders: [{name: p0, zipkin: {}}, {name: p1, lightstep: {}}, {name: p2, datadog: {}}, {name: p3, stackdriver: {}}, {name: p4, opencensus: {}}, {name: p5, skywalking: {}}, {name: p6, opentelemetry: {}}, {name: p7, prometheus: {}}, {name: p8, envoyFileAccessLog: {}}, {name: p9, envoyHttpAls: {}}, {name: p10, envoyTcpAls: {}}, {name: p11, envoyOtelAls: {}}, {name: p12, sds: {}}]
-defaultProviders: {metrics: [a]}
+extensionProviders: [{name: p0, zipkin: {service: a, port: 1}}, {name: p1, lightstep: {}}, {name: p2, datadog: {}}, {name: p3, stackdriver: {}}, {name: p4, opencensus: {}}, {name: p5, skywalking: {}}, {name: p6, opentelemetry: {service: a, port: 1, maxTagLength: 9, http: {path: /}, grpc: {timeout: 1s, initialMetadata: [{name: a, envName: B}]}, resourceDetectors: {}, dynatraceSampler: {}, serviceAttributeEnrichment: OTEL_SEMANTIC_CONVENTIONS}}, {name: p7, prometheus: {}}, {name: p8, envoyFileAccessLog: {path: a, omitEmptyValues: true}}, {name: p9, envoyHttpAls: {service: a, port: 1, filterStateObjectsToLog: [a], additionalResponseTrailersToLog: [a]}}, {name: p10, envoyTcpAls: {service: a, port: 1, filterStateObjectsToLog: [a]}}, {name: p11, envoyOtelAls: {service: a, port: 1}}, {name: p12, sds: {}}]
 discoverySelectors: [{matchExpressions: [{key: a, operator: In, values: [b]}]}]
 meshMTLS: {minProtocolVersion: TLSV1_3}
 tlsDefaults: {ecdhCurves: [P-256]}
@@ -349,7 +370,7 @@ defaultConfig:
   concurrency: 2
   proxyBootstrapTemplatePath: a
   interceptionMode: REDIRECT
-  tracing: {sampling: 1.5, zipkin: {address: 'a:1'}, customTags: {a: {literal: {value: b}}}}
+  tracing: {sampling: 1.5, zipkin: {address: 'a:1'}, lightstep: {}, datadog: {}, stackdriver: {}, openCensusAgent: {}, customTags: {a: {literal: {value: b}}}, tlsSettings: {mode: SIMPLE}, enableIstioTags: true}
   sds: {enabled: true}
   envoyAccessLogService: {address: 'a:1'}
   envoyMetricsService: {address: 'a:1', tcpKeepalive: {probes: 1}}
@@ -446,6 +467,7 @@ fn parsed() -> Vec<(&'static str, Parsed)> {
         ("authorization-policy", AUTHORIZATION_POLICIES),
         ("sidecar", SIDECAR),
         ("request-authentication", REQUEST_AUTHENTICATIONS),
+        ("telemetry", TELEMETRIES),
         ("service", SERVICES),
         ("namespace", NAMESPACE),
         ("ingress", INGRESS),

@@ -12,6 +12,8 @@ use crate::v1::{Role, Whoami};
 pub(crate) enum Right {
     /// To see everything but secrets.
     Read,
+    /// To look at single requests, with their headers.
+    Tap,
     /// To change resources. Of which namespaces is decided when it is known what is changed.
     Write,
     /// To say who may do what, and who may join.
@@ -22,7 +24,7 @@ impl Right {
     fn role(self) -> Role {
         match self {
             Self::Read => Role::Viewer,
-            Self::Write => Role::Operator,
+            Self::Tap | Self::Write => Role::Operator,
             Self::Administer => Role::Admin,
         }
     }
@@ -37,6 +39,20 @@ pub(crate) struct Caller {
     pub role: Role,
     /// The namespaces that an operator may write to; none: all.
     pub namespaces: Option<BTreeSet<String>>,
+    /// By what it was known.
+    pub by_means_of: Means,
+}
+
+/// By what a caller was known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// The kernel vouched for it.
+    #[default]
+    Kernel,
+    /// This user's token, by its number.
+    Token(String),
+    /// A certificate of this user.
+    Certificate(String),
 }
 
 /// A right that is missing.
@@ -109,7 +125,7 @@ mod tests {
 
     fn caller(role: Role, namespaces: Option<&[&str]>) -> Caller {
         let namespaces = namespaces.map(|list| list.iter().map(|n| (*n).to_owned()).collect());
-        Caller { by: Author::new("user alice", "local"), role, namespaces }
+        Caller { by: Author::new("user alice", "local"), role, namespaces, by_means_of: Means::Kernel }
     }
 
     #[test]

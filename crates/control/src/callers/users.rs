@@ -7,8 +7,8 @@ use std::time::Duration;
 use base::{Clock, SpiffeId};
 use tokio::sync::Mutex;
 
-use super::Caller;
 use super::secret::Bearer;
+use super::{Caller, Means};
 use crate::audit::Author;
 use crate::store::{Changes, Store, StoreError, Table, UserRow, UserTokenRow, from_millis, millis};
 use crate::timestamp;
@@ -91,7 +91,7 @@ impl Users {
             }
             let user = book.users.get(&row.user).ok_or(Unknown::Token)?;
             let who = format!("user {} (token {})", user.name, row.id);
-            (caller(user, Author::new(who, from)), row.used_ms)
+            (caller(user, Author::new(who, from), Means::Token(row.id.clone())), row.used_ms)
         };
         if used.is_none_or(|used| now.saturating_sub(used) >= USED_EVERY_MS) {
             self.note_use(&token.id(), now);
@@ -104,7 +104,22 @@ impl Users {
         let book = self.book();
         let found = book.users.values().find(|user| user.says.identity.as_deref() == Some(identity.as_str()));
         let user = found.ok_or_else(|| Unknown::Identity(identity.clone()))?;
-        Ok(caller(user, Author::new(format!("user {} ({identity})", user.name), from)))
+        let by = Author::new(format!("user {} ({identity})", user.name), from);
+        Ok(caller(user, by, Means::Certificate(user.name.clone())))
+    }
+
+    /// A caller that was let in before, with the rights that it has now; none if it would not be let in again.
+    pub fn still(&self, before: Caller) -> Option<Caller> {
+        let book = self.book();
+        let user = match &before.by_means_of {
+            Means::Kernel => return Some(before),
+            Means::Certificate(name) => name,
+            Means::Token(id) => {
+                let row = book.tokens.get(id)?;
+                (millis(self.0.clock.now()) < row.expires_ms).then_some(&row.user)?
+            }
+        };
+        Some(caller(book.users.get(user)?, before.by, before.by_means_of.clone()))
     }
 
     /// Every user.
@@ -306,9 +321,9 @@ impl Users {
     }
 }
 
-fn caller(user: &UserRow, by: Author) -> Caller {
+fn caller(user: &UserRow, by: Author, by_means_of: Means) -> Caller {
     let namespaces = user.says.namespaces.as_ref().map(|list| list.iter().cloned().collect());
-    Caller { by, role: user.says.role, namespaces }
+    Caller { by, role: user.says.role, namespaces, by_means_of }
 }
 
 /// What is said of a user, in one line.

@@ -227,11 +227,8 @@ fn small() -> Config {
     let table = RouteSource::Inline(Arc::new(RouteConfiguration::new("80", vec![host])));
     let http = HttpProxy { filters: vec![HttpFilter::Fault(None), HttpFilter::Cors], ..HttpProxy::new("trial", table) };
     let chain = |name: &str, port, filter| FilterChain {
-        name: name.into(),
         matches: ChainMatch { destination_port: Some(port), ..ChainMatch::default() },
-        tls: None,
-        access: Vec::new(),
-        filter,
+        ..FilterChain::new(name, filter)
     };
     let listener = Listener {
         name: "0.0.0.0_80".into(),

@@ -1,6 +1,7 @@
 //! The table of connected proxies, for `halcyon status`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -13,6 +14,7 @@ use xds::server::{Snapshot, SubscriptionStatus, Taken};
 use super::graph;
 use crate::patches::Patcher;
 use crate::registration::NodeMetadata;
+use crate::scrape::Target;
 use crate::store::Versioned;
 use crate::v1::{ProxyStatus, SyncState, TypeStatus};
 
@@ -70,6 +72,8 @@ pub struct Connected {
     pub is_tls: bool,
     /// The serial number of the certificate that it showed.
     pub serial: Option<String>,
+    /// When that expires.
+    pub not_after: Option<SystemTime>,
     pub since: SystemTime,
     /// What was offered last.
     pub snapshot: Arc<Snapshot>,
@@ -160,6 +164,14 @@ impl Proxies {
         all
     }
 
+    /// Where the metrics of every proxy are told, by address. Of several streams of one proxy the newest counts.
+    pub fn scraped(&self) -> Vec<Target> {
+        let table = self.lock();
+        let found = table.proxies().filter_map(|connected| Target::of(&connected.node, &connected.metadata));
+        let by_address: BTreeMap<SocketAddr, Target> = found.map(|target| (target.at, target)).collect();
+        by_address.into_values().collect()
+    }
+
     /// Who has this trust and who does not yet.
     pub fn holdings(&self, trust: &MeshTrust) -> Vec<Holding> {
         let table = self.lock();
@@ -242,6 +254,7 @@ impl Connected {
             admin: registration.and_then(|r| r.admin),
             proxy_version: registration.and_then(|r| r.proxy_version.clone()),
             connected: crate::timestamp(self.since),
+            certificate_expires: self.not_after.map(crate::timestamp),
             not_ready: self.not_ready.clone(),
             version,
             types: ResourceKind::ALL.into_iter().map(|kind| self.type_status(kind, of(kind))).collect(),

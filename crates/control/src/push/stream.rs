@@ -20,7 +20,7 @@ use super::graph::{Graph, Listening};
 use super::node::{self, Admitted};
 use super::proxies::{Connected, Observed};
 use super::{Push, Responses};
-use crate::doors::Caller;
+use crate::doors::{Caller, Shown};
 use crate::registration::NodeMetadata;
 use crate::registry::Departure;
 
@@ -151,8 +151,7 @@ where
         let _ = tokio::time::timeout(REGISTRATION, push.0.desk.joined(id, registered)).await;
     }
     let not_ready = metadata.tells_readiness().then(|| "its sidecar has not said yet".to_owned());
-    let (is_tls, serial) = (caller.is_tls, caller.shown.map(|shown| shown.serial));
-    let joining = Joining { id, node: Arc::new(node), metadata, is_tls, serial, not_ready };
+    let joining = Joining { id, node: Arc::new(node), metadata, is_tls: caller.is_tls, shown: caller.shown, not_ready };
     let node = joining.node.clone();
     let Some((session, wake)) = push.join(joining, session).await else { return Ok(()) };
     push.0.metrics.connected.inc();
@@ -189,7 +188,7 @@ struct Joining {
     node: Arc<Node>,
     metadata: NodeMetadata,
     is_tls: bool,
-    serial: Option<String>,
+    shown: Option<Shown>,
     not_ready: Option<String>,
 }
 
@@ -276,7 +275,7 @@ impl Push {
     ) -> Option<(Arc<Mutex<S>>, Arc<Notify>)> {
         let push = self.clone();
         let joined = tokio::task::spawn_blocking(move || {
-            let Joining { id, node, metadata, is_tls, serial, not_ready } = joining;
+            let Joining { id, node, metadata, is_tls, shown, not_ready } = joining;
             let started = std::time::Instant::now();
             let mut graph = push.graph();
             push.catch_up(&mut graph);
@@ -288,7 +287,8 @@ impl Push {
                 node: Node::clone(&node),
                 metadata,
                 is_tls,
-                serial,
+                not_after: shown.as_ref().map(|shown| shown.not_after),
+                serial: shown.map(|shown| shown.serial),
                 since: push.0.clock.now(),
                 snapshot,
                 session: session.clone(),

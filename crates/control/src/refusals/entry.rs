@@ -91,6 +91,15 @@ pub struct Request {
 }
 
 impl Told {
+    /// The host of the service that was called.
+    pub fn host(&self) -> Option<&str> {
+        match self.cluster.strip_prefix("outbound|") {
+            Some(rest) => rest.rsplit('|').next(),
+            None => self.request.as_ref().map(|request| request.host.split(':').next().unwrap_or_default()),
+        }
+        .filter(|host| !host.is_empty())
+    }
+
     /// Of a request; none if it says nothing that anybody would ask about.
     pub fn of_request(sender: &Arc<Sender>, entry: HttpAccessLogEntry, now: SystemTime) -> Option<Self> {
         let (asked, answered) = (entry.request.unwrap_or_default(), entry.response.unwrap_or_default());

@@ -35,8 +35,20 @@ pub(crate) struct Wanted {
     pub namespace: String,
     pub workload: String,
     pub from: String,
+    pub service: Option<Called>,
     /// Newer than this.
     pub after: u64,
+}
+
+/// A service, as refusals may name it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Called {
+    pub namespace: String,
+    pub name: String,
+    /// Its host; empty if there is no such service now.
+    pub host: String,
+    /// Namespaces and names of the workloads behind it.
+    pub workloads: Vec<(String, String)>,
 }
 
 impl Ring {
@@ -122,7 +134,25 @@ impl Wanted {
             || caller == self.from
             || caller.strip_prefix("spiffe://") == Some(&*self.from)
             || is_account(caller, &self.from);
-        is(&self.request_id, id) && is(&self.namespace, &sender.namespace) && of_workload && from
+        let to = self.service.as_ref().is_none_or(|service| service.was_called(told));
+        is(&self.request_id, id) && is(&self.namespace, &sender.namespace) && of_workload && from && to
+    }
+}
+
+impl Called {
+    fn was_called(&self, told: &Told) -> bool {
+        let Self { namespace, name, host, workloads } = self;
+        if told.cluster.starts_with("inbound|") {
+            return workloads.iter().any(|(ns, of)| *ns == told.sender.namespace && *of == told.sender.workload);
+        }
+        let Some(asked) = told.host() else { return false };
+        // Whoever calls within a namespace may leave it out.
+        asked == host
+            || (asked == name && told.sender.namespace == *namespace)
+            || asked
+                .strip_prefix(&**name)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| rest == namespace || rest.strip_suffix(".svc") == Some(namespace))
     }
 }
 
@@ -150,6 +180,33 @@ mod tests {
         let told = Told::of_request(&sender, HttpAccessLogEntry::default(), SystemTime::now()).unwrap();
         let request = Request { id: id.into(), ..told.request.clone().unwrap() };
         Told { request: Some(request), principal: Some("spiffe://t/ns/a/sa/b".into()), ..told }
+    }
+
+    #[test]
+    fn of_which_service() {
+        let called = |host: &str| Called {
+            namespace: "default".into(),
+            name: "api".into(),
+            host: host.into(),
+            workloads: vec![("default".into(), "api-v1".into())],
+        };
+        let there = called("api.default.svc.cluster.local");
+        for (workload, cluster, host, expected) in [
+            ("api-v1", "inbound|9080||", "anything", true),
+            ("web-v1", "inbound|9080||", "api:9080", false),
+            ("web-v1", "outbound|9080|v1|api.default.svc.cluster.local", "api:9080", true),
+            ("api-v1", "outbound|9080||other.default.svc.cluster.local", "other", false),
+            ("web-v1", "", "api:9080", true),
+            ("web-v1", "", "api.default", true),
+            ("web-v1", "", "api.default.svc:9080", true),
+            ("web-v1", "", "api.elsewhere", false),
+            ("web-v1", "", "", false),
+        ] {
+            let told = told(workload, "1");
+            let request = Request { host: host.into(), ..told.request.clone().unwrap() };
+            let told = Told { request: Some(request), cluster: cluster.into(), ..told };
+            assert_eq!(there.was_called(&told), expected, "{workload} {cluster} {host}");
+        }
     }
 
     fn ids(ring: &Ring, wanted: &Wanted) -> Vec<String> {

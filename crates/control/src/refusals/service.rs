@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base::{Clock, SpiffeId, TrustDomain};
+use base::{Clock, SpiffeId};
 use proto::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
 use proto::envoy::service::accesslog::v3::stream_access_logs_message::{Identifier, LogEntries};
 use proto::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::entry::{Sender, Told};
 use super::ring::Ring;
-use crate::doors::Caller;
+use crate::guests::Tellers;
 use crate::push::Proxies;
 
 /// A message is no larger.
@@ -61,23 +61,19 @@ pub(crate) struct Refusals {
     ring: Ring,
     proxies: Proxies,
     clock: Clock,
-    trust_domain: TrustDomain,
+    tellers: Tellers,
     metrics: Metrics,
     allowances: Arc<Mutex<HashMap<String, Allowance>>>,
 }
 
 impl Refusals {
     /// A service that keeps what it is told in a ring.
-    pub fn new(ring: Ring, proxies: Proxies, clock: Clock, trust_domain: TrustDomain, metrics: Metrics) -> Self {
-        Self { ring, proxies, clock, trust_domain, metrics, allowances: Arc::default() }
+    pub fn new(ring: Ring, proxies: Proxies, clock: Clock, tellers: Tellers, metrics: Metrics) -> Self {
+        Self { ring, proxies, clock, tellers, metrics, allowances: Arc::default() }
     }
 
     /// Who tells: what the certificate proves, and the connected proxy of that identity which it says it is.
     fn sender(&self, identity: &SpiffeId, identifier: Option<&Identifier>) -> Result<Arc<Sender>, Status> {
-        if identity.trust_domain() != self.trust_domain.as_str() {
-            let words = format!("{identity} is of another mesh, and may not tell this one of refusals");
-            return Err(Status::permission_denied(words));
-        }
         let said = identifier.and_then(|it| it.node.as_ref()).map(|node| node.id.as_str()).unwrap_or_default();
         let (namespace, account) = match (identity.namespace(), identity.service_account()) {
             (Some(namespace), Some(account)) => (namespace.to_owned(), account.to_owned()),
@@ -140,23 +136,18 @@ impl AccessLogService for Refusals {
         &self,
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
-        let Some(identity) = &caller.identity else {
+        let refuse = |status: &Status| {
             self.metrics.refused.inc();
-            return Err(Status::unauthenticated(
-                "nothing proves who tells: expected a client certificate of this mesh",
-            ));
+            tracing::warn!("access logs: {}", status.message());
         };
+        let identity = self.tellers.member(request.extensions()).inspect_err(refuse)?;
         let mut messages = request.into_inner();
         // The first message of a stream says who tells, for all of them.
         let mut sender: Option<Arc<Sender>> = None;
         while let Some(message) = messages.message().await? {
             let known = match (&sender, &message.identifier) {
                 (Some(known), None) => known.clone(),
-                (_, identifier) => self.sender(identity, identifier.as_ref()).inspect_err(|status| {
-                    self.metrics.refused.inc();
-                    tracing::warn!("access logs: {}", status.message());
-                })?,
+                (_, identifier) => self.sender(&identity, identifier.as_ref()).inspect_err(refuse)?,
             };
             if let Some(entries) = message.log_entries {
                 self.take(&known, entries);

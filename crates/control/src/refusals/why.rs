@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use translate::{Node, Role, World, deciding};
 
 use super::entry::Told;
-use super::ring::{Ring, Wanted};
+use super::ring::{Called, Ring, Wanted};
 use super::words::{About, Event};
 use crate::access;
 use crate::push::Proxies;
@@ -22,17 +22,32 @@ const USUAL: usize = 20;
 /// What fits a query.
 pub(crate) fn page(ring: &Ring, proxies: &Proxies, world: &World, query: RefusalQuery) -> RefusalPage {
     let limit = query.limit.unwrap_or(USUAL).min(MOST);
+    let service = Some(&*query.service).filter(|name| !name.is_empty()).map(|name| called(name, world));
     let wanted = Wanted {
         request_id: query.request_id,
         namespace: query.namespace,
         workload: query.workload,
         from: query.from,
+        service,
         after: query.after,
     };
     let (found, more) = ring.find(&wanted, limit);
     let (kept, oldest, last) = ring.state();
     let refusals = found.iter().map(|told| refusal(told, proxies, world)).collect();
     RefusalPage { refusals, more, kept, most: ring.most(), oldest: oldest.map(time), last }
+}
+
+/// A service by `NAMESPACE/NAME`.
+fn called(words: &str, world: &World) -> Called {
+    let (namespace, name) = words.split_once('/').unwrap_or(("", words));
+    let found = world.services().find(|service| service.namespace == namespace && service.name == name);
+    let behind = found.into_iter().flat_map(|service| world.workloads_of(service));
+    Called {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        host: found.map(|service| service.host.to_string()).unwrap_or_default(),
+        workloads: behind.map(|it| (it.namespace.clone(), it.reference.name.to_string())).collect(),
+    }
 }
 
 fn refusal(told: &Told, proxies: &Proxies, world: &World) -> Refusal {
@@ -124,7 +139,7 @@ fn inbound_port(cluster: &str) -> Option<u16> {
 
 /// The documents that decide on such a thing.
 fn documents(event: Event, told: &Told, node: Option<&Node>, world: &World) -> Vec<DecidingDocument> {
-    let host = host(told);
+    let host = told.host();
     let (resources, field): (Vec<Arc<Resource>>, &str) = match (event.about(), node) {
         (About::Tokens, Some(node)) => (deciding::on_tokens(world, node), "spec.jwtRules"),
         (About::Rates, Some(node)) => {
@@ -153,15 +168,6 @@ fn documents(event: Event, told: &Told, node: Option<&Node>, world: &World) -> V
         at: it.origin.to_string(),
     };
     resources.iter().map(one).collect()
-}
-
-/// The host of the service that was called.
-fn host(told: &Told) -> Option<&str> {
-    match told.cluster.strip_prefix("outbound|") {
-        Some(rest) => rest.rsplit('|').next(),
-        None => told.request.as_ref().map(|request| request.host.split(':').next().unwrap_or_default()),
-    }
-    .filter(|host| !host.is_empty())
 }
 
 fn time(at: std::time::SystemTime) -> String {

@@ -178,6 +178,7 @@ pub(super) mod tests {
             tells_readiness: false,
             on_demand: false,
             admin: None,
+            metrics: None,
         };
         let metadata =
             NodeMetadata { namespace: "default".to_owned(), halcyon: Some(registration), ..NodeMetadata::default() };

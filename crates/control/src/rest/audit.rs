@@ -27,7 +27,7 @@ pub async fn verdict(State(parts): Shared) -> Answer<Json<AuditVerdict>> {
     checked.await.map_err(stopping)?.map(Json).map_err(unreadable)
 }
 
-fn unreadable(error: std::io::Error) -> super::Refused {
+pub fn unreadable(error: std::io::Error) -> super::Refused {
     let error = format!("the audit log cannot be read: {error}");
     failure(StatusCode::INTERNAL_SERVER_ERROR, error, "look at its folder in the data directory")
 }

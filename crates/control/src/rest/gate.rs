@@ -9,16 +9,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 use base::SpiffeId;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use telemetry::{Counter, Desc, Family, Shard};
 use tokio::net::UnixListener;
 use tokio::time::Instant;
 use transport::PeerCredentials;
 
-use super::routes::Route;
 use super::{Parts, Refused, failure};
 use crate::audit::Author;
-use crate::callers::{Caller, Denied, Unknown};
+use crate::callers::{Caller, Denied, Means, Right, Unknown};
 use crate::doors::ApiListener;
 use crate::v1::{AuditEntry, Role};
 
@@ -76,9 +75,21 @@ impl Metrics {
     /// Declares them.
     pub fn new(shard: &Shard) -> Result<Self, telemetry::DeclareError> {
         let refused = Desc::new("halcyon_api_refused_total", "Calls of the API that were refused, by reason.");
-        Ok(Self { refused: shard.counters(refused.labels(&["reason"]))? })
+        Ok(Self { refused: shard.counters(refused.labels(&["reason"]))?.shown(&REASONS) })
     }
 }
+
+/// Every word by which refusals are counted: those of [`Stranger::reason`], and `right` of callers who are known.
+const REASONS: [&str; 8] = [
+    "unproven",
+    "local_user",
+    "token_malformed",
+    "token_unknown",
+    "token_expired",
+    "identity_unknown",
+    "limited",
+    "right",
+];
 
 /// Why a caller is not let in.
 enum Stranger {
@@ -159,24 +170,49 @@ pub async fn identify(
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(stranger) => {
-            parts.gate.refused.with(&[stranger.reason()]).inc();
-            let limited = matches!(stranger, Stranger::Limited(_));
-            let known = peer.network().is_none_or(|address| parts.attempts.failed(address, Instant::now()));
-            if known && !limited {
-                let who = match &peer {
-                    Peer::Local(uid) => format!("uid {}", number(*uid)),
-                    Peer::Remote(_, Some(identity)) => identity.to_string(),
-                    Peer::Remote(_, None) => "unknown".to_owned(),
-                };
-                let by = Author::new(who, peer.place());
-                tracing::warn!("API: refused {} from {}: {}", by.who, by.from, stranger.words());
-                // The path may hold anything that a stranger writes: only its beginning is kept.
-                let what: String = request.uri().path().chars().filter(|c| c.is_ascii_graphic()).take(100).collect();
-                parts.store.note(AuditEntry::refused(&by, request.method().as_str(), what, stranger.words())).await;
-            }
-            stranger.answer()
-        }
+        Err(stranger) => turn_away(&parts, &peer, request.method(), request.uri().path(), stranger).await,
+    }
+}
+
+/// Counts and writes down that somebody is not known, and makes the answer of it.
+async fn turn_away(parts: &Parts, peer: &Peer, method: &Method, path: &str, stranger: Stranger) -> Response {
+    parts.gate.refused.with(&[stranger.reason()]).inc();
+    let limited = matches!(stranger, Stranger::Limited(_));
+    let known = peer.network().is_none_or(|address| parts.attempts.failed(address, Instant::now()));
+    if known && !limited {
+        let who = match peer {
+            Peer::Local(uid) => format!("uid {}", number(*uid)),
+            Peer::Remote(_, Some(identity)) => identity.to_string(),
+            Peer::Remote(_, None) => "unknown".to_owned(),
+        };
+        let by = Author::new(who, peer.place());
+        tracing::warn!("API: refused {} from {}: {}", by.who, by.from, stranger.words());
+        // The path may hold anything that a stranger writes: only its beginning is kept.
+        let what: String = path.chars().filter(|c| c.is_ascii_graphic()).take(100).collect();
+        parts.store.note(AuditEntry::refused(&by, method.as_str(), what, stranger.words())).await;
+    }
+    stranger.answer()
+}
+
+/// Who shows this token on a page; answered, counted and written down as any other caller if nobody has it.
+pub async fn sign_in(parts: &Parts, address: SocketAddr, token: &str) -> Result<Caller, Response> {
+    let caller = by_token(parts, address, token);
+    match caller {
+        Ok(caller) => Ok(caller),
+        Err(stranger) => Err(turn_away(parts, &Peer::Remote(address, None), &Method::POST, "/login", stranger).await),
+    }
+}
+
+fn by_token(parts: &Parts, address: SocketAddr, token: &str) -> Result<Caller, Stranger> {
+    not_limited(parts, address)?;
+    parts.users.by_token(token, &address.to_string()).map_err(Stranger::Unknown)
+}
+
+/// Who failed too often waits, whatever is shown.
+fn not_limited(parts: &Parts, address: SocketAddr) -> Result<(), Stranger> {
+    match parts.attempts.blocked(address.ip(), Instant::now()) {
+        Some(wait) => Err(Stranger::Limited(wait.as_secs() + 1)),
+        None => Ok(()),
     }
 }
 
@@ -184,19 +220,17 @@ fn caller(parts: &Parts, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Str
     let (address, identity) = match peer {
         Peer::Local(uid) => {
             let role = local(*uid, rustix::process::geteuid().as_raw(), parts.group_role)?;
-            return Ok(Caller { by: Author::new(format!("uid {}", number(*uid)), "local"), role, namespaces: None });
+            let by = Author::new(format!("uid {}", number(*uid)), "local");
+            return Ok(Caller { by, role, namespaces: None, by_means_of: Means::Kernel });
         }
         Peer::Remote(address, identity) => (address, identity),
     };
-    if let Some(wait) = parts.attempts.blocked(address.ip(), Instant::now()) {
-        return Err(Stranger::Limited(wait.as_secs() + 1));
+    if let Some(token) = bearer(headers) {
+        return by_token(parts, *address, token);
     }
-    let place = peer.place();
-    match (bearer(headers), identity) {
-        (Some(token), _) => parts.users.by_token(token, &place).map_err(Stranger::Unknown),
-        (None, Some(identity)) => parts.users.by_identity(identity, &place).map_err(Stranger::Unknown),
-        (None, None) => Err(Stranger::Nobody),
-    }
+    not_limited(parts, *address)?;
+    let identity = identity.as_ref().ok_or(Stranger::Nobody)?;
+    parts.users.by_identity(identity, &peer.place()).map_err(Stranger::Unknown)
 }
 
 /// The owner and root are admins. Whoever else the socket's permissions let in belongs to the group that was configured.
@@ -215,16 +249,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Asks for the right that the call needs.
 pub async fn guard(
-    State((parts, route)): State<(Arc<Parts>, &'static Route)>,
+    State((parts, method, needs)): State<(Arc<Parts>, Method, Right)>,
     request: Request,
     next: Next,
 ) -> Response {
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Stranger::Nobody.answer();
     };
-    match caller.needs(route.needs) {
+    match caller.needs(needs) {
         Ok(()) => next.run(request).await,
-        Err(denied) => deny(&parts, &caller, route.method.as_str(), request.uri().path(), denied).await.into_response(),
+        Err(denied) => deny(&parts, &caller, method.as_str(), request.uri().path(), denied).await.into_response(),
     }
 }
 
@@ -240,19 +274,27 @@ pub async fn deny(parts: &Parts, caller: &Caller, action: &str, what: &str, deni
 pub async fn harden(request: Request, next: Next) -> Response {
     let over_tls = request.extensions().get::<ConnectInfo<Peer>>().is_some_and(|peer| peer.0.is_remote());
     let mut answer = next.run(request).await;
-    let headers = answer.headers_mut();
-    let mut set = |name: header::HeaderName, value: &'static str| {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    };
-    set(header::CACHE_CONTROL, "no-store");
-    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
-    set(header::X_FRAME_OPTIONS, "DENY");
-    set(header::REFERRER_POLICY, "no-referrer");
+    hardened(answer.headers_mut(), "no-store", "default-src 'none'; frame-ancestors 'none'");
     if over_tls {
-        set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+        answer
+            .headers_mut()
+            .entry(header::STRICT_TRANSPORT_SECURITY)
+            .or_insert(HeaderValue::from_static("max-age=31536000"));
     }
     answer
+}
+
+/// What every answer of ours says to a browser, unless it says it already.
+pub fn hardened(headers: &mut HeaderMap, kept: &'static str, content: &'static str) {
+    for (name, value) in [
+        (header::CACHE_CONTROL, kept),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, content),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
 }
 
 #[cfg(test)]

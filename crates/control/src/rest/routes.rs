@@ -9,9 +9,11 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
 use super::{
-    Parts, access, audit, authority, documents, explain, gate, join, mtls, refusals, revocation, status, users,
+    Parts, access, audit, authority, documents, explain, gate, history, join, mesh, mtls, refusals, revocation, status,
+    users,
 };
 use crate::callers::Right;
+use crate::guests::Call;
 
 /// A call.
 pub struct Route {
@@ -43,6 +45,8 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/access", Read, || post(access::check)),
     route(Method::GET, "/v1/access/graph", Read, || get(access::graph)),
     route(Method::POST, "/v1/plan", Read, || post(explain::plan)),
+    route(Method::GET, "/v1/history", Read, || get(history::history)),
+    route(Method::GET, "/v1/mesh", Read, || get(mesh::mesh)),
     route(Method::GET, "/v1/mtls", Read, || get(mtls::plan)),
     route(Method::GET, "/v1/refusals", Read, || get(refusals::page)),
     route(Method::GET, "/v1/status", Read, || get(status::status)),
@@ -54,6 +58,7 @@ pub static ROUTES: &[Route] = &[
     route(Method::POST, "/v1/ca/import", Administer, || post(authority::import)),
     // `Read`, since without the key it gives what everybody may know; the handler asks for more if the key is wanted.
     route(Method::GET, "/v1/ca/export", Read, || get(authority::export)),
+    route(Method::POST, "/v1/dashboard", Read, || post(users::dashboard)),
     route(Method::GET, "/v1/whoami", Read, || get(users::whoami)),
     route(Method::GET, "/v1/trust-bundle", Read, || get(join::trust_bundle)),
     route(Method::POST, "/v1/start", Read, || post(join::start)),
@@ -72,11 +77,15 @@ pub static ROUTES: &[Route] = &[
     route(Method::GET, "/v1/audit/verdict", Read, || get(audit::verdict)),
 ];
 
-/// The routes, each behind its right.
-pub fn router(parts: &Arc<Parts>) -> Router<Arc<Parts>> {
-    ROUTES.iter().fold(Router::new(), |router, route| {
-        let guard = middleware::from_fn_with_state((parts.clone(), route), gate::guard);
-        router.route(route.path, (route.serve)().layer(guard))
+/// The routes, those of guests among them, each behind its right.
+pub fn router(parts: &Arc<Parts>, guests: Vec<Call>) -> Router<Arc<Parts>> {
+    let guard =
+        |method: &Method, needs| middleware::from_fn_with_state((parts.clone(), method.clone(), needs), gate::guard);
+    let own = ROUTES.iter().fold(Router::new(), |router, route| {
+        router.route(route.path, (route.serve)().layer(guard(&route.method, route.needs)))
+    });
+    guests.into_iter().fold(own, |router, call| {
+        router.route(call.path, call.serve.with_state(()).layer(guard(&call.method, call.needs.into())))
     })
 }
 
@@ -101,6 +110,8 @@ mod tests {
             "POST access",
             "GET access/graph",
             "POST plan",
+            "GET history",
+            "GET mesh",
             "GET mtls",
             "GET refusals",
             "GET status",
@@ -108,6 +119,7 @@ mod tests {
             "GET version",
             "GET ca",
             "GET ca/export",
+            "POST dashboard",
             "GET whoami",
             "GET trust-bundle",
             "POST start",

@@ -9,13 +9,25 @@ use http::StatusCode;
 
 use super::{Answer, Refused, Shared, body, failure};
 use crate::callers::{Caller, UserError};
-use crate::v1::{IssuedToken, Removed, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Whoami};
+use crate::v1::{
+    DashboardKey, IssuedToken, Removed, UserList, UserRequest, UserTokenList, UserTokenRequest, UserView, Whoami,
+};
 
 type Me = Extension<Caller>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 pub async fn whoami(Extension(caller): Me) -> Json<Whoami> {
     Json(caller.whoami())
+}
+
+/// A key for the caller's browser.
+pub async fn dashboard(State(parts): Shared, Extension(caller): Me) -> Answer<Json<DashboardKey>> {
+    let Some(address) = parts.endpoints.dashboard else {
+        let hint = "start the control plane with `--dashboard ADDRESS`";
+        return Err(failure(StatusCode::NOT_FOUND, "this control plane serves no dashboard", hint));
+    };
+    let url = format!("http://{address}/login?key={}", parts.sessions.key(&caller));
+    Ok(Json(DashboardKey { address, url }))
 }
 
 pub async fn users(State(parts): Shared) -> Json<UserList> {

@@ -84,6 +84,7 @@ fn registered(name: &str) -> Arc<Registered> {
         tells_readiness: false,
         on_demand: false,
         admin: None,
+        metrics: None,
     };
     let metadata =
         NodeMetadata { namespace: "default".to_owned(), halcyon: Some(registration), ..NodeMetadata::default() };

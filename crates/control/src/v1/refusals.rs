@@ -16,6 +16,9 @@ pub struct RefusalQuery {
     /// Told by the proxy of this workload, or by the proxy with this node id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub workload: String,
+    /// Of requests to this service, `NAMESPACE/NAME`: told by its own workloads, or by those who called it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service: String,
     /// Of this caller: its identity, its account, `NAMESPACE/ACCOUNT`, or its address.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,

@@ -1,9 +1,25 @@
 //! Users, tokens, and the record of what was changed.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+/// Where the dashboard is, with a key for its caller's browser that is good once and for five minutes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DashboardKey {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The page to open. A secret.
+    pub url: String,
+}
+
+impl fmt::Debug for DashboardKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DashboardKey({}, secret)", self.address)
+    }
+}
 
 /// What somebody may do at the API. Each may what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -403,6 +403,7 @@ pub fn sidecar_with(change: impl FnOnce(&mut Registration), workload: &str, acco
         tells_readiness: false,
         on_demand: false,
         admin: Some(SocketAddr::new(ip, 15000)),
+        metrics: Some(SocketAddr::new(ip, 15020)),
     };
     change(&mut registration);
     let metadata = NodeMetadata {

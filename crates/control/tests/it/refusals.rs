@@ -116,6 +116,11 @@ async fn story() {
     let all: RefusalPage = control.get("/v1/refusals").await;
     assert_eq!((all.refusals.len(), all.kept, all.most), (2, 2, 10_000), "what the upstream said is not kept");
 
+    for (service, expected) in [("default/details", 2), ("default/reviews", 0), ("elsewhere/details", 0)] {
+        let page: RefusalPage = control.get(&format!("/v1/refusals?service={service}")).await;
+        assert_eq!(page.refusals.len(), expected, "{service}");
+    }
+
     strangers(&control, &node.id).await;
     let plan: MutualTlsPlan = control.get("/v1/mtls?workload=details-v1").await;
     let modes: Vec<_> = plan.servers.iter().flat_map(|server| &server.ports).map(|port| &*port.mode).collect();

@@ -164,9 +164,29 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
     if host.is_empty() { Err(bad()) } else { Ok(Target { host: host.to_owned(), port }) }
 }
 
+/// The name of a header, in lower case.
+pub(super) fn header_name(text: &str) -> Result<String, String> {
+    let name: Result<http::HeaderName, _> = text.parse();
+    name.map(|name| name.to_string())
+        .map_err(|_| format!("`{text}` is no name of a header; expected one such as `x-api-key`"))
+}
+
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or_else(|| format!("`{text}` is no header; expected `name:value`"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// A value, or the word `off`.
+pub fn off<T: std::str::FromStr>(text: &str) -> Result<super::control::Maybe<T>, String>
+where
+    T::Err: std::fmt::Display,
+{
+    if text == "off" {
+        return Ok(super::control::Maybe(None));
+    }
+    text.parse()
+        .map(|value| super::control::Maybe(Some(value)))
+        .map_err(|error| format!("{error}; expected a value or `off`"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ pub struct WhyArgs {
     /// Told by proxies of this namespace (default: all).
     #[arg(long, short)]
     pub namespace: Option<String>,
+    /// Of requests to this service, told by its own workloads or by those who called it.
+    #[arg(long, short, value_name = "NAMESPACE/NAME")]
+    pub service: Option<String>,
     /// Of this caller: its identity, its account, `NAMESPACE/ACCOUNT`, or its address.
     #[arg(long, value_name = "CALLER")]
     pub from: Option<String>,

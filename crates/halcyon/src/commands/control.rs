@@ -1,5 +1,7 @@
 //! `halcyon control`: the control plane, until a signal.
 
+mod guests;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -22,7 +24,13 @@ pub async fn run(place: &Place, args: ControlArgs) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
     let (stop, watch) = base::drain::channel();
-    let control = Control::start(options(place, args)?, watch).await?;
+    let seen = observe::Options {
+        history_bytes: args.observe.history_size << 20,
+        most_traces: args.observe.traces,
+        prometheus: args.observe.prometheus.clone(),
+        ..observe::Options::default()
+    };
+    let control = Control::start_with(options(place, args)?, |house| guests::bring(house, seen), watch).await?;
     let doors = control.endpoints().clone();
     print::note(&format!("control plane: xDS and certificates on {}, metrics on {}", doors.tls, doors.metrics));
     print::note(&format!("plain xDS on {}, API on {}", doors.plain, doors.socket.display()));
@@ -31,6 +39,13 @@ pub async fn run(place: &Place, args: ControlArgs) -> Result<ExitCode> {
     }
     if let Some(bundle) = doors.bundle {
         print::note(&format!("SPIFFE bundle of the trust domain on https://{bundle}/"));
+    }
+    if let Some(dashboard) = doors.dashboard {
+        let missing = if observe::pages::are_there() { "" } else { " (built without its page: no Node.js)" };
+        print::note(&format!("dashboard on http://{dashboard}{missing}; `halcyon dashboard` opens it"));
+    }
+    if let Some(spans) = doors.spans {
+        print::note(&format!("spans by OTLP and Zipkin on http://{spans}"));
     }
     let finished = control.finished();
     tokio::pin!(finished);
@@ -79,6 +94,9 @@ fn options(place: &Place, args: ControlArgs) -> Result<ControlOptions> {
         bundle_endpoint: args.bundle.bundle_endpoint,
         bundle_endpoint_cert: args.bundle.bundle_endpoint_cert.zip(args.bundle.bundle_endpoint_key),
         bundle_refresh: Some(args.bundle.bundle_refresh_hint),
+        dashboard: args.observe.dashboard.map(|dashboard| dashboard.0),
+        takes_spans: true,
+        spans: args.observe.spans,
         blocked_keys: args.blocked_key_networks,
         ..ControlOptions::new(data_dir)
     })

@@ -42,6 +42,7 @@ pub async fn run(place: &Place, args: GatewayArgs) -> Result<ExitCode> {
         on_demand: false,
         explain: args.explain,
         metrics: None,
+        tell: args.tell.clone(),
         certificates: args.join.certificates.clone(),
         ticket,
         workload_api: None,

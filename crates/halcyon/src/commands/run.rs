@@ -62,6 +62,7 @@ pub async fn run(place: &Place, mut args: RunArgs) -> Result<ExitCode> {
         explain: true,
         workload_api: Some(workload_api),
         metrics: metrics::of(&args, &described.annotations)?,
+        tell: args.tell.clone(),
         certificates: args.join.certificates.clone(),
         ticket,
         folder: folder.path.clone(),

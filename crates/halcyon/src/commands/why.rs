@@ -21,6 +21,7 @@ pub async fn run(client: Client, args: WhyArgs) -> Result<ExitCode> {
         request_id: args.request_id.clone().unwrap_or_default(),
         namespace: args.namespace.clone().unwrap_or_default(),
         workload: args.workload.clone().unwrap_or_default(),
+        service: args.service.clone().unwrap_or_default(),
         from: args.from.clone().unwrap_or_default(),
         after: 0,
         limit: Some(args.last),

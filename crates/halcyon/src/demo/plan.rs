@@ -14,12 +14,15 @@ pub struct Place {
     pub data_dir: PathBuf,
     /// The gateway's address.
     pub gateway: SocketAddr,
+    /// The dashboard's, if the user said one.
+    pub dashboard: Option<SocketAddr>,
 }
 
-const MESH: [(&str, &str); 3] = [
+const MESH: [(&str, &str); 4] = [
     ("bookinfo.yaml", include_str!("../../../../samples/bookinfo/mesh/bookinfo.yaml")),
     ("gateway.yaml", include_str!("../../../../samples/bookinfo/mesh/gateway.yaml")),
     ("destination-rules.yaml", include_str!("../../../../samples/bookinfo/mesh/destination-rules.yaml")),
+    ("tracing.yaml", include_str!("../../../../samples/bookinfo/mesh/tracing.yaml")),
 ];
 
 /// Bookinfo's services, gateway and subsets. They are built in, so that an installed `halcyon` needs no other file.
@@ -40,6 +43,9 @@ pub fn control(place: &Place) -> Vec<OsString> {
     let mut arguments = common(place);
     for word in ["control", "--xds-port", "0", "--plain-xds-port", "0", "--metrics-port", "0"] {
         arguments.push(word.into());
+    }
+    if let Some(address) = place.dashboard {
+        arguments.extend(["--dashboard".into(), address.to_string().into()]);
     }
     arguments
 }

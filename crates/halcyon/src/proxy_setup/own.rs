@@ -54,6 +54,7 @@ pub fn bootstrap(setup: &ProxySetup, inside: Option<&Inside>) -> Result<String> 
     if let Some(path) = &setup.workload_api {
         file["workload_api"] = json!({ "path": path });
     }
+    file["observe"] = json!({ "redact_headers": setup.tell.redact_headers, "tap_bodies": setup.tell.tap_bodies });
     if setup.on_demand {
         file["on_demand"] = json!({});
     }

@@ -64,7 +64,7 @@ fn limits(cluster: &Cluster) -> [(&'static str, u32); 4] {
 }
 
 /// What is wrong with it, each behind a slash, or `healthy`: Envoy's flags in Envoy's order.
-fn health_flags(endpoint: &Endpoint) -> String {
+pub(crate) fn health_flags(endpoint: &Endpoint) -> String {
     let said = endpoint.discovered_health();
     let flags: String = [
         (endpoint.fails_health_check(), "/failed_active_hc"),

@@ -22,6 +22,7 @@ use mesh_http::{Body, ServerOptions};
 use tokio::sync::mpsc;
 use transport::listen::{self, BindError};
 
+pub(crate) use clusters::health_flags;
 pub(crate) use scrape::Scrape;
 
 use crate::live::Live;

@@ -89,7 +89,7 @@ pub(super) async fn merged(admin: &Admin, request: &Request<Body>) -> Response<B
     if theirs.is_err() {
         scrape.failures.inc();
     }
-    let mut text = admin.shared.registry.expose(&Exposition::default());
+    let mut text = super::stats::all(admin, &Exposition::default());
     match theirs {
         Ok(theirs) => text.push_str(&theirs),
         Err(problem) => {

@@ -55,8 +55,8 @@ pub(super) fn exchange(summary: &Summary<'_>, sink: &Sink) -> Message {
     Message::Http(Box::new(HttpAccessLogEntry {
         common_properties: Some(common),
         protocol_version: version(summary.version) as i32,
-        request: Some(request(summary, &sink.log.entries)),
-        response: Some(response(summary, &sink.log.entries)),
+        request: Some(request(summary, &sink.settings.entries)),
+        response: Some(response(summary, &sink.settings.entries)),
     }))
 }
 

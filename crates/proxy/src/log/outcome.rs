@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use expression::Expression;
 use mesh_http::grpc::GrpcStatus;
 use model::access_log::{LogFilter, Outcome};
 use telemetry::ResponseFlags;
 
 use super::{Denied, Raw, Unseen};
+use crate::attributes::Attributes;
 use crate::record::Summary;
 
 /// Envoy's details of an answer by the upstream.
@@ -27,6 +29,7 @@ pub(super) fn check(filter: &LogFilter) -> Result<(), String> {
         | LogFilter::Duration(_)
         | LogFilter::GrpcStatus { .. }
         | LogFilter::OwnAnswer
+        | LogFilter::Expression(_)
         | LogFilter::Terminated => Ok(()),
     }
 }
@@ -62,11 +65,14 @@ impl Outcome for Summary<'_> {
     fn is_terminated(&self) -> bool {
         false
     }
+    fn holds(&self, expression: &Expression) -> bool {
+        expression.holds(&Attributes::of_exchange(self))
+    }
 }
 
 /// What is no request has no status of its own.
 macro_rules! of_connections {
-    ($type:ty, $duration:expr, $flags:expr, $details:expr) => {
+    ($type:ty, $duration:expr, $flags:expr, $details:expr, $attributes:expr) => {
         impl Outcome for $type {
             fn status(&self) -> u16 {
                 0
@@ -87,6 +93,10 @@ macro_rules! of_connections {
                 let details: &str = $details(self);
                 !details.is_empty()
             }
+            fn holds(&self, expression: &Expression) -> bool {
+                let attributes: fn(&Self) -> Attributes<'_> = $attributes;
+                expression.holds(&attributes(self))
+            }
         }
     };
 }
@@ -95,17 +105,20 @@ of_connections!(
     Raw<'_>,
     |raw: &Raw<'_>| raw.record.duration(),
     |raw: &Raw<'_>| raw.end.flags,
-    (|raw| raw.end.details) as for<'a, 'b> fn(&'a Raw<'b>) -> &'a str
+    (|raw| raw.end.details) as for<'a, 'b> fn(&'a Raw<'b>) -> &'a str,
+    |raw| Attributes::of_connection(raw.record, raw)
 );
 of_connections!(
     Denied<'_>,
     |denied: &Denied<'_>| denied.begun_at.elapsed().unwrap_or_default(),
     |denied: &Denied<'_>| denied.flags,
-    (|denied| denied.details) as for<'a, 'b> fn(&'a Denied<'b>) -> &'a str
+    (|denied| denied.details) as for<'a, 'b> fn(&'a Denied<'b>) -> &'a str,
+    |denied| Attributes::of_fields(denied, denied.begun_at)
 );
 of_connections!(
     Unseen<'_>,
     |_: &Unseen<'_>| Duration::ZERO,
     |unseen: &Unseen<'_>| unseen.why.facts().0,
-    (|unseen| unseen.why.facts().1) as for<'a, 'b> fn(&'a Unseen<'b>) -> &'a str
+    (|unseen| unseen.why.facts().1) as for<'a, 'b> fn(&'a Unseen<'b>) -> &'a str,
+    |unseen| Attributes::of_fields(unseen, unseen.at)
 );

@@ -10,7 +10,7 @@ use upstream::Exchange;
 
 use crate::connection::Downstream;
 use crate::live::TcpPlan;
-use crate::series::TcpSeries;
+use crate::series::{Shape, TcpSeries};
 use crate::tcp::End;
 use crate::worker::Worker;
 
@@ -37,6 +37,11 @@ pub(crate) struct TcpRecord<'a> {
 }
 
 impl<'a> TcpRecord<'a> {
+    /// How it is counted, if otherwise than by default.
+    pub(crate) fn shape(&self) -> Option<&Arc<Shape>> {
+        self.plan.shape.as_ref()
+    }
+
     /// Opens the record of a connection that a chain took.
     pub(crate) fn open(
         worker: &'a Worker,

@@ -164,7 +164,7 @@ fn heads_are_completed_and_changed() {
         let settings = model::HttpProxy {
             use_remote_address: true,
             server: ServerHeader::Overwrite("halcyon".into()),
-            tracing: true,
+            tracing: Some(std::sync::Arc::default()),
             ..http(vec![route("/old", rewrite)])
         };
         let listeners = vec![listener("l", at, Outbound, vec![http_chain(settings)])];

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, Request, Response, StatusCode};
 use mesh_http::{Body, ServerOptions, h1};
-use model::chain::ChainMatch;
 use model::cluster::Discovery;
 use model::http_proxy::RouteSource;
 use model::listener::Inspect;
@@ -176,7 +175,7 @@ pub fn http(routes: Vec<Route>) -> HttpProxy {
 
 /// A chain for everything.
 pub fn chain(filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: "chain".into(), matches: ChainMatch::default(), tls: None, access: Vec::new(), filter }
+    FilterChain::new("chain", filter)
 }
 
 /// A chain of HTTP for everything.

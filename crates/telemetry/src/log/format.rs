@@ -247,6 +247,28 @@ impl Json {
     }
 }
 
+impl Operator {
+    /// Reads one operator, such as `%REQ(:PATH)%`.
+    ///
+    /// # Errors
+    /// It is none, or stands among other text.
+    pub fn one(text: &str) -> Result<Self, FormatError> {
+        let mut parts = parse(text)?;
+        match (parts.pop(), parts.is_empty()) {
+            (Some(Part::Value { operator, max_len: None }), true) => Ok(operator),
+            _ => Err(FormatError::Open { at: 1 }),
+        }
+    }
+
+    /// Its value alone; none: it is absent.
+    pub fn value(&self, fields: &dyn Fields) -> Option<String> {
+        let mut out = String::new();
+        let mut slot = Slot::new(&mut out, Form::Text { json: false }, None);
+        fields.put(self, &mut slot);
+        slot.is_filled().then_some(out)
+    }
+}
+
 fn fill(operator: &Operator, max_len: Option<usize>, fields: &dyn Fields, out: &mut String, form: Form) {
     let mut slot = Slot::new(out, form, max_len);
     match operator {

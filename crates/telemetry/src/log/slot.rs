@@ -30,6 +30,11 @@ impl<'a> Slot<'a> {
         Self { out, form, room: max_len.unwrap_or(usize::MAX), filled: false }
     }
 
+    /// Was anything put?
+    pub(super) fn is_filled(&self) -> bool {
+        self.filled
+    }
+
     /// Writes what stands for an absent value if nothing came.
     pub(super) fn finish(self) {
         if !self.filled {

@@ -9,6 +9,19 @@ fn shown(registry: &Registry) -> String {
 }
 
 #[test]
+fn names_are_the_same_in_both_formats() {
+    let registry = Registry::new();
+    registry.shard().counters(Desc::new("envoy_cluster_upstream_rq_retry", "Retries.")).unwrap().with(&[]).inc();
+    let exposition = Exposition { format: TextFormat::OpenMetrics, ..Exposition::default() };
+    let expected = "# HELP envoy_cluster_upstream_rq_retry Retries.\n# TYPE envoy_cluster_upstream_rq_retry unknown\n\
+                    envoy_cluster_upstream_rq_retry 1\n# EOF\n";
+    assert_eq!(registry.expose(&exposition), expected);
+    assert!(
+        shown(&registry).ends_with("TYPE envoy_cluster_upstream_rq_retry counter\nenvoy_cluster_upstream_rq_retry 1\n")
+    );
+}
+
+#[test]
 fn golden() {
     let registry = Registry::new();
     let shard = registry.shard();

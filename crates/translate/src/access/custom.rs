@@ -22,6 +22,7 @@ use model::{GrpcService, Guard, MetadataMatch, StringMatch};
 use super::{HTTP_NAME, Layer, TCP_PREFIX, of_connections, of_request};
 use crate::names;
 use crate::service::Service;
+use crate::telemetries;
 use crate::world::World;
 
 /// What stands before what the rules of such policies tell.
@@ -30,13 +31,12 @@ const TCP_NAME: &str = "envoy.filters.network.rbac";
 /// Istio's, where a provider says none.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The providers of the mesh that decide, by name. Of two with one name the last counts, as in Istio.
+/// The providers of the mesh, by name. Of two with one name the last counts, as in Istio.
 pub type Providers = BTreeMap<String, ExtensionProvider>;
 
-/// Those of the settings that decide.
+/// Those of the settings.
 pub fn providers(all: &[ExtensionProvider]) -> Providers {
-    let deciding = all.iter().filter(|provider| provider.authorizer().is_some());
-    deciding.map(|provider| (provider.name.clone(), provider.clone())).collect()
+    all.iter().map(|provider| (provider.name.clone(), provider.clone())).collect()
 }
 
 /// Why a provider cannot be asked.
@@ -71,12 +71,21 @@ impl World {
             AuthorizerProvider::Http(http) => (&http.service, http.port),
             AuthorizerProvider::Grpc(grpc) => (&grpc.service, grpc.port),
         };
+        let (service, number) = self.provider_service(written, port)?;
+        Ok((provider, service, number))
+    }
+
+    /// The service that a provider stands for, with its port.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn provider_service(&self, written: &str, port: u32) -> Result<(&Arc<Service>, u16), Unable> {
         let (namespace, host) = host_of(written);
         let service = self.service_named(host);
         let service = service.filter(|service| namespace.is_none_or(|namespace| *service.namespace == *namespace));
-        let service = service.ok_or_else(|| Unable::NoService(written.clone()))?;
+        let service = service.ok_or_else(|| Unable::NoService(written.to_owned()))?;
         let number = u16::try_from(port).ok().filter(|port| service.port(*port).is_some());
-        Ok((provider, service, number.ok_or_else(|| Unable::NoPort(host.to_owned(), port))?))
+        Ok((service, number.ok_or_else(|| Unable::NoPort(host.to_owned(), port))?))
     }
 }
 
@@ -87,12 +96,7 @@ pub(crate) fn host_of(written: &str) -> (Option<&str>, &str) {
 
 /// Is this the host of the provider's service?
 pub(crate) fn is_at(provider: &ExtensionProvider, host: &str) -> bool {
-    let written = match provider.authorizer() {
-        Some(AuthorizerProvider::Http(http)) => &http.service,
-        Some(AuthorizerProvider::Grpc(grpc)) => &grpc.service,
-        None => return false,
-    };
-    host_of(written).1 == host
+    telemetries::written_services(provider).any(|written| host_of(written).1 == host)
 }
 
 /// The filters of requests that ask the provider of a layer about what its rules take.

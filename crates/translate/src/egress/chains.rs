@@ -8,7 +8,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use model::chain::ChainMatch;
 use model::route::{Action, Forward, PathMatch};
-use model::{Config, FilterChain, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy, VirtualHost};
+use model::{
+    Config, Direction, FilterChain, Listener, NetworkFilter, Route, RouteConfiguration, TcpProxy, VirtualHost,
+};
 
 use super::Egress;
 use crate::names::PASSTHROUGH;
@@ -86,18 +88,18 @@ fn add_port(
             listener.chains.push(chain("egress blocks found".to_owned(), matches, filter));
             outbound::add_table(config, node, routes);
         }
-        listener.chains.push(to_blocks(world, near));
+        listener.chains.push(to_blocks((world, node), near));
         config.listeners.insert(listener.name.clone(), Arc::new(listener));
     }
 }
 
 /// Adds chains to a socket that all connections are redirected to, for blocks of which every port is allowed.
-pub fn add_to_capture(world: &World, egress: &Egress<'_>, listener: &mut Listener) {
+pub fn add_to_capture((world, node): (&World, &Node), egress: &Egress<'_>, listener: &mut Listener) {
     let is_ipv4 = listener.address.socket_addr().is_none_or(|at| at.is_ipv4());
     let whole = egress.blocks().into_iter().filter(|(_, ports)| ports.is_empty()).map(|(block, _)| block);
     let near: Vec<IpNet> = whole.filter(|block| block.addr().is_ipv4() == is_ipv4).collect();
     if !near.is_empty() {
-        listener.chains.push(to_blocks(world, near));
+        listener.chains.push(to_blocks((world, node), near));
     }
 }
 
@@ -119,8 +121,11 @@ impl Egress<'_> {
     }
 }
 
-fn to_blocks(world: &World, destination_ranges: Vec<IpNet>) -> FilterChain {
-    let to = TcpProxy { access_logs: reports::of_connections(world), ..TcpProxy::to(PASSTHROUGH) };
+fn to_blocks((world, node): (&World, &Node), destination_ranges: Vec<IpNet>) -> FilterChain {
+    let to = TcpProxy {
+        access_logs: reports::of_connections(world, node, Direction::Outbound),
+        ..TcpProxy::to(PASSTHROUGH)
+    };
     let matches = ChainMatch { destination_ranges, ..ChainMatch::default() };
     chain("egress blocks".to_owned(), matches, NetworkFilter::Tcp(to))
 }
@@ -141,5 +146,5 @@ fn found() -> ChainMatch {
 }
 
 fn chain(name: String, matches: ChainMatch, filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter }
+    FilterChain { matches, ..FilterChain::new(name, filter) }
 }

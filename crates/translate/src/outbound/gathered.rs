@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::chain::ChainMatch;
 use model::listener::Inspect;
 use model::{Address, Config, FilterChain, Listener, RouteConfiguration};
 
@@ -52,9 +51,8 @@ type Named = (String, Address, bool);
 
 fn http_only(world: &World, node: &Node, routes: String, (name, address, bind): Named) -> Listener {
     let filter = to_routes(world, node, routes.into());
-    let chain =
-        FilterChain { name: "http".into(), matches: ChainMatch::default(), tls: None, access: Vec::new(), filter };
-    listener(world, name.into(), (address, bind), Inspect::default(), vec![chain], None)
+    let chain = FilterChain::new("http", filter);
+    listener((world, node), name.into(), (address, bind), Inspect::default(), vec![chain], None)
 }
 
 fn at_pipe(
@@ -72,7 +70,7 @@ fn at_pipe(
     let spoken = ServicePort { protocol, ..port.clone() };
     let (chains, default_chain) = chains(world, node, service, &spoken, &routes.into(), At::Own);
     let (name, address, bind) = at;
-    Some(listener(world, name.into(), (address, bind), inspect(world, protocol), chains, default_chain))
+    Some(listener((world, node), name.into(), (address, bind), inspect(world, protocol), chains, default_chain))
 }
 
 /// The ports to which a socket could lead that cannot tell services apart; it leads to the first.

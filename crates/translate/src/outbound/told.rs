@@ -26,8 +26,7 @@ pub fn add(
 ) {
     let Some(addr) = address.socket_addr() else { return };
     let name: Arc<str> = format!("{}_{}", addr.ip(), addr.port()).into();
-    let chain =
-        |name: &str, matches, filter| FilterChain { name: name.into(), matches, tls: None, access: Vec::new(), filter };
+    let chain = |name: &str, matches, filter| FilterChain { matches, ..FilterChain::new(name, filter) };
     let http = |matches| chain("http", matches, to_routes(world, node, port.to_string().into()));
     let (inspect, (chains, default_chain)) = match (members.http.is_empty(), members.raw.first()) {
         (true, Some((service, raw))) => {
@@ -47,5 +46,5 @@ pub fn add(
         }
         (_, None) => (Inspect::default(), (vec![http(ChainMatch::default())], None)),
     };
-    super::add(config, listener(world, name, (address, bind), inspect, chains, default_chain));
+    super::add(config, listener((world, node), name, (address, bind), inspect, chains, default_chain));
 }

@@ -113,6 +113,7 @@ impl World {
         self.authorization_policies.iter().for_each(|d| take(&d.resource));
         self.other_access.resources().for_each(&mut take);
         self.request_authentications.iter().for_each(|d| take(&d.resource));
+        self.telemetries.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.rate_limit_policies.iter().for_each(|d| take(&d.resource));
         self.egress_policies.iter().for_each(|d| take(&d.resource));
@@ -277,6 +278,10 @@ impl<'a> Editing<'a> {
                 change.problems = true;
                 change.note_policy(any.namespace(), &world.settings.root_namespace);
                 Document::replace(&mut world.request_authentications, old, new);
+            }
+            Spec::Telemetry(_) => {
+                (change.everything, change.problems) = (true, true);
+                return Document::replace(&mut world.telemetries, old, new);
             }
             Spec::Secret(_) => {
                 change.problems = true;

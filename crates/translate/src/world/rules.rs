@@ -147,7 +147,7 @@ impl World {
         Rules::of(rules.iter().map(patterns))
     }
 
-    /// `Sidecar`, `EnvoyFilter`, `EgressPolicy` and `DestinationRule` select in their own namespace, conditions of `VirtualService` anywhere.
+    /// `Sidecar`, `EnvoyFilter`, `EgressPolicy`, `Telemetry` and `DestinationRule` select in their own namespace, conditions of `VirtualService` anywhere.
     fn asked_pairs(&self) -> Pairs {
         let mut pairs = Pairs::default();
         pairs.add_mesh(&self.settings);
@@ -162,6 +162,9 @@ impl World {
         for policy in self.egress_policies.iter() {
             let near = Some(policy.namespace()).filter(|namespace| *namespace != self.settings.root_namespace);
             pairs.add(near, policy.spec().selector.iter().flat_map(|s| &s.match_labels));
+        }
+        for telemetry in self.telemetries.iter() {
+            pairs.add(Some(telemetry.namespace()), telemetry.spec().selector.iter().flat_map(|s| &s.match_labels));
         }
         for rule in self.destination_rules.iter() {
             pairs.add(Some(rule.namespace()), rule.spec().workload_selector.iter().flat_map(|s| &s.match_labels));

@@ -102,6 +102,11 @@ const DOCUMENTS: &[&[&str]] = &[
         "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a1, annotations: {istio.io/dry-run: 'true'}}, spec: {}}",
     ],
     &[
+        "{kind: Telemetry, apiVersion: telemetry.istio.io/v1, metadata: {name: t1}, spec: {selector: {matchLabels: {version: v2}}, accessLogging: [{providers: [{name: envoy}]}], metrics: [{overrides: [{disabled: true}]}]}}",
+        "{kind: Telemetry, apiVersion: telemetry.istio.io/v1, metadata: {name: t1}, spec: {metrics: [{overrides: [{tagOverrides: {host: {value: request.host}}}]}], tracing: [{randomSamplingPercentage: 3}]}}",
+        "{kind: Telemetry, apiVersion: telemetry.istio.io/v1, metadata: {name: t1, namespace: istio-system}, spec: {accessLogging: [{match: {mode: SERVER}, filter: {expression: response.code >= 400}}]}}",
+    ],
+    &[
         "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a2, namespace: istio-system}, spec: {}}",
         "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a2, namespace: istio-system}, spec: {selector: {matchLabels: {istio: ingressgateway}}, action: CUSTOM, provider: {name: p}, rules: [{}]}}",
         "{kind: AuthorizationPolicy, apiVersion: security.istio.io/v1, metadata: {name: a2, namespace: other}, spec: {rules: [{}]}}",

@@ -28,5 +28,6 @@ mod rules;
 mod scope;
 mod security;
 mod sidecars;
+mod telemetries;
 mod tokens;
 mod warnings;

@@ -11,6 +11,14 @@ use translate::{Capture, InboundPort, Inputs, LocalUpstream, Node, Role, Workloa
 /// The four services of Bookinfo.
 pub const BOOKINFO: &str = include_str!("../../../../samples/bookinfo/mesh/bookinfo.yaml");
 
+/// The documents that hold these settings.
+pub fn settings(text: &str) -> String {
+    let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n{indented}"
+    )
+}
+
 /// A world of these documents, with one workload per word `app/version@last-byte-of-address`.
 pub fn world(documents: &str, workloads: &[&str]) -> World {
     let parsed = api::parse("test.yaml", documents);

@@ -13,18 +13,10 @@ use model::target::EscapedSlashes;
 use model::{Cluster, Config, HttpProxy, NetworkFilter, RetryPolicy, StringMatch};
 use translate::{Edit, Inputs, Starting, World};
 
-use crate::mesh::{BOOKINFO, config, gateway, sidecar, world};
+use crate::mesh::{BOOKINFO, config, gateway, settings, sidecar, world};
 
 const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
 const WORKLOADS: &[&str] = &["reviews/v1@2#us/z1", "reviews/v2@3#eu/z1", "productpage/v1@4#us/z1"];
-
-/// The documents that hold these settings.
-fn settings(text: &str) -> String {
-    let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
-    format!(
-        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n{indented}"
-    )
-}
 
 fn rule(policy: &str) -> String {
     format!(

@@ -1,5 +1,6 @@
 //! The HTTP filter of a chain.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -8,10 +9,9 @@ use model::http_proxy::{Codec, ForwardClientCert, RouteSource};
 use model::{Edge, HttpLimits, HttpProxy, TargetRules};
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    CodecType, ForwardClientCertDetails, InternalAddressConfig, RouteSpecifier, SetCurrentClientCertDetails, Tracing,
+    CodecType, ForwardClientCertDetails, InternalAddressConfig, RouteSpecifier, SetCurrentClientCertDetails,
     UpgradeConfig,
 };
-use proto::envoy::r#type::v3::Percent;
 
 use super::access_log::access_logs;
 use super::listener::range;
@@ -102,7 +102,7 @@ pub(super) fn http_proxy(value: wire::HttpConnectionManager, at: &At<'_>) -> Dec
         limits,
         server: limits::server(server_name, server_header_transformation, at)?,
         generate_request_id: generate_request_id.is_none_or(|generate| generate.value),
-        tracing: tracing.map(|value| sampled(value, &at.field("tracing"))).transpose()?.is_some(),
+        tracing: tracing.map(|value| super::tracing::tracing(value, &at.field("tracing"))).transpose()?.map(Arc::new),
     })
 }
 
@@ -190,23 +190,4 @@ fn own_client_cert(value: Option<SetCurrentClientCertDetails>, at: &At<'_>) -> D
         refused { issuer, format }
     });
     Ok(ClientCertDetails { cert, chain, subject: flag(subject), uri, dns })
-}
-
-/// Which requests are sampled is said elsewhere; here all of them must be let through.
-fn sampled(value: Tracing, at: &At<'_>) -> Decoded<()> {
-    take!(value, at, Tracing {
-        used { client_sampling, random_sampling, overall_sampling }
-        harmless { verbose, max_path_tag_length }
-        refused { custom_tags, provider, spawn_upstream_span, operation, upstream_operation, no_context_propagation }
-    });
-    for (name, share) in [
-        ("client_sampling", client_sampling),
-        ("random_sampling", random_sampling),
-        ("overall_sampling", overall_sampling),
-    ] {
-        if share.is_some_and(|share| share != Percent { value: 100.0 }) {
-            return Err(at.field(name).unsupported("100 or none"));
-        }
-    }
-    Ok(())
 }

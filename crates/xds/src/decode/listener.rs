@@ -14,8 +14,8 @@ use proto::google::protobuf::Any;
 
 use super::access_log::access_logs;
 use super::{
-    At, DecodeError, Decoded, access, dynamic_forward, each, ext_authz, flag, http_proxy, limit, off, open, port,
-    required, take, tcp_proxy, tls, type_name, unpack,
+    At, DecodeError, Decoded, access, dynamic_forward, each, ext_authz, flag, http_proxy, limit, metrics, off, open,
+    port, required, take, tcp_proxy, tls, type_name, unpack,
 };
 
 /// Envoy's default for the first bytes.
@@ -139,8 +139,8 @@ fn proxy_header(value: ProxyProtocol, at: &At<'_>) -> Decoded<ExpectHeader> {
 fn filter_chain(value: wire::FilterChain, at: &At<'_>) -> Decoded<FilterChain> {
     // How long a handshake may take is ours to say.
     take!(value, at, wire::FilterChain {
-        used { filter_chain_match, filters, use_proxy_proto, transport_socket, name }
-        harmless { metadata, transport_socket_connect_timeout }
+        used { filter_chain_match, filters, use_proxy_proto, transport_socket, name, metadata }
+        harmless { transport_socket_connect_timeout }
         refused {}
     });
     off(use_proxy_proto, &at.field("use_proxy_proto"))?;
@@ -155,6 +155,7 @@ fn filter_chain(value: wire::FilterChain, at: &At<'_>) -> Decoded<FilterChain> {
             Some(socket) => transport(socket, &at_tls)?,
         },
         access,
+        metrics: metadata.map_or(Ok(None), |metadata| metrics::rules(metadata, &at.field("metadata")))?,
         filter,
     })
 }

@@ -21,6 +21,7 @@ mod http_uri;
 mod jwt;
 mod listener;
 mod matcher;
+mod metrics;
 mod mutation;
 mod names;
 mod oauth2;
@@ -32,6 +33,7 @@ mod runtime;
 mod secret;
 mod tcp_proxy;
 mod tls;
+mod tracing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -51,11 +53,13 @@ pub(crate) use cluster::PEAK_EWMA;
 pub use cluster::cluster;
 pub use endpoint::endpoints;
 pub use listener::{api_listener, listener};
+pub(crate) use metrics::STATS;
 pub use names::names;
 pub use path::DecodeError;
 pub use route::{route, virtual_host};
 pub use runtime::connection_limits;
 pub use secret::secret;
+pub(crate) use tracing::{PROVIDERS, TAIL};
 
 use path::{At, Decoded, take};
 
@@ -113,6 +117,12 @@ fn each<T, U>(list: Vec<T>, at: &At<'_>, read: impl Fn(T, &At<'_>) -> Decoded<U>
         all.push(read(element, &at.index(index))?);
     }
     Ok(all)
+}
+
+/// An expression about exchanges.
+fn expression(text: &str, at: &At<'_>) -> Decoded<Expression> {
+    let parsed = Expression::parse(text);
+    parsed.map_err(|error| at.error(format!("is `{text}`: {error}"), "CEL over Envoy's attributes"))
 }
 
 /// A list that must hold something.

@@ -17,7 +17,7 @@ use proto::envoy::extensions::filters::http::router::v3::Router;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     CodecType, ForwardClientCertDetails, InternalAddressConfig, RouteSpecifier, SetCurrentClientCertDetails,
-    StripPortMode, Tracing, UpgradeConfig,
+    StripPortMode, UpgradeConfig,
 };
 use proto::google::protobuf::{Any, BoolValue};
 
@@ -85,7 +85,7 @@ pub(super) fn http_proxy(http: &HttpProxy) -> Any {
         server_name,
         server_header_transformation: transformation as i32,
         generate_request_id: (!http.generate_request_id).then_some(BoolValue { value: false }),
-        tracing: http.tracing.then(Tracing::default),
+        tracing: http.tracing.as_deref().map(super::tracing::tracing),
         ..wire::HttpConnectionManager::default()
     };
     packed::<wire::HttpConnectionManager>(joined(&head, &HttpTail { route_config: inline }))

@@ -15,8 +15,8 @@ use proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector
 use proto::google::protobuf::{Any, BoolValue};
 
 use super::{
-    access, access_log::access_logs, address, dynamic_forward, ext_authz, flag, http_proxy, limit, number, pack,
-    tcp_proxy, tls,
+    access, access_log::access_logs, address, dynamic_forward, ext_authz, flag, http_proxy, limit, metrics, number,
+    pack, tcp_proxy, tls,
 };
 
 /// Envoy's default for the first bytes.
@@ -105,6 +105,7 @@ fn filter_chain(chain: &FilterChain) -> wire::FilterChain {
         filter_chain_match: (chain.matches != ChainMatch::default()).then(|| chain_match(&chain.matches)),
         transport_socket: chain.tls.as_ref().map(tls::downstream),
         filters: filters.into_iter().map(filter).collect(),
+        metadata: chain.metrics.as_deref().map(metrics::rules),
         ..wire::FilterChain::default()
     }
 }

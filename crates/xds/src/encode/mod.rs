@@ -22,6 +22,7 @@ mod jwt;
 mod limits;
 mod listener;
 mod matcher;
+mod metrics;
 mod mutation;
 mod names;
 mod oauth2;
@@ -33,6 +34,7 @@ mod runtime;
 mod secret;
 mod tcp_proxy;
 mod tls;
+mod tracing;
 
 use std::time::Duration;
 

@@ -3,12 +3,14 @@
 mod client;
 mod link;
 mod member;
+mod reports;
 mod secrets;
 mod server;
 
 pub use client::{Command, StreamEnd, run};
 pub use link::{Bearer, ControlServer, Link, LinkError, Links, certify};
 pub use member::{BundlesError, Member, OpenLink};
+pub use reports::{Reports, ReportsEnd};
 pub use secrets::{follow_secret, serve_secrets};
 pub use server::{Ads, Opened, Peer, Sessions, serve_stream};
 

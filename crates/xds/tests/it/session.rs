@@ -73,13 +73,7 @@ pub fn content(kind: ResourceKind, name: &str, number: u8) -> Resource {
         ResourceKind::Listener => {
             let address = Address::socket(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
             let http = HttpProxy::new("in", RouteSource::Rds(name.clone()));
-            let chain = FilterChain {
-                name: "c".into(),
-                matches: Default::default(),
-                tls: None,
-                access: Vec::new(),
-                filter: NetworkFilter::Http(Box::new(http)),
-            };
+            let chain = FilterChain::new("c", NetworkFilter::Http(Box::new(http)));
             let listener = Listener {
                 name,
                 address,

@@ -43,8 +43,10 @@ mod filters;
 mod jwt;
 mod limits;
 mod metadata;
+mod metrics;
 mod oauth2;
 mod tls;
+mod tracing;
 use access_log::access_logs;
 pub use limits::connection_limits;
 #[path = "resilient.rs"]
@@ -55,6 +57,7 @@ use filters::{filter_rule, http_filter};
 use metadata::metadata_match;
 use resilient::{fitting, resilience};
 use tls::{alpn, downstream_tls, upstream_tls};
+use tracing::tracing;
 
 /// A name of a resource or a part of one.
 pub fn name() -> impl Strategy<Value = Arc<str>> {
@@ -472,8 +475,15 @@ fn filter_chain() -> BoxedStrategy<FilterChain> {
         ext_authz::of_connections().prop_map(|asks| Guard::Service(Box::new(asks))),
     ];
     let access = vec(guard, 0..2);
-    (name(), chain_match(), of(downstream_tls()), access, filter)
-        .prop_map(|(name, matches, tls, access, filter)| FilterChain { name, matches, tls, access, filter })
+    (name(), chain_match(), of(downstream_tls()), access, metrics::rules(), filter)
+        .prop_map(|(name, matches, tls, access, metrics, filter)| FilterChain {
+            name,
+            matches,
+            tls,
+            access,
+            metrics,
+            filter,
+        })
         .boxed()
 }
 

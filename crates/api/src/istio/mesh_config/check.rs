@@ -280,6 +280,18 @@ impl ExtensionProvider {
             check_service(&grpc.service, grpc.port, r);
             check_answers(grpc.timeout, &grpc.status_on_error, grpc.include_request_body_in_check.as_ref(), r);
         });
+        report.opt("zipkin", &self.zipkin, |zipkin, r| check_service(&zipkin.service, zipkin.port, r));
+        report.opt("opentelemetry", &self.opentelemetry, |otlp, r| check_service(&otlp.service, otlp.port, r));
+        report.opt("envoyHttpAls", &self.envoy_http_als, |log, r| check_service(&log.service, log.port, r));
+        report.opt("envoyTcpAls", &self.envoy_tcp_als, |log, r| check_service(&log.service, log.port, r));
+        report.opt("envoyOtelAls", &self.envoy_otel_als, |log, r| check_service(&log.service, log.port, r));
+        report.opt("envoyFileAccessLog", &self.envoy_file_access_log, |log, r| {
+            if log.path.is_empty() {
+                r.field("path", |r| {
+                    r.error("it is empty").expected("a file, such as `/dev/stdout`");
+                });
+            }
+        });
     }
 }
 

@@ -108,7 +108,7 @@ object! {
         /// Decides on requests, over gRPC.
         envoy_ext_authz_grpc "envoyExtAuthzGrpc": Option<GrpcAuthorizerProvider>,
         /// Takes spans.
-        zipkin "zipkin": Unread,
+        zipkin "zipkin": Option<ZipkinProvider>,
         /// Takes spans.
         lightstep "lightstep": Unread,
         /// Takes spans.
@@ -120,17 +120,17 @@ object! {
         /// Takes spans.
         skywalking "skywalking": Unread,
         /// Takes spans.
-        opentelemetry "opentelemetry": Unread,
+        opentelemetry "opentelemetry": Option<OpenTelemetryProvider>,
         /// Asks for metrics.
-        prometheus "prometheus": Unread,
+        prometheus "prometheus": Option<PrometheusProvider>,
         /// A file of access logs.
-        envoy_file_access_log "envoyFileAccessLog": Unread,
+        envoy_file_access_log "envoyFileAccessLog": Option<FileLogProvider>,
         /// Takes access logs of HTTP.
-        envoy_http_als "envoyHttpAls": Unread,
+        envoy_http_als "envoyHttpAls": Option<LogServiceProvider>,
         /// Takes access logs of connections.
-        envoy_tcp_als "envoyTcpAls": Unread,
+        envoy_tcp_als "envoyTcpAls": Option<LogServiceProvider>,
         /// Takes access logs.
-        envoy_otel_als "envoyOtelAls": Unread,
+        envoy_otel_als "envoyOtelAls": Option<OpenTelemetryLogProvider>,
         /// Gives secrets.
         sds "sds": Unread,
     }
@@ -204,6 +204,165 @@ object! {
         status_on_error "statusOnError": String,
         /// What it is told of bodies.
         include_request_body_in_check "includeRequestBodyInCheck": Option<AuthorizerBody>,
+    }
+}
+
+object! {
+    /// A service that takes spans by Zipkin's API.
+    Istio struct ZipkinProvider {
+        /// `[namespace/]host`
+        service "service": String,
+        /// Its port.
+        port "port": u32,
+        /// Longer paths are cut in tags.
+        max_tag_length "maxTagLength": u32,
+        /// Ids of traces have 64 bits.
+        enable_64bit_trace_id "enable64bitTraceId": bool,
+        /// Where spans are sent; empty means `/api/v2/spans`.
+        path "path": String,
+        /// The headers by which contexts go on.
+        trace_context_option "traceContextOption": TraceContextOption,
+        /// How long it may take.
+        timeout "timeout": Option<std::time::Duration>,
+        /// Headers that it is sent.
+        headers "headers": Vec<ProviderHeader>,
+    }
+}
+
+choice! {
+    /// The headers by which contexts of traces go on.
+    enum TraceContextOption {
+        /// Those of B3.
+        B3 "USE_B3",
+        /// Those of B3 and those of W3C.
+        B3AndW3c "USE_B3_WITH_W3C_PROPAGATION",
+    }
+}
+
+object! {
+    /// A service that takes spans by OTLP.
+    Istio struct OpenTelemetryProvider {
+        /// `[namespace/]host`
+        service "service": String,
+        /// Its port.
+        port "port": u32,
+        /// Longer paths are cut in tags.
+        max_tag_length "maxTagLength": u32,
+        /// It is told over HTTP.
+        http "http": Option<ProviderHttp>,
+        /// How it is told over gRPC.
+        grpc "grpc": Option<ProviderGrpc>,
+        /// What else a proxy says of itself.
+        resource_detectors "resourceDetectors": Unread,
+        /// Which names services have.
+        service_attribute_enrichment "serviceAttributeEnrichment": ServiceNames,
+        /// Dynatrace's sampler.
+        dynatrace_sampler "dynatraceSampler": Unread,
+    }
+}
+
+choice! {
+    /// Which names services have in spans.
+    enum ServiceNames {
+        /// Istio's canonical names.
+        IstioCanonical "ISTIO_CANONICAL",
+        /// Those of OpenTelemetry's conventions for Kubernetes.
+        OpenTelemetry "OTEL_SEMANTIC_CONVENTIONS",
+    }
+}
+
+object! {
+    /// How a provider is told over HTTP.
+    Istio struct ProviderHttp {
+        /// The path.
+        path "path": String,
+        /// How long it may take.
+        timeout "timeout": Option<std::time::Duration>,
+        /// Headers that it is sent.
+        headers "headers": Vec<ProviderHeader>,
+    }
+}
+
+object! {
+    /// How a provider is told over gRPC.
+    Istio struct ProviderGrpc {
+        /// How long it may take.
+        timeout "timeout": Option<std::time::Duration>,
+        /// Metadata that it is sent.
+        initial_metadata "initialMetadata": Vec<ProviderHeader>,
+    }
+}
+
+object! {
+    /// A header that a provider is sent.
+    Istio struct ProviderHeader {
+        /// Its name.
+        name "name" (required): String,
+        /// Its value.
+        value "value": String,
+        /// The variable of the control plane's environment that holds it.
+        env_name "envName": String,
+    }
+}
+
+object! {
+    /// Prometheus, which asks.
+    Istio struct PrometheusProvider {}
+}
+
+object! {
+    /// A file of access logs.
+    Istio struct FileLogProvider {
+        /// The file.
+        path "path" (required): String,
+        /// The form of a line; none means that of the mesh.
+        log_format "logFormat": Option<ProviderLogFormat>,
+        /// What is not there is left out of JSON.
+        omit_empty_values "omitEmptyValues": bool,
+    }
+}
+
+object! {
+    /// The form of a line.
+    Istio struct ProviderLogFormat {
+        /// A text with operators.
+        text "text": String,
+        /// Members with texts with operators.
+        labels "labels": BTreeMap<String, String>,
+    }
+}
+
+object! {
+    /// A service that takes access logs by Envoy's protocol.
+    Istio struct LogServiceProvider {
+        /// `[namespace/]host`
+        service "service": String,
+        /// Its port.
+        port "port": u32,
+        /// The log's name.
+        log_name "logName": String,
+        /// Facts of filters that are told.
+        filter_state_objects_to_log "filterStateObjectsToLog": Vec<String>,
+        /// Headers of requests that are told.
+        additional_request_headers_to_log "additionalRequestHeadersToLog": Vec<String>,
+        /// Headers of responses that are told.
+        additional_response_headers_to_log "additionalResponseHeadersToLog": Vec<String>,
+        /// Trailers of responses that are told.
+        additional_response_trailers_to_log "additionalResponseTrailersToLog": Vec<String>,
+    }
+}
+
+object! {
+    /// A service that takes access logs by OTLP.
+    Istio struct OpenTelemetryLogProvider {
+        /// `[namespace/]host`
+        service "service": String,
+        /// Its port.
+        port "port": u32,
+        /// The log's name.
+        log_name "logName": String,
+        /// What is told: a text, and attributes.
+        log_format "logFormat": Option<ProviderLogFormat>,
     }
 }
 

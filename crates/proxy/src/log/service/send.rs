@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,12 +13,12 @@ use proto::envoy::service::accesslog::v3::stream_access_logs_message::{
     HttpAccessLogEntries, Identifier, LogEntries, TcpAccessLogEntries,
 };
 use telemetry::{Counter, DeclareError, Desc, Family, Shard};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::sleep_until;
 
-use super::{Message, Opened};
+use super::Message;
 use crate::live::{Live, View};
 use crate::node::Shared;
+use crate::outlet::Opened;
 use crate::unary;
 
 /// The method of the service.
@@ -72,9 +70,7 @@ struct Way {
 /// A statistic is declared in two ways.
 pub(crate) fn follow(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), DeclareError> {
     let services = &shared.log_services;
-    let Some(mut opened) = services.opened.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() else {
-        return Ok(());
-    };
+    let Some(mut opened) = services.logs.opened() else { return Ok(()) };
     let shard = shared.registry.shard();
     let families = Families::declare(&shard)?;
     let upstream = upstream::Worker::new(shared.dialer(), &shard)?;
@@ -83,7 +79,7 @@ pub(crate) fn follow(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), Decla
         // The shard is what is counted in: it stays as long as anything is.
         let _shard = shard;
         while let Some(log) = opened.recv().await {
-            let counters = families.of(&log.log.name);
+            let counters = families.of(&log.settings.name);
             tokio::task::spawn_local(serve(way.clone(), log, counters));
         }
     });
@@ -91,11 +87,15 @@ pub(crate) fn follow(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), Decla
 }
 
 /// Carries entries until nobody leaves any more.
-async fn serve(way: Rc<Way>, opened: Opened, counters: Counters) {
-    let Opened { log, mut queue, counts, mut ending } = opened;
-    while let Some(first) = queue.recv().await {
-        let begun = Instant::now();
-        let batch = gather((&mut queue, &mut ending), first, &log, begun + log.flush_interval).await;
+async fn serve(way: Rc<Way>, mut opened: Opened<Arc<ServiceLog>, Message>, counters: Counters) {
+    let log = opened.settings.clone();
+    loop {
+        let mut bytes = 0;
+        let has_room = |message: &Message| {
+            bytes += size(message);
+            bytes < log.buffer_bytes as usize
+        };
+        let Some((begun, batch)) = opened.next(log.flush_interval, AT_ONCE, has_room).await else { break };
         let count = batch.len() as u64;
         match way.bring(&log, batch).await {
             Ok(()) => counters.written.add(count),
@@ -104,43 +104,14 @@ async fn serve(way: Rc<Way>, opened: Opened, counters: Counters) {
                 counters.dropped.add(count);
             }
         }
-        counters.dropped.add(taken(&counts.dropped));
-        counts.under_way.fetch_sub(count, Relaxed);
+        counters.dropped.add(opened.take_dropped());
+        opened.done(count);
         // A full batch was gathered in no time.
-        if count >= AT_ONCE as u64 && !*ending.borrow() {
+        if count >= AT_ONCE as u64 && !opened.is_ending() {
             sleep_until(begun + log.flush_interval).await;
         }
     }
-    counters.dropped.add(taken(&counts.dropped));
-}
-
-fn taken(count: &AtomicU64) -> u64 {
-    count.swap(0, Relaxed)
-}
-
-/// What goes at once: until `end`, or until it is as much as the log says.
-async fn gather(
-    (queue, ending): (&mut mpsc::Receiver<Message>, &mut watch::Receiver<bool>),
-    first: Message,
-    log: &ServiceLog,
-    end: Instant,
-) -> Vec<Message> {
-    let mut bytes = size(&first);
-    let mut batch = vec![first];
-    while bytes < log.buffer_bytes as usize && batch.len() < AT_ONCE {
-        let next = async {
-            tokio::select! {
-                biased;
-                next = queue.recv() => next,
-                // Whoever ends waits for nothing more.
-                _ = ending.wait_for(|is_ending| *is_ending) => None,
-            }
-        };
-        let Ok(Some(next)) = timeout_at(end, next).await else { break };
-        bytes += size(&next);
-        batch.push(next);
-    }
-    batch
+    counters.dropped.add(opened.take_dropped());
 }
 
 fn size(message: &Message) -> usize {

@@ -10,7 +10,7 @@ use proto::envoy::config::accesslog::v3::{AccessLogFilter, ComparisonFilter, Ext
 use proto::envoy::config::core::v3::RuntimeUInt32;
 use proto::envoy::extensions::access_loggers::filters::cel::v3::ExpressionFilter;
 
-use crate::decode::{At, Decoded, each, required, take, unpack};
+use crate::decode::{self, At, Decoded, each, required, take, unpack};
 use crate::expressions::{OWN_ANSWER, TERMINATED};
 
 pub(super) fn filter(value: AccessLogFilter, at: &At<'_>) -> Decoded<LogFilter> {
@@ -97,8 +97,6 @@ fn expression(value: ExtensionFilter, at: &At<'_>) -> Decoded<LogFilter> {
     match expression.as_str() {
         OWN_ANSWER => Ok(LogFilter::OwnAnswer),
         TERMINATED => Ok(LogFilter::Terminated),
-        other => {
-            Err(at.field("expression").error(format!("is `{other}`"), format!("`{OWN_ANSWER}` or `{TERMINATED}`")))
-        }
+        other => decode::expression(other, &at.field("expression")).map(LogFilter::Expression),
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn filter(filter: &LogFilter) -> AccessLogFilter {
         }),
         LogFilter::OwnAnswer => expression(OWN_ANSWER),
         LogFilter::Terminated => expression(TERMINATED),
+        LogFilter::Expression(it) => expression(it.text()),
         LogFilter::And(filters) => FilterSpecifier::AndFilter(AndFilter { filters: all(filters) }),
         LogFilter::Or(filters) => FilterSpecifier::OrFilter(OrFilter { filters: all(filters) }),
     };

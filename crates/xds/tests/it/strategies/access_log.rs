@@ -43,6 +43,7 @@ fn filter() -> impl Strategy<Value = LogFilter> {
         (vec(0u32..=16, 0..3), any::<bool>()).prop_map(|(codes, exclude)| LogFilter::GrpcStatus { codes, exclude }),
         Just(LogFilter::OwnAnswer),
         Just(LogFilter::Terminated),
+        Just(LogFilter::Expression(expression::Expression::parse("response.code >= 400").unwrap())),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
         prop_oneof![vec(inner.clone(), 2..4).prop_map(LogFilter::And), vec(inner, 2..4).prop_map(LogFilter::Or),]

@@ -80,13 +80,13 @@ pub fn http_proxy() -> BoxedStrategy<HttpProxy> {
     ]);
     let upgrades = subsequence(vec!["websocket".to_owned(), "CONNECT".to_owned()], 0..=2);
     let codec = select(vec![Codec::Auto, Codec::Http1, Codec::Http2]);
-    let flags = any::<[bool; 3]>();
+    let flags = any::<[bool; 2]>();
     let server = prop_oneof![
         Just(ServerHeader::Pass),
         "[a-z]{1,9}".prop_map(ServerHeader::Overwrite),
         "[a-z]{1,9}".prop_map(ServerHeader::IfAbsent),
     ];
-    let server = (server, edge(), target_rules(), http_limits());
+    let server = (server, edge(), target_rules(), http_limits(), of(tracing()));
     (name(), codec, routes, filters, access_logs(), times, upgrades, cert, server, flags)
         .prop_map(
             |(
@@ -98,7 +98,7 @@ pub fn http_proxy() -> BoxedStrategy<HttpProxy> {
                 times,
                 upgrades,
                 forward_client_cert,
-                (server, edge, target, limits),
+                (server, edge, target, limits, tracing),
                 flags,
             )| {
                 HttpProxy {
@@ -119,7 +119,7 @@ pub fn http_proxy() -> BoxedStrategy<HttpProxy> {
                     limits,
                     server,
                     generate_request_id: flags[1],
-                    tracing: flags[2],
+                    tracing,
                 }
             },
         )

@@ -1,0 +1,87 @@
+//! How exchanges become spans: which of them, with what, and who is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::GrpcService;
+use crate::matcher::Fraction;
+
+/// How the exchanges of an HTTP proxy become spans (Envoy's `HttpConnectionManager.Tracing`). A trace that a caller has
+/// begun goes on as it decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// The share of new traces that are recorded.
+    pub random: Fraction,
+    /// Of requests that ask for it (`x-client-trace-id`).
+    pub client: Fraction,
+    /// Of all that were chosen in one of these ways.
+    pub overall: Fraction,
+    /// Further tags.
+    pub tags: Vec<Tag>,
+    /// Longer paths are cut.
+    pub most_path: u32,
+    /// Who is told; nobody: contexts are read and sent on, and no more.
+    pub sinks: Vec<SpanSink>,
+}
+
+impl Tracing {
+    /// Envoy's default for [`Self::most_path`].
+    pub const MOST_PATH: u32 = 256;
+}
+
+impl Default for Tracing {
+    /// Envoy's defaults: every new trace, and nobody is told.
+    fn default() -> Self {
+        Self {
+            random: Fraction::ALL,
+            client: Fraction::ALL,
+            overall: Fraction::ALL,
+            tags: Vec::new(),
+            most_path: Self::MOST_PATH,
+            sinks: Vec::new(),
+        }
+    }
+}
+
+/// A tag that every span has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// Its key.
+    pub name: Arc<str>,
+    /// Its value.
+    pub value: TagValue,
+}
+
+/// Where the value of a tag comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagValue {
+    /// It is this.
+    Literal(Arc<str>),
+    /// A variable of the proxy's environment, or else this.
+    Environment(Arc<str>, Option<Arc<str>>),
+    /// A header of the request, or else this.
+    RequestHeader(HeaderName, Option<Arc<str>>),
+}
+
+/// Who is told of spans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpanSink {
+    /// The service, a cluster of this proxy, which speaks OTLP by gRPC.
+    pub service: GrpcService,
+    /// The name under which the spans stand; empty: the workload's canonical name and its namespace.
+    pub service_name: Arc<str>,
+    /// What is told besides the traces that are recorded.
+    pub tail: Option<Tail>,
+}
+
+/// Exchanges that are told though their trace is not recorded, each for itself, where it ended so. Since all proxies on the
+/// way of a request see that it failed or was slow, its way from the edge to there is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tail {
+    /// Those that failed: 5xx, no response, or a gRPC status that is a server's fault.
+    pub errors: bool,
+    /// Those that took at least so long.
+    pub slower_than: Option<Duration>,
+}
