@@ -16,8 +16,7 @@ use proto::google::protobuf::value::Kind;
 use proto::google::protobuf::{ListValue, Struct, Value};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::time::{Instant, sleep};
-use transport::tls::LiveCert;
+use tokio::time::{Instant, sleep, timeout};
 use xds::Resource;
 use xds::client::{ClientSession, Refusal, Update, Variant};
 use xds::shell::{self, Command};
@@ -46,8 +45,8 @@ pub(crate) struct Plan {
     pub mode: Mode,
     /// The name table is wanted.
     pub names: bool,
-    /// The secret that is provided here, and its certificate.
-    pub own: Option<(&'static str, LiveCert)>,
+    /// The secret that is provided here: our certificate, which is asked for meanwhile.
+    pub own: Option<&'static str>,
 }
 
 /// How many words for the session may wait while there is no stream.
@@ -77,10 +76,10 @@ pub(crate) async fn follow(side: Rc<Side>, links: Links, plan: Plan, session: (S
     if plan.own.is_some() {
         session.want(ResourceKind::Runtime, [ConnectionLimits::RESOURCE.into()]);
     }
-    let own = plan.own.as_ref().map(|(name, _)| *name);
+    let own = plan.own;
     want(&side, &mut session, own);
-    if let Some((_, cert)) = &plan.own {
-        wait_for(cert).await;
+    if own.is_some() && timeout(FOR_CERTIFICATE, links.proven()).await.is_err() {
+        tracing::warn!("there is no certificate yet; the control plane is asked for configuration without one");
     }
     let mut backoff = Backoff::new(BETWEEN.0, BETWEEN.1);
     loop {
@@ -180,17 +179,6 @@ fn want_named(side: &Side, session: &mut ClientSession, kind: ResourceKind, name
     session.want(kind, names);
     if changed {
         side.apply(Changes::default());
-    }
-}
-
-async fn wait_for(cert: &LiveCert) {
-    let waiting = async {
-        while !cert.is_set() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if tokio::time::timeout(FOR_CERTIFICATE, waiting).await.is_err() {
-        tracing::warn!("there is no certificate yet; the control plane is asked for configuration without one");
     }
 }
 

@@ -26,6 +26,7 @@ mod program_ready;
 
 use certificates::CertificatesFile;
 pub use certificates::{Authority, Certificates};
+pub(crate) use metrics::IDLE;
 use metrics::MetricsFile;
 pub use metrics::{Metrics, ProgramMetrics};
 use observe::ObserveFile;

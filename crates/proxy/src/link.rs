@@ -55,6 +55,11 @@ impl Links {
         }))
     }
 
+    /// Returns as soon as a certificate speaks for us.
+    pub(crate) async fn proven(&self) {
+        self.links.proven().await;
+    }
+
     /// Connects. The token goes along only as long as no certificate speaks for us.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use upstream::dns::{Resolve, SystemResolver};
 
 use crate::admin::{Admin, Offer, Scrape};
 use crate::apply::{Applier, Changes, Discovery, Rejected};
-use crate::bootstrap::{Bootstrap, Mode, StaticResources};
+use crate::bootstrap::{self, Bootstrap, Mode, StaticResources};
 use crate::demand::Demand;
 use crate::link::Links;
 use crate::live::Live;
@@ -282,6 +282,8 @@ impl Side {
         let at = bootstrap.admin.map(|addr| admin.start(addr, Offer::Everything)).transpose()?;
         bootstrap.readiness.map(|addr| admin.start(addr, Offer::Probes)).transpose()?;
         bootstrap.metrics.as_ref().map(|metrics| admin.start(metrics.address, Offer::Merged)).transpose()?;
+        let idle = bootstrap.metrics.as_ref().map_or(bootstrap::IDLE, |metrics| metrics.idle);
+        tokio::task::spawn_local(forget_idle_series(side.shared.registry.clone(), idle));
         log::service::follow(&side.shared, &side.live)?;
         spans::follow(&side.shared, &side.live)?;
         side.first_configuration(&bootstrap)?;
@@ -318,7 +320,7 @@ impl Side {
         let mut plan =
             ads::Plan { node: bootstrap.node.clone(), mode: plane.mode, names: bootstrap.dns.is_some(), own: None };
         if let Some(id) = &bootstrap.identity {
-            plan.own = Some((identity::DEFAULT, cert.clone()));
+            plan.own = Some(identity::DEFAULT);
             let member = match &bootstrap.workload_api {
                 Some(path) => Some(workload_api::start(path, &links)?),
                 None => None,
@@ -334,13 +336,14 @@ impl Side {
             tokio::task::spawn_local(program::watch(check, bootstrap.netns.clone(), teller.clone()));
         }
         if self.discovery.virtual_hosts {
-            let (side, own) = (self.clone(), plan.own.as_ref().map(|(name, _)| *name));
+            let (side, own) = (self.clone(), plan.own);
             let tell = move || ads::ask_anew(&side, own);
             tokio::task::spawn_local(demand::serve(self.clone(), asked, session.clone(), tell));
         }
         if bootstrap.observe.is_some() {
             let (shared, live, node) = (self.shared.clone(), self.live.clone(), &bootstrap.node.id);
-            self.reports.get_or_init(|| observe::Teller::start(shared, live, node, links.clone()));
+            let is_certified = plan.own.is_some();
+            self.reports.get_or_init(|| observe::Teller::start(shared, live, node, links.clone(), is_certified));
         }
         tokio::task::spawn_local(ads::follow(self.clone(), links, plan, (session, orders)));
         Ok(())
@@ -505,6 +508,15 @@ impl Side {
 fn discovery(bootstrap: &Bootstrap) -> Discovery {
     let virtual_hosts = bootstrap.control_plane.as_ref().is_some_and(|plane| plane.mode == Mode::Delta);
     Discovery { virtual_hosts, clusters: virtual_hosts && bootstrap.on_demand.announced }
+}
+
+/// Series that did not change for so long are told no more.
+async fn forget_idle_series(registry: Registry, idle: Duration) {
+    let begun = Instant::now();
+    loop {
+        registry.sweep(begun.elapsed(), idle);
+        sleep((idle / 4).max(Duration::from_secs(1))).await;
+    }
 }
 
 async fn at(deadline: Option<Instant>) {

@@ -253,7 +253,10 @@ impl<V: Value> AnyTable for Table<V> {
     fn sweep(&self, now: u64, max_idle: u64) {
         let mut rows = self.lock();
         rows.series.retain(|_, bucket| {
-            bucket.retain(|series| !series.sweep(now, max_idle) || Arc::strong_count(series) > 1);
+            bucket.retain(|series| {
+                let is_held = Arc::strong_count(series) > 1;
+                !series.sweep(now, max_idle, is_held) || is_held
+            });
             !bucket.is_empty()
         });
         rows.count = rows.series.values().map(Vec::len).sum();

@@ -120,13 +120,15 @@ impl<V: Value> Series<V> {
         !self.idle.load(Relaxed) || self.value.mark() != self.seen.load(Relaxed)
     }
 
-    /// Notices activity since the last sweep; idle longer than `max_idle` seconds it is hidden. True if hidden.
-    pub(crate) fn sweep(&self, now: u64, max_idle: u64) -> bool {
+    /// Notices activity since the last sweep; idle longer than `max_idle` seconds it is hidden. True if hidden. A series
+    /// without labels stays: it is the only one of its family.
+    pub(crate) fn sweep(&self, now: u64, max_idle: u64, is_held: bool) -> bool {
         let mark = self.value.mark();
         if mark != self.seen.swap(mark, Relaxed) {
             self.seen_at.store(now, Relaxed);
         }
-        let idle = now.saturating_sub(self.seen_at.load(Relaxed)) > max_idle && self.value.may_rest();
+        let idle = now.saturating_sub(self.seen_at.load(Relaxed)) > max_idle;
+        let idle = idle && !self.labels.is_empty() && self.value.may_rest(is_held);
         self.idle.store(idle, Relaxed);
         idle
     }
@@ -136,8 +138,9 @@ impl<V: Value> Series<V> {
 pub trait Value: Send + Sync + 'static {
     /// Changes whenever the value does.
     fn mark(&self) -> u64;
-    /// May the series be hidden when nothing happens? A gauge that is not zero still says something.
-    fn may_rest(&self) -> bool {
+    /// May the series be hidden when nothing happens? A gauge still says something, and so does its zero as long as
+    /// somebody holds it.
+    fn may_rest(&self, _is_held: bool) -> bool {
         true
     }
     fn add_to(&self, point: &mut Point);
@@ -176,8 +179,8 @@ impl Value for AtomicI64 {
     fn mark(&self) -> u64 {
         self.load(Relaxed) as u64
     }
-    fn may_rest(&self) -> bool {
-        self.load(Relaxed) == 0
+    fn may_rest(&self, is_held: bool) -> bool {
+        !is_held && self.load(Relaxed) == 0
     }
     fn add_to(&self, point: &mut Point) {
         if let Point::Level(sum) = point {

@@ -110,7 +110,8 @@ impl Registry {
 
     /// Notices which series changed since the last sweep. One that did not for longer than `max_idle` is no longer
     /// shown until it changes again, and is forgotten once no handle of it is left. `now` is any clock that only moves
-    /// forward (seconds matter); sweep a few times within `max_idle`. Gauges that are not zero stay.
+    /// forward (seconds matter); sweep a few times within `max_idle`. Series without labels stay, and so do gauges that are
+    /// not zero or that somebody holds.
     pub fn sweep(&self, now: Duration, max_idle: Duration) {
         self.0.now.store(now.as_secs(), Relaxed);
         for family in self.0.families().values() {

@@ -6,7 +6,6 @@ use crate::bookinfo::{Seen, Spread, Visitor};
 use crate::mesh::Mesh;
 use crate::process;
 use crate::runner::{Check, Outcome};
-use crate::web;
 use crate::world::World;
 
 const GROUP: &str = "basic";

@@ -15,7 +15,6 @@ use crate::mesh::Mesh;
 use crate::poll;
 use crate::process;
 use crate::runner::{Check, Outcome};
-use crate::web;
 use crate::world::World;
 
 const GROUP: &str = "egress";

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::PortSelector;
 use crate::decode::{Spanned, choice, object};
+use crate::meta::check_selector;
+use crate::report::Report;
 
 object! {
     /// Policies for traffic to a host (`networking.istio.io`).

@@ -44,10 +44,23 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    /// Tells for as long as the process runs.
-    pub(crate) fn start(shared: Arc<Shared>, live: Arc<Live>, node: &str, links: Links) -> Rc<Self> {
+    /// Tells for as long as the process runs. If a certificate will speak for us it is waited for: a control plane believes
+    /// nobody who does not prove who it is.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        live: Arc<Live>,
+        node: &str,
+        links: Links,
+        is_certified: bool,
+    ) -> Rc<Self> {
         let teller = Rc::new(Self { shared, live, node: node.to_owned(), ending: Notify::new(), ended: Notify::new() });
-        tokio::task::spawn_local(teller.clone().follow(links));
+        let follow = teller.clone();
+        tokio::task::spawn_local(async move {
+            if is_certified {
+                links.proven().await;
+            }
+            follow.follow(links).await;
+        });
         teller
     }
 

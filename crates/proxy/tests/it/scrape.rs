@@ -1,12 +1,15 @@
 //! The metrics of a program behind those of its proxy.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use mesh_http::Body;
 use model::Config;
 use proxy::bootstrap::{Metrics, ProgramMetrics};
+use telemetry::Desc;
 
 use crate::rig::{fetch, free_address, node, origin, proxy_of, run};
 
@@ -36,7 +39,7 @@ fn the_program_stands_behind_the_proxy() {
         bootstrap.admin = Some("127.0.0.1:0".parse().unwrap());
         let program = ProgramMetrics { port: app.port(), path: "/own?a=b".parse().unwrap() };
         let at = free_address();
-        bootstrap.metrics = Some(Metrics { address: at, program: Some(program) });
+        bootstrap.metrics = Some(Metrics { program: Some(program), ..told_at(at) });
         let proxy = proxy_of(bootstrap, Config::default()).await;
         let ours = "# TYPE halcyon_program_scrape_failures_total counter";
         for (expected, failures) in
@@ -58,12 +61,38 @@ fn the_program_stands_behind_the_proxy() {
     });
 }
 
+fn told_at(address: SocketAddr) -> Metrics {
+    Metrics { address, program: None, idle: Duration::from_secs(3600) }
+}
+
+#[test]
+fn idle_series_are_told_no_more() {
+    run(async {
+        let (mut bootstrap, at) = (node("a"), free_address());
+        bootstrap.metrics = Some(Metrics { idle: Duration::from_millis(1), ..told_at(at) });
+        let proxy = proxy_of(bootstrap, Config::default()).await;
+        let (alone, line) = ("alone_total 1\n", "busy_total{by=\"somebody\"} 1\n");
+        let shard = proxy.handle().registry().shard();
+        shard.counters(Desc::new("alone_total", "A.")).unwrap().with(&[]).inc();
+        shard.counters(Desc::new("busy_total", "B.").labels(&["by"])).unwrap().with(&["somebody"]).inc();
+        assert!(fetch(at, "/stats/prometheus").await.body.contains(line));
+        loop {
+            let told = fetch(at, "/stats/prometheus").await.body;
+            if !told.contains(line) {
+                assert!(told.contains(alone), "{told}");
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+}
+
 #[test]
 fn a_program_that_is_not_there() {
     run(async {
         let (mut bootstrap, at) = (node("a"), free_address());
         let program = ProgramMetrics { port: free_address().port(), path: "/metrics".parse().unwrap() };
-        bootstrap.metrics = Some(Metrics { address: at, program: Some(program) });
+        bootstrap.metrics = Some(Metrics { program: Some(program), ..told_at(at) });
         let _proxy = proxy_of(bootstrap, Config::default()).await;
         let answer = fetch(at, "/stats/prometheus").await;
         assert!(answer.status == 200 && answer.body.contains(MISSING), "{}", answer.body);

@@ -162,8 +162,9 @@ fn idle_series_expire() {
     family.with(&["gone"]).inc();
     held.inc();
     gauges.with(&["zero"]);
-    let level = gauges.with(&["one"]);
-    level.set(1);
+    gauges.with(&["one"]).set(1);
+    let _none_now = gauges.with(&["none now"]);
+    shard.counters(Desc::new("alone_total", "A.")).unwrap().with(&[]).inc();
     let sweep = |minute: u64| registry.sweep(Duration::from_secs(minute * 60), Duration::from_secs(150));
     let is_shown = |name: &str| shown(&registry).contains(&format!("{{x=\"{name}\"}}"));
 
@@ -177,8 +178,10 @@ fn idle_series_expire() {
         sweep(minute);
     }
     // A gauge that says something stays; a held handle keeps its series for when it counts again.
-    assert!(is_shown("busy") && is_shown("one") && !is_shown("held") && !is_shown("gone") && !is_shown("zero"));
-    assert_eq!((family.len(), gauges.len()), (2, 1));
+    assert!(["busy", "one", "none now"].into_iter().all(is_shown));
+    assert!(!["held", "gone", "zero"].into_iter().any(is_shown));
+    assert_eq!((family.len(), gauges.len()), (2, 2));
+    assert!(shown(&registry).contains("alone_total 1\n"), "the only one of its family");
     held.inc();
     assert!(shown(&registry).contains("n_total{x=\"held\"} 2\n"));
     sweep(8);

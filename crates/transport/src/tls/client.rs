@@ -55,7 +55,9 @@ impl ClientOptions {
 /// Opens TLS connections. Cheap to clone; shared by all workers.
 #[derive(Clone)]
 pub struct ClientTls {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
+    /// None: every handshake is a full one.
+    sessions: Option<Arc<Sessions>>,
     rule: Arc<Rule>,
 }
 
@@ -84,11 +86,9 @@ impl ClientTls {
             Some(cert) => builder.with_client_cert_resolver(Arc::new(cert)),
         };
         config.alpn_protocols = checked_alpn(options.alpn)?;
-        config.resumption = match options.resumption {
-            true => Resumption::store(Arc::new(Sessions::new(basis))),
-            false => Resumption::disabled(),
-        };
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), rule: Arc::new(rule) })
+        config.resumption = Resumption::disabled();
+        let sessions = options.resumption.then(|| Arc::new(Sessions::new(basis)));
+        Ok(Self { config: Arc::new(config), sessions, rule: Arc::new(rule) })
     }
 
     /// The same client, offering other application protocols. Sessions are shared.
@@ -96,9 +96,17 @@ impl ClientTls {
     /// # Errors
     /// [`ConfigError::Alpn`].
     pub fn with_alpn(&self, alpn: Vec<Vec<u8>>) -> Result<Self, ConfigError> {
-        let mut config = ClientConfig::clone(self.connector.config());
+        let mut config = ClientConfig::clone(&self.config);
         config.alpn_protocols = checked_alpn(alpn)?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), rule: self.rule.clone() })
+        Ok(Self { config: Arc::new(config), ..self.clone() })
+    }
+
+    /// For a connection that begins now.
+    fn connector(&self) -> TlsConnector {
+        let Some(sessions) = &self.sessions else { return self.config.clone().into() };
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = sessions.now();
+        Arc::new(config).into()
     }
 
     /// Makes the handshake. `server_name` is sent as SNI if it is a DNS name; `None` sends none.
@@ -121,7 +129,7 @@ impl ClientTls {
         };
         let handshake = async {
             let seen = self.rule.trust().map_or(0, LiveTrust::revocations);
-            let tls = self.connector.connect(name.clone(), stream).await.map_err(|e| TlsError::from_handshake(&e))?;
+            let tls = self.connector().connect(name.clone(), stream).await.map_err(|e| TlsError::from_handshake(&e))?;
             let session = tls.get_ref().1;
             if session.handshake_kind() == Some(HandshakeKind::Resumed) {
                 let chain = session.peer_certificates().unwrap_or_default();

@@ -4,11 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::NamedGroup;
-use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
-use rustls_pki_types::ServerName;
 
 use super::cert::LiveCert;
 use super::trust::LiveTrust;
@@ -100,47 +98,23 @@ impl fmt::Debug for Tickets {
 /// How many servers a client remembers per configuration; each may hold a few tickets of about 2 kB.
 const REMEMBERED: usize = 32;
 
-/// A client's sessions.
-pub(super) struct Sessions(PerGeneration<ClientSessionMemoryCache>);
+/// A client's sessions. A connection keeps those of the generation in which it began, since its tickets come later, and
+/// maybe after a change: they go where the next generation does not look.
+pub(super) struct Sessions(PerGeneration<Resumption>);
 
 impl Sessions {
     pub(super) fn new(basis: Basis) -> Self {
-        Self(PerGeneration::new(basis, ClientSessionMemoryCache::new(REMEMBERED)))
+        Self(PerGeneration::new(basis, none()))
     }
 
-    fn cache(&self) -> Arc<ClientSessionMemoryCache> {
-        self.0.get(|| ClientSessionMemoryCache::new(REMEMBERED))
+    /// Where a connection that begins now takes its session from, and puts those that it gets.
+    pub(super) fn now(&self) -> Resumption {
+        Resumption::clone(&self.0.get(none))
     }
 }
 
-impl ClientSessionStore for Sessions {
-    fn set_kx_hint(&self, server: ServerName<'static>, group: NamedGroup) {
-        self.cache().set_kx_hint(server, group);
-    }
-
-    fn kx_hint(&self, server: &ServerName<'_>) -> Option<NamedGroup> {
-        self.cache().kx_hint(server)
-    }
-
-    fn set_tls12_session(&self, server: ServerName<'static>, value: Tls12ClientSessionValue) {
-        self.cache().set_tls12_session(server, value);
-    }
-
-    fn tls12_session(&self, server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        self.cache().tls12_session(server)
-    }
-
-    fn remove_tls12_session(&self, server: &ServerName<'static>) {
-        self.cache().remove_tls12_session(server);
-    }
-
-    fn insert_tls13_ticket(&self, server: ServerName<'static>, value: Tls13ClientSessionValue) {
-        self.cache().insert_tls13_ticket(server, value);
-    }
-
-    fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.cache().take_tls13_ticket(server)
-    }
+fn none() -> Resumption {
+    Resumption::in_memory_sessions(REMEMBERED)
 }
 
 impl fmt::Debug for Sessions {

@@ -331,6 +331,32 @@ async fn renewal_touches_no_live_connection() {
     assert_eq!(&buffer, b"still here");
 }
 
+/// A ticket comes after the handshake, and may come after the certificate that the client got meanwhile.
+#[tokio::test]
+async fn a_session_of_before_the_certificate_is_not_resumed_after_it() {
+    let ca = Authority::new("cluster.local");
+    let trust = ca.trust();
+    let accepting =
+        ServerTls::new(server(&ca.workload("control"), ClientAuth::Optional(spiffe(&trust, Accept::Any)))).unwrap();
+    let cert = LiveCert::empty();
+    let connecting = ClientTls::new(client(spiffe(&trust, Accept::Any), Some(&cert))).unwrap();
+    let (a, b) = pair();
+    let (at_server, at_client) =
+        tokio::join!(accepting.accept(a, PATIENCE), connecting.connect(b, Some("control"), PATIENCE));
+    let ((mut left, nobody), (mut right, _)) = (at_server.unwrap(), at_client.unwrap());
+    assert_eq!(nobody.identity, None);
+
+    let (chain, key) = ca.issue_pem(Leaf::spiffe("spiffe://cluster.local/ns/default/sa/productpage"));
+    cert.set_pem(&chain, &key).unwrap();
+    left.write_all(b"!").await.unwrap();
+    left.flush().await.unwrap();
+    right.read_u8().await.unwrap();
+
+    let (at_server, _) = meet(&accepting, &connecting, Some("control")).await;
+    let seen = at_server.unwrap().1;
+    assert_eq!((seen.resumed, seen.certificate), (false, cert.certificate()));
+}
+
 #[tokio::test]
 async fn resumption_and_its_end() {
     for max in [TlsVersion::V1_2, TlsVersion::V1_3] {

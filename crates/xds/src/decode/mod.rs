@@ -39,6 +39,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use expression::Expression;
 use model::{Address, NameTable, ResourceKind};
 use prost::{Message, Name};
 use proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;

@@ -32,6 +32,9 @@ const PING: Duration = Duration::from_secs(30);
 /// How long the answer to a ping may take.
 const PONG: Duration = Duration::from_secs(10);
 
+/// A certificate is looked for so often, while there is none.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// A channel on which every request says who we are.
 pub type Link = InterceptedService<Channel, Bearer>;
 
@@ -98,6 +101,13 @@ impl Links {
             trust.set(TrustBundles::domain(domain.clone(), roots));
         }
         Ok(())
+    }
+
+    /// Returns as soon as a certificate speaks for us.
+    pub async fn proven(&self) {
+        while !self.cert.is_set() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Connects. The token is asked for, and goes along, only as long as no certificate speaks for us.
