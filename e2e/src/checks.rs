@@ -27,6 +27,7 @@ mod routing;
 mod spiffe;
 mod telemetry;
 mod why;
+mod zipkin;
 
 use crate::runner::Check;
 
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Check> {
         why::checks(),
         observe::checks(),
         telemetry::checks(),
+        zipkin::checks(),
         prometheus::checks(),
         mtls::checks(),
         revocation::checks(),

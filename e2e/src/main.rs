@@ -23,6 +23,7 @@ mod rules;
 mod runner;
 mod web;
 mod world;
+mod zipkin;
 
 use std::process::ExitCode;
 

@@ -22,6 +22,8 @@ pub struct Place {
     pub envoy: Option<PathBuf>,
     /// A Python that has gRPC and WebSockets, if there is one.
     python: Option<PathBuf>,
+    /// Zipkin's own server, a Java archive, if there is one.
+    zipkin: Option<PathBuf>,
     /// Data, logs and temporary files of this run.
     pub run: PathBuf,
     /// The value of [`MARK`].
@@ -55,6 +57,7 @@ impl Place {
             shared: folder("HALCYON_SHARED", "../shared"),
             envoy: peer("HALCYON_ENVOY"),
             python: peer("HALCYON_PYTHON"),
+            zipkin: peer("HALCYON_ZIPKIN"),
             run,
             mark,
             keep,
@@ -77,6 +80,11 @@ impl Place {
     pub fn python(&self) -> Result<PathBuf> {
         let missing = || Skipped("no Python with grpcio, websockets and spiffe at HALCYON_PYTHON".to_owned());
         self.python.clone().ok_or_else(|| missing().into())
+    }
+
+    /// Zipkin's own server, a Java archive.
+    pub fn zipkin(&self) -> Result<PathBuf> {
+        self.zipkin.clone().ok_or_else(|| Skipped("no server of Zipkin at HALCYON_ZIPKIN".to_owned()).into())
     }
 
     /// A file of our Bookinfo rules.

@@ -7,6 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use model::{Config, Locality};
+use prost::Message;
+use proto::halcyon::observe::v1 as report;
+use proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+use proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use translate::workload::reference;
 use translate::{Capture, GatewayEdge, InboundPort, Inputs, MeshTrust, Node, Role, Workload, World};
 use transport::proxy_header::Version;
@@ -21,6 +25,9 @@ fn main() -> io::Result<()> {
     write("xds_decode", resources(&samples))?;
     write("http_server", http().into_iter().map(|text| text.to_vec()))?;
     write("http_client", answers())?;
+    write("expression", EXPRESSIONS.iter().map(|text| text.as_bytes().to_vec()))?;
+    write("observe_reports", [report()])?;
+    write("spans", spans())?;
     write("base_text", TEXTS.iter().map(|text| text.as_bytes().to_vec()))
 }
 
@@ -82,6 +89,67 @@ spec:
       teapot
     }}
 ";
+
+/// Expressions of Telemetry, of every group of attributes.
+const EXPRESSIONS: [&str; 7] = [
+    "response.code >= 400 || has(request.headers['x-team'])",
+    "request.url_path.startsWith('/details') ? 'details' : string(response.code)",
+    "connection.mtls && source.principal == 'spiffe://cluster.local/ns/default/sa/a'",
+    "xds.cluster_name == 'outbound|80||a' && request.time > timestamp('2026-01-01T00:00:00Z')",
+    "request.duration > duration('1s') && [1, 2].exists(x, x == response.code)",
+    "{'a': request.host}['a'].matches('^a.*') ? 1.5 : -2",
+    "request.headers.map(k, k).size() > 0",
+];
+
+/// A report of a proxy, as it stands in a stream of them.
+fn report() -> Vec<u8> {
+    let workload = |name: &str| {
+        Some(report::Workload { namespace: "default".into(), name: name.into(), ..Default::default() })
+    };
+    let edge = report::Edge {
+        id: 1,
+        reporter: report::Reporter::Source.into(),
+        source: workload("a"),
+        destination: workload("b"),
+        service_host: "b.default.svc.cluster.local".into(),
+        protocol: report::Protocol::Http.into(),
+        ..Default::default()
+    };
+    let outcome = report::Outcome { id: 1, edge: 1, code: 200, ..Default::default() };
+    let exchanges =
+        report::Exchanges { outcome: 1, requests: 3, micros: 900, buckets: vec![7], counts: vec![3], ..Default::default() };
+    let said = report::ReportRequest {
+        node: "a-1".into(),
+        edges: vec![edge],
+        outcomes: vec![outcome],
+        exchanges: vec![exchanges],
+        ..Default::default()
+    };
+    said.encode_length_delimited_to_vec()
+}
+
+/// A trace in each form, behind the byte that names it.
+fn spans() -> Vec<Vec<u8>> {
+    let span = Span {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        name: "GET a".into(),
+        start_time_unix_nano: 1_767_225_600_000_000_000,
+        end_time_unix_nano: 1_767_225_600_100_000_000,
+        ..Default::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..Default::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..Default::default() }];
+    let otlp = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+    let (ids, times) = (
+        r#""traceId":"01010101010101010101010101010101","spanId":"0202020202020202""#,
+        r#""startTimeUnixNano":"1767225600000000000","endTimeUnixNano":"1767225600100000000""#,
+    );
+    let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{ids},"name":"GET a",{times}}}]}}]}}]}}"#);
+    let zipkin = r#"[{"traceId":"0101010101010101","id":"0202020202020202","name":"get","timestamp":1767225600000000,"duration":100,"localEndpoint":{"serviceName":"a"},"tags":{"error":""}}]"#;
+    let seed = |form: u8, bytes: &[u8]| [&[form][..], bytes].concat();
+    vec![seed(0, &otlp), seed(1, json.as_bytes()), seed(2, zipkin.as_bytes())]
+}
 
 fn client_hellos() -> Vec<Vec<u8>> {
     let vector = |bytes: usize, content: &[u8]| [&content.len().to_be_bytes()[8 - bytes..], content].concat();

@@ -84,6 +84,7 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
         packages.extend(OBSERVERS);
         peers::ENVOY.prepare();
         peers::PYTHON.prepare();
+        peers::ZIPKIN.prepare();
     }
     ui::build()?;
     run("programs", &packages)?;
@@ -102,6 +103,7 @@ pub fn demo(arguments: &[String]) -> Result<(), String> {
     }
     peers::ENVOY.tell(&mut command);
     peers::PYTHON.tell(&mut command);
+    peers::ZIPKIN.tell(&mut command);
     let what = if check { "acceptance list" } else { "demo" };
     let status = command.status().map_err(|e| format!("cannot start the {what}: {e}"))?;
     finished(what, status)

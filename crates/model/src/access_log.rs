@@ -23,8 +23,10 @@ pub struct AccessLog {
 pub enum LogTarget {
     /// A file.
     File(FileLog),
-    /// A service of gRPC.
+    /// A service of gRPC, by Envoy's protocol.
     Service(Arc<ServiceLog>),
+    /// A service of gRPC, by OTLP.
+    Otlp(Arc<OtlpLog>),
 }
 
 /// A log in a file.
@@ -62,6 +64,25 @@ impl ServiceLog {
     pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
     /// [`Self::buffer_bytes`] where nothing is said (Envoy `buffer_size_bytes`).
     pub const BUFFER_BYTES: u32 = 16_384;
+}
+
+/// A log that a service takes by OTLP (`opentelemetry.proto.collector.logs.v1`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpLog {
+    /// The log's name.
+    pub name: Arc<str>,
+    /// The service, a cluster of this proxy.
+    pub service: GrpcService,
+    /// The body of records: a text with operators.
+    pub body: Option<String>,
+    /// Attributes of records: their keys, and texts with operators.
+    pub attributes: Vec<(String, String)>,
+    /// The log and the proxy are named beside the records.
+    pub is_named: bool,
+    /// Records wait no longer than this for others to go with.
+    pub flush_interval: Duration,
+    /// So many bytes of records go at once.
+    pub buffer_bytes: u32,
 }
 
 /// What a service is told.
@@ -195,6 +216,7 @@ impl fmt::Display for LogTarget {
         match self {
             Self::File(file) => f.write_str(&file.path),
             Self::Service(log) => write!(f, "{} at the cluster {}", log.name, log.service.cluster),
+            Self::Otlp(log) => write!(f, "{} at the cluster {}", log.name, log.service.cluster),
         }
     }
 }

@@ -91,7 +91,7 @@ impl HttpProxy {
             _ => None,
         });
         let providers = self.logins().map(|login| &login.token_endpoint.cluster);
-        let spans = self.tracing.iter().flat_map(|tracing| &tracing.sinks).map(|sink| &sink.service.cluster);
+        let spans = self.tracing.iter().flat_map(|tracing| &tracing.sinks).map(|sink| sink.collector.cluster());
         limits.chain(keys.flatten()).chain(authorizers).chain(providers).chain(spans)
     }
 

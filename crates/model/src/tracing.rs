@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
 
 use crate::GrpcService;
 use crate::matcher::Fraction;
@@ -63,17 +64,56 @@ pub enum TagValue {
     Environment(Arc<str>, Option<Arc<str>>),
     /// A header of the request, or else this.
     RequestHeader(HeaderName, Option<Arc<str>>),
+    /// A text with the operators of access logs.
+    Format(Arc<str>),
 }
 
 /// Who is told of spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpanSink {
-    /// The service, a cluster of this proxy, which speaks OTLP by gRPC.
-    pub service: GrpcService,
-    /// The name under which the spans stand; empty: the workload's canonical name and its namespace.
+    /// Where they go, and in which form.
+    pub collector: Collector,
+    /// The name under which the spans stand; empty: the workload's canonical name and its namespace. Only OTLP's settings
+    /// have a place for it.
     pub service_name: Arc<str>,
-    /// What is told besides the traces that are recorded.
+    /// What is told besides the traces that are recorded. Only OTLP's settings have a place for it.
     pub tail: Option<Tail>,
+}
+
+/// Where spans go, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Collector {
+    /// OTLP over gRPC.
+    Otlp(GrpcService),
+    /// OTLP over HTTP, as protobuf.
+    OtlpHttp(HttpService),
+    /// Zipkin's API, version 2, as JSON.
+    Zipkin(HttpService),
+}
+
+impl Collector {
+    /// The cluster that is told.
+    pub fn cluster(&self) -> &Arc<str> {
+        match self {
+            Self::Otlp(service) => &service.cluster,
+            Self::OtlpHttp(service) | Self::Zipkin(service) => &service.cluster,
+        }
+    }
+}
+
+/// A service of HTTP that is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpService {
+    /// Its cluster.
+    pub cluster: Arc<str>,
+    /// The authority of requests; none: the cluster's name.
+    pub authority: Option<Arc<str>>,
+    /// The path of requests, with their query.
+    pub path: PathAndQuery,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// What every request has in its head beside.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Exchanges that are told though their trace is not recorded, each for itself, where it ended so. Since all proxies on the

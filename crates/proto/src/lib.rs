@@ -3,6 +3,8 @@
 //! Nothing handwritten but re-exports; knows no other crate of ours. Only this crate depends on `envoy-types`.
 #![allow(missing_docs, clippy::all)] // generated code: the .proto files carry the documentation
 
+/// OTLP's messages as they stand in those of Envoy.
+pub use envoy_types::pb::opentelemetry::proto as envoy_otlp;
 pub use envoy_types::pb::{envoy, google, xds};
 
 mod ours {

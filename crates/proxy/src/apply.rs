@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::cluster::{LOCAL_CLUSTER, Localities, ZoneRouting};
 use model::http_proxy::HttpFilter;
@@ -62,6 +63,11 @@ pub(crate) struct Discovery {
     pub clusters: bool,
 }
 
+/// Workers let go of a socket within this.
+const LETTING_GO: Duration = Duration::from_millis(500);
+/// A socket that they still have is asked for so often.
+const AGAIN: Duration = Duration::from_millis(1);
+
 /// Builds snapshots and swaps them in. Lives on the side runtime.
 pub(crate) struct Applier {
     wanted: Config,
@@ -74,6 +80,10 @@ pub(crate) struct Applier {
     shared: Arc<Shared>,
     workers: Vec<WorkerLink>,
     sockets: HashMap<SocketKey, Socket>,
+    /// Sockets that were let go of lately: workers do so a moment later.
+    released: HashMap<SocketKey, std::time::Instant>,
+    /// Nothing new is taken from others any more.
+    leaves: bool,
     netns: Option<Netns>,
     resolver: Arc<dyn Resolve>,
     /// Where the health of endpoints is found out.
@@ -120,6 +130,8 @@ impl Applier {
             live,
             workers,
             sockets: HashMap::new(),
+            released: HashMap::new(),
+            leaves: false,
             route_stats: filter::Stats::new(&shard, "")?,
             counted_routes: RouteFamilies::new(&shard)?,
             shard,
@@ -273,9 +285,10 @@ impl Applier {
         }
     }
 
-    /// Closes the sockets at which others call, as far as they are held here: a socket that is left open would still
-    /// let callers queue up.
+    /// Closes the sockets at which others call, as far as they are held here, for good: a socket that is left open would
+    /// still let callers queue up.
     pub(crate) fn stop_listening(&mut self) {
+        self.leaves = true;
         let snapshot = self.live.load();
         let outbound = snapshot.listeners.values().filter(|p| p.config.direction == Direction::Outbound);
         let stay: HashSet<SocketKey> = outbound.filter_map(|p| SocketKey::of(&p.config)).collect();
@@ -440,7 +453,7 @@ impl Applier {
                 let geo = wanted.map(|geo| self.databases.borrow_mut().lookup(geo)).transpose()?;
                 let logs = logs(&http.access_logs)?;
                 let stats = TableStats { filters: &stats, routes: &self.counted_routes };
-                let spans = http.tracing.as_ref().map(|tracing| self.shared.spans.open(tracing));
+                let spans = http.tracing.as_ref().map(|tracing| self.shared.spans.open(tracing)).transpose()?;
                 let told = Told { logs, shape, spans };
                 let plan = HttpPlan::new((**http).clone(), listener.direction, told, stats, geo, before);
                 Filter::Http(Arc::new(plan.bounded(listener.buffer_limit)))
@@ -454,7 +467,7 @@ impl Applier {
     }
 
     fn logs(&self, named: &[model::AccessLog]) -> Result<AccessLogs, String> {
-        AccessLogs::new(named, self.shared.access_log.as_ref(), &self.shared.sinks, &self.shared.log_services)
+        AccessLogs::new(named, &self.shared)
     }
 
     /// Opens the sockets that are new. A listener without its socket is left out.
@@ -462,7 +475,7 @@ impl Applier {
         let mut fresh = Vec::new();
         let mut taken: HashMap<SocketKey, Arc<str>> = HashMap::new();
         next.listeners.retain(|name, plan| {
-            if !plan.config.bind {
+            if !plan.config.bind || self.leaves && plan.config.direction != Direction::Outbound {
                 return true;
             }
             let opened = self.open(plan, &taken);
@@ -507,7 +520,13 @@ impl Applier {
                 None => Some(Netns::new(name, "")),
             },
         };
-        let bound = Socket::open(&key, netns.as_ref()).map_err(|e| e.to_string())?;
+        let until = self.released.get(&key).map(|released| *released + LETTING_GO);
+        let bound = loop {
+            match Socket::open(&key, netns.as_ref()) {
+                Err(_) if until.is_some_and(|until| std::time::Instant::now() < until) => std::thread::sleep(AGAIN),
+                opened => break opened.map_err(|error| error.to_string())?,
+            }
+        };
         Ok((key, Some(bound)))
     }
 
@@ -515,7 +534,11 @@ impl Applier {
     /// namespace, so they stay.
     fn forget_sockets(&mut self, next: &Snapshot) {
         let used: HashSet<SocketKey> = next.listeners.values().filter_map(|p| SocketKey::of(&p.config)).collect();
-        self.sockets.retain(|key, bound| key.netns().is_some() && bound.is_inherited() || used.contains(key));
+        let now = std::time::Instant::now();
+        self.released.retain(|_, released| now < *released + LETTING_GO);
+        let stays =
+            |key: &SocketKey, bound: &Socket| key.netns().is_some() && bound.is_inherited() || used.contains(key);
+        self.released.extend(self.sockets.extract_if(|key, bound| !stays(key, bound)).map(|(key, _)| (key, now)));
     }
 }
 

@@ -58,6 +58,7 @@ mod marks;
 mod named;
 mod node;
 mod observe;
+mod otlp;
 mod outlet;
 mod peer;
 mod plain;

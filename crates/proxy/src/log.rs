@@ -1,6 +1,7 @@
 //! Access logs: which file and format a listener or HTTP proxy has, and what stands for each operator.
 
 mod entry;
+pub(crate) mod otlp;
 mod outcome;
 pub(crate) mod service;
 
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ::http::{HeaderMap, Version};
+use base::TraceContext;
 use model::AccessLog;
 use model::access_log::{FileLog, LogFilter, LogFormat as Format, LogTarget, Outcome};
 use telemetry::log::{Fields, LogFormat, Operator, Slot};
@@ -21,11 +23,13 @@ use crate::connection::Downstream;
 use crate::edge;
 use crate::inspect::Seen;
 use crate::live::ListenerPlan;
+use crate::node::Shared;
 use crate::reason;
 use crate::record::{Refused, Summary, TcpRecord};
 use crate::tcp::End;
 use crate::worker::Worker;
-use service::{Message, Services, Sink};
+use otlp::ToOtlp;
+use service::{Message, Sink};
 
 /// All open log files of the process.
 #[derive(Default)]
@@ -69,6 +73,7 @@ impl std::fmt::Debug for Sinks {
 pub(crate) struct AccessLogs {
     files: Vec<ToFile>,
     services: Vec<ToService>,
+    otlp: Vec<ToOtlp>,
     is_empty: bool,
     tell_reasons: bool,
     tell_metadata: bool,
@@ -92,12 +97,7 @@ impl AccessLogs {
     ///
     /// # Errors
     /// A format is wrong, a file cannot be opened, or a filter asks for a flag that there is not; the text says which and why.
-    pub(crate) fn new(
-        named: &[AccessLog],
-        default: Option<&FileLog>,
-        sinks: &Sinks,
-        services: &Services,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(named: &[AccessLog], shared: &Shared) -> Result<Self, String> {
         let mut logs = Self::default();
         for log in named {
             let filter = log.filter.clone();
@@ -105,21 +105,32 @@ impl AccessLogs {
                 outcome::check(filter).map_err(|error| format!("access log {}: {error}", log.to))?;
             }
             match &log.to {
-                LogTarget::File(file) => logs.files.push(to_file(file, filter, sinks)?),
+                LogTarget::File(file) => logs.files.push(to_file(file, filter, &shared.sinks)?),
                 LogTarget::Service(log) => logs.services.push(ToService {
                     only_failures: filter.as_ref().is_some_and(|filter| !filter.takes_answers_of_upstreams()),
-                    sink: services.logs.open(log),
+                    sink: shared.log_services.logs.open(log),
                     filter,
                 }),
+                LogTarget::Otlp(log) => {
+                    let to = ToOtlp::new(log, filter, &shared.otlp_logs);
+                    logs.otlp.push(to.map_err(|error| format!("access log {}: {error}", log.name))?);
+                }
             }
         }
-        if let (true, Some(file)) = (logs.files.is_empty(), default) {
-            logs.files.push(to_file(file, None, sinks)?);
+        if let (true, Some(file)) = (logs.files.is_empty(), &shared.access_log) {
+            logs.files.push(to_file(file, None, &shared.sinks)?);
         }
-        logs.is_empty = logs.files.is_empty() && logs.services.iter().all(|log| log.only_failures);
-        logs.tell_reasons = logs.files.iter().any(|file| file.format.operators().any(is_reason));
-        logs.tell_metadata = logs.files.iter().any(|file| file.format.operators().any(is_metadata));
+        let no_lines = logs.files.is_empty() && logs.otlp.is_empty();
+        logs.is_empty = no_lines && logs.services.iter().all(|log| log.only_failures);
+        let (reasons, metadata) = (logs.operators().any(is_reason), logs.operators().any(is_metadata));
+        (logs.tell_reasons, logs.tell_metadata) = (reasons, metadata);
         Ok(logs)
+    }
+
+    /// Every operator that one of them names.
+    fn operators(&self) -> impl Iterator<Item = &Operator> {
+        let of_files = self.files.iter().flat_map(|file| file.format.operators());
+        of_files.chain(self.otlp.iter().flat_map(ToOtlp::operators))
     }
 
     /// Is nothing told of what goes well?
@@ -144,36 +155,43 @@ impl AccessLogs {
 
     /// An HTTP exchange is over.
     pub(crate) fn exchange(&self, writers: &Writers, summary: &Summary<'_>) {
-        self.write(writers, summary, summary);
+        self.write(writers, summary, summary, (summary.begun_at, summary.facts.span));
         self.tell(summary, |log| entry::exchange(summary, log));
     }
 
     /// A raw connection is over.
     pub(crate) fn connection(&self, writers: &Writers, record: &TcpRecord<'_>, end: &End) {
         let raw = Raw { record, end };
-        self.write(writers, &raw, &raw);
+        self.write(writers, &raw, &raw, (record.begun_at, None));
         self.tell(&raw, |_| entry::connection(&raw));
     }
 
     /// Rules of access refused a connection.
     pub(crate) fn denied(&self, writers: &Writers, denied: &Denied<'_>) {
-        self.write(writers, denied, denied);
+        self.write(writers, denied, denied, (denied.begun_at, None));
         self.tell(denied, |_| entry::denied(denied));
     }
 
     /// A connection was closed before any filter saw it.
     pub(crate) fn refused(&self, worker: &Worker, plan: &ListenerPlan, seen: &Seen, why: &Refused<'_>) {
         let unseen = Unseen { plan, seen, why, at: SystemTime::now() };
-        self.write(&worker.writers, &unseen, &unseen);
+        self.write(&worker.writers, &unseen, &unseen, (unseen.at, None));
         self.tell(&unseen, |_| entry::unseen(&unseen));
     }
 
-    fn write(&self, writers: &Writers, fields: &dyn Fields, outcome: &dyn Outcome) {
-        for file in &self.files {
-            if file.filter.as_ref().is_none_or(|filter| filter.takes(outcome)) {
-                writers.line(&file.sink, |out| file.format.write(fields, out));
-            }
+    /// Writes lines and records of something that began then, as a span.
+    fn write(
+        &self,
+        writers: &Writers,
+        fields: &dyn Fields,
+        outcome: &dyn Outcome,
+        (begun_at, span): (SystemTime, Option<TraceContext>),
+    ) {
+        let takes = |filter: &Option<Arc<LogFilter>>| filter.as_ref().is_none_or(|filter| filter.takes(outcome));
+        for file in self.files.iter().filter(|file| takes(&file.filter)) {
+            writers.line(&file.sink, |out| file.format.write(fields, out));
         }
+        self.otlp.iter().filter(|log| takes(&log.filter)).for_each(|log| log.tell(fields, begun_at, span));
     }
 
     fn tell(&self, outcome: &dyn Outcome, message: impl Fn(&Sink) -> Message) {

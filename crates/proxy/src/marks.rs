@@ -41,7 +41,7 @@ impl Marks {
             "x-forwarded-client-cert" => Self::CLIENT_CERT,
             "x-request-id" => Self::REQUEST_ID,
             "traceparent" | "b3" | "x-b3-traceid" | "x-b3-spanid" | "x-b3-parentspanid" | "x-b3-sampled"
-            | "x-b3-flags" => Self::TRACE,
+            | "x-b3-flags" | "uber-trace-id" => Self::TRACE,
             "grpc-timeout" => Self::GRPC_TIMEOUT,
             "x-halcyon-explain" => Self::EXPLAIN,
             name if name.starts_with("x-envoy-") => Self::ENVOY,

@@ -11,6 +11,7 @@ use transport::Netns;
 
 use crate::bootstrap::{Bootstrap, Node, OnDemand};
 use crate::log::Sinks;
+use crate::log::otlp::OtlpLogs;
 use crate::log::service::Services;
 use crate::observe::{Tally, Taps};
 use crate::peer::{self, Card};
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub sinks: Sinks,
     /// The logs that services take.
     pub log_services: Services,
+    /// The logs that services take by OTLP.
+    pub otlp_logs: OtlpLogs,
     /// Services that take spans.
     pub spans: SpanServices,
     /// Its xDS node id.
@@ -73,6 +76,7 @@ impl Shared {
             registry,
             sinks: Sinks::default(),
             log_services: Services::new(&bootstrap.node),
+            otlp_logs: OtlpLogs::default(),
             spans: SpanServices::default(),
             node: bootstrap.node.id.as_str().into(),
             tally: Tally::default(),

@@ -285,6 +285,7 @@ impl Side {
         let idle = bootstrap.metrics.as_ref().map_or(bootstrap::IDLE, |metrics| metrics.idle);
         tokio::task::spawn_local(forget_idle_series(side.shared.registry.clone(), idle));
         log::service::follow(&side.shared, &side.live)?;
+        log::otlp::follow(&side.shared, &side.live)?;
         spans::follow(&side.shared, &side.live)?;
         side.first_configuration(&bootstrap)?;
         side.control(&bootstrap, cert, asked)?;
@@ -415,8 +416,8 @@ impl Side {
         if let Some(reports) = self.reports.get() {
             reports.finish().await;
         }
-        self.shared.spans.0.finish().await;
-        self.shared.log_services.logs.finish().await;
+        let Shared { spans, log_services, otlp_logs, .. } = &*self.shared;
+        tokio::join!(spans.0.finish(), log_services.logs.finish(), otlp_logs.0.finish());
         // Nothing else runs here any more, so waiting blocks nobody.
         self.threads.take().into_iter().for_each(Threads::join);
         self.shared.sinks.flush();

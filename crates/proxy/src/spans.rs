@@ -1,7 +1,9 @@
-//! Exchanges as spans, for services that take them by OTLP.
+//! Exchanges as spans, for services that take them by OTLP or by the API of Zipkin.
 
 mod send;
 mod span;
+mod tag;
+mod zipkin;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use crate::outlet::{Outlet, Outlets};
 use crate::record::Summary;
 
 pub(crate) use send::follow;
+use tag::Tag;
 
 /// So many spans wait at most, for each service.
 const QUEUE: usize = 2000;
@@ -19,6 +22,7 @@ const QUEUE: usize = 2000;
 /// Where the spans of an HTTP proxy go, if they go anywhere, and which.
 pub(crate) struct Spans {
     tracing: Arc<Tracing>,
+    tags: Vec<Tag>,
     sinks: Vec<Arc<Outlet<SpanSink, Span>>>,
 }
 
@@ -33,9 +37,13 @@ impl Default for SpanServices {
 
 impl SpanServices {
     /// Where spans go by these settings.
-    pub(crate) fn open(&self, tracing: &Arc<Tracing>) -> Spans {
+    ///
+    /// # Errors
+    /// A tag cannot be read; the text says which and why.
+    pub(crate) fn open(&self, tracing: &Arc<Tracing>) -> Result<Spans, String> {
+        let tags = tracing.tags.iter().map(Tag::new).collect::<Result<_, _>>()?;
         let sinks = tracing.sinks.iter().map(|settings| self.0.open(settings)).collect();
-        Spans { tracing: tracing.clone(), sinks }
+        Ok(Spans { tracing: tracing.clone(), tags, sinks })
     }
 }
 
@@ -53,7 +61,7 @@ impl Spans {
             is_recorded || sink.settings.tail.is_some_and(|tail| ended_so(tail, summary))
         };
         for sink in self.sinks.iter().filter(is_for) {
-            sink.tell(|| span::of(summary, context, &self.tracing));
+            sink.tell(|| span::of(summary, context, &self.tracing, &self.tags));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Trace contexts in headers: read in the W3C and B3 forms, a new span for each hop, written on in the forms in which
-//! they came; a new trace is written in both, since we do not know what the application forwards.
+//! Trace contexts in headers: read in the forms of W3C, B3 and Jaeger, a new span for each hop, written on in the forms in
+//! which they came; a new trace is written in those of W3C and B3, since we do not know what the application forwards.
 
 use base::TraceContext;
 use base::trace::{SPAN_IN_TRACEPARENT, TRACE_IN_TRACEPARENT};
@@ -16,6 +16,8 @@ const SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
 const PARENT: HeaderName = HeaderName::from_static("x-b3-parentspanid");
 const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 const FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
+
+const JAEGER: HeaderName = HeaderName::from_static("uber-trace-id");
 
 /// Who has it asks for its trace to be recorded (Envoy).
 const CLIENT: HeaderName = HeaderName::from_static("x-client-trace-id");
@@ -35,7 +37,7 @@ pub(crate) fn continue_in(headers: &mut HeaderMap, marks: Marks, tracing: &Traci
     }
 }
 
-/// A new trace, in both forms.
+/// A new trace, in the forms of W3C and B3.
 fn begin(headers: &mut HeaderMap, sampled: bool) -> TraceContext {
     let span = TraceContext::root(sampled);
     let written = Written::of(&span);
@@ -48,7 +50,8 @@ fn continue_or_begin(headers: &mut HeaderMap, decide: impl Fn() -> bool) -> Trac
     let w3c = text(headers, &TRACEPARENT).and_then(TraceContext::from_traceparent);
     let single = text(headers, &B3).and_then(TraceContext::from_b3_single);
     let multi = b3_multi(headers);
-    let Some(above) = w3c.or(single).or(multi) else {
+    let jaeger = text(headers, &JAEGER).and_then(TraceContext::from_jaeger);
+    let Some(above) = w3c.or(single).or(multi).or(jaeger) else {
         // B3 may carry a decision without a trace.
         let sampled = match text(headers, &SAMPLED).or_else(|| text(headers, &B3)) {
             Some("0" | "false") => false,
@@ -56,6 +59,7 @@ fn continue_or_begin(headers: &mut HeaderMap, decide: impl Fn() -> bool) -> Trac
             _ => decide(),
         };
         headers.remove(PARENT);
+        headers.remove(JAEGER);
         return begin(headers, sampled);
     };
     let span = TraceContext { sampled: Some(above.sampled.unwrap_or_else(decide)), ..above.child() };
@@ -69,6 +73,10 @@ fn continue_or_begin(headers: &mut HeaderMap, decide: impl Fn() -> bool) -> Trac
     }
     if multi.is_some() {
         set_b3(headers, &span, &written);
+    }
+    match jaeger {
+        Some(_) => set(headers, JAEGER, &span.to_jaeger()),
+        None => drop(headers.remove(JAEGER)),
     }
     span
 }
@@ -158,6 +166,11 @@ mod tests {
         check(&[single], "b3", true);
         check(&[trace, span], multi, true);
         check(&[w3c, trace, span], &format!("traceparent {multi}"), true);
+        let jaeger = ("uber-trace-id", "0af7651916cd43dd8448eb211c80319c:b7ad6b7169203331:0:1");
+        check(&[jaeger], "uber-trace-id", true);
+        check(&[w3c, jaeger], "traceparent uber-trace-id", true);
+        check(&[w3c, ("uber-trace-id", "junk")], "traceparent", true);
+        check(&[("uber-trace-id", "junk")], "traceparent x-b3-sampled x-b3-spanid x-b3-traceid", false);
         check(&[], "traceparent x-b3-sampled x-b3-spanid x-b3-traceid", false);
         check(&[("traceparent", "junk")], "traceparent x-b3-sampled x-b3-spanid x-b3-traceid", false);
     }

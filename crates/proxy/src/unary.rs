@@ -116,7 +116,7 @@ fn request_of(call: &Call<'_>) -> Result<Request<Body>, String> {
 }
 
 /// Names of clusters may have what no authority has.
-fn authority(text: &str) -> String {
+pub(crate) fn authority(text: &str) -> String {
     match Authority::try_from(text) {
         Ok(_) => text.to_owned(),
         Err(_) => text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect(),

@@ -159,6 +159,7 @@ fn told_clusters(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
     });
     listener.access_logs.iter().chain(of_chains).filter_map(|log| match &log.to {
         LogTarget::Service(log) => Some(&log.service.cluster),
+        LogTarget::Otlp(log) => Some(&log.service.cluster),
         LogTarget::File(_) => None,
     })
 }

@@ -12,7 +12,7 @@ use api::istio::{
 };
 use expression::Expression;
 use http::HeaderName;
-use model::access_log::{FileLog, LogEntries, LogFilter, LogFormat, LogTarget, ServiceLog};
+use model::access_log::{FileLog, LogEntries, LogFilter, LogFormat, LogTarget, OtlpLog, ServiceLog};
 use model::metrics::{Metric, MetricRules};
 use model::{AccessLog, Config, Direction, GrpcService, NetworkFilter};
 
@@ -30,6 +30,7 @@ pub(crate) const PROMETHEUS: &str = "prometheus";
 /// Names of logs where nothing is said (Istio).
 const HTTP_LOG: &str = "http_envoy_accesslog";
 const TCP_LOG: &str = "tcp_envoy_accesslog";
+const OTLP_LOG: &str = "otel_envoy_accesslog";
 
 /// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +135,19 @@ fn target(world: &World, name: &str, traffic: Traffic) -> Option<LogTarget> {
         let format = file.log_format.as_ref().and_then(log_format).unwrap_or_else(format);
         return Some(LogTarget::File(FileLog { path: file.path.clone(), format }));
     }
+    if let Some(otlp) = &provider.envoy_otel_als {
+        let name = if otlp.log_name.is_empty() { OTLP_LOG } else { &otlp.log_name };
+        let (body, attributes) = otlp.log_format.as_ref().and_then(otlp_format).unwrap_or_else(default_otlp_format);
+        return Some(LogTarget::Otlp(Arc::new(OtlpLog {
+            name: name.into(),
+            service: GrpcService::new(world.provider_cluster(&otlp.service, otlp.port).ok()?),
+            body: Some(body),
+            attributes,
+            is_named: true,
+            flush_interval: ServiceLog::FLUSH_INTERVAL,
+            buffer_bytes: ServiceLog::BUFFER_BYTES,
+        })));
+    }
     let (written, entries, default) = match (&provider.envoy_http_als, &provider.envoy_tcp_als, traffic) {
         (Some(http), _, Traffic::Http) => {
             let names = |written: &[String]| written.iter().filter_map(|name| header(name)).collect();
@@ -167,6 +181,22 @@ pub(crate) fn log_format(written: &ProviderLogFormat) -> Option<LogFormat> {
         (true, false) => text_format(&written.text).ok(),
         (true, true) => None,
     }
+}
+
+/// The body and the attributes of records, if they can be read.
+pub(crate) fn otlp_format(written: &ProviderLogFormat) -> Option<(String, Vec<(String, String)>)> {
+    let LogFormat::Json(attributes) = json_format(written.labels.clone().into_iter().collect()).ok()? else {
+        return None;
+    };
+    let (body, _) = default_otlp_format();
+    let body =
+        if written.text.is_empty() { body } else { text_format(&written.text).ok().map(|_| written.text.clone())? };
+    Some((body, attributes))
+}
+
+/// Istio's line, and no attributes.
+fn default_otlp_format() -> (String, Vec<(String, String)>) {
+    (telemetry::log::ISTIO_TEXT.trim_end().to_owned(), Vec::new())
 }
 
 /// Puts into the listeners of a proxy how their traffic is counted, where that is not as by default.

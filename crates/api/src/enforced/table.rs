@@ -141,7 +141,6 @@ const TELEMETRY: &[NotEnforced] = &[
     ("spec.tracing[].useRequestIdForTraceSampling", "a trace says itself whether it is recorded"),
     ("spec.tracing[].enableIstioTags", "spans have the tags of OpenTelemetry's conventions"),
     ("spec.tracing[].disableContextPropagation", "contexts go on"),
-    ("spec.tracing[].customTags.*.formatter{}", "the tag is left out"),
     ("spec.metrics[].overrides[].match.customMetric", "there are no metrics but Istio's"),
     ("spec.metrics[].reportingInterval", "connections that stand are counted every 5 s"),
 ];

@@ -4,18 +4,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::{HeaderValue, Request, header};
 use bytes::Bytes;
-use model::tracing::SpanSink;
+use filter::{Call, Exchange};
+use model::tracing::{Collector, HttpService, SpanSink};
 use prost::Message as _;
 use proto::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
-use proto::opentelemetry::proto::common::v1::any_value::Value;
-use proto::opentelemetry::proto::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use proto::opentelemetry::proto::resource::v1::Resource;
 use proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use telemetry::{Counter, DeclareError, Desc};
+use telemetry::{Counter, DeclareError, Desc, Shard};
 
+use super::zipkin;
 use crate::live::{Live, View};
 use crate::node::Shared;
+use crate::otlp;
 use crate::outlet::Opened;
 use crate::unary;
 
@@ -28,11 +29,23 @@ const GATHER: Duration = Duration::from_secs(1);
 /// So many go at once at most.
 const AT_ONCE: usize = 500;
 
-/// What is counted, by the names of Envoy.
-#[derive(Clone)]
+/// What is counted of spans that go one way.
 struct Counters {
     sent: Counter,
     dropped: Counter,
+}
+
+impl Counters {
+    /// Under the name of Envoy's tracer.
+    fn declare(shard: &Shard, tracer: &str) -> Result<Self, DeclareError> {
+        let counter = |what: &str, help| {
+            Ok(shard.counters(Desc::new(&format!("envoy_tracing_{tracer}_spans_{what}"), help))?.with(&[]))
+        };
+        Ok(Self {
+            sent: counter("sent", "Spans that services took.")?,
+            dropped: counter("dropped", "Spans that no service got.")?,
+        })
+    }
 }
 
 /// The way to services.
@@ -40,7 +53,8 @@ struct Way {
     live: Arc<Live>,
     upstream: Rc<upstream::Worker>,
     shared: Arc<Shared>,
-    counters: Counters,
+    otlp: Counters,
+    zipkin: Counters,
 }
 
 /// Serves every service that is opened from now on. The first call counts.
@@ -50,13 +64,9 @@ struct Way {
 pub(crate) fn follow(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), DeclareError> {
     let Some(mut opened) = shared.spans.0.opened() else { return Ok(()) };
     let shard = shared.registry.shard();
-    let counter = |name, help| Ok(shard.counters(Desc::new(name, help))?.with(&[]));
-    let counters = Counters {
-        sent: counter("envoy_tracing_opentelemetry_spans_sent", "Spans that services took.")?,
-        dropped: counter("envoy_tracing_opentelemetry_spans_dropped", "Spans that no service got.")?,
-    };
+    let (otlp, zipkin) = (Counters::declare(&shard, "opentelemetry")?, Counters::declare(&shard, "zipkin")?);
     let upstream = upstream::Worker::new(shared.dialer(), &shard)?;
-    let way = Rc::new(Way { live: live.clone(), upstream, shared: shared.clone(), counters });
+    let way = Rc::new(Way { live: live.clone(), upstream, shared: shared.clone(), otlp, zipkin });
     tokio::task::spawn_local(async move {
         // The shard is what is counted in: it stays as long as anything is.
         let _shard = shard;
@@ -70,59 +80,62 @@ pub(crate) fn follow(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), Decla
 /// Carries spans until nobody leaves any more.
 async fn serve(way: Rc<Way>, mut opened: Opened<SpanSink, Span>) {
     let settings = opened.settings.clone();
+    let counters = match settings.collector {
+        Collector::Otlp(_) | Collector::OtlpHttp(_) => &way.otlp,
+        Collector::Zipkin(_) => &way.zipkin,
+    };
     while let Some((_, batch)) = opened.next(GATHER, AT_ONCE, |_| true).await {
         let count = batch.len() as u64;
-        let call = filter::Call {
-            service: &settings.service,
-            path: METHOD,
-            message: way.message(&settings.service_name, batch),
-            timeout: Some(PATIENCE),
-        };
-        match unary::call(&View::new(way.live.load(), way.upstream.clone()), call).await {
-            Ok(_) => way.counters.sent.add(count),
+        match way.bring(&settings, batch).await {
+            Ok(()) => counters.sent.add(count),
             Err(problem) => {
-                tracing::debug!("{count} spans are dropped: {problem}");
-                way.counters.dropped.add(count);
+                tracing::debug!("{count} spans for {} are dropped: {problem}", settings.collector.cluster());
+                counters.dropped.add(count);
             }
         }
-        way.counters.dropped.add(opened.take_dropped());
+        counters.dropped.add(opened.take_dropped());
         opened.done(count);
     }
 }
 
 impl Way {
+    async fn bring(&self, settings: &SpanSink, spans: Vec<Span>) -> Result<(), String> {
+        let name = otlp::service_name(&self.shared, &settings.service_name);
+        match &settings.collector {
+            Collector::Otlp(service) => {
+                let call = Call { service, path: METHOD, message: self.otlp(&name, spans), timeout: Some(PATIENCE) };
+                unary::call(&self.view(), call).await.map(drop)
+            }
+            Collector::OtlpHttp(service) => self.post(service, "application/x-protobuf", self.otlp(&name, spans)).await,
+            Collector::Zipkin(service) => self.post(service, "application/json", zipkin::message(&name, &spans)).await,
+        }
+    }
+
+    async fn post(&self, service: &HttpService, form: &'static str, message: Bytes) -> Result<(), String> {
+        let authority = unary::authority(service.authority.as_ref().unwrap_or(&service.cluster));
+        let mut request = Request::post(service.path.as_str())
+            .header(header::HOST, authority)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static(form))
+            .body(message)
+            .map_err(|error| error.to_string())?;
+        request.headers_mut().extend(service.headers.iter().cloned());
+        let timeout = Some(service.timeout).filter(|limit| !limit.is_zero());
+        let exchange = Exchange { cluster: &service.cluster, request, timeout };
+        match unary::exchange(&self.view(), exchange).await?.status() {
+            status if status.is_success() => Ok(()),
+            other => Err(format!("the answer has status {other}")),
+        }
+    }
+
+    fn view(&self) -> View {
+        View::new(self.live.load(), self.upstream.clone())
+    }
+
     /// Spans with who tells them.
-    fn message(&self, service_name: &str, spans: Vec<Span>) -> Bytes {
-        let workload = &self.shared.workload;
-        let own = || match workload.service.is_empty() {
-            true => self.shared.service_cluster.to_string(),
-            false => format!("{}.{}", workload.service, workload.namespace),
-        };
-        let name = if service_name.is_empty() { own() } else { service_name.to_owned() };
-        let text = |(key, value): (&str, &str)| KeyValue {
-            key: key.to_owned(),
-            value: Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) }),
-        };
-        let attributes = [
-            ("service.name", name.as_str()),
-            ("service.namespace", &*workload.namespace),
-            ("service.version", &*workload.version),
-            ("service.instance.id", &*self.shared.node),
-            ("k8s.deployment.name", &*workload.name),
-            ("k8s.namespace.name", &*workload.namespace),
-            ("telemetry.sdk.name", "halcyon"),
-            ("telemetry.sdk.language", "rust"),
-            ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
-        ];
-        let attributes = attributes.into_iter().filter(|(_, value)| !value.is_empty()).map(text).collect();
-        let scope = InstrumentationScope {
-            name: "halcyon-proxy".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..InstrumentationScope::default()
-        };
-        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, schema_url: String::new() }];
-        let resource = Resource { attributes, dropped_attributes_count: 0 };
-        let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, schema_url: String::new() }];
+    fn otlp(&self, name: &str, spans: Vec<Span>) -> Bytes {
+        let resource = Some(otlp::resource(&self.shared, name, []));
+        let scope_spans = vec![ScopeSpans { scope: Some(otlp::scope()), spans, schema_url: String::new() }];
+        let resource_spans = vec![ResourceSpans { resource, scope_spans, schema_url: String::new() }];
         ExportTraceServiceRequest { resource_spans }.encode_to_vec().into()
     }
 }

@@ -5,13 +5,14 @@ use std::time::SystemTime;
 use ::http::{HeaderMap, StatusCode};
 use base::TraceContext;
 use model::Direction;
-use model::tracing::{TagValue, Tracing};
+use model::tracing::Tracing;
 use proto::opentelemetry::proto::common::v1::any_value::Value;
 use proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue};
 use proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use proto::opentelemetry::proto::trace::v1::status::StatusCode as SpanStatus;
 use proto::opentelemetry::proto::trace::v1::{Span, Status};
 
+use super::tag::Tag;
 use crate::edge;
 use crate::record::Summary;
 
@@ -28,7 +29,7 @@ pub(super) fn is_error(summary: &Summary<'_>) -> bool {
 }
 
 /// The span of an exchange.
-pub(super) fn of(summary: &Summary<'_>, context: TraceContext, tracing: &Tracing) -> Span {
+pub(super) fn of(summary: &Summary<'_>, context: TraceContext, tracing: &Tracing, tags: &[Tag]) -> Span {
     let facts = summary.facts;
     let begun = summary.begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
     let inbound = summary.conn.plan().direction == Direction::Inbound;
@@ -42,7 +43,7 @@ pub(super) fn of(summary: &Summary<'_>, context: TraceContext, tracing: &Tracing
         kind: if inbound { SpanKind::Server } else { SpanKind::Client }.into(),
         start_time_unix_nano: begun,
         end_time_unix_nano: begun + summary.duration.as_nanos() as u64,
-        attributes: attributes(summary, tracing),
+        attributes: attributes(summary, tracing, tags),
         status: Some(Status { message, code: code.into() }),
         flags: u32::from(context.sampled == Some(true)),
         ..Span::default()
@@ -58,7 +59,7 @@ fn name(summary: &Summary<'_>) -> String {
     if host.is_empty() { method.to_owned() } else { format!("{method} {host}") }
 }
 
-fn attributes(summary: &Summary<'_>, tracing: &Tracing) -> Vec<KeyValue> {
+fn attributes(summary: &Summary<'_>, tracing: &Tracing, tags: &[Tag]) -> Vec<KeyValue> {
     let facts = summary.facts;
     let downstream = &summary.conn.downstream;
     let mut all = Attributes(Vec::with_capacity(20));
@@ -90,17 +91,8 @@ fn attributes(summary: &Summary<'_>, tracing: &Tracing) -> Vec<KeyValue> {
         all.text("user_agent.original", header(headers, "user-agent"));
         all.text("guid:x-request-id", header(headers, "x-request-id"));
     }
-    for tag in &tracing.tags {
-        let value = match &tag.value {
-            TagValue::Literal(value) => Some(value.to_string()),
-            TagValue::Environment(name, or) => std::env::var(&**name).ok().or(or.as_deref().map(str::to_owned)),
-            TagValue::RequestHeader(name, or) => {
-                let value = facts.request_headers.as_ref().and_then(|headers| headers.get(name));
-                let text = value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-                text.or(or.as_deref().map(str::to_owned))
-            }
-        };
-        all.text(&tag.name, &value.unwrap_or_default());
+    for tag in tags {
+        all.text(&tag.name, &tag.value(summary));
     }
     all.0
 }

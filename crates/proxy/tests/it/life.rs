@@ -103,6 +103,53 @@ fn what_cannot_run_is_named_and_the_old_stays() {
 }
 
 #[test]
+fn a_listener_that_goes_may_come_back_at_once() {
+    run(async {
+        let at = free_address();
+        let listener = || config(vec![listener("l", at, Inbound, vec![http_chain(http(Vec::new()))])], Vec::new());
+        let proxy = proxy("a", listener()).await;
+        for _ in 0..20 {
+            assert_eq!(proxy.handle().replace(Config::default()).await, []);
+            assert_eq!(proxy.handle().replace(listener()).await, []);
+            assert_eq!(fetch(at, "/").await.status, 404);
+        }
+    });
+}
+
+#[test]
+fn who_drains_listens_no_more_whatever_comes() {
+    run(async {
+        let (arrived, go_on) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let (tell, wait) = (arrived.clone(), go_on.clone());
+        let app = origin(move |_: Request<Body>| {
+            let (tell, wait) = (tell.clone(), wait.clone());
+            async move {
+                tell.notify_one();
+                wait.notified().await;
+                Response::new(Body::from("late"))
+            }
+        })
+        .await;
+        let (at, other) = (free_address(), free_address());
+        let listeners = |at| vec![listener("l", at, Inbound, vec![http_chain(http(vec![route("/", to("app"))]))])];
+        let of = |at| config(listeners(at), vec![cluster("app", &[app])]);
+        let proxy = proxy("a", of(at)).await;
+        let begun = spawn_local(async move { fetch(at, "/").await });
+        arrived.notified().await;
+        proxy.handle().drain();
+        while TcpStream::connect(at).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        for to in [at, other, at] {
+            assert_eq!(proxy.handle().replace(of(to)).await, []);
+            assert!(TcpStream::connect(to).await.is_err(), "{to} takes new work");
+        }
+        go_on.notify_one();
+        assert_eq!(begun.await.unwrap().status, 200);
+    });
+}
+
+#[test]
 fn drain_finishes_what_was_begun() {
     run(async {
         let (arrived, go_on) = (Rc::new(Notify::new()), Rc::new(Notify::new()));

@@ -12,6 +12,7 @@ mod filters;
 mod hedge;
 mod http;
 mod life;
+mod log_otlp;
 mod log_service;
 mod mesh;
 mod named;

@@ -1,17 +1,18 @@
-//! Exchanges as spans, told to a service of OTLP, which here is a real one of gRPC.
+//! Exchanges as spans, told to a service of OTLP, which here is a real one of gRPC, and to services of HTTP.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ::http::Request;
+use ::http::{Request, Response};
 use mesh_http::Body;
 use model::Direction::Outbound;
 use model::cluster::UpstreamProtocol;
 use model::matcher::Fraction;
-use model::tracing::{SpanSink, Tag, TagValue, Tail, Tracing};
+use model::tracing::{Collector, HttpService, SpanSink, Tag, TagValue, Tail, Tracing};
 use model::{Cluster, Config, GrpcService, HttpProxy};
+use prost::Message as _;
 use proto::opentelemetry::proto::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use proto::opentelemetry::proto::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use proto::opentelemetry::proto::common::v1::any_value::Value;
@@ -47,7 +48,7 @@ async fn service() -> (SocketAddr, Told) {
 
 /// Nothing is recorded by chance.
 fn tracing(tail: Option<Tail>) -> Tracing {
-    let sink = SpanSink { service: GrpcService::new("spans"), service_name: "shop".into(), tail };
+    let sink = SpanSink { collector: Collector::Otlp(GrpcService::new("spans")), service_name: "shop".into(), tail };
     let tag = |name: &str, value| Tag { name: name.into(), value };
     Tracing {
         random: Fraction::NONE,
@@ -55,6 +56,7 @@ fn tracing(tail: Option<Tail>) -> Tracing {
         tags: vec![
             tag("team", TagValue::RequestHeader("x-team".parse().unwrap(), Some("none".into()))),
             tag("stage", TagValue::Literal("test".into())),
+            tag("said", TagValue::Format("%REQ(:METHOD)% %RESPONSE_CODE%".into())),
         ],
         sinks: vec![sink],
         ..Tracing::default()
@@ -137,6 +139,7 @@ fn a_recorded_trace_goes_on() {
             ("guid:x-request-id", "r1"),
             ("team", "blue"),
             ("stage", "test"),
+            ("said", "GET 200"),
         ] {
             assert_eq!(said.get(key).map(String::as_str), Some(value), "{key}: {said:?}");
         }
@@ -159,6 +162,72 @@ fn what_failed_is_told_though_it_is_not_recorded() {
         let said = attributes(span);
         assert_eq!((said["url.path"].as_str(), said["response_flags"].as_str()), ("/gone", "UH"));
         assert_eq!(span.flags, 0, "its trace is not recorded");
+    });
+}
+
+#[test]
+fn services_of_http_are_told_too() {
+    run(async {
+        let asked: Arc<Mutex<Vec<(String, String, Vec<u8>)>>> = Arc::default();
+        let all = asked.clone();
+        let sink = origin(move |request: Request<Body>| {
+            let all = all.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let of = |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+                let line =
+                    format!("{} {} {} {} {}", head.method, head.uri, of("host"), of("content-type"), of("x-key"));
+                let body = body.collect(1 << 20).await.unwrap().data;
+                all.lock().unwrap().push((line, of("x-envoy-expected-rq-timeout-ms"), body.to_vec()));
+                Response::builder().status(202).body(Body::empty()).unwrap()
+            }
+        })
+        .await;
+        let (origin, at) = (named_origin("c").await, free_address());
+        let service = |path: &str, authority: Option<&str>| HttpService {
+            cluster: "spans".into(),
+            authority: authority.map(Into::into),
+            path: path.parse().unwrap(),
+            timeout: Duration::from_secs(3),
+            headers: vec![("x-key".parse().unwrap(), "k1".parse().unwrap())],
+        };
+        let of = |collector| SpanSink { collector, service_name: "".into(), tail: None };
+        let tracing = Tracing {
+            sinks: vec![
+                of(Collector::Zipkin(service("/api/v2/spans", Some("zipkin:9411")))),
+                of(Collector::OtlpHttp(service("/v1/traces?a=b", None))),
+            ],
+            ..tracing(None)
+        };
+        let mut config = shop(at, tracing, sink, origin);
+        config.clusters.insert("spans".into(), Arc::new(cluster("spans", &[sink])));
+        let proxy = proxy("a", config).await;
+        assert_eq!(send(at, asking("/ok", true)).await.status, 200);
+        let mut found = Vec::new();
+        for _ in 0..1000 {
+            found = asked.lock().unwrap().clone();
+            if found.len() > 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        found.sort();
+        let [(zipkin, limit, json), (otlp, _, protobuf)] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(zipkin, "POST /api/v2/spans zipkin:9411 application/json k1");
+        assert_eq!((otlp.as_str(), limit.as_str()), ("POST /v1/traces?a=b spans application/x-protobuf k1", "3000"));
+        let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+        let (span, tags) = (&json[0], &json[0]["tags"]);
+        assert_eq!(
+            (&span["traceId"], &span["parentId"], &span["kind"]),
+            (&TRACE.into(), &PARENT.into(), &"CLIENT".into())
+        );
+        assert_eq!((&tags["http.response.status_code"], &tags["team"]), (&"200".into(), &"blue".into()));
+        let request = ExportTraceServiceRequest::decode(protobuf.as_slice()).unwrap();
+        assert_eq!(request.resource_spans[0].scope_spans[0].spans[0].trace_id, hex(TRACE));
+        for tracer in ["zipkin", "opentelemetry"] {
+            let sent = proxy.handle().registry().values(&format!("envoy_tracing_{tracer}_spans_sent"));
+            assert_eq!(sent.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1], "{tracer}");
+        }
     });
 }
 

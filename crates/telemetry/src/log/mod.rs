@@ -7,7 +7,7 @@ pub mod sink;
 mod slot;
 mod time;
 
-pub use format::{FormatError, ISTIO_JSON, LogFormat};
+pub use format::{FormatError, ISTIO_JSON, ISTIO_TEXT, LogFormat};
 pub use operator::{GrpcStatusForm, Operator};
 pub use slot::Slot;
 pub use time::TimeFormat;

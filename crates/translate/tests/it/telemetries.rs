@@ -47,6 +47,7 @@ fn logs(http: &HttpProxy) -> String {
         match &log.to {
             LogTarget::File(file) => format!("{}{filter}", file.path),
             LogTarget::Service(log) => format!("{} at {}{filter}", log.name, log.service.cluster),
+            LogTarget::Otlp(log) => format!("{} {:?} at {}{filter}", log.name, log.attributes, log.service.cluster),
         }
     };
     http.access_logs.iter().map(log).collect::<Vec<_>>().join(", ")
@@ -55,12 +56,13 @@ fn logs(http: &HttpProxy) -> String {
 #[test]
 fn access_logs() {
     let all = settings(
-        "accessLogFile: /var/log/mesh\nextensionProviders:\n- name: als\n  envoyHttpAls: {service: collector.default.svc.cluster.local, port: 4317}\n- name: other\n  envoyFileAccessLog: {path: /var/log/other, logFormat: {text: \"%RESPONSE_CODE%\"}}",
+        "accessLogFile: /var/log/mesh\nextensionProviders:\n- name: als\n  envoyHttpAls: {service: collector.default.svc.cluster.local, port: 4317}\n- name: otlp\n  envoyOtelAls: {service: collector.default.svc.cluster.local, port: 4317, logFormat: {labels: {status: \"%RESPONSE_CODE%\"}}}\n- name: other\n  envoyFileAccessLog: {path: /var/log/other, logFormat: {text: \"%RESPONSE_CODE%\"}}",
     );
     let on = "{accessLogging: [{providers: [{name: envoy}]}]}";
     let errors = "{accessLogging: [{filter: {expression: response.code >= 400}}]}";
     let of_clients = "{accessLogging: [{match: {mode: CLIENT}, providers: [{name: als}]}]}";
     let service = "http_envoy_accesslog at outbound|4317||collector.default.svc.cluster.local";
+    let otlp = "otel_envoy_accesslog [(\"status\", \"%RESPONSE_CODE%\")] at outbound|4317||collector.default.svc.cluster.local";
     let (root, own) = ("name: a, namespace: istio-system", "name: b");
     let file = "/var/log/mesh";
     for (documents, inbound, outbound) in [
@@ -74,6 +76,7 @@ fn access_logs() {
             "/var/log/other if response.code >= 400",
         ),
         (telemetry(own, of_clients), file, service),
+        (telemetry(own, "{accessLogging: [{providers: [{name: otlp}]}]}"), otlp, otlp),
         (telemetry(root, on) + &telemetry(own, "{accessLogging: [{disabled: true}]}"), "", ""),
         (
             telemetry(root, on)
@@ -170,11 +173,36 @@ fn spans() {
         })
     };
     assert_eq!(of(""), ["10000 ", "10000 "]);
-    let half = "{tracing: [{randomSamplingPercentage: 50, customTags: {team: {literal: {value: a}}, from: {header: {name: x-team}}, skipped: {formatter: {value: '%PROTOCOL%'}}}}]}";
-    assert_eq!(of(&telemetry("name: a", half)), ["500000 from,team", "500000 from,team"]);
+    let half = "{tracing: [{randomSamplingPercentage: 50, customTags: {team: {literal: {value: a}}, from: {header: {name: x-team}}, protocol: {formatter: {value: '%PROTOCOL%'}}, skipped: {formatter: {value: '%PROTOCOLS%'}}}}]}";
+    assert_eq!(of(&telemetry("name: a", half)), ["500000 from,protocol,team", "500000 from,protocol,team"]);
     let of_clients = "{tracing: [{match: {mode: CLIENT}, randomSamplingPercentage: 0}]}";
     let both_documents = telemetry("name: a, namespace: istio-system", half) + &telemetry("name: b", of_clients);
-    assert_eq!(of(&both_documents), ["500000 from,team", "0 from,team"]);
+    assert_eq!(of(&both_documents), ["500000 from,protocol,team", "0 from,protocol,team"]);
+}
+
+/// Who is told of spans, beside the control plane.
+#[test]
+fn providers_of_spans() {
+    let told = |provider: &str| {
+        let all = settings(&format!(
+            "enableTracing: true\nextensionProviders:\n- name: spans\n  {provider}\ndefaultProviders: {{tracing: [spans]}}"
+        ));
+        let config = made(&all, false);
+        let [inbound, outbound] = both(&config).map(|listener| http(listener).tracing.clone().unwrap());
+        assert_eq!(inbound.sinks, outbound.sinks);
+        let sink = format!("{:?}", inbound.sinks.first().unwrap().collector);
+        format!("{} {sink}", inbound.most_path)
+    };
+    let at = "service: collector.default.svc.cluster.local, port: 4317";
+    let provider = |kind: &str, more: &str| told(&format!("{kind}: {{{at}{more}}}"));
+    let all = [
+        provider("opentelemetry", ", maxTagLength: 99"),
+        provider("opentelemetry", ", grpc: {initialMetadata: [{name: x-key, value: a}, {name: x-none, envName: KEY}]}"),
+        provider("opentelemetry", ", http: {path: /v1/traces, timeout: 7s, headers: [{name: x-key, value: a}]}"),
+        provider("zipkin", ""),
+        provider("zipkin", ", maxTagLength: 64, path: /spans, timeout: 1s, headers: [{name: x-key, value: a}]"),
+    ];
+    insta::assert_snapshot!("providers-of-spans", all.join("\n"));
 }
 
 #[test]
@@ -182,7 +210,7 @@ fn what_leads_nowhere() {
     let all = settings(
         "extensionProviders:\n- name: gone\n  envoyHttpAls: {service: gone.example, port: 1}\n- name: asked\n  prometheus: {}\n- name: spans\n  opentelemetry: {service: collector.default.svc.cluster.local, port: 4317}",
     );
-    let spec = "{accessLogging: [{providers: [{name: gone}, {name: absent}, {name: asked}, {name: envoy}]}], metrics: [{providers: [{name: prometheus}, {name: asked}, {name: spans}]}], tracing: [{providers: [{name: spans}]}]}";
+    let spec = "{accessLogging: [{providers: [{name: gone}, {name: absent}, {name: asked}, {name: envoy}]}], metrics: [{providers: [{name: prometheus}, {name: asked}, {name: spans}]}], tracing: [{providers: [{name: spans}], customTags: {a: {formatter: {value: '%NO%'}}}}]}";
     let world = world(&format!("{BOOKINFO}\n{COLLECTOR}{all}{}", telemetry("name: a", spec)), WORKLOADS);
     let text: String = translate::check(&world).iter().map(|problem| format!("{problem}\n")).collect();
     insta::assert_snapshot!("telemetries-that-tell-nobody", text);

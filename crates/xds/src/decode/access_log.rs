@@ -1,6 +1,7 @@
 //! Access logs: standard output, standard error, files, services.
 
 mod filter;
+mod otlp;
 mod service;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ fn target(any: &Any, at: &At<'_>) -> Decoded<LogTarget> {
         }
         service::HTTP => service::http(unpack(any, at)?, at),
         service::TCP => service::tcp(unpack(any, at)?, at),
+        otlp::OTLP => otlp::otlp(unpack(any, at)?, at),
         _ => Err(at.error(
             format!("is of type `{}`", any.type_url),
             "an access log to a file, stdout, stderr or a service of gRPC",

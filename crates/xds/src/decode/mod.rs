@@ -17,6 +17,7 @@ mod geo;
 mod grpc_service;
 mod headers;
 mod http_proxy;
+mod http_service;
 mod http_uri;
 mod jwt;
 mod listener;
@@ -60,7 +61,7 @@ pub use path::DecodeError;
 pub use route::{route, virtual_host};
 pub use runtime::connection_limits;
 pub use secret::secret;
-pub(crate) use tracing::{PROVIDERS, TAIL};
+pub(crate) use tracing::{PROVIDERS, TAIL, ZIPKIN_TIMEOUT};
 
 use path::{At, Decoded, take};
 

@@ -2,8 +2,10 @@
 
 mod filter;
 
-use model::AccessLog;
-use model::access_log::{FileLog, LogEntries, LogFormat, LogTarget, ServiceLog};
+use std::time::Duration;
+
+use model::access_log::{FileLog, LogEntries, LogFormat, LogTarget, OtlpLog, ServiceLog};
+use model::{AccessLog, GrpcService};
 use prost::Message;
 use proto::envoy::config::accesslog::v3::{self as wire, access_log::ConfigType};
 use proto::envoy::config::core::v3::substitution_format_string::Format;
@@ -12,7 +14,10 @@ use proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_acc
 use proto::envoy::extensions::access_loggers::grpc::v3::{
     CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
 };
+use proto::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
 use proto::envoy::extensions::access_loggers::stream::v3::{StdoutAccessLog, stdout_access_log};
+use proto::envoy_otlp::common::v1::any_value::Value;
+use proto::envoy_otlp::common::v1::{AnyValue, KeyValue, KeyValueList};
 use proto::google::protobuf::{Any, UInt32Value};
 
 use super::grpc_service::grpc_service;
@@ -30,6 +35,7 @@ fn access_log(log: &AccessLog) -> wire::AccessLog {
         }
         LogTarget::File(FileLog { path, format }) => ("envoy.access_loggers.file", to_file(path, format)),
         LogTarget::Service(log) => to_service(log),
+        LogTarget::Otlp(log) => ("envoy.access_loggers.open_telemetry", pack(&to_otlp(log))),
     };
     wire::AccessLog {
         name: name.into(),
@@ -38,19 +44,38 @@ fn access_log(log: &AccessLog) -> wire::AccessLog {
     }
 }
 
-fn to_service(log: &ServiceLog) -> (&'static str, Any) {
-    let common = CommonGrpcAccessLogConfig {
-        log_name: log.name.to_string(),
-        grpc_service: Some(grpc_service(&log.service)),
+fn common(name: &str, service: &GrpcService, interval: Duration, bytes: u32) -> CommonGrpcAccessLogConfig {
+    CommonGrpcAccessLogConfig {
+        log_name: name.to_owned(),
+        grpc_service: Some(grpc_service(service)),
         transport_api_version: ApiVersion::V3 as i32,
-        buffer_flush_interval: Some(log.flush_interval)
-            .filter(|interval| *interval != ServiceLog::FLUSH_INTERVAL)
-            .map(duration),
-        buffer_size_bytes: Some(log.buffer_bytes)
-            .filter(|bytes| *bytes != ServiceLog::BUFFER_BYTES)
-            .map(|value| UInt32Value { value }),
+        buffer_flush_interval: (interval != ServiceLog::FLUSH_INTERVAL).then(|| duration(interval)),
+        buffer_size_bytes: (bytes != ServiceLog::BUFFER_BYTES).then_some(UInt32Value { value: bytes }),
         ..CommonGrpcAccessLogConfig::default()
+    }
+}
+
+/// In the older words, which every Envoy knows.
+#[allow(deprecated)]
+fn to_otlp(log: &OtlpLog) -> OpenTelemetryAccessLogConfig {
+    let text = |text: &str| AnyValue { value: Some(Value::StringValue(text.to_owned())) };
+    let attribute = |(key, value): &(String, String)| KeyValue {
+        key: key.clone(),
+        value: Some(text(value)),
+        ..KeyValue::default()
     };
+    let values: Vec<KeyValue> = log.attributes.iter().map(attribute).collect();
+    OpenTelemetryAccessLogConfig {
+        common_config: Some(common(&log.name, &log.service, log.flush_interval, log.buffer_bytes)),
+        body: log.body.as_deref().map(text),
+        attributes: (!values.is_empty()).then_some(KeyValueList { values }),
+        disable_builtin_labels: !log.is_named,
+        ..OpenTelemetryAccessLogConfig::default()
+    }
+}
+
+fn to_service(log: &ServiceLog) -> (&'static str, Any) {
+    let common = common(&log.name, &log.service, log.flush_interval, log.buffer_bytes);
     match &log.entries {
         LogEntries::Http { request_headers, response_headers } => {
             let config = HttpGrpcAccessLogConfig {

@@ -17,6 +17,7 @@ mod grpc_service;
 mod hash;
 mod headers;
 mod http_proxy;
+mod http_service;
 mod http_uri;
 mod jwt;
 mod limits;

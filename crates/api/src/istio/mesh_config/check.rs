@@ -280,8 +280,19 @@ impl ExtensionProvider {
             check_service(&grpc.service, grpc.port, r);
             check_answers(grpc.timeout, &grpc.status_on_error, grpc.include_request_body_in_check.as_ref(), r);
         });
-        report.opt("zipkin", &self.zipkin, |zipkin, r| check_service(&zipkin.service, zipkin.port, r));
-        report.opt("opentelemetry", &self.opentelemetry, |otlp, r| check_service(&otlp.service, otlp.port, r));
+        report.opt("zipkin", &self.zipkin, |it, r| {
+            check_service(&it.service, it.port, r);
+            check_path(&it.path, r);
+        });
+        report.opt("opentelemetry", &self.opentelemetry, |it, r| {
+            check_service(&it.service, it.port, r);
+            r.opt("http", &it.http, |http, r| check_path(&http.path, r));
+            if it.http.is_some() && it.grpc.is_some() {
+                r.field("grpc", |r| {
+                    r.warning("it has no effect beside `http`").expected("one of them");
+                });
+            }
+        });
         report.opt("envoyHttpAls", &self.envoy_http_als, |log, r| check_service(&log.service, log.port, r));
         report.opt("envoyTcpAls", &self.envoy_tcp_als, |log, r| check_service(&log.service, log.port, r));
         report.opt("envoyOtelAls", &self.envoy_otel_als, |log, r| check_service(&log.service, log.port, r));
@@ -304,6 +315,17 @@ fn check_service(service: &str, port: u32, report: &mut Report) {
         });
     }
     report.field("port", |r| check_port(port, r));
+}
+
+/// Where a provider is told; empty means where that usually is.
+fn check_path(path: &str, report: &mut Report) {
+    // RFC 3986, 3.3 and 3.4.
+    let stands_in_a_path = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/?".contains(c);
+    if !path.is_empty() && !(path.starts_with('/') && path.chars().all(stands_in_a_path)) {
+        report.field("path", |r| {
+            r.error(format!("{} is no path", quoted(path))).expected("one such as `/v1/traces`");
+        });
+    }
 }
 
 /// How a provider that decides answers.

@@ -1,8 +1,10 @@
 //! Logs that a service of gRPC takes (`envoy.service.accesslog.v3`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
+use model::GrpcService;
 use model::access_log::{LogEntries, LogTarget, ServiceLog};
 use proto::envoy::config::core::v3::ApiVersion;
 use proto::envoy::extensions::access_loggers::grpc::v3::{
@@ -37,10 +39,22 @@ fn names(list: Vec<String>, at: &At<'_>) -> Decoded<Vec<HeaderName>> {
     each(list, at, |name, at| headers::name(&name, at))
 }
 
-fn log(entries: LogEntries, common: Option<CommonGrpcAccessLogConfig>, at: &At<'_>) -> Decoded<LogTarget> {
-    let at = at.field("common_config");
+fn log(entries: LogEntries, config: Option<CommonGrpcAccessLogConfig>, at: &At<'_>) -> Decoded<LogTarget> {
+    let Common { name, service, flush_interval, buffer_bytes } = common(config, &at.field("common_config"))?;
+    Ok(LogTarget::Service(Arc::new(ServiceLog { entries, name, service, flush_interval, buffer_bytes })))
+}
+
+/// What is said of each log that a service of gRPC takes.
+pub(super) struct Common {
+    pub(super) name: Arc<str>,
+    pub(super) service: GrpcService,
+    pub(super) flush_interval: Duration,
+    pub(super) buffer_bytes: u32,
+}
+
+pub(super) fn common(value: Option<CommonGrpcAccessLogConfig>, at: &At<'_>) -> Decoded<Common> {
     // A call that fails is not made again, so how often it would be is of no matter.
-    take!(required(common, &at)?, at, CommonGrpcAccessLogConfig {
+    take!(required(value, at)?, at, CommonGrpcAccessLogConfig {
         used { log_name, grpc_service, transport_api_version, buffer_flush_interval, buffer_size_bytes }
         harmless { grpc_stream_retry_policy }
         refused { filter_state_objects_to_log, custom_tags }
@@ -59,11 +73,10 @@ fn log(entries: LogEntries, common: Option<CommonGrpcAccessLogConfig>, at: &At<'
     let at_service = at.field("grpc_service");
     // Its timeout is of calls with an answer, and this one is a stream that stays open.
     let (service, _) = grpc_service::grpc_service(required(grpc_service, &at_service)?, &at_service)?;
-    Ok(LogTarget::Service(Arc::new(ServiceLog {
-        entries,
+    Ok(Common {
         name: log_name.into(),
         service,
         flush_interval: flush_interval.unwrap_or(ServiceLog::FLUSH_INTERVAL),
         buffer_bytes: buffer_size_bytes.map_or(ServiceLog::BUFFER_BYTES, |bytes| bytes.value),
-    })))
+    })
 }

@@ -1,6 +1,8 @@
 //! Access logs: files, services, and what they are told of.
 
-use model::access_log::{Comparison, FileLog, LogEntries, LogFilter, LogFormat, LogTarget, Ordering, ServiceLog};
+use model::access_log::{
+    Comparison, FileLog, LogEntries, LogFilter, LogFormat, LogTarget, Ordering, OtlpLog, ServiceLog,
+};
 
 use super::*;
 
@@ -32,6 +34,18 @@ fn to_service() -> impl Strategy<Value = LogTarget> {
     )
 }
 
+fn to_otlp() -> impl Strategy<Value = LogTarget> {
+    let text = || "%[A-Z]{1,6}% [a-z]{0,4}";
+    let attributes = vec(("[a-z.]{1,6}", text()), 0..3);
+    let said = (of(text()), attributes, any::<bool>());
+    (name(), limits::service(), said, some_time(), any::<u32>()).prop_map(
+        |(name, service, (body, attributes, is_named), flush_interval, buffer_bytes)| {
+            let log = OtlpLog { name, service, body, attributes, is_named, flush_interval, buffer_bytes };
+            LogTarget::Otlp(Arc::new(log))
+        },
+    )
+}
+
 fn filter() -> impl Strategy<Value = LogFilter> {
     let is = select(vec![Ordering::Equal, Ordering::AtLeast, Ordering::AtMost, Ordering::NotEqual]);
     let comparison = (is, any::<u32>()).prop_map(|(is, than)| Comparison { is, than });
@@ -52,6 +66,6 @@ fn filter() -> impl Strategy<Value = LogFilter> {
 
 /// The logs of a listener or of what serves its connections.
 pub fn access_logs() -> impl Strategy<Value = Vec<AccessLog>> {
-    let to = prop_oneof![to_file(), to_service()];
+    let to = prop_oneof![to_file(), to_service(), to_otlp()];
     vec((to, of(filter())).prop_map(|(to, filter)| AccessLog { to, filter: filter.map(Arc::new) }), 0..2)
 }
