@@ -103,7 +103,7 @@ describe('the graph', () => {
     const before = page.url();
     await page.waitForTimeout(1600);
     expect(page.url()).not.toBe(before);
-    await page.getByRole('button', { name: 'Now' }).click();
+    await page.getByRole('button', { name: 'Now', exact: true }).click();
     await page.getByText('Live', { exact: true }).waitFor();
   });
 });

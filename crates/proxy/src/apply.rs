@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::cluster::{LOCAL_CLUSTER, Localities, ZoneRouting};
 use model::http_proxy::HttpFilter;
@@ -63,11 +62,6 @@ pub(crate) struct Discovery {
     pub clusters: bool,
 }
 
-/// Workers let go of a socket within this.
-const LETTING_GO: Duration = Duration::from_millis(500);
-/// A socket that they still have is asked for so often.
-const AGAIN: Duration = Duration::from_millis(1);
-
 /// Builds snapshots and swaps them in. Lives on the side runtime.
 pub(crate) struct Applier {
     wanted: Config,
@@ -80,8 +74,6 @@ pub(crate) struct Applier {
     shared: Arc<Shared>,
     workers: Vec<WorkerLink>,
     sockets: HashMap<SocketKey, Socket>,
-    /// Sockets that were let go of lately: workers do so a moment later.
-    released: HashMap<SocketKey, std::time::Instant>,
     /// Nothing new is taken from others any more.
     leaves: bool,
     netns: Option<Netns>,
@@ -130,7 +122,6 @@ impl Applier {
             live,
             workers,
             sockets: HashMap::new(),
-            released: HashMap::new(),
             leaves: false,
             route_stats: filter::Stats::new(&shard, "")?,
             counted_routes: RouteFamilies::new(&shard)?,
@@ -292,7 +283,7 @@ impl Applier {
         let snapshot = self.live.load();
         let outbound = snapshot.listeners.values().filter(|p| p.config.direction == Direction::Outbound);
         let stay: HashSet<SocketKey> = outbound.filter_map(|p| SocketKey::of(&p.config)).collect();
-        self.sockets.retain(|key, _| stay.contains(key));
+        self.close_sockets(|key, _| stay.contains(key));
     }
 
     fn build(&mut self, before: &Snapshot, config: Config) -> (Snapshot, Vec<Rejected>) {
@@ -520,13 +511,7 @@ impl Applier {
                 None => Some(Netns::new(name, "")),
             },
         };
-        let until = self.released.get(&key).map(|released| *released + LETTING_GO);
-        let bound = loop {
-            match Socket::open(&key, netns.as_ref()) {
-                Err(_) if until.is_some_and(|until| std::time::Instant::now() < until) => std::thread::sleep(AGAIN),
-                opened => break opened.map_err(|error| error.to_string())?,
-            }
-        };
+        let bound = Socket::open(&key, netns.as_ref()).map_err(|e| e.to_string())?;
         Ok((key, Some(bound)))
     }
 
@@ -534,11 +519,19 @@ impl Applier {
     /// namespace, so they stay.
     fn forget_sockets(&mut self, next: &Snapshot) {
         let used: HashSet<SocketKey> = next.listeners.values().filter_map(|p| SocketKey::of(&p.config)).collect();
-        let now = std::time::Instant::now();
-        self.released.retain(|_, released| now < *released + LETTING_GO);
-        let stays =
-            |key: &SocketKey, bound: &Socket| key.netns().is_some() && bound.is_inherited() || used.contains(key);
-        self.released.extend(self.sockets.extract_if(|key, bound| !stays(key, bound)).map(|(key, _)| (key, now)));
+        self.close_sockets(|key, bound| key.netns().is_some() && bound.is_inherited() || used.contains(key));
+    }
+
+    /// Closes those that do not stay, at once: the worker that has them too lets go of them a moment later, and meanwhile
+    /// the address may be wanted again. One that was handed down is somebody else's too.
+    fn close_sockets(&mut self, stays: impl Fn(&SocketKey, &Socket) -> bool) {
+        self.sockets.retain(|key, bound| {
+            let stays = stays(key, bound);
+            if !stays && !bound.is_inherited() {
+                bound.shut();
+            }
+            stays
+        });
     }
 }
 

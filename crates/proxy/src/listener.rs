@@ -27,6 +27,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: Accepting, plan: Rc<RefCe
                     worker.place(stream, peer, plan, places);
                 }
             }
+            Err(error) if error.is_shut() => return,
             Err(error) => {
                 tracing::warn!("listener {}: {error}", plan.borrow().config.name);
                 tokio::time::sleep(error.pause).await;

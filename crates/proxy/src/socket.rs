@@ -67,6 +67,14 @@ impl Socket {
         matches!(self, Self::Ip(bound) if bound.is_inherited())
     }
 
+    /// Nobody is accepted any more, whoever else holds the socket, and its address is free. A Unix socket is closed when the
+    /// last of its holders lets go.
+    pub(crate) fn shut(&self) {
+        if let Self::Ip(bound) = self {
+            bound.shut();
+        }
+    }
+
     /// The same once more.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         match self {

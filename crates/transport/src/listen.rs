@@ -212,6 +212,12 @@ impl Bound {
         Ok(Self { socket: self.socket.try_clone()?, inherited: self.inherited })
     }
 
+    /// Ends it for everybody who holds it: nobody is accepted any more, and another socket may be bound to its address.
+    pub fn shut(&self) {
+        // One that was shut before is shut.
+        let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Read);
+    }
+
     /// Joins the runtime on which this is called.
     ///
     /// # Errors
@@ -259,6 +265,13 @@ pub struct AcceptError {
     /// Wait this long before the next [`TcpListener::accept`]: the connection still waits in the queue, and the
     /// call would fail at once again. Grows with every failure in a row, up to one second.
     pub pause: Duration,
+}
+
+impl AcceptError {
+    /// Was the socket [shut](Bound::shut)? Then nothing will ever come.
+    pub fn is_shut(&self) -> bool {
+        Errno::from_io_error(&self.source) == Some(Errno::INVAL)
+    }
 }
 
 impl TcpListener {

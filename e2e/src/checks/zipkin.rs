@@ -64,7 +64,7 @@ async fn page(world: &mut World) -> Result<String> {
     let said = poll::until("a whole trace", SOON, async || {
         // The caller has it recorded, and is the first span, which nobody tells.
         turn += 1;
-        let (trace, caller) = (format!("{:032x}", 0xa11ce_0000 + turn), format!("{turn:016x}"));
+        let (trace, caller) = (format!("{:032x}", 0xa11_ce00 + turn), format!("{turn:016x}"));
         let context = format!("00-{trace}-{caller}-01");
         let page = web::get(mesh.gateway, "/productpage", &[("traceparent", &context)]).await?;
         ensure!(page.status == 200, "status {}", page.status);

@@ -113,7 +113,7 @@ describe('the graph', () => {
     await shown(page);
     await page.getByRole('slider', { name: 'Moment of the last six hours' }).fill('21480');
     await page.waitForURL(/at=/);
-    await page.getByRole('button', { name: 'Now' }).click();
+    await page.getByRole('button', { name: 'Now', exact: true }).click();
     await page.getByText('Live', { exact: true }).waitFor();
     expect(page.faults).toEqual([]);
   });

@@ -72,19 +72,13 @@ impl ToOtlp {
     /// Leaves the record of something that began then, as this span.
     pub(super) fn tell(&self, fields: &dyn Fields, begun_at: SystemTime, span: Option<TraceContext>) {
         self.sink.tell(|| {
-            let text = |format: &LogFormat| {
-                let mut text = String::new();
-                format.write(fields, &mut text);
-                text.truncate(text.trim_end_matches('\n').len());
-                text
-            };
             let nanos =
                 |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
             LogRecord {
                 time_unix_nano: nanos(begun_at),
                 observed_time_unix_nano: nanos(SystemTime::now()),
-                body: self.body.as_ref().map(|body| AnyValue { value: Some(Value::StringValue(text(body))) }),
-                attributes: self.attributes.iter().map(|(key, it)| otlp::attribute(key, text(it))).collect(),
+                body: self.body.as_ref().map(|body| AnyValue { value: Some(Value::StringValue(body.said(fields))) }),
+                attributes: self.attributes.iter().map(|(key, it)| otlp::attribute(key, it.said(fields))).collect(),
                 trace_id: span.map(|span| span.trace.0.to_be_bytes().to_vec()).unwrap_or_default(),
                 span_id: span.map(|span| span.span.0.to_be_bytes().to_vec()).unwrap_or_default(),
                 flags: u32::from(span.is_some_and(|span| span.sampled == Some(true))),

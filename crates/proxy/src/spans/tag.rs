@@ -52,11 +52,7 @@ impl Tag {
                 let text = value.map(|value| String::from_utf8_lossy(value.as_bytes()));
                 text.or(or.as_deref().map(Cow::from)).unwrap_or_default()
             }
-            Value::Format(format) => {
-                let mut text = String::new();
-                format.write(summary, &mut text);
-                text.into()
-            }
+            Value::Format(format) => format.said(summary).into(),
         }
     }
 }

@@ -225,8 +225,7 @@ fn services_of_http_are_told_too() {
         let request = ExportTraceServiceRequest::decode(protobuf.as_slice()).unwrap();
         assert_eq!(request.resource_spans[0].scope_spans[0].spans[0].trace_id, hex(TRACE));
         for tracer in ["zipkin", "opentelemetry"] {
-            let sent = proxy.handle().registry().values(&format!("envoy_tracing_{tracer}_spans_sent"));
-            assert_eq!(sent.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1], "{tracer}");
+            until_counted(&proxy, &format!("envoy_tracing_{tracer}_spans_sent"), &[], 1.0).await;
         }
     });
 }

@@ -175,10 +175,21 @@ impl LogFormat {
         found.into_iter()
     }
 
+    /// What it says of one exchange, for what is no line: nothing is escaped, and there is no line feed at its end.
+    pub fn said(&self, fields: &dyn Fields) -> String {
+        let mut text = String::new();
+        match &self.0 {
+            Node::Text(parts) => parts.iter().for_each(|part| part.write(fields, &mut text, Form::Plain)),
+            Node::Json(json) => json.write(fields, &mut text),
+        }
+        text.truncate(text.trim_end_matches('\n').len());
+        text
+    }
+
     /// Appends the line of one exchange, with its line feed.
     pub fn write(&self, fields: &dyn Fields, out: &mut String) {
         match &self.0 {
-            Node::Text(parts) => parts.iter().for_each(|part| part.write(fields, out, false)),
+            Node::Text(parts) => parts.iter().for_each(|part| part.write(fields, out, Form::Text { json: false })),
             Node::Json(json) => {
                 json.write(fields, out);
                 out.push('\n');
@@ -195,11 +206,11 @@ impl Part {
         }
     }
 
-    fn write(&self, fields: &dyn Fields, out: &mut String, in_json: bool) {
+    fn write(&self, fields: &dyn Fields, out: &mut String, form: Form) {
         match self {
-            Self::Text(text) if in_json => escape_into(out, text, true),
+            Self::Text(text) if form == (Form::Text { json: true }) => escape_into(out, text, true),
             Self::Text(text) => out.push_str(text),
-            Self::Value { operator, max_len } => fill(operator, *max_len, fields, out, Form::Text { json: in_json }),
+            Self::Value { operator, max_len } => fill(operator, *max_len, fields, out, form),
         }
     }
 }
@@ -221,7 +232,7 @@ impl Json {
             Self::Value { operator, max_len } => fill(operator, *max_len, fields, out, Form::Value),
             Self::String(parts) => {
                 out.push('"');
-                parts.iter().for_each(|part| part.write(fields, out, true));
+                parts.iter().for_each(|part| part.write(fields, out, Form::Text { json: true }));
                 out.push('"');
             }
             Self::Object(members) => {

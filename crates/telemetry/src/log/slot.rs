@@ -7,7 +7,7 @@ use super::operator::{GrpcStatusForm, Operator};
 use super::time::TimeFormat;
 use crate::flags::ResponseFlags;
 
-/// Takes the value of one operator. Whatever is put, the line stays one line and JSON stays JSON.
+/// Takes the value of one operator. Whatever is put, a line stays one line and JSON stays JSON.
 pub struct Slot<'a> {
     out: &'a mut String,
     form: Form,
@@ -23,6 +23,8 @@ pub(super) enum Form {
     Text { json: bool },
     /// Alone as a JSON value: numbers are numbers.
     Value,
+    /// In no line and no JSON: as it is.
+    Plain,
 }
 
 impl<'a> Slot<'a> {
@@ -133,7 +135,10 @@ impl<'a> Slot<'a> {
         if self.room != usize::MAX {
             self.room -= text.chars().count();
         }
-        escape_into(self.out, text, self.form != Form::Text { json: false });
+        match self.form {
+            Form::Plain => self.out.push_str(text),
+            form => escape_into(self.out, text, form != Form::Text { json: false }),
+        }
     }
 }
 

@@ -321,7 +321,7 @@ fn check_service(service: &str, port: u32, report: &mut Report) {
 fn check_path(path: &str, report: &mut Report) {
     // RFC 3986, 3.3 and 3.4.
     let stands_in_a_path = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/?".contains(c);
-    if !path.is_empty() && !(path.starts_with('/') && path.chars().all(stands_in_a_path)) {
+    if !(path.is_empty() || path.starts_with('/') && path.chars().all(stands_in_a_path)) {
         report.field("path", |r| {
             r.error(format!("{} is no path", quoted(path))).expected("one such as `/v1/traces`");
         });
