@@ -1,5 +1,6 @@
 //! Zipkin's own server: how it is started, and what it answers.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -27,11 +28,14 @@ impl Zipkin {
         let jar = place.zipkin()?;
         let java = place.installed("java", "default-jre-headless")?;
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, process::free_port()?));
-        let folder = place.temp();
+        let logs = place.run.join("zipkin/logs");
+        std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
         let listen = [format!("--armeria.ports[0].ip={}", at.ip()), format!("--armeria.ports[0].port={}", at.port())];
-        let arguments = ["-Xmx256m".into(), "-jar".into(), jar.into(), "--armeria.ports[0].protocols[0]=http".into()];
-        let arguments: Vec<_> = arguments.into_iter().chain(listen.map(Into::into)).collect();
-        let process = Process::start(place, "zipkin", &java, &arguments, &[], &log_path(&folder, "zipkin"))?;
+        // It leaves nothing outside of its folder.
+        let machine = ["-Xmx256m", "-XX:-UsePerfData", "-jar"].map(OsString::from);
+        let server = [jar.into(), "--armeria.ports[0].protocols[0]=http".into()];
+        let arguments: Vec<_> = machine.into_iter().chain(server).chain(listen.map(Into::into)).collect();
+        let process = Process::start(place, "zipkin", &java, &arguments, &[], &log_path(&logs, "zipkin"))?;
         poll::until("Zipkin's server", START, async || web::get(at, "/health", &[]).await?.json()).await?;
         Ok(Self { at, _process: process })
     }
