@@ -1,6 +1,7 @@
 //! The life of a proxy: changes under load, drain, admin, what survives.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +103,30 @@ fn what_cannot_run_is_named_and_the_old_stays() {
     });
 }
 
+/// A program that says when a request has come, and answers when it is told to.
+struct Waiting {
+    app: SocketAddr,
+    arrived: Rc<Notify>,
+    go_on: Rc<Notify>,
+}
+
+impl Waiting {
+    async fn start() -> Self {
+        let (arrived, go_on) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let (tell, wait) = (arrived.clone(), go_on.clone());
+        let app = origin(move |_: Request<Body>| {
+            let (tell, wait) = (tell.clone(), wait.clone());
+            async move {
+                tell.notify_one();
+                wait.notified().await;
+                Response::new(Body::from("late"))
+            }
+        })
+        .await;
+        Self { app, arrived, go_on }
+    }
+}
+
 #[test]
 fn a_listener_that_goes_may_come_back_at_once() {
     run(async {
@@ -119,17 +144,7 @@ fn a_listener_that_goes_may_come_back_at_once() {
 #[test]
 fn who_drains_listens_no_more_whatever_comes() {
     run(async {
-        let (arrived, go_on) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let (tell, wait) = (arrived.clone(), go_on.clone());
-        let app = origin(move |_: Request<Body>| {
-            let (tell, wait) = (tell.clone(), wait.clone());
-            async move {
-                tell.notify_one();
-                wait.notified().await;
-                Response::new(Body::from("late"))
-            }
-        })
-        .await;
+        let Waiting { app, arrived, go_on } = Waiting::start().await;
         let (at, other) = (free_address(), free_address());
         let listeners = |at| vec![listener("l", at, Inbound, vec![http_chain(http(vec![route("/", to("app"))]))])];
         let of = |at| config(listeners(at), vec![cluster("app", &[app])]);
@@ -152,17 +167,7 @@ fn who_drains_listens_no_more_whatever_comes() {
 #[test]
 fn drain_finishes_what_was_begun() {
     run(async {
-        let (arrived, go_on) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let (tell, wait) = (arrived.clone(), go_on.clone());
-        let app = origin(move |_: Request<Body>| {
-            let (tell, wait) = (tell.clone(), wait.clone());
-            async move {
-                tell.notify_one();
-                wait.notified().await;
-                Response::new(Body::from("late"))
-            }
-        })
-        .await;
+        let Waiting { app, arrived, go_on } = Waiting::start().await;
         let at = free_address();
         let listeners = vec![listener("l", at, Inbound, vec![http_chain(http(vec![route("/", to("app"))]))])];
         let proxy = proxy("a", config(listeners, vec![cluster("app", &[app])])).await;
