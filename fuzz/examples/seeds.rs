@@ -103,9 +103,8 @@ const EXPRESSIONS: [&str; 7] = [
 
 /// A report of a proxy, as it stands in a stream of them.
 fn report() -> Vec<u8> {
-    let workload = |name: &str| {
-        Some(report::Workload { namespace: "default".into(), name: name.into(), ..Default::default() })
-    };
+    let workload =
+        |name: &str| Some(report::Workload { namespace: "default".into(), name: name.into(), ..Default::default() });
     let edge = report::Edge {
         id: 1,
         reporter: report::Reporter::Source.into(),
@@ -116,8 +115,14 @@ fn report() -> Vec<u8> {
         ..Default::default()
     };
     let outcome = report::Outcome { id: 1, edge: 1, code: 200, ..Default::default() };
-    let exchanges =
-        report::Exchanges { outcome: 1, requests: 3, micros: 900, buckets: vec![7], counts: vec![3], ..Default::default() };
+    let exchanges = report::Exchanges {
+        outcome: 1,
+        requests: 3,
+        micros: 900,
+        buckets: vec![7],
+        counts: vec![3],
+        ..Default::default()
+    };
     let said = report::ReportRequest {
         node: "a-1".into(),
         edges: vec![edge],

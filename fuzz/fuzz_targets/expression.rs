@@ -28,7 +28,9 @@ impl Facts for Exchange {
     fn attribute(&self, attribute: Attribute) -> Option<Value> {
         match self {
             Self::Nothing => None,
-            _ if attribute.is_map() => Some(value::map([("x-team", "a"), ("x-team", "b"), ("", "")].map(own).into_iter())),
+            _ if attribute.is_map() => {
+                Some(value::map([("x-team", "a"), ("x-team", "b"), ("", "")].map(own).into_iter()))
+            }
             Self::Texts => Some(value::text("GET")),
             Self::Numbers if attribute.name().1 == "time" => Some(value::time(SystemTime::UNIX_EPOCH)),
             Self::Numbers if attribute.name().1 == "duration" => Some(value::duration(Duration::MAX)),

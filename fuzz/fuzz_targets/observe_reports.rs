@@ -20,9 +20,8 @@ const LARGEST: usize = 16 << 20;
 
 fuzz_target!(|bytes: &[u8]| {
     let clock = Clock::fixed(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
-    let registry = telemetry::Registry::new();
     let options = Options { most_edges: 50, trace_bytes: 1 << 16, ..Options::default() };
-    let observe = Observe::open(None, options, clock.clone(), &registry.shard()).expect("nothing is on a disk");
+    let observe = Observe::open(None, options, clock.clone(), shard()).expect("nothing is on a disk");
     let teller = Teller {
         node: "a-1".into(),
         namespace: "default".into(),
@@ -61,4 +60,10 @@ async fn figures(observe: &Observe) -> Result<(), String> {
 fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"))
+}
+
+/// One for all inputs: whoever counts lives as long as the process.
+fn shard() -> &'static telemetry::Shard {
+    static SHARD: OnceLock<telemetry::Shard> = OnceLock::new();
+    SHARD.get_or_init(|| telemetry::Registry::new().shard())
 }
