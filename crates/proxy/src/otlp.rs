@@ -16,10 +16,10 @@ pub(crate) fn service_name(shared: &Shared, said: &str) -> String {
     }
 }
 
-/// Who tells, and these attributes besides.
+/// Who tells, and these attributes besides, as far as there is something to say.
 pub(crate) fn resource<'a>(
-    shared: &Shared,
-    name: &str,
+    shared: &'a Shared,
+    name: &'a str,
     more: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Resource {
     let workload = &shared.workload;
@@ -34,11 +34,8 @@ pub(crate) fn resource<'a>(
         ("telemetry.sdk.language", "rust"),
         ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
     ];
-    let all = own
-        .into_iter()
-        .map(|(key, value)| text(key, value))
-        .chain(more.into_iter().map(|(key, value)| text(key, value)));
-    Resource { attributes: all.flatten().collect(), dropped_attributes_count: 0 }
+    let said = own.into_iter().chain(more).filter(|(_, value)| !value.is_empty());
+    Resource { attributes: said.map(|(key, value)| attribute(key, value.to_owned())).collect(), ..Resource::default() }
 }
 
 /// By what they were made.
@@ -48,11 +45,6 @@ pub(crate) fn scope() -> InstrumentationScope {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..InstrumentationScope::default()
     }
-}
-
-/// An attribute, if there is something to say.
-fn text(key: &str, value: &str) -> Option<KeyValue> {
-    (!value.is_empty()).then(|| attribute(key, value.to_owned()))
 }
 
 /// An attribute.
