@@ -112,6 +112,8 @@ fn proxy(setup: &Setup<'_>, name: &str, source: Source) -> anyhow::Result<Launch
         },
         "workers": 1,
         "admin": { "address": loopback(admin) },
+        // As in a mesh: what passes is counted for the control plane.
+        "observe": {},
     });
     match source {
         Source::Control(address) => bootstrap["control_plane"] = json!({ "address": address, "tls": false }),

@@ -85,6 +85,9 @@ pub enum ParseError {
     /// It takes a group of attributes for a value.
     #[error("`{0}` is a group of attributes; expected one of them by its name, such as `{0}.{1}`")]
     Group(String, &'static str),
+    /// It would take more steps than a request may cost.
+    #[error("there is a macro within a macro (`all`, `exists`, `filter`, `map`); expected one within none")]
+    Nested,
 }
 
 /// What is known of an exchange or a connection. [`value`] makes what it gives.

@@ -61,6 +61,8 @@ impl All {
             Expr::List(list) => list.elements.iter().try_for_each(|element| self.walk(&element.expr, bound)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr, bound)),
             Expr::Struct(made) => made.entries.iter().try_for_each(|entry| self.entry(&entry.expr, bound)),
+            // Each of them goes over a list, which a client may have made long.
+            Expr::Comprehension(_) if !bound.is_empty() => Err(ParseError::Nested),
             Expr::Comprehension(each) => {
                 self.walk(&each.iter_range.expr, bound)?;
                 self.walk(&each.accu_init.expr, bound)?;

@@ -74,6 +74,9 @@ fn what_is_wrong_is_said() {
         assert!(error.starts_with(expected), "{text}: {error}");
         assert!(!error.contains('\n'), "one line: {error}");
     }
+    let pairs = "request.headers.exists(a, request.headers.exists(b, a != b))";
+    assert_eq!(Expression::parse(pairs), Err(ParseError::Nested), "as many steps as there are pairs");
+    assert!(Expression::parse("[1, 2].map(a, a + 1).exists(b, b == response.code)").is_ok(), "one after the other");
     assert_eq!(Expression::parse(&" ".repeat(MOST_BYTES + 1)), Err(ParseError::Long(MOST_BYTES + 1)));
 }
 
