@@ -49,6 +49,10 @@ pub async fn peers_refuse(mesh: &Mesh) -> Result<String> {
     ensure!(said.contains("sa/bookinfo-productpage"), "`halcyon ca status` does not name it:\n{said}");
     mesh.halcyon(&["ca", "restore", WHO]).await?.good().context("halcyon ca restore")?;
     poll::until("the whole page", PATIENCE, async || basic::whole_page(mesh).await.map(drop)).await?;
+    poll::until("its connection to the control plane", PATIENCE, async || {
+        mesh.halcyon(&["proxy-config", "listeners", "productpage"]).await?.good().map(drop)
+    })
+    .await?;
     Ok("refused as a caller and as one who is called, and taken again".to_owned())
 }
 
