@@ -24,10 +24,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CLUSTERS: usize = 1000;
-/// Bytes for each cluster that are accepted: 4,711 to 4,766 are seen, the more the busier the machine, by how the bytes of
+/// Bytes for each cluster that are accepted: 4,711 to 4,766 are seen, and 4,822 where two others compile, by how the bytes of
 /// discovery arrive. Lower it when the code becomes better; raise it only with a reason. The last ones, from 4,700: each
 /// cluster may heed zones and may be of hosts that requests name; and busy machines.
-const BOUND: usize = 4800;
+const BOUND: usize = 4900;
 
 fn held() -> usize {
     let stats = ALLOCATOR.stats();
