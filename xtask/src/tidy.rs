@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cargo::{self, root};
 
 /// The crates of the house and the floor each stands on. Dependencies run downwards only.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 25] = [
     ("base", 1),
     ("proto", 1),
     ("schema", 1),
@@ -22,7 +22,9 @@ const FLOORS: [(&str, u8); 23] = [
     ("translate", 3),
     ("ca", 3),
     ("upstream", 3),
+    ("wasm", 4),
     ("proxy", 4),
+    ("lua", 4),
     ("control", 4),
     ("observe", 4),
     ("envoyfile", 4),
@@ -33,14 +35,16 @@ const FLOORS: [(&str, u8); 23] = [
 ];
 
 /// Edges that the design forbids although they run downwards: who must never know whom.
-const FORBIDDEN: [(&str, &[&str]); 10] = [
+const FORBIDDEN: [(&str, &[&str]); 12] = [
     ("model", &["tokio", "serde", "prost", "proto", "tracing", "telemetry"]),
     ("api", &["model", "proto", "prost", "tonic", "tokio"]),
     ("translate", &["tokio", "proto", "xds", "rand", "serde", "serde_json"]),
     ("svid", &["xds", "model", "api", "transport"]),
     ("xds", &["api", "translate", "proxy"]),
     ("ca", &["tokio", "api", "model", "transport"]),
+    ("wasm", &["proxy", "xds", "translate", "api", "control"]),
     ("proxy", &["api", "translate", "control"]),
+    ("lua", &["proxy", "xds", "translate", "api", "control"]),
     ("control", &["proxy", "upstream", "filter"]),
     ("observe", &["xds", "model", "api", "translate"]),
     ("launch", &["xds", "model", "proto"]),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,14 @@ pub trait Around: fmt::Debug {
     fn exchange<'c>(&'c self, exchange: Exchange<'c>) -> WholeAnswer<'c> {
         Box::pin(async move { Err(format!("there is no cluster {}", exchange.cluster)) })
     }
+    /// How much of a body may be held, in bytes (Envoy's default is 1 MiB).
+    fn buffer_limit(&self) -> usize {
+        1 << 20
+    }
+    /// Sends requests to the proxy's clusters, for as long as it is kept: beside the exchange and after it.
+    fn sender(&self) -> Rc<dyn Sender> {
+        Rc::new(NoClusters)
+    }
     /// The ends of the connection; with the labels of our node under this key, if there are any.
     fn ends(&self, _labels_key: &str) -> Ends<'_> {
         let nobody = (Ipv4Addr::LOCALHOST, 0).into();
@@ -71,6 +80,23 @@ pub type Answer<'c> = Pin<Box<dyn Future<Output = Result<Bytes, String>> + 'c>>;
 
 /// The answer to an [`Exchange`], or why there is none.
 pub type WholeAnswer<'c> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, String>> + 'c>>;
+
+/// Sends requests to the proxy's clusters.
+pub trait Sender: fmt::Debug {
+    /// Sends a request with a `Host`; the answer is waited for so long, or as long as it likes. Whatever the status, it is
+    /// an answer. Whoever drops the future gives the request up.
+    fn send(&self, cluster: Arc<str>, request: Request<Bytes>, timeout: Option<Duration>) -> WholeAnswer<'static>;
+}
+
+/// Sends nothing.
+#[derive(Debug)]
+struct NoClusters;
+
+impl Sender for NoClusters {
+    fn send(&self, cluster: Arc<str>, _: Request<Bytes>, _: Option<Duration>) -> WholeAnswer<'static> {
+        Box::pin(async move { Err(format!("there is no cluster {cluster}")) })
+    }
+}
 
 /// A request to a service, and its whole answer.
 #[derive(Debug)]

@@ -62,11 +62,12 @@ mod tests {
     use telemetry::Registry;
 
     use super::*;
-    use crate::{Alone, Chain, Stats};
+    use crate::{Alone, Chain, NoExtensions, Stats};
 
     async fn run(rule: Option<BufferRule>, body: Body) -> (Flow, Request<Body>) {
         let filters = [http_proxy::HttpFilter::Buffer(Buffer { name: "b".into(), max_bytes: 5 })];
-        let chain = Chain::new(&filters, &Stats::new(&Registry::new().shard(), "in").unwrap(), None);
+        let chain =
+            Chain::new(&filters, &Stats::new(&Registry::new().shard(), "in").unwrap(), None, &NoExtensions).unwrap();
         assert!(chain.waits());
         let named = rule.map(|rule| ("b".into(), FilterRule::Buffer(rule)));
         let filters = FilterRules { named: named.into_iter().collect(), ..FilterRules::default() }.boxed();

@@ -1,5 +1,7 @@
-//! Filters in a row: the contract, the closed set of them, and one exchange's way through.
+//! Filters in a row: the contract, the set of them, and one exchange's way through.
 
+use std::any::Any;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response};
@@ -18,6 +20,7 @@ use crate::concurrency::{ConcurrencyFilter, Controller, Controllers, Places};
 use crate::cors::CorsFilter;
 use crate::draw::Draws;
 use crate::ext_authz::ExtAuthzFilter;
+use crate::extension::{Extension, Extensions, Kept};
 use crate::fault::FaultFilter;
 use crate::global_limit::GlobalLimitFilter;
 use crate::grpc_web::{GrpcWebFilter, WebCall};
@@ -88,6 +91,8 @@ pub(crate) struct Left {
     pub writes: Vec<HeaderWrite>,
     /// Cookies that somebody whose login was renewed is given.
     pub cookies: Vec<HeaderValue>,
+    /// What extensions keep.
+    pub kept: Kept,
 }
 
 impl<'a> Facts<'a> {
@@ -110,13 +115,23 @@ impl<'a> Facts<'a> {
         [route, self.host.and_then(|host| host.filters.as_deref())]
     }
 
+    /// Keeps something of an extension's for the response, and until the exchange is over.
+    pub fn keep(&mut self, filter: &dyn Extension, value: Rc<dyn Any>) {
+        self.left.get_or_insert_default().kept.insert(address(filter), value);
+    }
+
+    /// What an extension has [kept](Self::keep).
+    pub fn kept(&self, filter: &dyn Extension) -> Option<Rc<dyn Any>> {
+        self.left.as_ref()?.kept.get(address(filter))
+    }
+
     /// What the route, and what its virtual host says to the filter of this name.
     pub(crate) fn rules(&self, name: &str) -> [Option<&'a FilterRule>; 2] {
         self.said().map(|rules| rules?.named.get(name))
     }
 
     /// What holds for the filter of this name: what is said nearer to the request.
-    pub(crate) fn rule(&self, name: &str) -> Option<&'a FilterRule> {
+    pub fn rule(&self, name: &str) -> Option<&'a FilterRule> {
         let [route, host] = self.rules(name);
         route.or(host)
     }
@@ -137,17 +152,22 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Tells one filter of a chain from the others.
+fn address(filter: &dyn Extension) -> usize {
+    std::ptr::from_ref(filter).cast::<()>().addr()
+}
+
 /// The filters of one chain. Shared by all workers.
 #[derive(Debug)]
 pub struct Chain {
-    filters: Box<[Builtin]>,
+    filters: Box<[Filter]>,
     /// Any of them waits for a body.
     waits: bool,
 }
 
-/// The built-in filters: a closed set, so that none is boxed.
+/// The filters. Those that are built in are a closed set, so that none is boxed.
 #[derive(Debug)]
-enum Builtin {
+enum Filter {
     Fault(FaultFilter),
     Cors(CorsFilter),
     LocalLimit(LocalLimitFilter),
@@ -161,9 +181,10 @@ enum Builtin {
     Jwt(JwtFilter),
     ExtAuthz(ExtAuthzFilter),
     OAuth2(OAuth2Filter),
+    Extension(Arc<dyn Extension>),
 }
 
-impl HttpFilter for Builtin {
+impl HttpFilter for Filter {
     async fn on_request(&self, request: &mut Request<Body>, facts: &mut Facts<'_>) -> Flow {
         match self {
             Self::Fault(filter) => filter.on_request(request, facts).await,
@@ -179,6 +200,7 @@ impl HttpFilter for Builtin {
             Self::Jwt(filter) => filter.on_request(request, facts).await,
             Self::ExtAuthz(filter) => filter.on_request(request, facts).await,
             Self::OAuth2(filter) => filter.on_request(request, facts).await,
+            Self::Extension(filter) => filter.on_request(request, facts).await,
         }
     }
 
@@ -198,14 +220,23 @@ impl HttpFilter for Builtin {
             Self::Jwt(filter) => filter.on_response(response, facts).await,
             Self::ExtAuthz(filter) => filter.on_response(response, facts).await,
             Self::OAuth2(filter) => filter.on_response(response, facts).await,
+            Self::Extension(filter) => filter.on_response(response, facts).await,
         }
     }
 }
 
 impl Chain {
-    /// The filters of the settings, counted there. What a chain `before` has counted of limits lives on in filters whose
-    /// settings are the same.
-    pub fn new(filters: &[http_proxy::HttpFilter], stats: &Stats, before: Option<&Self>) -> Self {
+    /// The filters of the settings, counted there; those that are not built in are made by `extensions`. What a chain
+    /// `before` has counted of limits lives on in filters whose settings are the same.
+    ///
+    /// # Errors
+    /// Why there is no filter of some settings.
+    pub fn new(
+        filters: &[http_proxy::HttpFilter],
+        stats: &Stats,
+        before: Option<&Self>,
+        extensions: &dyn Extensions,
+    ) -> Result<Self, String> {
         let compressors = filters.iter().filter_map(|filter| match filter {
             http_proxy::HttpFilter::Compressor(compressor) => Some((**compressor).clone()),
             _ => None,
@@ -215,60 +246,66 @@ impl Chain {
         let mut kept: Vec<&Arc<Limits>> = before.map(Self::limits).unwrap_or_default();
         let mut kept_tokens: Vec<&Arc<Tokens>> = before.map(Self::tokens).unwrap_or_default();
         let mut controllers = Controllers::before(before.map(Self::controllers).unwrap_or_default());
-        let built = filters.iter().filter_map(|filter| {
-            Some(match filter {
-                http_proxy::HttpFilter::Fault(fault) => Builtin::Fault(FaultFilter::new(fault.clone(), stats.clone())),
-                http_proxy::HttpFilter::Cors => Builtin::Cors(CorsFilter::new(stats.clone())),
+        let mut built = Vec::with_capacity(filters.len());
+        for filter in filters {
+            built.push(match filter {
+                http_proxy::HttpFilter::Fault(fault) => Filter::Fault(FaultFilter::new(fault.clone(), stats.clone())),
+                http_proxy::HttpFilter::Cors => Filter::Cors(CorsFilter::new(stats.clone())),
                 http_proxy::HttpFilter::LocalRateLimit(settings) => {
                     let same = kept.iter().position(|limits| limits.settings() == &**settings);
                     let limits = same.map(|at| kept.remove(at).clone());
                     let limits = limits.unwrap_or_else(|| Arc::new(Limits::new(settings.clone(), stats)));
-                    Builtin::LocalLimit(LocalLimitFilter::new(limits))
+                    Filter::LocalLimit(LocalLimitFilter::new(limits))
                 }
                 http_proxy::HttpFilter::GlobalRateLimit(settings) => {
-                    Builtin::GlobalLimit(GlobalLimitFilter::new(settings.clone(), stats.clone()))
+                    Filter::GlobalLimit(GlobalLimitFilter::new(settings.clone(), stats.clone()))
                 }
                 http_proxy::HttpFilter::Compressor(_) => {
                     let own = next_compressor.next().unwrap_or_default();
-                    Builtin::Compressor(CompressorFilter::new(compressors.clone(), own, stats))
+                    Filter::Compressor(CompressorFilter::new(compressors.clone(), own, stats))
                 }
-                http_proxy::HttpFilter::GrpcWeb => Builtin::GrpcWeb(GrpcWebFilter),
+                http_proxy::HttpFilter::GrpcWeb => Filter::GrpcWeb(GrpcWebFilter),
                 http_proxy::HttpFilter::HeaderMutation(it) => {
-                    Builtin::Mutation(Box::new(MutationFilter::new((**it).clone())))
+                    Filter::Mutation(Box::new(MutationFilter::new((**it).clone())))
                 }
                 http_proxy::HttpFilter::Access(it) => {
-                    Builtin::Access(Box::new(AccessFilter::new((**it).clone(), stats)))
+                    Filter::Access(Box::new(AccessFilter::new((**it).clone(), stats)))
                 }
-                http_proxy::HttpFilter::Buffer(it) => Builtin::Buffer(BufferFilter::new(it.clone())),
+                http_proxy::HttpFilter::Buffer(it) => Filter::Buffer(BufferFilter::new(it.clone())),
                 http_proxy::HttpFilter::AdaptiveConcurrency(settings) => {
-                    Builtin::Concurrency(ConcurrencyFilter::new(controllers.next(settings, stats)))
+                    Filter::Concurrency(ConcurrencyFilter::new(controllers.next(settings, stats)))
                 }
                 http_proxy::HttpFilter::Jwt(settings) => {
                     let same = kept_tokens.iter().position(|tokens| *tokens.settings() == **settings);
                     let tokens = same.map(|at| kept_tokens.remove(at).clone());
                     let tokens = tokens.unwrap_or_else(|| Arc::new(Tokens::new(settings.clone())));
-                    Builtin::Jwt(JwtFilter::new(tokens, stats.clone()))
+                    Filter::Jwt(JwtFilter::new(tokens, stats.clone()))
                 }
                 http_proxy::HttpFilter::ExtAuthz(settings) => {
-                    Builtin::ExtAuthz(ExtAuthzFilter::new(settings.clone(), stats.clone()))
+                    Filter::ExtAuthz(ExtAuthzFilter::new(settings.clone(), stats.clone()))
                 }
                 http_proxy::HttpFilter::OAuth2(settings) => {
-                    Builtin::OAuth2(OAuth2Filter::new(settings.clone(), stats.clone()))
+                    Filter::OAuth2(OAuth2Filter::new(settings.clone(), stats.clone()))
                 }
                 // Done before a route is chosen.
-                http_proxy::HttpFilter::Geo(_) | http_proxy::HttpFilter::DynamicForward(_) => return None,
-            })
+                http_proxy::HttpFilter::Geo(_) | http_proxy::HttpFilter::DynamicForward(_) => continue,
+                http_proxy::HttpFilter::Lua(it) => {
+                    Filter::Extension(extensions.lua(it, &stats.shard, &stats.prefix)?)
+                }
+                http_proxy::HttpFilter::Wasm(it) => {
+                    Filter::Extension(extensions.wasm(it, &stats.shard, &stats.prefix)?)
+                }
+            });
+        }
+        let waits = built.iter().any(|filter| {
+            matches!(filter, Filter::GrpcWeb(_) | Filter::Buffer(_) | Filter::ExtAuthz(_) | Filter::Extension(_))
         });
-        let filters: Box<[Builtin]> = built.collect();
-        let waits = filters
-            .iter()
-            .any(|filter| matches!(filter, Builtin::GrpcWeb(_) | Builtin::Buffer(_) | Builtin::ExtAuthz(_)));
-        Self { filters, waits }
+        Ok(Self { filters: built.into(), waits })
     }
 
     fn limits(&self) -> Vec<&Arc<Limits>> {
         let own = self.filters.iter().filter_map(|filter| match filter {
-            Builtin::LocalLimit(filter) => Some(filter.own()),
+            Filter::LocalLimit(filter) => Some(filter.own()),
             _ => None,
         });
         own.collect()
@@ -276,7 +313,7 @@ impl Chain {
 
     fn tokens(&self) -> Vec<&Arc<Tokens>> {
         let own = self.filters.iter().filter_map(|filter| match filter {
-            Builtin::Jwt(filter) => Some(filter.tokens()),
+            Filter::Jwt(filter) => Some(filter.tokens()),
             _ => None,
         });
         own.collect()
@@ -284,7 +321,7 @@ impl Chain {
 
     pub(crate) fn controllers(&self) -> Vec<&Arc<Controller>> {
         let own = self.filters.iter().filter_map(|filter| match filter {
-            Builtin::Concurrency(filter) => Some(filter.controller()),
+            Filter::Concurrency(filter) => Some(filter.controller()),
             _ => None,
         });
         own.collect()
@@ -308,7 +345,7 @@ impl Chain {
 /// filters are shown beside is put together when they are asked.
 #[derive(Debug)]
 pub struct Run<'a> {
-    filters: &'a [Builtin],
+    filters: &'a [Filter],
     /// How many filters saw the request. No chain is so long that it could not be told.
     seen: u16,
     /// The draws, in less room.

@@ -128,7 +128,7 @@ mod tests {
     use telemetry::{Exposition, Registry};
 
     use super::*;
-    use crate::{Alone, Chain};
+    use crate::{Alone, Chain, NoExtensions};
 
     fn cors(change: impl FnOnce(&mut Cors)) -> Option<Box<FilterRules>> {
         let mut cors = Cors { origins: vec![StringMatch::exact("https://a")], ..Cors::default() };
@@ -143,7 +143,13 @@ mod tests {
     /// What comes back for a request with these headers: who answered, and the headers in order.
     async fn run(route: Option<Box<FilterRules>>, method: &str, fields: &[(&str, &str)]) -> (bool, Vec<String>) {
         let registry = Registry::new();
-        let chain = Chain::new(&[http_proxy::HttpFilter::Cors], &Stats::new(&registry.shard(), "in").unwrap(), None);
+        let chain = Chain::new(
+            &[http_proxy::HttpFilter::Cors],
+            &Stats::new(&registry.shard(), "in").unwrap(),
+            None,
+            &NoExtensions,
+        )
+        .unwrap();
         let action = Action::Forward(Box::new(Forward::to("c")));
         exchange(&chain, &Route { filters: route, ..Route::new(PathMatch::Prefix("/".into()), action) }, method, fields)
             .await
@@ -226,7 +232,13 @@ mod tests {
     #[tokio::test]
     async fn counted_and_only_where_routes_forward() {
         let registry = Registry::new();
-        let chain = Chain::new(&[http_proxy::HttpFilter::Cors], &Stats::new(&registry.shard(), "in").unwrap(), None);
+        let chain = Chain::new(
+            &[http_proxy::HttpFilter::Cors],
+            &Stats::new(&registry.shard(), "in").unwrap(),
+            None,
+            &NoExtensions,
+        )
+        .unwrap();
         let forward = Action::Forward(Box::new(Forward::to("c")));
         let answer = Action::Respond(DirectResponse { status: 200, body: "".into() });
         for (action, origin) in [(&forward, "https://a"), (&forward, "https://b"), (&answer, "https://a")] {

@@ -96,7 +96,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{Alone, Chain};
+    use crate::{Alone, Chain, NoExtensions};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -114,7 +114,13 @@ mod tests {
     }
 
     fn chain(fault: Option<Fault>, registry: &Registry) -> Chain {
-        Chain::new(&[http_proxy::HttpFilter::Fault(fault)], &Stats::new(&registry.shard(), "in").unwrap(), None)
+        Chain::new(
+            &[http_proxy::HttpFilter::Fault(fault)],
+            &Stats::new(&registry.shard(), "in").unwrap(),
+            None,
+            &NoExtensions,
+        )
+        .unwrap()
     }
 
     /// How long the filter took, what it answered, and the flags.

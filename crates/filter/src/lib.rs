@@ -1,6 +1,6 @@
 //! The HTTP filter contract, and the built-in filters, one file each.
 //!
-//! Knows no pool, no cluster at run time and no WebAssembly. A [`Chain`] is made of the model's filters once per
+//! Knows no pool, no cluster at run time, no script and no WebAssembly: those are [extensions](Extension). A [`Chain`] is made of the model's filters once per
 //! configuration and shared by all workers; every exchange [begins](Chain::begin) its own [`Run`] of it.
 //!
 //! | phase | when | what a filter may do |
@@ -11,7 +11,7 @@
 //! A filter that waits is dropped with its exchange when the downstream goes away.
 //!
 //! ```
-//! use filter::{Chain, Flow, Stats};
+//! use filter::{Chain, Flow, NoExtensions, Stats};
 //! use model::fault::{Abort, AbortAnswer};
 //! use model::route::{Action, DirectResponse, Found, PathMatch};
 //! use model::{Fault, Fraction, Route, VirtualHost, http_proxy::HttpFilter};
@@ -19,7 +19,8 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 //! let stats = Stats::new(&telemetry::Registry::new().shard(), "outbound").unwrap();
 //! let abort = Abort { answer: AbortAnswer::Http(555), share: Fraction::ALL };
-//! let chain = Chain::new(&[HttpFilter::Fault(Some(Fault { delay: None, abort: Some(abort) }))], &stats, None);
+//! let filters = [HttpFilter::Fault(Some(Fault { delay: None, abort: Some(abort) }))];
+//! let chain = Chain::new(&filters, &stats, None, &NoExtensions).unwrap();
 //! let answer = Action::Respond(DirectResponse { status: 200, body: "hello".into() });
 //! let route = Route::new(PathMatch::Prefix("/".into()), answer);
 //! let (host, around) = (VirtualHost::default(), filter::Alone::default());
@@ -40,6 +41,7 @@ mod concurrency;
 mod cors;
 mod draw;
 mod ext_authz;
+mod extension;
 mod fault;
 mod global_limit;
 mod grpc_web;
@@ -53,12 +55,13 @@ mod standard;
 mod stats;
 mod told;
 
-pub use around::{Alone, Answer, Around, Call, Exchange, Get, WholeAnswer};
+pub use around::{Alone, Answer, Around, Call, Exchange, Get, Sender, WholeAnswer};
 pub use bucket::TokenBucket;
 pub use chain::{Chain, Facts, Flow, HttpFilter, Run};
 pub use concurrency::Places;
 pub use draw::Draws;
 pub use ext_authz::{Ends, METHOD as AUTHORIZATION_METHOD, connection_allowed, connection_question, wire_address};
+pub use extension::{Extension, Extensions, NoExtensions, Phase};
 pub use local::LocalResponse;
 pub use local_limit::{ConnectionLimits, Limits, RouteLimits};
 pub use stats::Stats;

@@ -53,7 +53,7 @@ mod tests {
     use telemetry::Registry;
 
     use super::*;
-    use crate::{Alone, Chain, Stats};
+    use crate::{Alone, Chain, NoExtensions, Stats};
 
     fn writes(value: &'static str) -> Mutations {
         let write = |name| {
@@ -66,7 +66,8 @@ mod tests {
     async fn run(route_last: bool, name: &str, route: bool, host: bool) -> (String, String) {
         let settings = HeaderMutation { name: "m".into(), own: writes("own"), route_last };
         let filters = [http_proxy::HttpFilter::HeaderMutation(Box::new(settings))];
-        let chain = Chain::new(&filters, &Stats::new(&Registry::new().shard(), "in").unwrap(), None);
+        let chain =
+            Chain::new(&filters, &Stats::new(&Registry::new().shard(), "in").unwrap(), None, &NoExtensions).unwrap();
         let rules = |there: bool, value| {
             let named = there.then(|| (name.into(), FilterRule::HeaderMutation(writes(value))));
             FilterRules { named: named.into_iter().collect(), ..FilterRules::default() }.boxed()

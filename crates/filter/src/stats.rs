@@ -19,6 +19,8 @@ const AUTHZ_INVALID: &str = "Requests that the service wanted to be changed as H
 #[derive(Clone)]
 pub struct Stats {
     pub(crate) prefix: Box<str>,
+    /// Where extensions declare what they count.
+    pub(crate) shard: Shard,
     pub(crate) delays: Family<Counter>,
     pub(crate) aborts: Family<Counter>,
     pub(crate) active: Family<Gauge>,
@@ -126,6 +128,7 @@ impl Stats {
         };
         Ok(Self {
             prefix: prefix.into(),
+            shard: shard.clone(),
             delays: shard.counters(desc("fault_delays_injected", "Requests that were delayed."))?,
             aborts: shard.counters(desc("fault_aborts_injected", "Requests that were aborted."))?,
             active: shard.gauges(desc("fault_active_faults", "Delays under way."))?,

@@ -1,6 +1,7 @@
 //! The data plane as a program: reads its bootstrap file, sets up its log, runs the library, ends with its signals.
 
 mod envoy;
+mod users;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use proxy::{LogLevel, Options, Proxy};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+use crate::users::Users;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -59,7 +62,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.envoy.only_validates() {
         return Ok(writeln!(std::io::stdout(), "configuration OK")?);
     }
-    let options = Options { log_level: Some(log_level), signals: true, lifeline: arguments.lifeline_fd };
+    let options = Options {
+        log_level: Some(log_level),
+        signals: true,
+        lifeline: arguments.lifeline_fd,
+        extensions: Some(Arc::new(Users::new())),
+    };
     let proxy = Proxy::start(bootstrap, options)?;
     proxy.wait();
     Ok(())

@@ -68,6 +68,29 @@ pub fn authority<B>(request: &Request<B>) -> Option<&str> {
     }
 }
 
+/// Gives a request another target: a path and a query. It stays as it is, and the answer is no, if that is none.
+pub fn set_target<B>(request: &mut Request<B>, target: &str) -> bool {
+    let Ok(target) = PathAndQuery::try_from(target) else { return false };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = Some(target);
+    Uri::from_parts(parts).map(|uri| *request.uri_mut() = uri).is_ok()
+}
+
+/// Gives a request another host (and port), where it has one. It stays as it is, and the answer is no, if that is none.
+pub fn set_authority<B>(request: &mut Request<B>, host: &str) -> bool {
+    let (Ok(authority), Ok(value)) = (Authority::try_from(host), HeaderValue::from_str(host)) else { return false };
+    let mut parts = request.uri().clone().into_parts();
+    if parts.authority.is_some() {
+        parts.authority = Some(authority);
+        let Ok(uri) = Uri::from_parts(parts) else { return false };
+        *request.uri_mut() = uri;
+    }
+    if request.uri().authority().is_none() || request.headers().contains_key(header::HOST) {
+        request.headers_mut().insert(header::HOST, value);
+    }
+    true
+}
+
 /// Removes what concerns one connection only (RFC 9110, section 7.6.1): fields that `Connection` lists, `Connection`,
 /// `Keep-Alive`, `Proxy-Connection`, `TE` (save `trailers`), `Transfer-Encoding`, and `Upgrade` unless `keep_upgrade`.
 /// `Connection: upgrade` then stays too.

@@ -37,7 +37,7 @@ mod server;
 mod timer;
 mod upgrade;
 
-pub use body::{Body, BodyEnd, BodyMap, BodyWatch, Ending};
+pub use body::{Body, BodyEnd, BodyMap, BodyWatch, Collected, Ending};
 pub use error::{BodyError, BodyErrorKind, Code, Progress, SendError, SendErrorKind, Side};
 pub use options::{ClientOptions, KeepAlive, Protocol, ServerOptions};
 pub use server::{Answer, ServeEnd, serve};

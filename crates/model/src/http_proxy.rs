@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::extension::{Lua, Wasm};
 use crate::tracing::Tracing;
 use crate::{
     Access, AccessLog, AdaptiveConcurrency, Buffer, Compressor, DnsCache, Edge, ExtAuthz, Fault, Geo, GlobalRateLimit,
@@ -158,6 +159,10 @@ pub enum HttpFilter {
     ExtAuthz(Arc<ExtAuthz>),
     /// Lets only those pass who have logged in.
     OAuth2(Arc<OAuth2>),
+    /// A script of the user's.
+    Lua(Arc<Lua>),
+    /// A module of the user's.
+    Wasm(Arc<Wasm>),
 }
 
 /// What is done with `x-forwarded-client-cert` (xDS `ForwardClientCertDetails`).

@@ -33,6 +33,7 @@ pub mod dynamic_forward;
 pub mod edge;
 pub mod endpoint;
 pub mod ext_authz;
+pub mod extension;
 pub mod fault;
 pub mod geo;
 pub mod grpc_service;

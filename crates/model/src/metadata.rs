@@ -1,6 +1,7 @@
 //! What is said of an exchange beside its head (xDS "dynamic metadata"): values that filters leave under their names, such as
 //! the claims of a token, and conditions on them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -92,12 +93,13 @@ fn quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
     /// By the filter's name. One or two filters at most say anything.
-    said: Vec<(&'static str, Fields)>,
+    said: Vec<(Cow<'static, str>, Fields)>,
 }
 
 impl Metadata {
     /// What a filter has said, to be added to.
-    pub fn of(&mut self, filter: &'static str) -> &mut Fields {
+    pub fn of(&mut self, filter: impl Into<Cow<'static, str>>) -> &mut Fields {
+        let filter = filter.into();
         let at = self.said.iter().position(|(name, _)| *name == filter).unwrap_or_else(|| {
             self.said.push((filter, Fields::new()));
             self.said.len() - 1
@@ -108,6 +110,11 @@ impl Metadata {
     /// All that a filter has said, if anything.
     pub fn said(&self, filter: &str) -> Option<&Fields> {
         self.said.iter().find(|(name, _)| *name == filter).map(|(_, fields)| fields)
+    }
+
+    /// All that was said, by the filters' names.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Fields)> {
+        self.said.iter().map(|(filter, fields)| (&**filter, fields))
     }
 
     /// The value at a path within what a filter has said. An empty path leads to nothing.

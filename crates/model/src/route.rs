@@ -14,6 +14,7 @@ use http::{HeaderMap, Method};
 use crate::buffer::BufferRule;
 use crate::compression::CompressorRule;
 use crate::ext_authz::ExtAuthzRule;
+use crate::extension::LuaRule;
 use crate::jwt::JwtRouteRule;
 use crate::matcher::{HeaderMatch, QueryMatch};
 use crate::mutation::Mutations;
@@ -139,6 +140,8 @@ pub enum FilterRule {
     Jwt(JwtRouteRule),
     /// To a filter that asks a service whether requests may pass.
     ExtAuthz(ExtAuthzRule),
+    /// To a script.
+    Lua(Arc<LuaRule>),
 }
 
 impl FilterRules {

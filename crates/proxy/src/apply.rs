@@ -443,10 +443,12 @@ impl Applier {
                 });
                 let geo = wanted.map(|geo| self.databases.borrow_mut().lookup(geo)).transpose()?;
                 let logs = logs(&http.access_logs)?;
+                let old = before.map(|before| &before.filters);
+                let filters = filter::Chain::new(&http.filters, &stats, old, &*self.shared.extensions)?;
                 let stats = TableStats { filters: &stats, routes: &self.counted_routes };
                 let spans = http.tracing.as_ref().map(|tracing| self.shared.spans.open(tracing)).transpose()?;
                 let told = Told { logs, shape, spans };
-                let plan = HttpPlan::new((**http).clone(), listener.direction, told, stats, geo, before);
+                let plan = HttpPlan::new((**http).clone(), listener.direction, told, stats, geo, before, filters);
                 Filter::Http(Arc::new(plan.bounded(listener.buffer_limit)))
             }
             NetworkFilter::Tcp(tcp) => {

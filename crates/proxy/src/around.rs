@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::{HeaderMap, Request};
 use bytes::Bytes;
-use filter::{Answer, Around, Call, ConnectionLimits, Ends, Exchange, Get, Limits, WholeAnswer};
+use filter::{Answer, Around, Call, ConnectionLimits, Ends, Exchange, Get, Limits, Sender, WholeAnswer};
 use mesh_http::Body;
 use model::VirtualHost;
 use model::route::{RequestView, Route};
@@ -13,6 +16,7 @@ use model::secret::SecretValue;
 
 use crate::http::{HttpConnection, view_of};
 use crate::live::View;
+use crate::worker::Worker;
 use crate::{access, edge, reason, unary};
 
 /// The proxy around an exchange on this connection, under this configuration.
@@ -80,6 +84,14 @@ impl Around for Surroundings<'_> {
         Box::pin(unary::exchange(self.view, exchange))
     }
 
+    fn buffer_limit(&self) -> usize {
+        self.conn.plan().kept_body
+    }
+
+    fn sender(&self) -> Rc<dyn Sender> {
+        Rc::new(Pools(self.conn.worker.clone()))
+    }
+
     fn ends(&self, labels_key: &str) -> Ends<'_> {
         let certificate = self.conn.certificate.as_deref();
         access::ends(&self.conn.downstream, certificate, self.conn.worker.shared.labels.get(labels_key))
@@ -99,6 +111,22 @@ impl Around for Surroundings<'_> {
     fn get_beside(&self, get: Get, done: Box<dyn FnOnce(Result<Bytes, String>)>) {
         let view = self.conn.worker.view();
         tokio::task::spawn_local(async move { done(unary::get(&view, &get).await) });
+    }
+}
+
+/// The worker's pools, under the configuration of the time.
+struct Pools(Rc<Worker>);
+
+impl Sender for Pools {
+    fn send(&self, cluster: Arc<str>, request: Request<Bytes>, timeout: Option<Duration>) -> WholeAnswer<'static> {
+        let view = self.0.view();
+        Box::pin(async move { unary::exchange(&view, Exchange { cluster: &cluster, request, timeout }).await })
+    }
+}
+
+impl fmt::Debug for Pools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pools").finish_non_exhaustive()
     }
 }
 

@@ -71,6 +71,7 @@ impl HttpPlan {
         stats: TableStats<'_>,
         geo: Option<GeoLookup>,
         before: Option<&Self>,
+        filters: filter::Chain,
     ) -> Self {
         let old = before.and_then(|before| before.inline.as_deref());
         let inline = match &proxy.routes {
@@ -84,7 +85,7 @@ impl HttpPlan {
                 ServerHeader::Overwrite(name) | ServerHeader::IfAbsent(name) => HeaderValue::from_str(name).ok(),
             },
             overwrites_server: matches!(proxy.server, ServerHeader::Overwrite(_)),
-            filters: filter::Chain::new(&proxy.filters, stats.filters, before.map(|before| &before.filters)),
+            filters,
             geo: geo.map(Box::new),
             direction,
             logs,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use filter::Extensions;
 use model::access_log::FileLog;
 use model::{Locality, WorkloadRef};
 use telemetry::Registry;
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub local_cluster: Option<Arc<str>>,
     /// Who speaks plain text to its program.
     pub plain: Arc<Plain>,
+    /// Who makes filters that are not built in.
+    pub extensions: Arc<dyn Extensions>,
     /// Room for the connections to all listeners.
     pub room: Arc<Room>,
     netns: Option<Netns>,
@@ -71,7 +74,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// From the bootstrap.
-    pub(crate) fn new(bootstrap: &Bootstrap, registry: Registry) -> Self {
+    pub(crate) fn new(bootstrap: &Bootstrap, registry: Registry, extensions: Arc<dyn Extensions>) -> Self {
         Self {
             registry,
             sinks: Sinks::default(),
@@ -94,6 +97,7 @@ impl Shared {
             locality: bootstrap.node.locality.clone(),
             local_cluster: bootstrap.local_cluster.clone(),
             plain: Arc::default(),
+            extensions,
             room: Arc::default(),
             netns: bootstrap.netns.clone(),
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use filter::{Extensions, NoExtensions};
 use model::tls::MESH_ROOTS;
 use model::{Config, ResourceKind};
 use telemetry::Registry;
@@ -59,6 +60,8 @@ pub struct Options {
     pub signals: bool,
     /// The number of an inherited file whose end of file means: end.
     pub lifeline: Option<u32>,
+    /// Who makes filters that are not built in; none: a configuration that has such is refused.
+    pub extensions: Option<Arc<dyn Extensions>>,
 }
 
 /// A log level that can be changed while the program runs.
@@ -233,7 +236,8 @@ impl Side {
                 StartError::State { path, source }
             })?),
         };
-        let shared = Arc::new(Shared::new(&bootstrap, registry));
+        let extensions = options.extensions.clone().unwrap_or_else(|| Arc::new(NoExtensions));
+        let shared = Arc::new(Shared::new(&bootstrap, registry, extensions));
         let (live, secrets) = (Arc::new(Live::default()), Rc::new(Secrets::default()));
         let status = Rc::new(RefCell::new(Status::new(&bootstrap.node.id)));
         let (asks, asked) = mpsc::unbounded_channel();

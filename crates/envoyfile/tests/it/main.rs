@@ -161,9 +161,9 @@ fn refused_with_the_path() {
             ),
         ),
         (
-            file("").replace("http.router.v3.Router", "http.lua.v3.Lua"),
+            file("").replace("http.router.v3.Router", "http.ext_proc.v3.ExternalProcessor"),
             format!(
-                "{filter}.http_filters[0].typed_config: is of type `type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua`"
+                "{filter}.http_filters[0].typed_config: is of type `type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor`"
             ),
         ),
         ("stats_sinks: [{name: a}]".into(), "stats_sinks: is set, but this proxy does not support it".into()),

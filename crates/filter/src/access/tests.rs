@@ -10,7 +10,7 @@ use model::{Route, StringMatch, VirtualHost, http_proxy};
 use telemetry::{Exposition, Registry};
 
 use super::*;
-use crate::{Alone, Chain};
+use crate::{Alone, Chain, NoExtensions};
 
 /// Rules with one policy for a method.
 fn rules(action: Action, name: &str, method: &str) -> Option<Arc<Compiled>> {
@@ -34,7 +34,7 @@ struct Outcome {
 async fn run(own: Access, method: Method, route: Option<FilterRule>, host: Option<FilterRule>) -> Outcome {
     let registry = Registry::new();
     let filters = [http_proxy::HttpFilter::Access(Box::new(own))];
-    let chain = Chain::new(&filters, &Stats::new(&registry.shard(), "in").unwrap(), None);
+    let chain = Chain::new(&filters, &Stats::new(&registry.shard(), "in").unwrap(), None, &NoExtensions).unwrap();
     let said = |rule: Option<FilterRule>| {
         let named = rule.map(|rule| ("rbac".into(), rule)).into_iter().collect();
         FilterRules { named, ..FilterRules::default() }.boxed()
@@ -82,7 +82,7 @@ async fn what_becomes_of_requests() {
     let none = "rbac_access_denied_matched_policy[none]";
     let outcome = check(gets(Action::Allow), post(), Some(none), &denied).await;
     let local = outcome.refused.unwrap();
-    assert_eq!((local.status.as_u16(), &*local.body, local.flags), (403, "RBAC: access denied", ResponseFlags::NONE));
+    assert_eq!((local.status.as_u16(), &*local.text(), local.flags), (403, "RBAC: access denied", ResponseFlags::NONE));
     let why = "no policy allows it; the nearest policy is `p`: method is `POST`, where it asks for one that is `GET`";
     assert_eq!(local.why.as_deref(), Some(why));
     let count = "envoy_http_rbac_denied{envoy_http_conn_manager_prefix=\"in\",envoy_rbac_prefix=\"\"} 1";

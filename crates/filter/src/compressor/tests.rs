@@ -10,7 +10,7 @@ use model::{Route, VirtualHost, http_proxy};
 use telemetry::{Exposition, Registry};
 
 use super::*;
-use crate::{Alone, Chain};
+use crate::{Alone, Chain, NoExtensions};
 
 fn gzip() -> Compressor {
     Compressor::new("gzip", Encoding::Gzip(Gzip::default()))
@@ -91,7 +91,8 @@ impl Case {
     ) -> (String, Vec<String>, String) {
         let filters: Vec<_> =
             self.filters.into_iter().map(|one| http_proxy::HttpFilter::Compressor(Box::new(one))).collect();
-        let chain = Chain::new(&filters, &Stats::new(&Registry::new().shard(), "in").unwrap(), None);
+        let chain =
+            Chain::new(&filters, &Stats::new(&Registry::new().shard(), "in").unwrap(), None, &NoExtensions).unwrap();
         let named = self.rules.map(|(name, rule)| (name.into(), FilterRule::Compressor(rule)));
         let rules = FilterRules { named: named.into_iter().collect(), ..FilterRules::default() };
         let answer = model::route::Action::Respond(DirectResponse { status: 200, body: "".into() });
@@ -203,7 +204,7 @@ async fn one_of_several() {
 async fn counted() {
     let registry = Registry::new();
     let filters = [http_proxy::HttpFilter::Compressor(Box::new(gzip()))];
-    let chain = Chain::new(&filters, &Stats::new(&registry.shard(), "in").unwrap(), None);
+    let chain = Chain::new(&filters, &Stats::new(&registry.shard(), "in").unwrap(), None, &NoExtensions).unwrap();
     for accepted in ["gzip", "br"] {
         let mut run = chain.begin(None, 1);
         let mut request = Request::get("/").header("accept-encoding", accepted).body(Body::empty()).unwrap();

@@ -7,7 +7,7 @@ use telemetry::{Exposition, Registry};
 use super::*;
 use crate::around::Alone;
 use crate::chain::Run;
-use crate::{Chain, Stats};
+use crate::{Chain, NoExtensions, Stats};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -26,7 +26,7 @@ fn measured(requests: u32) -> AdaptiveConcurrency {
 
 fn chain(settings: &[AdaptiveConcurrency], stats: &Stats, before: Option<&Chain>) -> Chain {
     let filter = |one: &AdaptiveConcurrency| http_proxy::HttpFilter::AdaptiveConcurrency(Arc::new(one.clone()));
-    Chain::new(&settings.iter().map(filter).collect::<Vec<_>>(), stats, before)
+    Chain::new(&settings.iter().map(filter).collect::<Vec<_>>(), stats, before, &NoExtensions).unwrap()
 }
 
 fn stats(registry: &Registry) -> Stats {
@@ -47,7 +47,7 @@ async fn comes(chain: &Chain) -> (bool, Run<'_>) {
     let passed = match run.on_request(&mut request, &Alone::default()).await {
         Flow::Continue => true,
         Flow::Respond(local) => {
-            assert_eq!((&*local.body, &*local.details), ("reached concurrency limit", "reached_concurrency_limit"));
+            assert_eq!((&*local.text(), &*local.details), ("reached concurrency limit", "reached_concurrency_limit"));
             assert_eq!((local.status.as_u16(), local.flags), (503, ResponseFlags::NONE));
             false
         }

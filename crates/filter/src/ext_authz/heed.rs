@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use mesh_http::Body;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use mesh_http::{Body, head};
 use model::headers::WriteAction;
 use telemetry::ResponseFlags;
 
@@ -129,15 +129,15 @@ fn change(request: &mut Request<Body>, changes: &Changes) {
     if !changes.set_query.is_empty() || !changes.remove_query.is_empty() {
         let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let target = with_query(target, changes);
-        retarget(request, &target);
+        head::set_target(request, &target);
     }
 }
 
 fn write(request: &mut Request<Body>, raw: &RawHeader) {
     let text = std::str::from_utf8(&raw.value).unwrap_or_default();
     match raw.name.as_str() {
-        ":path" => retarget(request, text),
-        ":authority" | "host" | "Host" => rename(request, text),
+        ":path" => _ = head::set_target(request, text),
+        ":authority" | "host" | "Host" => _ = head::set_authority(request, text),
         ":method" => *request.method_mut() = Method::from_bytes(&raw.value).unwrap_or(request.method().clone()),
         _ => {
             let Some((name, value)) = raw.read() else { return };
@@ -162,29 +162,6 @@ fn write(request: &mut Request<Body>, raw: &RawHeader) {
 fn joined(name: &HeaderName, had: &HeaderValue, more: &HeaderValue) -> HeaderValue {
     let between: &[u8] = if *name == header::COOKIE { b"; " } else { b"," };
     HeaderValue::from_bytes(&[had.as_bytes(), between, more.as_bytes()].concat()).unwrap_or_else(|_| more.clone())
-}
-
-fn retarget(request: &mut Request<Body>, target: &str) {
-    let Ok(target) = PathAndQuery::try_from(target) else { return };
-    let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = Some(target);
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-}
-
-fn rename(request: &mut Request<Body>, host: &str) {
-    let (Ok(authority), Ok(value)) = (Authority::try_from(host), HeaderValue::from_str(host)) else { return };
-    let mut parts = request.uri().clone().into_parts();
-    if parts.authority.is_some() {
-        parts.authority = Some(authority);
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
-        }
-    }
-    if request.uri().authority().is_none() || request.headers().contains_key(header::HOST) {
-        request.headers_mut().insert(header::HOST, value);
-    }
 }
 
 /// As Envoy writes queries anew: by the names of their parameters.

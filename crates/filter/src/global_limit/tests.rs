@@ -13,9 +13,9 @@ use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use telemetry::{Exposition, Registry};
 
 use super::*;
-use crate::Chain;
 use crate::around::{Alone, Answer, Around, as_alone};
 use crate::local_limit::Limits;
+use crate::{Chain, NoExtensions};
 
 /// A proxy whose service refuses what is asked with the value `limited`, or does not answer.
 #[derive(Debug, Default)]
@@ -95,14 +95,14 @@ fn route(rules: FilterRules) -> Route {
 /// The status (0 if the request goes on), with details and flags; then the request's headers and the response's.
 async fn send(settings: GlobalRateLimit, around: &Proxy, route: &Route, registry: &Registry) -> (String, String) {
     let filter = http_proxy::HttpFilter::GlobalRateLimit(Arc::new(settings));
-    let chain = Chain::new(&[filter], &Stats::new(&registry.shard(), "in").unwrap(), None);
+    let chain = Chain::new(&[filter], &Stats::new(&registry.shard(), "in").unwrap(), None, &NoExtensions).unwrap();
     let host = VirtualHost { filters: rules(vec![rule(0, "host")]).boxed(), ..VirtualHost::default() };
     let mut run = chain.begin(Some(&Found { host: &host, route }), 1);
     let mut request = Request::get("/").body(Body::empty()).unwrap();
     let (outcome, mut response) = match run.on_request(&mut request, around).await {
         Flow::Continue => ("goes on".to_owned(), Response::new(Body::empty())),
         Flow::Respond(local) => (
-            format!("{} {} {} {}", local.status.as_u16(), local.details, local.flags, local.body),
+            format!("{} {} {} {}", local.status.as_u16(), local.details, local.flags, local.text()),
             local.into_response(false),
         ),
         other => panic!("{other:?}"),
@@ -140,7 +140,7 @@ async fn a_limit_of_ours_says_which_it_is() {
             change(s);
         });
         let filter = http_proxy::HttpFilter::GlobalRateLimit(Arc::new(ours));
-        Chain::new(&[filter], &Stats::new(&Registry::new().shard(), "in").unwrap(), None)
+        Chain::new(&[filter], &Stats::new(&Registry::new().shard(), "in").unwrap(), None, &NoExtensions).unwrap()
     };
     let route = route(rules(vec![rule(0, "limited")]));
     let host = VirtualHost::default();

@@ -6,7 +6,7 @@ use model::http_proxy;
 use telemetry::Registry;
 
 use super::*;
-use crate::{Alone, Chain, Stats};
+use crate::{Alone, Chain, NoExtensions, Stats};
 
 const WEB: &str = "application/grpc-web+proto";
 const TEXT: &str = "application/grpc-web-text";
@@ -26,8 +26,13 @@ fn pieces(data: &[u8], size: usize, trailers: Option<HeaderMap>) -> Body {
 
 /// What the upstream gets for a request, and what becomes of its answer.
 async fn call(request: Request<Body>, answer: Response<Body>) -> (Request<Body>, Response<Body>) {
-    let chain =
-        Chain::new(&[http_proxy::HttpFilter::GrpcWeb], &Stats::new(&Registry::new().shard(), "in").unwrap(), None);
+    let chain = Chain::new(
+        &[http_proxy::HttpFilter::GrpcWeb],
+        &Stats::new(&Registry::new().shard(), "in").unwrap(),
+        None,
+        &NoExtensions,
+    )
+    .unwrap();
     let mut run = chain.begin(None, 1);
     let (mut request, mut answer) = (request, answer);
     assert!(matches!(run.on_request(&mut request, &Alone::default()).await, Flow::Continue));

@@ -19,7 +19,7 @@ use testkit::tokens::{Signer, key_set};
 
 use super::*;
 use crate::around::Around;
-use crate::{Alone, Chain};
+use crate::{Alone, Chain, NoExtensions};
 
 static RSA: LazyLock<Signer> = LazyLock::new(|| Signer::rsa("rsa"));
 static OTHER: LazyLock<Signer> = LazyLock::new(|| Signer::rsa("rsa"));
@@ -61,7 +61,7 @@ impl Outcome {
     fn refused(&self) -> Option<String> {
         match &self.flow {
             Flow::Continue | Flow::Reroute => None,
-            Flow::Respond(local) => Some(local.body.to_string()),
+            Flow::Respond(local) => Some(local.text().into_owned()),
             Flow::Broken(kind) => panic!("{kind:?}"),
         }
     }
@@ -96,7 +96,7 @@ async fn run_on(
 
 fn chain(settings: &JwtAuthentication) -> Chain {
     let stats = Stats::new(&Registry::new().shard(), "in").unwrap();
-    Chain::new(&[http_proxy::HttpFilter::Jwt(Arc::new(settings.clone()))], &stats, None)
+    Chain::new(&[http_proxy::HttpFilter::Jwt(Arc::new(settings.clone()))], &stats, None, &NoExtensions).unwrap()
 }
 
 #[tokio::test]
@@ -366,7 +366,7 @@ async fn refusals() {
     let settings = requiring(provider(&key_set(&[&RSA])));
     let bare = Request::get("/p?q=1").header("host", "h").body(Body::empty()).unwrap();
     let Flow::Respond(local) = run(&settings, bare).await.flow else { panic!() };
-    assert_eq!((local.status.as_u16(), &*local.body), (401, "Jwt is missing"));
+    assert_eq!((local.status.as_u16(), &*local.text()), (401, "Jwt is missing"));
     assert_eq!(local.details, "jwt_authn_access_denied{Jwt_is_missing}");
     assert_eq!(local.headers[WWW_AUTHENTICATE], "Bearer realm=\"http://h/p?q=1\"");
     let Flow::Respond(local) = run(&settings, bearer("x")).await.flow else { panic!() };
@@ -376,7 +376,7 @@ async fn refusals() {
     assert_eq!(local.status.as_u16(), 403);
     let silent = JwtAuthentication { strip_reason: true, ..settings };
     let Flow::Respond(local) = run(&silent, bearer("x")).await.flow else { panic!() };
-    assert_eq!((local.status.as_u16(), &*local.body, local.headers.len()), (401, "", 0));
+    assert_eq!((local.status.as_u16(), &*local.text(), local.headers.len()), (401, "", 0));
 }
 
 #[tokio::test]

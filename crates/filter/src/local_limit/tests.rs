@@ -9,7 +9,7 @@ use telemetry::{Exposition, Registry};
 
 use super::*;
 use crate::around::{Alone, Answer, Around, Call, as_alone};
-use crate::{Chain, Stats};
+use crate::{Chain, NoExtensions, Stats};
 
 /// A proxy with the limits of routes, and one connection.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ fn route(path: &str, limits: Option<LocalRateLimit>) -> Route {
 }
 
 fn chain(limits: LocalRateLimit, stats: &Stats, before: Option<&Chain>) -> Chain {
-    Chain::new(&[http_proxy::HttpFilter::LocalRateLimit(Arc::new(limits))], stats, before)
+    Chain::new(&[http_proxy::HttpFilter::LocalRateLimit(Arc::new(limits))], stats, before, &NoExtensions).unwrap()
 }
 
 fn stats() -> (Registry, Stats) {

@@ -17,7 +17,7 @@ use telemetry::Registry;
 use super::*;
 use crate::around::{Alone, Answer, Around, Call, Exchange, Get, WholeAnswer, as_alone};
 use crate::local_limit::Limits;
-use crate::{Chain, Stats};
+use crate::{Chain, NoExtensions, Stats};
 
 /// A provider that answers what it is told to, and remembers what it was asked.
 #[derive(Debug, Default)]
@@ -135,7 +135,8 @@ impl Outcome {
 
 async fn send(settings: &OAuth2, provider: &Provider, path: &str, headers: &[(&str, &str)]) -> Outcome {
     let stats = Stats::new(&Registry::new().shard(), "test").unwrap();
-    let chain = Chain::new(&[http_proxy::HttpFilter::OAuth2(Arc::new(settings.clone()))], &stats, None);
+    let chain =
+        Chain::new(&[http_proxy::HttpFilter::OAuth2(Arc::new(settings.clone()))], &stats, None, &NoExtensions).unwrap();
     let mut run = chain.begin(None, 1);
     let mut request = Request::get(path).header("host", "shop.example");
     for (name, value) in headers {

@@ -13,7 +13,8 @@ use proto::google::protobuf::Any;
 use super::fault::{HTTP_FAULT, fault};
 use super::rate_limit::{GLOBAL_ROUTE, LOCAL, global_route, local_route};
 use super::{
-    At, Decoded, access, buffer, compressor, each, ext_authz, jwt, matcher, mutation, take, type_name, unpack,
+    At, Decoded, access, buffer, compressor, each, ext_authz, extension, jwt, matcher, mutation, take, type_name,
+    unpack,
 };
 
 /// The CORS filter itself, and its rules.
@@ -54,6 +55,10 @@ pub(super) fn per_filter(configs: HashMap<String, Any>, at: &At<'_>) -> Decoded<
             ext_authz::PER_ROUTE => {
                 let rule = ext_authz::per_route(unpack(&any, &at)?, &at)?;
                 rules.named.insert(key.as_str().into(), FilterRule::ExtAuthz(rule));
+            }
+            extension::LUA_ROUTE => {
+                let rule = extension::lua_route(unpack(&any, &at)?, &at)?;
+                rules.named.insert(key.as_str().into(), FilterRule::Lua(Arc::new(rule)));
             }
             _ if is_optional => {}
             _ => return Err(at.error(format!("is of type `{}`", any.type_url), "settings of a filter that is there")),

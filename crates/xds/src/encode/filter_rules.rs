@@ -10,7 +10,7 @@ use proto::google::protobuf::{Any, BoolValue};
 
 use super::http_proxy::{FAULT_FILTER, http_fault};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global_route, local};
-use super::{access, buffer, compressor, ext_authz, jwt, matcher, mutation, pack};
+use super::{access, buffer, compressor, ext_authz, extension, jwt, matcher, mutation, pack};
 
 /// The name under which the CORS filter stands in chains, and under which routes speak to it.
 pub(super) const CORS_FILTER: &str = "envoy.filters.http.cors";
@@ -34,6 +34,7 @@ fn said(rule: &FilterRule) -> Any {
         FilterRule::Buffer(rule) => pack(&buffer::per_route(*rule)),
         FilterRule::Jwt(rule) => pack(&jwt::per_route(rule)),
         FilterRule::ExtAuthz(rule) => ext_authz::per_route(rule),
+        FilterRule::Lua(rule) => extension::lua_route(rule),
     }
 }
 

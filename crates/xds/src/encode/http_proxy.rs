@@ -26,8 +26,8 @@ use super::listener::range;
 use super::ordered::{HttpTail, joined};
 use super::rate_limit::{GLOBAL_FILTER, LOCAL_FILTER, global, local};
 use super::{
-    access, access_log::access_logs, ads, buffer, compressor, concurrency, duration, dynamic_forward, ext_authz, flag,
-    geo, jwt, limit, limits, matcher, mutation, number, oauth2, pack, packed, route,
+    access, access_log::access_logs, ads, buffer, compressor, concurrency, duration, dynamic_forward, ext_authz,
+    extension, flag, geo, jwt, limit, limits, matcher, mutation, number, oauth2, pack, packed, route,
 };
 
 /// The name under which the fault filter stands in chains, and under which routes speak to it.
@@ -115,6 +115,8 @@ fn filters(filters: &[HttpFilter], suppress_envoy_headers: bool) -> Vec<wire::Ht
         HttpFilter::Jwt(it) => named(&it.name, jwt::jwt(it)),
         HttpFilter::ExtAuthz(it) => named(&it.name, ext_authz::ext_authz(it)),
         HttpFilter::OAuth2(it) => named(&it.name, oauth2::oauth2(it)),
+        HttpFilter::Lua(it) => named(&it.name, extension::lua(it)),
+        HttpFilter::Wasm(it) => named(&it.name, extension::wasm(it)),
         HttpFilter::AdaptiveConcurrency(it) => {
             named("envoy.filters.http.adaptive_concurrency", pack(&concurrency::adaptive_concurrency(it)))
         }

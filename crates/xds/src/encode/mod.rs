@@ -11,6 +11,7 @@ mod concurrency;
 mod dynamic_forward;
 mod endpoint;
 mod ext_authz;
+mod extension;
 mod filter_rules;
 mod geo;
 mod grpc_service;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use model::metadata::{self, Fields};
 use prost::{Message, Oneof};
 use proto::envoy::config::{core::v3 as core, endpoint::v3 as endpoint, rbac::v3 as rbac};
 use proto::envoy::extensions::filters::http::{ext_authz::v3 as ext_authz, jwt_authn::v3 as jwt_authn};
@@ -20,17 +21,21 @@ pub struct Struct {
 /// `google.protobuf.Value`
 #[derive(Clone, PartialEq, Message)]
 pub struct Value {
-    #[prost(oneof = "Kind", tags = "2, 3, 5, 6")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: Option<Kind>,
 }
 
 /// The kinds of [`Value`] that are written.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Kind {
+    #[prost(int32, tag = "1")]
+    Null(i32),
     #[prost(double, tag = "2")]
     Number(f64),
     #[prost(string, tag = "3")]
     Text(String),
+    #[prost(bool, tag = "4")]
+    Bool(bool),
     #[prost(message, tag = "5")]
     Struct(Struct),
     #[prost(message, tag = "6")]
@@ -138,6 +143,57 @@ pub struct RouteTail {
     pub typed_per_filter_config: BTreeMap<String, Any>,
 }
 
+/// The maps of `envoy.extensions.filters.http.lua.v3.Lua`.
+#[derive(Clone, PartialEq, Message)]
+pub struct LuaTail {
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub source_codes: BTreeMap<String, core::DataSource>,
+    #[prost(message, optional, tag = "6")]
+    pub filter_context: Option<Struct>,
+}
+
+/// The map of `envoy.extensions.filters.http.lua.v3.LuaPerRoute`.
+#[derive(Clone, PartialEq, Message)]
+pub struct LuaRouteTail {
+    #[prost(message, optional, tag = "4")]
+    pub filter_context: Option<Struct>,
+}
+
+/// Where `envoy.extensions.filters.http.wasm.v3.Wasm` has its one map.
+#[derive(Clone, PartialEq, Message)]
+pub struct WasmTail {
+    #[prost(message, optional, tag = "1")]
+    config: Option<WasmPluginTail>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WasmPluginTail {
+    #[prost(message, optional, tag = "3")]
+    vm_config: Option<WasmVmTail>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WasmVmTail {
+    #[prost(message, optional, tag = "7")]
+    environment_variables: Option<WasmEnvironmentTail>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WasmEnvironmentTail {
+    #[prost(btree_map = "string, string", tag = "2")]
+    key_values: BTreeMap<String, String>,
+}
+
+impl WasmTail {
+    pub fn of_environment(key_values: BTreeMap<String, String>) -> Self {
+        if key_values.is_empty() {
+            return Self::default();
+        }
+        let environment_variables = Some(WasmEnvironmentTail { key_values });
+        Self { config: Some(WasmPluginTail { vm_config: Some(WasmVmTail { environment_variables }) }) }
+    }
+}
+
 /// The maps of `envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication`.
 #[derive(Clone, PartialEq, Message)]
 pub struct JwtTail {
@@ -231,6 +287,18 @@ pub struct NameInfo {
 }
 
 impl Value {
+    fn of(value: &metadata::Value) -> Self {
+        let kind = match value {
+            metadata::Value::Null => Kind::Null(0),
+            metadata::Value::Bool(value) => Kind::Bool(*value),
+            metadata::Value::Number(number) => Kind::Number(*number),
+            metadata::Value::Text(text) => Kind::Text(text.clone()),
+            metadata::Value::List(values) => Kind::List(List { values: values.iter().map(Self::of).collect() }),
+            metadata::Value::Fields(fields) => Kind::Struct(Struct::of_fields(fields)),
+        };
+        Self { kind: Some(kind) }
+    }
+
     /// A number.
     pub fn number(number: f64) -> Self {
         Self { kind: Some(Kind::Number(number)) }
@@ -246,6 +314,11 @@ impl Struct {
     /// An object of texts.
     pub fn of_texts<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self { fields: fields.into_iter().map(|(key, text)| (key.to_owned(), Value::text(text))).collect() }
+    }
+
+    /// An object of any values.
+    pub fn of_fields(fields: &Fields) -> Self {
+        Self { fields: fields.iter().map(|(key, value)| (key.clone(), Value::of(value))).collect() }
     }
 }
 

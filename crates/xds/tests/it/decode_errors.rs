@@ -315,11 +315,14 @@ fn routes_in_listeners() {
     for (any, expected) in [
         (
             a_listener(
-                vec![filter("envoy.extensions.filters.http.lua.v3.Lua", false), filter(ROUTER, false)],
+                vec![
+                    filter("envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor", false),
+                    filter(ROUTER, false),
+                ],
                 a_route(|_| {}),
             ),
             format!(
-                "{at}.http_filters[0].typed_config: is of type `type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua`; \
+                "{at}.http_filters[0].typed_config: is of type `type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor`; \
                  expected a filter that this proxy has, or `is_optional`"
             ),
         ),

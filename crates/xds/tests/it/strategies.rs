@@ -39,6 +39,7 @@ mod access;
 mod access_log;
 mod edge;
 mod ext_authz;
+mod extension;
 mod filters;
 mod jwt;
 mod limits;

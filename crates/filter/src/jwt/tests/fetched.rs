@@ -70,7 +70,7 @@ fn fetching(beside: Option<Duration>) -> JwtAuthentication {
 async fn through(chain: &Chain, around: &Proxy, token: &str) -> Option<String> {
     let mut request = bearer(token);
     match chain.begin(None, 1).on_request(&mut request, around).await {
-        Flow::Respond(local) => Some(local.body.to_string()),
+        Flow::Respond(local) => Some(local.text().into_owned()),
         _ => None,
     }
 }
@@ -149,10 +149,10 @@ async fn keys_live_on() {
     *around.answers.borrow_mut() = [Ok(key_set(&[&signer]))].into();
     let (settings, stats) = (fetching(None), Stats::new(&Registry::new().shard(), "in").unwrap());
     let filters = [http_proxy::HttpFilter::Jwt(Arc::new(settings))];
-    let before = Chain::new(&filters, &stats, None);
+    let before = Chain::new(&filters, &stats, None, &NoExtensions).unwrap();
     let token = signer.token(&json!({"iss": "https://a"}));
     assert_eq!(through(&before, &around, &token).await, None);
-    let next = Chain::new(&filters, &stats, Some(&before));
+    let next = Chain::new(&filters, &stats, Some(&before), &NoExtensions).unwrap();
     assert_eq!(through(&next, &around, &token).await, None);
     assert_eq!(*around.asked.borrow(), 1, "the next configuration has the same keys");
 }

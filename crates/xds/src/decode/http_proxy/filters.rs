@@ -15,6 +15,7 @@ use crate::decode::compressor::{COMPRESSOR, compressor};
 use crate::decode::concurrency::{ADAPTIVE_CONCURRENCY, adaptive_concurrency};
 use crate::decode::dynamic_forward::{HTTP_FILTER, http_filter};
 use crate::decode::ext_authz::{EXT_AUTHZ, ext_authz};
+use crate::decode::extension::{LUA, WASM, lua, wasm};
 use crate::decode::fault::{HTTP_FAULT, fault};
 use crate::decode::filter_rules::CORS;
 use crate::decode::geo::{GEOIP, geo};
@@ -93,6 +94,8 @@ pub(super) fn filters(list: Vec<wire::HttpFilter>, at: &At<'_>) -> Decoded<Filte
                 filters.push(HttpFilter::ExtAuthz(Arc::new(asks)));
             }
             OAUTH2 => filters.push(HttpFilter::OAuth2(Arc::new(oauth2(unpack(&any, &at_config)?, &name, &at_config)?))),
+            LUA => filters.push(HttpFilter::Lua(Arc::new(lua(unpack(&any, &at_config)?, &name, &at_config)?))),
+            WASM => filters.push(HttpFilter::Wasm(Arc::new(wasm(unpack(&any, &at_config)?, &name, &at_config)?))),
             _ if is_optional => {}
             _ => {
                 let problem = format!("is of type `{}`", any.type_url);

@@ -76,6 +76,7 @@ pub fn filter_rule() -> BoxedStrategy<(Arc<str>, FilterRule)> {
         Just(FilterRule::Access(None)),
         jwt::route_rule().prop_map(FilterRule::Jwt).boxed(),
         ext_authz::route_rule().prop_map(FilterRule::ExtAuthz).boxed(),
+        extension::lua_rule().prop_map(|rule| FilterRule::Lua(Arc::new(rule))).boxed(),
     ];
     // Rules of access have the name under which they are said.
     let access = access::access(filter_name())
@@ -109,6 +110,8 @@ pub fn http_filter() -> BoxedStrategy<HttpFilter> {
         jwt::jwt().prop_map(|it| HttpFilter::Jwt(Arc::new(it))).boxed(),
         ext_authz::ext_authz().prop_map(|it| HttpFilter::ExtAuthz(Arc::new(it))).boxed(),
         oauth2::oauth2().prop_map(|it| HttpFilter::OAuth2(Arc::new(it))).boxed(),
+        extension::lua(filter_name()).prop_map(|it| HttpFilter::Lua(Arc::new(it))).boxed(),
+        extension::wasm(filter_name()).prop_map(|it| HttpFilter::Wasm(Arc::new(it))).boxed(),
         limits::concurrency().prop_map(|limit| HttpFilter::AdaptiveConcurrency(Arc::new(limit))),
     ]
     .boxed()
