@@ -10,6 +10,7 @@ mod disk;
 mod egress;
 mod end;
 mod envoy;
+mod extensions;
 mod identity;
 mod input;
 mod limits;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Check> {
         why::checks(),
         observe::checks(),
         telemetry::checks(),
+        extensions::checks(),
         zipkin::checks(),
         prometheus::checks(),
         mtls::checks(),

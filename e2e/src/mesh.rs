@@ -481,6 +481,8 @@ impl Mesh {
             "loginpolicy",
             "serviceentry",
             "telemetry",
+            "trafficextension",
+            "wasmplugin",
         ])
         .await?;
         self.apply(&["gateway.yaml", "destination-rules.yaml"].map(|name| self.place.rule(name))).await

@@ -233,6 +233,11 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(optional_spec_field(node, report)?),
         Kind::RequestAuthentication => Spec::RequestAuthentication(optional_spec_field(node, report)?),
         Kind::Telemetry => Spec::Telemetry(optional_spec_field(node, report)?),
+        Kind::TrafficExtension => Spec::TrafficExtension(spec_field(node, report)?),
+        Kind::WasmPlugin => {
+            let plugin: Box<istio::WasmPlugin> = spec_field(node, report)?;
+            Spec::TrafficExtension(Box::new((*plugin).into()))
+        }
         Kind::ClusterRbacConfig => Spec::ClusterRbacConfig(spec_field(node, report)?),
         Kind::RbacConfig => Spec::RbacConfig(spec_field(node, report)?),
         Kind::ServiceRole => Spec::ServiceRole(spec_field(node, report)?),
@@ -279,6 +284,8 @@ fn read_spec(node: &Node, kind: Kind, meta: &Meta, report: &mut Report) -> Optio
         }
         Spec::RequestAuthentication(s) => report.field("spec", |r| s.check(r)),
         Spec::Telemetry(s) => report.field("spec", |r| s.check(r)),
+        Spec::TrafficExtension(s) if kind == Kind::WasmPlugin => report.field("spec", |r| s.check_plugin(r)),
+        Spec::TrafficExtension(s) => report.field("spec", |r| s.check(r)),
         Spec::ClusterRbacConfig(s) | Spec::RbacConfig(s) => {
             report.field("metadata", |r| istio::RbacConfig::check_name(&meta.name, r));
             report.field("spec", |r| s.check(r));

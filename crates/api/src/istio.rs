@@ -6,6 +6,7 @@
 mod authorization_policy;
 mod destination_rule;
 mod envoy_filter;
+mod extension;
 mod gateway;
 mod legacy_rbac;
 mod mesh_config;
@@ -22,6 +23,7 @@ mod workload_group;
 pub use authorization_policy::*;
 pub use destination_rule::*;
 pub use envoy_filter::*;
+pub use extension::*;
 pub use gateway::*;
 pub use legacy_rbac::*;
 pub use mesh_config::*;

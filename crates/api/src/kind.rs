@@ -86,8 +86,8 @@ kinds! {
 
     RequestAuthentication "RequestAuthentication" "security.istio.io" ["v1", "v1beta1"], "requestauthentications" ["ra"], true Read;
     Telemetry "Telemetry" "telemetry.istio.io" ["v1", "v1alpha1"], "telemetries" ["telemetry"], true Read;
-    WasmPlugin "WasmPlugin" "extensions.istio.io" ["v1alpha1"], "wasmplugins" [], true NotEnforced;
-    TrafficExtension "TrafficExtension" "extensions.istio.io" ["v1alpha1"], "trafficextensions" [], true NotEnforced;
+    WasmPlugin "WasmPlugin" "extensions.istio.io" ["v1alpha1"], "wasmplugins" [], true Read;
+    TrafficExtension "TrafficExtension" "extensions.istio.io" ["v1alpha1"], "trafficextensions" [], true Read;
 
     GatewayClass "GatewayClass" "gateway.networking.k8s.io" [], "gatewayclasses" ["gc"], false NotEnforced;
     KubernetesGateway "Gateway" "gateway.networking.k8s.io" [], "gateways" ["gtw"], true NotEnforced;

@@ -11,7 +11,7 @@ use crate::halcyon::{EgressPolicy, GeoRoute, LoginPolicy, RateLimitPolicy, Servi
 use crate::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, IstioOperator, PeerAuthentication, ProxyConfig,
     RbacConfig, RequestAuthentication, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, Telemetry,
-    VirtualService, WorkloadEntry, WorkloadGroup,
+    TrafficExtension, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 use crate::kind::Kind;
 use crate::kubernetes::{
@@ -61,6 +61,8 @@ pub enum Spec {
     RequestAuthentication(Box<RequestAuthentication>),
     /// What proxies tell of traffic.
     Telemetry(Box<Telemetry>),
+    /// A filter that users write; a WasmPlugin is one too.
+    TrafficExtension(Box<TrafficExtension>),
     /// Changes to what proxies are sent.
     EnvoyFilter(Box<EnvoyFilter>),
     /// What proxies are started with.

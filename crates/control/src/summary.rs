@@ -220,6 +220,8 @@ fn limits(filters: &[HttpFilter]) -> String {
             let issuers: Vec<&str> = tokens.providers.values().map(|provider| provider.issuer.as_str()).collect();
             Some(format!(", tokens of {}", issuers.join(" and ")))
         }
+        HttpFilter::Lua(script) => Some(format!(", through the script {}", script.name)),
+        HttpFilter::Wasm(module) => Some(format!(", through the module {}", module.name)),
         _ => None,
     };
     filters.iter().filter_map(limit).collect()

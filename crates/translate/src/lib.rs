@@ -14,6 +14,7 @@ mod direct;
 mod edge;
 mod egress;
 pub mod explain;
+mod extensions;
 mod federation;
 mod gateway;
 mod headless;
@@ -114,6 +115,7 @@ pub fn common(world: &World, node: &Node) -> Common {
         add_names(&mut config, world, node, &visible);
     }
     telemetries::count(&mut config, world, node);
+    extensions::add(&mut config, world, node);
     let seen = visible.into_iter().map(|service| service.host.clone()).collect();
     let secrets = secrets::named(&config);
     Common { config, seen, secrets }
@@ -145,6 +147,7 @@ pub fn own(world: &World, node: &Node, secrets: &[Arc<str>]) -> Config {
         }
     }
     telemetries::count(&mut config, world, node);
+    extensions::add(&mut config, world, node);
     kin::add(&mut config, world, node);
     if node.role != Role::Program {
         reports::add_service(&mut config, world);

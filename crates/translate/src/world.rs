@@ -18,7 +18,7 @@ use std::sync::Arc;
 use api::halcyon::{EgressPolicy, LoginPolicy, RateLimitPolicy, ServicePolicy, limit_files};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RequestAuthentication, Sidecar,
-    Telemetry, VirtualService,
+    Telemetry, TrafficExtension, VirtualService,
 };
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::{Resource, Spec};
@@ -129,6 +129,7 @@ pub struct World {
     pub(crate) request_authentications: Arc<Vec<Document<RequestAuthentication>>>,
     /// Those on what is told of traffic.
     pub(crate) telemetries: Arc<Vec<Document<Telemetry>>>,
+    pub(crate) extensions: Arc<Vec<Document<TrafficExtension>>>,
     pub(crate) envoy_filters: Arc<Vec<Document<EnvoyFilter>>>,
     pub(crate) service_policies: Arc<Vec<Document<ServicePolicy>>>,
     pub(crate) rate_limit_policies: Arc<Vec<Document<RateLimitPolicy>>>,
@@ -191,6 +192,7 @@ impl World {
             other_access: access::OtherAccess::all(&resources),
             request_authentications: Document::all(&resources),
             telemetries: Document::all(&resources),
+            extensions: Document::all(&resources),
             envoy_filters: Document::all(&resources),
             service_policies: Document::all(&resources),
             rate_limit_policies: Document::all(&resources),

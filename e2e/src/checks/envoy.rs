@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use testkit::TestCa;
 
-use super::{access, attacks, authority, basic, deciders, identity, limits, revocation, why};
+use super::{access, attacks, authority, basic, deciders, extensions, identity, limits, revocation, why};
 use crate::bookinfo::{Seen, Visitor};
 use crate::mesh::Mesh;
 use crate::process;
@@ -32,6 +32,7 @@ pub fn checks() -> Vec<Check> {
         Check::new(GROUP, "details behind Envoy 1.40: a caller that is revoked", 120, of_revocation),
         Check::new(GROUP, "details behind Envoy 1.40: rate limits", 240, of_limits),
         Check::new(GROUP, "details behind Envoy 1.40: why", 180, of_why),
+        Check::new(GROUP, "details behind Envoy 1.40: a script and a module", 180, of_extensions),
         Check::new(GROUP, "reviews-v2 behind Envoy 1.40: the page is whole", 120, |w| page(w, "reviews-v2")),
         Check::new(GROUP, "reviews-v2 behind Envoy 1.40: all three versions of reviews", 60, |w| {
             versions(w, "reviews-v2")
@@ -129,6 +130,15 @@ fn of_why(world: &mut World) -> Outcome<'_> {
         mesh.clear().await?;
         let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
         why::table(mesh, at, false).await
+    })
+}
+
+fn of_extensions(world: &mut World) -> Outcome<'_> {
+    Box::pin(async {
+        let mesh = mesh(world, "details-v1").await?;
+        mesh.clear().await?;
+        let at = mesh.proxy("details-v1").await?.at(inbound_port(mesh).await?);
+        extensions::table(mesh, at).await
     })
 }
 

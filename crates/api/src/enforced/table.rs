@@ -17,6 +17,8 @@ pub(super) const TABLE: &[(Kind, &[NotEnforced])] = &[
     (Kind::AuthorizationPolicy, AUTHORIZATION_POLICY),
     (Kind::RequestAuthentication, REQUEST_AUTHENTICATION),
     (Kind::Telemetry, TELEMETRY),
+    (Kind::TrafficExtension, TRAFFIC_EXTENSION),
+    (Kind::WasmPlugin, WASM_PLUGIN),
     (Kind::Service, SERVICE),
     (Kind::Namespace, NAMESPACE),
     (Kind::Ingress, INGRESS),
@@ -143,6 +145,27 @@ const TELEMETRY: &[NotEnforced] = &[
     ("spec.tracing[].disableContextPropagation", "contexts go on"),
     ("spec.metrics[].overrides[].match.customMetric", "there are no metrics but Istio's"),
     ("spec.metrics[].reportingInterval", "connections that stand are counted every 5 s"),
+];
+
+const NO_CREDENTIALS: &str = "modules are fetched without credentials";
+const FETCHED_ONCE: &str =
+    "a proxy fetches a module when it starts, and when anything of the document's `spec` changes";
+const NO_NETWORK_MODULE: &str = "modules are filters of requests: this one does nothing";
+
+const TRAFFIC_EXTENSION: &[NotEnforced] = &[
+    ("spec.targetRefs", NO_GATEWAY_API),
+    ("spec.wasm.imagePullPolicy=Always", FETCHED_ONCE),
+    ("spec.wasm.imagePullSecret", NO_CREDENTIALS),
+    ("spec.wasm.type=NETWORK", NO_NETWORK_MODULE),
+];
+
+const WASM_PLUGIN: &[NotEnforced] = &[
+    ("spec.targetRef", NO_GATEWAY_API),
+    ("spec.targetRefs", NO_GATEWAY_API),
+    ("spec.imagePullPolicy=Always", FETCHED_ONCE),
+    ("spec.imagePullSecret", NO_CREDENTIALS),
+    ("spec.type=NETWORK", NO_NETWORK_MODULE),
+    ("spec.verificationKey", "signatures are not checked, as in Istio"),
 ];
 
 const SERVICE: &[NotEnforced] = &[

@@ -69,6 +69,29 @@ kind: Telemetry
 metadata: {name: y}
 spec:
   targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}
+---
+apiVersion: extensions.istio.io/v1alpha1
+kind: TrafficExtension
+metadata: {name: x}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  wasm: {url: 'oci://a/b', imagePullPolicy: Always, imagePullSecret: s, type: NETWORK}
+---
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: x}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  url: a/b
+  imagePullPolicy: Always
+  imagePullSecret: s
+  verificationKey: k
+  type: NETWORK
+---
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: y}
+spec: {url: a/b, targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: edge}}
 ";
 
 /// All fields of a policy for a port, without a place to stand at.

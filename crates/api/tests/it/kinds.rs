@@ -44,11 +44,6 @@ fn kind_and_version() {
 fn opaque_kinds() {
     for (api_version, kind, expected) in [
         (
-            "extensions.istio.io/v1alpha1",
-            "WasmPlugin",
-            "WasmPlugin is not enforced yet: the document is kept, and changes nothing",
-        ),
-        (
             "gateway.networking.k8s.io/v1",
             "Gateway",
             "Gateway is not enforced yet: the document is kept, and changes nothing",
@@ -66,7 +61,7 @@ fn opaque_kinds() {
         assert_eq!(parsed.resources[0].spec, Spec::Opaque);
         assert_eq!(parsed.resources[0].document()["anything"]["at"][0], "all");
     }
-    let bad = "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: A_}\n";
+    let bad = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: A_}\n";
     assert_eq!(crate::problems(bad)[1], "3 error: metadata.name: `A_` is not a name");
 }
 

@@ -319,11 +319,11 @@ fn filters_are_for_whom_they_select() {
 
 #[test]
 fn what_is_not_taken_is_said() {
-    let lua = "{name: lua, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua, inline_code: x}}";
+    let unknown = "{name: own, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor, message_timeout: 1s}}";
     let manager = |sub: &str| format!("listener: {{filterChain: {{filter: {{name: {MANAGER}{sub}}}}}}}");
     for (patch, expected) in [
         (
-            format!("{{applyTo: HTTP_FILTER, match: {{{}}}, patch: {{operation: INSERT_FIRST, value: {lua}}}}}", manager("")),
+            format!("{{applyTo: HTTP_FILTER, match: {{{}}}, patch: {{operation: INSERT_FIRST, value: {unknown}}}}}", manager("")),
             "warning HAL0001 spec.configPatches[0].patch.value: the patch is left out: filter_chains[0].filters[0].typed_config.http_filters[0]",
         ),
         (
@@ -383,7 +383,7 @@ fn explained() {
         timeout("proxy: {metadata: {a: b}}"),
         timeout("context: GATEWAY"),
         filter_of("buffer.v3.Buffer", ", max_request_bytes: 9"),
-        filter_of("lua.v3.Lua", ", inline_code: 'x'"),
+        filter_of("ext_proc.v3.ExternalProcessor", ", message_timeout: 1s"),
         "{applyTo: BOOTSTRAP, patch: {operation: MERGE, value: {admin: {}}}}".to_owned(),
         "{applyTo: HTTP_ROUTE, match: {context: SIDECAR_OUTBOUND}, patch: {operation: MERGE, value: {request_headers_to_remove: [x-a]}}}".to_owned(),
     ];

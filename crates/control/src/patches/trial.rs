@@ -183,11 +183,7 @@ fn instead_of(patch: &Patch) -> Option<&'static str> {
     INSTEAD.iter().find(|(of, _)| *of == name).map(|(_, hint)| *hint)
 }
 
-const INSTEAD: [(&str, &str); 3] = [
-    (
-        "envoy.extensions.filters.http.lua.v3.Lua",
-        "scripts are not run; headers are changed by `headers` of a VirtualService",
-    ),
+const INSTEAD: [(&str, &str); 2] = [
     ("envoy.extensions.filters.http.rbac.v3.RBAC", "who may call whom is said by an AuthorizationPolicy"),
     (
         "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",

@@ -32,7 +32,8 @@ fn takes_nobody(world: &World, resource: &Resource, labels: &BTreeMap<String, St
 }
 
 fn check_selectors(world: &World, resources: &[Arc<Resource>], problems: &mut Vec<Problem>) {
-    const KINDS: [Kind; 3] = [Kind::RequestAuthentication, Kind::PeerAuthentication, Kind::WasmPlugin];
+    const KINDS: [Kind; 4] =
+        [Kind::RequestAuthentication, Kind::PeerAuthentication, Kind::WasmPlugin, Kind::TrafficExtension];
     for resource in resources.iter().filter(|resource| KINDS.contains(&resource.kind)) {
         let labels = selector(resource);
         let by_target = resource.has("/spec/targetRef") || resource.has("/spec/targetRefs");

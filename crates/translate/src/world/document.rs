@@ -8,7 +8,7 @@ use api::consul::ServiceIntentions;
 use api::halcyon::{EgressPolicy, LoginPolicy, RateLimitPolicy, ServicePolicy};
 use api::istio::{
     AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, PeerAuthentication, RbacConfig, RequestAuthentication,
-    ServiceRole, ServiceRoleBinding, Sidecar, Telemetry, VirtualService,
+    ServiceRole, ServiceRoleBinding, Sidecar, Telemetry, TrafficExtension, VirtualService,
 };
 use api::kubernetes::{ConfigMap, Deployment, Ingress, IngressClass, Namespace, Pod, Secret, ServiceAccount};
 use api::smi::{HttpRouteGroup, PortRoute, TrafficTarget};
@@ -35,7 +35,7 @@ macro_rules! of_kind {
     })*};
 }
 of_kind!(DestinationRule Gateway Sidecar EnvoyFilter ServicePolicy RateLimitPolicy EgressPolicy LoginPolicy);
-of_kind!(AuthorizationPolicy PeerAuthentication RequestAuthentication Telemetry);
+of_kind!(AuthorizationPolicy PeerAuthentication RequestAuthentication Telemetry TrafficExtension);
 of_kind!(ServiceRole ServiceRoleBinding ServiceIntentions TrafficTarget HttpRouteGroup);
 of_kind!(Deployment Ingress IngressClass Namespace Pod Secret ServiceAccount);
 

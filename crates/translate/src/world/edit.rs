@@ -114,6 +114,7 @@ impl World {
         self.other_access.resources().for_each(&mut take);
         self.request_authentications.iter().for_each(|d| take(&d.resource));
         self.telemetries.iter().for_each(|d| take(&d.resource));
+        self.extensions.iter().for_each(|d| take(&d.resource));
         self.service_policies.iter().for_each(|d| take(&d.resource));
         self.rate_limit_policies.iter().for_each(|d| take(&d.resource));
         self.egress_policies.iter().for_each(|d| take(&d.resource));
@@ -282,6 +283,10 @@ impl<'a> Editing<'a> {
             Spec::Telemetry(_) => {
                 (change.everything, change.problems) = (true, true);
                 return Document::replace(&mut world.telemetries, old, new);
+            }
+            Spec::TrafficExtension(_) => {
+                (change.everything, change.problems) = (true, true);
+                return Document::replace(&mut world.extensions, old, new);
             }
             Spec::Secret(_) => {
                 change.problems = true;

@@ -147,7 +147,8 @@ impl World {
         Rules::of(rules.iter().map(patterns))
     }
 
-    /// `Sidecar`, `EnvoyFilter`, `EgressPolicy`, `Telemetry` and `DestinationRule` select in their own namespace, conditions of `VirtualService` anywhere.
+    /// `Sidecar`, `EnvoyFilter`, `EgressPolicy`, `Telemetry`, `TrafficExtension` and `DestinationRule` select in their own namespace, conditions of
+    /// `VirtualService` anywhere.
     fn asked_pairs(&self) -> Pairs {
         let mut pairs = Pairs::default();
         pairs.add_mesh(&self.settings);
@@ -165,6 +166,10 @@ impl World {
         }
         for telemetry in self.telemetries.iter() {
             pairs.add(Some(telemetry.namespace()), telemetry.spec().selector.iter().flat_map(|s| &s.match_labels));
+        }
+        for extension in self.extensions.iter() {
+            let near = Some(extension.namespace()).filter(|namespace| *namespace != self.settings.root_namespace);
+            pairs.add(near, extension.spec().selector.iter().flat_map(|s| &s.match_labels));
         }
         for rule in self.destination_rules.iter() {
             pairs.add(Some(rule.namespace()), rule.spec().workload_selector.iter().flat_map(|s| &s.match_labels));

@@ -9,6 +9,7 @@ mod delegates;
 mod direct;
 mod egress;
 mod explain;
+mod extensions;
 mod federation;
 mod gateways;
 mod headless;
