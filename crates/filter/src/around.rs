@@ -146,8 +146,10 @@ pub struct Alone {
     connection: ConnectionLimits,
 }
 
-/// What tests' own proxies answer as [`Alone`] does, which they have in the field `alone`.
-#[cfg(test)]
+/// What tests' own proxies answer as [`Alone`] does, which they have in the field `alone`: for tests of filters, here and in
+/// other crates.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! as_alone {
     () => {
         fn view<'r>(&self, request: &'r http::Request<mesh_http::Body>) -> model::route::RequestView<'r> {
@@ -162,7 +164,7 @@ macro_rules! as_alone {
         fn identity(&self) -> Option<&str> {
             self.alone.identity()
         }
-        fn connection_limits(&self) -> &$crate::local_limit::ConnectionLimits {
+        fn connection_limits(&self) -> &$crate::ConnectionLimits {
             self.alone.connection_limits()
         }
     };

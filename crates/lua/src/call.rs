@@ -21,7 +21,7 @@ pub(crate) struct Call {
     /// The script does not wait.
     pub beside: bool,
     /// Of headers that are there more than once all values are told.
-    repeated: bool,
+    pub repeated: bool,
 }
 
 impl FromLuaMulti for Call {
@@ -134,11 +134,7 @@ impl Wanted {
 }
 
 /// What a script is told of an answer: its headers and its body. Of a failure what Envoy tells of one.
-pub(crate) fn answer(
-    lua: &Lua,
-    call_repeated: bool,
-    answer: Result<Response<Bytes>, String>,
-) -> mlua::Result<MultiValue> {
+pub(crate) fn answer(lua: &Lua, repeated: bool, answer: Result<Response<Bytes>, String>) -> mlua::Result<MultiValue> {
     let table = lua.create_table()?;
     let answer = answer.unwrap_or_else(|_| {
         let mut failure = Response::new(Bytes::from_static(b"upstream failure"));
@@ -150,7 +146,7 @@ pub(crate) fn answer(
         let values = answer.headers().get_all(name).iter().map(|value| lua.create_string(value.as_bytes()));
         let mut values = values.collect::<mlua::Result<Vec<_>>>()?;
         match values.pop() {
-            Some(last) if values.is_empty() || !call_repeated => table.set(name.as_str(), last)?,
+            Some(last) if values.is_empty() || !repeated => table.set(name.as_str(), last)?,
             Some(last) => {
                 values.push(last);
                 table.set(name.as_str(), values)?;
@@ -161,13 +157,6 @@ pub(crate) fn answer(
     let body = answer.into_body();
     let body = if body.is_empty() { Value::Nil } else { Value::String(lua.create_string(&body)?) };
     Ok(MultiValue::from_iter([Value::Table(table), body]))
-}
-
-impl Call {
-    /// Are all values of a repeated header told?
-    pub(crate) fn tells_repeated(&self) -> bool {
-        self.repeated
-    }
 }
 
 /// `respond()`

@@ -2,10 +2,8 @@
 //! when it has it.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use mlua::{Error, FromLuaMulti, Function, IntoLuaMulti, MultiValue, Thread, ThreadStatus, Value};
-use model::metadata::Fields as Values;
 use telemetry::Counter;
 
 use crate::bytes::Buffer;
@@ -48,12 +46,11 @@ impl Course {
         machine: Rc<Machine>,
         function: &Function,
         stream: Rc<Stream>,
-        context: Option<Arc<Values>>,
         errors: Counter,
     ) -> (Option<Self>, Wish) {
         let started = || {
             let thread = machine.lua.create_thread(function.clone())?;
-            let handle = machine.lua.create_any_userdata(Handle { stream: stream.clone(), context })?;
+            let handle = machine.lua.create_any_userdata(Handle(stream.clone()))?;
             Ok((thread, handle))
         };
         match started() {
@@ -194,6 +191,7 @@ fn text_of(error: Error) -> String {
 
 fn failed(error: &Error, stream: &Stream, errors: &Counter) {
     errors.inc();
-    let reason = reason(error, &stream.name);
-    tracing::error!(target: "lua", "the script {}: {}", stream.name, Line(&reason));
+    let name = &stream.shared.program.name;
+    let reason = reason(error, name);
+    tracing::error!(target: "lua", "the script {name}: {}", Line(&reason));
 }

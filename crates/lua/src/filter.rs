@@ -126,17 +126,17 @@ impl LuaFilter {
         let Some((program, context)) = self.program(facts) else { return Flow::Continue };
         let metadata = RefCell::new(request.extensions().get::<Metadata>().cloned().unwrap_or_default());
         let protocol = protocol(request.version());
-        let shared = Rc::new(Shared { program: program.clone(), context: context.clone(), metadata, protocol });
+        let shared = Rc::new(Shared { program, context, metadata, protocol });
         facts.keep(self, shared.clone());
-        if !program.on_request {
+        if !shared.program.on_request {
             return Flow::Continue;
         }
-        let Some(machine) = self.machine(&program) else { return Flow::Continue };
+        let Some(machine) = self.machine(&shared.program) else { return Flow::Continue };
         let Some(function) = machine.on_request.clone() else { return Flow::Continue };
         let scheme = facts.around.view(request).scheme.to_owned();
-        let stream = Stream::of_request(&program.name, shared.clone(), &scheme, request);
+        let stream = Stream::of_request(shared.clone(), &scheme, request);
         self.executions.inc();
-        let (course, wish) = Course::begin(machine, &function, stream.clone(), context, self.errors.clone());
+        let (course, wish) = Course::begin(machine, &function, stream.clone(), self.errors.clone());
         let flow = self.run(course, wish, &stream, facts).await;
         if let Some(head) = stream.request() {
             *request = head;
@@ -158,12 +158,11 @@ impl LuaFilter {
     async fn response(&self, response: &mut Response<Body>, facts: &mut Facts<'_>) {
         let kept = facts.kept(self).and_then(|kept| kept.downcast::<Shared>().ok());
         let Some(shared) = kept.filter(|shared| shared.program.on_response) else { return };
-        let (program, context) = (shared.program.clone(), shared.context.clone());
-        let Some(machine) = self.machine(&program) else { return };
+        let Some(machine) = self.machine(&shared.program) else { return };
         let Some(function) = machine.on_response.clone() else { return };
-        let stream = Stream::of_response(&program.name, shared, response);
+        let stream = Stream::of_response(shared, response);
         self.executions.inc();
-        let (course, wish) = Course::begin(machine, &function, stream.clone(), context, self.errors.clone());
+        let (course, wish) = Course::begin(machine, &function, stream.clone(), self.errors.clone());
         let ended = self.run(course, wish, &stream, facts).await;
         if let Some(head) = stream.response() {
             *response = head;
@@ -216,11 +215,11 @@ impl LuaFilter {
                     course.resume(())
                 }
                 Wish::Call(call) => {
-                    let repeated = call.tells_repeated();
+                    let repeated = call.repeated;
                     let exchange = Exchange { cluster: &call.cluster, request: call.request, timeout: call.timeout };
                     let answer = facts.around.exchange(exchange).await;
                     if let Err(error) = &answer {
-                        tracing::debug!(target: "lua", "{}: httpCall(): {}", stream.name, Line(error));
+                        tracing::debug!(target: "lua", "{}: httpCall(): {}", stream.shared.program.name, Line(error));
                     }
                     course.resume_answer(repeated, answer)
                 }

@@ -1,7 +1,6 @@
 //! The handle that a script's functions are given.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -17,11 +16,7 @@ use crate::stream::Stream;
 use crate::{log, signature};
 
 /// Envoy's `request_handle` and `response_handle`.
-pub(crate) struct Handle {
-    pub stream: Rc<Stream>,
-    /// What the route tells the script.
-    pub context: Option<Arc<Values>>,
-}
+pub(crate) struct Handle(pub Rc<Stream>);
 
 /// The methods of Envoy's handles: those that wait are Lua themselves.
 pub(crate) fn register(lua: &Lua) -> mlua::Result<()> {
@@ -33,16 +28,16 @@ pub(crate) fn register(lua: &Lua) -> mlua::Result<()> {
             registry.add_field(name, function);
         }
         registry.add_method("headers", |lua, handle, ()| {
-            handle.stream.check()?;
-            lua.create_any_userdata(Fields { stream: handle.stream.clone(), part: Part::Headers })
+            handle.0.check()?;
+            lua.create_any_userdata(Fields { stream: handle.0.clone(), part: Part::Headers })
         });
         registry.add_method("filterContext", |lua, handle, ()| {
-            handle.stream.check()?;
-            to_table(lua, handle.context.as_deref().unwrap_or(&Values::new()))
+            handle.0.check()?;
+            to_table(lua, handle.0.shared.context.as_deref().unwrap_or(&Values::new()))
         });
         registry.add_method("clearRouteCache", |_, handle, ()| {
-            handle.stream.check()?;
-            handle.stream.reroutes.set(true);
+            handle.0.check()?;
+            handle.0.reroutes.set(true);
             Ok(())
         });
         registry.add_method("base64Escape", |_, _, text: mlua::String| Ok(STANDARD.encode(&*text.as_bytes())));
@@ -70,19 +65,19 @@ const MICROSECOND: &str = "MICROSECOND";
 fn helpers(lua: &Lua) -> mlua::Result<(Function, Function, Function, Function, Function)> {
     type This = UserDataRef<Handle>;
     Ok((
-        lua.create_function(|_, (handle, thread): (This, Thread)| handle.stream.may_wait(&thread))?,
-        lua.create_function(|_, handle: This| Ok(handle.stream.info.borrow().is_some()))?,
+        lua.create_function(|_, (handle, thread): (This, Thread)| handle.0.may_wait(&thread))?,
+        lua.create_function(|_, handle: This| Ok(handle.0.info.borrow().is_some()))?,
         lua.create_function(|lua, handle: This| {
-            let info = handle.stream.info.borrow().clone().ok_or_else(unknown)?;
-            lua.create_any_userdata(StreamInfo { stream: handle.stream.clone(), info })
+            let info = handle.0.info.borrow().clone().ok_or_else(unknown)?;
+            lua.create_any_userdata(StreamInfo { stream: handle.0.clone(), info })
         })?,
         lua.create_function(|lua, handle: This| {
-            let info = handle.stream.info.borrow().clone().ok_or_else(unknown)?;
-            lua.create_any_userdata(Connection { stream: handle.stream.clone(), info })
+            let info = handle.0.info.borrow().clone().ok_or_else(unknown)?;
+            lua.create_any_userdata(Connection { stream: handle.0.clone(), info })
         })?,
-        lua.create_function(|lua, handle: This| match handle.stream.is_whole() {
+        lua.create_function(|lua, handle: This| match handle.0.is_whole() {
             true => {
-                let buffer = Buffer { stream: handle.stream.clone(), which: handle.stream.piece() };
+                let buffer = Buffer { stream: handle.0.clone(), which: handle.0.piece() };
                 lua.create_any_userdata(buffer).map(Value::UserData)
             }
             false => Ok(Value::Nil),

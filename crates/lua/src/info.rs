@@ -15,7 +15,6 @@ use crate::stream::Stream;
 #[derive(Debug)]
 pub(crate) struct Info {
     route: String,
-    cluster: String,
     local: String,
     direct_remote: String,
     remote: String,
@@ -49,7 +48,6 @@ impl Info {
         });
         Self {
             route: facts.route.map(|route| route.name.to_string()).unwrap_or_default(),
-            cluster: facts.cluster().unwrap_or_default().to_owned(),
             local: ends.destination.to_string(),
             direct_remote: ends.source.to_string(),
             remote: SocketAddr::from((facts.around.remote_address(headers), ends.source.port())).to_string(),
@@ -83,7 +81,6 @@ pub(crate) fn register(lua: &Lua) -> mlua::Result<()> {
         log::methods(registry);
         text(registry, "routeName", |it| &it.info.route);
         text(registry, "virtualClusterName", |_| "");
-        text(registry, "upstreamCluster", |it| &it.info.cluster);
         text(registry, "downstreamDirectLocalAddress", |it| &it.info.local);
         text(registry, "downstreamLocalAddress", |it| &it.info.local);
         text(registry, "downstreamDirectRemoteAddress", |it| &it.info.direct_remote);

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use ::bytes::Bytes;
 use http::header::{self, HeaderName};
@@ -19,14 +18,12 @@ const SCHEME: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// One direction of an exchange.
 pub(crate) struct Stream {
-    /// The script's name.
-    pub name: Arc<str>,
     /// What both directions share.
     pub shared: Rc<Shared>,
     /// `http` or `https`.
     scheme: String,
     head: RefCell<Head>,
-    /// The script that this is for; none once it has ended.
+    /// The coroutine that this is for; none once it has ended.
     thread: RefCell<Option<Thread>>,
     /// The head was changed.
     changed: Cell<bool>,
@@ -52,9 +49,8 @@ enum Head {
 }
 
 impl Stream {
-    fn of(name: &Arc<str>, shared: Rc<Shared>, scheme: &str, head: Head) -> Rc<Self> {
+    fn of(shared: Rc<Shared>, scheme: &str, head: Head) -> Rc<Self> {
         Rc::new(Self {
-            name: name.clone(),
             shared,
             scheme: scheme.to_owned(),
             head: RefCell::new(head),
@@ -70,20 +66,15 @@ impl Stream {
     }
 
     /// A request, which is given back by [`request`](Self::request).
-    pub(crate) fn of_request(
-        name: &Arc<str>,
-        shared: Rc<Shared>,
-        scheme: &str,
-        request: &mut Request<Body>,
-    ) -> Rc<Self> {
+    pub(crate) fn of_request(shared: Rc<Shared>, scheme: &str, request: &mut Request<Body>) -> Rc<Self> {
         let request = std::mem::replace(request, Request::new(Body::empty()));
-        Self::of(name, shared, scheme, Head::Request(Box::new(request)))
+        Self::of(shared, scheme, Head::Request(Box::new(request)))
     }
 
     /// A response, which is given back by [`response`](Self::response).
-    pub(crate) fn of_response(name: &Arc<str>, shared: Rc<Shared>, response: &mut Response<Body>) -> Rc<Self> {
+    pub(crate) fn of_response(shared: Rc<Shared>, response: &mut Response<Body>) -> Rc<Self> {
         let response = std::mem::replace(response, Response::new(Body::empty()));
-        Self::of(name, shared, "", Head::Response(Box::new(response)))
+        Self::of(shared, "", Head::Response(Box::new(response)))
     }
 
     /// The head goes on.

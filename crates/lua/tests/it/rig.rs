@@ -1,22 +1,21 @@
 //! A chain with one script, and a proxy around it whose one cluster answers as it is told.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use filter::{
-    Alone, Answer, Around, Call, Chain, ConnectionLimits, Ends, Exchange, Extension, Extensions, Flow, Get, Limits,
-    Sender, Stats, WholeAnswer,
+    Alone, Answer, Around, Call, Chain, Ends, Exchange, Extension, Extensions, Flow, Get, Limits, Sender, Stats,
+    WholeAnswer,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use lua::Scripts;
 use mesh_http::Body;
 use model::extension::{Lua, Script, Wasm};
 use model::http_proxy::HttpFilter;
-use model::route::{Action, DirectResponse, FilterRule, FilterRules, Found, PathMatch, RequestView};
+use model::route::{Action, DirectResponse, FilterRule, FilterRules, Found, PathMatch};
 use model::{Route, VirtualHost, access};
 use telemetry::{Exposition, Registry, Shard};
 
@@ -199,18 +198,7 @@ impl Cluster {
 }
 
 impl Around for Cluster {
-    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
-        self.alone.view(request)
-    }
-    fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
-        self.alone.remote_address(headers)
-    }
-    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c> {
-        self.alone.access_call(request)
-    }
-    fn identity(&self) -> Option<&str> {
-        None
-    }
+    filter::as_alone!();
     fn is_asked_why(&self, _: &Request<Body>) -> bool {
         true
     }
@@ -222,9 +210,6 @@ impl Around for Cluster {
     }
     fn route_limits(&self, _: &Route, _: &VirtualHost) -> Option<&Limits> {
         None
-    }
-    fn connection_limits(&self) -> &ConnectionLimits {
-        self.alone.connection_limits()
     }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         self.alone.call(call)

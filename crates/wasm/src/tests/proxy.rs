@@ -2,22 +2,21 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use filter::{
-    Alone, Answer, Around, Call, Chain, ConnectionLimits, Ends, Extension, Extensions, Flow, Get, Limits,
-    LocalResponse, Run, Sender, Stats, WholeAnswer,
+    Alone, Answer, Around, Call, Chain, Ends, Extension, Extensions, Flow, Get, Limits, LocalResponse, Run, Sender,
+    Stats, WholeAnswer,
 };
 use http::{HeaderMap, Request, Response};
 use mesh_http::{Body, BodyErrorKind};
-use model::access::{self, Names};
+use model::access::Names;
 use model::extension::{Lua, Wasm, WasmCode, WasmFailure};
 use model::http_proxy::HttpFilter;
-use model::route::{Action, DirectResponse, Found, PathMatch, RequestView};
+use model::route::{Action, DirectResponse, Found, PathMatch};
 use model::{Route, VirtualHost};
 use telemetry::{Exposition, Registry, Shard};
 
@@ -262,18 +261,7 @@ impl Sender for Sending {
 }
 
 impl Around for Surroundings {
-    fn view<'r>(&self, request: &'r Request<Body>) -> RequestView<'r> {
-        self.alone.view(request)
-    }
-    fn remote_address(&self, headers: &HeaderMap) -> IpAddr {
-        self.alone.remote_address(headers)
-    }
-    fn access_call<'c>(&'c self, request: &'c Request<Body>) -> access::Call<'c> {
-        self.alone.access_call(request)
-    }
-    fn identity(&self) -> Option<&str> {
-        None
-    }
+    filter::as_alone!();
     fn is_asked_why(&self, _: &Request<Body>) -> bool {
         false
     }
@@ -285,9 +273,6 @@ impl Around for Surroundings {
     }
     fn route_limits(&self, _: &Route, _: &VirtualHost) -> Option<&Limits> {
         None
-    }
-    fn connection_limits(&self) -> &ConnectionLimits {
-        self.alone.connection_limits()
     }
     fn call<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
         self.alone.call(call)
