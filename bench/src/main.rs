@@ -2,7 +2,7 @@
 //!
 //! Reads top-down: [`options`] is what people type, [`scenario`] the table of what is measured, [`peer`] sets a proxy up for
 //! it, [`measure`] runs it, [`report`] prints it. Below stand [`load`] and [`origin`] over [`wire`], and [`process`] and
-//! [`machine`] over the system. [`access`] asks the model alone, without a proxy. [`control`] is apart: the control plane under changes, with proxies that are simulated. Everything runs on loopback, and every process that it starts ends with it.
+//! [`machine`] over the system. [`access`] asks the model alone, without a proxy, and [`scrape`] the registry of metrics. [`observe`] runs a program of its own. [`control`] is apart: the control plane under changes, with proxies that are simulated. Everything runs on loopback, and every process that it starts ends with it.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people; progress goes to stderr")]
 
@@ -13,12 +13,14 @@ mod flame;
 mod load;
 mod machine;
 mod measure;
+mod observe;
 mod options;
 mod origin;
 mod peer;
 mod process;
 mod report;
 mod scenario;
+mod scrape;
 mod socket;
 mod stop;
 mod wire;
@@ -45,6 +47,12 @@ fn run(plan: &options::Plan) -> anyhow::Result<()> {
         if plan.access {
             println!("{:<16} {}", access::NAME, access::TITLE);
         }
+        if plan.scrape {
+            println!("{:<16} {}", scrape::NAME, scrape::TITLE);
+        }
+        if plan.observe {
+            println!("{:<16} {}", observe::NAME, observe::TITLE);
+        }
         if plan.control.is_some() {
             println!("{:<16} {}", control::NAME, control::TITLE);
         }
@@ -57,6 +65,12 @@ fn run(plan: &options::Plan) -> anyhow::Result<()> {
     let mut report = measure::all(plan, &stop)?;
     if plan.access {
         report.access = Some(access::measure(&stop)?);
+    }
+    if plan.scrape {
+        report.scrape = Some(scrape::measure(&stop)?);
+    }
+    if plan.observe {
+        report.observe = Some(observe::measure(&plan.programs, &stop)?);
     }
     if let Some(sizes) = &plan.control {
         report.control = Some(control::measure(plan, sizes, &stop)?);

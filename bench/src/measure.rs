@@ -168,6 +168,7 @@ impl Bench<'_> {
             origin: origin.address,
             clients: ROOM.max(self.scenario.measure.connections() + SPARE),
             connections: ROOM.max(2 * self.scenario.measure.connections() + SPARE),
+            untold: self.plan.untold,
             dir: dir.path(),
             identities: self.identities,
         };

@@ -9,7 +9,9 @@ use clap::Parser;
 use crate::access;
 use crate::control::{self, Sizes};
 use crate::machine::Cores;
+use crate::observe;
 use crate::scenario::{self, Peer, Scenario};
+use crate::scrape;
 
 /// halcyon-proxy beside Envoy, HAProxy and nginx: cost per request, byte and connection, latency, memory and start, side by
 /// side.
@@ -58,6 +60,9 @@ pub struct Options {
     /// The core of the proxy; the last one unless given.
     #[arg(long)]
     proxy_core: Option<usize>,
+    /// Ours does not tell its control plane what it carries: what the same costs without.
+    #[arg(long)]
+    untold: bool,
     /// The folder with halcyon-proxy; the bench's own unless given.
     #[arg(long)]
     programs: Option<PathBuf>,
@@ -87,6 +92,10 @@ pub struct Plan {
     pub scenarios: Vec<Scenario>,
     /// Decisions by rules of access are measured.
     pub access: bool,
+    /// Scrapes are measured.
+    pub scrape: bool,
+    /// What it costs to keep what the mesh saw is measured.
+    pub observe: bool,
     /// What is measured of the control plane, if anything.
     pub control: Option<Sizes>,
     /// Whom.
@@ -99,6 +108,8 @@ pub struct Plan {
     pub cores: Cores,
     /// The folder with halcyon-proxy.
     pub programs: PathBuf,
+    /// Ours tells nothing of what it carries.
+    pub untold: bool,
     /// In which way.
     pub mode: Mode,
     /// Where JSON goes.
@@ -163,15 +174,19 @@ impl Options {
         if matches!(mode, Mode::Profile(_)) && scenarios.len() != 1 {
             bail!("--profile: expected one --scenario with it");
         }
+        let apart = |of: &str| mode == Mode::Compare && (names.is_empty() || names.iter().any(|name| name == of));
         Ok(Plan {
             scenarios,
-            access: mode == Mode::Compare && (names.is_empty() || names.iter().any(|name| name == access::NAME)),
+            access: apart(access::NAME),
+            scrape: apart(scrape::NAME),
+            observe: apart(observe::NAME),
             mode,
             control,
             peers,
             rounds: self.rounds,
             window: Duration::from_secs_f64(self.seconds),
             cores: Cores::choose(self.proxy_core)?,
+            untold: self.untold,
             programs: self.programs.unwrap_or(beside),
             json: self.json,
             markdown: self.markdown,
@@ -209,10 +224,13 @@ impl Options {
     }
 }
 
+/// Scenarios that are no row of the table.
+const APART: [&str; 4] = [access::NAME, scrape::NAME, observe::NAME, control::NAME];
+
 fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
     for name in names {
-        if ![control::NAME, access::NAME].contains(&name.as_str()) && !scenario::ALL.iter().any(|s| s.name == name) {
-            let known: Vec<&str> = scenario::ALL.iter().map(|s| s.name).chain([access::NAME, control::NAME]).collect();
+        if !APART.contains(&name.as_str()) && !scenario::ALL.iter().any(|s| s.name == name) {
+            let known: Vec<&str> = scenario::ALL.iter().map(|s| s.name).chain(APART).collect();
             bail!("--scenario {name}: there is none of that name; expected one of {}", known.join(", "));
         }
     }

@@ -39,6 +39,8 @@ pub struct Setup<'a> {
     pub clients: usize,
     /// The same with those to the origin.
     pub connections: usize,
+    /// Ours tells nothing of what it carries.
+    pub untold: bool,
     /// A folder for its files; holds the identities already.
     pub dir: &'a FilePath,
     /// Who the two halves of a pair are.

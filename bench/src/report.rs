@@ -13,8 +13,10 @@ use crate::access::AccessReport;
 use crate::control::ControlReport;
 use crate::figures::{Samples, Verdict};
 use crate::machine::Machine;
+use crate::observe::ObserveReport;
 use crate::peer::Program;
 use crate::scenario::{Figure, Peer, Scenario};
+use crate::scrape::ScrapeReport;
 
 /// Where the proxy uses less of its core than this, in percent, requests/s are the load's limit and not the proxy's.
 const SATURATED: f64 = 95.0;
@@ -35,6 +37,10 @@ pub struct Report {
     pub scenarios: Vec<ScenarioReport>,
     /// Decisions by rules of access, if they were measured.
     pub access: Option<AccessReport>,
+    /// Scrapes, if they were measured.
+    pub scrape: Option<ScrapeReport>,
+    /// What it costs to keep what the mesh saw, if that was measured.
+    pub observe: Option<ObserveReport>,
     /// The control plane, if it was measured.
     pub control: Option<ControlReport>,
 }
@@ -171,6 +177,8 @@ impl Report {
             peers: Vec::new(),
             scenarios: Vec::new(),
             access: None,
+            scrape: None,
+            observe: None,
             control: None,
         }
     }
@@ -186,6 +194,8 @@ impl Report {
             scenario.notes().iter().for_each(|note| text.push_str(&format!("  {note}\n")));
         }
         text.extend(self.access.iter().map(AccessReport::text));
+        text.extend(self.scrape.iter().map(ScrapeReport::text));
+        text.extend(self.observe.iter().map(ObserveReport::text));
         text.extend(self.control.iter().map(ControlReport::text));
         text
     }
@@ -204,6 +214,8 @@ impl Report {
             scenario.notes().iter().for_each(|note| text.push_str(&format!("* {note}\n")));
         }
         text.extend(self.access.iter().map(AccessReport::markdown));
+        text.extend(self.scrape.iter().map(ScrapeReport::markdown));
+        text.extend(self.observe.iter().map(ObserveReport::markdown));
         text.extend(self.control.iter().map(ControlReport::markdown));
         text
     }

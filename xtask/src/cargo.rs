@@ -127,6 +127,7 @@ pub fn bench(arguments: &[String]) -> Result<(), String> {
         "programs",
         &["build", "--release", "-p", "halcyon", "-p", "halcyon-proxy-bin", "-p", "origins", "-p", "bench"],
     )?;
+    run("simulation", &["build", "--release", "-p", "observe", "--example", "scale"])?;
     let mut command = Command::new(target().join("release/bench"));
     command.args(arguments).current_dir(root());
     peers::ENVOY.tell(&mut command);

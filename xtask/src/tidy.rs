@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::cargo::{self, root};
 
 /// The crates of the house and the floor each stands on. Dependencies run downwards only.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 26] = [
     ("base", 1),
     ("proto", 1),
     ("schema", 1),
     ("expression", 1),
+    ("script", 1),
     ("model", 2),
     ("api", 2),
     ("svid", 2),

@@ -1,5 +1,6 @@
 //! A control plane for a proxy that is measured: it pushes one configuration in full over delta xDS, by the shell and the
-//! session of crate `xds`, to whoever asks.
+//! session of crate `xds`, to whoever asks, and takes in what proxies tell
+//! of what they carried.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,8 +9,12 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, anyhow};
 use model::Config;
 use proto::envoy::config::core::v3::Node;
-use tokio::sync::{oneshot, watch};
-use tonic::Status;
+use proto::halcyon::observe::v1::observation_server::{Observation, ObservationServer};
+use proto::halcyon::observe::v1::{ReportRequest, ReportResponse};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status, Streaming};
 use xds::client::Variant;
 use xds::server::Snapshot;
 use xds::shell::{Ads, Opened, Peer, Sessions};
@@ -38,8 +43,9 @@ impl Discovery {
             let served = runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-                let server =
-                    tonic::transport::Server::builder().add_service(Ads::service(Arc::new(Everyone { snapshots })));
+                let server = tonic::transport::Server::builder()
+                    .add_service(Ads::service(Arc::new(Everyone { snapshots })))
+                    .add_service(ObservationServer::new(Reports).accept_compressed(CompressionEncoding::Gzip));
                 // Streams stay open: the end must not wait for them.
                 tokio::select! {
                     served = server.serve_with_incoming(incoming) => served.map_err(|e| anyhow!("{e}")),
@@ -80,5 +86,24 @@ impl Sessions for Everyone {
             }
         });
         Ok(Opened { snapshots: self.snapshots.clone(), on_status })
+    }
+}
+
+/// Reads what proxies tell and keeps nothing.
+struct Reports;
+
+#[tonic::async_trait]
+impl Observation for Reports {
+    type ReportStream = ReceiverStream<Result<ReportResponse, Status>>;
+
+    async fn report(&self, request: Request<Streaming<ReportRequest>>) -> Result<Response<Self::ReportStream>, Status> {
+        let (answers, to) = mpsc::channel(1);
+        let mut reports = request.into_inner();
+        tokio::spawn(async move {
+            // As often as our control plane wants them while nobody looks.
+            let _ = answers.send(Ok(ReportResponse { every_ms: 5_000, taps: Vec::new() })).await;
+            while let Ok(Some(_)) = reports.message().await {}
+        });
+        Ok(Response::new(ReceiverStream::new(to)))
     }
 }

@@ -1,5 +1,5 @@
-//! halcyon-proxy: a bootstrap without a control plane, and the resources that one would send it, made from the model and
-//! written as they travel. The settings are those of the control plane's sidecars (crate `translate`): mesh metrics,
+//! halcyon-proxy: a bootstrap with a control plane that it tells what it carries, and beside it in a file the resources that
+//! one would send it, made from the model and written as they travel. The settings are those of the control plane's sidecars (crate `translate`): mesh metrics,
 //! tracing headers, the fault filter, retries and upgrades are on, the access log is off.
 
 use std::net::SocketAddr;
@@ -16,8 +16,9 @@ use model::secret::SecretValue;
 use model::tls::{DownstreamTls, TlsVersions, UpstreamTls, Validation};
 use model::tracing::Tracing;
 use model::{
-    Cluster, DestinationService, Direction, Endpoint, EndpointSet, FilterChain, HttpProxy, Listener, LocalityEndpoints,
-    NetworkFilter, RetryPolicy, Route, RouteConfiguration, Secret, StringMatch, TcpProxy, VirtualHost, WorkloadRef,
+    Cluster, Config, DestinationService, Direction, Endpoint, EndpointSet, FilterChain, HttpProxy, Listener,
+    LocalityEndpoints, NetworkFilter, RetryPolicy, Route, RouteConfiguration, Secret, StringMatch, TcpProxy,
+    VirtualHost, WorkloadRef,
 };
 use prost::Message as _;
 use proto::envoy::service::discovery::v3::DiscoveryResponse;
@@ -41,8 +42,18 @@ const TRUST: &str = "ROOTCA";
 /// When a file cannot be written.
 pub fn deploy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
     let [entry, peer] = free_ports()?;
-    let mut control = None;
     let origin = Endpoint { workload: Some(workload("origin")), ..Endpoint::plain(setup.origin) };
+    let control = match setup.path {
+        Path::Services { hosts, clusters } => {
+            let listener = listener(entry, outbound(RouteSource::Rds(services::ROUTES.into())));
+            let cluster = |name: &str, discovery| Cluster { discovery, ..to(name, origin.clone()) };
+            Discovery::start(
+                &Services { hosts, clusters }.config(setup, listener, cluster, |name| route(forward(name))),
+            )?
+        }
+        _ => Discovery::start(&Config::default())?,
+    };
+    let proxy = |name: &str, resources| proxy(setup, name, control.address, resources);
     let mut launches = Vec::new();
     match setup.path {
         Path::Http { upstream, .. } => {
@@ -52,14 +63,14 @@ pub fn deploy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
                 resource(listener(entry, outbound(table("80", forward(UPSTREAM))))),
                 Resource::Cluster(cluster.into()),
             ];
-            launches.push(proxy(setup, "proxy", Source::File(resources))?);
+            launches.push(proxy("proxy", resources)?);
         }
         Path::Tcp => {
             let resources = vec![
                 resource(listener(entry, NetworkFilter::Tcp(TcpProxy::to(UPSTREAM)))),
                 Resource::Cluster(to(UPSTREAM, origin).into()),
             ];
-            launches.push(proxy(setup, "proxy", Source::File(resources))?);
+            launches.push(proxy("proxy", resources)?);
         }
         Path::Pair => {
             let identities = setup.identities;
@@ -70,33 +81,20 @@ pub fn deploy(setup: &Setup<'_>) -> anyhow::Result<Deployment> {
             near.extend(secrets(&identities.client, &identities.roots));
             let mut far = vec![mesh_listener(peer), Resource::Cluster(to(LOCAL, Endpoint::plain(setup.origin)).into())];
             far.extend(secrets(&identities.server, &identities.roots));
-            launches.push(proxy(setup, "client", Source::File(near))?);
-            launches.push(proxy(setup, "server", Source::File(far))?);
+            launches.push(proxy("client", near)?);
+            launches.push(proxy("server", far)?);
         }
         Path::Tls => {
             let mut resources = vec![gateway_listener(entry), Resource::Cluster(to(UPSTREAM, origin).into())];
             resources.extend(secrets(&setup.identities.server, &setup.identities.roots));
-            launches.push(proxy(setup, "proxy", Source::File(resources))?);
+            launches.push(proxy("proxy", resources)?);
         }
-        Path::Services { hosts, clusters } => {
-            let listener = listener(entry, outbound(RouteSource::Rds(services::ROUTES.into())));
-            let cluster = |name: &str, discovery| Cluster { discovery, ..to(name, origin.clone()) };
-            let config = Services { hosts, clusters }.config(setup, listener, cluster, |name| route(forward(name)));
-            let plane = Discovery::start(&config)?;
-            launches.push(proxy(setup, "proxy", Source::Control(plane.address))?);
-            control = Some(plane);
-        }
+        Path::Services { .. } => launches.push(proxy("proxy", Vec::new())?),
     }
-    Ok(Deployment { entry: loopback(entry), launches, control })
+    Ok(Deployment { entry: loopback(entry), launches, control: Some(control) })
 }
 
-/// Where a proxy's configuration comes from.
-enum Source {
-    File(Vec<Resource>),
-    Control(SocketAddr),
-}
-
-fn proxy(setup: &Setup<'_>, name: &str, source: Source) -> anyhow::Result<Launch> {
+fn proxy(setup: &Setup<'_>, name: &str, control: SocketAddr, resources: Vec<Resource>) -> anyhow::Result<Launch> {
     let [admin] = free_ports()?;
     let mut bootstrap = json!({
         "node": {
@@ -112,18 +110,18 @@ fn proxy(setup: &Setup<'_>, name: &str, source: Source) -> anyhow::Result<Launch
         },
         "workers": 1,
         "admin": { "address": loopback(admin) },
-        // As in a mesh: what passes is counted for the control plane.
-        "observe": {},
+        "control_plane": { "address": control, "tls": false },
     });
-    match source {
-        Source::Control(address) => bootstrap["control_plane"] = json!({ "address": address, "tls": false }),
-        Source::File(resources) => {
-            let message = DiscoveryResponse {
-                resources: resources.iter().map(xds::encode::resource).collect(),
-                ..DiscoveryResponse::default()
-            };
-            bootstrap["static_resources"] = json!(write(setup.dir, &format!("{name}.pb"), message.encode_to_vec())?);
-        }
+    if !setup.untold {
+        // As in a mesh: the control plane is told what passes.
+        bootstrap["observe"] = json!({});
+    }
+    if !resources.is_empty() {
+        let message = DiscoveryResponse {
+            resources: resources.iter().map(xds::encode::resource).collect(),
+            ..DiscoveryResponse::default()
+        };
+        bootstrap["static_resources"] = json!(write(setup.dir, &format!("{name}.pb"), message.encode_to_vec())?);
     }
     let bootstrap = write(setup.dir, &format!("{name}.json"), serde_json::to_vec_pretty(&bootstrap)?)?;
     let arguments = vec!["--bootstrap".to_owned(), bootstrap.to_string_lossy().into_owned()];

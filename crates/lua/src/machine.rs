@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use mlua::ChunkMode;
 use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, StdLib, Value, VmState};
 
 use rustix::time::ClockId;
@@ -22,6 +23,12 @@ const STEP: u32 = 10_000;
 
 /// What of `os` a script has.
 const OS: [&str; 4] = ["clock", "date", "difftime", "time"];
+
+/// Code that was compiled before can break the engine's own memory: no script may make or load any.
+const TEXT_ONLY: &str = "\
+local load = load
+_G.load = function(chunk, name, _, env) return load(chunk, name, 't', env) end
+loadstring, string.dump = _G.load, nil";
 
 /// A script that was read.
 pub(crate) struct Machine {
@@ -83,7 +90,7 @@ impl Machine {
         let spent = Rc::<Spent>::default();
         let read = || {
             let lua = engine(&spent)?;
-            lua.load(text).set_name(format!("={name}")).exec()?;
+            lua.load(text).set_name(format!("={name}")).set_mode(ChunkMode::Text).exec()?;
             let function = |function: &str| match lua.globals().get(function)? {
                 Value::Function(function) => Ok(Some(function)),
                 Value::Nil => Ok(None),
@@ -127,6 +134,7 @@ fn engine(spent: &Rc<Spent>) -> mlua::Result<Lua> {
     for name in ["jit", "dofile", "loadfile", "collectgarbage", "newproxy"] {
         globals.set(name, Value::Nil)?;
     }
+    lua.load(TEXT_ONLY).exec()?;
     handle::register(&lua)?;
     fields::register(&lua)?;
     bytes::register(&lua)?;

@@ -1,7 +1,7 @@
 //! How long answers take and how much memory and disk a large mesh needs: 1,000 workloads, 5,000 edges told by both
-//! sides, hours of simulated time.
+//! sides, hours of simulated time. A program of its own, so that its memory is nobody else's; prints JSON.
 //!
-//! `cargo run -p observe --example scale -- [WORKLOADS] [CALLED BY EACH] [HOURS]`
+//! `cargo run --release -p observe --example scale -- [WORKLOADS] [CALLED BY EACH] [HOURS]`
 #![allow(clippy::print_stdout)] // a program for people
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -11,6 +11,7 @@ use base::Clock;
 use http_body_util::BodyExt;
 use observe::{Observe, Options, Sitting, Teller};
 use proto::halcyon::observe::v1 as wire;
+use serde_json::{Value, json};
 use telemetry::spread;
 use tower_service::Service;
 
@@ -27,8 +28,7 @@ fn main() {
     let shard = telemetry::Registry::new().shard();
     let open = || Observe::open(Some(&dir), Options::default(), clock.clone(), &shard).expect("opens");
     let observe = open();
-    println!("{workloads} workloads, {} edges told by both sides, {hours} h", workloads * fan);
-    println!("empty: {}", memory());
+    let empty = memory_mb().0;
     let mut mesh: Vec<Proxy> = (0..workloads).map(|n| Proxy::new(&observe, n, workloads, fan)).collect();
     let mut random = Random(42);
     let (mut taking, mut ticking, mut slowest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
@@ -48,22 +48,37 @@ fn main() {
         ticking += took;
         slowest = slowest.max(took);
     }
-    let each = |all: Duration, count: u64| all.as_secs_f64() * 1e6 / count as f64;
-    println!("report of {} outcomes taken in {:.0} us", mesh[0].outcomes(), each(taking, reports));
-    println!("tick {:.1} ms, slowest {:.1} ms", each(ticking, rounds) / 1000.0, slowest.as_secs_f64() * 1000.0);
-    println!("after all: {}", memory());
+    let steady = memory_mb().0;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(ask(&observe));
-    println!("after the questions: {}", memory());
+    let answers: Vec<Value> = runtime.block_on(ask(&observe));
+    let (answered, most) = memory_mb();
+    let outcomes = mesh[0].outcomes();
     drop(mesh);
     drop(observe);
+    let disk: u64 =
+        std::fs::read_dir(&dir).expect("a folder").flatten().map(|it| it.metadata().map_or(0, |it| it.len())).sum();
     let began = Instant::now();
     drop(open());
-    println!("opened again in {:.0} ms", began.elapsed().as_secs_f64() * 1000.0);
+    let opened = began.elapsed();
     std::fs::remove_dir_all(&dir).expect("removed");
+    let figures = json!({
+        "workloads": workloads,
+        "edges": workloads * fan,
+        "hours": hours,
+        "memory_mb": { "empty": empty, "steady": steady, "answered": answered, "most": most },
+        "disk_mb": disk as f64 / 1e6,
+        "outcomes_in_report": outcomes,
+        "report_us": taking.as_secs_f64() * 1e6 / reports as f64,
+        "tick_ms": ms(ticking) / rounds as f64,
+        "slowest_tick_ms": ms(slowest),
+        "opened_ms": ms(opened),
+        "answers": answers,
+    });
+    println!("{figures:#}");
 }
 
-async fn ask(observe: &Observe) {
+/// Asks by the API, and says of each question how long the answer took at best, its processor time and its size.
+async fn ask(observe: &Observe) -> Vec<Value> {
     let mut router =
         observe.routes().into_iter().fold(axum::Router::<()>::new(), |all, it| all.route(it.path, it.serve));
     let day = "from=2025-12-31T12:00:00Z";
@@ -81,8 +96,8 @@ async fn ask(observe: &Observe) {
         format!("/v1/series?of=workload/ns1/w1&direction=outbound&{day}"),
         "/v1/series?of=mesh".to_owned(),
         format!("/v1/series?of=mesh&{day}"),
-        "/v1/observe".to_owned(),
     ];
+    let mut answers = Vec::new();
     for path in calls {
         let (mut best, mut bytes, cpu) = (Duration::MAX, 0, cpu_ms());
         for _ in 0..ROUNDS {
@@ -93,14 +108,15 @@ async fn ask(observe: &Observe) {
             let body = response.into_body().collect().await.expect("a body").to_bytes();
             best = best.min(began.elapsed());
             bytes = body.len();
-            if path == "/v1/observe" {
-                println!("{}", String::from_utf8_lossy(&body));
-                return;
-            }
         }
-        let (best, cpu) = (best.as_secs_f64() * 1000.0, (cpu_ms() - cpu) / ROUNDS as f64);
-        println!("{best:>7.1} ms at best, {cpu:>6.0} ms of CPU, {bytes:>8} bytes  {path}");
+        let cpu = (cpu_ms() - cpu) / ROUNDS as f64;
+        answers.push(json!({ "path": path, "best_ms": ms(best), "cpu_ms": cpu, "bytes": bytes }));
     }
+    answers
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// Each question is asked so often.
@@ -117,7 +133,9 @@ fn cpu_ms() -> f64 {
 /// One workload's proxy: it calls the next ones, and is called by those before.
 struct Proxy {
     sitting: Sitting,
+    /// Told with the first report, and kept by nobody but `observe` from then on.
     edges: Vec<wire::Edge>,
+    count: usize,
 }
 
 impl Proxy {
@@ -148,15 +166,16 @@ impl Proxy {
         let me = peer(n);
         let teller =
             Teller { node: format!("w{n}-1"), namespace: me.namespace, workload: me.name, identity: me.principal };
-        Self { sitting: observe.sit(teller).expect("a seat"), edges: calls.chain(called).collect() }
+        let edges: Vec<wire::Edge> = calls.chain(called).collect();
+        Self { sitting: observe.sit(teller).expect("a seat"), count: edges.len(), edges }
     }
 
     /// Each edge has requests that went well, and every third some that did not.
     fn outcomes(&self) -> usize {
-        self.edges.len() + self.edges.len().div_ceil(3)
+        self.count + self.count.div_ceil(3)
     }
 
-    fn report(&self, first: bool, random: &mut Random) -> wire::ReportRequest {
+    fn report(&mut self, first: bool, random: &mut Random) -> wire::ReportRequest {
         let outcome = |id: u32, edge: u32, code: u32| wire::Outcome {
             id,
             edge,
@@ -164,14 +183,14 @@ impl Proxy {
             route: "default".into(),
             ..Default::default()
         };
-        let count = self.edges.len() as u32;
+        let count = self.count as u32;
         let good = (1..=count).map(|id| outcome(id, id, 200));
         let bad = (1..=count).step_by(3).map(|id| outcome(count + id, id, 503));
         let outcomes: Vec<wire::Outcome> = good.chain(bad).collect();
         let exchanges = outcomes.iter().map(|outcome| random.exchanges(outcome)).collect();
         wire::ReportRequest {
             window_ms: 5000,
-            edges: if first { self.edges.clone() } else { Vec::new() },
+            edges: std::mem::take(&mut self.edges),
             exchanges,
             outcomes: if first { outcomes } else { Vec::new() },
             ..Default::default()
@@ -208,11 +227,12 @@ impl Random {
     }
 }
 
-fn memory() -> String {
+/// What is resident now, and what was at most.
+fn memory_mb() -> (f64, f64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mb = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
     };
-    format!("{} MB resident, {} MB at most", mb("VmRSS"), mb("VmHWM"))
+    (mb("VmRSS"), mb("VmHWM"))
 }

@@ -8,6 +8,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use http::{Method, StatusCode, header};
+use serde::Serialize;
 
 use crate::documents::{ClusterList, GraphType, ObserveStatus, SeriesAnswer, Stat, Trace, TraceList};
 use crate::graph::{self, GraphQuery, render};
@@ -84,6 +85,19 @@ impl Observe {
     }
 }
 
+/// Bytes of a node or an edge of the graph as JSON, and somewhat more.
+const ENTRY: usize = 1_000;
+
+/// JSON of about so many bytes, written into room that need not grow.
+fn json(value: &impl Serialize, about: usize) -> Response {
+    let mut text = Vec::with_capacity(about);
+    match serde_json::to_writer(&mut text, value) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), "this is a mistake of ours")
+            .into_response(),
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Format {
     Json,
@@ -113,9 +127,11 @@ async fn graph_call(State(observe): State<Observe>, RawQuery(query): RawQuery) -
     let window = observe.window(query.span(observe.now())).await?;
     let answer = observe.answer(move |observe| {
         let graph = graph::graph(&window, &query);
+        // What it was made of is as large as the answer.
+        drop(window);
         let text = |text: String| ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response();
         match format {
-            Format::Json => Json(graph).into_response(),
+            Format::Json => json(&graph, ENTRY * (graph.nodes.len() + graph.edges.len())),
             Format::Vizceral => Json(render::vizceral(&graph, observe.now())).into_response(),
             Format::Dot => text(render::dot(&graph)),
             Format::Mermaid => text(render::mermaid(&graph)),

@@ -37,7 +37,12 @@ const MODULE: &str = include_str!("extensions/module.wat");
 pub fn checks() -> Vec<Check> {
     vec![
         Check::new(GROUP, "a Lua script and a WebAssembly module in a sidecar", 120, |w| Box::pin(in_ours(w))),
-        Check::new(GROUP, "a script that cannot be read is told, and changes nothing", 60, |w| Box::pin(wrong(w))),
+        Check::new(
+            GROUP,
+            "a wrong script is refused with its line, or told by its proxy, and changes nothing",
+            60,
+            |w| Box::pin(wrong(w)),
+        ),
         Check::new(GROUP, "a module that cannot be had: requests are refused, or pass", 120, |w| Box::pin(missing(w))),
     ]
 }
@@ -107,11 +112,16 @@ async fn wrong(world: &mut World) -> Result<String> {
     let mesh = world.demo().await?;
     mesh.clear().await?;
     let at = mesh.proxy("details-v1").await?.at(9080);
-    let script = "  lua: {inlineCode: \"function envoy_on_request(\"}";
     let file = mesh.logs().with_file_name("extension-wrong.yaml");
-    std::fs::write(&file, extension("wrong", script))?;
-    mesh.halcyon(&["apply".as_ref(), "-f".as_ref(), file.as_os_str()]).await?.good()?;
-    let expected = "the script default.wrong: line 1: <name> or '...' expected near '<eof>'";
+    let apply = async |script: &str| {
+        std::fs::write(&file, extension("wrong", &format!("  lua: {{inlineCode: \"{script}\"}}")))?;
+        mesh.halcyon(&["apply".as_ref(), "-f".as_ref(), file.as_os_str()]).await
+    };
+    let refused = apply("function envoy_on_request(").await?;
+    let expected = "the script is no Lua, line 1 of it: <name> or '...' expected near '<eof>'";
+    ensure!(refused.code != Some(0) && refused.err.contains(expected), "{refused:?}");
+    apply("local a = nil + 1 function envoy_on_request() end").await?.good()?;
+    let expected = "the script default.wrong: line 1: attempt to perform arithmetic on a nil value";
     let said = poll::until("the proxy's complaint", SOON, async || {
         let said = mesh.halcyon(&["status"]).await?.out;
         ensure!(said.contains("default.wrong"), "`halcyon status` does not name the script:\n{said}");
@@ -121,7 +131,7 @@ async fn wrong(world: &mut World) -> Result<String> {
     ensure!(said.contains(expected), "{said}");
     ensure!(web::get(at, "/details/0", &[]).await?.status == 200, "details does not answer any more");
     mesh.clear().await?;
-    Ok("named with its line; requests go on".to_owned())
+    Ok("refused and named with its line; requests go on".to_owned())
 }
 
 async fn missing(world: &mut World) -> Result<String> {

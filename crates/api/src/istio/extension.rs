@@ -217,6 +217,10 @@ impl LuaConfig {
         report.field("inlineCode", |r| {
             if length == 0 || length > LONGEST_SCRIPT {
                 r.error(format!("the script has {length} bytes")).expected(format!("1 to {LONGEST_SCRIPT}"));
+            } else if let Err(fault) = script::check(&self.inline_code.value) {
+                let line = fault.line.map(|line| format!(", line {line} of it")).unwrap_or_default();
+                r.error(format!("the script is no Lua{line}: {}", fault.reason))
+                    .expected("Lua 5.1, as LuaJIT reads it");
             } else if !["envoy_on_request", "envoy_on_response"].iter().any(|it| self.inline_code.value.contains(it)) {
                 r.warning("the script has neither `envoy_on_request` nor `envoy_on_response`: it does nothing");
             }

@@ -3,6 +3,7 @@
 mod authorization_policy;
 mod destination_rule;
 mod enforced;
+mod extension;
 mod gateway;
 mod halcyon;
 mod hostile;

@@ -320,11 +320,16 @@ fn filters_are_for_whom_they_select() {
 #[test]
 fn what_is_not_taken_is_said() {
     let unknown = "{name: own, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor, message_timeout: 1s}}";
+    let script = "{name: own, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua, default_source_code: {inline_string: 'function ('}}}";
     let manager = |sub: &str| format!("listener: {{filterChain: {{filter: {{name: {MANAGER}{sub}}}}}}}");
     for (patch, expected) in [
         (
             format!("{{applyTo: HTTP_FILTER, match: {{{}}}, patch: {{operation: INSERT_FIRST, value: {unknown}}}}}", manager("")),
             "warning HAL0001 spec.configPatches[0].patch.value: the patch is left out: filter_chains[0].filters[0].typed_config.http_filters[0]",
+        ),
+        (
+            format!("{{applyTo: HTTP_FILTER, match: {{{}}}, patch: {{operation: INSERT_FIRST, value: {script}}}}}", manager("")),
+            "warning HAL0001 spec.configPatches[0].patch.value: the patch is left out: filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.default_source_code.inline_string is no Lua, line 1: ",
         ),
         (
             format!("{{applyTo: HTTP_FILTER, match: {{{}}}, patch: {{operation: REMOVE}}}}", manager(", subFilter: {name: istio.stats}")),

@@ -63,6 +63,9 @@ async fn what_a_request_tells() {
             "nilnilnilnilnil",
         ),
         ("return tostring(package) .. tostring(ffi) .. tostring(loadfile) .. tostring(os.getenv)", "nilnilnilnil"),
+        ("return tostring(string.dump) .. tostring(load('\\27LJ')) .. tostring(loadstring('\\27LJ'))", "nilnilnil"),
+        ("return select(2, load('\\27LJ\\2', 'x', 'b'))", "attempt to load chunk with wrong mode"),
+        ("return load('return 1 + ...', 'sum')(2) .. load('return a', 'x', 't', { a = 5 })()", "35"),
     ] {
         assert_eq!(says(body).await, expected, "{body}");
     }

@@ -36,13 +36,13 @@ pub(super) fn lua(value: lua::Lua, name: &str, at: &At<'_>) -> Decoded<Lua> {
     });
     let default = match (inline_code, default_source_code) {
         (text, None) if text.is_empty() => None,
-        (text, None) => Some(Script::Text(text.into())),
-        (text, Some(source)) if text.is_empty() => Some(script(source, &at.field("default_source_code"))?),
+        (text, None) => Some(read(text, &at.field("inline_code"))?),
+        (text, Some(source)) if text.is_empty() => Some(script_of(source, &at.field("default_source_code"))?),
         _ => return Err(at.field("inline_code").error("stands beside `default_source_code`", "one of them")),
     };
     let at_codes = at.field("source_codes");
     let named = source_codes.into_iter().map(|(key, source)| {
-        let text = script(source, &at_codes.key(&key))?;
+        let text = script_of(source, &at_codes.key(&key))?;
         Ok((key.into(), text))
     });
     Ok(Lua {
@@ -68,24 +68,35 @@ pub(super) fn lua_route(value: lua::LuaPerRoute, at: &At<'_>) -> Decoded<LuaRule
         Some(Override::Disabled(false)) => return Err(at.field("disabled").error("is false", "true, or nothing")),
         Some(Override::Name(name)) if name.is_empty() => return Err(at.field("name").error("is empty", "a name")),
         Some(Override::Name(name)) => Some(LuaChoice::Named(name.into())),
-        Some(Override::SourceCode(source)) => Some(LuaChoice::Script(script(source, &at.field("source_code"))?)),
+        Some(Override::SourceCode(source)) => Some(LuaChoice::Script(script_of(source, &at.field("source_code"))?)),
     };
     Ok(LuaRule { script, context: filter_context.map(fields) })
 }
 
-fn script(source: DataSource, at: &At<'_>) -> Decoded<Script> {
-    let text = match source.specifier {
-        Some(Specifier::Filename(path)) => return Ok(Script::File(path.into())),
-        Some(Specifier::InlineString(text)) => text,
+fn script_of(source: DataSource, at: &At<'_>) -> Decoded<Script> {
+    match source.specifier {
+        Some(Specifier::Filename(path)) => Ok(Script::File(path.into())),
+        Some(Specifier::InlineString(text)) => read(text, &at.field("inline_string")),
         Some(Specifier::InlineBytes(bytes)) => {
-            String::from_utf8(bytes).map_err(|_| at.field("inline_bytes").error("is no UTF-8", "a script"))?
+            let at = at.field("inline_bytes");
+            read(String::from_utf8(bytes).map_err(|_| at.error("is no UTF-8", "a script"))?, &at)
         }
         Some(Specifier::EnvironmentVariable(_)) => {
-            return Err(at.field("environment_variable").unsupported("a script, or the name of its file"));
+            Err(at.field("environment_variable").unsupported("a script, or the name of its file"))
         }
-        None => return Err(at.error("is empty", "a script, or the name of its file")),
-    };
-    Ok(Script::Text(text.into()))
+        None => Err(at.error("is empty", "a script, or the name of its file")),
+    }
+}
+
+/// The script itself: what is no Lua is refused by whoever reads the configuration, such as the control plane.
+fn read(text: String, at: &At<'_>) -> Decoded<Script> {
+    match script::check(&text) {
+        Ok(()) => Ok(Script::Text(text.into())),
+        Err(fault) => {
+            let line = fault.line.map(|line| format!(", line {line}")).unwrap_or_default();
+            Err(at.error(format!("is no Lua{line}: {}", fault.reason), "a script"))
+        }
+    }
 }
 
 pub(super) fn wasm(value: wasm::Wasm, filter: &str, at: &At<'_>) -> Decoded<Wasm> {

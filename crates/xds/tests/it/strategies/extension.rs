@@ -7,8 +7,11 @@ use proptest::collection::btree_map;
 use super::*;
 
 fn script() -> BoxedStrategy<Script> {
-    prop_oneof!["[ -~\n]{1,40}".prop_map(|text: String| Script::Text(text.into())), name().prop_map(Script::File),]
-        .boxed()
+    prop_oneof![
+        "-- [ -~]{1,40}(\n-- [ -~]{1,40})?".prop_map(|text: String| Script::Text(text.into())),
+        name().prop_map(Script::File),
+    ]
+    .boxed()
 }
 
 fn fields() -> BoxedStrategy<Fields> {
