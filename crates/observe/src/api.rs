@@ -81,7 +81,13 @@ impl Observe {
         let observe = self.clone();
         let stopping =
             |_| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the control plane is stopping", "ask again later");
-        tokio::task::spawn_blocking(move || act(&observe)).await.map_err(stopping)
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = act(&observe);
+            // What it was made of is larger than the mesh's figures are.
+            transport::memory::give_back();
+            answer
+        });
+        answer.await.map_err(stopping)
     }
 }
 

@@ -166,6 +166,7 @@ impl Observe {
                 table.written(&pending);
                 table.book.written(write.fresh.len());
             }
+            transport::memory::give_back();
         }
         inner.traces.tick(now);
         inner.metrics.traces.set(inner.traces.state().kept as i64);
