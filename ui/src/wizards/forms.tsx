@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { Segmented, Select } from '../look/control';
 import { Note } from '../look/states';
-import { breakCircuit, choices, destinationRuleOf, injectFault, millisOf, rebalance, routeByHeader, setPatience, shiftTraffic, virtualServiceOf, weightsNow, type Doc, type Target } from './yaml';
+import { breakCircuit, choices, destinationRuleOf, injectFault, millisOf, routeByHeader, setPatience, shiftTraffic, slide, virtualServiceOf, weightsNow, type Doc, type Shift, type Target } from './yaml';
 
 export interface FormProps {
   documents: Doc[];
@@ -51,7 +51,7 @@ function useWish<T>(first: T, make: (wish: T) => Doc[] | undefined, write: FormP
 }
 
 export function ShiftForm({ documents, target, write }: FormProps) {
-  const [wish, set] = useWish({ weights: weightsNow(documents, target) }, ({ weights }) => (weights.length === 0 ? undefined : shiftTraffic(documents, target, weights)), write);
+  const [wish, set] = useWish<Shift>({ weights: weightsNow(documents, target) }, ({ weights }) => (weights.length === 0 ? undefined : shiftTraffic(documents, target, weights)), write);
   if (wish.weights.length < 2) return <Note kind="warn">There is only one version of this service: nothing to shift between. Start a second one, with another label version.</Note>;
   return (
     <div class="stack">
@@ -68,12 +68,12 @@ export function ShiftForm({ documents, target, write }: FormProps) {
             </strong>
             <output>{one.weight} %</output>
           </span>
-          <input type="range" min={0} max={100} value={one.weight} aria-label={`Share of ${one.subset}`} onInput={(event) => set({ weights: rebalance(wish.weights, one.subset, Number(event.currentTarget.value)) })} />
+          <input type="range" min={0} max={100} value={one.weight} aria-label={`Share of ${one.subset}`} onInput={(event) => set(slide(wish, one.subset, Number(event.currentTarget.value)))} />
         </label>
       ))}
       <div class="row wrap">
         {wish.weights.map((one) => (
-          <button key={one.subset} type="button" class="btn small" onClick={() => set({ weights: rebalance(wish.weights, one.subset, 100) })}>
+          <button key={one.subset} type="button" class="btn small" onClick={() => set(slide(wish, one.subset, 100))}>
             All to <bdi>{one.subset}</bdi>
           </button>
         ))}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { breakCircuit, choices, duration, injectFault, millisOf, rebalance, routeByHeader, setPatience, shiftTraffic, virtualServiceOf, weightsNow, type Doc, type Target } from './yaml';
+import { breakCircuit, choices, duration, injectFault, millisOf, rebalance, routeByHeader, setPatience, shiftTraffic, slide, virtualServiceOf, weightsNow, type Doc, type Shift, type Target } from './yaml';
 
 const target: Target = { namespace: 'default', name: 'reviews', host: 'reviews.default.svc.cluster.local', subsets: [{ name: 'v1', labels: { version: 'v1' } }, { name: 'v2', labels: { version: 'v2' } }], versions: ['v1', 'v2', 'v3'] };
 const plain: Target = { ...target, subsets: [] };
@@ -29,6 +29,16 @@ describe('shifting traffic', () => {
     expect(rebalance([{ subset: 'a', weight: 100 }, { subset: 'b', weight: 0 }, { subset: 'c', weight: 0 }], 'a', 40).map((one) => one.weight)).toEqual([40, 30, 30]);
     expect(rebalance([{ subset: 'a', weight: 10 }], 'a', 5)[0]!.weight).toBe(100);
     for (let value = 0; value <= 100; value += 7) expect(rebalance([{ subset: 'a', weight: 34 }, { subset: 'b', weight: 33 }, { subset: 'c', weight: 33 }], 'b', value).reduce((sum, one) => sum + one.weight, 0)).toBe(100);
+  });
+  it('keeps the shares of the others, however small the steps', () => {
+    const shown = (shift: Shift) => shift.weights.map((one) => one.weight);
+    let shift: Shift = { weights: [{ subset: 'a', weight: 50 }, { subset: 'b', weight: 30 }, { subset: 'c', weight: 20 }] };
+    for (let value = 49; value >= 30; value -= 1) shift = slide(shift, 'a', value);
+    expect(shown(shift)).toEqual([30, 42, 28]);
+    shift = slide(slide(shift, 'a', 100), 'a', 50);
+    expect(shown(shift)).toEqual([50, 30, 20]);
+    shift = slide(slide(shift, 'b', 40), 'a', 20);
+    expect(shown(shift)).toEqual([20, 56, 24]);
   });
   it('reads the weights as they are', () => {
     expect(weightsNow([present], target)).toEqual([{ subset: 'v1', weight: 75 }, { subset: 'v2', weight: 25 }]);

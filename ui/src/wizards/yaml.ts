@@ -70,7 +70,20 @@ export interface Weight {
   weight: number;
 }
 
-/** Moves one slider: the others share the rest as they did before, in whole numbers that make 100. */
+/** Sliders while somebody moves one: the others share the rest as they did before that one was taken. */
+export interface Shift {
+  weights: Weight[];
+  /** The one that was moved last, and all as they were before it was. */
+  taken?: { subset: string; from: Weight[] };
+}
+
+/** Moves a slider a little further, or takes another one. */
+export function slide({ weights, taken }: Shift, subset: string, weight: number): Shift {
+  const from = taken?.subset === subset ? taken.from : weights;
+  return { weights: rebalance(from, subset, weight), taken: { subset, from } };
+}
+
+/** One gets this weight: the others share the rest as they do in `weights`, in whole numbers that make 100. */
 export function rebalance(weights: Weight[], subset: string, weight: number): Weight[] {
   const moved = Math.max(0, Math.min(100, Math.round(weight)));
   const others = weights.filter((one) => one.subset !== subset);
