@@ -29,15 +29,27 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// So many kinds of requests are told apart.
 const MOST: usize = 5000;
 
+/// Columns of [`HEAD`].
+const FROM: usize = 1;
+const TO: usize = 2;
+const METHOD: usize = 3;
+const PATH: usize = 4;
+const BEST: usize = 5;
+const WORST: usize = 6;
+const LAST: usize = 7;
+const SUCCESS: usize = 8;
+/// Between columns.
+const GAP: usize = 2;
+
 const HEAD: [&str; 9] = ["COUNT", "FROM", "TO", "METHOD", "PATH", "BEST", "WORST", "LAST", "SUCCESS"];
 
 /// Requests that are alike.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Kind {
+    path: String,
     source: String,
     destination: String,
     method: String,
-    path: String,
 }
 
 /// What was seen of them.
@@ -189,7 +201,7 @@ impl Board {
                 Order::Success => a.success().total_cmp(&b.success()),
             };
             // Rows that are alike keep their place.
-            by.then_with(|| (&a_kind.path, &a_kind.source).cmp(&(&b_kind.path, &b_kind.source)))
+            by.then_with(|| a_kind.cmp(b_kind))
         });
         let row = |(kind, seen): (&Kind, &Seen)| {
             [
@@ -217,31 +229,56 @@ impl Board {
             Span::styled(format!("{} requests, {} kinds{lost}", self.total, self.kinds.len()), dim),
         ]);
         frame.render_widget(title, top);
-        let rows = self.rows(order, usize::from(middle.height)).into_iter().map(|cells| {
-            let is_good = cells[8] == "100.00%";
-            let last = cells.len() - 1;
-            Row::new(cells.into_iter().enumerate().map(move |(at, text)| match (at == last, is_good) {
-                (true, true) => Cell::new(text).style(Style::new().fg(Color::Green)),
-                (true, false) => Cell::new(text).style(Style::new().fg(Color::Red)),
-                _ => Cell::new(text),
-            }))
-        });
-        let widths = [
-            Constraint::Length(7),
-            Constraint::Fill(3),
-            Constraint::Fill(3),
-            Constraint::Length(7),
-            Constraint::Fill(5),
-            Constraint::Length(8),
-            Constraint::Length(8),
-            Constraint::Length(8),
-            Constraint::Length(8),
-        ];
-        let head = Row::new(HEAD).style(Style::new().add_modifier(Modifier::BOLD));
-        frame.render_widget(Table::new(rows, widths).header(head), middle);
+        let rows = self.rows(order, usize::from(middle.height));
+        let columns = columns(&rows, usize::from(middle.width));
+        let row = |cells: &[String; 9]| {
+            let cell = |&(at, width): &(usize, usize)| {
+                let cell = Cell::new(cut(&cells[at], width));
+                match (at, &*cells[at]) {
+                    (SUCCESS, "100.00%") => cell.style(Style::new().fg(Color::Green)),
+                    (SUCCESS, _) => cell.style(Style::new().fg(Color::Red)),
+                    _ => cell,
+                }
+            };
+            Row::new(columns.iter().map(cell).collect::<Vec<_>>())
+        };
+        let head = Row::new(columns.iter().map(|(at, _)| HEAD[*at])).style(Style::new().add_modifier(Modifier::BOLD));
+        let widths = columns.iter().map(|(_, width)| Constraint::Length(*width as u16));
+        frame.render_widget(Table::new(rows.iter().map(row), widths).column_spacing(GAP as u16).header(head), middle);
         let keys = "c by count  w by worst  s by success  r begin anew  q end";
         frame.render_widget(Line::styled(keys, dim), bottom);
     }
+}
+
+/// Columns by their place in [`HEAD`], with their widths: as wide as what stands in them. Where the terminal is too narrow
+/// for that, those go that say least, and then names are cut.
+fn columns(rows: &[[String; 9]], width: usize) -> Vec<(usize, usize)> {
+    let longest = |at: usize| rows.iter().map(|cells| cells[at].chars().count()).chain([HEAD[at].len()]).max();
+    // What changes all the time has room to change.
+    let wide = |at: usize| longest(at).unwrap_or(0).max(if [BEST, WORST, LAST].contains(&at) { 7 } else { 0 });
+    let mut columns: Vec<(usize, usize)> = (0..HEAD.len()).map(|at| (at, wide(at))).collect();
+    let over = |columns: &[(usize, usize)]| {
+        let all: usize = columns.iter().map(|(_, width)| width + GAP).sum();
+        (all - GAP).saturating_sub(width)
+    };
+    for least in [BEST, LAST, METHOD] {
+        if over(&columns) > 0 {
+            columns.retain(|(at, _)| *at != least);
+        }
+    }
+    for _ in 0..over(&columns) {
+        let widest = columns.iter_mut().filter(|(at, _)| [FROM, TO, PATH].contains(at)).max_by_key(|(_, width)| *width);
+        if let Some((_, width)) = widest {
+            *width = width.saturating_sub(1);
+        }
+    }
+    columns
+}
+
+/// A name that is too long loses its beginning, which others share, and says so.
+fn cut(text: &str, width: usize) -> String {
+    let over = text.chars().count().saturating_sub(width);
+    if over == 0 { text.to_owned() } else { std::iter::once('…').chain(text.chars().skip(over + 1)).collect() }
 }
 
 impl Seen {
@@ -276,6 +313,34 @@ mod tests {
         ] {
             assert_eq!(without_ids(path), expected);
         }
+    }
+
+    #[test]
+    fn columns_fit() {
+        let row = [
+            "7",
+            "default/productpage-v1",
+            "default/reviews-v3",
+            "GET",
+            "/reviews/*",
+            "1.2ms",
+            "3.6ms",
+            "1.4ms",
+            "100.00%",
+        ];
+        let rows = [row.map(str::to_owned)];
+        for (width, expected) in [
+            (120, "COUNT 5, FROM 22, TO 18, METHOD 6, PATH 10, BEST 7, WORST 7, LAST 7, SUCCESS 7"),
+            (104, "COUNT 5, FROM 22, TO 18, METHOD 6, PATH 10, WORST 7, LAST 7, SUCCESS 7"),
+            (80, "COUNT 5, FROM 22, TO 18, PATH 10, WORST 7, SUCCESS 7"),
+            (60, "COUNT 5, FROM 11, TO 10, PATH 10, WORST 7, SUCCESS 7"),
+        ] {
+            let columns = columns(&rows, width);
+            let shown: Vec<String> = columns.iter().map(|(at, wide)| format!("{} {wide}", HEAD[*at])).collect();
+            assert_eq!(shown.join(", "), expected, "{width}");
+        }
+        assert_eq!((cut("default/reviews-v3", 11), cut("short", 5)), ("…reviews-v3".to_owned(), "short".to_owned()));
+        assert_eq!(columns(&[], 3).len(), 6, "a window that is too small for anything");
     }
 
     #[test]
