@@ -1,38 +1,39 @@
-//! The history on disk: frames of 15 s for hours and of five minutes for days, in rows by group, and the book of names.
+//! The history on disk: frames of 15 s for hours and of five minutes for days, on [`sheets`], and the book of names.
 //!
-//! One row is the figures of the edges of one group in one step, as [`crate::row`] writes them, compressed. Keys ascend
-//! with time, so that writing appends; a question about few edges reads the rows of their groups alone.
+//! Keys ascend with time, so that writing appends; a question about few edges reads the sheets with the rows of their
+//! groups alone.
+
+mod sheets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::book::{Book, Edge, Kind, Outcome};
 use crate::file::{File, ObserveError};
 use crate::names::{EdgeNames, Peer, Protocol, Reporter, Security, Service};
+use crate::row::Torn;
 use crate::table::{Frame, MEDIUM_KEPT, Step};
 use crate::window::Span;
+use sheets::{Packer, Reader};
 
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 /// Steps of 15 s are kept for 6 h, those of 5 minutes for 14 days.
 const MEDIUM_DAYS_MS: u64 = 6 * 3_600_000;
 const COARSE_DAYS_MS: u64 = 14 * 24 * 3_600_000;
-/// A row is never larger than this when it is read.
-const MOST_ROW: usize = 16 << 20;
-/// Pages are not full, and their tree takes room too: the file is larger than what is in it by about this.
-const OVERHEAD: f64 = 1.5;
-/// zstd's quickest level but one: rows are small.
-const LEVEL: i32 = 1;
+/// The file is larger than what lies in it: by its trees, by names, and by pages that were let go and wait to be used.
+const OVERHEAD: f64 = 1.1;
 /// A clock that goes on by more than that has jumped: nothing is taken for old for a while.
 const JUMP: u64 = 3_600_000;
 const CALM: u64 = 600_000;
 
+/// Step, start, number of the sheet.
 type Key = (u8, u64, u32);
-const ROWS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("rows");
-/// Bytes by step and start.
+const SHEETS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("sheets");
+/// The room that it takes by step and start.
 const STEPS: TableDefinition<'_, (u8, u64), u64> = TableDefinition::new("steps");
 const EDGES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("edges");
 const OUTCOMES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("outcomes");
@@ -94,7 +95,7 @@ impl History {
         for table in [EDGES, OUTCOMES] {
             writing.open_table(table)?;
         }
-        writing.open_table(ROWS)?;
+        writing.open_table(SHEETS)?;
         writing.open_table(STEPS)?;
         writing.open_table(GIVEN)?;
         writing.commit()?;
@@ -127,15 +128,14 @@ impl History {
         let mut kept = Kept::default();
         let recent = Span { from: now.saturating_sub(MEDIUM_KEPT), to: now };
         for start in self.starts(Step::Medium, recent) {
-            let mut frame = Frame { start, rows: Vec::new() };
-            for row in reading.open_table(ROWS)?.range((1, start, 0)..=(1, start, u32::MAX))? {
-                let (key, packed) = row?;
-                if let Some(raw) = unpack(&mut zstd::bulk::Decompressor::new()?, packed.value()) {
-                    frame.rows.push((key.value().2, raw.into()));
-                }
-            }
-            kept.medium.push(frame);
+            kept.medium.push(Frame { start, rows: Vec::new() });
         }
+        let sheets = reading.open_table(SHEETS)?;
+        show_all(&sheets, Step::Medium, recent, &[], &mut |start, group, row| {
+            if let Ok(at) = kept.medium.binary_search_by_key(&start, |frame| frame.start) {
+                kept.medium[at].rows.push((group, row.into()));
+            }
+        })?;
         kept.coarse = self.starts(Step::Coarse, Span { from: now.saturating_sub(JUMP), to: now }).into_iter().collect();
         Ok(kept)
     }
@@ -198,30 +198,27 @@ impl History {
                 outcomes.remove(id)?;
             }
         }
-        let (mut rows, mut steps) = (writing.open_table(ROWS)?, writing.open_table(STEPS)?);
-        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        let (mut table, mut steps) = (writing.open_table(SHEETS)?, writing.open_table(STEPS)?);
+        let mut packer = Packer::new()?;
         let mut written = Vec::new();
         for (step, frame) in &write.frames {
             let key = (code(*step), frame.start);
             // After a clock that went back: what is measured now counts.
             if steps.get(key)?.is_some() {
-                remove_rows(&mut rows, key)?;
+                remove_sheets(&mut table, key)?;
             }
-            let mut bytes = 0;
-            for (group, raw) in &frame.rows {
-                let mut packed = (raw.len() as u32).to_le_bytes().to_vec();
-                packed.extend(compressor.compress(raw)?);
-                bytes += packed.len() as u64 + 13;
-                rows.insert((key.0, key.1, *group), packed.as_slice())?;
+            let (sheets, room) = packer.sheets(frame)?;
+            for (number, sheet) in (0..).zip(sheets) {
+                table.insert((key.0, key.1, number), sheet)?;
             }
-            steps.insert(key, bytes)?;
-            written.push((key, bytes));
+            steps.insert(key, room)?;
+            written.push((key, room));
         }
         Ok(written)
     }
 
     fn let_go(&self, writing: &WriteTransaction, index: &mut Index, now: u64) -> Result<(), redb::Error> {
-        let (mut rows, mut steps) = (writing.open_table(ROWS)?, writing.open_table(STEPS)?);
+        let (mut table, mut steps) = (writing.open_table(SHEETS)?, writing.open_table(STEPS)?);
         let mut gone: Vec<(u8, u64)> = Vec::new();
         if now >= index.calm_until {
             for (step, kept) in [(Step::Medium, MEDIUM_DAYS_MS), (Step::Coarse, COARSE_DAYS_MS)] {
@@ -247,7 +244,7 @@ impl History {
             coarse_bytes = coarse_bytes.saturating_sub(if is_coarse { *size } else { 0 });
         }
         for key in gone {
-            remove_rows(&mut rows, key)?;
+            remove_sheets(&mut table, key)?;
             steps.remove(key)?;
             index.bytes -= index.steps.remove(&key).unwrap_or(0);
         }
@@ -277,33 +274,17 @@ impl History {
         skip: &[u64],
         show: &mut impl FnMut(&[u8]),
     ) -> Result<(), redb::Error> {
-        let rows = match database.begin_read()?.open_table(ROWS) {
-            Ok(rows) => rows,
+        let table = match database.begin_read()?.open_table(SHEETS) {
+            Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let mut unpacker = zstd::bulk::Decompressor::new()?;
-        let mut show_row = |packed: &[u8]| {
-            if let Some(raw) = unpack(&mut unpacker, packed) {
-                show(&raw);
-            }
-        };
-        let code = code(step);
         let Some(groups) = groups else {
-            for row in rows.range((code, span.from, 0)..(code, span.to, 0))? {
-                let (key, packed) = row?;
-                if !skip.contains(&key.value().1) {
-                    show_row(packed.value());
-                }
-            }
-            return Ok(());
+            return show_all(&table, step, span, skip, &mut |_, _, row| show(row));
         };
+        let mut reader = Reader::new()?;
         for start in self.starts(step, span).into_iter().filter(|start| !skip.contains(start)) {
-            for group in groups {
-                if let Some(packed) = rows.get((code, start, *group))? {
-                    show_row(packed.value());
-                }
-            }
+            show_groups(&table, &mut reader, (code(step), start), groups, show)?;
         }
         Ok(())
     }
@@ -346,23 +327,79 @@ fn code(step: Step) -> u8 {
     }
 }
 
-fn remove_rows(rows: &mut redb::Table<'_, Key, &'static [u8]>, (code, start): (u8, u64)) -> Result<(), redb::Error> {
-    let range = (code, start, 0)..=(code, start, u32::MAX);
-    let keys: Vec<Key> = rows.range(range)?.map(|row| row.map(|(key, _)| key.value())).collect::<Result<_, _>>()?;
-    for key in keys {
-        rows.remove(key)?;
+/// Shows start, group and row of all that there is in a span.
+fn show_all(
+    table: &ReadOnlyTable<Key, &'static [u8]>,
+    step: Step,
+    span: Span,
+    skip: &[u64],
+    show: &mut impl FnMut(u64, u32, &[u8]),
+) -> Result<(), redb::Error> {
+    let mut reader = Reader::new()?;
+    let mut show_step = |reader: &mut Reader, start: Option<u64>| {
+        let Some(start) = start else { return };
+        for listed in reader.list().unwrap_or_default() {
+            if let Some(row) = reader.row(&listed) {
+                show(start, listed.group, row);
+            }
+        }
+        reader.begin();
+    };
+    let (code, mut open) = (code(step), None);
+    for sheet in table.range((code, span.from, 0)..(code, span.to, 0))? {
+        let (key, sheet) = sheet?;
+        let (_, start, number) = key.value();
+        if open != Some(start) {
+            show_step(&mut reader, open.take());
+        }
+        if !skip.contains(&start) {
+            open = Some(start);
+            reader.take(number, sheet.value());
+        }
+    }
+    show_step(&mut reader, open);
+    Ok(())
+}
+
+/// Shows the rows of these groups in a step.
+fn show_groups(
+    table: &ReadOnlyTable<Key, &'static [u8]>,
+    reader: &mut Reader,
+    (code, start): (u8, u64),
+    groups: &BTreeSet<u32>,
+    show: &mut impl FnMut(&[u8]),
+) -> Result<(), redb::Error> {
+    reader.begin();
+    let take = |reader: &mut Reader, number: u32| -> Result<bool, redb::Error> {
+        let sheet = table.get((code, start, number))?;
+        Ok(sheet.map(|sheet| reader.take(number, sheet.value())).is_some())
+    };
+    let mut next = 0;
+    let list = loop {
+        if !take(reader, next)? {
+            return Ok(());
+        }
+        match reader.list() {
+            Ok(list) => break list,
+            Err(Torn) => next += 1,
+        }
+    };
+    for listed in list.iter().filter(|it| groups.contains(&it.group)) {
+        for number in listed.sheets() {
+            if !reader.has(number) {
+                take(reader, number)?;
+            }
+        }
+        if let Some(row) = reader.row(listed) {
+            show(row);
+        }
     }
     Ok(())
 }
 
-/// None if it is not what we packed.
-fn unpack(unpacker: &mut zstd::bulk::Decompressor<'_>, packed: &[u8]) -> Option<Vec<u8>> {
-    let (length, packed) = packed.split_first_chunk::<4>()?;
-    let length = u32::from_le_bytes(*length) as usize;
-    if length > MOST_ROW {
-        return None;
-    }
-    unpacker.decompress(packed, length).ok()
+fn remove_sheets(table: &mut redb::Table<'_, Key, &'static [u8]>, (code, start): (u8, u64)) -> Result<(), redb::Error> {
+    table.retain_in((code, start, 0)..=(code, start, u32::MAX), |_, _| false)?;
+    Ok(())
 }
 
 fn json(stored: &impl Serialize) -> Vec<u8> {

@@ -3,7 +3,7 @@
 /// How much is kept and allowed.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Most bytes of the history's file. 512 MB.
+    /// Most bytes of the history's file. 2,560 MB.
     pub history_bytes: u64,
     /// Most edges that are told apart; what is more is counted as `_overflow`. 20,000.
     pub most_edges: usize,
@@ -22,7 +22,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            history_bytes: 512 << 20,
+            history_bytes: 2560 << 20,
             most_edges: 20_000,
             trace_bytes: 32 << 20,
             most_traces: 10_000,

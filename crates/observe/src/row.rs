@@ -60,8 +60,16 @@ impl Cell {
         mine.iter_mut().zip(its).for_each(|(mine, its)| *mine = mine.saturating_add(its));
         mine[Self::FIGURES - 1] = later.open;
         self.set(mine);
+        // Both ascend, and most buckets are in both.
+        let mut at = 0;
         for &(bucket, times) in &later.spread {
-            self.add_to(bucket, times);
+            while self.spread.get(at).is_some_and(|(before, _)| *before < bucket) {
+                at += 1;
+            }
+            match self.spread.get_mut(at) {
+                Some((same, sum)) if *same == bucket => *sum = sum.saturating_add(times),
+                _ => self.spread.insert(at, (bucket, times)),
+            }
         }
     }
 
@@ -107,13 +115,18 @@ impl Writer {
         self.bytes.into()
     }
 
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.bytes.push(number as u8);
+    fn number(&mut self, number: u64) {
+        put_number(&mut self.bytes, number);
     }
+}
+
+/// Writes a number of variable length: seven bits a byte, the lowest first.
+pub(crate) fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
 }
 
 /// Shows every record of a row.
@@ -147,7 +160,8 @@ fn byte(row: &mut &[u8]) -> Result<u8, Torn> {
     Ok(*first)
 }
 
-fn number(row: &mut &[u8]) -> Result<u64, Torn> {
+/// Reads what [`put_number`] wrote.
+pub(crate) fn number(row: &mut &[u8]) -> Result<u64, Torn> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
         let byte = byte(row)?;
@@ -181,6 +195,17 @@ mod tests {
             let mut read = std::collections::BTreeMap::new();
             visit(&writer.finish(), |outcome, cell| drop(read.insert(outcome, cell.clone()))).unwrap();
             prop_assert_eq!(read, cells);
+        }
+
+        #[test]
+        fn buckets_of_both_are_added(mut one in cells(), other in cells()) {
+            let mut wanted = std::collections::BTreeMap::<u8, u64>::new();
+            for (bucket, times) in one.spread.iter().chain(&other.spread) {
+                let sum = wanted.entry(*bucket).or_default();
+                *sum = sum.saturating_add(*times);
+            }
+            one.add(&other);
+            prop_assert_eq!(one.spread, wanted.into_iter().collect::<Vec<_>>());
         }
 
         #[test]

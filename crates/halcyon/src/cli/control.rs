@@ -72,7 +72,7 @@ pub struct ObserveArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub spans: Option<SocketAddr>,
     /// The most bytes of history on disk, in MB: 15 s for 6 hours and 5 min for 14 days, as far as that is enough.
-    #[arg(long, value_name = "MB", default_value_t = 512)]
+    #[arg(long, value_name = "MB", default_value_t = 2560)]
     pub history_size: u64,
     /// The most traces that are kept.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
