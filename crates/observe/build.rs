@@ -18,8 +18,10 @@ fn main() -> std::io::Result<()> {
     let mut table = String::from("&[\n");
     for file in &files {
         let name = file.strip_prefix(&dist).unwrap_or(file);
-        // Writing to a string cannot fail.
-        let _ = writeln!(table, "    ({:?}, include_bytes!({:?})),", format!("/{}", name.display()), file.display());
+        let (path, from) = (format!("/{}", name.display()), format!("/../../ui/dist/{}", name.display()));
+        // From where the crate is compiled: clones that share a target directory share what is written here. Writing to
+        // a string cannot fail.
+        let _ = writeln!(table, "    ({path:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {from:?}))),");
     }
     table.push(']');
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default();
