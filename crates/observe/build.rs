@@ -18,7 +18,8 @@ fn main() -> std::io::Result<()> {
     let mut table = String::from("&[\n");
     for file in &files {
         let name = file.strip_prefix(&dist).unwrap_or(file);
-        let (path, from) = (format!("/{}", name.display()), format!("/../../ui/dist/{}", name.display()));
+        let path = format!("/{}", name.display());
+        let from = format!("/../../ui/dist{path}");
         // From where the crate is compiled: clones that share a target directory share what is written here. Writing to
         // a string cannot fail.
         let _ = writeln!(table, "    ({path:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {from:?}))),");

@@ -60,9 +60,18 @@ impl Cell {
         mine.iter_mut().zip(its).for_each(|(mine, its)| *mine = mine.saturating_add(its));
         mine[Self::FIGURES - 1] = later.open;
         self.set(mine);
-        // Both ascend, and most buckets are in both.
+        self.add_spread(&later.spread);
+    }
+
+    /// Counts in a bucket.
+    pub fn add_to(&mut self, bucket: u8, times: u64) {
+        self.add_spread(&[(bucket, times)]);
+    }
+
+    /// Counts in buckets that ascend, of which most are there already.
+    pub fn add_spread(&mut self, later: &[(u8, u64)]) {
         let mut at = 0;
-        for &(bucket, times) in &later.spread {
+        for &(bucket, times) in later {
             while self.spread.get(at).is_some_and(|(before, _)| *before < bucket) {
                 at += 1;
             }
@@ -70,14 +79,6 @@ impl Cell {
                 Some((same, sum)) if *same == bucket => *sum = sum.saturating_add(times),
                 _ => self.spread.insert(at, (bucket, times)),
             }
-        }
-    }
-
-    /// Counts in a bucket.
-    pub fn add_to(&mut self, bucket: u8, times: u64) {
-        match self.spread.binary_search_by_key(&bucket, |(at, _)| *at) {
-            Ok(at) => self.spread[at].1 = self.spread[at].1.saturating_add(times),
-            Err(at) => self.spread.insert(at, (bucket, times)),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Latency {
         }
         self.count = self.count.saturating_add(cell.count);
         self.micros = self.micros.saturating_add(cell.micros);
-        cell.spread.iter().for_each(|(bucket, times)| self.spread.add_to(*bucket, *times));
+        self.spread.add_spread(&cell.spread);
     }
 
     pub fn add_all(&mut self, cells: &[(&Outcome, &Cell)]) {
